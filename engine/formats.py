@@ -1,0 +1,357 @@
+"""Formats: how a conversation becomes the one exact text a model reads.
+
+A format is a chat template in the Hugging Face convention, so that any other server renders the same prompt.
+The project's own stand in `templates/`, one file each; others come from a checkpoint or from an alpaca-lora JSON.
+From the command line, `python -m engine.formats NAME < messages.json` prints the prompt byte for byte.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import re
+import string
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from engine.types import EngineError, Message, short_hash
+
+TEMPLATES = Path(__file__).parent / "templates"
+ROLES = ("system", "user", "assistant")
+_FRONT_MATTER = re.compile(r"\A\s*\{#-?\s*(\{(?![%{]).*?\})\s*-?#\}\s*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A chat template and what goes with it.
+
+    template:           Jinja text over `messages`, `add_generation_prompt`, `bos_token`, `eos_token`.
+    stop:               strings that end an answer, beside the tokenizer's eos.
+    add_special_tokens: True if the tokenizer puts its special tokens around the rendered text,
+                        False if the template has written them.
+    source:             where the template comes from, one line for a person.
+    """
+
+    name: str
+    template: str
+    stop: tuple[str, ...] = ()
+    add_special_tokens: bool = True
+    source: str = ""
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that change with the template or the stop strings, and with nothing else."""
+        return short_hash({"template": self.template, "stop": list(self.stop)})
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        bos_token: str | None = "<s>",
+        eos_token: str | None = "</s>",
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """The exact text for `messages`.
+
+        With `add_generation_prompt` the text ends where the model is to begin; the last message is then the user's.
+        Without it a last message of the assistant is rendered whole, closed by eos: a training row.
+        Raises EngineError for a conversation that is no conversation, or one the template refuses.
+        """
+        _check(messages, add_generation_prompt)
+        return _render(self, messages, bos_token or "", eos_token or "", add_generation_prompt)
+
+    @functools.cached_property
+    def default_system(self) -> str | None:
+        """The system text the template itself adds when no system message is given; None if it adds none."""
+        mark, user = "\ue000system\ue000", {"role": "user", "content": "\ue000user\ue000"}
+        try:
+            with_mark = _render(self, [{"role": "system", "content": mark}, user], "<s>", "</s>", True)
+            without = _render(self, [user], "<s>", "</s>", True)
+        except EngineError:  # templates that know no system message raise
+            return None
+        before, found, after = with_mark.partition(mark)
+        hidden = without[len(before) : len(without) - len(after)]
+        whole = before + hidden + after == without
+        return hidden if found and whole and hidden.strip() else None
+
+
+def names() -> list[str]:
+    """The names of the project's own formats, sorted."""
+    return sorted(path.stem for path in TEMPLATES.glob("*.jinja"))
+
+
+@functools.cache
+def get(name: str) -> Format:
+    """One of the project's own formats by name; EngineError lists them if there is none of that name."""
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise EngineError(f"There is no format {name!r}; known are {', '.join(names())}.{hint}")
+    return from_jinja(TEMPLATES / f"{name}.jinja")
+
+
+def find(name_or_path: str) -> Format:
+    """What a person may write after `--format`: a name, a `.jinja` file or an alpaca-lora `.json` file."""
+    suffix = Path(name_or_path).suffix.lower()
+    if suffix == ".json":
+        return from_alpaca_json(name_or_path)
+    return from_jinja(name_or_path) if suffix == ".jinja" else get(name_or_path)
+
+
+def from_jinja(path: str | Path) -> Format:
+    """A template file. Its first comment may say `{stop: [...], bos: tokenizer|template, source: "..."}` in YAML;
+    a file that says nothing is taken as Hugging Face takes it: the template writes the special tokens."""
+    path = Path(path)
+    text = _read(path)
+    found = _FRONT_MATTER.match(text)
+    about = _front_matter(path, found.group(1)) if found else {}
+    return Format(
+        name=path.stem,
+        template=text[found.end() :] if found else text,
+        stop=tuple(about.get("stop", ())),
+        add_special_tokens=about.get("bos", "template") == "tokenizer",
+        source=str(about.get("source", path.name)),
+    )
+
+
+def from_alpaca_json(path: str | Path) -> Format:
+    """An alpaca-lora prompt template (`prompt_input`, `prompt_no_input`, `response_split`, all needed) as a format.
+
+    The file describes one turn. Further turns repeat what follows the preamble, which ends at the last blank line
+    before the instruction's own line; a turn is closed by eos and the newlines that stand before the response, so
+    that BayLing's and Alpaca's files give BayLing's and Alpaca's dialogs. A system message replaces the preamble.
+    """
+    path = Path(path)
+    try:
+        plain = json.loads(_read(path))
+    except json.JSONDecodeError as error:
+        raise EngineError(f"{path}, line {error.lineno}: this is no JSON ({error.msg}).") from None
+    keys = ("prompt_input", "prompt_no_input", "response_split")
+    wrong = [key for key in keys if not isinstance(plain, dict) or not isinstance(plain.get(key), str) or not plain[key]]
+    if wrong:
+        raise EngineError(f"{path}: an alpaca-lora template needs the texts {', '.join(keys)}; missing: {', '.join(wrong)}.")
+    split = plain["response_split"]
+    with_input = _alpaca_parts(path, "prompt_input", plain["prompt_input"], split, ["instruction", "input"])
+    no_input = _alpaca_parts(path, "prompt_no_input", plain["prompt_no_input"], split, ["instruction"])
+    if with_input.response != no_input.response:
+        raise EngineError(f"{path}: prompt_input and prompt_no_input differ from {split!r} on; both have to end alike.")
+    marker = no_input.opening.strip()
+    return Format(
+        name=path.stem,
+        template=_alpaca_template(with_input, no_input),
+        stop=(marker,) if marker else (),
+        add_special_tokens=True,
+        source=str(plain.get("description") or path.name),
+    )
+
+
+def from_tokenizer(tokenizer) -> Format | None:
+    """The checkpoint's own chat template as the format "checkpoint", None if it has none.
+
+    Of several named ones the one called "default" is taken, or the only one.
+    """
+    template = getattr(tokenizer, "chat_template", None)
+    if isinstance(template, (list, tuple)):
+        template = {entry["name"]: entry["template"] for entry in template}
+    if isinstance(template, dict):
+        template = template.get("default") or (next(iter(template.values())) if len(template) == 1 else None)
+    if not template:
+        return None
+    return Format("checkpoint", template, (), False, "the checkpoint's own chat template")
+
+
+def recognise(tokenizer, config) -> tuple[Format, str]:
+    """(format, why) for a checkpoint, read from its tokenizer and config and never from the name of its folder.
+
+    Raises EngineError, listing the formats one can name, if nothing in the checkpoint tells.
+    """
+    own = from_tokenizer(tokenizer)
+    if own:
+        hidden = own.default_system
+        says = f"; without a system message it adds one of its own: {_short(hidden)!r}" if hidden else ""
+        return own, f"format checkpoint: the checkpoint carries its own chat template{says}."
+    vocabulary = tokenizer.get_vocab()
+    for token, name in (("<|im_start|>", "chatml"), ("<reserved_106>", "baichuan2")):
+        if token in vocabulary:
+            return get(name), f"format {name}: no chat template, but the vocabulary has the token {token}."
+    model_type = getattr(config, "model_type", "")
+    if model_type == "chatglm":
+        return get("chatglm"), "format chatglm: no chat template, and the model type is chatglm (taken as its first version)."
+    llama = model_type == "llama" or any(name.startswith("Llama") for name in getattr(config, "architectures", None) or ())
+    if llama and any(piece.startswith("▁") for piece in vocabulary):
+        return get("bayling"), (
+            "format bayling: assumed, as this is a LLaMA with a sentencepiece vocabulary and no chat template; "
+            "if it was trained in another one, name it, for example --format alpaca."
+        )
+    raise EngineError(
+        f"This checkpoint (model type {model_type or 'unknown'}) carries no chat template and nothing that tells its format; "
+        f"name one with --format: {', '.join(names())}, or a .jinja or alpaca-lora .json file."
+    )
+
+
+def _check(messages: Sequence[Message], add_generation_prompt: bool) -> None:
+    if not messages:
+        raise EngineError("The conversation is empty: it needs at least one user message.")
+    previous = None
+    for number, message in enumerate(messages, 1):
+        role, where = (message.get("role") if isinstance(message, dict) else None), f"Message {number} of the conversation"
+        if role not in ROLES:
+            raise EngineError(f"{where} has the role {role!r}; a role is one of {', '.join(ROLES)}.")
+        if not isinstance(message.get("content"), str):
+            raise EngineError(f"{where} has no text under 'content'.")
+        if not isinstance(message.get("input", ""), str):
+            raise EngineError(f"{where} has an 'input' that is no text.")
+        if role == "system" and number > 1:
+            raise EngineError(f"{where} is a system message; only the first one may be.")
+        if role == "assistant" and previous in (None, "system"):
+            raise EngineError(f"{where} is the assistant's, but no user has spoken before it.")
+        if role == previous:
+            raise EngineError(f"{where} is the {role}'s like the one before it; user and assistant take turns.")
+        previous = role
+    if previous == "system":
+        raise EngineError("The conversation holds a system message only; it needs a user message after it.")
+    if add_generation_prompt and previous == "assistant":
+        raise EngineError("The conversation ends with the assistant's answer, so there is nothing left to answer.")
+
+
+def _render(form: Format, messages: Sequence[Message], bos: str, eos: str, add_generation_prompt: bool) -> str:
+    # Transformers' own renderer (sandbox, helpers, whitespace settings), so that a prompt here is the prompt anywhere
+    # else; imported late because it costs most of a second and lists of formats do not need it.
+    from jinja2 import TemplateError
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    try:
+        texts, _ = render_jinja_template(
+            [list(messages)],
+            chat_template=form.template,
+            add_generation_prompt=add_generation_prompt,
+            bos_token=bos,
+            eos_token=eos,
+        )
+    except TemplateError as error:
+        raise EngineError(f"Format {form.name!r} cannot render this conversation: {error}.") from None
+    except (TypeError, AttributeError, LookupError, ValueError, ArithmeticError) as error:  # a foreign template's
+        raise EngineError(f"Format {form.name!r} has a fault in its template: {error}.") from None
+    return texts[0]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise EngineError(f"{path}: this is no UTF-8 text.") from None
+    except OSError as error:
+        raise EngineError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def _front_matter(path: Path, text: str) -> dict:
+    try:
+        about = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise EngineError(f"{path}: the first comment is no YAML; it reads {{stop: [...], bos: tokenizer}}.") from None
+    wrong = [f"unknown key {key!r}" for key in about if key not in ("stop", "bos", "source")]
+    stop = about.get("stop", [])
+    if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):
+        wrong.append("stop is a list of non-empty texts")
+    if about.get("bos", "template") not in ("tokenizer", "template"):
+        wrong.append("bos is tokenizer or template")
+    if wrong:
+        raise EngineError(f"{path}: in the first comment: {'; '.join(wrong)}.")
+    return about
+
+
+@dataclass(frozen=True)
+class _AlpacaPrompt:
+    """One alpaca-lora prompt taken apart."""
+
+    preamble: str
+    opening: str  # between the preamble and the instruction
+    before_input: str
+    before_response: str
+    response: str  # the response marker, and what follows it
+
+
+def _alpaca_parts(path: Path, key: str, text: str, split: str, needed: list[str]) -> _AlpacaPrompt:
+    literals, fields = [""], []
+    try:
+        for literal, field, _, _ in string.Formatter().parse(text):
+            literals[-1] += literal
+            if field is not None:
+                fields.append(field)
+                literals.append("")
+    except ValueError as error:
+        raise EngineError(f"{path}: {key} has an unpaired brace ({error}); a brace of its own is written twice.") from None
+    if fields != needed:
+        wanted = " and then ".join(f"{{{field}}}" for field in needed)
+        raise EngineError(f"{path}: {key} has to hold {wanted}, once and nothing else in braces.")
+    head, tail = literals[0], literals[-1]
+    marker = tail.find(split)
+    if marker < 0:
+        raise EngineError(f"{path}: in {key}, the response_split {split!r} does not stand after {{{needed[-1]}}}.")
+    blank = head.rstrip("\n").rfind("\n\n")
+    cut = blank + 2 if blank >= 0 else 0
+    return _AlpacaPrompt(head[:cut], head[cut:], literals[1] if len(fields) > 1 else "", tail[:marker], tail[marker:])
+
+
+def _alpaca_template(with_input: _AlpacaPrompt, no_input: _AlpacaPrompt) -> str:
+    def text(literal: str) -> str:  # Python's and Jinja's string escapes agree
+        return "{{- " + repr(literal) + " -}}" if literal else ""
+
+    def turn(prompt: _AlpacaPrompt, given: str) -> str:
+        return text(prompt.opening) + "{{- message.content -}}" + given + text(prompt.before_response)
+
+    def by_input(message: str, yes: str, no: str) -> str:
+        return "{%- if " + message + ".input -%}" + yes + "{%- else -%}" + no + "{%- endif -%}" if yes != no else no
+
+    gap = no_input.before_response[len(no_input.before_response.rstrip("\n")) :] or "\n"
+    preamble = by_input("first", text(with_input.preamble), text(no_input.preamble))
+    return "".join(
+        [
+            "{%- set first = messages[1] if messages[0].role == 'system' else messages[0] -%}",
+            "{%- if messages[0].role == 'system' -%}{{- messages[0].content -}}",
+            "{{- '' if messages[0].content.endswith('\\n') else '\\n' -}}{{- '\\n' -}}{%- else -%}",
+            preamble,
+            "{%- endif -%}{%- for message in messages -%}{%- if message.role == 'user' -%}",
+            by_input("message", turn(with_input, text(with_input.before_input) + "{{- message.input -}}"), turn(no_input, "")),
+            "{%- elif message.role == 'assistant' -%}",
+            text(no_input.response),
+            "{{- message.content + eos_token -}}{%- if not loop.last -%}" + text(gap) + "{%- endif -%}",
+            "{%- endif -%}{%- endfor -%}{%- if add_generation_prompt -%}",
+            text(no_input.response),
+            "{%- endif -%}",
+        ]
+    )
+
+
+def _short(text: str, limit: int = 100) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _main(arguments: list[str]) -> int:
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        usage = "Usage: python -m engine.formats NAME < messages.json, NAME a .jinja or alpaca-lora .json file or one of "
+        print(usage + ", ".join(names()) + ".", file=sys.stderr)
+        return 2
+    try:
+        form = find(arguments[0])
+        try:
+            messages = json.loads(sys.stdin.buffer.read().decode("utf-8-sig"))
+        except ValueError as error:
+            raise EngineError(f"The standard input is no JSON ({error}).") from None
+        if not isinstance(messages, list):
+            raise EngineError('The standard input is no list of messages like [{"role": "user", "content": "Who are you?"}].')
+        answered = bool(messages) and isinstance(messages[-1], dict) and messages[-1].get("role") == "assistant"
+        prompt = form.render(messages, add_generation_prompt=not answered)
+    except EngineError as error:
+        print(error, file=sys.stderr)
+        return 2
+    sys.stdout.buffer.write(prompt.encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))
