@@ -1,0 +1,28 @@
+"""Talking: one base model, many variants of it, answering in one batch.
+
+`engine.load("smollm2").answer(requests)`; the words of a request are in `engine.types`.
+"""
+
+from engine.types import Answer, Decoding, EngineError, Message, Piece, Request, Timings, Variant
+
+__all__ = [
+    "Answer",
+    "Decoding",
+    "Engine",
+    "EngineError",
+    "Message",
+    "Piece",
+    "Request",
+    "Timings",
+    "Variant",
+    "load",
+]
+
+
+def __getattr__(name: str):
+    # torch and transformers take seconds to import, and formats or types are often all that is wanted
+    if name in ("Engine", "load"):
+        from engine import engine
+
+        return getattr(engine, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

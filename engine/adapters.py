@@ -1,0 +1,202 @@
+"""Reading LoRA adapters from PEFT folders, and refusing the ones that would silently do nothing or something else."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+
+import torch
+from peft import LoraConfig
+from peft.utils.other import get_pattern_key
+from safetensors.torch import load_file
+
+from engine.types import EngineError, short_hash
+
+CONFIG = "adapter_config.json"
+SAFETENSORS = "adapter_model.safetensors"
+LEGACY = "adapter_model.bin"
+CARD = "card.json"
+# base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight, with or without an adapter name before .weight
+KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.[^.]+)?\.weight")
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """One module's update, fp32 on the CPU: a (rank, in), b (out, rank) with the scaling folded in."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """What is known of an adapter. format: the one it was trained in, when its card says so."""
+
+    name: str
+    path: str
+    hash: str
+    rank: int
+    targets: tuple[str, ...]
+    parameters: int
+    base: str | None = None
+    base_hash: str | None = None
+    format: str | None = None
+    card: dict = field(default_factory=dict)
+
+
+def read_adapter(folder: str | Path, name: str | None = None) -> tuple[AdapterInfo, dict[str, LowRank]]:
+    """Read a PEFT folder: its description and, per module name of the base, the low-rank update.
+
+    Raises EngineError for everything that does not fit a low-rank pair: DoRA, modules_to_save, biases,
+    embeddings; and for files that are empty, all zero, truncated or hold program code.
+    """
+    folder = Path(folder).expanduser()
+    config = read_config(folder)
+    refuse_unfit(folder, config)
+    file, tensors = read_tensors(folder)
+    weights = pair_up(file, tensors, config)
+    card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    info = AdapterInfo(
+        name=name or folder.resolve().name,
+        path=str(folder),
+        hash=short_hash(file.read_bytes() + scaling_facts(config).encode()),
+        rank=max(pair.a.shape[0] for pair in weights.values()),
+        targets=tuple(sorted({module.rpartition(".")[2] for module in weights})),
+        parameters=sum(pair.a.numel() + pair.b.numel() for pair in weights.values()),
+        base=text_or_none(card.get("base")) or config.base_model_name_or_path or None,
+        base_hash=text_or_none(card.get("base_hash")),
+        format=text_or_none(card.get("format")),
+        card=card,
+    )
+    return info, weights
+
+
+def text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def scaling_facts(config: LoraConfig) -> str:
+    kept = ("r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern")
+    return json.dumps({key: getattr(config, key) for key in kept}, sort_keys=True, default=str)
+
+
+def read_json(file: Path) -> dict:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EngineError(f"{file} is not readable as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise EngineError(f"{file} holds {type(value).__name__}, a JSON object is expected.")
+    return value
+
+
+def read_config(folder: Path) -> LoraConfig:
+    if not folder.is_dir():
+        raise EngineError(f"Adapter {folder} is not a folder.")
+    if not (folder / CONFIG).is_file():
+        there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:12]) or "nothing"
+        raise EngineError(f"{folder} is not a PEFT adapter: {CONFIG} is missing; there is {there}.")
+    plain = read_json(folder / CONFIG)
+    kind = plain.get("peft_type")
+    if kind != "LORA":
+        raise EngineError(f"{folder}: its peft_type is {kind!r}, only LORA adapters can be loaded.")
+    try:
+        return LoraConfig.from_pretrained(str(folder))  # knows the configs of every year, 2023's too
+    except (TypeError, ValueError) as error:
+        raise EngineError(f"{folder / CONFIG} is not a LoRA configuration: {error}") from error
+
+
+def refuse_unfit(folder: Path, config: LoraConfig) -> None:
+    """Settings that are more than a low-rank update of linear layers."""
+    unfit = [
+        (config.use_dora, "it is a DoRA adapter (use_dora)"),
+        (config.modules_to_save, f"it replaces whole modules (modules_to_save: {listed(config.modules_to_save)})"),
+        (config.bias not in (None, "none"), f"it trains biases (bias: {config.bias!r})"),
+        (config.lora_bias, "its low-rank pairs have biases (lora_bias)"),
+        (config.trainable_token_indices, "it trains token embeddings (trainable_token_indices)"),
+        (config.layer_replication, "it replicates layers (layer_replication)"),
+        (config.target_parameters, "it targets bare parameters (target_parameters)"),
+    ]
+    for found, what in unfit:
+        if found:
+            raise EngineError(
+                f"{folder} cannot share the base with other adapters: {what}; merge it into a model of its own, "
+                "or train a plain LoRA on linear layers."
+            )
+
+
+def listed(value: object) -> str:
+    return value if isinstance(value, str) else ", ".join(map(str, value or ()))
+
+
+def read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
+    if (folder / SAFETENSORS).is_file():
+        file = folder / SAFETENSORS
+        try:
+            return file, load_file(file)
+        except Exception as error:  # the Rust reader has an exception type of its own
+            raise EngineError(f"{file} is truncated or damaged ({error}); copy the adapter again.") from error
+    file = folder / LEGACY
+    if not file.is_file():
+        raise EngineError(f"{folder} holds no weights: neither {SAFETENSORS} nor {LEGACY} is there.")
+    try:
+        tensors = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise EngineError(
+            f"{file} is truncated, damaged or holds program code, and was refused; get it again, best as {SAFETENSORS}."
+        ) from error
+    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        raise EngineError(f"{file} is not a table of weights; get the adapter again, best as {SAFETENSORS}.")
+    return file, tensors
+
+
+def pair_up(file: Path, tensors: Mapping[str, torch.Tensor], config: LoraConfig) -> dict[str, LowRank]:
+    sides: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        match = KEY.fullmatch(key)
+        if not match:
+            raise EngineError(f"{file} holds {key!r}, which is not a LoRA weight of a linear layer; merge this adapter instead.")
+        if tensor.dim() != 2:
+            raise EngineError(f"{file}: {key} has {tensor.dim()} dimensions, a linear layer's update has 2.")
+        if not torch.isfinite(tensor).all():
+            raise EngineError(f"{file}: {key} holds NaN or infinite values; its training went wrong.")
+        sides.setdefault(match["module"], {})[match["side"]] = tensor.float()
+    if not sides:
+        raise EngineError(f"{file} is empty: it holds no weights at all and would answer exactly like the base.")
+    weights = {}
+    for module, pair in sides.items():
+        if set(pair) != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
+            raise EngineError(f"{file}: {module} has no matching pair of lora_A and lora_B.")
+        weights[module] = LowRank(pair["A"], pair["B"] * scaling(config, module, pair["A"].shape[0]))
+    if not any(pair.a.any() and pair.b.any() for pair in weights.values()):
+        raise EngineError(f"{file} is all zero: it was never trained, or not saved, and would answer exactly like the base.")
+    return weights
+
+
+def scaling(config: LoraConfig, module: str, rank: int) -> float:
+    """alpha / r, or alpha / sqrt(r) with rsLoRA (arXiv:2312.03732); alpha_pattern may name another alpha for the module."""
+    patterns = config.alpha_pattern or {}
+    alpha = patterns.get(get_pattern_key(patterns, module), config.lora_alpha)
+    return alpha / (math.sqrt(rank) if config.use_rslora else rank)
+
+
+def belongs_to(info: AdapterInfo, base_name: str, base_hash: str, base_names: tuple[str, ...]) -> str | None:
+    """None if the adapter's record fits the base, else the reason it does not.
+
+    A recorded hash decides; without one the last part of the recorded path or Hub id is compared.
+    """
+    if info.base_hash:
+        if info.base_hash == base_hash:
+            return None
+        return f"it was trained on base {info.base or '?'} with weights {info.base_hash}, this one's are {base_hash}"
+    if not info.base:
+        return None
+    # the path may have been recorded on another system
+    recorded = PureWindowsPath(info.base.rstrip("/\\")).name.casefold()
+    if not recorded or recorded in {known.casefold() for known in (base_name, *base_names)}:
+        return None
+    return f"it was trained on {info.base!r}, this base is {base_name!r}"

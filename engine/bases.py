@@ -1,0 +1,169 @@
+"""One base model in memory: found, loaded, described."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from engine import formats, packaged
+from engine.card import BAYLING, NO_CARD, ModelCard
+from engine.device import choose_device, choose_dtype
+from engine.formats import Format
+from engine.types import EngineError
+
+DEFAULT_BASE = "smollm2"
+SMOLLM2_NAMES = ("smollm2", "SmolLM2-135M-Instruct")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A causal LM with all that is known of it.
+
+    hash: of the weights themselves, the same for every file format and number format they were stored in.
+    names: what an adapter's record may call this base. reasons: one sentence per automatic choice, for people.
+    """
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    device: torch.device
+    dtype: torch.dtype
+    context: int
+    format: Format
+    card: ModelCard
+    hash: str
+    names: tuple[str, ...] = ()
+    reasons: list[str] = field(default_factory=list)
+
+
+def load_base(
+    spec: str = DEFAULT_BASE,
+    *,
+    format: str | None = None,
+    card: ModelCard | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    context: int | None = None,
+    trust_remote_code: bool = False,
+    say: Callable[[str], None] = print,
+) -> Base:
+    """Load `smollm2`, a folder, a .gguf file or a Hub id. Every automatic choice is said with its reason.
+
+    context: prompt and answer together, in tokens; None takes the model's own limit.
+    Raises EngineError, one sentence, for anything a person can put right.
+    """
+    torch_device, device_reason = choose_device(device)
+    torch_dtype, dtype_reason = choose_dtype(torch_device, dtype)
+    source, names = find(spec, say)
+    model, tokenizer = read(source, torch_device, torch_dtype, trust_remote_code)
+    if format:
+        chosen, format_reason = formats.find(format), f"format {format}: asked for"
+    else:
+        chosen, format_reason = formats.recognise(tokenizer, model.config)
+    limit = getattr(model.config, "max_position_embeddings", None) or 2048
+    base = Base(
+        name=spec if spec in SMOLLM2_NAMES else Path(spec).name,
+        model=model,
+        tokenizer=tokenizer,
+        device=torch_device,
+        dtype=torch_dtype,
+        context=min(context, limit) if context else limit,
+        format=chosen,
+        # the anonymised release speaks in placeholders, and its format is how it is known
+        card=card or (BAYLING if chosen.name == "bayling" else NO_CARD),
+        hash=weights_hash(model),
+        names=names,
+        reasons=[device_reason, dtype_reason, format_reason],
+    )
+    for reason in base.reasons:
+        say(reason)
+    return base
+
+
+def find(spec: str, say: Callable[[str], None] = print) -> tuple[str, tuple[str, ...]]:
+    """Where the checkpoint is (a folder or a Hub id), and the names adapters may know it by."""
+    if spec in SMOLLM2_NAMES:
+        folder = packaged.smollm2_folder(say)
+        return str(folder), (*SMOLLM2_NAMES, folder.name)
+    path = Path(spec).expanduser()
+    if path.is_file() and path.suffix == ".gguf":
+        folder = packaged.converted(path, say)
+        return str(folder), (path.stem, folder.name)
+    if path.is_dir():
+        return find_in_folder(path, say)
+    if HUB_ID.fullmatch(spec) and not spec.startswith((".", "~")):
+        return spec, (spec.rpartition("/")[2],)
+    raise EngineError(f"Base {spec!r} is not there: it is neither smollm2, nor a folder, nor a Hub id like organisation/model.")
+
+
+def find_in_folder(folder: Path, say: Callable[[str], None]) -> tuple[str, tuple[str, ...]]:
+    there = sorted(entry.name for entry in folder.iterdir())
+    ggufs = [name for name in there if name.endswith(".gguf")]
+    if "config.json" not in there and len(ggufs) == 1:
+        converted = packaged.converted(folder / ggufs[0], say)
+        return str(converted), (folder.resolve().name, Path(ggufs[0]).stem, converted.name)
+    weights = [name for name in there if re.fullmatch(r"(model|pytorch_model).*\.(safetensors|bin)", name)]
+    missing = []
+    if "config.json" not in there:
+        missing.append("config.json")
+    if not weights:
+        missing.append("weights (model*.safetensors, pytorch_model*.bin or one .gguf)")
+    if missing:
+        listed = ", ".join(there[:12]) or "nothing"
+        raise EngineError(f"{folder} is not a whole model: {' and '.join(missing)} missing; there is {listed}.")
+    return str(folder), (folder.resolve().name,)
+
+
+def read(
+    source: str, device: torch.device, dtype: torch.dtype, trust_remote_code: bool
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    transformers_logging.disable_progress_bar()
+    placement = {} if device.type == "cpu" else {"device_map": {"": device}}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, weights_only=True, trust_remote_code=trust_remote_code, **placement
+        )
+    except Exception as error:
+        raise EngineError(reading_problem(source, error)) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model.requires_grad_(False)
+    return model.eval(), tokenizer
+
+
+def reading_problem(source: str, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "trust_remote_code" in text:
+        return f"{source} brings its own program code, which is not run unless you ask for it with --trust-remote-code."
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"{source} does not fit into the memory of the GPU; free some of it, or use --device cpu."
+    if "weights_only" in text.lower() or "unpickl" in text.lower():
+        return f"{source}: a weights file holds program code or is damaged, and was refused; get the files again as safetensors."
+    if not os.path.isdir(source):
+        return f"{source} could not be had from the Hub ({text[:200]}); check the name and the connection, or give a folder."
+    return f"{source} could not be loaded: {text[:300]}"
+
+
+def weights_hash(model: PreTrainedModel, samples: int = 64) -> str:
+    """Twelve hex digits over every tensor's name, shape and `samples` of its values, rounded to bf16.
+
+    A sample, because reading 13 GB to name a model would take longer than loading it. bf16, so that the
+    same weights loaded as fp32, fp16 or bf16 have one name.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.named_parameters()):
+        flat = tensor.detach().reshape(-1)
+        at = torch.linspace(0, flat.numel() - 1, min(samples, flat.numel()), dtype=torch.float64).long()
+        values = flat[at.to(flat.device)].float().bfloat16().view(torch.int16).cpu().numpy()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode() + values.tobytes())
+    return digest.hexdigest()[:12]

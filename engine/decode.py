@@ -1,0 +1,242 @@
+"""One batched loop for rows of mixed variants: left padding, rows leave when they finish, waiting rows take their place."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from engine.bank import Bank
+from engine.cache import RowsCache
+from engine.sampling import Chooser
+from engine.types import Decoding, Finish
+
+PADDING_WASTE = 1.25  # rows prefilled together differ in length by at most this factor ...
+PADDING_SLACK = 16  # ... plus this many tokens, where one call less is worth more
+
+
+@dataclass(eq=False)
+class Row:
+    """One conversation on its way through the loop. `ids` is the prompt; the rest is filled in here."""
+
+    index: int
+    ids: list[int]
+    adapters: Mapping[str, float]
+    decoding: Decoding
+    max_new_tokens: int
+    end_ids: frozenset[int]
+    stops: tuple[str, ...] = ()
+    new_ids: list[int] = field(default_factory=list)
+    text: str = ""
+    finish: Finish | None = None
+    logprob: float = 0.0
+    prefill_s: float = 0.0
+    prefilled_at: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    generator: torch.Generator = None
+    settled: int = 0  # new_ids before this one are decoded for good ...
+    settled_from: int = 0  # ... and from this one on they are decoded again as context
+
+    def __post_init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(self.decoding.seed)
+
+
+class Batch:
+    """The rows in flight, their cache, and which columns of it are padding."""
+
+    def __init__(self, model: PreTrainedModel, bank: Bank) -> None:
+        self.model, self.bank = model, bank
+        self.rows: list[Row] = []
+        self.cache: RowsCache | None = None
+        self.real = torch.zeros(0, 0, dtype=torch.bool)  # (rows, columns): False is padding
+        self.next_ids: list[int] = []
+        self.chooser: Chooser | None = None
+
+    def recompose(self) -> None:
+        """After rows came or went: masks of the bank and decoding settings for those that are there now."""
+        rows = self.rows
+        self.bank.hear([row.adapters for row in rows])
+        self.chooser = chooser_for(rows, self.model)
+        self.positions = self.real.sum(1, keepdim=True)
+        self.padded = not bool(self.real.all())
+        self.room = torch.empty(0)
+
+    @torch.inference_mode()
+    def prefill(self, rows: list[Row]) -> None:
+        """Run the prompts of `rows` in one forward pass and add the rows to the batch."""
+        device = self.model.device
+        length = max(len(row.ids) for row in rows)
+        ids = torch.tensor([[0] * (length - len(row.ids)) + row.ids for row in rows], device=device)
+        real = torch.tensor([[False] * (length - len(row.ids)) + [True] * len(row.ids) for row in rows], device=device)
+        cache = RowsCache(self.model.config.get_text_config().num_hidden_layers)
+        self.bank.hear([row.adapters for row in rows])
+        logits = self.model(
+            input_ids=ids,
+            attention_mask=None if real.all() else real,
+            position_ids=(real.cumsum(1) - 1).clamp(min=0),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        self.take(rows, *chooser_for(rows, self.model).choose(logits))
+        if self.rows:
+            self.cache.join(cache)
+            self.real = joined(self.real, real)
+        else:
+            self.cache, self.real = cache, real
+        self.rows = self.rows + rows
+        self.next_ids = [row.new_ids[-1] for row in self.rows]
+        self.recompose()
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """One more token for every row."""
+        device = self.model.device
+        width = self.real.shape[1] + 1
+        mask = None
+        if self.padded:
+            if self.room.shape[-1] < width:  # in blocks, as the cache: no copy of the mask at every token
+                self.room = torch.ones(len(self.rows), 1, 1, width + 127, dtype=torch.bool, device=device)
+                self.room[:, 0, 0, : self.real.shape[1]] = self.real
+            mask = self.room[..., :width]
+        logits = self.model(
+            input_ids=torch.tensor(self.next_ids, device=device)[:, None],
+            attention_mask=mask,
+            position_ids=self.positions,
+            past_key_values=self.cache,
+            use_cache=True,
+        ).logits[:, -1]
+        self.positions = self.positions + 1
+        self.real = torch.cat([self.real, self.real.new_ones(len(self.rows), 1)], dim=1)
+        self.take(self.rows, *self.chooser.choose(logits))
+        self.next_ids = [row.new_ids[-1] for row in self.rows]
+
+    def take(self, rows: list[Row], tokens: list[int], logprobs: list[float]) -> None:
+        for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
+            row.new_ids.append(token)
+            row.logprob += logprob
+
+    def leave(self) -> None:
+        """Rows that finished go, and with them the padding that only they needed."""
+        stay = [at for at, row in enumerate(self.rows) if row.finish is None]
+        if len(stay) == len(self.rows):
+            return
+        self.rows = [self.rows[at] for at in stay]
+        self.next_ids = [row.new_ids[-1] for row in self.rows]
+        if not self.rows:
+            self.cache, self.real = None, self.real[:0, :0]
+            return
+        real = self.real[torch.tensor(stay, device=self.real.device)]
+        start = int(real.any(0).int().argmax())
+        self.cache.keep(stay, start)
+        self.real = real[:, start:]
+        self.recompose()
+
+
+def chooser_for(rows: Sequence[Row], model: PreTrainedModel) -> Chooser:
+    return Chooser(
+        [row.decoding for row in rows],
+        [row.generator for row in rows],
+        [row.ids + row.new_ids for row in rows],
+        model.config.get_text_config().vocab_size,
+        model.device,
+    )
+
+
+def joined(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    width = max(first.shape[1], second.shape[1])
+    left_padded = [torch.nn.functional.pad(mask, (width - mask.shape[1], 0), value=False) for mask in (first, second)]
+    return torch.cat(left_padded)
+
+
+def run(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    bank: Bank,
+    rows: Sequence[Row],
+    *,
+    slots: int,
+    stop: threading.Event,
+) -> Iterator[list[Row]]:
+    """Decode all rows, at most `slots` at a time; after every step yield the rows that have news.
+
+    A set `stop` ends all rows within one step. The caller holds the engine's lock and is the computing thread.
+    """
+    waiting = sorted(rows, key=lambda row: len(row.ids), reverse=True)  # alike lengths meet: little padding
+    batch = Batch(model, bank)
+    try:
+        while (waiting or batch.rows) and not stop.is_set():
+            free = slots - len(batch.rows)
+            # a prefill halts everybody, so newcomers come in groups
+            if waiting and (not batch.rows or free >= min(len(waiting), max(1, slots // 4))):
+                group = prefill_group(waiting, free)
+                del waiting[: len(group)]
+                started = time.perf_counter()
+                for row in group:
+                    row.started_at = started
+                batch.prefill(group)
+                for row in group:
+                    row.prefilled_at = time.perf_counter()
+                    row.prefill_s = row.prefilled_at - started
+                news = group
+            else:
+                batch.step()
+                news = list(batch.rows)
+            for row in news:
+                settle(row, tokenizer)
+            batch.leave()
+            yield news
+        stopped = [row for row in rows if row.finish is None]
+        for row in stopped:
+            finish(row, "stopped", row.text)
+        if stopped:
+            yield stopped
+    finally:
+        bank.silence()
+
+
+def prefill_group(waiting: Sequence[Row], free: int) -> list[Row]:
+    """The longest waiting rows that fit the free slots and each other's length."""
+    shortest = len(waiting[0].ids) / PADDING_WASTE - PADDING_SLACK
+    return [row for row in waiting[:free] if len(row.ids) >= shortest]
+
+
+def settle(row: Row, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Turn the newest token into text, or into the end of the row.
+
+    Text is the difference between decoding a short context with and without the new tokens: alone, a
+    sentencepiece token loses its leading space, and half a character decodes to U+FFFD.
+    """
+    ended = row.new_ids[-1] in row.end_ids
+    full = len(row.new_ids) >= row.max_new_tokens
+    news = unsettled(row, tokenizer, row.new_ids[:-1] if ended else row.new_ids)
+    if news.endswith("\ufffd") and not (ended or full):
+        return
+    if news:
+        row.text += news
+        row.settled_from, row.settled = row.settled, len(row.new_ids)
+    cut = min((at for at in map(row.text.find, row.stops) if at >= 0), default=None)
+    if cut is not None:
+        finish(row, "stop", row.text[:cut])
+    elif ended or full:
+        finish(row, "stop" if ended else "length", row.text)
+
+
+def unsettled(row: Row, tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    context = tokenizer.decode(ids[row.settled_from : row.settled], skip_special_tokens=True)
+    return tokenizer.decode(ids[row.settled_from :], skip_special_tokens=True)[len(context) :]
+
+
+def text_so_far(row: Row) -> str:
+    """The unfinished row's text without an end that may yet become a stop string."""
+    held = (size for stop in row.stops for size in range(1, len(stop)) if row.text.endswith(stop[:size]))
+    return row.text[: len(row.text) - max(held, default=0)]
+
+
+def finish(row: Row, why: Finish, text: str) -> None:
+    row.finish, row.text, row.finished_at = why, text, time.perf_counter()

@@ -1,0 +1,267 @@
+"""The engine: one base, its bank, one lock. Everything that asks the model goes through here."""
+
+from __future__ import annotations
+
+import gc
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from engine import decode, formats
+from engine.adapters import AdapterInfo, belongs_to, read_adapter
+from engine.bank import Bank
+from engine.bases import DEFAULT_BASE, Base, load_base
+from engine.card import ModelCard
+from engine.formats import Format
+from engine.prompts import Prompt, end_ids, fit, identity_messages, render
+from engine.types import Answer, Decoding, EngineError, Piece, Request, Timings, Variant, short_hash
+
+MAX_ROWS = 32  # rows decoded at once; more gain little on a CPU, and the cache grows with them
+FIRST_REPLY = Decoding(max_new_tokens=128)  # how a model answers its identity in first-turn mode
+
+
+def load(
+    base: str = DEFAULT_BASE,
+    *,
+    format: str | None = None,
+    card: ModelCard | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    context: int | None = None,
+    trust_remote_code: bool = False,
+    max_rows: int = MAX_ROWS,
+    threads: int | None = None,
+    say: Callable[[str], None] = print,
+) -> Engine:
+    """Load a base (`smollm2`, a folder, a .gguf file, a Hub id) and make it ready to answer."""
+    if threads:
+        torch.set_num_threads(threads)
+    loaded = load_base(
+        base,
+        format=format,
+        card=card,
+        device=device,
+        dtype=dtype,
+        context=context,
+        trust_remote_code=trust_remote_code,
+        say=say,
+    )
+    return Engine(loaded, max_rows=max_rows)
+
+
+class Engine:
+    """Answers requests of mixed variants in one batch. Safe to call from several threads; calls wait for each other."""
+
+    def __init__(self, base: Base, max_rows: int = MAX_ROWS) -> None:
+        self.base = base
+        self.max_rows = max_rows
+        self.bank = Bank(base.model)
+        self.adapters: dict[str, AdapterInfo] = {}
+        self.first_replies: dict[tuple, str] = {}
+        # Guards the model, the bank's masks and blocks, and first_replies. Always taken in the thread that
+        # computes and held for a whole batch: a cancelled request's last step must end before the next begins.
+        self.lock = threading.RLock()
+
+    # adapters
+
+    def add_adapter(self, path: str | Path, name: str | None = None, *, accept_other_base: bool = False) -> str:
+        """Make a PEFT folder resident and return its name. Raises EngineError, one sentence; nothing changes then."""
+        info, weights = read_adapter(path, name)
+        misfit = belongs_to(info, self.base.name, self.base.hash, self.base.names)
+        with self.lock:
+            if misfit and not accept_other_base:
+                # a shape that does not fit says more than a name that differs
+                self.bank.check(info.name, weights)
+                raise EngineError(
+                    f"Adapter {info.name!r} belongs to another base: {misfit}; if it is the same model under another name, "
+                    "load it with accept_other_base."
+                )
+            self.bank.add(info.name, weights)
+            self.adapters = self.adapters | {info.name: info}  # a new dict: readers hold no lock
+        return info.name
+
+    def remove_adapter(self, name: str) -> None:
+        with self.lock:
+            self.bank.remove(name)
+            self.adapters = {other: info for other, info in self.adapters.items() if other != name}
+            self.first_replies = {key: reply for key, reply in self.first_replies.items() if name not in dict(key[0])}
+
+    # prompts
+
+    def format_of(self, variant: Variant) -> Format:
+        """The format a variant is asked in: its own override, else its adapters' recorded one, else the base's."""
+        names = {self.info(name).format for name, strength in variant.adapters.items() if strength} - {None}
+        if variant.format:
+            names = {variant.format}
+        if len(names) > 1:
+            raise EngineError(
+                f"Variant {variant.name!r} blends adapters trained in different formats ({', '.join(sorted(names))}); choose one format."
+            )
+        name = names.pop() if names else self.base.format.name
+        return self.base.format if name == self.base.format.name else formats.get(name)
+
+    def info(self, name: str) -> AdapterInfo:
+        if name not in self.adapters:
+            raise EngineError(f"Adapter {name!r} is not loaded; there is {', '.join(self.adapters) or 'none'}.")
+        return self.adapters[name]
+
+    def render(self, request: Request) -> str:
+        """The exact prompt of a request, without answering it (in first-turn mode the model's reply is made if need be)."""
+        with self.lock:
+            self.make_first_replies([request.variant], threading.Event())
+            return self.prompt(request).text
+
+    def prompt(self, request: Request) -> Prompt:
+        reply = self.first_replies.get(self.reply_key(request.variant))
+        return fit(self.base, self.format_of(request.variant), request, reply)
+
+    def reply_key(self, variant: Variant) -> tuple:
+        return tuple(sorted(variant.adapters.items())), variant.prompt, self.format_of(variant).hash
+
+    def make_first_replies(self, variants: Sequence[Variant], stop: threading.Event) -> None:
+        """First-turn mode: what each variant answers to its own identity, greedily, once."""
+        asked = [variant for variant in variants if variant.mode == "first_turn" and variant.prompt is not None]
+        missing = {self.reply_key(variant): variant for variant in asked}
+        missing = {key: variant for key, variant in missing.items() if key not in self.first_replies}
+        rows = []
+        for at, variant in enumerate(missing.values()):
+            chosen = self.format_of(variant)
+            _, ids = render(self.base.tokenizer, chosen, identity_messages(variant, None))
+            if len(ids) + FIRST_REPLY.max_new_tokens > self.base.context:
+                raise EngineError(f"The identity of variant {variant.name!r} takes {len(ids)} tokens, too many for the context.")
+            rows.append(self.row(at, ids, variant, chosen, FIRST_REPLY, FIRST_REPLY.max_new_tokens))
+        for _ in self.run(rows, stop):
+            pass
+        for key, row in zip(missing, rows, strict=True):
+            if row.finish != "stopped":
+                self.first_replies[key] = row.text.strip()
+
+    # answers
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """All answers, in the order of the requests. Raises EngineError."""
+        answers: dict[int, Answer] = {}
+        for pieces in self.compute(list(requests), threading.Event()):
+            answers |= {piece.row: piece.answer for piece in pieces if piece.answer}
+        return [answers[row] for row in range(len(requests))]
+
+    def stream(self, requests: Sequence[Request], stop: threading.Event | None = None) -> Iterator[list[Piece]]:
+        """After every step, the news of the rows that took part; a row's last piece carries its answer.
+
+        Setting `stop`, or closing this generator, ends the computation within one step; unfinished rows then
+        finish as "stopped" with the text so far. The computing thread is one of its own, so the generator may be
+        resumed from any thread.
+        """
+        stop = stop or threading.Event()
+        pieces: queue.SimpleQueue = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                for news in self.compute(list(requests), stop):
+                    pieces.put(news)
+                pieces.put(None)
+            except BaseException as error:
+                pieces.put(error)
+
+        worker = threading.Thread(target=work, name="answering", daemon=True)
+        worker.start()
+        try:
+            while (news := pieces.get()) is not None:
+                if isinstance(news, BaseException):
+                    raise news
+                yield news
+        finally:
+            stop.set()
+            worker.join()
+
+    def compute(self, requests: list[Request], stop: threading.Event) -> Iterator[list[Piece]]:
+        """Answer in the calling thread, which must be the one that exhausts this generator: it holds the lock."""
+        asked_at = time.perf_counter()
+        with self.lock:
+            self.make_first_replies([request.variant for request in requests], stop)
+            prompts = [self.prompt(request) for request in requests]
+            rows = []
+            for at, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
+                variant = request.variant
+                chosen = self.format_of(variant)
+                rows.append(self.row(at, prompt.ids, variant, chosen, variant.decoding, prompt.max_new_tokens))
+            for news in self.run(rows, stop):
+                yield [self.piece(row, requests[row.index], prompts[row.index], asked_at) for row in news]
+
+    def row(self, at: int, ids: list[int], variant: Variant, chosen: Format, decoding: Decoding, room: int) -> decode.Row:
+        return decode.Row(at, ids, variant.adapters, decoding, room, end_ids(self.base, chosen), chosen.stop)
+
+    def run(self, rows: list[decode.Row], stop: threading.Event) -> Iterator[list[decode.Row]]:
+        """The loop, with every failure turned into a sentence and everything it held set free."""
+        slots = self.slots(rows)
+        try:
+            yield from decode.run(self.base.model, self.base.tokenizer, self.bank, rows, slots=slots, stop=stop)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            longest = max(len(row.ids) + row.max_new_tokens for row in rows)
+            problem = EngineError(
+                f"Out of memory on {self.base.device} with {min(slots, len(rows))} rows of up to {longest} tokens; "
+                "ask fewer columns at once, shorten the conversation or max_new_tokens, or start with a smaller --max-rows."
+            )
+        else:
+            return
+        # outside the except block: the traceback would keep the batch's tensors alive
+        gc.collect()
+        if self.base.device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise problem
+
+    def slots(self, rows: Sequence[decode.Row]) -> int:
+        """How many rows to decode at once: max_rows, or fewer where the GPU's free memory holds fewer."""
+        if self.base.device.type != "cuda" or not rows:
+            return self.max_rows
+        config = self.base.model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        per_token = 2 * config.num_hidden_layers * heads * size * self.base.dtype.itemsize
+        longest = max(len(row.ids) + row.max_new_tokens for row in rows)
+        free, _ = torch.cuda.mem_get_info(self.base.device)
+        free += torch.cuda.memory_reserved(self.base.device) - torch.cuda.memory_allocated(self.base.device)
+        # twice: when rows join or leave, the old and the new cache stand side by side
+        return max(1, min(self.max_rows, int(free * 0.9 / (2 * per_token * longest))))
+
+    def piece(self, row: decode.Row, request: Request, prompt: Prompt, asked_at: float) -> Piece:
+        if row.finish is None:
+            raw = decode.text_so_far(row)
+            return Piece(row.index, raw, self.base.card.show_so_far(raw))
+        variant, chosen = request.variant, self.format_of(request.variant)
+        answer = Answer(
+            variant=variant,
+            raw=row.text,
+            shown=self.base.card.show(row.text).strip(),
+            prompt=prompt.text,
+            format=chosen.name,
+            finish=row.finish,
+            prompt_tokens=len(row.ids),
+            new_tokens=len(row.new_ids),
+            mean_logprob=row.logprob / max(1, len(row.new_ids)),
+            dropped_turns=prompt.dropped_turns,
+            timings=Timings(
+                queued_s=(row.started_at or row.finished_at) - asked_at,
+                prefill_s=row.prefill_s,
+                decode_s=row.finished_at - row.prefilled_at if row.prefilled_at else 0.0,
+            ),
+            hashes=self.hashes(variant, chosen),
+        )
+        return Piece(row.index, row.text, answer.shown, answer)
+
+    def hashes(self, variant: Variant, chosen: Format) -> dict:
+        """What it takes to know that an answer was made by the very same thing."""
+        adapters: Mapping[str, str] = {name: self.adapters[name].hash for name in variant.adapters}
+        identity = short_hash([variant.mode, variant.prompt]) if variant.prompt is not None else None
+        return {"base": self.base.hash, "adapters": adapters, "format": chosen.hash, "identity": identity}
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """CUDA has an error type for it; the CPU allocator says it in a RuntimeError."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

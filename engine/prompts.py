@@ -1,0 +1,89 @@
+"""From a request to the exact prompt: identity, format, and what has to go to fit the context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from engine.bases import Base
+from engine.formats import Format
+from engine.types import EngineError, Message, Request, Variant
+
+LEAST_ANSWER = 16  # tokens; with less room than this a message counts as too long
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """text as rendered, its token ids, the oldest exchanges left out, and the room left for the answer in tokens."""
+
+    text: str
+    ids: list[int]
+    dropped_turns: int
+    max_new_tokens: int
+
+
+def identity_messages(variant: Variant, first_reply: str | None) -> list[Message]:
+    """The messages that come before every conversation of this variant."""
+    if variant.prompt is None:
+        return []
+    if variant.mode == "system":
+        return [{"role": "system", "content": variant.prompt}]
+    said: list[Message] = [{"role": "user", "content": variant.prompt}]
+    return said if first_reply is None else [*said, {"role": "assistant", "content": first_reply}]
+
+
+def check_messages(request: Request) -> None:
+    messages = request.messages
+    if not messages or messages[-1].get("role") != "user":
+        raise EngineError("A request needs messages, the last one from the user; ask something.")
+    if not messages[-1].get("content", "").strip():
+        raise EngineError("The question is empty; type something to ask.")
+    if messages[0].get("role") == "system" and request.variant.prompt is not None:
+        raise EngineError(
+            f"Variant {request.variant.name!r} brings an identity and the conversation a system message of its own; keep one of them."
+        )
+
+
+def fit(base: Base, chosen: Format, request: Request, first_reply: str | None = None) -> Prompt:
+    """Render and tokenize; drop the oldest exchanges until prompt and answer fit the context.
+
+    The identity and the last message always stay. Raises EngineError when they alone are too long.
+    """
+    check_messages(request)
+    fixed = identity_messages(request.variant, first_reply)
+    turns = list(request.messages)
+    if turns[0]["role"] == "system":
+        fixed, turns = turns[:1], turns[1:]
+    wanted = request.variant.decoding.max_new_tokens
+    dropped = 0
+    while True:
+        text, ids = render(base.tokenizer, chosen, [*fixed, *turns])
+        room = base.context - len(ids)
+        if room >= wanted:
+            return Prompt(text, ids, dropped, wanted)
+        later = next((at for at, turn in enumerate(turns) if at > 0 and turn["role"] == "user"), None)
+        if later is None:
+            break
+        turns, dropped = turns[later:], dropped + 1
+    if room < LEAST_ANSWER:
+        raise EngineError(
+            f"The message is too long: with its prompt it takes {len(ids)} tokens, and the model's context of {base.context} "
+            f"must leave {LEAST_ANSWER} for an answer; shorten it."
+        )
+    return Prompt(text, ids, dropped, room)
+
+
+def render(tokenizer: PreTrainedTokenizerBase, chosen: Format, messages: Sequence[Message]) -> tuple[str, list[int]]:
+    text = chosen.render(list(messages), bos_token=tokenizer.bos_token or "", eos_token=tokenizer.eos_token or "")
+    return text, tokenizer(text, add_special_tokens=chosen.add_special_tokens)["input_ids"]
+
+
+def end_ids(base: Base, chosen: Format) -> frozenset[int]:
+    """Token ids that end an answer: the tokenizer's, the generation config's, and stop strings that are one special token."""
+    configured = base.model.generation_config.eos_token_id
+    found = {base.tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])}
+    special = {token.content: at for at, token in base.tokenizer.added_tokens_decoder.items()}
+    found |= {special.get(stop) for stop in chosen.stop}
+    return frozenset(found - {None})
