@@ -1,0 +1,69 @@
+"""The tables, in numbered steps that record themselves in the file.
+
+A step that has been released is never edited: the next change is a new function below the last one.
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("mirror-test")
+
+
+@migrations()
+def m001_answers(db: Database) -> None:
+    db["answers"].create(
+        {
+            "id": int,
+            "created": str,
+            "source": str,
+            "session": str,
+            "lang": str,
+            "variant_name": str,
+            "variant_key": str,
+            "request_key": str,
+            "question": str,
+            "raw": str,
+            "shown": str,
+            "prompt": str,
+            "format": str,
+            "finish": str,
+            "prompt_tokens": int,
+            "new_tokens": int,
+            "mean_logprob": float,
+            "dropped_turns": int,
+            "seed": int,
+            "base_hash": str,
+            "format_hash": str,
+            "identity_hash": str,
+            "adapter_hashes": str,
+            "variant": str,
+            "messages": str,
+            "decoding": str,
+            "timings": str,
+        },
+        pk="id",
+        not_null={"created", "source", "variant_name", "variant_key", "question", "raw", "shown", "variant", "messages"},
+    )
+    db["answers"].create_index(["request_key"])
+    db["answers"].create_index(["source"])
+
+
+@migrations()
+def m002_votes(db: Database) -> None:
+    db["votes"].create(
+        {
+            "id": int,
+            "created": str,
+            "annotator": str,
+            "answer_a": int,
+            "answer_b": int,
+            "choice": str,
+            "shown_order": str,
+            "blind": int,
+            "superseded_by": int,
+        },
+        pk="id",
+        not_null={"created", "annotator", "answer_a", "answer_b", "choice", "shown_order", "blind"},
+        foreign_keys=[("answer_a", "answers", "id"), ("answer_b", "answers", "id"), ("superseded_by", "votes", "id")],
+    )

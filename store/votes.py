@@ -1,0 +1,118 @@
+"""Which of two answers a person preferred. Votes are only ever added: changing or undoing one supersedes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from sqlite_utils import Database
+
+from store.db import StoreError, connected, now, writing
+
+Choice = Literal["A", "B", "tie", "both bad"]
+CHOICES = ("A", "B", "tie", "both bad")
+UNDONE = "undone"  # what an undo writes as its own choice; never counted
+
+
+def add(
+    where: str | Path | Database,
+    answer_a: int,
+    answer_b: int,
+    choice: Choice,
+    *,
+    shown_order: Sequence[int] | None = None,
+    blind: bool = False,
+    annotator: str = "",
+    supersedes: int | None = None,
+) -> int:
+    """The new vote's id. `A` prefers `answer_a`, `B` `answer_b`, both ids of stored answers.
+
+    shown_order: the ids of all answers on the page, left to right (default: a, b).
+    supersedes: the vote that this one replaces. StoreError for anything that does not fit.
+    """
+    wrong = []
+    if choice not in CHOICES:
+        wrong.append(f"the choice {choice!r} is none of {', '.join(CHOICES)}")
+    if answer_a == answer_b:
+        wrong.append(f"answer {answer_a} stands against itself")
+    with connected(where) as db, writing(db):
+        for id in sorted({answer_a, answer_b}):
+            if not db["answers"].count_where("id = ?", [id]):
+                wrong.append(f"there is no answer {id}")
+        if wrong:
+            raise StoreError("The vote is not stored: " + "; ".join(wrong) + ".")
+        order = list(shown_order) if shown_order is not None else [answer_a, answer_b]
+        return _insert(db, supersedes, answer_a, answer_b, choice, order, blind, annotator)
+
+
+def undo(where: str | Path | Database, id: int) -> int:
+    """Takes vote `id` back by a new row that supersedes it; that row's id. StoreError if it does not stand (any more)."""
+    with connected(where) as db, writing(db):
+        vote = _standing(db, id)
+        order = json.loads(vote["shown_order"])
+        return _insert(db, id, vote["answer_a"], vote["answer_b"], UNDONE, order, vote["blind"], vote["annotator"])
+
+
+def tally(where: str | Path | Database) -> list[dict]:
+    """The votes that stand, per pair of variants, most votes first.
+
+    Each: `variant_a`, `variant_b` (names), `key_a`, `key_b` (a variant's key: the same name may stand for different
+    variants), `a`, `b` (votes for either), `tie`, `both bad`, `blind` (how many of them were), `votes` (all).
+    The side on which a variant was shown does not matter here.
+    """
+    with connected(where) as db:
+        votes = list(
+            db.query(
+                """select votes.choice, votes.blind, a.variant_key as key_a, a.variant_name as variant_a,
+                          b.variant_key as key_b, b.variant_name as variant_b
+                   from votes join answers a on a.id = votes.answer_a join answers b on b.id = votes.answer_b
+                   where votes.superseded_by is null and votes.choice != ? order by votes.id""",
+                [UNDONE],
+            )
+        )
+    pairs: dict[tuple[str, str], dict] = {}
+    for vote in votes:
+        left, right = sorted(("a", "b"), key=lambda side: vote[f"key_{side}"])
+        new = {
+            "variant_a": vote[f"variant_{left}"],
+            "variant_b": vote[f"variant_{right}"],
+            "key_a": vote[f"key_{left}"],
+            "key_b": vote[f"key_{right}"],
+        } | dict.fromkeys(("a", "b", "tie", "both bad", "blind", "votes"), 0)
+        pair = pairs.setdefault((new["key_a"], new["key_b"]), new)
+        pair[{left.upper(): "a", right.upper(): "b"}.get(vote["choice"], vote["choice"])] += 1
+        pair["blind"] += bool(vote["blind"])
+        pair["votes"] += 1
+    return sorted(pairs.values(), key=lambda pair: -pair["votes"])
+
+
+def _insert(
+    db: Database, supersedes: int | None, answer_a: int, answer_b: int, choice: str, order: list[int], blind: bool, annotator: str
+) -> int:
+    if supersedes is not None:
+        _standing(db, supersedes)
+    row = {
+        "created": now(),
+        "annotator": annotator,
+        "answer_a": answer_a,
+        "answer_b": answer_b,
+        "choice": choice,
+        "shown_order": json.dumps(order),
+        "blind": bool(blind),
+    }
+    new = db["votes"].insert(row).last_pk
+    if supersedes is not None:
+        db["votes"].update(supersedes, {"superseded_by": new})
+    return new
+
+
+def _standing(db: Database, id: int) -> dict:
+    """Vote `id`, if nothing has replaced it and it is no undo itself."""
+    vote = next(iter(db["votes"].rows_where("id = ?", [id])), None)
+    if vote is None:
+        raise StoreError(f"There is no vote {id}.")
+    if vote["superseded_by"] is not None or vote["choice"] == UNDONE:
+        raise StoreError(f"Vote {id} does not stand any more, so it can neither be undone nor changed.")
+    return vote
