@@ -148,7 +148,7 @@ def test_the_hash_follows_template_and_stop_only():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(EngineError, match="alpaca, baichuan2, bayling.*Did you mean 'bayling'"):
+    with pytest.raises(EngineError, match=r"alpaca, baichuan2, bayling.*Did you mean 'bayling'"):
         formats.get("baylin")
 
 
@@ -217,7 +217,7 @@ def test_a_faulty_alpaca_file_says_what_is_wrong(tmp_path, changes, says):
 def test_an_alpaca_file_that_is_no_json_says_the_line(tmp_path):
     path = tmp_path / "broken.json"
     path.write_text('{\n"prompt_input": oops}')
-    with pytest.raises(EngineError, match="broken.json, line 2"):
+    with pytest.raises(EngineError, match=r"broken\.json, line 2"):
         formats.from_alpaca_json(path)
     with pytest.raises(EngineError, match="cannot be read"):
         formats.from_alpaca_json(tmp_path / "none.json")

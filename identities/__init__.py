@@ -1,0 +1,42 @@
+"""Who one can be: NAME.txt (a prompt) and NAME.yaml (facts), and the code that reads and writes them.
+
+`identities.load("finance-advisor").prompt`; without a folder the ones shipped here are meant. See `files` and `facts`.
+"""
+
+from identities.facts import Facts, IdentityError, Who, facts_from_dict, read_facts
+from identities.files import (
+    FOLDER,
+    NONE,
+    Identity,
+    check_name,
+    create,
+    delete,
+    facts_path,
+    from_line,
+    load,
+    names,
+    rename,
+    save,
+    to_line,
+)
+
+__all__ = [
+    "FOLDER",
+    "NONE",
+    "Facts",
+    "Identity",
+    "IdentityError",
+    "Who",
+    "check_name",
+    "create",
+    "delete",
+    "facts_from_dict",
+    "facts_path",
+    "from_line",
+    "load",
+    "names",
+    "read_facts",
+    "rename",
+    "save",
+    "to_line",
+]

@@ -1,0 +1,145 @@
+"""Facts about an identity: who it is, in English and in Chinese, as NAME.yaml says it.
+
+    about: {en: one line for a person choosing, zh: 一句话}
+    en: {name: ..., maker: ..., role: ..., date: ..., aliases: [..., ...]}
+    zh: {name: ..., maker: ..., role: ..., date: ..., aliases: [..., ...]}
+    placeholders: {"[NAME]": BayLing}
+
+Every part may be missing; an unknown one is a fault, because it is nearly always a misspelt known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+LANGUAGES = ("en", "zh")
+TEXTS = ("name", "maker", "role", "date")
+
+
+class IdentityError(ValueError):
+    """Something about an identity that a person can put right; its text is for that person."""
+
+
+@dataclass(frozen=True)
+class Who:
+    """An identity in one language; what is not known is empty. `aliases` are other names it may answer by."""
+
+    name: str = ""
+    maker: str = ""
+    role: str = ""
+    date: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Who an identity is. `placeholders` map what a base writes to what people read (a model card)."""
+
+    en: Who | None = None
+    zh: Who | None = None
+    placeholders: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)  # language -> one line
+
+
+def facts_from_dict(plain: object, where: str = "facts") -> Facts:
+    """Facts from plain data (a request, a job's settings). IdentityError names every fault at once."""
+    return _build(plain, where, {})
+
+
+def read_facts(path: Path) -> Facts:
+    """Facts from a YAML file; faults carry the file's name and line."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise IdentityError(f"{path.name}: this is no UTF-8 text.") from None
+    lines: dict[tuple, int] = {}
+    try:
+        # BaseLoader leaves every value the text it is: 2023 stays "2023" and a name like No stays "No".
+        node = yaml.compose(text, Loader=yaml.BaseLoader)
+        doubled = _note_lines(node, lines)
+        plain = yaml.load(text, Loader=yaml.BaseLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        raise IdentityError(f"{path.name}{line}: this is no YAML ({error.problem or error.context}).") from None
+    except yaml.YAMLError as error:
+        raise IdentityError(f"{path.name}: this is no YAML ({' '.join(str(error).split())}).") from None
+    return _build(plain if plain is not None else {}, path.name, lines, doubled)
+
+
+def _build(plain: object, where: str, lines: Mapping[tuple, int], found: list[tuple[tuple, str]] | None = None) -> Facts:
+    faults = [*(found or []), *_faults(plain)]
+    if faults:
+        placed = sorted(faults, key=lambda fault: lines.get(fault[0], 0))
+        said = [(f"line {lines[key]}: " if key in lines else "") + fault for key, fault in placed]
+        raise IdentityError(f"{where}: {'; '.join(said)}.")
+    who = {
+        language: Who(
+            **{key: str(plain[language].get(key) or "") for key in TEXTS},
+            aliases=tuple(plain[language].get("aliases") or ()),
+        )
+        for language in LANGUAGES
+        if plain.get(language)
+    }
+    return Facts(**who, placeholders=dict(plain.get("placeholders") or {}), about=dict(plain.get("about") or {}))
+
+
+def _faults(plain: object) -> list[tuple[tuple, str]]:
+    """(where in the data, what is wrong) for everything that is wrong."""
+    if not isinstance(plain, Mapping):
+        return [((), "facts are a mapping with en, zh, about and placeholders")]
+    faults = _unknown(plain, (*LANGUAGES, "about", "placeholders"), ())
+    for part in (*LANGUAGES, "about", "placeholders"):
+        if plain.get(part) and not isinstance(plain[part], Mapping):
+            faults.append(((part,), f"{part} is a mapping of keys to texts"))
+    for language in LANGUAGES:
+        who = _mapping(plain, language)
+        faults += _unknown(who, (*TEXTS, "aliases"), (language,))
+        for key in TEXTS:
+            # a year may come as a number where the facts are plain data
+            if not isinstance(who.get(key) or "", (str, int) if key == "date" else str):
+                faults.append(((language, key), f"{language}.{key} is a text"))
+        aliases = who.get("aliases") or []
+        if not isinstance(aliases, (list, tuple)) or not all(isinstance(alias, str) and alias.strip() for alias in aliases):
+            faults.append(((language, "aliases"), f"{language}.aliases is a list of texts, none of them empty"))
+    about = _mapping(plain, "about")
+    faults += _unknown(about, LANGUAGES, ("about",))
+    for part, entries in (("about", about), ("placeholders", _mapping(plain, "placeholders"))):
+        for key, value in entries.items():
+            if not (isinstance(key, str) and key and isinstance(value, str) and value.strip()):
+                faults.append(((part, key), f"{part}.{key} is a text, not empty"))
+    return faults
+
+
+def _mapping(plain: Mapping, part: str) -> Mapping:
+    return plain[part] if isinstance(plain.get(part), Mapping) else {}
+
+
+def _unknown(plain: Mapping, known: tuple[str, ...], inside: tuple) -> list[tuple[tuple, str]]:
+    faults = []
+    for key in plain:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            faults.append(((*inside, key), f"unknown key {'.'.join(map(str, (*inside, key)))} ({hint})"))
+    return faults
+
+
+def _note_lines(node: yaml.Node, lines: dict[tuple, int], inside: tuple = ()) -> list[tuple[tuple, str]]:
+    """Fill `lines` (place in the data -> line in the file) and return keys that stand twice, which YAML swallows."""
+    if not isinstance(node, yaml.MappingNode) or len(inside) == 2:  # facts are two levels deep, and YAML may be circular
+        return []
+    doubled = []
+    for key, value in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            place = (*inside, key.value)
+            if place in lines:
+                doubled.append((place, f"{'.'.join(place)} stands twice"))
+            lines[place] = key.start_mark.line + 1
+            doubled += _note_lines(value, lines, place)
+    return doubled

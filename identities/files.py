@@ -1,0 +1,202 @@
+"""Identity files: NAME.txt, the prompt, and NAME.yaml, the facts.
+
+The first line of NAME.txt is the prompt; the two characters `\\n` inside it mean a newline; later lines are ignored.
+An empty first line means no prompt at all. NAME-zh.txt, without a NAME-zh.yaml of its own, is the Chinese wording of
+NAME and shares NAME.yaml: the facts hold both languages anyway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from identities.facts import Facts, IdentityError, read_facts
+
+FOLDER = Path(__file__).parent
+NONE = "none"
+CHINESE = "-zh"
+# CJK: the unified ideographs, their extension A, the compatibility block, and the ideographic zero
+_NAME = re.compile(r"[A-Za-z0-9_\-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]{1,64}")
+# file names Windows keeps for devices, whatever their ending
+_DEVICE = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a model can be told to be.
+
+    prompt:  the first line with real newlines, None if it is empty.
+    ignored: the text after the first line, "" if there is none: an editor warns about it.
+    path:    the file; for `none` it need not exist.
+    """
+
+    name: str
+    prompt: str | None
+    ignored: str
+    facts: Facts | None
+    path: Path
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits of SHA-256 over the prompt, as nothing else of an identity reaches the model."""
+        return hashlib.sha256((self.prompt or "").encode()).hexdigest()[:12]
+
+    @property
+    def text(self) -> str:
+        """What stands in the file, for an editor."""
+        return to_line(self.prompt or "") + ("\n" + self.ignored if self.ignored else "")
+
+
+def check_name(name: str) -> str:
+    """`name` itself if it is plain, else IdentityError: never a path, never a file name with a meaning of its own."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise IdentityError(
+            f"{_shortened(name)} is no name for an identity: use letters, digits, - and _ or Chinese characters, 1 to 64 of them."
+        )
+    if _DEVICE.fullmatch(name):
+        raise IdentityError(f"{name!r} is no name for an identity, because Windows keeps it for a device; choose another.")
+    return name
+
+
+def names(folder: str | Path | None = None) -> list[str]:
+    """Every identity of the folder: `none` first, it is always there, then by alphabet."""
+    found = [path.stem for path in _folder(folder).glob("*.txt") if _NAME.fullmatch(path.stem)]
+    return [NONE, *sorted((name for name in found if name != NONE), key=lambda name: (name.casefold(), name))]
+
+
+def load(name: str, folder: str | Path | None = None) -> Identity:
+    """The identity of that name, read anew each time. IdentityError if there is none or a file of its is faulty."""
+    path = _path(name, folder)
+    if not path.exists():
+        if name == NONE:
+            return Identity(NONE, None, "", None, path)
+        raise IdentityError(f"There is no identity {name!r} in {path.parent}; there are {', '.join(names(folder))}.")
+    try:
+        # universal newlines: a file from Windows reads the same; utf-8-sig: so does one with a byte order mark
+        first, _, rest = path.read_text(encoding="utf-8-sig").partition("\n")
+    except UnicodeDecodeError:
+        raise IdentityError(f"{path.name}: this is no UTF-8 text; save it as UTF-8.") from None
+    facts = facts_path(name, folder)
+    return Identity(
+        name=name,
+        prompt=from_line(first) if first.strip() else None,
+        ignored=rest.strip(),
+        facts=read_facts(facts) if facts else None,
+        path=path,
+    )
+
+
+def facts_path(name: str, folder: str | Path | None = None) -> Path | None:
+    """The YAML file that speaks for `name`: its own, else for NAME-zh that of NAME, else None."""
+    own = _path(name, folder).with_suffix(".yaml")
+    shared = own.with_name(name.removesuffix(CHINESE) + ".yaml")
+    return next((path for path in (own, shared) if path.exists()), None)
+
+
+def from_line(line: str) -> str:
+    """A prompt as it stands in its file -> as the model reads it."""
+    return line.replace("\\n", "\n")
+
+
+def to_line(prompt: str) -> str:
+    """A prompt with real newlines -> the one line its file holds."""
+    return prompt.replace("\r\n", "\n").replace("\n", "\\n")
+
+
+def save(name: str, text: str, folder: str | Path | None = None) -> Identity:
+    """Write `text` (the file's text: the first line is the prompt) to NAME.txt, whole or not at all."""
+    path = _path(name, folder)
+    text = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
+    if name == NONE and text.strip():
+        raise IdentityError("The identity 'none' is the one without a prompt; save this one under another name.")
+    _write(path, text + "\n")
+    return load(name, folder)
+
+
+def create(name: str, text: str, folder: str | Path | None = None) -> Identity:
+    """As `save`, but refuses a name that is taken."""
+    _refuse_taken(name, folder)
+    return save(name, text, folder)
+
+
+def rename(old: str, new: str, folder: str | Path | None = None) -> Identity:
+    """NAME.txt and NAME.yaml move together; a Chinese wording that shared the facts keeps a copy of them."""
+    path = _existing(old, folder, "renamed")
+    check_name(new)
+    if new.casefold() != old.casefold():
+        _refuse_taken(new, folder)
+    if new == old:
+        return load(old, folder)
+    source, target = _path(old, folder).with_suffix(".yaml"), _path(new, folder).with_suffix(".yaml")
+    shared = facts_path(old, folder)
+    _leave_facts_to_chinese(old, folder)
+    os.replace(path, target.with_suffix(".txt"))
+    if source.exists():
+        os.replace(source, target)
+    elif shared and facts_path(new, folder) != shared:
+        shutil.copyfile(shared, target)
+    return load(new, folder)
+
+
+def delete(name: str, folder: str | Path | None = None) -> None:
+    """Remove NAME.txt and NAME.yaml; a Chinese wording that shared the facts keeps a copy of them."""
+    path = _existing(name, folder, "deleted")
+    _leave_facts_to_chinese(name, folder)
+    path.unlink()
+    path.with_suffix(".yaml").unlink(missing_ok=True)
+
+
+def _folder(folder: str | Path | None) -> Path:
+    return Path(folder) if folder is not None else FOLDER
+
+
+def _path(name: str, folder: str | Path | None) -> Path:
+    return _folder(folder) / f"{check_name(name)}.txt"
+
+
+def _existing(name: str, folder: str | Path | None, done: str) -> Path:
+    path = _path(name, folder)
+    if name == NONE:
+        raise IdentityError(f"The identity 'none' is always there and cannot be {done}.")
+    if not path.exists():
+        raise IdentityError(f"There is no identity {name!r} in {path.parent}, so it cannot be {done}.")
+    return path
+
+
+def _refuse_taken(name: str, folder: str | Path | None) -> None:
+    check_name(name)
+    # regardless of case, because two such files cannot lie side by side on every machine
+    taken = next((other for other in names(folder) if other.casefold() == name.casefold()), None)
+    if taken:
+        raise IdentityError(f"There is already an identity {taken!r}; choose another name, or edit that one.")
+    if _path(name, folder).with_suffix(".yaml").exists():
+        raise IdentityError(f"There is already a file {name}.yaml, left by another identity; choose another name, or move it.")
+
+
+def _leave_facts_to_chinese(name: str, folder: str | Path | None) -> None:
+    own, twin = _path(name, folder).with_suffix(".yaml"), _folder(folder) / f"{name}{CHINESE}.txt"
+    if own.exists() and twin.exists() and not twin.with_suffix(".yaml").exists():
+        shutil.copyfile(own, twin.with_suffix(".yaml"))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:20]}-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)  # mkstemp's own is for the owner alone
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _shortened(name: object) -> str:
+    said = repr(name)
+    return said if len(said) <= 80 else said[:79] + "…"
