@@ -50,10 +50,10 @@ $(VENV)/.made:
 
 $(VENV)/.torch: $(VENV)/.made requirements.txt
 ifneq ($(TORCH_INDEX),$(KNOWN_INDEX))
-	-$(PIP) uninstall --yes torch
+	@if [ -e $@ ]; then rm $@; $(PIP) uninstall --yes torch; fi
 endif
 	$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
-	@$(if $(TORCH_INDEX),echo $(TORCH_INDEX) > $(VENV)/.torch-index,:)
+	@$(if $(TORCH_INDEX),echo $(TORCH_INDEX) > $(VENV)/.torch-index)
 	@touch $@
 
 # Another build has the same version number, so pip alone would see nothing to do.
