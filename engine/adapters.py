@@ -157,9 +157,11 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
 def pair_up(file: Path, tensors: Mapping[str, torch.Tensor], config: LoraConfig) -> dict[str, LowRank]:
     sides: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
+        if key.endswith(".base_layer.weight"):
+            continue  # PEFT saves the base's own weight beside an adapted output layer
         match = KEY.fullmatch(key)
         if not match:
-            raise EngineError(f"{file} holds {key!r}, which is not a LoRA weight of a linear layer; merge this adapter instead.")
+            raise EngineError(f"{file} holds {key!r}, which is no LoRA weight of a linear layer; merge this adapter instead.")
         if tensor.dim() != 2:
             raise EngineError(f"{file}: {key} has {tensor.dim()} dimensions, a linear layer's update has 2.")
         if not torch.isfinite(tensor).all():

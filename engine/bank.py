@@ -81,7 +81,7 @@ class Bank:
         for module, pair in weights.items():
             linear = self.linears.get(module)
             if linear is None:
-                raise EngineError(f"Adapter {name!r} belongs to another base: it changes {module}, which this model does not have.")
+                raise EngineError(f"Adapter {name!r} belongs to another base: it changes {module}, which is not in this model.")
             ours, theirs = (linear.out_features, linear.in_features), (pair.b.shape[0], pair.a.shape[1])
             if ours != theirs:
                 raise EngineError(f"Adapter {name!r} belongs to another base: {module} is {ours} here and {theirs} there.")
@@ -142,7 +142,9 @@ class Bank:
             group.silence()
 
 
-def row_mask(rows: Sequence[Mapping[str, float]], layout: tuple[tuple[Block, ...], ...], like: torch.Tensor) -> torch.Tensor | None:
+def row_mask(
+    rows: Sequence[Mapping[str, float]], layout: tuple[tuple[Block, ...], ...], like: torch.Tensor
+) -> torch.Tensor | None:
     """(rows, 1, total rank) strengths in the order of the blocks, or None when nobody hears any of them."""
     blocks = [block for member in layout for block in member]
     strengths = torch.tensor([[float(row.get(name, 0.0)) for name, _ in blocks] for row in rows])

@@ -19,7 +19,7 @@ def choose_device(asked: str | None = None) -> tuple[torch.device, str]:
             raise EngineError(f"--device {asked!r} is not a device; use cpu, cuda or cuda:0.") from error
         reason = "asked for"
         if device.type == "cuda" and not torch.cuda.is_available():
-            raise EngineError(f"--device {asked} was asked for, but torch {torch.__version__} sees no CUDA GPU; use --device cpu.")
+            raise EngineError(f"--device {asked}: torch {torch.__version__} sees no CUDA GPU here; use --device cpu.")
     elif torch.cuda.is_available():
         device, reason = torch.device("cuda", torch.cuda.current_device()), "a CUDA GPU is there"
     else:

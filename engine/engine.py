@@ -21,7 +21,7 @@ from engine.prompts import Prompt, end_ids, fit, identity_messages, render
 from engine.types import Answer, Decoding, EngineError, Piece, Request, Timings, Variant, short_hash
 
 MAX_ROWS = 32  # rows decoded at once; more gain little on a CPU, and the cache grows with them
-FIRST_REPLY = Decoding(max_new_tokens=128)  # how a model answers its identity in first-turn mode
+FIRST_REPLY_TOKENS = 128  # at most, and an eighth of the context: it stands before every conversation in first-turn mode
 
 
 def load(
@@ -94,15 +94,23 @@ class Engine:
 
     def format_of(self, variant: Variant) -> Format:
         """The format a variant is asked in: its own override, else its adapters' recorded one, else the base's."""
-        names = {self.info(name).format for name, strength in variant.adapters.items() if strength} - {None}
+        found = {self.base.format.name: self.base.format}
+        wanted = set()
+        for name, strength in variant.adapters.items():
+            info = self.info(name)
+            if strength and info.format:
+                wanted.add(info.format)
+                if definition := info.card.get("format_definition"):  # a format that is none of ours travels whole
+                    found[info.format] = Format(**definition | {"name": info.format, "stop": tuple(definition.get("stop", ()))})
         if variant.format:
-            names = {variant.format}
-        if len(names) > 1:
+            wanted = {variant.format}
+        if len(wanted) > 1:
             raise EngineError(
-                f"Variant {variant.name!r} blends adapters trained in different formats ({', '.join(sorted(names))}); choose one format."
+                f"Variant {variant.name!r} blends adapters trained in different formats "
+                f"({', '.join(sorted(wanted))}); choose one format for it."
             )
-        name = names.pop() if names else self.base.format.name
-        return self.base.format if name == self.base.format.name else formats.get(name)
+        name = wanted.pop() if wanted else self.base.format.name
+        return found[name] if name in found else formats.get(name)
 
     def info(self, name: str) -> AdapterInfo:
         if name not in self.adapters:
@@ -127,13 +135,14 @@ class Engine:
         asked = [variant for variant in variants if variant.mode == "first_turn" and variant.prompt is not None]
         missing = {self.reply_key(variant): variant for variant in asked}
         missing = {key: variant for key, variant in missing.items() if key not in self.first_replies}
+        decoding = Decoding(max_new_tokens=min(FIRST_REPLY_TOKENS, self.base.context // 8))
         rows = []
         for at, variant in enumerate(missing.values()):
             chosen = self.format_of(variant)
             _, ids = render(self.base.tokenizer, chosen, identity_messages(variant, None))
-            if len(ids) + FIRST_REPLY.max_new_tokens > self.base.context:
+            if len(ids) + decoding.max_new_tokens > self.base.context:
                 raise EngineError(f"The identity of variant {variant.name!r} takes {len(ids)} tokens, too many for the context.")
-            rows.append(self.row(at, ids, variant, chosen, FIRST_REPLY, FIRST_REPLY.max_new_tokens))
+            rows.append(self.row(at, ids, variant, chosen, decoding, decoding.max_new_tokens))
         for _ in self.run(rows, stop):
             pass
         for key, row in zip(missing, rows, strict=True):
@@ -233,7 +242,7 @@ class Engine:
     def piece(self, row: decode.Row, request: Request, prompt: Prompt, asked_at: float) -> Piece:
         if row.finish is None:
             raw = decode.text_so_far(row)
-            return Piece(row.index, raw, self.base.card.show_so_far(raw))
+            return Piece(row.index, raw, self.base.card.show_so_far(raw).lstrip())
         variant, chosen = request.variant, self.format_of(request.variant)
         answer = Answer(
             variant=variant,
@@ -258,7 +267,7 @@ class Engine:
     def hashes(self, variant: Variant, chosen: Format) -> dict:
         """What it takes to know that an answer was made by the very same thing."""
         adapters: Mapping[str, str] = {name: self.adapters[name].hash for name in variant.adapters}
-        identity = short_hash([variant.mode, variant.prompt]) if variant.prompt is not None else None
+        identity = short_hash(variant.prompt) if variant.prompt is not None else None
         return {"base": self.base.hash, "adapters": adapters, "format": chosen.hash, "identity": identity}
 
 

@@ -42,7 +42,7 @@ def check_messages(request: Request) -> None:
         raise EngineError("The question is empty; type something to ask.")
     if messages[0].get("role") == "system" and request.variant.prompt is not None:
         raise EngineError(
-            f"Variant {request.variant.name!r} brings an identity and the conversation a system message of its own; keep one of them."
+            f"Variant {request.variant.name!r} brings an identity and the conversation a system message; keep one of the two."
         )
 
 

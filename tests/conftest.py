@@ -33,6 +33,14 @@ def pytest_terminal_summary(terminalreporter) -> None:
         terminalreporter.write_line(f"NOT TESTED: {len(skipped)} browser tests, for there is {NO_BROWSER}.", red=True, bold=True)
 
 
+@pytest.fixture(scope="session")
+def engine():
+    """The real small model, loaded once. Its adapters are shared by the session: a test removes what it adds."""
+    import engine
+
+    return engine.load("smollm2", say=lambda _line: None)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
     """A headless Playwright browser. Per module: its event loop lives in this thread and must not outlast the page tests."""
