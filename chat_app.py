@@ -1,0 +1,185 @@
+"""The door: flags, then the engine and the store, then the page.
+
+`python chat_app.py` opens the packaged small model on http://127.0.0.1:7860; `--help` lists the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SHELVES = (HERE / "adapters", HERE / "runs" / "adapters")
+
+
+def flags() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chat_app.py", description="Mirror Test: one base model, many identities, side by side."
+    )
+    say = parser.add_argument
+    say("--base", default="smollm2", help="smollm2 (packaged), a model folder, a .gguf file or a Hub id (default: %(default)s)")
+    say("--format", help="the base's prompt format; recognised from the checkpoint if not given")
+    say("--card", metavar="IDENTITY", help="identity whose .yaml gives the placeholders and the names shown for them")
+    say("--adapter", action="append", default=[], metavar="FOLDER", help="a PEFT adapter to load; may be given several times")
+    say("--adapters-dir", type=Path, metavar="FOLDER", help="where adapters lie (default: adapters/ and runs/adapters/)")
+    say("--identities-dir", type=Path, metavar="FOLDER", help="where identities lie (default: identities/)")
+    say("--db", type=Path, default=HERE / "runs" / "mirror.db", help="database of answers and votes (default: runs/mirror.db)")
+    say("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)")
+    say("--port", type=int, default=7860, help="port to listen on (default: %(default)s)")
+    say("--dtype", choices=("fp32", "fp16", "bf16"), help="chosen by what the device can do if not given")
+    say("--device", help="cpu, cuda, cuda:1 ...; chosen if not given")
+    say("--context", type=int, metavar="TOKENS", help="context limit; the model's own if not given")
+    say("--threads", type=int, metavar="N", help="CPU threads to compute with")
+    say("--trust-remote-code", action="store_true", help="run Python code that comes with the checkpoint")
+    say("--accept-other-base", action="store_true", help="load adapters recorded for a base of another name")
+    say("--share", action="store_true", help="a public address through Gradio's servers; needs --auth")
+    say(
+        "--auth",
+        metavar="USER:PASSWORD",
+        help="ask for a name and a password; needed with --share or another host than this machine",
+    )
+    say("--lang", choices=("en", "zh"), help="language of the page until someone switches it (default: the browser's)")
+    return parser
+
+
+def problems(args: argparse.Namespace) -> list[str]:
+    """Everything that is wrong with the flags, a sentence each, found before anything slow begins."""
+    wrong = []
+    if args.auth is not None and not all(args.auth.partition(":")[::2]):
+        wrong.append("--auth is written USER:PASSWORD, with neither of them empty")
+    if args.auth is None and args.share:
+        wrong.append("--share gives everyone who has the address this page; add --auth USER:PASSWORD")
+    if args.auth is None and not loopback(args.host):
+        wrong.append(f"--host {args.host} opens this page to other machines; add --auth USER:PASSWORD or use 127.0.0.1")
+    if not 1 <= args.port <= 65535:
+        wrong.append(f"--port {args.port} is no port; it lies between 1 and 65535")
+    elif taken := port_taken(args.host, args.port):
+        wrong.append(taken)
+    for flag in ("threads", "context"):
+        if getattr(args, flag) is not None and getattr(args, flag) < 1:
+            wrong.append(f"--{flag} {getattr(args, flag)} is too small; at least 1 is needed")
+    for flag in ("adapters_dir", "identities_dir"):
+        folder = getattr(args, flag)
+        if folder is not None and not folder.is_dir():
+            wrong.append(f"--{flag.replace('_', '-')} {folder} is no folder")
+    return wrong
+
+
+def loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def port_taken(host: str, port: int) -> str:
+    """A sentence if nothing can listen there, else ""."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # as the server does it: a port whose last server has just ended is free
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if isinstance(error, socket.gaierror):
+            return f"--host {host} is no address of this machine"
+        return f"port {port} on {host} cannot be used ({os.strerror(error.errno or 0).lower()}); choose another with --port"
+    return ""
+
+
+def model_card(args: argparse.Namespace):
+    """The card of --card, or None for the one that comes with the base."""
+    if not args.card:
+        return None
+    import identities
+    from engine import EngineError
+    from engine.card import from_mapping
+
+    facts = identities.load(args.card, args.identities_dir).facts
+    if facts is None or not facts.placeholders:
+        raise EngineError(
+            f"--card {args.card}: {args.card}.yaml names no placeholders; add a mapping `placeholders` or leave --card out."
+        )
+    return from_mapping(args.card, facts.placeholders)
+
+
+def open_house(args: argparse.Namespace, say=print):
+    """Loads the base and what belongs to it. Raises EngineError, IdentityError or StoreError, one sentence each."""
+    import engine
+    import identities
+    import store
+
+    store.open(args.db).close()
+    loaded = engine.load(
+        args.base,
+        format=args.format,
+        card=model_card(args),
+        device=args.device,
+        dtype=args.dtype,
+        context=args.context,
+        trust_remote_code=args.trust_remote_code,
+        threads=args.threads,
+        say=say,
+    )
+    # only now: Gradio is still being imported in its own thread while the weights are read
+    from ui import shelf
+    from ui.house import House
+    from ui.words import Languages
+
+    house = House(
+        engine=loaded,
+        db=args.db,
+        identities=args.identities_dir or identities.FOLDER,
+        adapters=(args.adapters_dir,) if args.adapters_dir else SHELVES,
+        language=Languages(args.lang),
+        accept_other_base=args.accept_other_base,
+    )
+    shelf.rescan(house)
+    for folder in args.adapter:
+        if not shelf.add(house, folder):
+            raise engine.EngineError(f"--adapter {folder}: {house.refused[folder]}")
+    if loaded.adapters:
+        say(f"adapters {', '.join(sorted(loaded.adapters))}")
+    for folder, why in house.refused.items():
+        say(f"not loaded {folder}: {why}")
+    return house
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = flags().parse_args(arguments)
+    if wrong := problems(args):
+        print("; ".join(wrong) + ".", file=sys.stderr)
+        return 2
+    # The page's imports and the model's take seconds each and do not need one another.
+    threading.Thread(target=lambda: __import__("ui.app"), daemon=True).start()
+    from engine import EngineError
+    from identities import IdentityError
+    from store import StoreError
+
+    try:
+        house = open_house(args)
+        from ui.app import serve
+
+        serve(
+            house,
+            host=args.host,
+            port=args.port,
+            share=args.share,
+            auth=tuple(args.auth.split(":", 1)) if args.auth else None,
+            say=lambda address: print(f"Mirror Test is open at {address}", flush=True),
+        )
+    except (EngineError, IdentityError, StoreError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

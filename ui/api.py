@@ -1,0 +1,101 @@
+"""The page's named endpoints for scripts (gradio_client): ask, identities, adapters, try_identity. Plain JSON in and out."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import asdict
+
+import gradio as gr
+
+import identities as identity_files
+from engine.types import Answer, EngineError, Request
+from ui import shelf, try_it
+from ui.asking import remember
+from ui.house import House, sentence
+from ui.variants import from_plain
+
+SESSION = "api"
+
+
+def plain_answer(answer: Answer, stored: int | None) -> dict:
+    """An answer as JSON, with the id under which it was stored."""
+    return asdict(answer) | {
+        "variant": answer.variant.as_dict(),
+        "name": answer.variant.name,
+        "timings": asdict(answer.timings),
+        "tokens_per_s": answer.tokens_per_s,
+        "id": stored,
+    }
+
+
+def build_api(house: House) -> None:
+    """Inside a Blocks: the four endpoints. A mistake in a call comes back as one sentence."""
+
+    def refuse(request: gr.Request | None, error: Exception) -> gr.Error:
+        return gr.Error(sentence(house.language(request), error), print_exception=False)
+
+    def ask(question: str, variants: str = "[{}]", history: str = "[]") -> list:
+        """Put one question to several variants in one batch.
+
+        variants: JSON, a list of {name, adapters: {NAME: strength}, identity, prompt, mode, format, decoding}, all optional.
+        history: JSON, a list of {role, content} that comes before the question.
+        """
+        try:
+            chosen = [from_plain(plain, house.identities) for plain in _read(variants, "variants")]
+            said = _read(history, "history")
+            if not chosen:
+                raise EngineError("variants is an empty list; name at least one variant, {} is the base.")
+            requests = [Request([*said, {"role": "user", "content": question}], variant) for variant in chosen]
+            answers = house.engine.answer(requests)
+            ids = remember(house, requests, answers, "api", SESSION)
+        except Exception as error:
+            raise refuse(None, error) from None
+        return [plain_answer(answer, stored) for answer, stored in zip(answers, ids, strict=True)]
+
+    def identities() -> list:
+        """Every identity: name, prompt, and what of its file is ignored."""
+        try:
+            known = [identity_files.load(name, house.identities) for name in identity_files.names(house.identities)]
+        except Exception as error:
+            raise refuse(None, error) from None
+        return [{"name": one.name, "prompt": one.prompt, "ignored": one.ignored} for one in known]
+
+    def adapters() -> list:
+        """Every adapter, after a fresh look at the folders; `problem` says why one was refused."""
+        shelf.rescan(house)
+        return shelf.listing(house)
+
+    def try_identity(prompt: str, mode: str = "system", questions: str = "both", max_new_tokens: int = try_it.TOKENS) -> list:
+        """Eight questions (both, en or zh), answered by the base and under the prompt: rows {question, base, prompted}."""
+        try:
+            rows = list(
+                try_it.attempt(
+                    house,
+                    identity_files.from_line(prompt) or None,
+                    mode.replace(" ", "_"),
+                    "tried",
+                    questions,
+                    int(max_new_tokens),
+                    threading.Event(),
+                    SESSION,
+                )
+            )[-1]
+        except Exception as error:
+            raise refuse(None, error) from None
+        return [{"question": row.question, "base": row.base, "prompted": row.prompted} for row in rows]
+
+    for endpoint in (ask, identities, adapters, try_identity):
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+
+
+def _read(text: str | list | dict, name: str) -> list:
+    """A list from JSON text, or the list itself if the client sent one; a single object counts as a list of it."""
+    try:
+        plain = json.loads(text) if isinstance(text, str) else text
+    except json.JSONDecodeError as error:
+        raise EngineError(f"{name} is no JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from None
+    plain = [plain] if isinstance(plain, dict) else plain
+    if not isinstance(plain, list) or not all(isinstance(entry, dict) for entry in plain):
+        raise EngineError(f"{name} is a JSON list of objects, not {str(text)[:60]!r}.")
+    return plain

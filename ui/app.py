@@ -1,0 +1,133 @@
+"""The whole page: header, tabs, what happens when it is opened; and serving it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from ui import adapters_tab, chat_tab, identity_tab, picker, theme, view
+from ui.api import build_api
+from ui.conversation import MAX_COLUMNS, Page
+from ui.house import House
+from ui.pages import Pages, new_key
+from ui.words import LanguageDoor, i18n, say
+
+TITLE = "Mirror Test 镜测"
+UPLOAD_LIMIT = "64mb"  # an adapter's zip is smaller; nothing larger has to come through a shared page
+
+
+def build(house: House) -> gr.Blocks:
+    """The page as Blocks; `serve` launches it."""
+    pages = Pages()
+    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as demo:
+        # The key stands in the browser only; what it opens stays on the server.
+        key = gr.BrowserState("", storage_key="mirror-test", secret="mirror-test-page")
+        header = gr.HTML(header_html(house, "en"), elem_id="header")
+        with gr.Tabs(elem_classes="mt-tabs"):
+            with gr.Tab(i18n("tab_chat"), id="chat", elem_id="tab-chat") as chat_page:
+                chat = chat_tab.build_chat(house, pages)
+            with gr.Tab(i18n("tab_identity"), id="identity", elem_id="tab-identity", render_children=True):
+                editor = identity_tab.build_identity(house)
+            with gr.Tab(i18n("tab_adapters"), id="adapters", elem_id="tab-adapters", render_children=True) as adapters_page:
+                shelves = adapters_tab.build_adapters(house)
+        build_api(house)
+
+        def open_page(request: gr.Request, known: str) -> dict:
+            lang = house.language(request)
+            page = pages.again(known) or Page(picks=picker.first_picks(house, MAX_COLUMNS))
+            page.key = known or new_key()
+            pages.keep(page)
+            return (
+                {key: page.key, header: header_html(house, lang)}
+                | view.everything(house, chat, page, lang)
+                | identity_tab.open_identity(house, editor, lang)
+                | adapters_tab.show(house, shelves, lang)
+            )
+
+        def open_adapters(request: gr.Request) -> dict:
+            return adapters_tab.show(house, shelves, house.language(request))
+
+        def left(request: gr.Request) -> None:
+            for running in (chat.running, editor.running):
+                if request.session_hash in running:
+                    running[request.session_hash].set()
+
+        private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+        outputs = [key, header, *chat.outputs, *editor.editor, *shelves.outputs]
+        demo.load(open_page, key, outputs, **private).then(
+            identity_tab.show_if_quick(house), [editor.listed, editor.text, editor.mode, editor.sample], editor.preview, **private
+        )
+        chat_page.select(chat.refresh, chat.page, chat.outputs, **private)
+        adapters_page.select(open_adapters, None, shelves.outputs, **private)
+        demo.unload(left)
+    return demo
+
+
+def header_html(house: House, lang: str) -> str:
+    base = house.engine.base
+    dtype = str(base.dtype).removeprefix("torch.")
+    facts = [base.name, f"{dtype}, {base.device}", say(lang, "header_format", name=base.format.name)]
+    facts.append(say(lang, "header_context", tokens=base.context))
+    said = "".join(f"<span>{escape(fact)}</span>" for fact in facts)
+    reasons = escape("\n".join(base.reasons))
+    switch = "".join(
+        f'<button type="button" data-lang="{code}" class="{"mt-on" if code == lang else ""}" lang="{code}">{name}</button>'
+        for code, name in (("en", "English"), ("zh-CN", "中文"))
+    )
+    theme_switch = f'<button type="button" data-theme-switch>{escape(say(lang, "light_dark"))}</button>'
+    return (
+        f'<header class="mt-header"><div class="mt-brand"><h1>Mirror Test<span lang="zh-CN">镜测</span></h1>'
+        f"<p>{escape(say(lang, 'tagline'))}</p></div>"
+        f'<div class="mt-base" title="{reasons}">{said}</div>'
+        f'<div class="mt-switch">{switch}{theme_switch}</div></header>'
+    )
+
+
+def serve(
+    house: House,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = 7860,
+    share: bool = False,
+    auth: tuple[str, str] | None = None,
+    block: bool = True,
+    say: Callable[[str], None] = print,
+) -> tuple[gr.Blocks, str]:
+    """Launches the page; (the Blocks, its address). With `block` it returns when the server is stopped."""
+    demo = build(house)
+    demo.queue(api_open=False)  # else /run/NAME would go past the queue
+    _, address, shared = demo.launch(
+        server_name=host,
+        server_port=port,
+        share=share,
+        auth=auth,
+        strict_cors=True,
+        blocked_paths=database_files(house.db),
+        max_file_size=UPLOAD_LIMIT,
+        run_history=False,
+        enable_monitoring=False,
+        show_error=True,
+        quiet=True,
+        prevent_thread_lock=True,
+        footer_links=[],
+        ssr_mode=False,
+        i18n=i18n,
+        theme=theme.theme(),
+        css=theme.css(),
+        head=theme.head(),
+        app_kwargs={"middleware": [Middleware(LanguageDoor, default=house.language.default)]},
+    )
+    address = shared or address
+    say(address)
+    if block:
+        demo.block_thread()
+    return demo, address
+
+
+def database_files(db: Path) -> list[str]:
+    """The database and what SQLite keeps beside it."""
+    return [str(Path(f"{db}{ending}").absolute()) for ending in ("", "-wal", "-shm", "-journal")]

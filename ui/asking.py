@@ -1,0 +1,94 @@
+"""Asking the columns of a page in one batch and remembering what they said. No Gradio: the tabs turn this into updates."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from engine.types import Answer, Request, Variant
+from store import answers as stored_answers
+from ui.conversation import Page, Turn, messages
+from ui.house import House, sentence
+from ui.variants import variant_of
+
+FRAME_S = 0.125  # eight pictures a second read as flowing; each costs the browser and the server computing time
+
+
+def frames(house: House, requests: list[Request], stop: threading.Event) -> Iterator[tuple[list[str], list[Answer | None]]]:
+    """Streams `requests`; now and then, and at the end, (shown text per row, answer per finished row).
+
+    Raises what the engine raises. Closing this generator stops the computation.
+    """
+    shown, answers = [""] * len(requests), [None] * len(requests)
+    drawn = 0.0
+    stream = house.engine.stream(requests, stop)
+    try:
+        for pieces in stream:
+            finished = False
+            for piece in pieces:
+                shown[piece.row] = piece.shown
+                if piece.answer is not None:
+                    answers[piece.row], finished = piece.answer, True
+            if finished or time.monotonic() - drawn >= FRAME_S:
+                drawn = time.monotonic()
+                yield list(shown), list(answers)
+    finally:
+        stop.set()
+        stream.close()
+
+
+def remember(house: House, asked: list[Request], answers: list[Answer | None], source: str, session: str) -> list[int | None]:
+    """Stores the answers there are; their ids, in order. Opens its own connection: the thread may be another next time."""
+    rows = [
+        {field: getattr(answer, field) for field in PLAIN}
+        | {
+            "variant": answer.variant.as_dict(),
+            "messages": list(request.messages),
+            "timings": asdict(answer.timings),
+            "source": source,
+        }
+        for request, answer in zip(asked, answers, strict=True)
+        if answer is not None
+    ]
+    ids = iter(stored_answers.add(house.db, rows, session=session))
+    return [None if answer is None else next(ids) for answer in answers]
+
+
+PLAIN = ("raw", "shown", "prompt", "format", "finish", "prompt_tokens", "new_tokens", "mean_logprob", "dropped_turns", "hashes")
+
+
+def ask(house: House, page: Page, question: str, lang: str, stop: threading.Event, session: str) -> Iterator[list[str] | str]:
+    """Puts `question` to every visible column; yields the texts so far in the order of `page.places()`.
+
+    When it ends, each column has one more turn, answered or with the sentence why not. A sentence of its own
+    is yielded if the answers could not be stored.
+    """
+    columns = [column for _, column in page.places()]
+    turns = [page.turns_of(column) for column in columns]
+    answers: list[Answer | None] = [None] * len(columns)
+    ids: list[int | None] = [None] * len(columns)
+    problem = ""
+    try:
+        variants = [variant_of(page.picks[column], house.identities) for column in columns]
+        requests = [Request(messages(said, question), variant) for said, variant in zip(turns, variants, strict=True)]
+        for shown, answers in frames(house, requests, stop):  # noqa: B007 - the last answers are wanted after the loop
+            yield shown
+    except Exception as error:
+        problem = sentence(lang, error)
+    if any(answers):
+        try:
+            ids = remember(house, requests, answers, "blind" if page.blind else "chat", session)
+        except Exception as error:
+            yield sentence(lang, error)
+    for said, answer, id in zip(turns, answers, ids, strict=True):
+        said.append(Turn(question, answer, "" if answer else problem, id))
+
+
+def upcoming(house: House, page: Page, column: int) -> Variant | Exception:
+    """The variant that would answer next in a column, or why there is none."""
+    try:
+        return variant_of(page.picks[column], house.identities)
+    except Exception as error:
+        return error
