@@ -8,11 +8,14 @@ The mask says which block each row hears and how loudly: 1 is the adapter, 0.5 i
 a blend, all zero is the base. Switching is a new mask. PEFT's mixed batches loop over the adapters in every
 layer instead; punica and S-LoRA gather per row in CUDA kernels for Ampere and up.
 
-Layers that read the same input (q, k, v; gate, up) share one A product.
+Decoding is bound by the number of matrix products and the bytes they read. So layers that read the same input
+(q, k, v; gate, up) are one product, and the A blocks lie below their weights and come with it: an adapted group
+costs one further product, whatever the number of adapters.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -27,30 +30,105 @@ Block = tuple[str, int]  # adapter, rank
 
 
 class Group:
-    """Linear layers fed by one and the same tensor. Their A blocks lie below each other, member by member."""
+    """Linear layers fed by one and the same tensor, computed together.
 
-    def __init__(self, members: list[str]) -> None:
-        self.members = members
-        self.a: torch.Tensor | None = None  # (total rank of all members, in)
-        self.layout: tuple[tuple[Block, ...], ...] = ()  # per member, its blocks in order
+    weight is (out + total rank, in): the members' own weights, which become views of it, then all their A blocks,
+    member by member. b is (total rank, out), zero where a block is not a member's. Layers that are no plain
+    nn.Linear (quantised, or tied to the embeddings) are alone in their group and keep their own weight; for them
+    weight is A only.
+    """
+
+    def __init__(self, names: list[str], linears: list[nn.Linear], own_weight: bool) -> None:
+        self.names, self.linears, self.own_weight = names, linears, own_weight
+        self.out = sum(linear.out_features for linear in linears)
+        self.weight: torch.Tensor | None = None
+        self.bias: torch.Tensor | None = None
+        self.b: torch.Tensor | None = None
+        self.blocks: tuple[Block, ...] = ()  # in the order of the rows of A
         self.mask: torch.Tensor | None = None  # (rows, 1, total rank), None: no row hears anything here
         self.input: torch.Tensor | None = None
-        self.hidden: torch.Tensor | None = None
-        self.left = 0  # members that still have to read `hidden`
-        self.active = 0  # members with at least one adapter
+        self.result: torch.Tensor | None = None
+        self.left = 0  # members that still have to read `result`
+        start = 0
+        for linear in linears:
+            linear.__class__ = grouped(type(linear))
+            linear.group, linear.section = self, slice(start, start + linear.out_features)
+            start += linear.out_features
 
-    def project(self, x: torch.Tensor) -> torch.Tensor:
-        """(x A^T) * mask, (rows, tokens, total rank), computed by the first member that asks and read by all."""
+    def lay_out(self, adapters: Mapping[str, Mapping[str, LowRank]]) -> None:
+        """Weights, A and B for these adapters; costs one copy of the group's weights."""
+        first = self.linears[0].weight
+        a, b, blocks = [], [], []
+        for name, linear in zip(self.names, self.linears, strict=True):
+            for adapter, weights in adapters.items():
+                if name in weights:
+                    pair = weights[name]
+                    wide = pair.a.new_zeros(pair.a.shape[0], self.out)
+                    wide[:, linear.section] = pair.b.t()
+                    a.append(pair.a)
+                    b.append(wide)
+                    blocks.append((adapter, pair.a.shape[0]))
+        own = [] if self.own_weight else [linear.weight.data for linear in self.linears]
+        weight = torch.cat([*own, *a]) if a or len(own) > 1 else None
+        bias = None
+        if own and any(linear.bias is not None for linear in self.linears):
+            biases = [first.new_zeros(one.out_features) if one.bias is None else one.bias.data for one in self.linears]
+            bias = torch.cat([*biases, first.new_zeros(sum(rank for _, rank in blocks))])
+        wide_b = torch.cat(b) if b else None
+        # everything is allocated: from here on nothing can fail
+        self.weight, self.bias, self.b, self.blocks, self.mask = weight, bias, wide_b, tuple(blocks), None
+        for linear in self.linears if own and weight is not None else ():
+            linear.weight.data = weight[linear.section]
+
+    def output(self, x: torch.Tensor, linear: nn.Linear) -> torch.Tensor:
+        """This member's part of the group's result, which the member that asks first computes for all."""
+        if self.weight is None:
+            return linear.plain(x)
         if self.input is not x:
-            self.input, self.hidden, self.left = x, F.linear(x, self.a).mul_(self.mask), self.active
-        hidden = self.hidden
+            self.input, self.result, self.left = x, self.compute(x, linear), len(self.linears)
+        mine = self.result[..., linear.section]
         self.left -= 1
         if self.left == 0:  # a long prefill's activations must not stay until the next step
-            self.input = self.hidden = None
-        return hidden
+            self.input = self.result = None
+        return mine
+
+    def compute(self, x: torch.Tensor, linear: nn.Linear) -> torch.Tensor:
+        heard = self.mask is not None
+        if self.own_weight:
+            y = linear.plain(x)
+            hidden = F.linear(x, self.weight) if heard else None
+        else:
+            rows = slice(None) if heard else slice(self.out)
+            wide = F.linear(x, self.weight[rows], None if self.bias is None else self.bias[rows])
+            y, hidden = wide[..., : self.out], wide[..., self.out :]
+        if heard:
+            hidden = (hidden * self.mask).view(-1, self.b.shape[0])
+            # in place: y is fresh from the product, and nobody trains through the bank
+            y.view(-1, self.out).addmm_(hidden, self.b)
+        return y
 
     def silence(self) -> None:
-        self.mask = self.input = self.hidden = None
+        self.mask = self.input = self.result = None
+
+
+@functools.cache
+def grouped(kind: type[nn.Linear]) -> type[nn.Linear]:
+    """The class of a layer in a group: the same layer, asking its group for the result."""
+    if hasattr(kind, "section"):  # a second bank over the same model
+        return kind
+
+    class Grouped(kind):
+        group: Group
+        section: slice = slice(0)
+
+        def plain(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.group.output(x, self)
+
+    Grouped.__name__ = Grouped.__qualname__ = f"Grouped{kind.__name__}"
+    return Grouped
 
 
 class Bank:
@@ -60,7 +138,9 @@ class Bank:
         self.model = model
         self.linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
         self.adapters: dict[str, dict[str, LowRank]] = {}  # on the base's device, in its dtype
-        self.groups: list[Group] | None = None  # found by watching one forward pass, when first needed
+        self.groups = [make_group(model, self.linears, names) for names in names_by_input(model, self.linears)]
+        for group in self.groups:
+            group.lay_out({})
 
     def add(self, name: str, weights: Mapping[str, LowRank]) -> None:
         """Make an adapter resident. Nothing changes if it does not fit. Raises EngineError."""
@@ -72,8 +152,6 @@ class Bank:
             like = self.linears[module]
             device, dtype = like.weight.device, self.model.dtype
             placed[module] = LowRank(pair.a.to(device, dtype), pair.b.to(device, dtype))
-        if self.groups is None:
-            self.groups = watch_groups(self.model, self.linears)
         self.rebuild(self.adapters | {name: placed})
 
     def check(self, name: str, weights: Mapping[str, LowRank]) -> None:
@@ -92,26 +170,16 @@ class Bank:
         self.rebuild({other: weights for other, weights in self.adapters.items() if other != name})
 
     def rebuild(self, adapters: dict[str, dict[str, LowRank]]) -> None:
-        """Lay all blocks out anew. Wide tensors are made before any layer is touched: out of memory changes nothing."""
-        plan = []
-        for group in self.groups or []:
-            layout, a_blocks, wide_b = [], [], {}
-            for member in group.members:
-                blocks = [(name, weights[member]) for name, weights in adapters.items() if member in weights]
-                layout.append(tuple((name, pair.a.shape[0]) for name, pair in blocks))
-                a_blocks += [pair.a for _, pair in blocks]
-                if blocks:
-                    wide_b[member] = torch.cat([pair.b for _, pair in blocks], dim=1).t().contiguous()
-            plan.append((group, tuple(layout), torch.cat(a_blocks) if a_blocks else None, wide_b))
-        for group, layout, a, wide_b in plan:
-            group.layout, group.a, group.active = layout, a, len(wide_b)
-            start = 0
-            for member, blocks in zip(group.members, layout, strict=True):
-                width = sum(rank for _, rank in blocks)
-                self.linears[member].__dict__.pop("forward", None)
-                if width:
-                    widen(self.linears[member], group, wide_b[member], start, start + width)
-                start += width
+        """Lay out anew the groups that these adapters change; out of memory leaves the bank as it was."""
+        changed = {module for name in adapters.keys() ^ self.adapters.keys() for module in (adapters | self.adapters)[name]}
+        groups = [group for group in self.groups if changed & set(group.names)]
+        try:
+            for group in groups:
+                group.lay_out(adapters)
+        except (RuntimeError, MemoryError):
+            for group in groups:
+                group.lay_out(self.adapters)
+            raise
         self.adapters = adapters
 
     @contextmanager
@@ -128,25 +196,22 @@ class Bank:
         unknown = {name for row in rows for name in row} - set(self.adapters)
         if unknown:
             raise EngineError(f"Adapter {sorted(unknown)[0]!r} is not loaded; there is {', '.join(self.adapters) or 'none'}.")
-        masks: dict[tuple, torch.Tensor | None] = {}  # layers with the same layout share one
-        for group in self.groups or []:
+        masks: dict[tuple, torch.Tensor | None] = {}  # groups with the same blocks share one
+        for group in self.groups:
             group.silence()
-            if group.a is not None:
-                if group.layout not in masks:
-                    masks[group.layout] = row_mask(rows, group.layout, group.a)
-                group.mask = masks[group.layout]
+            if group.blocks:
+                if group.blocks not in masks:
+                    masks[group.blocks] = row_mask(rows, group.blocks, group.b)
+                group.mask = masks[group.blocks]
 
     def silence(self) -> None:
         """Back to the bare base."""
-        for group in self.groups or []:
+        for group in self.groups:
             group.silence()
 
 
-def row_mask(
-    rows: Sequence[Mapping[str, float]], layout: tuple[tuple[Block, ...], ...], like: torch.Tensor
-) -> torch.Tensor | None:
+def row_mask(rows: Sequence[Mapping[str, float]], blocks: Sequence[Block], like: torch.Tensor) -> torch.Tensor | None:
     """(rows, 1, total rank) strengths in the order of the blocks, or None when nobody hears any of them."""
-    blocks = [block for member in layout for block in member]
     strengths = torch.tensor([[float(row.get(name, 0.0)) for name, _ in blocks] for row in rows])
     if not strengths.any():
         return None
@@ -154,41 +219,40 @@ def row_mask(
     return strengths.repeat_interleave(widths, dim=1).unsqueeze(1).to(like.device, like.dtype)
 
 
-def widen(linear: nn.Linear, group: Group, wide_b: torch.Tensor, start: int, end: int) -> None:
-    """Give one layer a forward of its own; `del linear.forward` (here: popping it) restores the class's."""
-    plain = type(linear).forward
-
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        y = plain(linear, x)
-        if group.mask is None:
-            return y
-        hidden = group.project(x)[..., start:end]
-        # in place: y is fresh from the matmul, and nobody trains through the bank
-        y.view(-1, y.shape[-1]).addmm_(hidden.reshape(-1, end - start), wide_b)
-        return y
-
-    linear.forward = forward
+def make_group(model: nn.Module, linears: Mapping[str, nn.Linear], names: list[str]) -> Group:
+    own_weight = len(names) == 1 and not fusable(model, linears[names[0]])
+    return Group(names, [linears[name] for name in names], own_weight)
 
 
-def watch_groups(model: nn.Module, linears: Mapping[str, nn.Linear]) -> list[Group]:
+def fusable(model: nn.Module, linear: nn.Linear) -> bool:
+    """Whether the layer's weight may become a view of a wider tensor: not if quantised, nor if tied to the embeddings."""
+    embeddings = model.get_input_embeddings().weight if hasattr(model, "get_input_embeddings") else None
+    return type(linear) in (nn.Linear, grouped(nn.Linear)) and linear.weight is not embeddings
+
+
+def names_by_input(model: nn.Module, linears: Mapping[str, nn.Linear]) -> list[list[str]]:
     """Which layers read the same tensor, learnt by running one token and comparing the inputs' identities."""
-    seen: dict[int, list[str]] = {}
+    seen: dict[tuple, list[str]] = {}
     alive = []  # an id is only unique while its tensor lives
 
-    def watch(name: str):
+    def watch(name: str, linear: nn.Linear):
         def hook(_module: nn.Module, args: tuple) -> None:
             alive.append(args[0])
-            seen.setdefault(id(args[0]), []).append(name)
+            # layers that cannot be fused stay alone
+            kind = (linear.weight.dtype, linear.weight.device) if fusable(model, linear) else name
+            names = seen.setdefault((id(args[0]), kind), [])
+            if name not in names:
+                names.append(name)
 
         return hook
 
-    hooks = [linear.register_forward_pre_hook(watch(name)) for name, linear in linears.items()]
+    hooks = [linear.register_forward_pre_hook(watch(name, linear)) for name, linear in linears.items()]
     try:
         with torch.inference_mode():
             model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device), use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()
-    grouped = [list(dict.fromkeys(names)) for names in seen.values()]
-    watched = {name for names in grouped for name in names}
-    return [Group(names) for names in grouped] + [Group([name]) for name in linears if name not in watched]
+    once = [names for names in seen.values() if len(names) == len(set(names))]
+    watched = {name for names in once for name in names}
+    return once + [[name] for name in linears if name not in watched]

@@ -193,7 +193,7 @@ def test_an_error_in_a_batch_frees_everything_and_the_next_request_works(tiny, a
     with pytest.raises((EngineError, RuntimeError), match=sentence):
         list(tiny.stream(requests))
     monkeypatch.undo()
-    assert all(group.mask is None and group.hidden is None for group in tiny.bank.groups)
+    assert all(group.mask is None and group.result is None for group in tiny.bank.groups)
     assert [answer.raw for answer in tiny.answer(requests)] == before
 
 
