@@ -16,35 +16,37 @@ costs one further product, whatever the number of adapters.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from engine import onednn
 from engine.adapters import LowRank
 from engine.types import EngineError
 
 Block = tuple[str, int]  # adapter, rank
+Product = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Group:
     """Linear layers fed by one and the same tensor, computed together.
 
     weight is (out + total rank, in): the members' own weights, which become views of it, then all their A blocks,
-    member by member. b is (total rank, out), zero where a block is not a member's. Layers that are no plain
-    nn.Linear (quantised, or tied to the embeddings) are alone in their group and keep their own weight; for them
+    member by member. b is (total rank, out), zero where a block is not a member's. A layer that is no plain
+    nn.Linear (quantised) or is tied to the embeddings is alone in its group and keeps its own weight; for it
     weight is A only.
     """
 
-    def __init__(self, names: list[str], linears: list[nn.Linear], own_weight: bool) -> None:
-        self.names, self.linears, self.own_weight = names, linears, own_weight
+    def __init__(self, names: list[str], linears: list[nn.Linear], *, own_weight: bool, packed: bool) -> None:
+        self.names, self.linears, self.own_weight, self.packed = names, linears, own_weight, packed
         self.out = sum(linear.out_features for linear in linears)
-        self.weight: torch.Tensor | None = None
-        self.bias: torch.Tensor | None = None
-        self.b: torch.Tensor | None = None
         self.blocks: tuple[Block, ...] = ()  # in the order of the rows of A
+        self.base: Product | None = None  # the members' outputs, None: the layer's own forward
+        self.wide: Product | None = None  # the same and A's, or A's alone where the layer keeps its own weight
+        self.up: Product | None = None  # hidden -> outputs
         self.mask: torch.Tensor | None = None  # (rows, 1, total rank), None: no row hears anything here
         self.input: torch.Tensor | None = None
         self.result: torch.Tensor | None = None
@@ -57,33 +59,45 @@ class Group:
 
     def lay_out(self, adapters: Mapping[str, Mapping[str, LowRank]]) -> None:
         """Weights, A and B for these adapters; costs one copy of the group's weights."""
-        first = self.linears[0].weight
+        first = self.linears[0]
         a, b, blocks = [], [], []
         for name, linear in zip(self.names, self.linears, strict=True):
             for adapter, weights in adapters.items():
                 if name in weights:
                     pair = weights[name]
-                    wide = pair.a.new_zeros(pair.a.shape[0], self.out)
-                    wide[:, linear.section] = pair.b.t()
+                    up = pair.b.new_zeros(self.out, pair.b.shape[1])
+                    up[linear.section] = pair.b
                     a.append(pair.a)
-                    b.append(wide)
+                    b.append(up)
                     blocks.append((adapter, pair.a.shape[0]))
-        own = [] if self.own_weight else [linear.weight.data for linear in self.linears]
-        weight = torch.cat([*own, *a]) if a or len(own) > 1 else None
-        bias = None
-        if own and any(linear.bias is not None for linear in self.linears):
-            biases = [first.new_zeros(one.out_features) if one.bias is None else one.bias.data for one in self.linears]
-            bias = torch.cat([*biases, first.new_zeros(sum(rank for _, rank in blocks))])
-        wide_b = torch.cat(b) if b else None
+        base = wide = None
+        if self.own_weight:
+            base = product(first.weight, first.bias, True) if self.packed else None
+            wide = product(torch.cat(a), None, self.packed) if a else None
+        else:
+            weight = torch.cat([*(linear.weight.data for linear in self.linears), *a])
+            bias = self.biases(weight.shape[0])
+            base = product(weight[: self.out], None if bias is None else bias[: self.out], self.packed)
+            wide = product(weight, bias, self.packed) if a else None
+        up = product(torch.cat(b, dim=1), None, self.packed) if b else None
         # everything is allocated: from here on nothing can fail
-        self.weight, self.bias, self.b, self.blocks, self.mask = weight, bias, wide_b, tuple(blocks), None
-        for linear in self.linears if own and weight is not None else ():
-            linear.weight.data = weight[linear.section]
+        self.base, self.wide, self.up, self.blocks, self.mask = base, wide, up, tuple(blocks), None
+        if not self.own_weight:
+            for linear in self.linears:
+                linear.weight.data = weight[linear.section]
+
+    def biases(self, rows: int) -> torch.Tensor | None:
+        """The members' biases and zeros for the rows of A, (rows,), or None if no member has one."""
+        if all(linear.bias is None for linear in self.linears):
+            return None
+        bias = self.linears[0].weight.new_zeros(rows)
+        for linear in self.linears:
+            if linear.bias is not None:
+                bias[linear.section] = linear.bias.data
+        return bias
 
     def output(self, x: torch.Tensor, linear: nn.Linear) -> torch.Tensor:
         """This member's part of the group's result, which the member that asks first computes for all."""
-        if self.weight is None:
-            return linear.plain(x)
         if self.input is not x:
             self.input, self.result, self.left = x, self.compute(x, linear), len(self.linears)
         mine = self.result[..., linear.section]
@@ -93,22 +107,24 @@ class Group:
         return mine
 
     def compute(self, x: torch.Tensor, linear: nn.Linear) -> torch.Tensor:
-        heard = self.mask is not None
+        if self.mask is None:
+            return self.base(x) if self.base else linear.plain(x)
         if self.own_weight:
-            y = linear.plain(x)
-            hidden = F.linear(x, self.weight) if heard else None
+            y, hidden = self.base(x) if self.base else linear.plain(x), self.wide(x)
         else:
-            rows = slice(None) if heard else slice(self.out)
-            wide = F.linear(x, self.weight[rows], None if self.bias is None else self.bias[rows])
+            wide = self.wide(x)
             y, hidden = wide[..., : self.out], wide[..., self.out :]
-        if heard:
-            hidden = (hidden * self.mask).view(-1, self.b.shape[0])
-            # in place: y is fresh from the product, and nobody trains through the bank
-            y.view(-1, self.out).addmm_(hidden, self.b)
-        return y
+        return self.up(hidden * self.mask).add_(y)
 
     def silence(self) -> None:
         self.mask = self.input = self.result = None
+
+
+def product(weight: torch.Tensor, bias: torch.Tensor | None, packed: bool) -> Product:
+    """x -> x weight^T + bias."""
+    if packed:
+        return functools.partial(onednn.product, packed=onednn.pack(weight), bias=bias)
+    return functools.partial(F.linear, weight=weight, bias=bias)
 
 
 @functools.cache
@@ -138,7 +154,8 @@ class Bank:
         self.model = model
         self.linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
         self.adapters: dict[str, dict[str, LowRank]] = {}  # on the base's device, in its dtype
-        self.groups = [make_group(model, self.linears, names) for names in names_by_input(model, self.linears)]
+        packed = onednn.worthwhile(model)
+        self.groups = [make_group(model, self.linears, names, packed) for names in names_by_input(model, self.linears)]
         for group in self.groups:
             group.lay_out({})
 
@@ -201,7 +218,7 @@ class Bank:
             group.silence()
             if group.blocks:
                 if group.blocks not in masks:
-                    masks[group.blocks] = row_mask(rows, group.blocks, group.b)
+                    masks[group.blocks] = row_mask(rows, group.blocks, group.linears[0].weight.device, self.model.dtype)
                 group.mask = masks[group.blocks]
 
     def silence(self) -> None:
@@ -210,18 +227,22 @@ class Bank:
             group.silence()
 
 
-def row_mask(rows: Sequence[Mapping[str, float]], blocks: Sequence[Block], like: torch.Tensor) -> torch.Tensor | None:
+def row_mask(
+    rows: Sequence[Mapping[str, float]], blocks: Sequence[Block], device: torch.device, dtype: torch.dtype
+) -> torch.Tensor | None:
     """(rows, 1, total rank) strengths in the order of the blocks, or None when nobody hears any of them."""
     strengths = torch.tensor([[float(row.get(name, 0.0)) for name, _ in blocks] for row in rows])
     if not strengths.any():
         return None
     widths = torch.tensor([rank for _, rank in blocks])
-    return strengths.repeat_interleave(widths, dim=1).unsqueeze(1).to(like.device, like.dtype)
+    return strengths.repeat_interleave(widths, dim=1).unsqueeze(1).to(device, dtype)
 
 
-def make_group(model: nn.Module, linears: Mapping[str, nn.Linear], names: list[str]) -> Group:
-    own_weight = len(names) == 1 and not fusable(model, linears[names[0]])
-    return Group(names, [linears[name] for name in names], own_weight)
+def make_group(model: nn.Module, linears: Mapping[str, nn.Linear], names: list[str], packed: bool) -> Group:
+    first = linears[names[0]]
+    plain = type(first) in (nn.Linear, grouped(nn.Linear))
+    own_weight = len(names) == 1 and not fusable(model, first)
+    return Group(names, [linears[name] for name in names], own_weight=own_weight, packed=packed and plain)
 
 
 def fusable(model: nn.Module, linear: nn.Linear) -> bool:

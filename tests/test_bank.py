@@ -10,7 +10,7 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from tiny import as_legacy, tiny_llama, write_adapter
 
-from engine import EngineError
+from engine import EngineError, onednn
 from engine.adapters import read_adapter
 from engine.bank import Bank
 
@@ -134,7 +134,7 @@ def test_adding_and_removing_leaves_the_others_alone(folders):
     for name in ("r8", "rslora"):
         bank.remove(name)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
-    assert all(group.b is None for group in bank.groups)
+    assert all(group.up is None and group.blocks == () for group in bank.groups)
 
 
 def test_layers_with_one_input_share_one_product(bank):
@@ -174,3 +174,20 @@ def test_a_name_that_is_not_loaded_is_said(bank):
         bank.hear([{"r9": 1.0}])
     with pytest.raises(EngineError, match="already loaded"):
         bank.add("r8", bank.adapters["r8"])
+
+
+def test_packed_weights_answer_as_plain_ones(folders, monkeypatch):
+    """bf16 on the CPU goes through oneDNN's packed products; its answers stay within bf16's rounding."""
+    heard = [{}, {"r8": 1.0}, {"r16-all": 0.5}, {"head": 1.0}]
+    results = []
+    for limit in (1 << 30, 0):
+        monkeypatch.setattr(onednn, "LIMIT", limit)
+        bank = Bank(tiny_llama().bfloat16())
+        assert all(group.packed == bool(limit) for group in bank.groups)
+        for name, folder in folders.items():
+            bank.add(name, read_adapter(folder)[1])
+        with bank.hearing(heard), torch.inference_mode():
+            results.append(bank.model(questions(4)).logits.float())
+    error = (results[0] - results[1]).norm() / results[1].norm()
+    assert error < 0.02
+    torch.testing.assert_close(results[0].argmax(-1)[:, -1], results[1].argmax(-1)[:, -1])
