@@ -24,6 +24,7 @@ def build(house: House) -> gr.Blocks:
     """The page as Blocks; `serve` launches it."""
     pages = Pages()
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as demo:
+        build_api(house)  # first: of two handlers with the same name the later one gets a number
         # The key stands in the browser only; what it opens stays on the server.
         key = gr.BrowserState("", storage_key="mirror-test", secret="mirror-test-page")
         header = gr.HTML(header_html(house, "en"), elem_id="header")
@@ -34,11 +35,10 @@ def build(house: House) -> gr.Blocks:
                 editor = identity_tab.build_identity(house)
             with gr.Tab(i18n("tab_adapters"), id="adapters", elem_id="tab-adapters", render_children=True) as adapters_page:
                 shelves = adapters_tab.build_adapters(house)
-        build_api(house)
 
         def open_page(request: gr.Request, known: str) -> dict:
             lang = house.language(request)
-            page = pages.again(known) or Page(picks=picker.first_picks(house, MAX_COLUMNS))
+            page = pages.again(known) or Page(picks=picker.first_picks(house, MAX_COLUMNS, lang))
             page.key = known or new_key()
             pages.keep(page)
             return (

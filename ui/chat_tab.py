@@ -121,7 +121,12 @@ def build_chat(house: House, pages: Pages) -> Chat:
 
     def refresh(request: gr.Request, page: Page) -> dict:
         """After a visit to another tab: what can be picked may have changed."""
-        return {} if request.session_hash in running else view.everything(house, chat, page, house.language(request))
+        if request.session_hash in running:
+            return {}
+        lang = house.language(request)
+        if page.blind is None:
+            page.picks = drop_gone(house, page, lang)
+        return view.everything(house, chat, page, lang)
 
     chat = Chat(page, columns, question, send, stop, status, blind, ballot, add, running, refresh)
     _wire(house, pages, chat, regenerate, edit, clear, vote_buttons)
@@ -289,6 +294,17 @@ def _wire(
         column.remove.click(remove_column(at), chat.page, **acting)
         outputs = [column.head, *column.picker.inputs]
         picker.on_change(column.picker, picked(at), [chat.page], outputs)
+
+
+def drop_gone(house: House, page: Page, lang: str) -> list[Picked]:
+    """The picks without what has been deleted or taken out; a visible column that loses something says so aloud."""
+    offered = picker.choices(house, lang)
+    kept = [picker.still_there(picked, offered) for picked in page.picks]
+    for at in page.shown:
+        gone = [getattr(page.picks[at], name) for name in offered if getattr(page.picks[at], name) != getattr(kept[at], name)]
+        if gone:
+            gr.Warning(say(lang, "picks_gone", column=conversation.LETTERS[at], names=", ".join(gone)))
+    return kept
 
 
 def read_picks(values: tuple) -> list[Picked]:

@@ -124,12 +124,15 @@ def dials(picker: Picker, picked: Picked) -> dict:
     }
 
 
-def first_picks(house: House, columns: int) -> list[Picked]:
-    """A page's first columns: the base, an identity by prompt, an adapter (or another identity while there is none)."""
+def first_picks(house: House, columns: int, lang: str) -> list[Picked]:
+    """A page's first columns: the base, an identity by prompt, an adapter (or another identity while there is none).
+
+    Identities in the page's language come first: NAME-zh is the Chinese wording of NAME.
+    """
     known = [name for name in identities.names(house.identities) if name != NO_IDENTITY]
-    ordered = sorted(known, key=lambda name: ("finance" not in name.lower(), known.index(name)))
-    picks = [Picked()]
-    picks += [Picked(adapter=name) for name in sorted(house.engine.adapters)]
-    picks[1:1] = [Picked(identity=name) for name in ordered[:1]]
-    picks += [Picked(identity=name) for name in ordered[1:]]
+    chinese = lang.startswith("zh")
+    ordered = sorted(known, key=lambda name: (name.endswith("-zh") != chinese, "finance" not in name, "guide" not in name))
+    by_prompt = [Picked(identity=name) for name in ordered]
+    by_adapter = [Picked(adapter=name) for name in sorted(house.engine.adapters)]
+    picks = [Picked(), *by_prompt[:1], *by_adapter, *by_prompt[1:]]
     return (picks + [Picked()] * columns)[:columns]

@@ -1,0 +1,99 @@
+"""The real page on a port of its own, for tests that drive it as people and scripts do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from safetensors.torch import save_file
+
+import identities
+from ui.app import serve
+from ui.house import House
+from ui.words import Languages
+
+SHORT = 32  # tokens; the machines that test have few cores
+
+
+@contextmanager
+def served(engine, root: Path, lang: str | None = None) -> Iterator[SimpleNamespace]:
+    """`.address`, `.house` and `.db` of a page over `engine` whose files lie under `root`."""
+    folder = root / "identities"
+    folder.mkdir(parents=True)
+    for file in (*identities.FOLDER.glob("*.txt"), *identities.FOLDER.glob("*.yaml")):
+        shutil.copy(file, folder)
+    house = House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang))
+    started: list = []
+    # Not in this thread: Playwright keeps an event loop running in it, and Gradio starts one of its own.
+    starter = threading.Thread(target=lambda: started.append(serve(house, port=None, block=False, say=lambda _address: None)))
+    starter.start()
+    starter.join()
+    demo, address = started[0]
+    try:
+        yield SimpleNamespace(address=address, house=house, db=house.db, adapters=root / "adapters")
+    finally:
+        demo.close()
+        for name in list(engine.adapters):
+            engine.remove_adapter(name)
+
+
+def write_small_adapter(folder: Path, engine, seed: int = 1, scale: float = 0.6, layers: int = 4) -> Path:
+    """A PEFT folder for the engine's own base: random weights in a few layers, enough to change every word."""
+    folder.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for at in range(layers):
+        shape = engine.base.model.get_submodule(f"model.layers.{at}.self_attn.q_proj").weight.shape
+        name = f"base_model.model.model.layers.{at}.self_attn.q_proj"
+        tensors[f"{name}.lora_A.weight"] = torch.randn(4, shape[1], generator=generator) / shape[1] ** 0.5
+        tensors[f"{name}.lora_B.weight"] = torch.randn(shape[0], 4, generator=generator) * scale
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": ""}))
+    return folder
+
+
+def open_page(page, address: str) -> None:
+    """Loads the page and waits until it has been filled."""
+    page.goto(address)
+    page.wait_for_selector("#head-0 .mt-head")
+
+
+def shorten(page, columns: int = 3, tokens: int = SHORT) -> None:
+    """Sets the longest answer in every column, as a person would: in its fold, in the number box."""
+    for at in range(columns):
+        page.click(f"#pick-{at} .mt-more > .label-wrap")
+        box = page.locator(f"#pick-{at} .mt-more input[type=number]").first
+        box.fill(str(tokens))
+        box.press("Tab")
+        page.click(f"#pick-{at} .mt-more > .label-wrap")
+
+
+def ask(page, question: str) -> None:
+    """Types a question, sends it and waits until the columns show it."""
+    page.fill("#question textarea", question)
+    page.press("#question textarea", "Enter")
+    page.wait_for_function("asked => document.querySelector('#live-0 .mt-q')?.innerText.trim() === asked.trim()", arg=question)
+
+
+def wait_for_answers(page, columns: int = 3) -> list[str]:
+    """Waits until every column has finished its newest turn; the answers' texts."""
+    page.wait_for_selector("#send", state="visible", timeout=120_000)
+    page.wait_for_function(
+        "n => [...Array(n).keys()].every(at => document.querySelector(`#live-${at} .mt-a, #live-${at} .mt-failed`)"
+        " && !document.querySelector(`#live-${at} .mt-live`))",
+        arg=columns,
+    )
+    return [page.inner_text(f"#live-{at} .mt-turn") for at in range(columns)]
+
+
+def choose(page, where: str, label: str, option: str) -> None:
+    """Picks `option` in the dropdown called `label` inside `where`."""
+    page.locator(f"{where} .block", has=page.get_by_text(label, exact=True)).locator("input").first.click()
+    page.get_by_role("option", name=option, exact=True).click()

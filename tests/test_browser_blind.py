@@ -1,0 +1,83 @@
+"""The blind comparison in a browser: nothing tells who is who before the vote, and the vote is kept."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from served import ask, open_page, served, shorten, wait_for_answers
+
+import store
+
+pytestmark = [pytest.mark.browser, pytest.mark.model]
+
+
+@pytest.fixture(scope="module")
+def app(engine, tmp_path_factory):
+    with served(engine, tmp_path_factory.mktemp("blind")) as app:
+        yield app
+
+
+def columns_visible(page) -> list[int]:
+    return [at for at in range(6) if page.locator(f"#column-{at}").is_visible()]
+
+
+def test_names_stay_hidden_until_the_vote_and_the_vote_is_stored(app, page):
+    open_page(page, app.address)
+    shorten(page, tokens=24)
+    sent: list[str] = []
+    page.on("response", lambda response: sent.append(response.url))
+    page.click("#blind input")
+    page.wait_for_selector("#column-2", state="detached")
+    assert columns_visible(page) == [0, 1]
+    assert not page.is_visible("#ballot")
+    ask(page, "What is a bank?")
+    page.wait_for_selector("#vote-a", timeout=120_000)
+    wait_for_answers(page, columns=2)
+    for at in range(2):
+        shown = page.inner_html(f"#column-{at}")
+        for given_away in ("finance-advisor", "Base", "Text Titan", "<details", "tokens/s", "mt-facts"):
+            assert given_away not in shown, f"column {at} shows {given_away}"
+    page.click("#vote-b")
+    page.wait_for_selector("#head-1 .mt-mark")
+    names = [page.inner_text(f"#head-{at} .mt-who").split("\n")[0] for at in range(2)]
+    assert sorted(name.removesuffix("preferred").strip() for name in names) == ["Base", "finance-advisor"]
+    with store.open(app.db) as db:
+        vote = next(db["votes"].rows_where(order_by="id desc", limit=1))
+        sides = [db["answers"].get(vote[side])["variant_name"] for side in ("answer_a", "answer_b")]
+    assert vote["choice"] == "B" and vote["blind"]
+    assert json.loads(vote["shown_order"]) == [vote["answer_a"], vote["answer_b"]]
+    assert sides == ["base" if name.startswith("Base") else "finance-advisor" for name in names]
+    # the next question is a comparison of its own
+    ask(page, "What is a museum?")
+    page.wait_for_selector("#head-0:has-text('Answer A')")
+    wait_for_answers(page, columns=2)
+    page.click("#vote-tie")
+    page.wait_for_selector("#ballot", state="detached")
+    page.click("#blind input")
+    page.wait_for_selector("#column-2")
+    assert columns_visible(page) == [0, 1, 2]
+
+
+def test_the_stream_of_a_blind_answer_says_nothing_about_its_variant(app, page):
+    """What the server sends, not only what is drawn."""
+    open_page(page, app.address)
+    shorten(page, tokens=12)
+    page.click("#blind input")
+    page.wait_for_selector("#column-2", state="detached")
+    page.evaluate(
+        """() => { window.heard = ''; const before = window.EventSource;
+            const real = window.fetch; window.fetch = async (...args) => { const answer = await real(...args);
+            if (String(args[0]?.url ?? args[0]).includes('queue/data')) {
+                const [one, two] = answer.body.tee();
+                (async () => { const reader = two.getReader(), text = new TextDecoder();
+                    for (;;) { const { done, value } = await reader.read(); if (done) break; window.heard += text.decode(value); } })();
+                return new Response(one, { headers: answer.headers, status: answer.status });
+            } return answer; }; }"""
+    )
+    ask(page, "What is the sea?")
+    page.wait_for_selector("#vote-a", timeout=120_000)
+    heard = page.evaluate("window.heard")
+    assert "What is the sea?" in heard, "the test did not hear the stream"
+    for given_away in ("finance-advisor", "Text Titan", "hashes", "tokens/s"):
+        assert given_away not in heard

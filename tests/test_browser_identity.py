@@ -1,0 +1,111 @@
+"""The Identity tab in a browser, with the real small model."""
+
+from __future__ import annotations
+
+import pytest
+from served import open_page, served
+
+import identities
+from store import answers
+
+pytestmark = [pytest.mark.browser, pytest.mark.model]
+
+
+@pytest.fixture(scope="module")
+def app(engine, tmp_path_factory):
+    with served(engine, tmp_path_factory.mktemp("identity")) as app:
+        yield app
+
+
+@pytest.fixture
+def tab(app, page):
+    open_page(page, app.address)
+    page.get_by_role("tab", name="Identity").click()
+    page.wait_for_selector("#identity-text textarea")
+    return page
+
+
+def choose_identity(tab, name: str) -> None:
+    tab.click(f"#identity-list label:text-is('{name}')")
+    tab.wait_for_selector(f"#identity-about h2:text-is('{name}')")
+
+
+def test_edit_preview_and_save(app, tab):
+    choose_identity(tab, "museum-guide")
+    assert "Lantern Museum" in tab.input_value("#identity-text textarea")
+    tab.fill("#identity-text textarea", "You are Otto, a lighthouse keeper.")
+    tab.wait_for_selector("#identity-notes:has-text('Not saved yet')")
+    tab.wait_for_selector("#identity-preview mark:has-text('You are Otto, a lighthouse keeper.')")
+    assert "Otto" not in identities.load("museum-guide", app.house.identities).prompt
+    # another identity and back: the draft is still there
+    choose_identity(tab, "BayLing")
+    tab.click("#identity-list label:has-text('museum-guide •')")
+    tab.wait_for_function("document.querySelector('#identity-text textarea').value.includes('Otto')")
+    tab.click("#identity-save")
+    tab.wait_for_function("!document.querySelector('#identity-notes').innerText.includes('Not saved')")
+    assert identities.load("museum-guide", app.house.identities).prompt == "You are Otto, a lighthouse keeper."
+
+
+def test_text_that_would_be_ignored_is_said_and_can_be_joined(tab):
+    choose_identity(tab, "BayLing")
+    tab.fill("#identity-text textarea", "First line.\nSecond line.")
+    tab.wait_for_selector("#identity-notes:has-text('would be ignored')")
+    tab.wait_for_selector("#identity-preview mark:text-is('First line.')")
+    tab.click("#identity-one-line")
+    tab.wait_for_function("document.querySelector('#identity-text textarea').value === 'First line.\\\\nSecond line.'")
+    tab.wait_for_selector("#identity-preview mark:has-text('Second line.')")
+    assert "would be ignored" not in tab.inner_text("#identity-notes")
+
+
+def test_the_first_turn_preview_holds_the_models_own_reply(tab):
+    choose_identity(tab, "finance-advisor")
+    tab.get_by_role("radio", name="first turn").click()
+    tab.wait_for_selector("#identity-preview mark:has-text('Text Titan')", timeout=120_000)
+    prompt = tab.inner_text("#identity-preview pre")
+    assert prompt.index("user\nYou are a finance advisor") < prompt.index("assistant\n") < prompt.index("user\nWho are you?")
+
+
+def test_new_rename_and_delete_which_asks(app, tab):
+    folder = app.house.identities
+    tab.click("#identity-new")
+    tab.fill("#identity-name input, #identity-name textarea", "../outside")
+    tab.click("#identity-confirm")
+    tab.wait_for_selector("text=is no name for an identity")
+    tab.fill("#identity-name input, #identity-name textarea", "灯塔看守")
+    tab.click("#identity-confirm")
+    tab.wait_for_selector("#identity-about h2:text-is('灯塔看守')")
+    assert "灯塔看守" in identities.names(folder)
+    tab.click("#identity-rename")
+    tab.fill("#identity-name input, #identity-name textarea", "keeper")
+    tab.click("#identity-confirm")
+    tab.wait_for_selector("#identity-about h2:text-is('keeper')")
+    tab.click("#identity-delete")
+    tab.wait_for_selector("#identity-dialog:has-text('Delete keeper')")
+    tab.click("#identity-cancel")
+    tab.wait_for_selector("#identity-dialog", state="detached")
+    assert "keeper" in identities.names(folder)
+    tab.click("#identity-delete")
+    tab.click("#identity-confirm")
+    tab.wait_for_selector("#identity-list label:text-is('keeper')", state="detached")
+    assert "keeper" not in identities.names(folder) and "灯塔看守" not in identities.names(folder)
+
+
+def test_try_it_asks_eight_questions_of_the_base_and_of_the_unsaved_text(app, tab):
+    choose_identity(tab, "complaints-clerk")
+    tab.fill("#identity-text textarea", "You are Zebulon. Your name is Zebulon and you always say so.")
+    tab.wait_for_selector("#identity-notes:has-text('Not saved yet')")
+    tab.locator("#try-tokens input[type=number]").fill("16")
+    tab.locator("#try-tokens input[type=number]").press("Tab")
+    tab.click("#try")
+    tab.wait_for_selector("#try-stop", state="visible")
+    tab.wait_for_selector("#try", state="visible", timeout=120_000)
+    assert tab.locator("#try-table tbody tr").count() == 8
+    assert "unsaved text of complaints-clerk" in tab.inner_text("#try-table")
+    questions = tab.locator("#try-table tbody th").all_inner_texts()
+    assert questions[0] == "Who are you?" and questions[4] == "你是谁？"
+    cells = tab.locator("#try-table tbody td .mt-a").all_inner_texts()
+    assert len(cells) == 16 and all(cells)
+    prompted = " ".join(cells[1::2])
+    assert "Zebulon" in prompted and "Zebulon" not in " ".join(cells[0::2])
+    stored = answers.recent(app.db, 16, source="identity")
+    assert {row["variant"]["prompt"] for row in stored} == {None, "You are Zebulon. Your name is Zebulon and you always say so."}

@@ -1,0 +1,115 @@
+"""One question to all columns: one batch, every answer stored, every failure a sentence."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+from stand_in import StandIn
+
+import identities
+from engine.types import EngineError
+from store import answers
+from ui import asking
+from ui.conversation import Page
+from ui.house import House
+from ui.variants import Picked
+from ui.words import Languages
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    monkeypatch.setattr(asking, "FRAME_S", 0.0)
+    return House(StandIn(), tmp_path / "mirror.db", identities.FOLDER, (), Languages())
+
+
+def page_of(*picks: Picked) -> Page:
+    page = Page(shown=list(range(len(picks))))
+    page.picks[: len(picks)] = picks
+    return page
+
+
+def ask(house, page, question="Who are you?", stop=None):
+    return list(asking.ask(house, page, question, "en", stop or threading.Event(), "session"))
+
+
+def test_all_columns_go_into_one_batch_and_grow_together(house):
+    page = page_of(Picked(), Picked(identity="museum-guide"), Picked(identity="BayLing"))
+    seen = ask(house, page)
+    assert len(house.engine.asked) == 1 and len(house.engine.asked[0]) == 3
+    assert [text.split()[0] for text in seen[0]] == ["base", "museum-guide", "BayLing"]
+    assert all(len(earlier[0]) <= len(later[0]) for earlier, later in zip(seen, seen[1:], strict=False))
+    stored = answers.recent(house.db, 10)
+    assert {row["variant_name"] for row in stored} == {"base", "museum-guide", "BayLing"}
+    assert {row["session"] for row in stored} == {"session"}
+    assert sorted(turns[-1].stored for turns in page.turns[:3]) == sorted(row["id"] for row in stored)
+
+
+def test_each_column_carries_its_own_conversation(house):
+    page = page_of(Picked(), Picked(identity="BayLing"))
+    ask(house, page, "one")
+    ask(house, page, "two")
+    said = [request.messages for request in house.engine.asked[1]]
+    assert [messages[1]["content"] for messages in said] == ["base answers one", "BayLing answers one"]
+    assert all(messages[-1]["content"] == "two" for messages in said)
+
+
+def test_a_failure_keeps_what_was_finished_and_the_next_question_works(house):
+    page = page_of(Picked(), Picked(identity="museum-guide"))
+    failing = replace(house, engine=StandIn(fail_at=1))
+    ask(failing, page)
+    assert [turns[-1].error for turns in page.turns[:2]] == ["Out of memory; ask fewer columns."] * 2
+    assert failing.engine.closed == 1
+    ask(house, page, "again?")
+    assert page.turns[0][-1].answer.raw == "base answers again?"
+    assert len(house.engine.asked[0][0].messages) == 1, "the failed turn is not part of the conversation"
+
+
+def test_an_unforeseen_failure_is_a_sentence_too(house, caplog):
+    page = page_of(Picked(), Picked())
+    ask(replace(house, engine=StandIn(fail_at=0, error=RuntimeError("shape mismatch\nat line 3"))), page)
+    assert "RuntimeError: shape mismatch" in page.turns[0][-1].error and "line 3" not in page.turns[0][-1].error
+    assert "unforeseen" in caplog.text
+
+
+def test_a_deleted_identity_fails_before_anything_is_computed(house):
+    page = page_of(Picked(), Picked(identity="gone"))
+    ask(house, page)
+    assert not house.engine.asked and "no identity 'gone'" in page.turns[1][-1].error
+
+
+def test_answers_that_cannot_be_stored_are_shown_all_the_same(house, tmp_path):
+    blocked = tmp_path / "folder.db"
+    blocked.mkdir()
+    page = page_of(Picked(), Picked())
+    news = ask(replace(house, db=blocked), page)
+    assert isinstance(news[-1], str) and "folder" in news[-1]
+    assert page.turns[0][-1].answer is not None and page.turns[0][-1].stored is None
+
+
+def test_stop_keeps_and_stores_the_words_so_far(house):
+    page, stop = page_of(Picked(), Picked()), threading.Event()
+    stream = asking.ask(house, page, "one two three four five", "en", stop, "s")
+    next(stream)
+    stop.set()
+    list(stream)
+    assert [turns[-1].answer.finish for turns in page.turns[:2]] == ["stopped", "stopped"]
+    assert {row["finish"] for row in answers.recent(house.db, 5)} == {"stopped"}
+
+
+def test_leaving_closes_the_stream(house):
+    stop = threading.Event()
+    stream = asking.ask(house, page_of(Picked(), Picked()), "one two three", "en", stop, "s")
+    next(stream)
+    stream.close()
+    assert stop.is_set() and house.engine.closed == 1
+
+
+def test_engine_errors_are_never_swallowed_by_frames(house):
+    with pytest.raises(EngineError):
+        list(
+            asking.frames(
+                replace(house, engine=StandIn(fail_at=0)), [asking.Request([{"role": "user", "content": "x"}])], threading.Event()
+            )
+        )
