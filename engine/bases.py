@@ -14,13 +14,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from engine import formats, packaged
+from engine.adapters import CARD, read_json
 from engine.card import BAYLING, NO_CARD, ModelCard
 from engine.device import choose_device, choose_dtype
 from engine.formats import Format
 from engine.types import EngineError
 
 DEFAULT_BASE = "smollm2"
+BAYLING_MINI = "bayling-mini"
 SMOLLM2_NAMES = ("smollm2", "SmolLM2-135M-Instruct")
+PACKAGED = (BAYLING_MINI, *SMOLLM2_NAMES)
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -56,7 +59,7 @@ def load_base(
     trust_remote_code: bool = False,
     say: Callable[[str], None] = print,
 ) -> Base:
-    """Load `smollm2`, a folder, a .gguf file or a Hub id. Every automatic choice is said with its reason.
+    """Load `bayling-mini`, `smollm2`, a folder, a .gguf file or a Hub id. Every automatic choice is said with its reason.
 
     context: prompt and answer together, in tokens; None takes the model's own limit.
     Raises EngineError, one sentence, for anything a person can put right.
@@ -65,13 +68,16 @@ def load_base(
     torch_dtype, dtype_reason = choose_dtype(torch_device, dtype)
     source, names = find(spec, say)
     model, tokenizer = read(source, torch_device, torch_dtype, trust_remote_code)
+    record = recorded(source)
     if format:
         chosen, format_reason = formats.find(format), f"format {format}: asked for"
+    elif known := recorded_format(record):
+        chosen, format_reason = known, f"format {known.name}: the model's card.json records it"
     else:
         chosen, format_reason = formats.recognise(tokenizer, model.config)
     limit = getattr(model.config, "max_position_embeddings", None) or 2048
     base = Base(
-        name=spec if spec in SMOLLM2_NAMES else Path(spec).name,
+        name=spec if spec in PACKAGED else Path(spec).name,
         model=model,
         tokenizer=tokenizer,
         device=torch_device,
@@ -80,7 +86,7 @@ def load_base(
         format=chosen,
         # the anonymised release speaks in placeholders, and its format is how it is known
         card=card or (BAYLING if chosen.name == "bayling" else NO_CARD),
-        hash=weights_hash(model),
+        hash=record.get("hash") or weights_hash(model),
         names=names,
         reasons=[device_reason, dtype_reason, format_reason],
     )
@@ -91,9 +97,9 @@ def load_base(
 
 def find(spec: str, say: Callable[[str], None] = print) -> tuple[str, tuple[str, ...]]:
     """Where the checkpoint is (a folder or a Hub id), and the names adapters may know it by."""
-    if spec in SMOLLM2_NAMES:
-        folder = packaged.smollm2_folder(say)
-        return str(folder), (*SMOLLM2_NAMES, folder.name)
+    if spec in PACKAGED:
+        folder = packaged.bayling_mini_folder(say) if spec == BAYLING_MINI else packaged.smollm2_folder(say)
+        return str(folder), (*(SMOLLM2_NAMES if spec in SMOLLM2_NAMES else (spec,)), folder.name)
     path = Path(spec).expanduser()
     if path.is_file() and path.suffix == ".gguf":
         folder = packaged.converted(path, say)
@@ -102,7 +108,9 @@ def find(spec: str, say: Callable[[str], None] = print) -> tuple[str, tuple[str,
         return find_in_folder(path, say)
     if HUB_ID.fullmatch(spec) and not spec.startswith((".", "~")):
         return spec, (spec.rpartition("/")[2],)
-    raise EngineError(f"Base {spec!r} is not there: it is neither smollm2, nor a folder, nor a Hub id like organisation/model.")
+    raise EngineError(
+        f"Base {spec!r} is not there: it is neither bayling-mini nor smollm2, nor a folder, nor a Hub id like organisation/model."
+    )
 
 
 def find_in_folder(folder: Path, say: Callable[[str], None]) -> tuple[str, tuple[str, ...]]:
@@ -139,6 +147,19 @@ def read(
         tokenizer.pad_token = tokenizer.eos_token
     model.requires_grad_(False)
     return model.eval(), tokenizer
+
+
+def recorded(source: str) -> dict:
+    """What the card.json of a merged model says, {} if there is none."""
+    card = Path(source) / CARD
+    return read_json(card) if card.is_file() else {}
+
+
+def recorded_format(record: dict) -> Format | None:
+    """The format a merged model was made for, if it is one of ours and still the same."""
+    name = record.get("format")
+    known = formats.get(name) if name in formats.names() else None
+    return known if known and known.hash == record.get("format_hash") else None
 
 
 def reading_problem(source: str, error: Exception) -> str:

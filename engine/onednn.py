@@ -31,4 +31,4 @@ def pack(weight: torch.Tensor) -> torch.Tensor:
 
 def product(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """What F.linear(x, weight, bias) gives."""
-    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise.default(x, packed, bias, "none", [], "")

