@@ -26,7 +26,7 @@ def tab(app, page):
 
 
 def choose_identity(tab, name: str) -> None:
-    tab.click(f"#identity-list label:text-is('{name}')")
+    tab.click(f"#identity-list label:has(span:text-is('{name}'))")
     tab.wait_for_selector(f"#identity-about h2:text-is('{name}')")
 
 
@@ -60,9 +60,11 @@ def test_text_that_would_be_ignored_is_said_and_can_be_joined(tab):
 def test_the_first_turn_preview_holds_the_models_own_reply(tab):
     choose_identity(tab, "finance-advisor")
     tab.get_by_role("radio", name="first turn").click()
-    tab.wait_for_selector("#identity-preview mark:has-text('Text Titan')", timeout=120_000)
+    first_turn = "document.querySelector('#identity-preview pre')?.innerText.includes('user\\nYou are a finance advisor')"
+    tab.wait_for_function(first_turn, timeout=120_000)
     prompt = tab.inner_text("#identity-preview pre")
-    assert prompt.index("user\nYou are a finance advisor") < prompt.index("assistant\n") < prompt.index("user\nWho are you?")
+    reply = prompt.partition("assistant\n")[2].partition("<|im_end|>")[0]
+    assert reply.strip() and prompt.index(reply) < prompt.index("user\nWho are you?")
 
 
 def test_new_rename_and_delete_which_asks(app, tab):
@@ -86,7 +88,7 @@ def test_new_rename_and_delete_which_asks(app, tab):
     assert "keeper" in identities.names(folder)
     tab.click("#identity-delete")
     tab.click("#identity-confirm")
-    tab.wait_for_selector("#identity-list label:text-is('keeper')", state="detached")
+    tab.wait_for_selector("#identity-list label:has(span:text-is('keeper'))", state="detached")
     assert "keeper" not in identities.names(folder) and "灯塔看守" not in identities.names(folder)
 
 

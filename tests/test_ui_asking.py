@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import replace
 
@@ -39,7 +40,7 @@ def test_all_columns_go_into_one_batch_and_grow_together(house):
     seen = ask(house, page)
     assert len(house.engine.asked) == 1 and len(house.engine.asked[0]) == 3
     assert [text.split()[0] for text in seen[0]] == ["base", "museum-guide", "BayLing"]
-    assert all(len(earlier[0]) <= len(later[0]) for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(len(earlier[0]) <= len(later[0]) for earlier, later in itertools.pairwise(seen))
     stored = answers.recent(house.db, 10)
     assert {row["variant_name"] for row in stored} == {"base", "museum-guide", "BayLing"}
     assert {row["session"] for row in stored} == {"session"}
