@@ -38,6 +38,7 @@ def served(engine, root: Path, lang: str | None = None) -> Iterator[SimpleNamesp
     try:
         yield SimpleNamespace(address=address, house=house, db=house.db, adapters=root / "adapters")
     finally:
+        house.closed.set()
         demo.close()
         for name in list(engine.adapters):
             engine.remove_adapter(name)
@@ -61,6 +62,7 @@ def write_small_adapter(folder: Path, engine, seed: int = 1, scale: float = 0.6,
 
 def open_page(page, address: str) -> None:
     """Loads the page and waits until it has been filled."""
+    page.set_default_timeout(90_000)  # a test machine may be busy with more than this page
     page.goto(address)
     page.wait_for_selector("#head-0 .mt-head")
 
@@ -84,7 +86,7 @@ def ask(page, question: str) -> None:
 
 def wait_for_answers(page, columns: int = 3) -> list[str]:
     """Waits until every column has finished its newest turn; the answers' texts."""
-    page.wait_for_selector("#send", state="visible", timeout=120_000)
+    page.wait_for_selector("#send", state="visible")
     page.wait_for_function(
         "n => [...Array(n).keys()].every(at => document.querySelector(`#live-${at} .mt-a, #live-${at} .mt-failed`)"
         " && !document.querySelector(`#live-${at} .mt-live`))",

@@ -30,7 +30,7 @@ def test_names_stay_hidden_until_the_vote_and_the_vote_is_stored(app, page):
     assert columns_visible(page) == [0, 1]
     assert not page.is_visible("#ballot")
     ask(page, "What is a bank?")
-    page.wait_for_selector("#vote-a", timeout=120_000)
+    page.wait_for_selector("#vote-a")
     wait_for_answers(page, columns=2)
     for at in range(2):
         shown = page.inner_html(f"#column-{at}")
@@ -66,7 +66,7 @@ def test_the_stream_of_a_blind_answer_says_nothing_about_its_variant(app, page):
     streams: list = []
     page.on("response", lambda response: streams.append(response) if "queue/data" in response.url else None)
     ask(page, "What is the sea?")
-    page.wait_for_selector("#vote-a", timeout=120_000)
+    page.wait_for_selector("#vote-a")
     wait_for_answers(page, columns=2)
     heard = "".join(response.text() for response in streams)
     assert "What is the sea?" in heard, "the test did not hear the stream"

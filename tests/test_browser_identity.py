@@ -61,7 +61,7 @@ def test_the_first_turn_preview_holds_the_models_own_reply(tab):
     choose_identity(tab, "finance-advisor")
     tab.get_by_role("radio", name="first turn").click()
     first_turn = "document.querySelector('#identity-preview pre')?.innerText.includes('user\\nYou are a finance advisor')"
-    tab.wait_for_function(first_turn, timeout=120_000)
+    tab.wait_for_function(first_turn)
     prompt = tab.inner_text("#identity-preview pre")
     reply = prompt.partition("assistant\n")[2].partition("<|im_end|>")[0]
     assert reply.strip() and prompt.index(reply) < prompt.index("user\nWho are you?")
@@ -100,7 +100,7 @@ def test_try_it_asks_eight_questions_of_the_base_and_of_the_unsaved_text(app, ta
     tab.locator("#try-tokens input[type=number]").press("Tab")
     tab.click("#try")
     tab.wait_for_selector("#try-stop", state="visible")
-    tab.wait_for_selector("#try", state="visible", timeout=120_000)
+    tab.wait_for_selector("#try", state="visible")
     assert tab.locator("#try-table tbody tr").count() == 8
     assert "unsaved text of complaints-clerk" in tab.inner_text("#try-table")
     questions = tab.locator("#try-table tbody th").all_inner_texts()

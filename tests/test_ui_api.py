@@ -81,8 +81,8 @@ def test_adapters_are_looked_for_each_time(app, client):
 
 
 def test_try_identity_answers_eight_questions_twice(client):
-    rows = client.predict("You are Otto. You always say your name, Otto.", "system", "en", 16, api_name="/try_identity")
+    rows = client.predict("You are Zebulon. Your name is Zebulon and you always say so.", "system", "en", 16, api_name="/try_identity")
     assert len(rows) == 8 and set(rows[0]) == {"question", "base", "prompted"}
-    assert "Otto" in " ".join(row["prompted"] for row in rows) and "Otto" not in " ".join(row["base"] for row in rows)
+    assert "Zebulon" in " ".join(row["prompted"] for row in rows) and "Zebulon" not in " ".join(row["base"] for row in rows)
     with pytest.raises(AppError, match="'sideways'"):
         client.predict("You are Otto.", "sideways", api_name="/try_identity")

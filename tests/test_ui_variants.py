@@ -24,7 +24,7 @@ def test_everything_picked_is_in_the_variant():
     assert variant.mode == "first_turn" and "Lantern Museum" in variant.prompt and variant.format == "alpaca"
     assert variant.decoding == Decoding(64, 0.7, 0.9, 40, 1.1, 5)
     assert variant.name == "finance 0.8 + guide 0.25 + museum-guide (first turn)"
-    assert headline("zh-CN", variant) == ("finance × 0.8 + guide × 0.25 · museum-guide", "身份作为第一轮对话")
+    assert headline("zh-CN", variant) == ("finance × 0.8 + guide × 0.25 · museum-guide", "作为第一轮对话")
 
 
 def test_an_emptied_number_takes_its_default():

@@ -88,12 +88,12 @@ def table_html(house: House, lang: str) -> str:
         rows = "".join(
             f"<tr><th>{escape(a['name'])}</th><td>{a['rank']}</td><td>{escape(', '.join(a['targets']))}</td>"
             f"<td>{a['parameters']:,}</td><td>{escape(a['format'] or say(lang, 'not_recorded'))}</td>"
-            f"<td><code>{escape(a['path'])}</code></td></tr>"
+            f"<td><code>{escape(a['folder'])}</code></td></tr>"
             for a in loaded
         )
         body = f'<table class="mt-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     refused = "".join(
-        f"<li><code>{escape(adapter['path'])}</code><br>{escape(adapter['problem'])}</li>"
+        f"<li><code>{escape(adapter['folder'])}</code><br>{escape(adapter['problem'])}</li>"
         for adapter in listed
         if adapter["problem"]
     )

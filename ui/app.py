@@ -46,6 +46,7 @@ def build(house: House) -> gr.Blocks:
                 | view.everything(house, chat, page, lang)
                 | identity_tab.open_identity(house, editor, lang)
                 | adapters_tab.show(house, shelves, lang)
+                | {editor.sample: say(lang, "sample")}
             )
 
         def open_adapters(request: gr.Request) -> dict:
@@ -57,7 +58,7 @@ def build(house: House) -> gr.Blocks:
                     running[request.session_hash].set()
 
         private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-        outputs = [key, header, *chat.outputs, *editor.editor, *shelves.outputs]
+        outputs = [key, header, *chat.outputs, *editor.editor, editor.sample, *shelves.outputs]
         demo.load(open_page, key, outputs, **private).then(
             identity_tab.show_if_quick(house), [editor.listed, editor.text, editor.mode, editor.sample], editor.preview, **private
         )

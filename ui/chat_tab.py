@@ -9,15 +9,16 @@ from dataclasses import dataclass, fields, replace
 
 import gradio as gr
 
+from engine.types import Variant
 from store import votes
 from ui import conversation, picker, view
-from ui.asking import ask
+from ui.asking import ask, upcoming
 from ui.conversation import MAX_COLUMNS, Page
 from ui.house import House, sentence
 from ui.pages import Pages
 from ui.picker import Picker
 from ui.transcript import live_html
-from ui.variants import Picked
+from ui.variants import Picked, differs
 from ui.words import i18n, say
 
 EXAMPLES = (
@@ -243,6 +244,9 @@ def _wire(
 
     def set_blind(page: Page, lang: str, on: bool) -> None:
         if on:
+            pair = [upcoming(house, page, column) for column in page.shown[:2]]
+            if all(isinstance(variant, Variant) for variant in pair) and not differs(*pair):
+                gr.Warning(say(lang, "blind_same"))
             conversation.start_blind(page)
         else:
             page.blind = None

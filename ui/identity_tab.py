@@ -11,6 +11,7 @@ import gradio as gr
 
 import identities
 from engine.types import Request, Variant
+from identities.files import CHINESE
 from ui import try_it
 from ui.house import House, sentence
 from ui.words import i18n, say
@@ -153,7 +154,9 @@ def open_identity(house: House, tab: IdentityTab, lang: str, name: str | None = 
     drafts = drafts or {}
     known = identities.names(house.identities)
     if name not in known:
-        name = next((other for other in known if other != identities.NONE), identities.NONE)
+        chinese = lang.startswith("zh")
+        own = [other for other in known if other != identities.NONE]
+        name = min(own, key=lambda other: other.endswith(CHINESE) != chinese, default=identities.NONE)
     try:
         saved, about = identities.load(name, house.identities).text, about_html(house, lang, name)
     except Exception as error:

@@ -10,6 +10,7 @@ import gradio as gr
 import identities
 from engine import formats
 from engine.types import MAX_STRENGTH
+from identities.files import CHINESE
 from ui.house import House
 from ui.variants import AS_RECORDED, NO_ADAPTER, NO_IDENTITY, Picked
 from ui.words import i18n, say
@@ -131,7 +132,7 @@ def first_picks(house: House, columns: int, lang: str) -> list[Picked]:
     """
     known = [name for name in identities.names(house.identities) if name != NO_IDENTITY]
     chinese = lang.startswith("zh")
-    ordered = sorted(known, key=lambda name: (name.endswith("-zh") != chinese, "finance" not in name, "guide" not in name))
+    ordered = sorted(known, key=lambda name: (name.endswith(CHINESE) != chinese, "finance" not in name, "guide" not in name))
     by_prompt = [Picked(identity=name) for name in ordered]
     by_adapter = [Picked(adapter=name) for name in sorted(house.engine.adapters)]
     picks = [Picked(), *by_prompt[:1], *by_adapter, *by_prompt[1:]]

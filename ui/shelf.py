@@ -48,7 +48,7 @@ def listing(house: House) -> list[dict]:
     loaded = [
         {
             "name": info.name,
-            "path": info.path,
+            "folder": info.path,  # not "path": gradio_client takes an object with one for a file to fetch
             "hash": info.hash,
             "rank": info.rank,
             "targets": list(info.targets),
@@ -59,4 +59,4 @@ def listing(house: House) -> list[dict]:
         }
         for _, info in sorted(house.engine.adapters.items())
     ]
-    return loaded + [{"name": Path(path).name, "path": path, "problem": why} for path, why in house.refused.items()]
+    return loaded + [{"name": Path(path).name, "folder": path, "problem": why} for path, why in house.refused.items()]

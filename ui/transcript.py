@@ -108,10 +108,9 @@ def finish_words(lang: str, answer: Answer) -> str:
 def details_html(lang: str, answer: Answer, recorded_format: str | None = None) -> str:
     """Under an answer: how it ended and how fast; raw text, exact prompt and what it takes to make it again, folded."""
     cut = ' class="mt-cut"' if answer.finish == "length" else ""
-    facts = [
-        f"<span{cut}>{escape(finish_words(lang, answer))}</span>",
-        f"<span>{escape(say(lang, 'tokens_count', tokens=answer.new_tokens))}</span>",
-    ]
+    facts = [f"<span{cut}>{escape(finish_words(lang, answer))}</span>"]
+    if answer.finish != "length":
+        facts.append(f"<span>{escape(say(lang, 'tokens_count', tokens=answer.new_tokens))}</span>")
     if answer.tokens_per_s:
         facts.append(f"<span>{escape(say(lang, 'speed', speed=f'{answer.tokens_per_s:.1f}'))}</span>")
     if answer.dropped_turns:
