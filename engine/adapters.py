@@ -14,6 +14,7 @@ from peft import LoraConfig
 from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 
+from engine.formats import Format
 from engine.types import EngineError, short_hash
 
 CONFIG = "adapter_config.json"
@@ -45,6 +46,7 @@ class AdapterInfo:
     base: str | None = None
     base_hash: str | None = None
     format: str | None = None
+    own_format: Format | None = None  # that format itself, where it is none of ours and travels in the card
     card: dict = field(default_factory=dict)
 
 
@@ -70,9 +72,21 @@ def read_adapter(folder: str | Path, name: str | None = None) -> tuple[AdapterIn
         base=text_or_none(card.get("base")) or config.base_model_name_or_path or None,
         base_hash=text_or_none(card.get("base_hash")),
         format=text_or_none(card.get("format")),
+        own_format=own_format(folder / CARD, card),
         card=card,
     )
     return info, weights
+
+
+def own_format(file: Path, card: Mapping) -> Format | None:
+    """The format that the card brings whole: its template, stop strings and whether the tokenizer adds its special tokens."""
+    name, template = text_or_none(card.get("format")), card.get("format_template")
+    if template is None or name is None:
+        return None
+    stop, special = card.get("format_stop", []), card.get("format_adds_special_tokens", True)
+    if not (isinstance(template, str) and isinstance(stop, list) and all(isinstance(one, str) and one for one in stop)):
+        raise EngineError(f"{file}: format_template is a text and format_stop a list of texts; get the adapter again.")
+    return Format(name, template, tuple(stop), bool(special), source=f"the card of {file.parent.name}")
 
 
 def text_or_none(value: object) -> str | None:
@@ -101,6 +115,13 @@ def read_config(folder: Path) -> LoraConfig:
         there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:12]) or "nothing"
         raise EngineError(f"{folder} is not a PEFT adapter: {CONFIG} is missing; there is {there}.")
     plain = read_json(folder / CONFIG)
+    wrong = [
+        f"{key} is {plain[key]!r}"
+        for key, kinds in (("lora_alpha", (int, float)), ("r", int), ("alpha_pattern", dict), ("base_model_name_or_path", str))
+        if key in plain and not isinstance(plain[key], kinds) and not (plain[key] is None and key not in ("lora_alpha", "r"))
+    ]
+    if wrong:
+        raise EngineError(f"{folder / CONFIG} is not a LoRA configuration: {'; '.join(wrong)}.")
     kind = plain.get("peft_type")
     if kind != "LORA":
         raise EngineError(f"{folder}: its peft_type is {kind!r}, only LORA adapters can be loaded.")
@@ -112,7 +133,12 @@ def read_config(folder: Path) -> LoraConfig:
 
 def refuse_unfit(folder: Path, config: LoraConfig) -> None:
     """Settings that are more than a low-rank update of linear layers."""
+    start = config.init_lora_weights
+    relative = isinstance(start, str) and start.lower().startswith(("pissa", "corda", "olora", "loftq", "lora_ga"))
     unfit = [
+        (relative, f"it is relative to a changed base (init_lora_weights: {start!r})"),
+        (config.alora_invocation_tokens, "it acts only after its invocation tokens (aLoRA)"),
+        (config.arrow_config, "it routes between adapters (arrow_config)"),
         (config.use_dora, "it is a DoRA adapter (use_dora)"),
         (config.modules_to_save, f"it replaces whole modules (modules_to_save: {listed(config.modules_to_save)})"),
         (config.bias not in (None, "none"), f"it trains biases (bias: {config.bias!r})"),
@@ -198,7 +224,9 @@ def belongs_to(info: AdapterInfo, base_name: str, base_hash: str, base_names: tu
     if not info.base:
         return None
     # the path may have been recorded on another system
-    recorded = PureWindowsPath(info.base.rstrip("/\\")).name.casefold()
+    parts = PureWindowsPath(info.base.rstrip("/\\")).parts
+    cached = [part for part in parts if part.startswith("models--")]  # the Hub's cache: models--org--name/snapshots/hash
+    recorded = (cached[-1].rpartition("--")[2] if cached else parts[-1] if parts else "").casefold()
     if not recorded or recorded in {known.casefold() for known in (base_name, *base_names)}:
         return None
     return f"it was trained on {info.base!r}, this base is {base_name!r}"

@@ -16,6 +16,7 @@ costs one further product, whatever the number of adapters.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -86,6 +87,13 @@ class Group:
             for linear in self.linears:
                 linear.weight.data = weight[linear.section]
 
+    def move(self, device: torch.device, adapters: Mapping[str, Mapping[str, LowRank]]) -> None:
+        """The layers onto `device`, and laid out anew there; `adapters` are there already."""
+        self.base = self.wide = self.up = None  # they hold the old weights
+        for linear in self.linears:
+            linear.to(device)
+        self.lay_out(adapters)
+
     def biases(self, rows: int) -> torch.Tensor | None:
         """The members' biases and zeros for the rows of A, (rows,), or None if no member has one."""
         if all(linear.bias is None for linear in self.linears):
@@ -114,7 +122,9 @@ class Group:
         else:
             wide = self.wide(x)
             y, hidden = wide[..., : self.out], wide[..., self.out :]
-        return self.up(hidden * self.mask).add_(y)
+        rows = self.mask.shape[0]
+        heard = hidden.view(rows, -1, hidden.shape[-1]) * self.mask  # some models flatten rows and tokens
+        return self.up(heard.view(hidden.shape)).add_(y)
 
     def silence(self) -> None:
         self.mask = self.input = self.result = None
@@ -166,9 +176,11 @@ class Bank:
             raise EngineError(f"An adapter named {name!r} is already loaded; remove it first or give another name.")
         placed = {}
         for module, pair in weights.items():
-            like = self.linears[module]
-            device, dtype = like.weight.device, self.model.dtype
+            device, dtype = self.linears[module].weight.device, self.model.dtype
             placed[module] = LowRank(pair.a.to(device, dtype), pair.b.to(device, dtype))
+            if not (placed[module].a.isfinite().all() and placed[module].b.isfinite().all()):
+                # infinity times a mask of 0 is NaN: it would reach the rows of the others
+                raise EngineError(f"Adapter {name!r} holds numbers too large for {dtype} ({module}); start with --dtype fp32.")
         self.rebuild(self.adapters | {name: placed})
 
     def check(self, name: str, weights: Mapping[str, LowRank]) -> None:
@@ -190,14 +202,36 @@ class Bank:
         """Lay out anew the groups that these adapters change; out of memory leaves the bank as it was."""
         changed = {module for name in adapters.keys() ^ self.adapters.keys() for module in (adapters | self.adapters)[name]}
         groups = [group for group in self.groups if changed & set(group.names)]
+        done = []
         try:
             for group in groups:
                 group.lay_out(adapters)
+                done.append(group)
         except (RuntimeError, MemoryError):
-            for group in groups:
+            for group in done:
                 group.lay_out(self.adapters)
             raise
         self.adapters = adapters
+
+    def move(self, device: torch.device) -> None:
+        """Model and adapters onto `device`, group by group: beside what stays, no more than one group lies anywhere twice.
+
+        A failure leaves a part of them moved, and nothing may be computed before another move has come to its end.
+        """
+        self.silence()
+        self.adapters = {
+            name: {module: LowRank(pair.a.to(device), pair.b.to(device)) for module, pair in weights.items()}
+            for name, weights in self.adapters.items()
+        }
+        for group in self.groups:
+            group.move(device, self.adapters)
+        self.model.to(device)  # the rest
+
+    def size(self) -> int:
+        """Bytes of what `move` moves, about: what several tensors share counts once, B in its wide form not at all."""
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        tensors += [tensor for weights in self.adapters.values() for pair in weights.values() for tensor in (pair.a, pair.b)]
+        return sum({tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}.values())
 
     @contextmanager
     def hearing(self, rows: Sequence[Mapping[str, float]]) -> Iterator[None]:
@@ -257,23 +291,26 @@ def names_by_input(model: nn.Module, linears: Mapping[str, nn.Linear]) -> list[l
     alive = []  # an id is only unique while its tensor lives
 
     def watch(name: str, linear: nn.Linear):
-        def hook(_module: nn.Module, args: tuple) -> None:
-            alive.append(args[0])
+        def hook(_module: nn.Module, args: tuple, named: dict) -> None:
+            x = args[0] if args else next(iter(named.values()))
+            alive.append(x)
             # layers that cannot be fused stay alone
             kind = (linear.weight.dtype, linear.weight.device) if fusable(model, linear) else name
-            names = seen.setdefault((id(args[0]), kind), [])
+            names = seen.setdefault((id(x), kind), [])
             if name not in names:
                 names.append(name)
 
         return hook
 
-    hooks = [linear.register_forward_pre_hook(watch(name, linear)) for name, linear in linears.items()]
+    hooks = [one.register_forward_pre_hook(watch(name, one), with_kwargs=True) for name, one in linears.items()]
     try:
         with torch.inference_mode():
             model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device), use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()
-    once = [names for names in seen.values() if len(names) == len(set(names))]
-    watched = {name for names in once for name in names}
-    return once + [[name] for name in linears if name not in watched]
+    inputs = Counter(name for names in seen.values() for name in names)
+    # a layer used on several inputs belongs to none of them
+    groups = [kept for names in seen.values() if (kept := [name for name in names if inputs[name] == 1])]
+    watched = {name for names in groups for name in names}
+    return groups + [[name] for name in linears if name not in watched]

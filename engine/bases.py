@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
@@ -77,7 +78,7 @@ def load_base(
         chosen, format_reason = formats.recognise(tokenizer, model.config)
     limit = getattr(model.config, "max_position_embeddings", None) or 2048
     base = Base(
-        name=spec if spec in PACKAGED else Path(spec).name,
+        name=spec if spec in PACKAGED else Path(spec).resolve().name,
         model=model,
         tokenizer=tokenizer,
         device=torch_device,
@@ -86,7 +87,7 @@ def load_base(
         format=chosen,
         # the anonymised release speaks in placeholders, and its format is how it is known
         card=card or (BAYLING if chosen.name == "bayling" else NO_CARD),
-        hash=record.get("hash") or weights_hash(model),
+        hash=cached_hash(source, record) or weights_hash(model, source),
         names=names,
         reasons=[device_reason, dtype_reason, format_reason],
     )
@@ -101,7 +102,7 @@ def find(spec: str, say: Callable[[str], None] = print) -> tuple[str, tuple[str,
         folder = packaged.bayling_mini_folder(say) if spec == BAYLING_MINI else packaged.smollm2_folder(say)
         return str(folder), (*(SMOLLM2_NAMES if spec in SMOLLM2_NAMES else (spec,)), folder.name)
     path = Path(spec).expanduser()
-    if path.is_file() and path.suffix == ".gguf":
+    if path.is_file() and path.suffix.lower() == ".gguf":
         folder = packaged.converted(path, say)
         return str(folder), (path.stem, folder.name)
     if path.is_dir():
@@ -115,11 +116,11 @@ def find(spec: str, say: Callable[[str], None] = print) -> tuple[str, tuple[str,
 
 def find_in_folder(folder: Path, say: Callable[[str], None]) -> tuple[str, tuple[str, ...]]:
     there = sorted(entry.name for entry in folder.iterdir())
-    ggufs = [name for name in there if name.endswith(".gguf")]
-    if "config.json" not in there and len(ggufs) == 1:
+    weights = [name for name in there if re.fullmatch(r"(model|pytorch_model).*\.(safetensors|bin)", name)]
+    ggufs = [name for name in there if name.lower().endswith(".gguf")]
+    if not weights and len(ggufs) == 1:
         converted = packaged.converted(folder / ggufs[0], say)
         return str(converted), (folder.resolve().name, Path(ggufs[0]).stem, converted.name)
-    weights = [name for name in there if re.fullmatch(r"(model|pytorch_model).*\.(safetensors|bin)", name)]
     missing = []
     if "config.json" not in there:
         missing.append("config.json")
@@ -138,11 +139,23 @@ def read(
     placement = {} if device.type == "cpu" else {"device_map": {"": device}}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, weights_only=True, trust_remote_code=trust_remote_code, **placement
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=dtype,
+            weights_only=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+            **placement,
         )
     except Exception as error:
         raise EngineError(reading_problem(source, error)) from error
+    if lost := sorted(loading["missing_keys"]):
+        raise EngineError(f"{source} is not a whole model: {len(lost)} weights are missing ({lost[0]}, ...); copy it again.")
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+    if not hasattr(model.config.get_text_config(), "num_attention_heads") or any("attention" not in kind for kind in kinds):
+        raise EngineError(
+            f"{source} is a {model.config.model_type}: it remembers otherwise than by attention, which is needed here."
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.requires_grad_(False)
@@ -175,16 +188,53 @@ def reading_problem(source: str, error: Exception) -> str:
     return f"{source} could not be loaded: {text[:300]}"
 
 
-def weights_hash(model: PreTrainedModel, samples: int = 64) -> str:
+def cached_hash(source: str, record: dict) -> str | None:
+    """The name of a model that was made here from parts with names; a card from elsewhere may claim anything."""
+    known = record.get("hash")
+    return known if isinstance(known, str) and Path(source).parent == packaged.cache_dir() else None
+
+
+def weights_hash(model: PreTrainedModel, source: str | Path = "", samples: int = 64) -> str:
     """Twelve hex digits over every tensor's name, shape and `samples` of its values, rounded to bf16.
 
-    A sample, because reading 13 GB to name a model would take longer than loading it. bf16, so that the
-    same weights loaded as fp32, fp16 or bf16 have one name.
+    A sample, because reading 13 GB to name a model would take longer than loading it. The values are the stored
+    ones where `source` is a folder that has them: rounded to fp16 first, they would be other ones in bf16.
     """
     digest = hashlib.sha256()
+    stored = StoredTensors(Path(source)) if source else {}
     for name, tensor in sorted(model.named_parameters()):
-        flat = tensor.detach().reshape(-1)
+        flat = (stored[name] if name in stored else tensor.detach()).reshape(-1)
         at = torch.linspace(0, flat.numel() - 1, min(samples, flat.numel()), dtype=torch.float64).long()
         values = flat[at.to(flat.device)].float().bfloat16().view(torch.int16).cpu().numpy()
         digest.update(f"{name}{tuple(tensor.shape)}".encode() + values.tobytes())
     return digest.hexdigest()[:12]
+
+
+class StoredTensors(Mapping):
+    """The tensors of a checkpoint folder by name, as they are stored, mapped and not read; empty for a Hub id."""
+
+    def __init__(self, folder: Path) -> None:
+        self.places: dict[str, tuple] = {}
+        for file in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
+            opened = safe_open(file, "pt")
+            self.places |= {name: (opened, name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
+        if not self.places and folder.is_dir():
+            for file in sorted(folder.glob("pytorch_model*.bin")):
+                self.places |= {name: (None, tensor) for name, tensor in read_mapped(file).items()}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        opened, found = self.places[name]
+        return found if opened is None else opened.get_tensor(found)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+def read_mapped(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        return torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+    except RuntimeError:  # the files of before 2020 cannot be mapped
+        return torch.load(file, map_location="cpu", weights_only=True)

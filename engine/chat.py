@@ -36,9 +36,9 @@ def identity_prompt(args: argparse.Namespace) -> str | None:
     if not args.prompt_file:
         return args.prompt
     try:
-        first, *_ = args.prompt_file.read_text(encoding="utf-8-sig").splitlines() or [""]
-    except OSError as error:
-        raise EngineError(f"--prompt-file {args.prompt_file}: cannot be read ({error.strerror}).") from error
+        first = args.prompt_file.read_text(encoding="utf-8-sig").partition("\n")[0]
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineError(f"--prompt-file {args.prompt_file}: cannot be read as UTF-8 text ({error}).") from error
     return first.replace("\\n", "\n") or None
 
 
@@ -54,18 +54,18 @@ def blend(engine, adapters: list[str], accept_other_base: bool) -> dict[str, flo
 
 
 def reply(engine, messages: list, variant: Variant, raw: bool):
-    """Print the answer as it comes and return it. Ctrl-C stops the answer and keeps what is there."""
-    shown, answer = "", None
+    """Print the answer as it comes; return (raw text, answer). Ctrl-C stops it and keeps what is there; answer is then None."""
+    shown, raw_text, answer = "", "", None
     pieces = engine.stream([Request(messages, variant)])
     try:
         for [piece] in pieces:
             text = piece.raw if raw else piece.shown
             print(text[len(shown) :], end="", flush=True)
-            shown, answer = text, piece.answer
+            shown, raw_text, answer = text, piece.raw, piece.answer
     except KeyboardInterrupt:
         pieces.close()
     print()
-    return answer
+    return raw_text, answer
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -114,17 +114,16 @@ def talk(engine, variant: Variant, raw: bool) -> None:
                 print(engine.render(Request(messages[:-1] or [{"role": "user", "content": "..."}], variant)))
                 continue
             question = [*messages, {"role": "user", "content": line}]
-            answer = reply(engine, question, variant, raw)
+            said, answer = reply(engine, question, variant, raw)
         except EngineError as error:
             print(error, file=sys.stderr)
             continue
-        if answer is None:
-            continue
-        if answer.dropped_turns:
+        if answer and answer.dropped_turns:
             print(f"({answer.dropped_turns} oldest turns were left out to fit the context.)", file=sys.stderr)
-        if answer.finish == "length":
+        if answer and answer.finish == "length":
             print(f"(Cut at {answer.new_tokens} tokens.)", file=sys.stderr)
-        messages = [*question, {"role": "assistant", "content": answer.raw.strip()}]
+        if said.strip():
+            messages = [*question, {"role": "assistant", "content": said.strip()}]
 
 
 if __name__ == "__main__":

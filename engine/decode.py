@@ -15,6 +15,7 @@ from engine.cache import RowsCache
 from engine.sampling import Chooser
 from engine.types import Decoding, Finish
 
+PLAIN = ("llama", "mistral", "qwen2", "qwen3", "gemma", "olmo2", "granite")  # compared with transformers' own generate
 PADDING_WASTE = 1.25  # rows prefilled together differ in length by at most this factor ...
 PADDING_SLACK = 16  # ... plus this many tokens, where one call less is worth more
 
@@ -56,6 +57,7 @@ class Batch:
         self.real = torch.zeros(0, 0, dtype=torch.bool)  # (rows, columns): False is padding
         self.next_ids: list[int] = []
         self.chooser: Chooser | None = None
+        self.ready_mask = takes_ready_mask(model)
 
     def recompose(self) -> None:
         """After rows came or went: masks of the bank and decoding settings for those that are there now."""
@@ -99,7 +101,9 @@ class Batch:
         device = self.model.device
         width = self.real.shape[1] + 1
         mask = None
-        if self.padded:
+        if self.padded and not self.ready_mask:
+            mask = torch.cat([self.real, self.real.new_ones(len(self.rows), 1)], dim=1)
+        elif self.padded:
             if self.room.shape[-1] < width:  # in blocks, as the cache: no copy of the mask at every token
                 self.room = torch.ones(len(self.rows), 1, 1, width + 127, dtype=torch.bool, device=device)
                 self.room[:, 0, 0, : self.real.shape[1]] = self.real
@@ -136,6 +140,17 @@ class Batch:
         self.cache.keep(stay, start)
         self.real = real[:, start:]
         self.recompose()
+
+
+def takes_ready_mask(model: PreTrainedModel) -> bool:
+    """Whether one boolean 4-D mask says all there is to say in every layer: SDPA, no window, no ALiBi.
+
+    It saves building the masks at every token; the others get the 2-D one, from which transformers builds theirs.
+    """
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    windowed = getattr(config, "sliding_window", None) or getattr(config, "alibi", False)
+    return config._attn_implementation == "sdpa" and config.model_type in PLAIN and kinds == {"full_attention"} and not windowed
 
 
 def chooser_for(rows: Sequence[Row], model: PreTrainedModel) -> Chooser:

@@ -6,7 +6,8 @@ import gc
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -58,13 +59,59 @@ class Engine:
 
     def __init__(self, base: Base, max_rows: int = MAX_ROWS) -> None:
         self.base = base
+        if max_rows < 1:
+            raise EngineError(f"max_rows is {max_rows}; at least one row is needed.")
         self.max_rows = max_rows
         self.bank = Bank(base.model)
         self.adapters: dict[str, AdapterInfo] = {}
         self.first_replies: dict[tuple, str] = {}
+        self.parked = ""  # why the base is away from its device; "" when it is there
+        self.limit: int | None = None  # bytes that this process may hold on the GPU in all; None: what there is
         # Guards the model, the bank's masks and blocks, and first_replies. Always taken in the thread that
         # computes and held for a whole batch: a cancelled request's last step must end before the next begins.
         self.lock = threading.RLock()
+
+    # the device
+
+    def park(self, why: str) -> None:
+        """Moves the base and its adapters to CPU memory. Until `unpark`, asking raises EngineError(why): a sentence for people.
+
+        Waits for the answers in progress. A base that lives on the CPU, or is parked already, stays where it is.
+        """
+        with self.lock:
+            if not self.parked:
+                self.move(torch.device("cpu"))
+            self.parked = why
+
+    def unpark(self) -> None:
+        """Brings the base back. Raises EngineError if there is no room for it; it stays parked then."""
+        with self.lock:
+            if not self.parked:
+                return
+            try:
+                self.move(self.base.device)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+            else:
+                self.parked = ""
+                return
+            # outside the except block: the traceback would keep tensors alive
+            self.move(torch.device("cpu"))
+            self.parked = f"The base is in CPU memory and does not fit on {self.base.device} yet; free some memory there."
+            raise EngineError(self.parked)
+
+    def move(self, device: torch.device) -> None:
+        if self.base.device.type == "cpu":
+            return
+        self.bank.move(device)
+        gc.collect()
+        torch.cuda.empty_cache()
+
+    def ready(self) -> None:
+        """Raises EngineError, with the reason, while the base is parked."""
+        if self.parked:
+            raise EngineError(self.parked)
 
     # adapters
 
@@ -80,7 +127,14 @@ class Engine:
                     f"Adapter {info.name!r} belongs to another base: {misfit}; if it is the same model under another name, "
                     "load it with accept_other_base."
                 )
-            self.bank.add(info.name, weights)
+            try:
+                self.bank.add(info.name, weights)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                raise EngineError(
+                    f"There is no room on {self.base.device} for adapter {info.name!r}; remove another one."
+                ) from None
             self.adapters = self.adapters | {info.name: info}  # a new dict: readers hold no lock
         return info.name
 
@@ -94,14 +148,15 @@ class Engine:
 
     def format_of(self, variant: Variant) -> Format:
         """The format a variant is asked in: its own override, else its adapters' recorded one, else the base's."""
-        found = {self.base.format.name: self.base.format}
+        own = formats.from_tokenizer(self.base.tokenizer)
+        found = ({own.name: own} if own else {}) | {self.base.format.name: self.base.format}
         wanted = set()
         for name, strength in variant.adapters.items():
             info = self.info(name)
             if strength and info.format:
                 wanted.add(info.format)
-                if definition := info.card.get("format_definition"):  # a format that is none of ours travels whole
-                    found[info.format] = Format(**definition | {"name": info.format, "stop": tuple(definition.get("stop", ()))})
+                if info.own_format:
+                    found[info.format] = info.own_format
         if variant.format:
             wanted = {variant.format}
         if len(wanted) > 1:
@@ -119,12 +174,16 @@ class Engine:
 
     def render(self, request: Request) -> str:
         """The exact prompt of a request, without answering it (in first-turn mode the model's reply is made if need be)."""
+        if request.variant.mode == "system" or request.variant.prompt is None:
+            return self.prompt(request).text  # nothing to compute: a preview need not wait for a running batch
         with self.lock:
+            self.ready()
             self.make_first_replies([request.variant], threading.Event())
             return self.prompt(request).text
 
     def prompt(self, request: Request) -> Prompt:
-        reply = self.first_replies.get(self.reply_key(request.variant))
+        # in first-turn mode only a stop leaves no reply behind, and then nothing is answered any more
+        reply = self.first_replies.get(self.reply_key(request.variant), "")
         return fit(self.base, self.format_of(request.variant), request, reply)
 
     def reply_key(self, variant: Variant) -> tuple:
@@ -154,7 +213,8 @@ class Engine:
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """All answers, in the order of the requests. Raises EngineError."""
         answers: dict[int, Answer] = {}
-        for pieces in self.compute(list(requests), threading.Event()):
+        requests = copied(requests)
+        for pieces in self.compute(requests, threading.Event()):
             answers |= {piece.row: piece.answer for piece in pieces if piece.answer}
         return [answers[row] for row in range(len(requests))]
 
@@ -165,12 +225,14 @@ class Engine:
         finish as "stopped" with the text so far. The computing thread is one of its own, so the generator may be
         resumed from any thread.
         """
-        stop = stop or threading.Event()
+        return self.streamed(copied(requests), stop or threading.Event())
+
+    def streamed(self, requests: list[Request], stop: threading.Event) -> Iterator[list[Piece]]:
         pieces: queue.SimpleQueue = queue.SimpleQueue()
 
         def work() -> None:
             try:
-                for news in self.compute(list(requests), stop):
+                for news in self.compute(requests, stop):
                     pieces.put(news)
                 pieces.put(None)
             except BaseException as error:
@@ -191,6 +253,7 @@ class Engine:
         """Answer in the calling thread, which must be the one that exhausts this generator: it holds the lock."""
         asked_at = time.perf_counter()
         with self.lock:
+            self.ready()
             self.make_first_replies([request.variant for request in requests], stop)
             prompts = [self.prompt(request) for request in requests]
             rows = []
@@ -205,7 +268,7 @@ class Engine:
         return decode.Row(at, ids, variant.adapters, decoding, room, end_ids(self.base, chosen), chosen.stop)
 
     def run(self, rows: list[decode.Row], stop: threading.Event) -> Iterator[list[decode.Row]]:
-        """The loop, with every failure turned into a sentence and everything it held set free."""
+        """The loop; out of memory becomes a sentence, and after any failure everything it held is set free."""
         slots = self.slots(rows)
         try:
             yield from decode.run(self.base.model, self.base.tokenizer, self.bank, rows, slots=slots, stop=stop)
@@ -235,7 +298,10 @@ class Engine:
         per_token = 2 * config.num_hidden_layers * heads * size * self.base.dtype.itemsize
         longest = max(len(row.ids) + row.max_new_tokens for row in rows)
         free, _ = torch.cuda.mem_get_info(self.base.device)
-        free += torch.cuda.memory_reserved(self.base.device) - torch.cuda.memory_allocated(self.base.device)
+        reserved = torch.cuda.memory_reserved(self.base.device)
+        if self.limit is not None:
+            free = max(0, min(free, self.limit - reserved))
+        free += reserved - torch.cuda.memory_allocated(self.base.device)
         # twice: when rows join or leave, the old and the new cache stand side by side
         return max(1, min(self.max_rows, int(free * 0.9 / (2 * per_token * longest))))
 
@@ -272,5 +338,11 @@ class Engine:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """CUDA has an error type for it; the CPU allocator says it in a RuntimeError."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    """CUDA has an error type for it, but not for its libraries; the CPU allocator says it in a RuntimeError."""
+    said = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in said)
+
+
+def copied(requests: Iterable[Request]) -> list[Request]:
+    """The requests as they are now: a conversation that goes on while they wait for the lock is not theirs."""
+    return [replace(request, messages=[dict(message) for message in request.messages]) for request in requests]

@@ -61,7 +61,7 @@ class Format:
         Without it a last message of the assistant is rendered whole, closed by eos: a training row.
         Raises EngineError for a conversation that is no conversation, or one the template refuses.
         """
-        _check(messages, add_generation_prompt)
+        check(messages, add_generation_prompt)
         return _render(self, messages, bos_token or "", eos_token or "", add_generation_prompt)
 
     @functools.cached_property
@@ -193,7 +193,8 @@ def recognise(tokenizer, config) -> tuple[Format, str]:
     )
 
 
-def _check(messages: Sequence[Message], add_generation_prompt: bool) -> None:
+def check(messages: Sequence[Message], add_generation_prompt: bool) -> None:
+    """Raises EngineError, one sentence, for what is no conversation."""
     if not messages:
         raise EngineError("The conversation is empty: it needs at least one user message.")
     previous = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from engine import formats
 from engine.bases import Base
 from engine.formats import Format
 from engine.types import EngineError, Message, Request, Variant
@@ -36,9 +37,10 @@ def identity_messages(variant: Variant, first_reply: str | None) -> list[Message
 
 def check_messages(request: Request) -> None:
     messages = request.messages
-    if not messages or messages[-1].get("role") != "user":
+    if not messages or not isinstance(messages[-1], dict) or messages[-1].get("role") != "user":
         raise EngineError("A request needs messages, the last one from the user; ask something.")
-    if not messages[-1].get("content", "").strip():
+    formats.check(messages, add_generation_prompt=True)
+    if not messages[-1]["content"].strip():
         raise EngineError("The question is empty; type something to ask.")
     if messages[0].get("role") == "system" and request.variant.prompt is not None:
         raise EngineError(
@@ -57,27 +59,32 @@ def fit(base: Base, chosen: Format, request: Request, first_reply: str | None = 
     if turns[0]["role"] == "system":
         fixed, turns = turns[:1], turns[1:]
     wanted = request.variant.decoding.max_new_tokens
+    needed = min(wanted, base.context // 2)  # a generous limit must not cost the conversation its memory
     dropped = 0
     while True:
         text, ids = render(base.tokenizer, chosen, [*fixed, *turns])
         room = base.context - len(ids)
-        if room >= wanted:
-            return Prompt(text, ids, dropped, wanted)
+        if room >= needed:
+            return Prompt(text, ids, dropped, min(wanted, room))
         later = next((at for at, turn in enumerate(turns) if at > 0 and turn["role"] == "user"), None)
         if later is None:
             break
         turns, dropped = turns[later:], dropped + 1
     if room < LEAST_ANSWER:
         raise EngineError(
-            f"The message is too long: with its prompt it takes {len(ids)} tokens, and the model's context of {base.context} "
-            f"must leave {LEAST_ANSWER} for an answer; shorten it."
+            f"The message to variant {request.variant.name!r} is too long: with its prompt it takes {len(ids)} tokens, "
+            f"and the model's context of {base.context} must leave {LEAST_ANSWER} for an answer; shorten it."
         )
     return Prompt(text, ids, dropped, room)
 
 
 def render(tokenizer: PreTrainedTokenizerBase, chosen: Format, messages: Sequence[Message]) -> tuple[str, list[int]]:
     text = chosen.render(list(messages), bos_token=tokenizer.bos_token or "", eos_token=tokenizer.eos_token or "")
-    return text, tokenizer(text, add_special_tokens=chosen.add_special_tokens)["input_ids"]
+    text = text.encode("utf-8", "replace").decode()  # half a surrogate pair, as a browser may send it, has no tokens
+    ids = tokenizer(text, add_special_tokens=chosen.add_special_tokens)["input_ids"]
+    if chosen.add_special_tokens and ids and ids[-1] == tokenizer.eos_token_id and not text.endswith(tokenizer.eos_token):
+        ids = ids[:-1]  # some tokenizers end every text; a prompt is not at its end
+    return text, ids
 
 
 def end_ids(base: Base, chosen: Format) -> frozenset[int]:

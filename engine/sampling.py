@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from engine.types import Decoding
+from engine.types import Decoding, EngineError
 
 
 class Chooser:
@@ -47,6 +47,8 @@ class Chooser:
         if self.seen is not None:
             self.seen.scatter_(1, tokens[:, None], True)
         logprobs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+        if logprobs.isnan().any():
+            raise EngineError("The model computed NaN; start with --dtype fp32 (or bf16), or without the adapter added last.")
         return tokens.tolist(), logprobs.tolist()
 
     def penalise(self, logits: torch.Tensor) -> torch.Tensor:
@@ -68,7 +70,7 @@ class Chooser:
         drawn = torch.stack([torch.rand(1, generator=generator) for generator in self.generators]).to(scores.device)
         at = (cumulated <= drawn * cumulated[:, -1:]).sum(-1, keepdim=True)
         # rounding must not step over the last token that has any probability
-        at = at.minimum((probabilities > 0).sum(-1, keepdim=True) - 1)
+        at = at.minimum((probabilities > 0).sum(-1, keepdim=True) - 1).clamp(min=0)
         return order.gather(1, at)[:, 0]
 
 

@@ -41,11 +41,26 @@ class Decoding:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        wrong = []
+        whole = ("max_new_tokens", "top_k", "seed")
+        wrong = [
+            f"{name} is {getattr(self, name)!r}, a whole number is needed"
+            for name in whole
+            if type(getattr(self, name)) is not int
+        ]
+        numbers = ("temperature", "top_p", "repetition_penalty")
+        wrong += [
+            f"{name} is {getattr(self, name)!r}, a number is needed"
+            for name in numbers
+            if type(getattr(self, name)) not in (int, float)
+        ]
+        if wrong:
+            raise EngineError("Decoding: " + "; ".join(wrong) + ".")
+        if not 0 <= self.seed < 2**63:
+            wrong.append(f"seed is {self.seed}, it lies between 0 and 2^63")
         if self.max_new_tokens < 1:
             wrong.append(f"max_new_tokens is {self.max_new_tokens}, at least 1 is needed")
-        if not 0 <= self.temperature <= 5:
-            wrong.append(f"temperature is {self.temperature}, it lies between 0 (greedy) and 5")
+        if self.temperature and not 0.01 <= self.temperature <= 5:
+            wrong.append(f"temperature is {self.temperature}, it is 0 (greedy) or lies between 0.01 and 5")
         if not 0 < self.top_p <= 1:
             wrong.append(f"top_p is {self.top_p}, it lies above 0 and at most at 1")
         if self.top_k < 0:
@@ -78,10 +93,12 @@ class Variant:
     def __post_init__(self) -> None:
         if self.mode not in ("system", "first_turn"):
             raise EngineError(f"Variant {self.name!r}: mode is {self.mode!r}, it is 'system' or 'first_turn'.")
+        if not isinstance(self.adapters, Mapping):
+            raise EngineError(f"Variant {self.name!r}: adapters is {self.adapters!r}, a mapping of name to strength is needed.")
         for adapter, strength in self.adapters.items():
-            if not 0 <= strength <= MAX_STRENGTH:
+            if type(strength) not in (int, float) or not 0 <= strength <= MAX_STRENGTH:
                 raise EngineError(
-                    f"Variant {self.name!r}: adapter {adapter!r} has strength {strength}, it lies between 0 and {MAX_STRENGTH}."
+                    f"Variant {self.name!r}: adapter {adapter!r} has strength {strength!r}, it lies between 0 and {MAX_STRENGTH}."
                 )
 
     def as_dict(self) -> dict:

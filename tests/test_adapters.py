@@ -50,6 +50,10 @@ def test_the_hash_is_of_the_weights_and_their_scaling(adapter, tmp_path):
         (dict(lora_bias=True), "low-rank pairs have biases"),
         (dict(trainable_token_indices=[1, 2]), "token embeddings"),
         (dict(peft_type="IA3"), "only LORA adapters"),
+        (dict(init_lora_weights="pissa_niter_4"), "relative to a changed base"),
+        (dict(alora_invocation_tokens=[1, 2]), "invocation tokens"),
+        (dict(lora_alpha="16"), "lora_alpha is '16'"),
+        (dict(alpha_pattern=["q_proj"]), "alpha_pattern is"),
     ],
 )
 def test_what_does_not_fit_a_low_rank_pair_is_refused(adapter, change, sentence):

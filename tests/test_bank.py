@@ -11,7 +11,7 @@ from peft.tuners.lora import LoraLayer
 from tiny import as_legacy, tiny_llama, write_adapter
 
 from engine import EngineError, onednn
-from engine.adapters import read_adapter
+from engine.adapters import LowRank, read_adapter
 from engine.bank import Bank
 
 ADAPTERS = {
@@ -167,6 +167,32 @@ def test_an_adapter_of_another_shape_is_refused_and_nothing_changes(bank, tmp_pa
     with pytest.raises(EngineError, match=r"another base: it changes model\.layers\.3"):
         bank.add("deep", read_adapter(deeper)[1])
     assert bank.adapters == resident
+
+
+def test_an_adapter_too_large_for_fp16_is_refused_before_it_reaches_other_rows(folders):
+    bank = Bank(tiny_llama().half())
+    weights = {module: LowRank(pair.a * 1e6, pair.b) for module, pair in read_adapter(folders["r8"])[1].items()}
+    with pytest.raises(EngineError, match="too large for torch.float16"):
+        bank.add("huge", weights)
+    assert bank.adapters == {}
+
+
+def test_a_layer_that_reads_two_inputs_keeps_its_own_results():
+    class Twice(torch.nn.Module):
+        device, dtype = torch.device("cpu"), torch.float32
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.again = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+
+        def forward(self, input_ids, use_cache=False):
+            x = torch.arange(8.0).expand(1, input_ids.shape[1], 8) + input_ids[..., None]
+            return self.first(x) + self.again(x) + self.again(x.tanh())
+
+    model, ids = Twice().eval(), torch.ones(1, 3, dtype=torch.long)
+    before = model(ids)
+    Bank(model)
+    torch.testing.assert_close(model(ids), before)
 
 
 def test_a_name_that_is_not_loaded_is_said(bank):

@@ -65,6 +65,30 @@ def test_the_weights_have_one_name_in_every_number_format(bayling_like):
     assert weights_hash(tiny_llama(seed=1)) != weights_hash(tiny_llama(seed=2))
 
 
+def test_weights_stored_in_fp32_have_one_name_too(bayling_like, tmp_path):
+    """Loaded in fp16 and then rounded to bf16, a value may become another one than rounded at once."""
+    folder = tmp_path / "fp32"
+    tiny_llama(vocab_size=3000).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(bayling_like).save_pretrained(folder)
+    hashes = {load_base(str(folder), dtype=dtype, say=lambda _line: None).hash for dtype in ("fp32", "fp16", "bf16")}
+    assert len(hashes) == 1
+
+
+def test_a_card_from_elsewhere_cannot_lend_a_name(bayling_like, tmp_path):
+    folder = write_bayling_like(tmp_path / "claims")
+    (folder / "card.json").write_text('{"hash": "2edac5c8c516", "format": "alpaca", "format_hash": "other"}')
+    base = load(folder)[0]
+    assert base.hash == load(bayling_like)[0].hash and base.format.name == "bayling"
+
+
+def test_a_model_with_missing_weights_is_refused(tmp_path):
+    folder = write_bayling_like(tmp_path / "holes")
+    shard = folder / "pytorch_model-00001-of-00002.bin"
+    torch.save({name: tensor for name, tensor in torch.load(shard).items() if "layers.1" not in name}, shard)
+    with pytest.raises(EngineError, match=r"not a whole model: \d+ weights are missing \(model.layers.1"):
+        load(folder)
+
+
 def test_no_weights_with_program_code(bayling_like, tmp_path):
     folder = write_bayling_like(tmp_path / "evil")
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from peft import PeftModel
 from tiny import tiny_llama, write_adapter
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine import Decoding, decode
 from engine.adapters import read_adapter
@@ -77,6 +78,23 @@ def test_greedy_text_of_every_row_equals_a_solo_peft_run(model, folders, bank):
         settings = dict(do_sample=False, max_new_tokens=20, eos_token_id=None, pad_token_id=0)
         theirs = solo.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **settings)
         assert new_ids == theirs[0, len(row.ids) :].tolist(), row.adapters
+
+
+@pytest.mark.parametrize("kind", ["mistral", "gpt_neox", "gemma"])
+def test_other_architectures_answer_in_a_batch_as_transformers_does_alone(kind):
+    """Mistral here has a sliding window shorter than the prompts: a ready-made mask would ignore it."""
+    settings = dict(vocab_size=512, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4)
+    special = {"mistral": dict(sliding_window=8, num_key_value_heads=2), "gemma": dict(num_key_value_heads=2, head_dim=16)}
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind, **settings, **special.get(kind, {}), initializer_range=0.2)
+    other = AutoModelForCausalLM.from_config(config).eval()
+    rows = [make_row(at) for at in range(4)]
+    ours = run(other, Bank(other), rows)
+    for row, new_ids in zip(rows, ours, strict=True):
+        ids = torch.tensor([row.ids])
+        settings = dict(do_sample=False, max_new_tokens=20, eos_token_id=None, pad_token_id=0)
+        theirs = other.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **settings)
+        assert new_ids == theirs[0, len(row.ids) :].tolist()
 
 
 def test_rows_that_come_and_go_do_not_disturb_the_others(model, bank):

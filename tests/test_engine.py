@@ -80,6 +80,25 @@ def test_first_turn_mode_keeps_the_models_own_reply(tiny):
     assert tiny.answer([Request(user("Who are you?"), variant)])[0].prompt == prompt
 
 
+def test_a_stop_while_the_first_reply_is_made_is_a_stop(tiny):
+    stop = threading.Event()
+    stop.set()
+    shy = Variant("shy", prompt="Your name is Bea.", mode="first_turn", decoding=SHORT)
+    requests = [Request(user("Who are you?"), variant) for variant in (shy, Variant(decoding=SHORT))]
+    answers = {piece.row: piece.answer for pieces in tiny.stream(requests, stop) for piece in pieces}
+    assert [answers[row].finish for row in (0, 1)] == ["stopped", "stopped"]
+
+
+def test_a_generous_limit_does_not_cost_the_conversation_its_memory(tiny):
+    talk = [*user("The sky is blue."), {"role": "assistant", "content": "Yes."}, *user("Who are you?")]
+    answer = tiny.answer([Request(talk, Variant(decoding=Decoding(max_new_tokens=1000)))])[0]
+    assert answer.dropped_turns == 0 and answer.prompt_tokens + answer.new_tokens <= tiny.base.context
+
+
+def test_half_a_surrogate_pair_is_no_stumbling_block(tiny):
+    assert tiny.answer([Request(user("Who are \ud83d you?"), Variant(decoding=SHORT))])[0].prompt.count("?") == 2
+
+
 def test_the_oldest_turns_are_left_out_and_the_answer_says_so(tiny):
     turns = []
     for number in range(12):
