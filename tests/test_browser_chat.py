@@ -116,6 +116,7 @@ def test_columns_come_and_go_without_disturbing_the_others(app, page):
     before = wait_for_answers(page)
     page.click("#add-column")
     page.wait_for_selector("#column-3", state="visible")
+    shorten(page, columns=4, tokens=8)
     page.click("#remove-1")
     page.wait_for_selector("#column-1", state="detached")
     assert [page.inner_text(f"#live-{at} .mt-turn") for at in (0, 2)] == [before[0], before[2]]

@@ -40,7 +40,7 @@ def build_adapters(house: House) -> Adapters:
         lang = house.language(request)
         if not folder.strip():
             gr.Warning(say(lang, "no_path"))
-            return {}
+            return gr.skip()
         name = shelf.add(house, folder)
         if name:
             gr.Info(say(lang, "adapter_added", name=name))

@@ -125,7 +125,10 @@ def serve(
     address = shared or address
     say(address)
     if block:
-        demo.block_thread()
+        try:
+            demo.block_thread()
+        finally:
+            house.closed.set()
     return demo, address
 
 

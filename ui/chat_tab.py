@@ -123,7 +123,7 @@ def build_chat(house: House, pages: Pages) -> Chat:
     def refresh(request: gr.Request, page: Page) -> dict:
         """After a visit to another tab: what can be picked may have changed."""
         if request.session_hash in running:
-            return {}
+            return gr.skip()
         lang = house.language(request)
         if page.blind is None:
             page.picks = drop_gone(house, page, lang)
@@ -164,7 +164,7 @@ def _wire(
             lang = house.language(request)
             if request.session_hash in running:
                 gr.Warning(say(lang, "still_answering"))
-                return {}
+                return gr.skip()
             updates = act(page, lang, *values)
             pages.keep(page)
             return everything(page, lang) if updates is None else updates
@@ -227,7 +227,7 @@ def _wire(
         text = conversation.last_question(page)
         if not text:
             gr.Warning(say(lang, "nothing_to_repeat"))
-            return {}
+            return gr.skip()
         page.editing = not page.editing
         return everything(page, lang) | {chat.question: gr.update(value=text if page.editing else "")}
 
@@ -255,16 +255,16 @@ def _wire(
         def cast(page: Page, lang: str) -> dict | None:
             if not conversation.ready_to_vote(page):
                 gr.Warning(say(lang, "nothing_to_vote"))
-                return {}
+                return gr.skip()
             left, right = (page.blind.turns[column][-1].stored for column in page.blind.order)
             if left is None or right is None:
                 gr.Warning(say(lang, "answers_not_stored"))
-                return {}
+                return gr.skip()
             try:
                 votes.add(house.db, left, right, choice, shown_order=[left, right], blind=True)
             except Exception as error:
                 gr.Warning(sentence(lang, error))
-                return {}
+                return gr.skip()
             page.blind.choice = choice
 
         return idle(cast)
@@ -274,7 +274,7 @@ def _wire(
             page.picks[at] = Picked.read(values)
             pages.keep(page)
             if page.blind:
-                return {}
+                return gr.skip()
             column = chat.columns[at]
             return {column.head: view.head_of(house, page, at, house.language(request))} | picker.dials(
                 column.picker, page.picks[at]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,10 @@ log = logging.getLogger("mirror")
 
 @dataclass(frozen=True)
 class House:
-    """The engine, where things lie, and the language of a request. refused: adapter folder -> why it was not loaded."""
+    """The engine, where things lie, and the language of a request.
+
+    refused: adapter folder -> why it was not loaded. closed: set when the page is served no more.
+    """
 
     engine: object
     db: Path
@@ -25,6 +29,7 @@ class House:
     language: Languages
     accept_other_base: bool = False
     refused: dict[str, str] = field(default_factory=dict)
+    closed: threading.Event = field(default_factory=threading.Event)
 
 
 def sentence(lang: str, error: BaseException) -> str:

@@ -253,7 +253,7 @@ def _wire_editor(house: House, tab: IdentityTab, buttons: dict[str, gr.Button], 
             identities.save(name, text, house.identities)
         except Exception as error:
             gr.Warning(sentence(lang, error))
-            return {}
+            return gr.skip()
         drafts.pop(name, None)
         gr.Info(say(lang, "saved", name=name))
         return open_identity(house, tab, lang, name, drafts)
@@ -292,7 +292,7 @@ def _wire_editor(house: House, tab: IdentityTab, buttons: dict[str, gr.Button], 
                 drafts.pop(name, None)
         except Exception as error:
             gr.Warning(sentence(lang, error))
-            return {}
+            return gr.skip()
         return open_identity(house, tab, lang, name, drafts)
 
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
