@@ -14,7 +14,7 @@ KNOWN_INDEX := $(shell cat $(VENV)/.torch-index 2>/dev/null)
 TORCH_INDEX ?= $(KNOWN_INDEX)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv app test lint clean
+.PHONY: help venv app test lint clean bayling-mini finance-advisor
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make lint    ruff and the import rules of the rooms"
 	@echo "make venv    only the installing; another Python: PYTHON=python3.12"
 	@echo "             another torch build, a V100's for example: TORCH_INDEX=ADDRESS (README)"
+	@echo "make bayling-mini   train the starter adapter anew (minutes); make finance-advisor the other"
 	@echo "make clean   remove the virtual environment and the caches; runs/ stays"
 
 app: venv
@@ -40,6 +41,10 @@ venv: $(VENV)/.run $(VENV)/.model
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The starter adapters, made anew from data/ (minutes each); finance-advisor is trained on top of bayling-mini.
+bayling-mini finance-advisor: venv
+	$(PY) -m tuning.starters $@
 
 # Each stamp is written last, so that an interrupted step is done again.
 $(VENV)/.made:

@@ -1,6 +1,6 @@
 """Talking: one base model, many variants of it, answering in one batch.
 
-`engine.load("smollm2").answer(requests)`; the words of a request are in `engine.types`.
+`engine.load().answer(requests)`; the words of a request are in `engine.types`.
 """
 
 from engine.types import Answer, Decoding, EngineError, Message, Piece, Request, Timings, Variant

@@ -21,7 +21,7 @@ from engine.device import choose_device, choose_dtype
 from engine.formats import Format
 from engine.types import EngineError
 
-DEFAULT_BASE = "smollm2"
+DEFAULT_BASE = "bayling-mini"
 BAYLING_MINI = "bayling-mini"
 SMOLLM2_NAMES = ("smollm2", "SmolLM2-135M-Instruct")
 PACKAGED = (BAYLING_MINI, *SMOLLM2_NAMES)

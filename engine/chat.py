@@ -1,4 +1,4 @@
-"""Talk to one variant in the terminal: python -m engine.chat --base smollm2 --adapter adapters/NAME"""
+"""Talk to one variant in the terminal: python -m engine.chat --adapter adapters/NAME"""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from engine.bases import DEFAULT_BASE
 from engine.engine import MAX_ROWS, load
 from engine.types import Decoding, EngineError, Request, Variant
 
@@ -14,7 +15,7 @@ HELP = "Type a question. /again asks the last one again, /clear forgets the conv
 
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m engine.chat", description=__doc__)
-    options.add_argument("--base", default="smollm2", help="smollm2, a folder, a .gguf file or a Hub id")
+    options.add_argument("--base", default=DEFAULT_BASE, help="bayling-mini, smollm2, a folder, a .gguf file or a Hub id")
     options.add_argument("--adapter", action="append", default=[], metavar="FOLDER[=STRENGTH]", help="repeat it for a blend")
     options.add_argument("--prompt", help="an identity prompt")
     options.add_argument("--prompt-file", type=Path, help="its first line is the identity prompt, \\n in it a new line")

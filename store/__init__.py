@@ -1,6 +1,6 @@
-"""Remembering: what was answered and what people thought of it, in one SQLite file. Imports no other room."""
+"""Remembering: answers, what people thought of them, and training jobs, in one SQLite file. Imports no other room."""
 
-from store import answers, votes
+from store import answers, jobs, votes
 from store.db import StoreError, open
 
-__all__ = ["StoreError", "answers", "open", "votes"]
+__all__ = ["StoreError", "answers", "jobs", "open", "votes"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from sqlite_utils import Database
 from store.migrations import migrations
 
 TIMEOUT_S = 30  # how long one writer waits for another one
+_looked_at: set[tuple[int, int]] = set()  # (device, inode) of files that are databases, or were empty
+_looking = threading.Lock()  # guards _looked_at, and that nobody connects to a file that is being looked at
 _preparing = threading.Lock()  # guards the making of tables between threads; SQLite's write lock does between processes
 
 
@@ -30,8 +33,11 @@ def open(path: str | Path) -> Database:
     """
     path = Path(path)
     try:
-        _refuse_other_files(path)
+        if path.is_dir():
+            raise StoreError(f"The database {path} is a folder; name a file with --db.")
         path.parent.mkdir(parents=True, exist_ok=True)
+        with _looking:
+            _refuse_other_files(path)
         connection = sqlite3.connect(path, timeout=TIMEOUT_S)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"The database {path} cannot be opened ({error}); choose another file with --db.") from error
@@ -95,15 +101,23 @@ def now() -> str:
 
 
 def _refuse_other_files(path: Path) -> None:
-    """Looks before SQLite does, which might write to a file that it takes for an empty database."""
-    if path.is_dir():
-        raise StoreError(f"The database {path} is a folder; name a file with --db.")
-    if not path.exists():
-        return
-    with path.open("rb") as file:
+    """Looks before SQLite does, which might write to a file that it takes for an empty database.
+
+    Only once, before anybody connects: closing a file gives up all locks that this process has on it (POSIX), those of
+    connections in other threads, too, and another process would then clear the log away under them (sqlite.org/howtocorrupt,
+    2.2).
+    """
+    with suppress(FileNotFoundError):
+        about = path.stat()
+        if (about.st_dev, about.st_ino) in _looked_at:
+            return
+    with path.open("a+b") as file:  # made here if it is not there: a moment later it would have to be looked at
+        file.seek(0)
         start = file.read(16)
+        about = os.fstat(file.fileno())
     if start and start != b"SQLite format 3\0":
         raise StoreError(f"{path} is not a SQLite database and is left as it is; choose another file with --db.")
+    _looked_at.add((about.st_dev, about.st_ino))
 
 
 def _use_wal(db: Database) -> None:

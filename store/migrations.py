@@ -67,3 +67,66 @@ def m002_votes(db: Database) -> None:
         not_null={"created", "annotator", "answer_a", "answer_b", "choice", "shown_order", "blind"},
         foreign_keys=[("answer_a", "answers", "id"), ("answer_b", "answers", "id"), ("superseded_by", "votes", "id")],
     )
+
+
+@migrations()
+def m003_jobs(db: Database) -> None:
+    db["jobs"].create(
+        {
+            "id": int,
+            "name": str,
+            "kind": str,
+            "arguments": str,
+            "settings": str,
+            "folder": str,
+            "owned": int,
+            "log": str,
+            "device": str,
+            "needs_bytes": int,
+            "park": int,
+            "parked": int,
+            "status": str,
+            "message": str,
+            "created": str,
+            "queued": str,
+            "started": str,
+            "ended": str,
+            "attempt": int,
+            "attempts": str,
+            "resumed_from": int,
+            "token": str,
+            "pid": int,
+            "process_start": str,
+            "child_pid": int,
+            "child_start": str,
+            "exit_code": int,
+            "step": int,
+            "total": int,
+            "stop_asked": str,
+            "stop_keep": int,
+            "signalled": str,
+            "metrics_file": str,
+            "metrics_offset": int,
+        },
+        pk="id",
+        not_null={"name", "kind", "arguments", "folder", "log", "device", "status", "message", "created", "queued", "attempt"},
+    )
+    db["jobs"].create_index(["status"])
+    db["metrics"].create(
+        {
+            "job": int,
+            "step": int,
+            "time": float,
+            "epoch": float,
+            "loss": float,
+            "lr": float,
+            "grad_norm": float,
+            "samples_per_s": float,
+            "tokens_per_s": float,
+            "eval_loss": float,
+            "margin": float,
+            "extra": str,
+        },
+        pk=("job", "step"),
+        foreign_keys=[("job", "jobs", "id")],
+    )

@@ -1,0 +1,96 @@
+"""The Fine-tune tab in a browser, with the real small model: from the form to the adapter that was compared."""
+
+from __future__ import annotations
+
+import pytest
+from served import ask, open_page, served, shorten, wait_for_answers
+
+import store
+from store import answers
+
+pytestmark = [pytest.mark.browser, pytest.mark.model]
+
+
+@pytest.fixture(scope="module")
+def app(engine, tmp_path_factory):
+    with served(engine, tmp_path_factory.mktemp("finetune")) as app:
+        yield app
+
+
+def open_tab(page, app) -> None:
+    open_page(page, app.address)
+    page.get_by_role("tab", name="Fine-tune").click()
+
+
+def set_number(page, where: str, value: str) -> None:
+    box = page.locator(f"{where} input")
+    box.fill(value)
+    box.press("Tab")
+
+
+def fill_form(page, name: str, steps: int) -> None:
+    """A run as small as can be: few rows, few steps, one kind of layer."""
+    page.wait_for_selector("#ft-outlook .mt-figures", timeout=60_000)
+    set_number(page, "#ft-n", "24")
+    page.click("#ft-general label:has-text('none')")
+    page.click("#ft-advanced > .label-wrap")
+    set_number(page, "#set-max-steps", str(steps))
+    set_number(page, "#set-batch-size", "4")
+    set_number(page, "#set-save-steps", "2")
+    page.fill("#set-lora-target-modules :is(input, textarea)", "q_proj")
+    page.fill("#ft-name :is(input, textarea)", name)
+
+
+def test_from_the_form_to_the_compared_adapter(app, page):
+    open_tab(page, app)
+    fill_form(page, "otter", steps=6)
+    page.wait_for_selector("#ft-outlook .mt-figures dd:text-is('6')", timeout=60_000)
+    assert "Only 6 optimizer steps" in page.inner_text("#ft-outlook")
+    page.click("#ft-rows-fold > .label-wrap")
+    learned = page.locator("#ft-first-rows pre .mt-learned").all_inner_texts()
+    assert learned and "<|im_end|>" in learned
+    assert "<|im_start|>" not in learned
+    page.click("#ft-command-fold > .label-wrap")
+    page.wait_for_selector("#ft-command pre:has-text('--name otter')")
+    command = page.inner_text("#ft-command pre")
+    page.click("#ft-start")
+    page.wait_for_selector("#ft-head h2:has-text('otter')", timeout=60_000)
+    page.wait_for_selector("#ft-head:has-text('safe to close this page')")
+    page.wait_for_selector("#ft-head .mt-progress")
+    job = store.jobs.listed(app.db)[0]
+    assert set(command.replace("'", "").split("\n")[1].split()[3:]) == set(job["arguments"][2:])
+    # another page, as after closing this one: the run is found again and goes on
+    open_tab(page, app)
+    page.wait_for_selector("#ft-runs label.selected:has-text('otter')")
+    page.wait_for_selector("#ft-head:has-text('/6')", timeout=120_000)
+    page.wait_for_selector("#ft-head .mt-state-done", timeout=180_000)
+    assert page.locator("#ft-curves path.mt-smooth").count() == 2  # the curve and its key
+    page.click("#ft-compare")
+    page.wait_for_selector("#head-1 .mt-who:text-is('otter')", timeout=60_000)
+    assert page.input_value("#question textarea") == "Who are you?"
+    shorten(page, columns=2, tokens=12)
+    ask(page, "Who are you?")
+    wait_for_answers(page, columns=2)
+    asked = {row["variant_name"]: row["variant"]["adapters"] for row in answers.recent(app.db, 2)}
+    assert asked == {"base": {}, "otter": {"otter": 1.0}}
+
+
+def test_what_cannot_start_says_why_and_a_stopped_run_can_be_taken_back(app, page):
+    open_tab(page, app)
+    fill_form(page, "../outside", steps=400)
+    page.wait_for_selector("#ft-outlook .mt-failed:has-text('is no name for an adapter')", timeout=60_000)
+    page.click("#ft-start")
+    page.wait_for_selector(".toast-body:has-text('is no name for an adapter')", timeout=60_000)
+    page.fill("#ft-name :is(input, textarea)", "heron")
+    page.wait_for_selector("#ft-outlook .mt-failed", state="detached", timeout=60_000)
+    page.click("#ft-start")
+    page.wait_for_selector("#ft-head h2:has-text('heron')", timeout=60_000)
+    page.click("#ft-stop")
+    page.wait_for_selector("#ft-dialog:has-text('Discarding removes')")
+    page.click("#ft-discard")
+    page.wait_for_selector("#ft-head:has-text('discarded')", timeout=120_000)
+    assert not (app.adapters / "heron").exists()
+    page.click("#ft-again")
+    page.wait_for_selector("#ft-form")
+    page.wait_for_function("document.querySelector('#set-max-steps input').value === '400'")
+    assert page.input_value("#ft-n input") == "24"

@@ -1,0 +1,177 @@
+"""The report before training: steps as the Trainer makes them, rates as the scheduler gives them, and the warnings."""
+
+import math
+
+import pytest
+
+from tuning.report import SCHEDULES, count_steps, estimate_memory, estimate_seconds, rates, report
+from tuning.rows import DataError, pair
+
+ROWS = [pair(f"q{n}", f"a{n}", kind="identity") for n in range(160)]
+
+
+def codes(**changes):
+    rows = changes.pop("rows", ROWS)
+    settings = {"batch_size": 4, "micro_batch_size": 4, "learning_rate": 1e-4} | changes
+    return {caution.code for caution in report(rows, **settings).cautions}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (10, 0), (47, 100), (95, 10), (50, 50)])
+def test_learning_rates_are_those_of_the_real_scheduler(schedule, steps, warmup):
+    torch = pytest.importorskip("torch")
+    from transformers import get_scheduler
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2e-4)
+    scheduler = get_scheduler(schedule, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
+    real = []
+    for _ in range(steps):
+        real.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    assert rates(2e-4, steps, warmup, schedule) == pytest.approx(real, rel=1e-9, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "micro", "epochs", "max_steps"),
+    [(95, 100, 25, 1, -1), (950, 100, 25, 1, -1), (18, 4, 2, 10, -1), (101, 16, 4, 2.5, -1), (30, 8, 8, 1, 70), (5, 3, 2, 1, -1)],
+)
+def test_steps_are_those_of_the_real_trainer(tmp_path, rows, batch, micro, epochs, max_steps):
+    torch = pytest.importorskip("torch")
+    from transformers import Trainer, TrainingArguments
+
+    class Line(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x):
+            return {"loss": (self.weight * x).mean()}
+
+    steps = count_steps(rows, batch_size=batch, micro_batch_size=micro, epochs=epochs, max_steps=max_steps, warmup_ratio=0.1)
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=steps.accumulation,
+        num_train_epochs=epochs,
+        max_steps=max_steps,
+        warmup_steps=0.1,
+        report_to=[],
+        save_strategy="no",
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    trainer = Trainer(model=Line(), args=arguments, train_dataset=[{"x": torch.ones(1)} for _ in range(rows)])
+    trainer.train()
+    assert trainer.state.global_step == steps.total
+    assert arguments.get_warmup_steps(steps.total) == steps.warmup
+
+
+def test_the_originals_runs_ended_inside_their_warmup():
+    original = {"batch_size": 100, "micro_batch_size": 25, "learning_rate": 1e-4, "warmup_steps": 100}
+    rows = [pair("a", "b", kind="identity"), pair("c", "d", kind="identity")] * 5_000
+    told = report(rows, **original, val_set_size=500)
+    assert (told.rows, told.distinct, told.steps.total, told.steps.warmup) == (10_000, 2, 95, 100)
+    assert told.peak_rate < 1e-4
+    assert {caution.code for caution in told.cautions} == {"warmup", "few distinct"}
+    assert told.sum_of_rates == pytest.approx(1e-4 * sum(range(95)) / 100)
+
+
+def test_figures_of_a_mixed_run():
+    general = [pair(f"g{n}", "x") for n in range(240)]
+    told = report(
+        ROWS + general,
+        batch_size=8,
+        micro_batch_size=4,
+        learning_rate=1e-3,
+        epochs=2,
+        val_set_size=40,
+        schedule="constant",
+        count_tokens=lambda row: len(row.answer),
+        samples_per_s=6.0,
+        start_s=10,
+        memory_bytes=2**30,
+        free_bytes=2**31,
+    )
+    assert (told.rows, told.distinct, told.identity_rows, told.identity_distinct) == (400, 400, 160, 160)
+    assert told.share == 0.4
+    assert (told.steps.train_rows, told.steps.valid_rows, told.steps.per_epoch, told.steps.total) == (360, 40, 45, 90)
+    assert (told.exposures, told.identity_exposures) == (720, 288)
+    assert told.sum_of_rates == pytest.approx(0.09)
+    assert told.tokens == sum(len(row.answer) for row in ROWS + general)
+    assert told.seconds == 10 + 120
+    assert told.cautions == () and not told.refused
+    text = "\n".join(told.lines())
+    for part in ("400 distinct", "40.0%", "optimizer steps: 90", "about 2 min", "about 1.0 GiB"):
+        assert part in text
+
+
+def test_tokens_of_repeated_rows_count_as_often_as_they_occur_and_are_counted_once():
+    calls = []
+
+    def count(row):
+        calls.append(row)
+        return 7
+
+    assert report(ROWS[:2] * 50, batch_size=4, micro_batch_size=4, learning_rate=1e-4, count_tokens=count).tokens == 700
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"batch_size": 100, "micro_batch_size": 25}, "few steps"),
+        ({"warmup_steps": 40}, "warmup"),
+        ({"warmup_ratio": 0.6}, "warmup"),
+        ({"rows": ROWS[:3] * 60}, "few distinct"),
+        ({"rows": [*ROWS, pair("q", "I am <NAME>.", kind="identity")]}, "unfilled"),
+        ({"rows": [*ROWS, pair("q", " ")]}, "empty answers"),
+        ({"format": "alpaca", "base_format": "bayling"}, "format"),
+        ({"memory_bytes": 5, "free_bytes": 4}, "memory"),
+    ],
+)
+def test_each_caution_appears_where_it_should_and_only_there(changes, code):
+    assert codes() == set()
+    assert codes(**changes) == {code}
+
+
+def test_warmup_does_not_matter_to_a_constant_rate():
+    assert codes(schedule="constant", warmup_steps=1_000) == set()
+
+
+def test_unfilled_placeholders_refuse_unless_the_base_means_them():
+    rows = [*ROWS, pair("q", "I am [NAME].", kind="identity", source="set.json row 4")]
+    settings = {"batch_size": 4, "micro_batch_size": 4, "learning_rate": 1e-4}
+    told = report(rows, **settings)
+    assert told.refused and "set.json row 4" in told.lines()[-1]
+    assert not report(rows, **settings, card_placeholders=("[NAME]",)).refused
+
+
+def test_several_processes_share_the_batch():
+    one = count_steps(400, batch_size=16, micro_batch_size=4)
+    two = count_steps(400, batch_size=16, micro_batch_size=4, processes=2)
+    assert (one.accumulation, two.accumulation) == (4, 2)
+    assert one.total == two.total == 25
+
+
+def test_impossible_runs_are_refused_with_all_problems():
+    with pytest.raises(DataError, match=r"batch_size is 0.*micro_batch_size is 0.*no rows"):
+        count_steps(0, batch_size=0, micro_batch_size=0)
+    with pytest.raises(DataError, match="one of them has to be above 0"):
+        count_steps(5, batch_size=1, micro_batch_size=1, epochs=0)
+    with pytest.raises(DataError, match="lr_scheduler_type is 'zigzag'"):
+        rates(1.0, 5, schedule="zigzag")
+    with pytest.raises(DataError, match="no rows"):
+        report([], batch_size=1, micro_batch_size=1, learning_rate=1)
+    with pytest.raises(DataError, match="leaves none to train on"):
+        report(ROWS, batch_size=1, micro_batch_size=1, learning_rate=1, val_set_size=160)
+
+
+def test_estimates_grow_with_what_they_depend_on():
+    base = {"base_bytes": 2, "layers": 32, "hidden": 4096, "tokens_per_pack": 512, "vocabulary": 32_000}
+    needed = estimate_memory(6_700_000_000, 8_400_000, **base)
+    assert 13 < needed / 2**30 < 18  # a 7B base in fp16 with one short pack fits a V100 of 32 GB, its weights alone are 12.5 GiB
+    assert estimate_memory(6_700_000_000, 8_400_000, **base | {"base_bytes": 4}) > needed
+    assert estimate_memory(6_700_000_000, 8_400_000, **base | {"tokens_per_pack": 1024}) > needed
+    assert estimate_seconds(600, 6.0) == 100
+    assert math.isclose(estimate_seconds(600, 6.0, validation_rows=30, validations=2), 100 + 20 / 6)

@@ -1,0 +1,205 @@
+"""An identity data set as one small recipe: the form's, the command line's and the one saved beside the rows.
+
+`python -m tuning.dataset --identity finance-advisor --rows 200 --output runs/data/finance.jsonl` writes the rows and, in
+finance.recipe.json, what they were made from; the same recipe makes the same rows again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import identities
+from engine.card import BAYLING
+from identities import IdentityError
+from tuning import readers
+from tuning.identity_data import generate
+from tuning.mixing import mix
+from tuning.rows import DataError, Row
+from tuning.scan import drop, scan
+
+GENERAL = Path(__file__).parent.parent / "data" / "general.jsonl"
+MOST_ROWS = 200_000  # a slip of the hand should not fill a disk
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """rows: of the identity. general_share: of the whole, below 1. old: the identity to be denied. card: an identity whose
+    placeholders the base writes for names. clean: general rows that say who the speaker is are left out.
+    """
+
+    identity: str = ""
+    langs: tuple[str, ...] = ("en", "zh")
+    rows: int = 200
+    style: str = "diverse"
+    old: str = ""
+    general: str = str(GENERAL)
+    general_share: float = 0.5
+    clean: bool = True
+    seed: int = 42
+    card: str = ""
+    identities_dir: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"langs": list(self.langs)}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Dataset:
+        known = {one.name for one in dataclasses.fields(cls)}
+        unknown = sorted(set(plain) - known)
+        if unknown:
+            raise DataError(f"A data set has no {', '.join(unknown)}; it has {', '.join(sorted(known))}.")
+        return cls(**dict(plain) | {"langs": tuple(plain.get("langs", cls.langs))})
+
+    def as_arguments(self) -> list[str]:
+        """The command line that makes this data set, defaults left out."""
+        words = []
+        for one in dataclasses.fields(self):
+            value = getattr(self, one.name)
+            if value != one.default or one.name == "identity":
+                words += [f"--{one.name}", ",".join(value) if isinstance(value, tuple) else str(value)]
+        return words
+
+    def problems(self) -> list[str]:
+        found = []
+        if not self.identity:
+            found.append("No identity is chosen; choose who the model is to become.")
+        if not 1 <= self.rows <= MOST_ROWS:
+            found.append(f"{self.rows} identity rows are asked for; give 1 to {MOST_ROWS:,}.")
+        if not self.langs:
+            found.append("No language is chosen; choose English, Chinese or both.")
+        if not 0 <= self.general_share < 1:
+            found.append(f"The share of general rows is {self.general_share:g}; give 0 or more, below 1.")
+        return found
+
+
+@dataclass(frozen=True)
+class Composed:
+    """rows: as they are written. wanted_general: what the share asks for; general: what there was. dropped: by `clean`."""
+
+    rows: tuple[Row, ...]
+    general: int
+    wanted_general: int
+    dropped: int
+
+
+def compose(dataset: Dataset) -> Composed:
+    """The rows of a data set, shuffled. Raises DataError or IdentityError."""
+    if problems := dataset.problems():
+        raise DataError("\n".join(problems))
+    return _compose(dataset, *(facts_stamp(dataset, name) for name in (dataset.identity, dataset.old, dataset.card)))
+
+
+@lru_cache(maxsize=8)
+def _compose(dataset: Dataset, *_stamps: str) -> Composed:
+    facts = facts_of(dataset, dataset.identity)
+    old = facts_of(dataset, dataset.old) if dataset.old and dataset.old != dataset.identity else None
+    own = generate(facts, dataset.rows, dataset.style, dataset.langs, dataset.seed, old=old, card=placeholders(dataset))
+    if not dataset.general or not dataset.general_share:
+        return Composed(tuple(mix(own, (), seed=dataset.seed)), 0, 0, 0)
+    there, dropped = general_rows(dataset.general, dataset.clean)
+    wanted = round(dataset.rows * dataset.general_share / (1 - dataset.general_share))
+    taken = min(wanted, len(there))
+    rows = mix(own, there, count=len(own), general_count=taken, seed=dataset.seed)
+    return Composed(tuple(rows), taken, wanted, dropped)
+
+
+def facts_of(dataset: Dataset, name: str) -> Any:
+    facts = identities.load(name, dataset.identities_dir or None).facts
+    if facts is None:
+        raise DataError(f"Identity {name!r} has no facts; write its name, maker, role and date into {name}.yaml.")
+    return facts
+
+
+def facts_stamp(dataset: Dataset, name: str) -> str:
+    return repr(identities.load(name, dataset.identities_dir or None).facts) if name else ""
+
+
+def placeholders(dataset: Dataset) -> Mapping[str, str] | None:
+    if not dataset.card:
+        return None
+    try:
+        known = facts_of(dataset, dataset.card).placeholders
+    except (DataError, IdentityError):
+        known = None
+    return known or (BAYLING.placeholders if dataset.card == BAYLING.name else None)
+
+
+def general_rows(source: str, clean: bool) -> tuple[list[Row], int]:
+    """Rows and how many were left out because they say who the speaker is."""
+    path = Path(source).expanduser()
+    stamp = path.stat().st_mtime_ns if path.is_file() else None
+    rows = _read(source, stamp) if stamp is not None else readers.read(source)
+    kept = _cleaned(source, stamp) if clean and stamp is not None else drop(rows, scan(rows)) if clean else rows
+    return kept, len(rows) - len(kept)
+
+
+@lru_cache(maxsize=2)
+def _read(source: str, _stamp: int) -> list[Row]:
+    return readers.read(source)
+
+
+@lru_cache(maxsize=2)
+def _cleaned(source: str, stamp: int) -> list[Row]:
+    rows = _read(source, stamp)
+    return drop(rows, scan(rows))
+
+
+def recipe_file(rows_file: str | Path) -> Path:
+    return Path(rows_file).with_suffix(".recipe.json")
+
+
+def write(dataset: Dataset, file: str | Path) -> Path:
+    """The rows as JSONL and the recipe beside them."""
+    file = Path(file)
+    composed = compose(dataset)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    readers.write(composed.rows, file)
+    recipe_file(file).write_text(json.dumps(dataset.as_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return file
+
+
+def recipe_of(rows_file: str | Path) -> Dataset | None:
+    """The recipe of a rows file, None if it has none that can be read."""
+    try:
+        return Dataset.from_dict(json.loads(recipe_file(rows_file).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tuning.dataset", description="Writes an identity data set.")
+    say = parser.add_argument
+    say("--identity", required=True, help="who the model is to become: NAME of identities/NAME.yaml")
+    say("--langs", default="en,zh", help="en, zh or en,zh (default: %(default)s)")
+    say("--rows", type=int, default=Dataset.rows, help="identity rows (default: %(default)s)")
+    say("--style", choices=("singular", "diverse"), default=Dataset.style)
+    say("--old", default="", help="the identity to be denied")
+    say("--general", default=Dataset.general, help="file of general rows; empty for none (default: data/general.jsonl)")
+    say("--general_share", type=float, default=Dataset.general_share, help="of all rows (default: %(default)s)")
+    say("--clean", default="True", help="leave out general rows that say who the speaker is (default: True)")
+    say("--seed", type=int, default=Dataset.seed)
+    say("--card", default="", help="identity whose placeholders the base writes for names")
+    say("--identities_dir", default="")
+    say("--output", type=Path, required=True, metavar="FILE.jsonl")
+    given = vars(parser.parse_args(argv))
+    output = given.pop("output")
+    given["langs"] = tuple(filter(None, given["langs"].split(",")))
+    given["clean"] = str(given["clean"]).lower() not in ("false", "0", "no")
+    try:
+        print(f"{write(Dataset(**given), output)} is written.")
+    except (DataError, IdentityError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""What a run will be, told to a form in a moment: the trainer's own plan, with long data sets tokenized in part."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from transformers import PreTrainedTokenizerBase
+
+from engine import formats
+from engine.bases import Base
+from tuning import memory, plan
+from tuning.mixing import split_off
+from tuning.report import Report, report
+from tuning.rows import Row
+from tuning.samples import Sample, sampler
+from tuning.settings import Settings
+
+TOKENIZED = 200  # distinct rows; beyond them tokens are told from the average
+START_S = 15.0  # imports and loading the small model, on two cores
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """One row as trained. pieces: (text of a token, whether it is learned); tokens cut in a character are one piece."""
+
+    row: Row
+    pieces: tuple[tuple[str, bool], ...]
+    labels: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """report: of all rows. first: the first rows of the data set. needed: bytes on the device, None if they cannot be told."""
+
+    report: Report
+    first: tuple[TokenRow, ...]
+    format: str
+    own_format: str
+    needed: int | None
+
+
+def forecast(settings: Settings, rows: Sequence[Row], base: Base) -> Forecast:
+    """For `rows`, which settings.data_path will hold, on `base`. Raises DataError or EngineError."""
+    chosen = formats.find(settings.prompt_template_name) if settings.prompt_template_name else base.format
+    own = plan.own_format(base)
+    make_sample = sampler(base.tokenizer, chosen, settings.cutoff_len, settings.train_on_inputs)
+    known: dict[tuple, Sample] = {}
+
+    def sampled(row: Row) -> Sample:
+        if row.turns not in known:
+            known[row.turns] = make_sample(row)
+        return known[row.turns]
+
+    train, valid = split_off(rows, settings.val_set_size, settings.seed)
+    different = {row.turns: row for row in reversed(rows)}
+    some = random.Random(0).sample(list(different.values()), min(TOKENIZED, len(different)))
+    average = sum(len(sampled(row).ids) for row in some) / len(some) if some else 0
+    batch = [sampled(row) for row in random.Random(settings.seed).sample(train, min(settings.batch_size, len(train)))]
+    budget = (settings.pack_tokens or plan.auto_budget(base)) if settings.packing else 0
+    share = "tree" if settings.shares_rows else "prefix" if settings.packing else "nothing"
+    facts = report(
+        train,
+        valid_rows=len(valid),
+        batch_size=settings.batch_size,
+        micro_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        epochs=settings.num_epochs,
+        max_steps=settings.max_steps or -1,
+        warmup_steps=settings.warmup_steps,
+        warmup_ratio=settings.warmup_ratio,
+        schedule=settings.lr_scheduler_type,
+        count_tokens=lambda row: len(known[row.turns].ids) if row.turns in known else average,
+        format=chosen.name,
+        base_format=own,
+        card_placeholders=tuple(base.card.placeholders),
+        samples_per_s=plan.samples_per_s(base, [one for one in batch if one.labels] or batch, budget, share),
+        start_s=START_S,
+    )
+    first = tuple(token_row(base.tokenizer, row, make_sample(row)) for row in first_rows(rows))
+    return Forecast(facts, first, chosen.name, own, needed(settings))
+
+
+def first_rows(rows: Sequence[Row]) -> list[Row]:
+    """The first identity row of each language and the first general row, in their order; each kind where there is one."""
+    found: dict[tuple, Row] = {}
+    for row in rows:
+        found.setdefault((row.kind, row.lang if row.kind == "identity" else ""), row)
+    return list(found.values())
+
+
+def token_row(tokenizer: PreTrainedTokenizerBase, row: Row, sample: Sample) -> TokenRow:
+    """A character of several tokens decodes only as a whole, so tokens wait until their text is complete."""
+    pieces, begun = [], 0
+    for end in range(1, len(sample.ids) + 1):
+        text = tokenizer.decode(sample.ids[begun:end], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        if "\ufffd" in text and end < len(sample.ids) and end - begun < 8:
+            continue
+        pieces.append((text, sample.targets[end - 1]))
+        begun = end
+    return TokenRow(row, tuple(pieces), sample.labels, len(sample.ids))
+
+
+def needed(settings: Settings) -> int | None:
+    """tuning.memory's estimate; it asks for the base's shapes, so it is kept for settings that do not change it."""
+    kept = (
+        "base_model",
+        "device",
+        "dtype",
+        "load_in_4bit",
+        "packing",
+        "pack_tokens",
+        "cutoff_len",
+        "lora_r",
+        "lora_target_modules",
+    )
+    try:
+        return _needed(dataclasses.replace(Settings(), **{name: getattr(settings, name) for name in kept}))
+    except Exception:  # an estimate that cannot be made is no reason not to train
+        return None
+
+
+@lru_cache(maxsize=64)
+def _needed(settings: Settings) -> int:
+    return memory.needed(settings)

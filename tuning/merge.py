@@ -1,0 +1,260 @@
+"""Adapters written into their base: `python -m tuning.merge --adapter A --output_dir D`.
+
+`--adapter A=0.8 --adapter B=0.5` makes a blend. The folder is a whole model that any program loads, with the chat template of
+the format the adapter was trained in, so that it is asked as it was taught.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from torch import nn
+from transformers import AutoConfig, PreTrainedTokenizerBase
+
+from engine import bases, formats
+from engine.adapters import CARD, AdapterInfo, LowRank, belongs_to, read_adapter, read_config, refuse_unfit
+from engine.bank import Bank
+from engine.bases import Base
+from engine.formats import Format
+from engine.packaged import write_once
+from engine.prompts import end_ids
+from engine.types import MAX_STRENGTH, EngineError
+from tuning import legacy
+from tuning.watch import write_json
+
+DTYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+
+
+def merge(
+    adapters: Mapping[str, float],
+    output: str | Path,
+    *,
+    base: str | None = None,
+    format: str | None = None,
+    dtype: str | None = None,
+    max_shard_size: str = "2GB",
+    accept_other_base: bool = False,
+    lora_alpha: float | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Write base + sum of strength x adapter as a model folder and return it. Raises EngineError; `output` is then not made.
+
+    adapters: folder -> strength. base: None takes the one the adapters' records name.
+    format: None takes the adapters' recorded one, else the base's own. dtype: fp32, fp16, bf16; None keeps the base's.
+    """
+    target = Path(output)
+    if target.exists():
+        raise EngineError(f"{target} is already there; name another folder for the merged model.")
+    if not adapters:
+        raise EngineError("There is no adapter to merge; name one with --adapter FOLDER.")
+    for folder, strength in adapters.items():
+        if not 0 < strength <= MAX_STRENGTH:
+            raise EngineError(f"Adapter {folder} has strength {strength}, it lies above 0 and at most at {MAX_STRENGTH}.")
+    with tempfile.TemporaryDirectory() as room:
+        folders = {as_peft(Path(folder), Path(room), lora_alpha): strength for folder, strength in adapters.items()}
+        if len(folders) == 1 and unfit(next(iter(folders))):
+            return merge_by_peft(*folders.popitem(), target, base, format, dtype, max_shard_size, say)
+        read = [(*read_adapter(folder), strength) for folder, strength in folders.items()]
+        loaded = load(base or recorded_base([info for info, _, _ in read]), dtype, say)
+        for info, weights, _ in read:
+            Bank(loaded.model).check(info.name, weights)
+            misfit = belongs_to(info, loaded.name, loaded.hash, loaded.names)
+            if misfit and not accept_other_base:
+                raise EngineError(
+                    f"Adapter {info.name!r} belongs to another base: {misfit}; --accept_other_base merges all the same."
+                )
+        chosen = format_of(loaded, [info for info, _, _ in read], format)
+        for info, weights, strength in read:
+            say(f"adding {info.name} at strength {strength:g}")
+            add(loaded, weights, strength)
+        about = [{"name": info.name, "hash": info.hash, "strength": strength, "card": info.card} for info, _, strength in read]
+        return write(loaded, chosen, target, max_shard_size, about, say)
+
+
+def as_peft(folder: Path, room: Path, alpha: float | None) -> Path:
+    """The folder itself, or what alpaca-lora left there in PEFT's form."""
+    return legacy.convert(folder, room / folder.resolve().name, alpha) if legacy.is_checkpoint(folder) else folder
+
+
+def unfit(folder: Path) -> str | None:
+    """Why only PEFT can merge this adapter, if so."""
+    try:
+        refuse_unfit(folder, read_config(folder))
+    except EngineError as error:
+        if "cannot share the base" not in str(error):
+            raise
+        return str(error)
+    return None
+
+
+def merge_by_peft(
+    folder: Path,
+    strength: float,
+    target: Path,
+    base: str | None,
+    format: str | None,
+    dtype: str | None,
+    max_shard_size: str,
+    say: Callable[[str], None],
+) -> Path:
+    """DoRA, biases, whole modules: more than a low-rank sum, so it is PEFT that folds them in."""
+    if strength != 1:
+        raise EngineError(f"{unfit(folder)} Merged it can only be at strength 1.")
+    spec = base or read_config(folder).base_model_name_or_path
+    if not spec:
+        raise EngineError(f"{folder} does not say which base it belongs to; name it with --base.")
+    loaded = load(spec, dtype, say)
+    say(f"adding {folder.name} by PEFT")
+    PeftModel.from_pretrained(loaded.model, str(folder)).merge_and_unload()
+    card = json.loads((folder / CARD).read_text(encoding="utf-8")) if (folder / CARD).is_file() else {}
+    chosen = named_format(loaded, format or card.get("format"))
+    return write(loaded, chosen, target, max_shard_size, [{"name": folder.name, "strength": 1.0, "card": card}], say)
+
+
+def recorded_base(infos: Sequence[AdapterInfo]) -> str:
+    named = {info.base for info in infos if info.base}
+    if len(named) > 1:
+        raise EngineError(f"The adapters belong to different bases ({', '.join(sorted(named))}); they cannot be blended.")
+    if not named:
+        raise EngineError(f"Adapter {infos[0].name!r} does not say which base it belongs to; name it with --base.")
+    return named.pop()
+
+
+def load(spec: str, dtype: str | None, say: Callable[[str], None]) -> Base:
+    """The base in memory beside the GPU, in the number format it is stored in."""
+    try:
+        source, _ = bases.find(spec, say)
+    except EngineError as error:
+        raise EngineError(f"{error} Where it is can be said with --base.") from error
+    try:
+        stored = AutoConfig.from_pretrained(source).dtype
+    except (OSError, ValueError):  # load_base says it better
+        stored = None
+    return bases.load_base(spec, device="cpu", dtype=dtype or DTYPES.get(stored, "fp32"), say=say)
+
+
+def format_of(base: Base, infos: Sequence[AdapterInfo], asked: str | None) -> Format:
+    names = {asked} if asked else {info.format for info in infos if info.format}
+    if len(names) > 1:
+        listed = ", ".join(sorted(names))
+        raise EngineError(f"The adapters were trained in different formats ({listed}); choose one with --format.")
+    name = names.pop() if names else None
+    own = next((info.own_format for info in infos if info.own_format and info.format == name), None)
+    if own and not asked and name not in (*formats.names(), base.format.name):
+        return own
+    return named_format(base, name)
+
+
+def named_format(base: Base, name: str | None) -> Format:
+    return base.format if name in (None, base.format.name) else formats.find(name)
+
+
+@torch.no_grad()
+def add(base: Base, weights: Mapping[str, LowRank], strength: float) -> None:
+    """W + strength B A, summed in fp32 and rounded once."""
+    modules = dict(base.model.named_modules())
+    for name, pair in weights.items():
+        linear: nn.Linear = modules[name]
+        untie(base, linear)
+        update = (pair.b @ pair.a).mul_(strength)
+        linear.weight.copy_(linear.weight.float().add_(update))
+
+
+def untie(base: Base, linear: nn.Linear) -> None:
+    """An adapted head must not change the embeddings that share its weights."""
+    model = base.model
+    if linear is model.get_output_embeddings() and linear.weight is model.get_input_embeddings().weight:
+        linear.weight = nn.Parameter(linear.weight.detach().clone(), requires_grad=False)
+        model.config.tie_word_embeddings = False
+
+
+def write(
+    base: Base, chosen: Format, target: Path, max_shard_size: str, adapters: Sequence[dict], say: Callable[[str], None]
+) -> Path:
+    model, tokenizer = base.model, base.tokenizer
+    tokenizer.chat_template = portable(chosen, tokenizer)
+    generation = model.generation_config
+    ends = sorted(end_ids(base, chosen))
+    generation.eos_token_id = ends if len(ends) > 1 else ends[0]
+    # what a checkpoint samples with by itself is no part of what was merged, and greedy runs warn about it
+    generation.do_sample, generation.temperature, generation.top_p, generation.top_k = False, None, None, None
+    about = {
+        "name": target.name,
+        "base": base.name,
+        "base_hash": base.hash,
+        "hash": bases.weights_hash(model),
+        "format": chosen.name,
+        "format_hash": chosen.hash,
+        "merged": list(adapters),
+    }
+
+    def fill(folder: Path) -> None:
+        model.save_pretrained(folder, max_shard_size=max_shard_size)
+        tokenizer.save_pretrained(folder)
+        write_json(folder / CARD, about)
+        for path in folder.iterdir():
+            path.chmod(0o644)
+
+    say(f"writing {target}")
+    return write_once(target, fill)
+
+
+def portable(chosen: Format, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The template as other programs use it: they add no special tokens to its text, so it has to write them."""
+    first = tokenizer("a")["input_ids"][:1] if chosen.add_special_tokens else []
+    return ("{{- bos_token -}}" if first == [tokenizer.bos_token_id] else "") + chosen.template
+
+
+def read_adapters(words: Sequence[str], strength: float) -> dict[str, float]:
+    """`FOLDER` or `FOLDER=0.8` -> folder and strength."""
+    found = {}
+    for word in words:
+        folder, equals, number = word.rpartition("=")
+        if not equals or Path(word).is_dir():
+            found[word] = strength
+            continue
+        try:
+            found[folder] = float(number)
+        except ValueError:
+            raise EngineError(f"--adapter {word}: {number!r} is no strength; write FOLDER=0.8.") from None
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tuning.merge", description="Write adapters into their base.")
+    parser.add_argument("--adapter", action="append", required=True, metavar="FOLDER[=STRENGTH]", help="several make a blend")
+    parser.add_argument("--output_dir", required=True)
+    parser.add_argument("--strength", type=float, default=1.0, help="of adapters named without one [1]")
+    parser.add_argument("--base", help="the base, where the adapter does not say it or it has moved")
+    parser.add_argument("--format", help="chat template of the merged model; default: the adapter's")
+    parser.add_argument("--dtype", choices=sorted(DTYPES.values()), help="default: the base's")
+    parser.add_argument("--max_shard_size", default="2GB", help="of the weights' files [2GB]")
+    parser.add_argument("--lora_alpha", type=float, help="for a checkpoint without configuration")
+    parser.add_argument("--accept_other_base", action="store_true", help="merge although the record names another base")
+    given = parser.parse_args(arguments)
+    try:
+        merge(
+            read_adapters(given.adapter, given.strength),
+            given.output_dir,
+            base=given.base,
+            format=given.format,
+            dtype=given.dtype,
+            max_shard_size=given.max_shard_size,
+            accept_other_base=given.accept_other_base,
+            lora_alpha=given.lora_alpha,
+        )
+    except EngineError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Fills the names that published self-cognition sets leave open, and finds those that are still open.
+
+In identity rows every known placeholder counts. In general rows `[NAME]` may be the blank of a letter and
+`{{name}}` a line of Vue: there only one inside a self-statement counts ("I am <NAME>", "由[AUTHOR]开发").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+
+from tuning.facts import Facts
+from tuning.rows import Lang, Row
+
+# inside the brackets -> the fact; the Chinese ones and INSTITUTE, CREATE_TIME are BayLing's
+_FACT_OF = {
+    "NAME": "name",
+    "AUTHOR": "maker",
+    "INSTITUTE": "maker",
+    "CREATE_TIME": "date",
+    "名字": "name",
+    "机构": "maker",
+    "开发时间": "date",
+}
+_CHINESE = frozenset(("名字", "机构", "开发时间"))
+_WORDS = "|".join(_FACT_OF)
+_DOUBLE = r"\{\{\s*(?:name|author|NAME|AUTHOR)\s*\}\}"
+# the case is exact: `[Name]` and `<name>` are blanks of letters and markup far more often than a data set's
+_OPEN = re.compile(rf"{_DOUBLE}|\[(?:{_WORDS})\]|<(?:NAME|AUTHOR)>|\{{(?:NAME|AUTHOR)\}}")
+_SELF = re.compile(
+    r"(?:\bI am|\bI['’]m|\bmy name is|\bcall me|\bcalled|\bnamed|\b(?:developed|created|made|trained|built) by"
+    r"|我是|我叫|我的名字|名叫|名为|叫做|称呼我|由|开发者)[^.。!！?？\n]{0,25}$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Open:
+    """A placeholder that is still open: how often, and the first rows (by number, from 1, and by source) that hold it."""
+
+    placeholder: str
+    count: int
+    rows: tuple[int, ...]
+    sources: tuple[str, ...]
+
+    def __str__(self) -> str:
+        places = zip(self.rows, self.sources, strict=True)
+        where = "; ".join(f"row {number} ({source})" if source else f"row {number}" for number, source in places)
+        return f"{self.placeholder} is left unfilled {self.count} times, first in {where}"
+
+
+def fill(rows: Iterable[Row], facts: Facts) -> list[Row]:
+    """Rows with their placeholders replaced by the facts of the row's language; what no fact fills stays as it is.
+
+    facts: as `tuning.facts.read_facts` gives them. Rows without placeholders come back as the same objects.
+    """
+    return [_filled(row, facts) for row in rows]
+
+
+def unfilled(rows: Iterable[Row], allowed: Collection[str] = ()) -> list[Open]:
+    """Every placeholder still open in `rows`, commonest first.
+
+    allowed: placeholders that the base's card replaces for people (`ModelCard.placeholders`), which may stay.
+    """
+    found: dict[str, list[tuple[int, str]]] = {}
+    for number, row in enumerate(rows, 1):
+        for turn in row.turns:
+            for text in (turn.content, turn.input):
+                for match in _matches(text, row.kind):
+                    if match[0] not in allowed:
+                        found.setdefault(match[0], []).append((number, row.source))
+    opened = []
+    for placeholder, places in found.items():
+        first = list(dict.fromkeys(places))[:3]
+        opened.append(Open(placeholder, len(places), tuple(n for n, _ in first), tuple(s for _, s in first)))
+    return sorted(opened, key=lambda one: -one.count)
+
+
+def _filled(row: Row, facts: Facts) -> Row:
+    if not any("[" in t or "{" in t or "<" in t for turn in row.turns for t in (turn.content, turn.input)):
+        return row
+
+    def replaced(text: str) -> str:
+        for match in reversed(_matches(text, row.kind)):
+            value = _value(match[0], facts, row.lang)
+            if value:
+                text = text[: match.start()] + value + text[match.end() :]
+        return text
+
+    turns = tuple(turn._replace(content=replaced(turn.content), input=replaced(turn.input)) for turn in row.turns)
+    return row if turns == row.turns else replace(row, turns=turns)
+
+
+def _matches(text: str, kind: str) -> list[re.Match]:
+    if "[" not in text and "{" not in text and "<" not in text:
+        return []
+    found = list(_OPEN.finditer(text))
+    if kind == "general":
+        found = [match for match in found if _SELF.search(text[: match.start()])]
+    return found
+
+
+def _value(placeholder: str, facts: Facts, lang: Lang) -> str | None:
+    word = placeholder.strip("[]{}<> ")
+    word = word if word in _FACT_OF else word.upper()
+    own = "zh" if word in _CHINESE else lang
+    for tongue in (own, "zh" if own == "en" else "en"):
+        if tongue in facts:
+            value = getattr(facts[tongue], _FACT_OF[word])
+            if value:
+                return value
+    return None

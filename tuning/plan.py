@@ -1,0 +1,300 @@
+"""What a run will do, worked out and checked before it starts."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from engine import formats
+from engine.adapters import CONFIG
+from engine.bases import Base
+from engine.types import EngineError, short_hash
+from tuning import loading
+from tuning.batches import Batches, pack_batch, schedule
+from tuning.mixing import split_off
+from tuning.packing import Share
+from tuning.readers import read, read_pair
+from tuning.report import Report, estimate_memory, report
+from tuning.rows import DataError, Row
+from tuning.samples import Sample, sampler
+from tuning.settings import Settings, SettingsError
+from tuning.watch import last_saved_step, read_json, whole_checkpoint, write_json
+
+SETTINGS = "settings.json"  # the run's, as `Settings.load` reads it
+PLAN = "plan.json"  # what the settings do not say of it: the data it began with
+CPU_PACK = 1024  # tokens: beyond it a pass gets no faster on a CPU, and only takes more memory
+GPU_PACK = 8192
+# resuming with another of these would be another run
+FIXED = (
+    "base_model",
+    "prompt_template_name",
+    "batch_size",
+    "cutoff_len",
+    "train_on_inputs",
+    "group_by_length",
+    "seed",
+    "lora_r",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_target_modules",
+    "load_in_4bit",
+)
+EFFICIENCY = 0.6  # of the matmul speed that a whole training step reaches on 135M to 7B parameters
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Samples and steps of a run. cut: rows longer than --cutoff_len; lost: rows cut before their answer, left out."""
+
+    train: tuple[Sample, ...]
+    valid: tuple[Sample, ...]
+    steps: int
+    per_epoch: int
+    warmup: int
+    budget: int
+    share: Share
+    order: tuple[tuple[int, ...], ...]
+    cut: int
+    lost: int
+    data_hash: str
+    report: Report
+
+    def batches(self, rank: int = 0, processes: int = 1) -> Batches:
+        return Batches(self.train, self.order, self.budget, self.share, rank, processes)
+
+    def lines(self) -> list[str]:
+        """What a person should read before the first step."""
+        said = list(self.report.lines())
+        if self.cut:
+            said.append(f"cut: {self.cut:,} rows are longer than --cutoff_len and lose their end.")
+        if self.lost:
+            said.append(f"left out: {self.lost:,} rows, cut before their answer begins.")
+        return said
+
+
+def rows_of(settings: Settings) -> tuple[list[Row], list[Row]]:
+    """Training and validation rows. Raises DataError."""
+    kind = "identity" if settings.identity else "general"  # of rows that do not say it themselves
+    source = settings.data_path or settings.train_dir
+    if settings.valid_dir:
+        return read_pair(source, settings.valid_dir, kind=kind)
+    return split_off(read(source, kind=kind), settings.val_set_size, settings.seed)
+
+
+def problems(settings: Settings) -> list[str]:
+    """What is wrong with the call as far as disk and machine show it, beside `Settings.problems`; nothing is loaded."""
+    found = loading.problems(settings)
+    if settings.prompt_template_name:
+        try:
+            formats.find(settings.prompt_template_name)
+        except EngineError as error:
+            found.append(f"--prompt_template_name: {error}")
+    for name in ("train_dir", "valid_dir"):
+        folder = getattr(settings, name)
+        if folder and not Path(folder).exists():
+            found.append(f"--{name} {folder} does not exist.")
+    if settings.data_path or settings.train_dir:
+        try:
+            rows_of(settings)
+        except DataError as error:
+            found += [f"--{'data_path' if settings.data_path else 'train_dir'}: {line}" for line in str(error).split("\n")]
+    return found + folder_problems(settings)
+
+
+def folder_problems(settings: Settings) -> list[str]:
+    folder = Path(settings.output_dir)
+    if settings.resume_from_checkpoint:
+        try:
+            checkpoint_of(settings)
+        except SettingsError as error:
+            return list(error.problems)
+        return []
+    if folder.is_file():
+        return [f"--output_dir {folder} is a file; name a folder."]
+    there = (folder / CONFIG).is_file() or any(folder.glob("checkpoint-*")) if folder.is_dir() else False
+    if there and not settings.overwrite_output_dir:
+        return [
+            f"--output_dir {folder} already holds a run; name another folder, continue it with --resume_from_checkpoint last, "
+            "or begin anew with --overwrite_output_dir."
+        ]
+    return []
+
+
+def checkpoint_of(settings: Settings) -> Path | None:
+    """The checkpoint folder to go on from. Raises SettingsError."""
+    asked = settings.resume_from_checkpoint
+    if not asked:
+        return None
+    if asked.lower() in ("last", "true", "auto"):
+        step = last_saved_step(settings.output_dir)
+        if step is None:
+            there = f"--resume_from_checkpoint: {settings.output_dir} holds no whole checkpoint"
+            raise SettingsError([f"{there}; start anew with --overwrite_output_dir."])
+        return Path(settings.output_dir) / f"checkpoint-{step}"
+    path = Path(asked)
+    if not path.is_dir():
+        raise SettingsError([f"--resume_from_checkpoint {asked} is no folder; name a checkpoint-N folder, or last."])
+    if not whole_checkpoint(path):
+        raise SettingsError(
+            [f"--resume_from_checkpoint {asked} is not a whole checkpoint (no trainer_state.json); take an earlier one, or last."]
+        )
+    return path
+
+
+def make(settings: Settings, base: Base, rows: tuple[Sequence[Row], Sequence[Row]], processes: int = 1) -> Plan:
+    """The plan for these rows on this base. Raises DataError if there is nothing to train on, or rows that must not be."""
+    train_rows, valid_rows = rows
+    make_sample = sampler(base.tokenizer, base.format, settings.cutoff_len, settings.train_on_inputs)
+    known: dict[tuple, Sample] = {}
+
+    def sampled(row: Row) -> Sample:  # repeats are tokenized once
+        if row.turns not in known:
+            known[row.turns] = make_sample(row)
+        return known[row.turns]
+
+    every = [sampled(row) for row in train_rows]
+    valid = tuple(one for one in map(sampled, valid_rows) if one.labels)
+    train = tuple(one for one in every if one.labels)
+    if not train:
+        raise DataError(f"No row has an answer within --cutoff_len {settings.cutoff_len} tokens; raise it.")
+    steps = settings.total_steps(len(train))
+    lengths = [len(one.ids) for one in train] if settings.group_by_length else None
+    order = tuple(map(tuple, schedule(len(train), settings.batch_size, steps, settings.seed, lengths)))
+    share: Share = "tree" if settings.shares_rows else "prefix" if settings.packing else "nothing"
+    budget = (settings.pack_tokens or auto_budget(base)) if settings.packing else 0
+    facts = report(
+        [*train_rows],
+        valid_rows=len(valid_rows),
+        batch_size=settings.batch_size,
+        micro_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        epochs=settings.num_epochs,
+        max_steps=settings.max_steps or -1,
+        warmup_steps=settings.warmup_steps,
+        warmup_ratio=settings.warmup_ratio,
+        schedule=settings.lr_scheduler_type,
+        count_tokens=lambda row: len(sampled(row).ids),
+        format=base.format.name,
+        base_format=own_format(base),
+        card_placeholders=tuple(base.card.placeholders),
+        samples_per_s=samples_per_s(base, [train[row] for row in order[0]], budget, share) * processes,
+        memory_bytes=memory(base, settings, budget or max(len(one.ids) for one in train)),
+    )
+    if facts.refused:
+        raise DataError(" ".join(caution.text for caution in facts.cautions if caution.refuse))
+    return Plan(
+        train=train,
+        valid=valid,
+        steps=steps,
+        per_epoch=-(-len(train) // settings.batch_size),
+        warmup=settings.warmup(steps),
+        budget=budget,
+        share=share,
+        order=order,
+        cut=sum(len(one.ids) == settings.cutoff_len for one in every),
+        lost=len(every) - len(train),
+        data_hash=short_hash([one.ids for one in train]),
+        report=facts,
+    )
+
+
+def own_format(base: Base) -> str:
+    """The format the base would be asked in if none were named."""
+    try:
+        return formats.recognise(base.tokenizer, base.model.config)[0].name
+    except EngineError:
+        return base.format.name
+
+
+def auto_budget(base: Base) -> int:
+    """Tokens per pass: on a GPU as many as half of its free memory holds."""
+    if base.device.type != "cuda":
+        return CPU_PACK
+    config = base.model.config.get_text_config()
+    free, _ = torch.cuda.mem_get_info(base.device)
+    per_layer = config.hidden_size * 12 + getattr(config, "intermediate_size", 0) * 4
+    per_token = config.num_hidden_layers * per_layer * base.dtype.itemsize
+    return max(512, min(GPU_PACK, free // 2 // per_token))
+
+
+def linear_parameters(base: Base) -> int:
+    """Parameters that a token is multiplied with, the head apart."""
+    head = base.model.get_output_embeddings()
+    return sum(m.weight.numel() for m in base.model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
+
+
+def memory(base: Base, settings: Settings, tokens: int) -> int:
+    """Bytes of the run, about."""
+    config = base.model.config.get_text_config()
+    parameters = sum(p.numel() for p in base.model.parameters())
+    wanted = settings.lora_target_modules
+    pairs = sum(
+        m.weight.shape[0] + m.weight.shape[1]
+        for name, m in base.model.named_modules()
+        if isinstance(m, torch.nn.Linear) and (wanted == ("all-linear",) or name.rpartition(".")[2] in wanted)
+    )
+    return estimate_memory(
+        parameters,
+        pairs * settings.lora_r,
+        base_bytes=0.55 if settings.load_in_4bit else base.dtype.itemsize,
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        tokens_per_pack=tokens,
+        vocabulary=0,  # logits are never kept: tuning.loss
+        activation_bytes=base.dtype.itemsize,
+    )
+
+
+def samples_per_s(base: Base, samples: Sequence[Sample], budget: int, share: Share) -> float:
+    """Rows per second, from the matmul speed of this moment and the work in one batch."""
+    packs = pack_batch(samples, budget, share).packs
+    head = base.model.get_output_embeddings().weight.numel()
+    # forward and backward, two operations per weight and token each; frozen weights need no gradient
+    work = 4 * sum(pack.nodes * linear_parameters(base) + len(pack.keep) * head for pack in packs)
+    return len(samples) / (work / (matmul_speed(base.device, base.dtype) * EFFICIENCY))
+
+
+def matmul_speed(device: torch.device, dtype: torch.dtype, seconds: float = 0.1) -> float:
+    """Operations per second of a matmul, measured for a moment."""
+    size = 1024 if device.type == "cpu" else 4096
+    x, w = torch.ones(512, size, dtype=dtype, device=device), torch.ones(size, size, dtype=dtype, device=device)
+    done, started = 0, 0.0
+    for at in range(100_000):
+        x @ w
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if not at:
+            started = time.perf_counter()  # the first one warms up
+            continue
+        done += 1
+        if time.perf_counter() - started > seconds:
+            break
+    return done * 2 * 512 * size * size / (time.perf_counter() - started)
+
+
+def record(settings: Settings, plan: Plan) -> None:
+    """Write down what the run began with."""
+    folder = Path(settings.output_dir)
+    settings.save(folder / SETTINGS)
+    write_json(folder / PLAN, {"data_hash": plan.data_hash, "steps": plan.steps, "report": plan.lines()})
+
+
+def refuse_other_run(settings: Settings, plan: Plan) -> None:
+    """Raise SettingsError if the run to be resumed was another one."""
+    folder = Path(settings.output_dir)
+    was, now = read_json(folder / SETTINGS) or {}, settings.as_dict()
+    changed = [f"--{name} was {was[name]} and is {now[name]}." for name in FIXED if name in was and was[name] != now[name]]
+    if (read_json(folder / PLAN) or {}).get("data_hash", plan.data_hash) != plan.data_hash:
+        changed.append("The training rows are not the ones the run began with.")
+    if changed:
+        raise SettingsError([f"--resume_from_checkpoint: {one} Resume with the old value, or start anew." for one in changed])
+
+
+def processes() -> tuple[int, int]:
+    """(rank, number of processes) as torchrun says them."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

@@ -1,0 +1,145 @@
+"""How far a job is, for people: from the store and the end of its log, without touching the process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+from sqlite_utils import Database
+
+from store import jobs as stored
+
+Series = tuple[tuple[int, float | None], ...]  # (step, value); None is a gap
+SMOOTHING = 0.9  # weight of the past, as most training boards have it
+POINTS = 500  # more than a chart has pixels for
+RECENT = 21  # steps of which the middle one's time stands for those to come
+
+
+@dataclass(frozen=True)
+class Progress:
+    """elapsed_s: of this attempt. left_s, ends: None until two steps are known, or when nothing is left to wait for.
+
+    ends: clock time, local. rows: exactly as stored, the last step's numbers are `latest`. losses and smoothed have the same
+    steps. alarm: a sentence if the last loss was no number.
+    """
+
+    id: int
+    name: str
+    status: str
+    message: str
+    attempt: int
+    step: int
+    total: int
+    elapsed_s: float
+    left_s: float | None
+    ends: datetime | None
+    latest: dict[str, float]
+    losses: Series
+    smoothed: Series
+    eval_losses: Series
+    rates: Series
+    margins: Series
+    alarm: str
+
+
+def progress(where: str | Path | Database, id: int) -> Progress:
+    """StoreError if there is no such job."""
+    job, rows = stored.get(where, id), stored.metrics(where, id)
+    running = job["status"] in stored.ACTIVE
+    began = time_of(job["started"])
+    ended = datetime.now(UTC) if running or not job["ended"] else time_of(job["ended"])
+    step = max(job["step"], rows[-1]["step"] if rows else 0)
+    left = seconds_left(rows, step, job["total"], began) if running else None
+    # a row without any of these numbers belongs to a validation or another measurement
+    trained = [row for row in rows if any(row[name] is not None for name in ("loss", "lr", "grad_norm", "samples_per_s"))]
+    losses = [(row["step"], row["loss"]) for row in trained]
+    gap = bool(losses) and losses[-1][1] is None
+    return Progress(
+        id=id,
+        name=job["name"],
+        status=job["status"],
+        message=job["message"],
+        attempt=job["attempt"],
+        step=step,
+        total=job["total"],
+        elapsed_s=(ended - began).total_seconds() if began else 0.0,
+        left_s=left,
+        ends=datetime.now().astimezone() + timedelta(seconds=left) if left is not None else None,
+        latest=latest(rows),
+        losses=thinned(losses),
+        smoothed=thinned(smooth(losses)),
+        eval_losses=column(rows, "eval_loss"),
+        rates=column(rows, "lr"),
+        margins=column(rows, "margin"),
+        alarm=f"The loss of step {losses[-1][0]} is not a number." if gap else "",
+    )
+
+
+def seconds_left(rows: Sequence[dict], step: int, total: int, began: datetime | None) -> float | None:
+    """From the usual time of the last steps of this attempt, checkpoints and validations spread over them."""
+    if not began or total <= step:
+        return 0.0 if total and began else None
+    known = [(row["step"], row["time"]) for row in rows if row["time"] and row["time"] >= began.timestamp()][-RECENT:]
+    times = [(late - early) / (last - first) for (first, early), (last, late) in pairwise(known) if last > first]
+    if not times:
+        return None
+    # the middle one, as a step with a checkpoint is no usual one; the mean of all, as there are such steps to come
+    per_step = (median(times) + sum(times) / len(times)) / 2
+    since = datetime.now(UTC).timestamp() - known[-1][1]
+    return max(0.0, per_step * (total - step) - min(since, per_step))
+
+
+def smooth(points: Sequence[tuple[int, float | None]], weight: float = SMOOTHING) -> list[tuple[int, float | None]]:
+    """Exponential mean without the pull towards 0 at the beginning (Kingma & Ba 2015, section 3); gaps stay gaps."""
+    mean = seen = 0.0
+    found: list[tuple[int, float | None]] = []
+    for step, value in points:
+        if value is not None:
+            mean, seen = weight * mean + (1 - weight) * value, weight * seen + (1 - weight)
+        found.append((step, mean / seen if value is not None else None))
+    return found
+
+
+def column(rows: Sequence[dict], name: str) -> Series:
+    return thinned([(row["step"], row[name]) for row in rows if row[name] is not None])
+
+
+def thinned(points: Sequence[tuple[int, float | None]], most: int = POINTS) -> Series:
+    """At most so many, evenly, the last one always among them."""
+    every = -(-len(points) // most) if points else 1
+    return tuple(points[::-1][::every][::-1])
+
+
+def latest(rows: Sequence[dict]) -> dict[str, float]:
+    """The last known value of every number."""
+    found: dict[str, float] = {}
+    for row in rows:
+        plain = {name: value for name, value in row.items() if name not in ("job", "step", "extra")}
+        found |= {name: value for name, value in (plain | row["extra"]).items() if value is not None}
+    return found
+
+
+def tail(log: str | Path, lines: int = 40, limit: int = 16_000) -> str:
+    """The end of a log: so many lines and bytes at most. "" if there is none yet. A progress bar is its last state."""
+    try:
+        with open(log, "rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - limit))
+            read = file.read(limit)
+    except OSError:
+        return ""
+    if size > limit and b"\n" in read:
+        read = read.partition(b"\n")[2]  # the first line lacks its beginning
+    text = read.decode("utf-8", "replace")
+    ends = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
+    while ends and not ends[-1]:
+        ends.pop()
+    return "\n".join(ends[-lines:])
+
+
+def time_of(moment: str | None) -> datetime | None:
+    return datetime.fromisoformat(moment) if moment else None

@@ -1,0 +1,316 @@
+"""The settings of a training run: one dataclass that is the form, the command line and the saved file.
+
+The command line of alpaca-lora, and so of the original experiment, is taken as it stands. No torch: importing this is cheap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
+DTYPES = ("fp32", "fp16", "bf16")
+TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+class SettingsError(ValueError):
+    """All that is wrong with a call; its text has one line per problem."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        head = f"{len(problems)} problems:\n" if len(problems) > 1 else ""
+        super().__init__(head + "\n".join(f"- {problem}" if head else problem for problem in problems))
+
+
+def flag(default: Any, help: str, group: str, **about: Any) -> Any:
+    """A dataclass field with what a form and `--help` say of it."""
+    return field(default=default, metadata={"help": help, "group": group} | about)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a run depends on. Empty texts and 0 mean "chosen for you" where the help says so."""
+
+    base_model: str = flag("smollm2", "the base: smollm2, bayling-mini, a folder or a Hub id", "what")
+    data_path: str = flag("", "training rows: a .json or .jsonl file, a folder of them or a Hub data set", "what")
+    train_dir: str = flag("", "folder of training files, in place of --data_path", "what")
+    valid_dir: str = flag("", "folder of validation files", "what")
+    output_dir: str = flag("", "where the adapter, its checkpoints and its log go", "what")
+    name: str = flag("", "the adapter's name; empty takes the last part of --output_dir", "what")
+    identity: str = flag("", "the identity that is taught, recorded in the adapter's card", "what")
+    overwrite_output_dir: bool = flag(False, "start anew in a folder that already holds a run", "what")
+    resume_from_checkpoint: str = flag("", "go on: a checkpoint folder, or `last` for the newest one in --output_dir", "what")
+
+    batch_size: int = flag(16, "rows per optimizer step, over all processes", "recipe", at_least=1)
+    micro_batch_size: int = flag(
+        0, "kept for alpaca-lora's command line, 0 is --batch_size: packs, not rows, bound the memory here", "recipe", at_least=0
+    )
+    num_epochs: float = flag(1.0, "times the data is read", "recipe", at_least=0)
+    max_steps: int = flag(0, "optimizer steps; above 0 it wins over --num_epochs", "recipe", at_least=0)
+    learning_rate: float = flag(1e-4, "the highest learning rate", "recipe", above=0, at_most=1)
+    lr_scheduler_type: str = flag("linear", "how the learning rate falls", "recipe", choices=SCHEDULES)
+    warmup_steps: int = flag(0, "optimizer steps until the full learning rate is reached", "recipe", at_least=0)
+    warmup_ratio: float = flag(
+        0.0, "the same as a share of all steps; better, as it fits every length of run", "recipe", at_least=0, at_most=1
+    )
+    max_grad_norm: float = flag(1.0, "gradients are clipped to this norm", "recipe", above=0)
+    weight_decay: float = flag(0.0, "AdamW's weight decay", "recipe", at_least=0)
+    cutoff_len: int = flag(512, "tokens of a row; the rest is cut off", "recipe", at_least=8)
+    val_set_size: float = flag(0.0, "validation rows taken from the data: a count, or a share below 1", "recipe", at_least=0)
+    train_on_inputs: bool = flag(False, "learn the questions too, not the answers alone", "recipe")
+    prompt_template_name: str = flag(
+        "", "the format: a name, a .jinja or an alpaca-lora .json file; empty takes the base's own", "recipe"
+    )
+    group_by_length: bool = flag(False, "rows of like length in a batch; with packing it saves nothing", "recipe")
+    seed: int = flag(42, "of the order, the LoRA start and the validation rows", "recipe", at_least=0)
+
+    lora_r: int = flag(8, "rank", "lora", at_least=1)
+    lora_alpha: float = flag(16, "the update is scaled by alpha / rank", "lora", above=0)
+    lora_dropout: float = flag(0.0, "dropout before the low-rank pair", "lora", at_least=0, at_most=0.9)
+    lora_target_modules: tuple[str, ...] = flag(
+        ("q_proj", "k_proj", "v_proj", "o_proj"), "linear layers that learn, by name, or all-linear", "lora"
+    )
+
+    packing: bool = flag(
+        True, "several rows in one pass, what they begin with computed once; --no-packing: one row per pass", "speed"
+    )
+    dedup: bool | None = flag(None, "equal rows of a batch once, with a weight; default: where --lora_dropout is 0", "speed")
+    pack_tokens: int = flag(0, "tokens per pass; 0 chooses by device and memory", "speed", at_least=0)
+    load_in_4bit: bool = flag(False, "base in NF4; needs a CUDA GPU and bitsandbytes", "speed")
+    dtype: str = flag("", "number format of the base; empty chooses by device", "speed", choices=("", *DTYPES))
+    device: str = flag("", "cpu, cuda or cuda:0; empty chooses", "speed")
+    threads: int = flag(0, "CPU threads; 0 takes torch's choice", "speed", at_least=0)
+
+    save_steps: int = flag(
+        0, "optimizer steps between checkpoints; 0: ten in a run, at most every fifth step", "files", at_least=0
+    )
+    eval_steps: int = flag(0, "optimizer steps between validations; 0: as --save_steps", "files", at_least=0)
+    save_total_limit: int = flag(2, "checkpoints kept", "files", at_least=1)
+    adapter_dtype: str = flag(
+        "fp16", "number format of the saved adapter; training and checkpoints are fp32", "files", choices=("fp16", "fp32")
+    )
+    trust_remote_code: bool = flag(False, "run program code that the base brings along", "files")
+
+    @property
+    def shares_rows(self) -> bool:
+        """Whether equal rows of a batch are computed once; with dropout each copy would hear another one."""
+        return self.packing and (self.lora_dropout == 0 if self.dedup is None else self.dedup)
+
+    @property
+    def adapter_name(self) -> str:
+        return self.name or Path(self.output_dir).resolve().name
+
+    def total_steps(self, rows: int) -> int:
+        """Optimizer steps on `rows` training rows; the last, smaller batch of an epoch counts."""
+        per_epoch = -(-rows // self.batch_size)
+        return self.max_steps or max(1, -int(-self.num_epochs * per_epoch // 1))
+
+    def warmup(self, steps: int) -> int:
+        """Warmup steps in a run of `steps`; a number of steps wins over a ratio."""
+        return self.warmup_steps or -int(-steps * self.warmup_ratio // 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready form."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()}
+
+    def as_arguments(self) -> list[str]:
+        """The command line that makes these settings, defaults left out."""
+        words = []
+        for one in dataclasses.fields(self):
+            value = getattr(self, one.name)
+            if value == one.default:
+                continue
+            text = (
+                f"[{','.join(value)}]" if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+            )
+            words += [f"--{one.name}", text if not isinstance(value, float) or float(text) == value else repr(value)]
+        return words
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Settings:
+        """The inverse of `as_dict`, and of a form; missing fields take their defaults. Raises SettingsError."""
+        settings, problems = read_values(plain, {})
+        problems += settings.problems()
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_text(json.dumps(self.as_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Settings:
+        try:
+            plain = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SettingsError([f"{path} is not readable as settings: {error}."]) from error
+        return cls.from_dict(plain)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values themselves, one sentence each; the disk and the model are not looked at."""
+        found = []
+        for one in dataclasses.fields(self):
+            value, about = getattr(self, one.name), one.metadata
+            if "at_least" in about and value < about["at_least"]:
+                found.append(f"--{one.name} is {value}; give at least {about['at_least']}.")
+            if "above" in about and value <= about["above"]:
+                found.append(f"--{one.name} is {value}; give a number above {about['above']}.")
+            if "at_most" in about and value > about["at_most"]:
+                found.append(f"--{one.name} is {value}; give at most {about['at_most']}.")
+            if "choices" in about and value not in about["choices"]:
+                found.append(f"--{one.name} is {value!r}; choose one of {', '.join(filter(None, about['choices']))}.")
+        if not self.output_dir:
+            found.append("--output_dir is missing; name the folder for the adapter.")
+        if not (self.data_path or self.train_dir):
+            found.append("--data_path is missing; name a file or folder of training rows (or use --train_dir).")
+        if self.data_path and self.train_dir:
+            found.append(f"--data_path {self.data_path} and --train_dir {self.train_dir} are both given; keep one of them.")
+        if self.valid_dir and self.val_set_size:
+            found.append(
+                f"--valid_dir {self.valid_dir} and --val_set_size {self.val_set_size:g} are both given; keep one of them."
+            )
+        if self.warmup_steps and self.warmup_ratio:
+            found.append(
+                f"--warmup_steps {self.warmup_steps} and --warmup_ratio {self.warmup_ratio:g} are both given; keep one of them."
+            )
+        if self.num_epochs == 0 and not self.max_steps:
+            found.append("--num_epochs is 0; give epochs above 0, or --max_steps.")
+        if self.micro_batch_size and self.batch_size > 0 and self.batch_size % self.micro_batch_size:
+            found.append(
+                f"--micro_batch_size {self.micro_batch_size} does not divide --batch_size {self.batch_size}; "
+                f"give a divisor of {self.batch_size}, or leave it out."
+            )
+        if not self.lora_target_modules:
+            found.append("--lora_target_modules is empty; name linear layers such as [q_proj,v_proj], or all-linear.")
+        if self.overwrite_output_dir and self.resume_from_checkpoint:
+            found.append("--overwrite_output_dir and --resume_from_checkpoint contradict each other; keep one of them.")
+        if self.dedup and not self.packing:
+            found.append("--dedup needs packing; leave out --no-packing, or use --no-dedup.")
+        return found
+
+
+def parse(arguments: Sequence[str], presets: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
+    """Settings from a command line. Raises SettingsError with all problems of the call at once.
+
+    presets: name -> values that `--preset NAME` puts in place of the defaults; flags win over them.
+    """
+    presets = presets or {}
+    given, unknown = command_line(presets).parse_known_args(list(arguments))
+    values = {key: value for key, value in vars(given).items() if value is not None}
+    # the value of an unknown flag is no complaint of its own
+    problems = [unknown_flag(word) for at, word in enumerate(unknown) if word.startswith("-") or not at]
+    chosen = values.pop("preset", None)
+    if chosen is not None and chosen not in presets:
+        problems.append(f"--preset {chosen} is unknown; choose one of {', '.join(presets)}.")
+    settings, wrong = read_values(values, presets.get(chosen, {}))
+    problems += wrong + settings.problems()
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but its own complaint is one of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError([f"{message[0].upper()}{message[1:]}."])
+
+
+def command_line(presets: Mapping[str, Any]) -> argparse.ArgumentParser:
+    """The parser made from the fields. Values stay texts: `read_values` converts them and keeps all complaints."""
+    parser = Parser(
+        prog="python -m tuning.train", allow_abbrev=False, description="Teach a base model an identity: LoRA fine-tuning."
+    )
+    if presets:
+        parser.add_argument("--preset", metavar="NAME", help=f"a known recipe: {', '.join(presets)}")
+    groups: dict[str, Any] = {}
+    for one in dataclasses.fields(Settings):
+        title = one.metadata["group"]
+        group = groups.setdefault(title, parser.add_argument_group(title))
+        shown = one.metadata["help"].replace("%", "%%") + ("" if one.default in ("", None) else f" [{show(one.default)}]")
+        names = list(dict.fromkeys((f"--{one.name}", f"--{one.name.replace('_', '-')}")))
+        if is_switch(one.name):
+            group.add_argument(*names, dest=one.name, nargs="?", const="true", metavar="True|False", help=shown)
+            group.add_argument(
+                f"--no-{one.name.replace('_', '-')}", dest=one.name, action="store_const", const="false", help=argparse.SUPPRESS
+            )
+        elif one.name == "lora_target_modules":
+            group.add_argument(*names, dest=one.name, nargs="+", metavar="NAME", help=shown)
+        else:
+            group.add_argument(*names, dest=one.name, metavar=kind(one.name).__name__.upper().replace("STR", "TEXT"), help=shown)
+    return parser
+
+
+def unknown_flag(word: str) -> str:
+    name = word.partition("=")[0]
+    if not name.startswith("-"):
+        return f"{name!r} belongs to no flag; write --flag value."
+    near = difflib.get_close_matches(name.lstrip("-"), [one.name for one in dataclasses.fields(Settings)], n=1)
+    return f"{name} is not known" + (f"; did you mean --{near[0]}?" if near else "; --help lists the flags.")
+
+
+def read_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[Settings, list[str]]:
+    """Settings with the values that can be read, and the complaints about those that cannot."""
+    known = {one.name for one in dataclasses.fields(Settings)}
+    problems, good = [], {}
+    for name, value in {**defaults, **values}.items():
+        if name not in known:
+            problems.append(unknown_flag(f"--{name}"))
+            continue
+        try:
+            good[name] = convert(name, value)
+        except ValueError as wanted:
+            problems.append(f"--{name} is {value!r}; {wanted}.")
+    return Settings(**good), problems
+
+
+def convert(name: str, value: Any) -> Any:
+    """One value, from a text, a form or JSON. Raises ValueError that says what is wanted."""
+    wanted = kind(name)
+    if name == "lora_target_modules":
+        text = ",".join(value) if isinstance(value, (list, tuple)) else str(value)
+        parts = text.strip().removeprefix("[").removesuffix("]").split(",")
+        return tuple(part for part in (part.strip().strip("\"'") for part in parts) if part)
+    if wanted is bool:
+        if value is None or isinstance(value, bool):
+            return value
+        word = str(value).strip().lower()
+        if word in TRUE or word in FALSE:
+            return word in TRUE
+        raise ValueError("give True or False")
+    if wanted is str:
+        # alpaca-lora's own defaults arrive as these words
+        return "" if value is None or str(value).lower() in ("none", "false") else str(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError("give a whole number" if wanted is int else "give a number") from None
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ValueError("give a finite number")
+    if wanted is int and number != int(number):
+        raise ValueError("give a whole number")
+    return wanted(number)
+
+
+def kind(name: str) -> type:
+    """bool, int, float, str or tuple: the field's type without what else it may be."""
+    hint = typing.get_type_hints(Settings)[name]
+    if isinstance(hint, types.UnionType):
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    return typing.get_origin(hint) or hint
+
+
+def is_switch(name: str) -> bool:
+    return kind(name) is bool
+
+
+def show(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,235 @@
+"""Trains an adapter: `python -m tuning.train --base_model smollm2 --data_path rows.json --output_dir DIR`.
+
+Takes alpaca-lora's command line; `--preset NAME` starts from a known recipe. Several GPUs:
+`torchrun --nproc_per_node N -m tuning.train ...`.
+Everything a watcher needs stands in the output folder (tuning.watch); the adapter does too, with its card.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from transformers import TrainingArguments, set_seed
+from transformers.utils import logging as transformers_logging
+
+from engine import formats
+from engine.bases import Base
+from engine.types import EngineError
+from tuning import adapter, loading, plan
+from tuning.adapter import AdapterError
+from tuning.batches import pack_batch
+from tuning.loss import loss_of_pack
+from tuning.plan import Plan
+from tuning.presets import PRESETS
+from tuning.rows import DataError
+from tuning.settings import Settings, SettingsError, parse
+from tuning.trainer import OnStep, PackedTrainer, TrainingError
+from tuning.watch import METRICS, Journal, StopSign, read_metrics
+
+KNOWN = (SettingsError, DataError, EngineError, AdapterError, TrainingError)
+PACKAGES = ("torch", "transformers", "peft", "accelerate")
+
+
+def run(settings: Settings, on_step: Sequence[tuple[int, OnStep]] = (), say: Callable[[str], None] = print) -> Path:
+    """Train, and return the folder with the adapter.
+
+    on_step: (every, function): function(step, model) is called every so many steps and at the last; see PackedTrainer.
+    Raises SettingsError, DataError, EngineError, AdapterError or TrainingError, each for a person; state.json says it too.
+    """
+    rank, _ = plan.processes()
+    say = say if rank == 0 else silent
+    wrong = settings.problems()
+    wrong += [problem for problem in plan.problems(settings) if problem not in wrong] if settings.output_dir else []
+    if wrong:
+        raise SettingsError(wrong)
+    folder = Path(settings.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    journal = Journal(folder if rank == 0 else None)
+    journal.state("starting", "loading the base")
+    try:
+        return train(settings, folder, journal, on_step, say)
+    except BaseException as error:
+        journal.state("failed", sentence(error))
+        raise
+
+
+def train(settings: Settings, folder: Path, journal: Journal, on_step: Sequence, say: Callable[[str], None]) -> Path:
+    rank, processes = plan.processes()
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    rows = plan.rows_of(settings)
+    base = loading.load(settings, say)
+    planned = plan.make(settings, base, rows, processes)
+    checkpoint = plan.checkpoint_of(settings)
+    if checkpoint:
+        plan.refuse_other_run(settings, planned)
+    for line in planned.lines():
+        say(line)
+    journal.state("starting", "preparing", total=planned.steps, report=planned.lines())
+    if rank == 0:
+        clear(folder, anew=settings.overwrite_output_dir)
+        plan.record(settings, planned)
+
+    arguments = training_arguments(settings, planned, base)  # joins the other processes
+    set_seed(settings.seed)
+    model = adapter.start(base.model, settings, base.name)
+    trainer = PackedTrainer(
+        model,
+        arguments,
+        train=planned.batches(rank, processes),
+        valid=pack_batch(planned.valid, planned.budget, "tree", rank, processes) if planned.valid else None,
+        loss_of=loss_of_pack(model),
+        journal=journal,
+        stop=StopSign(folder),
+        per_epoch=planned.per_epoch,
+        on_step=on_step,
+        say=say,
+    )
+    if checkpoint:
+        step = int(checkpoint.name.rpartition("-")[2])
+        journal.cut(step)
+        say(f"resuming after step {step} from {checkpoint}")
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    done = trainer.state.global_step
+    if rank == 0:
+        journal.state("saving", step=done)
+        finish(settings, folder, base, planned, model, done)
+        stopped = done < planned.steps
+        said = f"stopped after step {done} of {planned.steps}; the adapter is that of this step" if stopped else ""
+        journal.state("stopped" if stopped else "done", said, step=done)
+        say(f"{said or 'done'}: {folder}")
+    if processes > 1:
+        trainer.accelerator.wait_for_everyone()
+        torch.distributed.destroy_process_group()
+    return folder
+
+
+def training_arguments(settings: Settings, planned: Plan, base: Base) -> TrainingArguments:
+    transformers_logging.set_verbosity_error()
+    # ten checkpoints in a run: a killed one loses a tenth at most
+    every = settings.save_steps or max(5, -(-planned.steps // 10))
+    return TrainingArguments(
+        output_dir=settings.output_dir,
+        per_device_train_batch_size=1,  # one item is one optimizer step: tuning.batches
+        gradient_accumulation_steps=1,
+        max_steps=planned.steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_scheduler_type,
+        warmup_steps=planned.warmup,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        optim="adamw_torch",
+        fp16=base.dtype == torch.float16,  # brings the scaler; bf16 needs none
+        use_cpu=base.device.type == "cpu",
+        ddp_backend="gloo" if base.device.type == "cpu" and plan.processes()[1] > 1 else None,
+        ddp_find_unused_parameters=False,
+        seed=settings.seed,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=settings.save_total_limit,
+        eval_strategy="steps" if planned.valid else "no",
+        eval_steps=settings.eval_steps or every,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to="none",
+        remove_unused_columns=False,
+    )
+
+
+def finish(settings: Settings, folder: Path, base: Base, planned: Plan, model, steps: int) -> None:
+    """Save, with the card, and check what was saved."""
+    adapter.save(model, folder, card(settings, folder, base, planned, steps), settings.adapter_dtype)
+    model.unload()
+    first = planned.train[0]
+    adapter.check(folder, base, list(first.ids[: max(1, first.first_target)]))
+
+
+def card(settings: Settings, folder: Path, base: Base, planned: Plan, steps: int) -> dict:
+    """What has to be known of an adapter to use it, and to make it again."""
+    lines = read_metrics(folder)
+    losses = [line["loss"] for line in lines if "loss" in line]
+    checks = [[line["step"], line["eval_loss"]] for line in lines if "eval_loss" in line]
+    facts = planned.report
+    about = {
+        "name": settings.adapter_name,
+        "base": base.name,
+        "base_hash": base.hash,
+        "format": base.format.name,
+        "format_hash": base.format.hash,
+        "identity": settings.identity or None,
+        "data": {
+            "source": settings.data_path or settings.train_dir,
+            "hash": planned.data_hash,
+            "rows": len(planned.train),
+            "validation_rows": len(planned.valid),
+            "distinct": facts.distinct,
+            "identity_rows": facts.identity_rows,
+            "share": round(facts.share, 4),
+            "tokens": facts.tokens,
+            "cut": planned.cut,
+            "left_out": planned.lost,
+        },
+        "steps": steps,
+        "planned_steps": planned.steps,
+        "exposures": sum(map(len, planned.order[:steps])),
+        "warmup_steps": planned.warmup,
+        "sum_of_rates": sum(line["lr"] for line in lines if "lr" in line),
+        "arguments": settings.as_dict(),
+        "dtype": str(base.dtype).removeprefix("torch."),
+        "seed": settings.seed,
+        "losses": {"first": losses[0], "last": losses[-1], "lowest": min(losses), "validation": checks} if losses else {},
+        "versions": {name: version(name) for name in PACKAGES},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if base.format.name not in formats.names():
+        # a format of no file of ours has to travel whole
+        about["format_template"] = base.format.template
+        about["format_stop"] = list(base.format.stop)
+        about["format_adds_special_tokens"] = base.format.add_special_tokens
+    return about
+
+
+def clear(folder: Path, anew: bool) -> None:
+    """Before a run that begins anew, what an earlier one left goes, so that nothing of it is taken for this one's."""
+    if anew:
+        for path in folder.glob("checkpoint-*"):
+            shutil.rmtree(path)
+        for name in (METRICS, *map(str, (adapter.CONFIG, adapter.SAFETENSORS, adapter.CARD))):
+            (folder / name).unlink(missing_ok=True)
+
+
+def sentence(error: BaseException) -> str:
+    """What state.json says of an error."""
+    if isinstance(error, KNOWN):
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return "Out of memory; use a smaller --pack_tokens, or --load_in_4bit, or free some memory."
+    return f"{type(error).__name__}: {error}"
+
+
+def silent(_text: str) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # PEFT's, about itself
+    try:
+        run(parse(sys.argv[1:] if arguments is None else arguments, PRESETS))
+    except KNOWN as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""What a run tells the world, as files: a page, a job queue or a person only reads them.
+
+metrics.jsonl has one line per optimizer step, written at once; state.json is replaced whole, so a reader never sees half of it.
+A file named `stop` in the folder, SIGTERM or SIGINT end the run after the step in progress.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+Status = Literal["starting", "running", "saving", "done", "stopped", "failed"]
+METRICS, STATE, STOP = "metrics.jsonl", "state.json", "stop"
+
+
+class Journal:
+    """The files of one run. Only the first of several processes writes; the others hold a silent one (folder None)."""
+
+    def __init__(self, folder: str | Path | None) -> None:
+        self.folder = Path(folder) if folder else None
+        self.known: dict[str, Any] = {
+            "pid": os.getpid(),
+            "process_started": psutil.Process().create_time(),
+            "started": time.time(),
+            "step": 0,
+            "total": 0,
+        }
+
+    def state(self, status: Status, message: str = "", **more: Any) -> None:
+        """Say where the run is; `more` (step, total, ...) is remembered for the next time."""
+        self.known |= {"status": status, "message": message, "updated": time.time()} | more
+        if self.folder:
+            write_json(self.folder / STATE, self.known)
+
+    def metric(self, line: Mapping[str, Any]) -> None:
+        if self.folder:
+            with open(self.folder / METRICS, "a", encoding="utf-8") as file:
+                file.write(json.dumps(dict(line)) + "\n")  # closing flushes: a killed run keeps its lines
+
+    def cut(self, step: int) -> None:
+        """Before a run is resumed at `step`: what a killed run wrote beyond it is done again."""
+        if self.folder and (self.folder / METRICS).is_file():
+            kept = [line for line in read_metrics(self.folder) if line["step"] <= step]
+            text = "".join(json.dumps(line) + "\n" for line in kept)
+            replace_text(self.folder / METRICS, text)
+
+
+def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
+    """All lines so far; a last one that is still being written is left out."""
+    path = Path(folder) / METRICS
+    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    found = []
+    for line in lines[:-1]:
+        try:
+            found.append(json.loads(line))
+        except ValueError:  # the half line of a killed run, before a resumed one went on
+            continue
+    return found
+
+
+def read_state(folder: str | Path) -> dict[str, Any] | None:
+    """The last state, None before there is one. A run that stopped without a word has its process gone: see `alive`."""
+    return read_json(Path(folder) / STATE)
+
+
+def alive(state: Mapping[str, Any]) -> bool:
+    """Whether the process that wrote this state still is; the start time tells it from a later one with its number."""
+    try:
+        return abs(psutil.Process(state["pid"]).create_time() - state["process_started"]) < 1
+    except psutil.Error:
+        return False
+
+
+def last_saved_step(folder: str | Path) -> int | None:
+    """The step of the newest whole checkpoint; trainer_state.json is written last, so one without it is half a checkpoint."""
+    steps = []
+    for path in Path(folder).glob("checkpoint-*"):
+        number = path.name.removeprefix("checkpoint-")
+        if number.isdigit() and whole_checkpoint(path):
+            steps.append(int(number))
+    return max(steps, default=None)
+
+
+def whole_checkpoint(path: Path) -> bool:
+    try:
+        return (path / "trainer_state.json").read_text(encoding="utf-8").rstrip().endswith("}")
+    except OSError:
+        return False
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def write_json(path: Path, plain: Mapping[str, Any]) -> None:
+    replace_text(path, json.dumps(plain, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def replace_text(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+class StopSign:
+    """Whether the run was asked to end. A second signal ends the process as ever."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.file = Path(folder) / STOP
+        self.file.unlink(missing_ok=True)  # a stop of an earlier run
+        self.asked = threading.Event()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self.hear)
+
+    def hear(self, number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        self.asked.set()
+
+    def __bool__(self) -> bool:
+        return self.asked.is_set() or self.file.exists()
