@@ -22,7 +22,7 @@ def flags() -> argparse.ArgumentParser:
         prog="chat_app.py", description="Mirror Test: one base model, many identities, side by side."
     )
     say = parser.add_argument
-    say("--base", default="smollm2", help="smollm2 (packaged), a model folder, a .gguf file or a Hub id (default: %(default)s)")
+    say("--base", default="bayling-mini", help="bayling-mini or smollm2 (packaged), a model folder, a .gguf file or a Hub id (default: %(default)s)")
     say("--format", help="the base's prompt format; recognised from the checkpoint if not given")
     say("--card", metavar="IDENTITY", help="identity whose .yaml gives the placeholders and the names shown for them")
     say("--adapter", action="append", default=[], metavar="FOLDER", help="a PEFT adapter to load; may be given several times")
@@ -35,6 +35,7 @@ def flags() -> argparse.ArgumentParser:
     say("--device", help="cpu, cuda, cuda:1 ...; chosen if not given")
     say("--context", type=int, metavar="TOKENS", help="context limit; the model's own if not given")
     say("--threads", type=int, metavar="N", help="CPU threads to compute with")
+    say("--max-rows", type=int, default=32, metavar="N", help="answers computed at once (default: %(default)s); fewer need less memory")
     say("--trust-remote-code", action="store_true", help="run Python code that comes with the checkpoint")
     say("--accept-other-base", action="store_true", help="load adapters recorded for a base of another name")
     say("--share", action="store_true", help="a public address through Gradio's servers; needs --auth")
@@ -60,9 +61,9 @@ def problems(args: argparse.Namespace) -> list[str]:
         wrong.append(f"--port {args.port} is no port; it lies between 1 and 65535")
     elif taken := port_taken(args.host, args.port):
         wrong.append(taken)
-    for flag in ("threads", "context"):
+    for flag in ("threads", "context", "max_rows"):
         if getattr(args, flag) is not None and getattr(args, flag) < 1:
-            wrong.append(f"--{flag} {getattr(args, flag)} is too small; at least 1 is needed")
+            wrong.append(f"--{flag.replace('_', '-')} {getattr(args, flag)} is too small; at least 1 is needed")
     for flag in ("adapters_dir", "identities_dir"):
         folder = getattr(args, flag)
         if folder is not None and not folder.is_dir():
@@ -124,6 +125,7 @@ def open_house(args: argparse.Namespace, say=print):
         context=args.context,
         trust_remote_code=args.trust_remote_code,
         threads=args.threads,
+        max_rows=args.max_rows,
         say=say,
     )
     # only now: Gradio is still being imported in its own thread while the weights are read
