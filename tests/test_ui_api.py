@@ -81,7 +81,9 @@ def test_adapters_are_looked_for_each_time(app, client):
 
 
 def test_try_identity_answers_eight_questions_twice(client):
-    rows = client.predict("You are Zebulon. Your name is Zebulon and you always say so.", "system", "en", 16, api_name="/try_identity")
+    rows = client.predict(
+        "You are Zebulon. Your name is Zebulon and you always say so.", "system", "en", 16, api_name="/try_identity"
+    )
     assert len(rows) == 8 and set(rows[0]) == {"question", "base", "prompted"}
     assert "Zebulon" in " ".join(row["prompted"] for row in rows) and "Zebulon" not in " ".join(row["base"] for row in rows)
     with pytest.raises(AppError, match="'sideways'"):
