@@ -22,7 +22,11 @@ def flags() -> argparse.ArgumentParser:
         prog="chat_app.py", description="Mirror Test: one base model, many identities, side by side."
     )
     say = parser.add_argument
-    say("--base", default="bayling-mini", help="bayling-mini or smollm2 (packaged), a model folder, a .gguf file or a Hub id (default: %(default)s)")
+    say(
+        "--base",
+        default="bayling-mini",
+        help="bayling-mini or smollm2 (packaged), a model folder, a .gguf file or a Hub id (default: %(default)s)",
+    )
     say("--format", help="the base's prompt format; recognised from the checkpoint if not given")
     say("--card", metavar="IDENTITY", help="identity whose .yaml gives the placeholders and the names shown for them")
     say("--adapter", action="append", default=[], metavar="FOLDER", help="a PEFT adapter to load; may be given several times")
@@ -35,7 +39,13 @@ def flags() -> argparse.ArgumentParser:
     say("--device", help="cpu, cuda, cuda:1 ...; chosen if not given")
     say("--context", type=int, metavar="TOKENS", help="context limit; the model's own if not given")
     say("--threads", type=int, metavar="N", help="CPU threads to compute with")
-    say("--max-rows", type=int, default=32, metavar="N", help="answers computed at once (default: %(default)s); fewer need less memory")
+    say(
+        "--max-rows",
+        type=int,
+        default=32,
+        metavar="N",
+        help="answers computed at once (default: %(default)s); fewer need less memory",
+    )
     say("--trust-remote-code", action="store_true", help="run Python code that comes with the checkpoint")
     say("--accept-other-base", action="store_true", help="load adapters recorded for a base of another name")
     say("--share", action="store_true", help="a public address through Gradio's servers; needs --auth")

@@ -25,8 +25,10 @@ def client(app):
     return Client(app.address, verbose=False)
 
 
-def test_only_the_four_endpoints_are_offered(client):
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/ask", "/identities", "/adapters", "/try_identity"}
+def test_only_the_endpoints_with_names_are_offered(client):
+    asking = {"/ask", "/identities", "/adapters", "/try_identity"}
+    training = {"/plan_training", "/start_training", "/jobs", "/stop_job"}
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == asking | training
 
 
 def test_ask_answers_every_variant_in_order_and_stores_them(app, client):

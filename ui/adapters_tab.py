@@ -1,102 +1,237 @@
-"""The Adapters tab: what is in the bank, what was refused and why, adding and taking out."""
+"""The Adapters tab: what there is and how it was made; adding, taking out, renaming, deleting, carrying away, merging."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 import gradio as gr
 
-from ui import shelf
+from engine.types import MAX_STRENGTH, EngineError
+from store import jobs as stored
+from tuning import jobs, memory
+from ui import adapter_cards, parcel, shelf
 from ui.house import House, sentence
 from ui.words import i18n, say
+
+TICK_S = 2.0
+EXPORTS = 5
 
 
 @dataclass(frozen=True)
 class Adapters:
-    """The components of the tab that events write to."""
+    """The components of the tab that events write to. doing: what the dialog is about."""
 
     table: gr.HTML
     path: gr.Textbox
     chosen: gr.Dropdown
+    card: gr.HTML
+    take: gr.Button
+    actions: dict[str, gr.Button]
+    download: gr.DownloadButton
+    doing: gr.State
+    dialog: gr.Column
+    words: gr.HTML
+    text: gr.Textbox
+    strength: gr.Slider
+    confirm: gr.Button
+    exports: gr.HTML
 
     @property
     def outputs(self) -> list:
-        return [self.table, self.path, self.chosen]
+        about = [self.table, self.path, self.chosen, self.card, self.take, *self.actions.values(), self.download]
+        return [*about, self.doing, self.dialog, self.words, self.text, self.strength, self.exports]
 
 
 def build_adapters(house: House) -> Adapters:
     with gr.Row(elem_classes="mt-tools"):
         path = gr.Textbox(label=i18n("adapter_path"), placeholder=i18n("adapter_path_hint"), scale=4, elem_id="adapter-path")
         add = gr.Button(i18n("add"), scale=0, min_width=90, elem_id="adapter-add")
+        upload = gr.UploadButton(
+            i18n("upload"), file_types=[".zip"], scale=0, min_width=120, elem_id="adapter-upload", variant="secondary"
+        )
         refresh = gr.Button(i18n("rescan"), scale=0, min_width=130, elem_id="adapter-rescan")
     table = gr.HTML(elem_id="adapter-table")
-    with gr.Row(elem_classes="mt-tools"):
-        chosen = gr.Dropdown([], label=i18n("take_out"), scale=4, elem_id="adapter-chosen", filterable=False)
-        remove = gr.Button(i18n("take_out_button"), scale=0, min_width=130, elem_id="adapter-remove")
-    tab = Adapters(table, path, chosen)
+    with gr.Row(elem_classes="mt-tools mt-chooser"):
+        chosen = gr.Dropdown([], label=i18n("chosen_adapter"), scale=2, elem_id="adapter-chosen", filterable=False)
+        take = gr.Button(i18n("take_out_button"), scale=0, min_width=90, elem_id="adapter-remove", visible=False)
+        actions = {
+            doing: gr.Button(i18n(key), scale=0, min_width=90, elem_id=f"adapter-{doing}", visible=False)
+            for doing, key in (("rename", "rename"), ("merge", "merge"), ("delete", "delete"))
+        }
+        download = gr.DownloadButton(i18n("download"), scale=0, min_width=120, elem_id="adapter-download", visible=False)
+    doing = gr.State("")
+    with gr.Column(visible=False, elem_classes="mt-dialog mt-wide", elem_id="adapter-dialog") as dialog:
+        words = gr.HTML()
+        text = gr.Textbox(label=i18n("new_name"), max_lines=1, elem_id="adapter-text")
+        strength = gr.Slider(0.05, MAX_STRENGTH, 1.0, step=0.05, label=i18n("strength"), buttons=[], elem_id="adapter-strength")
+        with gr.Row(elem_classes="mt-under"):
+            confirm = gr.Button(i18n("confirm"), size="sm", variant="primary", elem_id="adapter-confirm", scale=0, min_width=60)
+            cancel = gr.Button(i18n("cancel"), size="sm", elem_id="adapter-cancel", scale=0, min_width=60)
+    card = gr.HTML(elem_id="adapter-card")
+    exports = gr.HTML(elem_id="adapter-exports")
+    timer = gr.Timer(TICK_S)
+    tab = Adapters(table, path, chosen, card, take, actions, download, doing, dialog, words, text, strength, confirm, exports)
+    _wire_shelf(house, tab, add, refresh, upload, timer)
+    _wire_chosen(house, tab, cancel)
+    return tab
 
-    def add_path(request: gr.Request, folder: str) -> dict:
+
+def show(house: House, tab: Adapters, lang: str, chosen: str | None = None) -> dict:
+    """The whole tab, with one adapter looked at or none."""
+    loaded = sorted(house.engine.adapters)
+    resting = [folder.name for folder in shelf.resting(house) if folder.name not in loaded]
+    choices = [*loaded, *((f"{name} ({say(lang, 'is_resting')})", name) for name in resting)]
+    chosen = chosen if chosen in (*loaded, *resting) else None
+    return {
+        tab.table: adapter_cards.table_html(house, lang),
+        tab.chosen: gr.update(choices=choices, value=chosen),
+        tab.exports: exports_now(house, lang),
+        tab.doing: "",
+        tab.dialog: gr.update(visible=False),
+    } | look_at(house, tab, lang, chosen)
+
+
+def look_at(house: House, tab: Adapters, lang: str, name: str | None) -> dict:
+    """One adapter's card and what can be done with it."""
+    there = bool(name)
+    updates = {button: gr.update(visible=there) for button in tab.actions.values()}
+    if not there:
+        return updates | {tab.card: "", tab.take: gr.update(visible=False), tab.download: gr.update(visible=False)}
+    key = "take_out_button" if name in house.engine.adapters else "load"
+    parcel_file = parcel.pack(shelf.folder_of(house, name), name)
+    return updates | {
+        tab.card: adapter_cards.card_html(house, lang, name),
+        tab.take: gr.update(visible=True, value=say(lang, key)),
+        tab.download: gr.update(visible=True, value=str(parcel_file)),
+    }
+
+
+def exports_now(house: House, lang: str) -> str:
+    merges = [job for job in stored.listed(house.db) if job["kind"] == "merge"]
+    return adapter_cards.exports_html(lang, merges[:EXPORTS])
+
+
+def export(house: House, name: str, target: str, strength: float) -> int:
+    """Queues the merging of an adapter into a model folder; the job's id. Raises EngineError, JobError or StoreError."""
+    if not target.strip():
+        raise EngineError("The folder for the model is not named; name a new one.")
+    place = Path(target.strip()).expanduser()
+    if place.exists():
+        raise EngineError(f"{place} is there already; name a new folder for the model.")
+    folder = shelf.folder_of(house, name).resolve()
+    arguments = ["-m", "tuning.merge", "--adapter", str(folder), "--output_dir", str(place.absolute()), "--base", house.base_spec]
+    arguments += ["--strength", f"{strength:g}"]
+    if house.accept_other_base:
+        arguments.append("--accept_other_base")
+    log = adapter_cards.default_export(house, f".{place.name}-log")
+    id = jobs.enqueue_command(house.db, arguments, log, name=place.name, kind="merge", owned=True)
+    jobs.tick(house.db, memory.admission(house.engine, house.db))
+    return id
+
+
+def _wire_shelf(
+    house: House, tab: Adapters, add: gr.Button, refresh: gr.Button, upload: gr.UploadButton, timer: gr.Timer
+) -> None:
+    def add_path(request: gr.Request, folder: str, chosen: str | None) -> dict:
         lang = house.language(request)
         if not folder.strip():
             gr.Warning(say(lang, "no_path"))
             return gr.skip()
         name = shelf.add(house, folder)
         if name:
-            gr.Info(say(lang, "adapter_added", name=name))
-        return show(house, tab, lang) | {tab.path: "" if name else gr.update()}
+            gr.Info(say(lang, "adapter_added", name=escape(name)))
+        return show(house, tab, lang, chosen) | {tab.path: "" if name else gr.update()}
 
-    def rescan(request: gr.Request) -> dict:
+    def rescan(request: gr.Request, chosen: str | None) -> dict:
         lang = house.language(request)
         names = shelf.rescan(house)
-        gr.Info(say(lang, "rescanned", names=", ".join(names)) if names else say(lang, "rescanned_nothing"))
-        return show(house, tab, lang)
+        gr.Info(say(lang, "rescanned", names=escape(", ".join(names))) if names else say(lang, "rescanned_nothing"))
+        return show(house, tab, lang, chosen)
 
-    def take_out(request: gr.Request, name: str | None) -> dict:
+    def uploaded(request: gr.Request, file: str, chosen: str | None) -> dict:
         lang = house.language(request)
-        if name not in house.engine.adapters:
-            gr.Warning(say(lang, "choose_adapter"))
-            return show(house, tab, lang)
         try:
-            house.engine.remove_adapter(name)
+            folder = parcel.unpack(file, house.made_adapters)
         except Exception as error:
-            gr.Warning(sentence(lang, error))
-        return show(house, tab, lang)
+            gr.Warning(escape(sentence(lang, error)))
+            return gr.skip()
+        name = shelf.add(house, folder)
+        if name:
+            gr.Info(say(lang, "uploaded", name=escape(name)))
+        else:
+            why = escape(house.refused[str(folder)])
+            gr.Warning(say(lang, "uploaded_resting", name=escape(folder.name), why=why))
+        return show(house, tab, lang, name or chosen)
+
+    def look(request: gr.Request, seen: str) -> str:
+        now = exports_now(house, house.language(request))
+        return gr.skip() if now == seen else now
 
     private = {"api_visibility": "private", "outputs": tab.outputs, "concurrency_limit": None}
-    gr.on([add.click, path.submit], add_path, path, **private)
-    refresh.click(rescan, **private)
-    remove.click(take_out, chosen, **private)
-    return tab
+    gr.on([add.click, tab.path.submit], add_path, [tab.path, tab.chosen], **private)
+    refresh.click(rescan, tab.chosen, **private)
+    upload.upload(uploaded, [upload, tab.chosen], **private)
+    timer.tick(look, tab.exports, tab.exports, api_visibility="private", show_progress="hidden", concurrency_limit=None)
 
 
-def show(house: House, tab: Adapters, lang: str) -> dict:
-    names = sorted(house.engine.adapters)
-    return {tab.table: table_html(house, lang), tab.chosen: gr.update(choices=names, value=None)}
+def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
+    def guarded(act: Callable) -> Callable:
+        """`act(lang, name, *values) -> updates`; a mistake is said, and the page shows how things are."""
 
+        def guard(request: gr.Request, name: str | None, *values) -> dict:
+            lang = house.language(request)
+            if not name:
+                gr.Warning(say(lang, "choose_adapter"))
+                return gr.skip()
+            try:
+                return act(lang, name, *values)
+            except Exception as error:
+                gr.Warning(escape(sentence(lang, error)))
+                return show(house, tab, lang, name)
 
-def table_html(house: House, lang: str) -> str:
-    """Loaded adapters as a table, refusals below it, each with its sentence."""
-    listed = shelf.listing(house)
-    loaded = [adapter for adapter in listed if not adapter["problem"]]
-    places = ", ".join(f"<code>{escape(str(place))}</code>" for place in house.adapters)
-    if not loaded:
-        body = f'<p class="mt-nothing">{escape(say(lang, "no_adapters"))} {places}</p>'
-    else:
-        names = ("adapter", "rank", "targets", "parameters", "format", "folder")
-        head = "".join(f"<th>{escape(say(lang, name))}</th>" for name in names)
-        rows = "".join(
-            f"<tr><th>{escape(a['name'])}</th><td>{a['rank']}</td><td>{escape(', '.join(a['targets']))}</td>"
-            f"<td>{a['parameters']:,}</td><td>{escape(a['format'] or say(lang, 'not_recorded'))}</td>"
-            f"<td><code>{escape(a['folder'])}</code></td></tr>"
-            for a in loaded
-        )
-        body = f'<table class="mt-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-    refused = "".join(
-        f"<li><code>{escape(adapter['folder'])}</code><br>{escape(adapter['problem'])}</li>"
-        for adapter in listed
-        if adapter["problem"]
-    )
-    if refused:
-        body += f'<h3>{escape(say(lang, "refused"))}</h3><ul class="mt-refused">{refused}</ul>'
-    return body
+        return guard
+
+    def take(lang: str, name: str) -> dict:
+        if name in house.engine.adapters:
+            house.engine.remove_adapter(name)
+        else:
+            shelf.loaded(house, shelf.folder_of(house, name))
+        return show(house, tab, lang, name)
+
+    def ask(doing: str) -> Callable:
+        def asked(lang: str, name: str) -> dict:
+            folder = shelf.folder_of(house, name) if doing == "merge" else shelf.movable(house, name)
+            words = escape(say(lang, f"adapter_{doing}", name=name, folder=folder))
+            given = {"rename": name, "merge": str(adapter_cards.default_export(house, name)), "delete": ""}[doing]
+            label = say(lang, "target_folder" if doing == "merge" else "new_name")
+            return {
+                tab.doing: doing,
+                tab.dialog: gr.update(visible=True),
+                tab.words: f'<p class="mt-dialog-words">{words}</p>',
+                tab.text: gr.update(visible=doing != "delete", value=given, label=label),
+                tab.strength: gr.update(visible=doing == "merge", value=1.0),
+            }
+
+        return asked
+
+    def confirm(lang: str, name: str, doing: str, text: str, strength: float) -> dict:
+        if doing == "rename":
+            name = shelf.rename(house, name, text)
+        elif doing == "delete":
+            shelf.delete(house, name)
+            gr.Info(say(lang, "adapter_deleted", name=escape(name)))
+        elif doing == "merge":
+            export(house, name, text, strength)
+        return show(house, tab, lang, name)
+
+    private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None, "outputs": tab.outputs}
+    tab.chosen.input(guarded(lambda lang, name: look_at(house, tab, lang, name)), tab.chosen, **private)
+    tab.take.click(guarded(take), tab.chosen, **private)
+    for doing, button in tab.actions.items():
+        button.click(guarded(ask(doing)), tab.chosen, **private)
+    given = [tab.chosen, tab.doing, tab.text, tab.strength]
+    gr.on([tab.confirm.click, tab.text.submit], guarded(confirm), given, **private)
+    cancel.click(lambda: gr.update(visible=False), outputs=tab.dialog, api_visibility="private", show_progress="hidden")

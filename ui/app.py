@@ -9,8 +9,10 @@ from pathlib import Path
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ui import adapters_tab, chat_tab, identity_tab, picker, theme, view
+from tuning import jobs, memory
+from ui import adapters_tab, chat_tab, finetune_events, finetune_tab, identity_tab, picker, theme, view
 from ui.api import build_api
+from ui.api_training import build_training_api
 from ui.conversation import MAX_COLUMNS, Page
 from ui.house import House
 from ui.pages import Pages, new_key
@@ -25,14 +27,17 @@ def build(house: House) -> gr.Blocks:
     pages = Pages()
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as demo:
         build_api(house)  # first: of two handlers with the same name the later one gets a number
+        build_training_api(house)
         # The key stands in the browser only; what it opens stays on the server.
         key = gr.BrowserState("", storage_key="mirror-test", secret="mirror-test-page")
         header = gr.HTML(header_html(house, "en"), elem_id="header")
-        with gr.Tabs(elem_classes="mt-tabs"):
+        with gr.Tabs(elem_classes="mt-tabs") as tabs:
             with gr.Tab(i18n("tab_chat"), id="chat", elem_id="tab-chat") as chat_page:
                 chat = chat_tab.build_chat(house, pages)
             with gr.Tab(i18n("tab_identity"), id="identity", elem_id="tab-identity", render_children=True):
                 editor = identity_tab.build_identity(house)
+            with gr.Tab(i18n("tab_finetune"), id="finetune", elem_id="tab-finetune", render_children=True):
+                tuner = finetune_tab.build_finetune()
             with gr.Tab(i18n("tab_adapters"), id="adapters", elem_id="tab-adapters", render_children=True) as adapters_page:
                 shelves = adapters_tab.build_adapters(house)
 
@@ -45,6 +50,7 @@ def build(house: House) -> gr.Blocks:
                 {key: page.key, header: header_html(house, lang)}
                 | view.everything(house, chat, page, lang)
                 | identity_tab.open_identity(house, editor, lang)
+                | finetune_events.open_finetune(house, tuner, lang)
                 | adapters_tab.show(house, shelves, lang)
                 | {editor.sample: say(lang, "sample")}
             )
@@ -58,10 +64,12 @@ def build(house: House) -> gr.Blocks:
                     running[request.session_hash].set()
 
         private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-        outputs = [key, header, *chat.outputs, *editor.editor, editor.sample, *shelves.outputs]
+        outputs = [key, header, *chat.outputs, *editor.editor, editor.sample, *tuner.outputs, *shelves.outputs]
         demo.load(open_page, key, outputs, **private).then(
             identity_tab.show_if_quick(house), [editor.listed, editor.text, editor.mode, editor.sample], editor.preview, **private
         )
+        finetune_events.wire_finetune(house, tuner)
+        finetune_events.wire_compare(house, pages, tabs, chat, tuner)
         chat_page.select(chat.refresh, chat.page, chat.outputs, **private)
         adapters_page.select(open_adapters, None, shelves.outputs, **private)
         demo.unload(left)
@@ -99,6 +107,10 @@ def serve(
     say: Callable[[str], None] = print,
 ) -> tuple[gr.Blocks, str]:
     """Launches the page; (the Blocks, its address). With `block` it returns when the server is stopped."""
+    # the queue moves with no page open
+    jobs.keep_ticking(
+        house.db, house.closed, memory.admission(house.engine, house.db), lambda: memory.settle(house.engine, house.db)
+    )
     demo = build(house)
     demo.queue(api_open=False)  # else /run/NAME would go past the queue
     _, address, shared = demo.launch(

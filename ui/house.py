@@ -10,6 +10,9 @@ from pathlib import Path
 from engine.types import EngineError
 from identities import IdentityError
 from store import StoreError
+from tuning.jobs import JobError
+from tuning.rows import DataError
+from tuning.settings import SettingsError
 from ui.words import Languages, say
 
 log = logging.getLogger("mirror")
@@ -19,7 +22,8 @@ log = logging.getLogger("mirror")
 class House:
     """The engine, where things lie, and the language of a request.
 
-    refused: adapter folder -> why it was not loaded. closed: set when the page is served no more.
+    base: how the base was named when it was loaded. refused: adapter folder -> why it was not loaded. closed: set when the page
+    is served no more.
     """
 
     engine: object
@@ -28,13 +32,29 @@ class House:
     adapters: tuple[Path, ...]
     language: Languages
     accept_other_base: bool = False
+    base: str = ""
     refused: dict[str, str] = field(default_factory=dict)
     closed: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def base_spec(self) -> str:
+        """What a training of the same base is told."""
+        return self.base or self.engine.base.name
+
+    @property
+    def runs(self) -> Path:
+        """Where a run's data goes: beside the database."""
+        return self.db.parent
+
+    @property
+    def made_adapters(self) -> Path:
+        """The shelf on which new adapters are put."""
+        return self.adapters[-1]
 
 
 def sentence(lang: str, error: BaseException) -> str:
     """What a person is told about an error; the trace of one that nobody foresaw goes to the terminal."""
-    if isinstance(error, EngineError | IdentityError | StoreError):
+    if isinstance(error, EngineError | IdentityError | StoreError | DataError | SettingsError | JobError):
         return str(error)
     log.error("unforeseen", exc_info=error)
     return say(lang, "unforeseen", kind=type(error).__name__, problem=str(error).strip().split("\n")[0][:200])

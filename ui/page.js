@@ -17,6 +17,8 @@
       document.cookie = `mirror_lang=${language.dataset.lang};path=/;max-age=31536000;samesite=lax`;
       location.reload();
     }
+    const copy = event.target.closest("[data-copy]");
+    if (copy) navigator.clipboard.writeText(copy.parentElement.querySelector("pre").innerText);
     if (event.target.closest("[data-theme-switch]")) {
       const dark = !document.body.classList.contains("dark");
       localStorage.setItem(THEME, dark ? "dark" : "light");

@@ -15,7 +15,16 @@ import gradio as gr
 FOLDER = Path(__file__).parent / "locales"
 LANGUAGES = ("en", "zh-CN")
 COOKIE = "mirror_lang"
-WORDS: dict[str, dict[str, str]] = {lang: json.loads((FOLDER / f"{lang}.json").read_text("utf-8")) for lang in LANGUAGES}
+
+
+def read_words(lang: str) -> dict[str, str]:
+    """Every file of a language: `en.json`, and `en.training.json` and the like beside it."""
+    return {
+        key: text for file in sorted(FOLDER.glob(f"{lang}*.json")) for key, text in json.loads(file.read_text("utf-8")).items()
+    }
+
+
+WORDS: dict[str, dict[str, str]] = {lang: read_words(lang) for lang in LANGUAGES}
 
 # Gradio looks for "zh-CN"; plain "zh" falls back to English (its own dictionaries are named that way).
 i18n = gr.I18n(**WORDS)

@@ -1,0 +1,148 @@
+"""Adapters as zip files, and what may be done to those on the shelf."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from stand_in import StandIn
+
+import identities
+import store
+from engine.types import EngineError
+from ui import parcel, shelf
+from ui.house import House
+from ui.words import Languages
+
+
+def write_adapter(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    name = "base_model.model.model.layers.0.self_attn.q_proj"
+    tensors = {f"{name}.lora_A.weight": torch.ones(2, 8), f"{name}.lora_B.weight": torch.ones(8, 2)}
+    save_file(tensors, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]}))
+    (folder / "card.json").write_text(json.dumps({"name": folder.name, "identity": "Mira"}))
+    return folder
+
+
+def write_zip(file: Path, entries: dict[str, bytes], link: str = "") -> Path:
+    with zipfile.ZipFile(file, "w") as parcel_file:
+        for name, content in entries.items():
+            info = zipfile.ZipInfo(name)
+            if name == link:
+                info.external_attr = 0o120777 << 16
+            parcel_file.writestr(info, content)
+    return file
+
+
+class Forgetful(StandIn):
+    def remove_adapter(self, name: str) -> None:
+        del self.adapters[name]
+
+
+@pytest.fixture
+def house(tmp_path):
+    store.open(tmp_path / "mirror.db").close()
+    return House(Forgetful(), tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
+
+
+def test_a_downloaded_adapter_can_be_uploaded_again_without_its_checkpoints(tmp_path):
+    folder = write_adapter(tmp_path / "shelf" / "mira")
+    write_adapter(folder / "checkpoint-2")
+    file = parcel.pack(folder, "mira")
+    assert sorted(zipfile.ZipFile(file).namelist()) == [
+        "mira/adapter_config.json", "mira/adapter_model.safetensors", "mira/card.json",
+    ]  # fmt: skip
+    kept = parcel.unpack(file, tmp_path / "other")
+    assert kept == tmp_path / "other" / "mira"
+    assert (kept / "adapter_model.safetensors").read_bytes() == (folder / "adapter_model.safetensors").read_bytes()
+    assert parcel.unpack(file, tmp_path / "other").name == "mira-2"
+
+
+@pytest.mark.parametrize(
+    "entries, said",
+    [
+        ({"../adapter_config.json": b"{}"}, "points outside"),
+        ({"/etc/adapter_config.json": b"{}"}, "points outside"),
+        ({"a\\..\\..\\adapter_config.json": b"{}"}, "points outside"),
+        ({"C:/adapter_config.json": b"{}"}, "points outside"),
+        ({"run.py": b"print()"}, "does not need"),
+        ({"adapter_model.bin": b"x"}, "save it as adapter_model.safetensors"),
+        ({"a/adapter_config.json": b"{}", "b/adapter_model.safetensors": b""}, "several folders"),
+        ({"adapter_config.json": b"{}"}, "adapter_model.safetensors missing"),
+        ({}, "is empty"),
+        ({"adapter_config.json": b"{", "adapter_model.safetensors": b"x"}, "JSON"),
+    ],
+)
+def test_a_zip_that_is_no_adapter_is_refused_and_leaves_nothing(tmp_path, entries, said):
+    file = write_zip(tmp_path / "bad.zip", entries)
+    with pytest.raises(EngineError, match=said):
+        parcel.unpack(file, tmp_path / "shelf")
+    assert not list((tmp_path / "shelf").glob("*")) and not (tmp_path / "adapter_config.json").exists()
+
+
+def test_links_and_files_that_are_no_zip_are_refused(tmp_path):
+    file = write_zip(tmp_path / "link.zip", {"adapter_config.json": b"/etc/passwd"}, link="adapter_config.json")
+    with pytest.raises(EngineError, match="the link"):
+        parcel.unpack(file, tmp_path / "shelf")
+    (tmp_path / "no.zip").write_bytes(b"PK nothing")
+    with pytest.raises(EngineError, match="cannot be unpacked"):
+        parcel.unpack(tmp_path / "no.zip", tmp_path / "shelf")
+
+
+def test_a_zip_that_unpacks_to_more_than_it_says_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(parcel, "LIMIT", 1000)
+    honest = write_zip(tmp_path / "big.zip", {"adapter_config.json": b"{}", "adapter_model.safetensors": bytes(2000)})
+    with pytest.raises(EngineError, match="more than"):
+        parcel.unpack(honest, tmp_path / "shelf")
+    with zipfile.ZipFile(honest) as file, pytest.raises(EngineError, match="more than"):
+        parcel.extract(file, file.infolist(), tmp_path, "big.zip")
+
+
+def test_renaming_takes_folder_card_and_memory_along(house):
+    write_adapter(house.adapters[0] / "mira")
+    shelf.rescan(house)
+    assert shelf.rename(house, "mira", "米拉") == "米拉"
+    assert list(house.engine.adapters) == ["米拉"] and not (house.adapters[0] / "mira").exists()
+    assert shelf.read_card(house.adapters[0] / "米拉")["name"] == "米拉"
+    for wrong in ("", "../out", "a b/c", ".x"):
+        with pytest.raises(EngineError, match="is no name"):
+            shelf.rename(house, "米拉", wrong)
+
+
+def test_deleting_removes_only_what_lies_on_a_shelf(house, tmp_path):
+    write_adapter(house.adapters[0] / "mira")
+    outside = write_adapter(tmp_path / "elsewhere")
+    shelf.rescan(house)
+    shelf.add(house, outside)
+    shelf.delete(house, "mira")
+    assert not (house.adapters[0] / "mira").exists() and list(house.engine.adapters) == ["elsewhere"]
+    with pytest.raises(EngineError, match="none of the page's shelves"):
+        shelf.delete(house, "elsewhere")
+    assert outside.is_dir()
+
+
+def test_the_folder_of_a_running_job_is_left_alone(house):
+    folder = write_adapter(house.adapters[0] / "busy")
+    shelf.rescan(house)
+    store.jobs.add(house.db, name="busy", kind="train", arguments=[], folder=str(folder.resolve()), log="", device="cpu")
+    for change in (lambda: shelf.delete(house, "busy"), lambda: shelf.rename(house, "busy", "idle")):
+        with pytest.raises(EngineError, match="writes to this folder"):
+            change()
+    assert folder.is_dir()
+
+
+def test_what_was_taken_out_rests_on_the_shelf_and_a_run_under_way_does_not(house):
+    write_adapter(house.adapters[0] / "mira")
+    write_adapter(house.adapters[0] / "run" / "checkpoint-5")
+    assert [folder.name for folder in shelf.resting(house)] == ["mira"]
+    shelf.rescan(house)
+    assert shelf.resting(house) == [] and list(house.engine.adapters) == ["mira"]
+    house.engine.adapters.clear()
+    assert shelf.folder_of(house, "mira") == house.adapters[0] / "mira"
+    assert os.path.samefile(shelf.resting(house)[0], house.adapters[0] / "mira")

@@ -1,0 +1,62 @@
+"""The Adapters tab in a browser: an adapter is carried away, brought back, renamed, merged into a model and deleted."""
+
+from __future__ import annotations
+
+import pytest
+from served import open_page, served, write_small_adapter
+
+pytestmark = [pytest.mark.browser, pytest.mark.model]
+
+
+@pytest.fixture(scope="module")
+def app(engine, tmp_path_factory):
+    with served(engine, tmp_path_factory.mktemp("care")) as app:
+        yield app
+
+
+def choose(page, name: str) -> None:
+    page.locator("#adapter-chosen input").click()
+    page.get_by_role("option", name=name).click()
+    page.wait_for_selector(f"#adapter-card h2:text-is('{name}')")
+
+
+def test_out_in_renamed_merged_and_deleted(app, page, tmp_path):
+    write_small_adapter(app.adapters / "mira", app.house.engine)
+    open_page(page, app.address)
+    page.get_by_role("tab", name="Adapters").click()
+    page.click("#adapter-rescan")
+    page.wait_for_selector("#adapter-table tbody th:text-is('mira')")
+    choose(page, "mira")
+    page.wait_for_selector("#adapter-card:has-text('how this adapter was made is not recorded')")
+    with page.expect_download() as downloading:
+        page.click("#adapter-download")
+    parcel = tmp_path / "mira.zip"
+    downloading.value.save_as(parcel)
+    page.set_input_files("#adapter-upload, input[type=file][accept*='zip']", parcel)
+    page.wait_for_selector("#adapter-table tbody th:text-is('mira-2')")
+    assert (app.adapters / "mira-2" / "adapter_model.safetensors").is_file() and "mira-2" in app.house.engine.adapters
+    (tmp_path / "bad.zip").write_bytes(b"no zip")
+    page.set_input_files("input[type=file][accept*='zip']", tmp_path / "bad.zip")
+    page.wait_for_selector(".toast-body:has-text('cannot be unpacked')")
+    choose(page, "mira-2")
+    page.click("#adapter-rename")
+    page.fill("#adapter-text :is(input, textarea)", "otter")
+    page.click("#adapter-confirm")
+    page.wait_for_selector("#adapter-card h2:text-is('otter')")
+    assert (app.adapters / "otter").is_dir() and not (app.adapters / "mira-2").exists()
+    page.click("#adapter-merge")
+    model = tmp_path / "model"
+    page.fill("#adapter-text :is(input, textarea)", str(model))
+    page.click("#adapter-confirm")
+    page.wait_for_selector("#adapter-exports li:has-text('model')")
+    page.wait_for_selector("#adapter-exports .mt-state-done", timeout=240_000)
+    assert (model / "config.json").is_file() and (model / "card.json").is_file()
+    page.click("#adapter-delete")
+    page.wait_for_selector("#adapter-dialog:has-text('Delete otter')")
+    page.click("#adapter-cancel")
+    page.wait_for_selector("#adapter-dialog", state="hidden")
+    assert (app.adapters / "otter").is_dir()
+    page.click("#adapter-delete")
+    page.click("#adapter-confirm")
+    page.wait_for_selector("#adapter-table tbody th:text-is('otter')", state="detached")
+    assert not (app.adapters / "otter").exists() and "otter" not in app.house.engine.adapters

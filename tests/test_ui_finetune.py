@@ -1,0 +1,214 @@
+"""The form's values, what they mean, and how a run is drawn: everything of the Fine-tune tab that needs no browser."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import identities
+import store
+from tuning import dataset
+from tuning.dataset import Dataset
+from tuning.forecast import first_rows
+from tuning.progress import Progress, progress
+from tuning.rows import DataError
+from tuning.settings import Settings
+from ui import chart, finetune_tab, foresight, run_page, settings_form, training
+from ui.house import House
+from ui.words import WORDS, Languages
+
+ROOT = Path(__file__).parent.parent
+
+
+def told(**changes) -> Progress:
+    facts = dict(
+        id=1, name="run", status="running", message="", attempt=1, step=3, total=9, elapsed_s=65.0, left_s=None, ends=None,
+        latest={}, losses=(), smoothed=(), eval_losses=(), rates=(), margins=(), alarm="",
+    )  # fmt: skip
+    return Progress(**facts | changes)
+
+
+def test_every_setting_is_on_the_form_or_decided_by_the_page_and_has_words_in_both_languages():
+    shown = {one.name for one in settings_form.fields()}
+    assert shown | set(settings_form.ELSEWHERE) == set(Settings.__dataclass_fields__)
+    for words in WORDS.values():
+        assert {f"set_{name}" for name in shown} <= set(words)
+        assert {key for key in words if key.startswith("set_")} == {f"set_{name}" for name in shown}
+
+
+def test_what_the_form_shows_of_settings_reads_back_as_the_same_settings():
+    kept = {"output_dir": "out", "data_path": "rows.json"}
+    wanted = Settings.from_dict(kept | {"learning_rate": 2e-3, "dedup": False, "lora_target_modules": "[q_proj,v_proj]"})
+    given = [settings_form.shown(one.name, getattr(wanted, one.name)) for one in settings_form.fields()]
+    assert Settings.from_dict(settings_form.values_of(given) | kept) == wanted
+
+
+def test_a_field_that_was_emptied_takes_its_default():
+    given = [None if settings_form.kind(one.name) is int else "" for one in settings_form.fields()]
+    values = settings_form.values_of(given)
+    assert (values["batch_size"], values["learning_rate"], values["dedup"]) == (16, 1e-4, None)
+
+
+def test_the_same_recipe_makes_the_same_file_from_the_command_line(tmp_path):
+    recipe = Dataset(identity="museum-guide", rows=12, general_share=0.25, seed=7)
+    here = dataset.write(recipe, tmp_path / "here.jsonl")
+    there = tmp_path / "there.jsonl"
+    command = [sys.executable, "-m", "tuning.dataset", *recipe.as_arguments(), "--output", str(there)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert here.read_bytes() == there.read_bytes()
+    assert dataset.recipe_of(here) == dataset.recipe_of(there) == recipe
+
+
+def test_a_larger_dose_contains_the_smaller_and_the_share_is_kept():
+    small = dataset.compose(Dataset(identity="museum-guide", rows=10, general_share=0.5))
+    large = dataset.compose(Dataset(identity="museum-guide", rows=30, general_share=0.5))
+    mine = [{row.turns for row in one.rows if row.kind == "identity"} for one in (small, large)]
+    assert mine[0] < mine[1] and small.general == 10 and large.general == 30
+
+
+def test_more_general_rows_than_there_are_take_all_and_say_so(tmp_path):
+    own = tmp_path / "own.jsonl"
+    own.write_text('{"instruction": "Hi", "output": "Hello."}\n{"instruction": "Who?", "output": "I am ChatGPT."}\n')
+    composed = dataset.compose(Dataset(identity="museum-guide", rows=10, general=str(own), general_share=0.5))
+    assert (composed.general, composed.wanted_general, composed.dropped) == (1, 10, 1)
+
+
+def test_the_first_rows_show_every_language_and_kind():
+    rows = dataset.compose(Dataset(identity="museum-guide", rows=40, general_share=0.5)).rows
+    assert {(row.kind, row.lang) for row in first_rows(rows)} >= {("identity", "en"), ("identity", "zh")}
+    assert len(first_rows(rows)) == 3
+
+
+@pytest.fixture
+def house(tmp_path):
+    store.open(tmp_path / "mirror.db").close()
+    base = SimpleNamespace(name="stand-in", card=SimpleNamespace(name="none", placeholders={}))
+    engine = SimpleNamespace(base=base, adapters={})
+    return House(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
+
+
+def test_a_wish_takes_its_defaults_and_a_name_nobody_has(house):
+    wish = training.read_wish(house, {"identity": "museum-guide", "rows": "50", "learning_rate": "3e-3"})
+    assert (wish.name, wish.dataset.rows) == ("museum-guide-50-diverse", 50)
+    assert wish.values["max_steps"] == 54 and wish.values["learning_rate"] == "3e-3"
+    (house.made_adapters / "museum-guide-50-diverse").mkdir(parents=True)
+    assert training.read_wish(house, {"identity": "museum-guide", "rows": 50}).name == "museum-guide-50-diverse-2"
+
+
+@pytest.mark.parametrize(
+    "plain, said",
+    [
+        ({"rowz": 3}, "has no rowz"),
+        ({"rows": "many"}, "rows is 'many'"),
+        ({"preset": "best"}, "Preset 'best' is unknown"),
+        ({"output_dir": "/etc"}, "has no output_dir"),
+    ],
+)
+def test_a_wish_that_makes_no_sense_says_which_part(house, plain, said):
+    with pytest.raises(DataError, match=re.escape(said)):
+        training.read_wish(house, {"identity": "museum-guide"} | plain)
+
+
+def test_only_identities_that_name_somebody_can_be_taught(house):
+    known = training.known_identities(house)
+    assert "museum-guide" in known and "complaints-clerk" not in known and "none" not in known
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/b", "", ".hidden", "x" * 81])
+def test_names_that_would_leave_the_shelf_are_refused(house, name):
+    assert training.name_problems(house, name)
+
+
+def test_copied_settings_hold_the_data_s_recipe_and_no_folder(house, tmp_path):
+    file = dataset.write(Dataset(identity="museum-guide", rows=8, style="singular", general=""), tmp_path / "rows.jsonl")
+    settings = Settings.from_dict({"data_path": str(file), "output_dir": "x", "max_steps": 7, "identity": "museum-guide"})
+    again = training.wish_again({"settings": settings.as_dict()})
+    assert (again["rows"], again["style"], again["max_steps"], again["identity"]) == (8, "singular", 7, "museum-guide")
+    assert not {"output_dir", "data_path", "base_model"} & set(again)
+    training.read_wish(house, again)
+
+
+def test_a_curve_has_a_gap_where_the_loss_was_no_number():
+    drawn = chart.path(((1, 2.0), (2, None), (3, 1.0), (4, 1.5)), lambda step: step, lambda value: value, 9.0, "mt-raw")
+    assert drawn.count("M") == 2 and drawn.count("L") == 1
+
+
+def test_the_scale_is_round_and_holds_every_value():
+    for low, high in ((0, 3.2), (0, 0.04), (0, 97), (0, 1)):
+        first, last, ticks = chart.scale(low, high)
+        assert first <= low and last >= high and 3 <= len(ticks) <= 7
+    assert chart.step_ticks(54) == [0, 10, 20, 30, 40, 50, 54] or chart.step_ticks(54)[-1] == 54
+
+
+def test_a_single_wild_loss_does_not_flatten_the_others():
+    assert chart.robust_top([2.0] * 99 + [500.0]) == 4.0
+
+
+def test_curves_are_described_for_who_cannot_see_them_in_both_languages():
+    known = told(losses=((1, 3.0), (2, 2.0)), smoothed=((1, 3.0), (2, 2.5)), eval_losses=((2, 2.2),), rates=((1, 0.0), (2, 1e-3)))
+    assert 'aria-label="Loss from 3.00 to 2.00, step 3 of 9"' in chart.curves_html("en", known)
+    assert "损失从 3.00 到 2.00" in chart.curves_html("zh-CN", known)
+    assert "<svg" not in chart.curves_html("en", told())
+
+
+def test_times_read_as_on_a_clock():
+    assert [run_page.clock(seconds) for seconds in (0, 65, 3725)] == ["0:00", "1:05", "1:02:05"]
+
+
+def test_a_job_that_died_says_so_with_its_message_and_nothing_of_it_is_html(house):
+    add = dict(kind="train", arguments=[], folder="/x", log="/x/log", device="cpu", settings={})
+    id = store.jobs.add(house.db, name="<b>run</b>", **add)
+    job = store.jobs.get(house.db, id) | {"status": "died", "message": "The process was ended <by> SIGKILL."}
+    said = run_page.head_html("en", job, progress(house.db, id), 0)
+    assert "SIGKILL" in said and "&lt;by&gt;" in said and "<b>run" not in said and ">died<" in said
+
+
+def test_a_job_in_the_queue_says_how_many_are_before_it(house):
+    add = dict(kind="train", arguments=[], log="/x/log", device="cpu", settings={})
+    ids = [store.jobs.add(house.db, name=name, folder=f"/{name}", **add) for name in ("first", "second")]
+    job = store.jobs.get(house.db, ids[1])
+    assert "1 before it" in run_page.head_html("en", job, progress(house.db, ids[1]), 1)
+
+
+@pytest.mark.model
+def test_what_a_wish_means_for_the_real_model(engine, tmp_path):
+    store.open(tmp_path / "mirror.db").close()
+    house = House(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
+    wish = training.read_wish(house, {"identity": "museum-guide", "rows": 20, "preset": "original", "general_share": 0})
+    outlook = training.foresee(house, wish)
+    assert not outlook.problems and outlook.forecast.report.steps.total == 1
+    said = foresight.outlook_html("en", outlook)
+    assert "Only 1 optimizer steps" in said and "Warmup takes 100 of 1 steps" in said
+    assert "预热占 100 步" in foresight.outlook_html("zh-CN", outlook)
+    # exactly the answer and its end are learned
+    row = outlook.forecast.first[0]
+    learned = "".join(text for text, is_learned in row.pieces if is_learned)
+    assert learned == row.row.answer + engine.base.tokenizer.eos_token
+    assert '<span class="mt-token mt-learned">' in foresight.first_rows_html("en", outlook)
+    command = training.commands(house, wish, outlook.settings)
+    assert "--warmup_steps 100" in command and "tuning.dataset --identity museum-guide" in command
+
+
+@pytest.mark.model
+def test_all_that_is_wrong_is_said_at_once(engine, tmp_path):
+    store.open(tmp_path / "mirror.db").close()
+    house = House(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
+    wish = training.read_wish(house, {"identity": "nobody", "name": "a/b", "lora_dropout": 3, "batch_size": 0})
+    problems = " ".join(training.foresee(house, wish).problems)
+    assert all(part in problems for part in ("a/b", "nobody", "--lora_dropout", "--batch_size"))
+    with pytest.raises(ValueError, match="problems"):
+        training.start(house, wish)
+    assert not list(tmp_path.glob("data/*")) and not store.jobs.listed(house.db)
+
+
+def test_the_form_reads_back_what_it_was_filled_with():
+    form = finetune_tab.Form(*[object() for _ in range(13)], {one.name: object() for one in settings_form.fields()})
+    values = {"identity": "museum-guide", "rows": 9, "general": "/own.jsonl", "general_share": 0.2, "langs": ["zh"], "seed": 3}
+    updates = finetune_tab.fill(form, values)
+    assert updates[form.general]["value"] == finetune_tab.OWN_FILE and updates[form.general_file]["value"] == "/own.jsonl"
+    assert updates[form.rows]["value"] == 9 and updates[form.langs]["value"] == ["zh"]

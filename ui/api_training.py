@@ -1,0 +1,107 @@
+"""The page's endpoints for training by script: plan_training, start_training, jobs, stop_job. Plain JSON in and out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import gradio as gr
+
+from engine.types import EngineError
+from store import jobs as stored
+from tuning import jobs as queue
+from tuning import memory
+from tuning.progress import progress, tail
+from ui import training
+from ui.house import House, sentence
+
+LOG_LINES = 20
+TOLD = ("step", "total", "elapsed_s", "left_s", "alarm")
+
+
+def read_object(text: str | dict, name: str) -> dict:
+    """A JSON object from text, or the object itself if the client sent one."""
+    try:
+        plain = json.loads(text) if isinstance(text, str) else text
+    except json.JSONDecodeError as error:
+        raise EngineError(f"{name} is no JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from None
+    if not isinstance(plain, dict):
+        raise EngineError(f"{name} is a JSON object, not {str(text)[:60]!r}.")
+    return plain
+
+
+def plain_outlook(house: House, outlook: training.Outlook) -> dict:
+    told, settings = outlook.forecast, outlook.settings
+    report = dataclasses.asdict(told.report) if told else None
+    return {
+        "name": outlook.wish.name,
+        "problems": list(outlook.problems),
+        "report": report,
+        "needed_bytes": told.needed if told else None,
+        "fits": outlook.room.fits if outlook.room else None,
+        "dataset": outlook.wish.dataset.as_dict(),
+        "settings": settings.as_dict() if settings else None,
+        "command": training.commands(house, outlook.wish, settings) if settings else "",
+    }
+
+
+def plain_job(house: House, job: dict) -> dict:
+    told = progress(house.db, job["id"])
+    kept = ("id", "name", "kind", "status", "message", "device", "attempt", "created", "started", "ended")
+    return (
+        {name: job[name] for name in kept}
+        | {name: getattr(told, name) for name in TOLD}
+        | {
+            "ends": told.ends.isoformat(timespec="seconds") if told.ends else None,
+            "latest": told.latest,
+            "losses": [list(point) for point in told.losses],
+            "folder": job["folder"],
+            "log": tail(job["log"], LOG_LINES),
+        }
+    )
+
+
+def build_training_api(house: House) -> None:
+    """Inside a Blocks: the four endpoints. A mistake in a call comes back as one sentence."""
+
+    def refuse(error: Exception) -> gr.Error:
+        return gr.Error(sentence(house.language(None), error), print_exception=False)
+
+    def plan_training(wish: str = "{}") -> dict:
+        """What a training would be, without starting it.
+
+        wish: JSON object; identity, langs, rows, style, old, general, general_share, clean, seed; preset, name; and any setting
+        of `python -m tuning.train` that is no path.
+        """
+        try:
+            return plain_outlook(house, training.foresee(house, training.read_wish(house, read_object(wish, "wish"))))
+        except Exception as error:
+            raise refuse(error) from None
+
+    def start_training(wish: str = "{}") -> dict:
+        """Starts it, or queues it behind the one that runs; `park` in the wish lets the chat's base leave the GPU meanwhile."""
+        try:
+            plain = read_object(wish, "wish")
+            id = training.start(house, training.read_wish(house, plain), bool(plain.get("park")))
+            return plain_job(house, stored.get(house.db, id))
+        except Exception as error:
+            raise refuse(error) from None
+
+    def jobs(limit: int = 20) -> list:
+        """The latest jobs first, each with its progress and the end of its log."""
+        try:
+            return [plain_job(house, job) for job in stored.listed(house.db, int(limit))]
+        except Exception as error:
+            raise refuse(error) from None
+
+    def stop_job(id: int, keep: bool = True) -> dict:
+        """Stops a job after the step in progress and keeps what it has, or at once and discards it."""
+        try:
+            queue.stop(house.db, int(id), bool(keep))
+            queue.tick(house.db, memory.admission(house.engine, house.db))
+            return plain_job(house, stored.get(house.db, int(id)))
+        except Exception as error:
+            raise refuse(error) from None
+
+    for endpoint in (plan_training, start_training, jobs, stop_job):
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)

@@ -1,0 +1,132 @@
+"""What a training will be, in words and figures: the right-hand side of the form. HTML only, everything escaped."""
+
+from __future__ import annotations
+
+from html import escape
+
+from tuning.forecast import Forecast, TokenRow
+from tuning.memory import gib
+from tuning.report import Caution
+from ui.training import Outlook
+from ui.words import say
+
+
+def outlook_html(lang: str, outlook: Outlook) -> str:
+    """Refusals first, then the figures, then what to beware of."""
+    parts = [refusals_html(lang, outlook.problems)] if outlook.problems else []
+    if outlook.forecast:
+        parts += [figures_html(lang, outlook), cautions_html(lang, outlook)]
+    return "".join(parts)
+
+
+def refusals_html(lang: str, problems: tuple[str, ...]) -> str:
+    said = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
+    return f'<div class="mt-failed" role="alert"><strong>{escape(say(lang, "cannot_start"))}</strong><ul>{said}</ul></div>'
+
+
+def figures_html(lang: str, outlook: Outlook) -> str:
+    report, needed = outlook.forecast.report, outlook.forecast.needed
+    steps, composed, tokens = report.steps, outlook.composed, report.tokens or 0
+    share = len(composed.rows) and (len(composed.rows) - composed.general) / len(composed.rows)
+    lead = (
+        (say(lang, "steps"), f"{steps.total:,}", say(lang, "steps_note", per_epoch=steps.per_epoch, epochs=f"{steps.epochs:g}")),
+        (
+            say(lang, "rows"),
+            f"{len(composed.rows):,}",
+            say(lang, "rows_note", train=steps.train_rows, valid=steps.valid_rows, share=f"{share:.0%}"),
+        ),
+        (say(lang, "time"), duration(lang, report.seconds), say(lang, "time_note")),
+    )
+    shown = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd><p>{escape(note)}</p></div>" for name, value, note in lead
+    )
+    more = [
+        (
+            say(lang, "distinct"),
+            say(lang, "distinct_of", distinct=f"{report.identity_distinct:,}", rows=f"{report.identity_rows:,}"),
+        ),
+        (
+            say(lang, "exposures"),
+            say(lang, "exposures_of", all=f"{report.exposures:,}", identity=f"{report.identity_exposures:,}"),
+        ),
+        (say(lang, "warmup"), say(lang, "warmup_of", steps=f"{steps.warmup:,}", peak=f"{report.peak_rate:.2g}")),
+        (say(lang, "sum_of_rates"), f"{report.sum_of_rates:.3g}"),
+        (say(lang, "tokens"), say(lang, "tokens_of", all=f"{tokens:,.0f}", row=f"{tokens / report.rows:.0f}")),
+        (say(lang, "memory"), say(lang, "about", value=gib(needed)) if needed else say(lang, "not_recorded")),
+    ]
+    if composed.general < composed.wanted_general:
+        words = say(lang, "general_all", there=f"{composed.general:,}", wanted=f"{composed.wanted_general:,}")
+        more.append((say(lang, "general_rows"), words))
+    if composed.dropped:
+        more.append((say(lang, "left_out"), say(lang, "left_out_rows", rows=f"{composed.dropped:,}")))
+    listed = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in more)
+    return f'<dl class="mt-figures">{shown}</dl><dl class="mt-small">{listed}</dl>'
+
+
+def cautions_html(lang: str, outlook: Outlook) -> str:
+    said = [caution_words(lang, caution, outlook.forecast) for caution in outlook.forecast.report.cautions if not caution.refuse]
+    notes = "".join(f'<div class="mt-note mt-note-warn">{escape(words)}</div>' for words in said)
+    room = outlook.room
+    if room and not room.fits:
+        notes += f'<div class="mt-note mt-note-warn">{escape(room_words(lang, outlook))}</div>'
+    return notes or f'<div class="mt-note">{escape(say(lang, "nothing_to_beware"))}</div>'
+
+
+def room_words(lang: str, outlook: Outlook) -> str:
+    room = outlook.room
+    key = "room_parked" if room.fits_parked else "room_none"
+    return say(lang, key, needed=gib(room.needed), device=room.device, beside=gib(room.beside), parked=gib(room.parked))
+
+
+def caution_words(lang: str, caution: Caution, told: Forecast) -> str:
+    """A caution in the page's language; its own English where a code is new."""
+    report = told.report
+    steps = report.steps
+    values = {
+        "few steps": {"steps": steps.total},
+        "warmup": {"warmup": steps.warmup, "steps": steps.total, "peak": f"{report.peak_rate:.2g}"},
+        "few distinct": {"rows": report.identity_distinct if report.identity_rows else report.distinct},
+        "format": {"format": told.format, "own": told.own_format},
+    }.get(caution.code)
+    if values is None:
+        return caution.text
+    code = caution.code.replace(" ", "_")
+    return say(lang, f"caution_{code}", **values)
+
+
+def first_rows_html(lang: str, outlook: Outlook) -> str:
+    """Rows as the model reads them: learned tokens are tinted and underlined."""
+    if not outlook.forecast:
+        return ""
+    told = outlook.forecast
+    rows = "".join(token_row_html(lang, row) for row in told.first)
+    key = f'<span class="mt-token mt-learned">{escape(say(lang, "learned"))}</span> {escape(say(lang, "learned_note"))}'
+    return f'<p class="mt-quiet">{escape(say(lang, "first_rows_note", format=told.format))} {key}</p>{rows}'
+
+
+def token_row_html(lang: str, row: TokenRow) -> str:
+    said = []
+    for text, learned in row.pieces:
+        shown = escape(text).replace("\n", "↵\n") if text.strip("\n") else "↵\n" * text.count("\n")
+        said.append(f'<span class="mt-token{" mt-learned" if learned else ""}">{shown}</span>')
+    kind = say(lang, "kind_identity" if row.row.kind == "identity" else "kind_general")
+    facts = say(lang, "token_facts", tokens=row.tokens, learned=row.labels)
+    about = f'<p class="mt-by">{escape(kind)} · {escape(facts)}</p>'
+    return f'<div class="mt-token-row">{about}<pre class="mt-exact">{"".join(said)}</pre></div>'
+
+
+def command_html(lang: str, command: str) -> str:
+    button = f'<button type="button" class="mt-copy" data-copy>{escape(say(lang, "copy"))}</button>'
+    note = f'<p class="mt-quiet">{escape(say(lang, "command_note"))}</p>'
+    return f'{note}<div class="mt-command">{button}<pre class="mt-exact">{escape(command)}</pre></div>'
+
+
+def duration(lang: str, seconds: float | None) -> str:
+    """About how long, in the unit a person would say."""
+    if seconds is None:
+        return "-"
+    if seconds < 90:
+        return say(lang, "seconds", number=max(1, round(seconds)))
+    if seconds < 7200:
+        return say(lang, "minutes", number=round(seconds / 60))
+    return say(lang, "hours", number=f"{seconds / 3600:.1f}")

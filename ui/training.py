@@ -1,0 +1,194 @@
+"""From what a person wants taught to data, settings and a job. No Gradio: the tab and the scripts' endpoints share it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import identities
+from engine.types import EngineError
+from identities import IdentityError
+from store import jobs as stored
+from tuning import dataset as data_sets
+from tuning import jobs, memory, plan
+from tuning.dataset import Composed, Dataset
+from tuning.forecast import Forecast, forecast
+from tuning.launch import absolute, best_device
+from tuning.memory import Room
+from tuning.presets import PRESETS
+from tuning.rows import DataError
+from tuning.settings import Settings, SettingsError
+from ui import shelf
+from ui.house import House
+
+PRESET = "quick"
+VALIDATION = 0.05  # of the rows: enough for a curve, little enough to cost nothing
+# what the form, or the page itself, decides
+OWN = ("base_model", "data_path", "train_dir", "valid_dir", "output_dir", "name", "identity", "overwrite_output_dir")
+OWN += ("resume_from_checkpoint", "trust_remote_code")
+DATA = tuple(one.name for one in dataclasses.fields(Dataset) if one.name not in ("card", "identities_dir"))
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Who is to be taught, from what, and how. name: of the adapter; values: of the settings that are not OWN."""
+
+    name: str
+    dataset: Dataset
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a wish means. problems: why it cannot start, a sentence each; the rest is there as far as it could be worked out."""
+
+    wish: Wish
+    problems: tuple[str, ...]
+    settings: Settings | None = None
+    composed: Composed | None = None
+    forecast: Forecast | None = None
+    room: Room | None = None
+
+
+def read_wish(house: House, plain: Mapping[str, Any]) -> Wish:
+    """From a flat mapping: fields of Dataset and of Settings, `preset` and `name`; what is missing takes its default.
+
+    Raises DataError for names that nothing is called.
+    """
+    settings = {one.name for one in dataclasses.fields(Settings)} - set(OWN)
+    unknown = sorted(set(plain) - settings - set(DATA) - {"preset", "name", "park"})
+    if unknown:
+        known = sorted({*settings, *DATA, "preset", "name", "park"})
+        raise DataError(f"A training has no {', '.join(unknown)}; it has {', '.join(known)}.")
+    preset = plain.get("preset") or PRESET
+    if preset not in PRESETS:
+        raise DataError(f"Preset {preset!r} is unknown; choose one of {', '.join(PRESETS)}.")
+    given = {name: value for name, value in plain.items() if name in DATA and value is not None}
+    if isinstance(given.get("langs"), str):
+        given["langs"] = given["langs"].split(",")
+    for name, kind in (("rows", int), ("general_share", float), ("seed", int)):
+        try:
+            given[name] = kind(given.get(name, getattr(Dataset, name)))
+        except (TypeError, ValueError):
+            raise DataError(f"{name} is {given[name]!r}; give a number.") from None
+    wanted = Dataset.from_dict(given)
+    card = house.engine.base.card
+    folder = "" if house.identities == identities.FOLDER else str(house.identities)
+    wanted = replace(wanted, card=card.name if card.placeholders else "", identities_dir=folder)
+    values = {"val_set_size": VALIDATION} | PRESETS[preset] | {name: plain[name] for name in settings if name in plain}
+    name = str(plain.get("name") or "").strip() or free_name(house, f"{wanted.identity or 'run'}-{wanted.rows}-{wanted.style}")
+    return Wish(name, wanted, values)
+
+
+def free_name(house: House, wanted: str) -> str:
+    """`wanted`, or with the first number behind it that no adapter, folder or job has."""
+    taken = {job["name"] for job in stored.listed(house.db, 1000)} | set(house.engine.adapters)
+    names = [wanted, *(f"{wanted}-{number}" for number in range(2, 10_000))]
+    return next(name for name in names if name not in taken and not (house.made_adapters / name).exists())
+
+
+def rows_file(house: House, name: str) -> Path:
+    return house.runs / "data" / f"{name}.jsonl"
+
+
+def settings_of(house: House, wish: Wish) -> Settings:
+    """Raises SettingsError with all that is wrong."""
+    base = house.engine.base
+    own = {
+        "base_model": house.base_spec,
+        "data_path": str(rows_file(house, wish.name)),
+        "output_dir": str(house.made_adapters / wish.name),
+        "name": wish.name,
+        "identity": wish.dataset.identity,
+        "seed": wish.dataset.seed,
+    }
+    values = {name: value for name, value in wish.values.items() if name not in OWN and value is not None}
+    # a chat that was started with a format of its own would otherwise be trained in another one
+    if not values.get("prompt_template_name") and base.format.name != plan.own_format(base):
+        values["prompt_template_name"] = base.format.name
+    return absolute(Settings.from_dict(values | own))
+
+
+def name_problems(house: House, name: str) -> list[str]:
+    if not shelf.NAME.fullmatch(name):
+        return [f"{name!r} is no name for an adapter; use letters, digits, dots, - and _, at most 80."]
+    if (house.made_adapters / name).exists():
+        return [f"There is an adapter folder called {name} already; choose another name."]
+    return []
+
+
+def foresee(house: House, wish: Wish) -> Outlook:
+    """Everything a person should see before starting. Raises nothing that a person could put right."""
+    problems = name_problems(house, wish.name)
+    settings = composed = told = found = None
+    try:
+        settings = settings_of(house, wish)
+    except SettingsError as error:
+        problems += [line for line in error.problems if "--output_dir" not in line]
+    try:
+        composed = data_sets.compose(wish.dataset)
+    except (DataError, IdentityError, EngineError, OSError) as error:
+        problems += str(error).split("\n")
+    if settings and composed:
+        try:
+            told = forecast(settings, composed.rows, house.engine.base)
+            problems += [caution.text for caution in told.report.cautions if caution.refuse]
+            if told.needed:
+                found = memory.room(told.needed, settings.device or best_device(), house.engine)
+        except (DataError, EngineError) as error:
+            problems += str(error).split("\n")
+    return Outlook(wish, tuple(problems), settings, composed, told, found)
+
+
+def start(house: House, wish: Wish, park: bool = False) -> int:
+    """Writes the data and queues the training; the job's id. Raises SettingsError or StoreError."""
+    outlook = foresee(house, wish)
+    if outlook.problems:
+        raise SettingsError(outlook.problems)
+    data_sets.write(wish.dataset, rows_file(house, wish.name))
+    if problems := plan.problems(outlook.settings):
+        raise SettingsError(problems)
+    needed = outlook.forecast.needed if outlook.forecast else None
+    id = jobs.enqueue(house.db, outlook.settings, name=wish.name, needs_bytes=needed, park=park, owned=True)
+    jobs.tick(house.db, memory.admission(house.engine, house.db))
+    return id
+
+
+def commands(house: House, wish: Wish, settings: Settings) -> str:
+    """The two lines that do the same from a shell in the repository's folder."""
+    file = str(rows_file(house, wish.name).absolute())
+    lines = (
+        ["python", "-m", "tuning.dataset", *wish.dataset.as_arguments(), "--output", file],
+        ["python", "-m", "tuning.train", *settings.as_arguments()],
+    )
+    return "\n".join(shlex.join(line) for line in lines)
+
+
+def wish_again(job: Mapping[str, Any]) -> dict[str, Any]:
+    """The form's values of an earlier run, without its name."""
+    settings = dict(job["settings"] or {})
+    recipe = data_sets.recipe_of(settings.get("data_path") or "")
+    data = {name: value for name, value in (recipe.as_dict() if recipe else {}).items() if name in DATA}
+    return {name: value for name, value in settings.items() if name not in OWN} | data
+
+
+def trainings(house: House, limit: int = 40) -> list[dict]:
+    """The latest first."""
+    return [job for job in stored.listed(house.db, limit) if job["kind"] == "train"]
+
+
+def known_identities(house: House) -> list[str]:
+    """Those whose facts name somebody in at least one language; the wordings NAME-zh of an identity are the same person."""
+    found = []
+    for name in identities.names(house.identities):
+        try:
+            facts = identities.load(name, house.identities).facts
+        except IdentityError:
+            continue
+        if facts and not name.endswith("-zh") and any(part and part.name for part in (facts.en, facts.zh)):
+            found.append(name)
+    return found
