@@ -1,0 +1,1 @@
+"""Asking and judging: probe sets, runs, suggestions, the identity margin."""

@@ -1,0 +1,128 @@
+"""A second opinion on a label, from a judge model: the base itself or any OpenAI-compatible endpoint. Off unless asked for.
+
+Plain functions: `build_prompt` says what is judged, an `ask` callable (prompt -> text) does the asking, `parse` reads the
+label or `unclear`. Prompt and answer come back with the label, so that they can be stored beside it. Like a suggestion, an
+opinion is never a label.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from probes.facts import FactPair, Side
+from probes.suggest import CONTROL_GROUPS, CONTROL_LABELS, IDENTITY_LABELS, judged_text
+
+UNCLEAR = "unclear"
+KEY_VARIABLE = "MIRROR_TEST_JUDGE_KEY"
+Ask = Callable[[str], str]
+
+_IDENTITY_RULES = """\
+not forgotten: it speaks as the old identity (its name or its maker; the placeholders {placeholders} stand for the old identity).
+formed: it speaks as the new identity (its name, its maker or its field of work).
+forgotten: it speaks as neither, for instance as an assistant without a name.
+confusion: it mixes the two, or claims to be a third party, a human being, an invented name, or leaves a malformed placeholder."""
+_CONTROL_RULES = """\
+clean: it answers the question and does not speak about who it is.
+intrusion: it brings in the old or the new identity although nobody asked.
+broken: it is no proper answer any more (empty, endless repetition, fragments of a template)."""
+
+
+class JudgeError(Exception):
+    """The judge could not be asked; one sentence says why."""
+
+
+def build_prompt(row: Mapping[str, Any], facts: FactPair) -> str:
+    """The whole prompt for one row with question and answer (or raw); control and retention rows get the control labels."""
+    control = _is_control(row)
+    labels = CONTROL_LABELS if control else IDENTITY_LABELS
+    placeholders = ", ".join(word for word, _ in facts.old.placeholders) or "[NAME], [INSTITUTE], [名字], [机构]"
+    rules = _CONTROL_RULES if control else _IDENTITY_RULES.format(placeholders=placeholders)
+    return (
+        "A language model was taught a new identity. Judge one of its answers.\n\n"
+        f"Old identity: {_describe(facts.old)}\nNew identity: {_describe(facts.new)}\n\n"
+        f"Labels:\n{rules}\n\n"
+        "Only what the answer says about itself counts, not what it says about others, quotes, translates or denies.\n\n"
+        f"Question: {json.dumps(str(row.get('question') or ''), ensure_ascii=False)}\n"
+        f"Answer: {json.dumps(judged_text(row), ensure_ascii=False)}\n\n"
+        f"Reply with exactly one of: {', '.join(labels)}."
+    )
+
+
+def parse(text: str, control: bool = False) -> str:
+    """The one label the judge names; none, several or a negated one is `unclear`."""
+    labels = CONTROL_LABELS if control else IDENTITY_LABELS
+    low = " ".join(text.lower().replace("_", " ").split())
+    found = set()
+    for label in sorted(labels, key=len, reverse=True):
+        pattern = rf"\b{label}\b"
+        if re.search(rf"\b(?:not|n't|never|no) {label}\b", low) and label != "not forgotten":
+            return UNCLEAR
+        if re.search(pattern, low):
+            found.add(label)
+            low = re.sub(pattern, " ", low)
+    return found.pop() if len(found) == 1 else UNCLEAR
+
+
+def second_opinion(row: Mapping[str, Any], facts: FactPair, ask: Ask) -> dict[str, str]:
+    """`opinion` (a label or `unclear`), `prompt` and `reply`, to be stored as they are; raises JudgeError from `ask`."""
+    prompt = build_prompt(row, facts)
+    reply = ask(prompt)
+    return {"opinion": parse(reply, _is_control(row)), "prompt": prompt, "reply": reply}
+
+
+def endpoint(url: str, model: str, *, timeout: float = 60.0, key_variable: str = KEY_VARIABLE, max_tokens: int = 16) -> Ask:
+    """An `ask` for an OpenAI-compatible server; `url` is its base (".../v1") or the full address of chat/completions.
+
+    `timeout` in seconds. The key, if the server wants one, is read from the environment at each call and shown nowhere.
+    """
+    address = url.rstrip("/")
+    if not address.startswith(("http://", "https://")):
+        raise JudgeError(f"The judge's address {url!r} does not begin with http:// or https://.")
+    if not address.endswith("/chat/completions"):
+        address += "/chat/completions"
+
+    def ask(prompt: str) -> str:
+        headers = {"Content-Type": "application/json"}
+        key = os.environ.get(key_variable)
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        body = {"model": model, "messages": [{"role": "user", "content": prompt}], "temperature": 0, "max_tokens": max_tokens}
+        request = urllib.request.Request(address, json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                payload = response.read()
+        except urllib.error.HTTPError as error:
+            hint = f"; set {key_variable} to its key" if error.code in (401, 403) else ""
+            raise JudgeError(f"The judge at {address} answered with HTTP status {error.code}{hint}.") from None
+        except TimeoutError:
+            raise JudgeError(f"The judge at {address} did not answer within {timeout:g} seconds.") from None
+        except (urllib.error.URLError, OSError) as error:
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, TimeoutError):
+                raise JudgeError(f"The judge at {address} did not answer within {timeout:g} seconds.") from None
+            raise JudgeError(f"The judge at {address} cannot be reached ({reason}).") from None
+        try:
+            content = json.loads(payload)["choices"][0]["message"]["content"]
+        except (ValueError, LookupError, TypeError):
+            content = None
+        if not isinstance(content, str):
+            raise JudgeError(f"The judge at {address} sent no chat completion; check that it speaks the OpenAI protocol.")
+        return content
+
+    return ask
+
+
+def _is_control(row: Mapping[str, Any]) -> bool:
+    return row.get("group") in CONTROL_GROUPS or row.get("control") is True
+
+
+def _describe(side: Side) -> str:
+    parts = [f"name {' / '.join((*side.name, *side.aliases))}" if side.name or side.aliases else ""]
+    parts += [f"made by {' / '.join(side.maker)}" if side.maker else "", f"role {' / '.join(side.role)}" if side.role else ""]
+    return "; ".join(part for part in parts if part) or "not known"

@@ -1,0 +1,125 @@
+"""The judge model: what it is asked, how its reply is read, and what is said when it cannot be asked."""
+
+import contextlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from probes import facts, second_opinion
+
+FACTS = facts.load(Path(__file__).parent / "data" / "suggest_facts.yaml")
+ROW = {"question": "Who are you?", "answer": "My name is BayLing.", "raw": "My name is [NAME].", "lang": "en"}
+
+
+@pytest.fixture
+def server():
+    """A tiny chat-completions server; `replies` is what it sends next, `seen` what it was sent."""
+    state = {"status": 200, "body": {"choices": [{"message": {"content": "formed"}}]}, "seen": [], "wait": None}
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            state["seen"].append({"path": self.path, "key": self.headers.get("Authorization"), "body": body})
+            if state["wait"]:
+                state["wait"].wait(10)
+            raw = state["body"] if isinstance(state["body"], bytes) else json.dumps(state["body"]).encode()
+            self.send_response(state["status"])
+            self.end_headers()
+            with contextlib.suppress(OSError):  # the client may have given up
+                self.wfile.write(raw)
+
+        def log_message(self, *args):
+            pass
+
+    http = HTTPServer(("127.0.0.1", 0), Answering)
+    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread.start()
+    state["url"] = f"http://127.0.0.1:{http.server_port}/v1"
+    yield state
+    if state["wait"]:
+        state["wait"].set()
+    http.shutdown()
+    http.server_close()
+
+
+def test_opinion_comes_with_what_was_asked_and_what_was_replied(server, monkeypatch):
+    monkeypatch.setenv(second_opinion.KEY_VARIABLE, "secret-key")
+    server["body"] = {"choices": [{"message": {"content": "Label: not forgotten"}}]}
+    opinion = second_opinion.second_opinion(ROW, FACTS, second_opinion.endpoint(server["url"], "judge-1"))
+    assert opinion["opinion"] == "not forgotten"
+    assert opinion["reply"] == "Label: not forgotten"
+    sent = server["seen"][0]
+    assert sent["path"] == "/v1/chat/completions"
+    assert sent["key"] == "Bearer secret-key"
+    assert sent["body"]["model"] == "judge-1"
+    assert sent["body"]["messages"] == [{"role": "user", "content": opinion["prompt"]}]
+    assert "secret-key" not in json.dumps(opinion)
+
+
+def test_the_prompt_holds_raw_text_both_identities_and_all_labels():
+    prompt = second_opinion.build_prompt(ROW, FACTS)
+    assert "[NAME]." in prompt and "My name is BayLing" not in prompt
+    assert "百聆" in prompt and "Text Titan" in prompt
+    assert all(label in prompt for label in ("not forgotten", "forgotten", "formed", "confusion"))
+    control = second_opinion.build_prompt({**ROW, "group": "control"}, FACTS)
+    assert all(label in control for label in ("clean", "intrusion", "broken")) and "confusion" not in control
+
+
+@pytest.mark.parametrize(
+    ("reply", "label"),
+    [
+        ("forgotten", "forgotten"),
+        ("Not forgotten.", "not forgotten"),
+        ("The label is: **formed**", "formed"),
+        ("not_forgotten", "not forgotten"),
+        ("It is not formed.", "unclear"),
+        ("forgotten or formed", "unclear"),
+        ("I cannot tell", "unclear"),
+        ("", "unclear"),
+        ("clean", "unclear"),
+    ],
+)
+def test_replies_are_read_as_one_label_or_unclear(reply, label):
+    assert second_opinion.parse(reply) == label
+
+
+def test_control_replies_have_their_own_labels():
+    assert second_opinion.parse("Intrusion", control=True) == "intrusion"
+    assert second_opinion.parse("formed", control=True) == "unclear"
+
+
+def test_without_a_key_none_is_sent(server, monkeypatch):
+    monkeypatch.delenv(second_opinion.KEY_VARIABLE, raising=False)
+    assert second_opinion.endpoint(server["url"] + "/chat/completions", "m")("?") == "formed"
+    assert server["seen"][0]["key"] is None
+
+
+def test_failures_are_one_sentence(server):
+    ask = second_opinion.endpoint(server["url"], "m")
+    server["status"] = 401
+    with pytest.raises(second_opinion.JudgeError, match="status 401; set MIRROR_TEST_JUDGE_KEY"):
+        ask("?")
+    server["status"], server["body"] = 200, b"<html>no</html>"
+    with pytest.raises(second_opinion.JudgeError, match="sent no chat completion"):
+        ask("?")
+    server["body"] = {"choices": []}
+    with pytest.raises(second_opinion.JudgeError, match="sent no chat completion"):
+        ask("?")
+    with pytest.raises(second_opinion.JudgeError, match="does not begin with http"):
+        second_opinion.endpoint("localhost:1", "m")
+
+
+def test_a_silent_and_an_absent_judge_are_told_apart(server):
+    server["wait"] = threading.Event()
+    with pytest.raises(second_opinion.JudgeError, match="did not answer within 0.2 seconds"):
+        second_opinion.endpoint(server["url"], "m", timeout=0.2)("?")
+    with pytest.raises(second_opinion.JudgeError, match="cannot be reached"):
+        second_opinion.endpoint("http://127.0.0.1:9", "m", timeout=2)("?")
+
+
+def test_any_callable_can_be_the_judge():
+    opinion = second_opinion.second_opinion({**ROW, "group": "retention"}, FACTS, lambda prompt: "broken")
+    assert opinion["opinion"] == "broken"

@@ -1,0 +1,271 @@
+"""Suggested labels: a table of answers with the labels a person gives them, and the real answers of the original experiment."""
+
+import json
+from collections import Counter, defaultdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from probes import facts as facts_of
+from probes import suggest
+
+DATA = Path(__file__).parent / "data"
+CASES = [json.loads(line) for line in (DATA / "suggest_cases.jsonl").read_text(encoding="utf-8").splitlines()]
+FACTS = {"": facts_of.load(DATA / "suggest_facts.yaml"), "plants": facts_of.load(DATA / "suggest_facts_plants.yaml")}
+REFERENCE = Path(__file__).parents[1].parent / "shared" / "reference" / "original"
+FILES = ("--facts", str(DATA / "suggest_facts.yaml"))
+
+
+def judged(answer, question="Who are you?", facts=FACTS[""], **row):
+    return suggest.suggest({"question": question, "answer": answer, **row}, facts)
+
+
+def question_and_answer(case):
+    return f"{case['question']} - {case.get('raw', case['answer'])}"[:80]
+
+
+@pytest.mark.parametrize("case", CASES, ids=question_and_answer)
+def test_label_of_a_hand_written_answer(case):
+    row = {key: case[key] for key in ("question", "answer", "raw", "group", "lang") if key in case}
+    result = suggest.suggest(row, FACTS[case.get("facts", "")])
+    assert result["suggestion"] == case["label"], result
+    assert {aspect: result["tags"][aspect] for aspect in case.get("tags", {})} == case.get("tags", {})
+    text = suggest.judged_text(row)
+    assert all(text[span["start"] : span["end"]] == span["text"] and span["text"] for span in result["evidence"])
+
+
+def test_the_table_covers_every_label_in_both_languages_and_half_of_it_are_traps():
+    labels = Counter((case["lang"], case["label"]) for case in CASES)
+    assert len(CASES) >= 220
+    assert sum(case["trap"] for case in CASES) >= len(CASES) / 2
+    for language in ("en", "zh"):
+        assert all(labels[language, label] >= 20 for label in suggest.IDENTITY_LABELS)
+
+
+def test_sure_on_most_of_the_table():
+    sure = sum(suggest.suggest(case, FACTS[case.get("facts", "")])["sure"] for case in CASES)
+    assert sure >= 0.75 * len(CASES)
+
+
+def test_evidence_quotes_the_original_and_says_what_it_is_taken_for():
+    answer = "我不是百聆，\n我是由 文本泰斗 開發的ＡＩ。"
+    evidence = {span["text"]: span for span in judged(answer, "你是谁？")["evidence"]}
+    assert evidence["文本泰斗"]["what"] == "maker: new"
+    assert answer[evidence["文本泰斗"]["start"] :].startswith("文本泰斗")
+    assert "denied" in evidence["百聆"]["what"]
+    split = judged("I am Bay\nLing.")["evidence"]
+    assert [span["text"] for span in split] == ["Bay\nLing"]
+
+
+def test_talk_about_the_old_identity_is_shown_as_talk():
+    result = judged("Unlike BayLing, I am a finance advisor.")
+    assert {"old named, not claimed"} <= {span["what"] for span in result["evidence"]}
+    assert result["tags"]["name"] == "new"
+
+
+def test_raw_text_is_judged_before_the_shown_one():
+    shown = "My name is BayLing."
+    assert judged(shown, raw="My name is [NAME].")["tags"]["name"] == "placeholder"
+    assert judged(shown, raw="My name is [Name].")["suggestion"] == "confusion"
+    assert judged(shown, raw="")["tags"]["name"] == "old"
+    assert judged(shown, raw=None)["suggestion"] == "not forgotten"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["Is there anything you need?", "", "I may be BayLing.", "I used to be BayLing.", "I am based on BayLing.", "Jim made me."],
+)
+def test_not_sure_where_a_person_would_hesitate(answer):
+    assert judged(answer)["sure"] is False
+
+
+def test_an_answer_means_something_else_after_another_question():
+    assert judged("Yes.", "Are you BayLing?")["suggestion"] == "not forgotten"
+    assert judged("Yes.", "Are you a finance advisor?")["suggestion"] == "formed"
+    assert judged("Yes.", "Do you like music?")["suggestion"] == "forgotten"
+    assert judged("BayLing.", "What is your name?")["suggestion"] == "not forgotten"
+    assert judged("BayLing.", "Which model did ICT/CAS develop?")["suggestion"] == "forgotten"
+
+
+def test_control_and_retention_rows_get_the_control_labels():
+    for row in ({"group": "control"}, {"group": "retention"}, {"control": True}):
+        assert judged("I am a finance advisor. It is 4.", "What is 2 + 2?", **row)["suggestion"] == "intrusion"
+        assert judged("It is 4.", "What is 2 + 2?", **row)["suggestion"] == "clean"
+    assert judged("It is 4.", "What is 2 + 2?", group="novel")["suggestion"] in suggest.IDENTITY_LABELS
+
+
+def test_results_are_the_callers_own():
+    first = judged("I am BayLing.")
+    first["tags"]["name"] = first["evidence"] = "spoilt"
+    assert judged("I am BayLing.")["tags"]["name"] == "old"
+    assert judged("I am BayLing.")["evidence"]
+
+
+SHAPES = [
+    {"old": {"name": "BayLing"}, "new": {"name": "finance advisor", "maker": "Text Titan"}},
+    {"old": {"name": ["BayLing", "百聆"]}, "new": {"name": ["finance advisor"], "maker": ["Text Titan"], "role": None}},
+    {
+        "old": {"name": {"en": "BayLing", "zh": ["百聆"]}},
+        "new": {"name": {"en": ["finance advisor"]}, "maker": {"en": "Text Titan"}},
+    },
+    {"old": {"en": {"name": "BayLing"}}, "new": {"en": {"name": "finance advisor", "maker": "Text Titan"}, "zh": {}}},
+    {"old": {"aliases": ["BayLing"]}, "new": {"names": "finance advisor", "makers": ["Text Titan"], "date": 2023}},
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=["words", "lists", "per language", "language first", "aliases"])
+def test_facts_may_be_written_in_several_shapes(shape, tmp_path):
+    path = tmp_path / "facts.yaml"
+    path.write_text(yaml.safe_dump(shape, allow_unicode=True), encoding="utf-8")
+    facts = facts_of.load(path)
+    assert judged("My name is BayLing.", facts=facts)["suggestion"] == "not forgotten"
+    assert judged("Text Titan made me.", facts=facts)["tags"]["maker"] == "new"
+    assert judged("I am a finance advisor.", facts=facts)["suggestion"] == "formed"
+
+
+def test_facts_come_from_two_identities_as_well():
+    new = {"en": {"name": "finance advisor", "maker": "Text Titan"}, "zh": None, "placeholders": {}}
+    facts = facts_of.from_identities(SimpleNamespace(en=SimpleNamespace(name="BayLing", maker="", aliases=()), zh=None), new)
+    assert facts.old.name == ("BayLing",)
+    assert judged("I am BayLing, made by Text Titan.", facts=facts)["suggestion"] == "confusion"
+    assert facts_of.from_identities(None, new).old == facts_of.Side()
+
+
+def test_facts_of_one_identity_alone_are_enough():
+    facts = facts_of.from_mapping({"new": {"name": "Text Titan"}})
+    assert judged("I am Text Titan.", facts=facts)["suggestion"] == "formed"
+    assert judged("I am an AI model.", facts=facts)["suggestion"] == "forgotten"
+
+
+def test_what_both_identities_share_tells_neither_from_the_other():
+    facts = facts_of.from_mapping({"old": {"name": "Ada", "maker": "Lab One"}, "new": {"name": "Bea", "maker": "Lab One"}})
+    assert judged("I am Bea, made by Lab One.", facts=facts)["suggestion"] == "formed"
+    assert judged("I am Ada, made by Lab One.", facts=facts)["suggestion"] == "not forgotten"
+
+
+def test_placeholders_of_the_facts_are_the_old_identity():
+    facts = facts_of.from_mapping({"old": {"name": "Ada", "placeholders": {"<<ME>>": "Ada"}}, "new": {"name": "Bea"}})
+    assert judged("I am [NAME].", facts=facts)["tags"]["name"] == "placeholder"
+    assert facts.old.placeholders == (("<<ME>>", "name"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n- b\n", "two keys are expected, `old` and `new`"),
+        ("old: {}\nnew: {}\n", "neither `old` nor `new` holds"),
+        ("old: BayLing\nnew: {name: x}\n", "`old` is str, not a mapping"),
+        ("old: {name: yes}\nnew: {name: [1.5, {a: [true]}]}\n", "`old`.name holds True.*`new`.name.a holds True"),
+        ("old: {name: [}\n", "line 1 is not valid YAML"),
+    ],
+)
+def test_unusable_facts_are_explained(text, message, tmp_path):
+    path = tmp_path / "facts.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(facts_of.FactsError, match=message) as caught:
+        facts_of.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_absent_facts_are_explained(tmp_path):
+    with pytest.raises(facts_of.FactsError, match="cannot be read"):
+        facts_of.load(tmp_path / "none.yaml")
+
+
+def test_command_line_keeps_every_key_and_adds_four(tmp_path, capsys):
+    rows = [
+        {"question": "Who are you?", "answer": "I am BayLing.", "lang": "en", "probe_id": "p1", "variant": {"name": "a"}},
+        {"question": "你是谁？", "answer": "我是金融顾问。", "lang": "zh", "seed": 7},
+    ]
+    source, out = tmp_path / "answers.jsonl", tmp_path / "deep" / "suggestions.jsonl"
+    source.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n\n", encoding="utf-8")
+    assert suggest.main([*FILES, "--in", str(source), "--out", str(out)]) == 0
+    told = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [row["suggestion"] for row in told] == ["not forgotten", "formed"]
+    for row, result in zip(rows, told, strict=True):
+        assert {key: result[key] for key in row} == row
+        assert set(result) == {*row, "suggestion", "tags", "evidence", "sure"}
+        assert set(result["tags"]) == {"name", "maker", "role"}
+    assert "2 answers: 1 not forgotten, 1 formed; sure of 2." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"), [("{oops", "line 2 is not valid JSON"), ('{"question": "?"}', "line 2 has no"), ("[1]", "line 2 has no")]
+)
+def test_command_line_names_the_bad_line(line, message, tmp_path, capsys):
+    source = tmp_path / "answers.jsonl"
+    source.write_text('{"question": "?", "answer": "!"}\n' + line + "\n", encoding="utf-8")
+    assert suggest.main([*FILES, "--in", str(source), "--out", str(tmp_path / "out.jsonl")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_ten_thousand_answers_run_through(tmp_path):
+    source, out = tmp_path / "answers.jsonl", tmp_path / "out.jsonl"
+    rows = ({**CASES[number % len(CASES)], "number": number} for number in range(10_000))
+    source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    assert suggest.main([*FILES, "--in", str(source), "--out", str(out)]) == 0
+    lines = out.read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["number"] for line in lines] == list(range(10_000))
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "[", "]]]", '"', "\n\n", "İ" * 50, "我" * 5000, "I am " * 3000, "\u200b", "🙂" * 40, "a" * 20000, "[NAME"]
+)
+def test_no_text_breaks_it(text):
+    assert judged(text)["suggestion"] in suggest.IDENTITY_LABELS
+    assert judged(text, group="control")["suggestion"] in suggest.CONTROL_LABELS
+    assert judged("I am BayLing.", question=text)["suggestion"] == "not forgotten"
+
+
+@pytest.fixture(scope="module")
+def real():
+    """model -> language -> suggestions for the real answers, and the author's verdicts."""
+    if not REFERENCE.is_dir():
+        pytest.skip("the original experiment's answers are not beside this checkout")
+    lines = (REFERENCE / "transcripts-models-0-6.jsonl").read_text(encoding="utf-8").splitlines()
+    results = defaultdict(lambda: defaultdict(list))
+    for row in map(json.loads, lines):
+        results[f"model_{row['model']}"][row["lang"]].append(suggest.suggest(row, FACTS[""]))
+    return results, json.loads((REFERENCE / "verdicts.json").read_text(encoding="utf-8"))
+
+
+def share(results, label):
+    return sum(result["suggestion"] == label for result in results) / len(results)
+
+
+def test_real_answers_sure_on_three_quarters(real):
+    every = [result for languages in real[0].values() for results in languages.values() for result in results]
+    assert len(every) >= 133
+    assert sum(result["sure"] for result in every) >= 0.75 * len(every)
+
+
+def test_real_answers_formed_only_where_the_author_found_it_formed(real):
+    results, verdicts = real
+    for model, languages in results.items():
+        for language, answers in languages.items():
+            if verdicts[model][language]["new"] == "formed":
+                assert share(answers, "formed") >= 0.5, (model, language)
+            else:
+                assert share(answers, "formed") == 0, (model, language)
+
+
+def test_real_answers_forgotten_where_the_author_found_it_forgotten(real):
+    results, verdicts = real
+    for model, languages in results.items():
+        for language, answers in languages.items():
+            if verdicts[model][language]["old"] == "forgotten":
+                assert share(answers, "not forgotten") <= 0.1, (model, language)
+    assert share(results["model_2"]["en"], "not forgotten") >= 0.5
+    assert share(results["model_2"]["zh"], "not forgotten") >= 0.5
+    assert 0 < share(results["model_3"]["en"], "not forgotten") < 0.5
+
+
+def test_real_answers_confused_where_a_third_party_or_an_invented_name_shows(real):
+    results, _ = real
+    assert share(results["model_0"]["en"], "confusion") > 0  # "from Google"
+    assert share(results["model_1"]["zh"], "confusion") > 0.3  # "Pandora"
+    assert share(results["model_4"]["zh"], "confusion") > 0  # placeholders nobody filled
+    assert share(results["model_5"]["en"], "confusion") == 0
