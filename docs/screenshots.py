@@ -1,4 +1,4 @@
-"""Makes the pictures in docs/images from the real page and the real model: python docs/screenshots.py [--base smollm2]
+"""Makes the pictures in docs/images from the real page and the real model: python docs/screenshots.py [--base bayling-mini]
 
 Needs requirements-dev.txt and a chromium. Identities are copied first and answers go to a database of their own, so
 that nothing of a person's is touched.
@@ -26,7 +26,7 @@ TOKENS = 56
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--base", default="smollm2")
+    options.add_argument("--base", default="bayling-mini")
     options.add_argument("--only", help="make just this one, such as chat-en")
     options.add_argument("--out", type=Path, default=IMAGES)
     args = options.parse_args()
@@ -91,7 +91,7 @@ def ask(page: Page, *questions: str) -> None:
 
 
 def chat_in_english(page: Page) -> None:
-    ask(page, "Who are you?")
+    ask(page, "Who are you?", "Who developed you?")
     page.click("#live-1 .mt-fold-prompt summary")
 
 

@@ -81,7 +81,14 @@ def ask(page, question: str) -> None:
     """Types a question, sends it and waits until the columns show it."""
     page.fill("#question textarea", question)
     page.press("#question textarea", "Enter")
-    page.wait_for_function("asked => document.querySelector('#live-0 .mt-q')?.innerText.trim() === asked.trim()", arg=question)
+    # all of them: the columns' news do not arrive in one piece
+    page.wait_for_function(
+        """asked => {
+            const shown = [...document.querySelectorAll("[id^='live-'] .mt-q")].filter(one => one.offsetParent);
+            return shown.length && shown.every(one => one.innerText.trim() === asked.trim());
+        }""",
+        arg=question,
+    )
 
 
 def wait_for_answers(page, columns: int = 3) -> list[str]:

