@@ -231,8 +231,8 @@ def one(name: str, args: argparse.Namespace) -> dict:
         return gradients(tokenizer)
     singular = name.endswith("singular")
     batch = SINGULAR_BATCH if singular else BATCH
-    # the plain loop pays for every row of a batch: three batches say as much as more
-    count = 3 * SINGULAR_BATCH if name == "plain singular" else 10 * SINGULAR_BATCH if singular else args.rows
+    # the plain loop pays for every row of a batch: two batches say as much as more
+    count = 2 * SINGULAR_BATCH if name == "plain singular" else 10 * SINGULAR_BATCH if singular else args.rows
     samples = samples_of("singular" if singular else "diverse", count, tokenizer, model.config.vocab_size)
     run: Callable[[str], dict] = {
         "ours": lambda folder: ours(model, samples, batch, folder),
