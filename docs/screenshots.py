@@ -66,6 +66,7 @@ def open_app(base: str, folder: Path):
 def take(browser, address: str, file: Path, locale: str, width: int, height: int, act: Callable[[Page], None]) -> None:
     context = browser.new_context(viewport={"width": width, "height": height}, locale=locale)
     page = context.new_page()
+    page.set_default_timeout(120_000)  # a busy machine
     page.goto(address)
     page.wait_for_selector("#head-0 .mt-head")
     act(page)

@@ -57,6 +57,7 @@ def page(browser) -> Iterator:
     """A fresh 1400 x 900 page in English; a failing script on it fails the test."""
     context = browser.new_context(viewport={"width": 1400, "height": 900}, locale="en-US")
     page = context.new_page()
+    page.set_default_timeout(120_000)  # the machines that test are busy
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
