@@ -4,10 +4,11 @@
     python -m bench.training --json runs/training.json
     python -m bench.training --shape 7b          # random weights of LLaMA-7B's shape, for a GPU
 
-200 identity rows in BayLing's format, LoRA r=8 on q,k,v,o, the very same tokens and the same number format for all:
-ours (shared-prefix packing, through Hugging Face's Trainer), TRL's SFTTrainer padded and packed, and the plain loop of
-alpaca-lora (padded, logits at every position). Then the original's singular data, 100 rows per batch, ours and plain.
-Each contender has a process of its own, so that its peak memory is its own.
+200 identity rows in BayLing's format, LoRA r=8 on q,k,v,o, the very same tokens and the same number format for all, and
+the original's 100 rows per optimizer step (--batch): ours (shared-prefix packing, through Hugging Face's Trainer), TRL's
+SFTTrainer padded and packed, and the plain loop of alpaca-lora (padded, logits at every position, its micro batches of 25).
+Then the original's singular data, 100 rows per step, ours and plain. Each contender has a process of its own, so that its
+peak memory is its own; of each the first step only warms up.
 """
 
 from __future__ import annotations
@@ -37,12 +38,15 @@ from engine.device import choose_device, choose_dtype
 from tuning.batches import Batches, pack_batch, schedule
 from tuning.identity_data import generate
 from tuning.loss import loss_of_pack
+from tuning.plan import CPU_PACK, GPU_PACK
 from tuning.samples import Sample, sampler
 from tuning.trainer import PackedTrainer
 from tuning.watch import Journal, StopSign
 
 ROWS = 200
-BATCH, SINGULAR_BATCH = 16, 100
+BATCH = 100  # rows per optimizer step, as in the original
+MICRO = 25  # rows of the plain loop's passes, as in the original
+TRL_MICRO = 10  # TRL's own default is 8, which does not divide 100; 25 is slower
 RATE = 1e-4
 CONTENDERS = ("ours", "trl padded", "trl packed", "plain", "ours singular", "plain singular", "gradients")
 
@@ -72,10 +76,11 @@ def adapted(model, autocast: bool = True):
     return get_peft_model(model, config, autocast_adapter_dtype=autocast)
 
 
-def arguments(folder: str, steps: int, on_cpu: bool, rows: int = 1) -> dict:
+def arguments(folder: str, steps: int, on_cpu: bool, rows: int = 1, passes: int = 1) -> dict:
     return dict(
         output_dir=folder,
         per_device_train_batch_size=rows,
+        gradient_accumulation_steps=passes,
         max_steps=steps,
         learning_rate=RATE,
         lr_scheduler_type="constant",
@@ -105,14 +110,10 @@ class Clock(TrainerCallback):
         return {"samples_per_s": samples * counted / seconds, "tokens_per_s": tokens * counted / seconds, "seconds": seconds}
 
 
-def batches_of(samples: Sequence[Sample], batch: int) -> int:
-    return len(samples) // batch  # whole batches only: every step counts the same
-
-
 def ours(model, samples: list[Sample], batch: int, folder: str) -> dict:
     wrapped, clock = adapted(model), Clock()
-    steps = batches_of(samples, batch)
-    budget = 1024 if model.device.type == "cpu" else 4096
+    steps = max(4, len(samples) // batch)  # whole batches only: every step counts the same
+    budget = CPU_PACK if model.device.type == "cpu" else GPU_PACK
     trainer = PackedTrainer(
         wrapped,
         TrainingArguments(**arguments(folder, steps, model.device.type == "cpu"), remove_unused_columns=False),
@@ -135,9 +136,10 @@ def trl(model, samples: list[Sample], batch: int, folder: str, packing: bool) ->
 
     rows = [{"input_ids": list(one.ids), "completion_mask": [int(wanted) for wanted in one.targets]} for one in samples]
     clock = Clock()
-    # packed, a row holds several samples: as many rows per step as hold about `batch` samples
+    # packed, a row of 512 tokens holds several samples: as many rows per step as hold about `batch` samples
     per_step = max(1, round(batch * tokens_of(samples) / len(samples) / 512)) if packing else batch
-    settings = arguments(folder, -1, model.device.type == "cpu", per_step) | dict(num_train_epochs=1)
+    micro = min(per_step, 4 if packing else TRL_MICRO)
+    settings = arguments(folder, -1, model.device.type == "cpu", micro, per_step // micro) | dict(num_train_epochs=1)
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(
@@ -183,12 +185,11 @@ def plain_loss(model, samples: Sequence[Sample]) -> torch.Tensor:
 
 
 def plain(model, samples: list[Sample], batch: int, folder: str) -> dict:
-    """Micro batches of at most 25, as in the original."""
     wrapped, clock = adapted(model), Clock()
     wrapped.train()
     optimizer = torch.optim.AdamW([p for p in wrapped.parameters() if p.requires_grad], lr=RATE)
-    micro = min(25, batch)
-    steps = batches_of(samples, batch)
+    micro = min(MICRO, batch)
+    steps = len(samples) // batch
     for numbers in schedule(len(samples), batch, steps, 0):
         labels = sum(samples[at].labels for at in numbers)
         for start in range(0, batch, micro):
@@ -230,9 +231,9 @@ def one(name: str, args: argparse.Namespace) -> dict:
     if name == "gradients":
         return gradients(tokenizer)
     singular = name.endswith("singular")
-    batch = SINGULAR_BATCH if singular else BATCH
+    batch = args.batch
     # the plain loop pays for every row of a batch: two batches say as much as more
-    count = 2 * SINGULAR_BATCH if name == "plain singular" else 10 * SINGULAR_BATCH if singular else args.rows
+    count = (10 if name == "ours singular" else 2) * batch if singular else args.rows
     samples = samples_of("singular" if singular else "diverse", count, tokenizer, model.config.vocab_size)
     run: Callable[[str], dict] = {
         "ours": lambda folder: ours(model, samples, batch, folder),
@@ -250,7 +251,7 @@ def one(name: str, args: argparse.Namespace) -> dict:
 
 
 def in_own_process(name: str, args: argparse.Namespace) -> dict:
-    options = [f"--{key}={getattr(args, key)}" for key in ("shape", "rows", "device", "dtype") if getattr(args, key)]
+    options = [f"--{key}={getattr(args, key)}" for key in ("shape", "rows", "batch", "device", "dtype") if getattr(args, key)]
     done = subprocess.run(
         [sys.executable, "-m", "bench.training", "--only", name, *options], capture_output=True, text=True, env=os.environ
     )
@@ -273,14 +274,15 @@ def ratios(found: dict[str, dict]) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=("base", "7b"), default="base", help="7b: random weights of LLaMA-7B's shape")
-    parser.add_argument("--rows", type=int, default=ROWS, help="distinct rows, at least two batches of 16")
+    parser.add_argument("--rows", type=int, default=ROWS, help="distinct rows, at least two batches")
+    parser.add_argument("--batch", type=int, default=BATCH, help="rows per optimizer step")
     parser.add_argument("--device")
     parser.add_argument("--dtype")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--only", choices=CONTENDERS, help="one contender, in this process")
     args = parser.parse_args()
-    if args.rows < 2 * BATCH:
-        sys.exit(f"--rows is {args.rows}; at least {2 * BATCH} are needed, as the first batch only warms up.")
+    if args.rows < 2 * args.batch:
+        sys.exit(f"--rows is {args.rows}; at least {2 * args.batch} are needed, as the first batch only warms up.")
     try:
         if args.only:
             print(json.dumps(one(args.only, args)))

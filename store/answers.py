@@ -2,8 +2,8 @@
 
 An answer is a plain dict. Required: `variant` (the whole variant as a dict: name, adapters, prompt, mode, decoding ...),
 `messages` (role/content dicts, the last one the user's), `raw`, `shown`. Optional: `prompt`, `format`, `finish`,
-`prompt_tokens`, `new_tokens`, `mean_logprob`, `dropped_turns`, `timings` (seconds), `hashes` (`base`, `format`, `identity`,
-and `adapters`: name -> hash), `source` ('chat' if not given, 'identity', ...), `lang`, `session`.
+`prompt_tokens`, `new_tokens`, `mean_logprob`, `dropped_turns`, `timings` (seconds), `hashes` (`base`, `dtype`, `format`,
+`identity`, and `adapters`: name -> hash), `source` ('chat' if not given, 'identity', ...), `lang`, `session`.
 """
 
 from __future__ import annotations
@@ -45,16 +45,22 @@ def find(where: str | Path | Database, key: str | None) -> dict | None:
     return next(iter(_read(where, "request_key = ? and finish is not 'stopped'", [key], 1)), None)
 
 
+def of_run(where: str | Path | Database, run: int) -> list[dict]:
+    """Every answer that is linked to a run (`store.runs`), each once."""
+    return _read(where, "id in (select answer from run_answers where run = ?)", [run], -1)
+
+
 def request_key(variant: Mapping, messages: Sequence[Mapping], hashes: Mapping) -> str | None:
     """The same for two requests that the same model answers in the same way; None without a hash of the base.
 
-    hashes: `base`, `format` and `adapters` (name -> hash), as in an answer. Names do not count, neither the variant's nor
-    the adapters', nor what greedy decoding ignores.
+    hashes: `base`, `dtype`, `format` and `adapters` (name -> hash), as in an answer. Names do not count, neither the
+    variant's nor the adapters', nor what greedy decoding ignores. The number format does: bf16 and fp32 round to other words.
     """
     if not hashes.get("base"):
         return None
     turns = [{name: message[name] for name in ("role", "content", "input") if message.get(name)} for message in messages]
-    return _hash([_essence(variant, hashes), variant.get("decoding", {}).get("seed") if _sampled(variant) else None, turns])
+    known = [_essence(variant, hashes), variant.get("decoding", {}).get("seed") if _sampled(variant) else None, turns]
+    return _hash([*known, hashes["dtype"]] if hashes.get("dtype") else known)
 
 
 def variant_key(variant: Mapping, hashes: Mapping) -> str:
@@ -102,6 +108,7 @@ def _row(answer: Mapping, session: str | None) -> dict:
         "shown": answer["shown"],
         "seed": decoding.get("seed"),
         "base_hash": hashes.get("base"),
+        "dtype": hashes.get("dtype"),
         "format_hash": hashes.get("format"),
         "identity_hash": hashes.get("identity"),
         "adapter_hashes": _json(hashes.get("adapters") or {}),
@@ -122,7 +129,7 @@ def _read(where: str | Path | Database, condition: str, values: list, limit: int
 def _answer(row: dict) -> dict:
     row = row | {name: json.loads(row[name]) for name in JSON_COLUMNS}
     hashes = {name: row.pop(f"{name}_hash") for name in ("base", "format", "identity")}
-    return row | {"hashes": hashes | {"adapters": json.loads(row.pop("adapter_hashes"))}}
+    return row | {"hashes": hashes | {"dtype": row.pop("dtype"), "adapters": json.loads(row.pop("adapter_hashes"))}}
 
 
 def _json(value: object) -> str:

@@ -130,3 +130,135 @@ def m003_jobs(db: Database) -> None:
         pk=("job", "step"),
         foreign_keys=[("job", "jobs", "id")],
     )
+
+
+@migrations()
+def m004_runs(db: Database) -> None:
+    """Runs of probe sets, and which answer belongs where in them. An answer may belong to several runs."""
+    db["answers"].add_column("dtype", str)
+    db["runs"].create(
+        {
+            "id": int,
+            "created": str,
+            "updated": str,
+            "name": str,
+            "status": str,
+            "message": str,
+            "mode": str,
+            "samples": int,
+            "set_name": str,
+            "set_hash": str,
+            "base": str,
+            "base_hash": str,
+            "dtype": str,
+            "settings": str,
+            "variants": str,
+            "probes": str,
+            "total": int,
+        },
+        pk="id",
+        not_null={"created", "updated", "name", "status", "mode", "samples", "set_hash", "variants", "probes", "total"},
+    )
+    db["run_answers"].create(
+        {
+            "run": int,
+            "probe_id": str,
+            "variant": int,
+            "sample": int,
+            "turn": int,
+            "answer": int,
+            "reused": int,
+            "problem": str,
+        },
+        pk=("run", "variant", "sample", "probe_id", "turn"),
+        not_null={"reused"},
+        foreign_keys=[("run", "runs", "id"), ("answer", "answers", "id")],
+    )
+    db["run_answers"].create_index(["answer"])
+    db["margins"].create(
+        {"run": int, "variant": int, "probe_id": str, "old": float, "new": float},
+        pk=("run", "variant", "probe_id"),
+        not_null={"old", "new"},
+        foreign_keys=[("run", "runs", "id")],
+    )
+
+
+@migrations()
+def m005_labels(db: Database) -> None:
+    db["queues"].create(
+        {
+            "id": int,
+            "created": str,
+            "name": str,
+            "kind": str,
+            "overlap": int,
+            "blind": int,
+            "mask": int,
+            "settings": str,
+        },
+        pk="id",
+        not_null={"created", "name", "kind", "overlap", "blind", "mask", "settings"},
+    )
+    db["queue_items"].create(
+        {
+            "id": int,
+            "queue": int,
+            "position": int,
+            "answer": int,
+            "other": int,
+            "meta": str,
+            "have": int,
+            "full": int,
+        },
+        pk="id",
+        not_null={"queue", "position", "answer", "meta", "have", "full"},
+        defaults={"have": 0, "full": 0},
+        foreign_keys=[("queue", "queues", "id"), ("answer", "answers", "id"), ("other", "answers", "id")],
+    )
+    db["queue_items"].create_index(["queue", "full", "position"])
+    db["queue_items"].create_index(["answer", "queue"])
+    db["labels"].create(
+        {
+            "id": int,
+            "created": str,
+            "annotator": str,
+            "answer": int,
+            "queue": int,
+            "kind": str,
+            "label": str,
+            "tags": str,
+            "flag": int,
+            "comment": str,
+            "blind": int,
+            "seconds": float,
+            "token": str,
+            "superseded_by": int,
+        },
+        pk="id",
+        not_null={"created", "annotator", "answer", "kind", "tags", "flag", "comment", "blind"},
+        foreign_keys=[("answer", "answers", "id"), ("queue", "queues", "id"), ("superseded_by", "labels", "id")],
+    )
+    db["labels"].create_index(["answer", "annotator"])
+    db["labels"].create_index(["annotator", "queue"])
+    db.execute("create unique index idx_labels_token on labels (annotator, token) where token is not null")
+    # What each person has done with each item of a queue: follows from labels and votes, kept beside them for speed.
+    db["queue_marks"].create(
+        {"queue": int, "annotator": str, "item": int, "skip": int, "vote": int, "full": int},
+        pk=("queue", "annotator", "item"),
+        not_null={"skip", "full"},
+        foreign_keys=[("queue", "queues", "id"), ("item", "queue_items", "id"), ("vote", "votes", "id")],
+    )
+    db["queue_marks"].create_index(["item"])
+    db["queue_marks"].create_index(["queue", "annotator", "full", "skip"])
+    db["vote_tokens"].create(
+        {"annotator": str, "token": str, "vote": int},
+        pk=("annotator", "token"),
+        foreign_keys=[("vote", "votes", "id")],
+    )
+    db["reveals"].create(
+        {"id": int, "created": str, "annotator": str, "queue": int, "answer": int},
+        pk="id",
+        not_null={"created", "annotator"},
+        foreign_keys=[("queue", "queues", "id"), ("answer", "answers", "id")],
+    )
+    db["reveals"].create_index(["annotator"])

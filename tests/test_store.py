@@ -71,7 +71,7 @@ def test_opening_makes_folder_and_tables_and_is_idempotent(db_path):
             assert migrations.pending(db) == []
     store.answers.add(db_path, [answer()])
     with store.open(db_path) as db:
-        assert [m.name for m in migrations.applied(db)] == ["m001_answers", "m002_votes", "m003_jobs"]
+        assert [m.name for m in migrations.applied(db)] == ["m001_answers", "m002_votes", "m003_jobs", "m004_runs", "m005_labels"]
         assert db["answers"].count == 1
 
 

@@ -62,8 +62,7 @@ def show(house: House, tab: FineTune, lang: str, chosen: str, seen: dict, tickin
     if not ticking or chosen not in (*known, NEW):
         chosen = chosen if chosen in known else NEW
         wanted |= {"runs": {"choices": choices, "value": chosen}, "dialog": {"visible": False}}
-        # hidden, not gone: a form that is made anew forgets which of its radio buttons were on
-        wanted |= {"form_box": {"visible": chosen == NEW or "hidden"}, "run_box": {"visible": chosen != NEW or "hidden"}}
+        wanted |= {"form_box": finetune_tab.shown(chosen == NEW), "run_box": finetune_tab.shown(chosen != NEW)}
     if chosen != NEW:
         wanted |= one_run(house, lang, known[chosen])
     updates = {

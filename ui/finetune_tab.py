@@ -107,7 +107,7 @@ def build_finetune() -> FineTune:
         with gr.Column(scale=1, min_width=200, elem_classes="mt-side"):
             runs = gr.Radio([(i18n("new_run"), NEW)], value=NEW, label=i18n("runs"), elem_classes="mt-list", elem_id="ft-runs")
         with (
-            gr.Column(scale=4, min_width=340, elem_classes="mt-main", elem_id="ft-form") as form_box,
+            gr.Column(scale=4, min_width=340, elem_id="ft-form", **shown(True)) as form_box,
             gr.Row(elem_classes="mt-form"),
         ):
             with gr.Column(scale=5, min_width=300, elem_classes="mt-fields"):
@@ -124,7 +124,7 @@ def build_finetune() -> FineTune:
                 form = Form(*fields, name, settings)
                 park = gr.Checkbox(False, label=i18n("park"), visible=False, elem_id="ft-park")
                 start = gr.Button(i18n("start_training"), variant="primary", elem_id="ft-start")
-        with gr.Column(scale=4, min_width=340, elem_classes="mt-main", elem_id="ft-run", visible="hidden") as run_box:
+        with gr.Column(scale=4, min_width=340, elem_id="ft-run", **shown(False)) as run_box:
             head = gr.HTML(elem_id="ft-head")
             with gr.Row(elem_classes="mt-under mt-actions"):
                 compare = _button("compare_now", "ft-compare", variant="primary")
@@ -151,6 +151,11 @@ def build_finetune() -> FineTune:
         head, curves, numbers, log, run_command, compare, resume, stop, again, forget, dialog, words, keep, discard,
         really_forget, cancel, timer,
     )  # fmt: skip
+
+
+def shown(there: bool) -> dict:
+    """Of the form and of a run's page one is there. By a class: what is made invisible is made anew later, and forgets itself."""
+    return {"elem_classes": ["mt-main"] if there else ["mt-main", "mt-away"]}
 
 
 def _button(key: str, elem_id: str, variant: str = "secondary", visible: bool = False) -> gr.Button:

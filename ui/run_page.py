@@ -85,7 +85,7 @@ def numbers_html(lang: str, job: Mapping, told: Progress) -> str:
 
 
 def log_html(lang: str, text: str) -> str:
-    return f'<pre class="mt-exact mt-log">{escape(text or say(lang, "no_log"))}</pre>'
+    return f'<div class="mt-log"><pre class="mt-exact">{escape(text or say(lang, "no_log"))}</pre></div>'
 
 
 def number(value: float | None, form: str = ".3f") -> str | None:

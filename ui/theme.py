@@ -90,9 +90,10 @@ def theme() -> gr.themes.Base:
 
 
 def css() -> str:
-    return (FOLDER / "page.css").read_text("utf-8")
+    """`page.css`, and what single tabs add to it."""
+    return "\n".join(file.read_text("utf-8") for file in sorted(FOLDER.glob("*.css")))
 
 
 def head() -> str:
-    """The page's own script; it holds no `</script>`."""
-    return f"<script>{(FOLDER / 'page.js').read_text('utf-8')}</script>"
+    """The page's own scripts, one file a concern; none holds `</script>`."""
+    return "".join(f"<script>{file.read_text('utf-8')}</script>" for file in sorted(FOLDER.glob("*.js")))

@@ -1,0 +1,167 @@
+"""Answer rows from wherever they stand - files, transcripts, runs, queues - in the one shape that judging reads.
+
+A row has `variant`, `lang`, `probe_id`, `group`, `question`, `answer`, and `answer_id` if the answer is stored. Suggestions are
+added where there are facts; labels stay where they are and are looked up by `answer_id`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlite_utils import Database
+
+import store
+from probes import answer_rows, dose
+from probes.dose import Dose
+from probes.facts import FactPair
+from probes.questions import normalise
+from probes.suggest import suggest
+
+# What a queue keeps of a row; texts are read from the answer itself.
+KEPT = (
+    "variant", "lang", "probe_id", "group", "category", "pair", "held_out", "sample", "temperature", "seed", "check", "run",
+    "suggestion", "sure", "tags", "data", "set_hash",
+)  # fmt: skip
+HAN_SHARE = 0.2  # of the characters, from which on a question without `lang` counts as Chinese
+
+
+class RowsError(ValueError):
+    """Answers that cannot be read; its text says what is wrong, where, and what to do."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """rows of one or several sources, what is known of the variants' training, and where it came from (for the report)."""
+
+    rows: list[dict]
+    doses: Mapping[str, Dose] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+
+
+def of_transcripts(path: str | Path) -> Answers:
+    """JSONL with `model`, `data`, `lang`, `question`, `answer`: one row per answer, the same question being one probe.
+
+    Nothing says that the answers are greedy, so they count as sampled. Raises RowsError.
+    """
+    rows, doses = [], {}
+    for number, row in enumerate(read_jsonl(path), 1):
+        missing = [key for key in ("model", "question", "answer") if row.get(key) in (None, "")]
+        if missing:
+            raise RowsError(
+                f"{path}, answer {number} has no {', '.join(missing)}; a line has model, data, lang, question, answer."
+            )
+        variant = str(row["model"])
+        variant = f"model {variant}" if variant.isdecimal() else variant
+        told = dose.from_text(str(row.get("data") or ""))
+        if doses.setdefault(variant, told) != told:
+            before = doses[variant].data
+            raise RowsError(
+                f"{path}, answer {number}: {variant} has the data {told.data!r} here and {before!r} before; rename one of them."
+            )
+        more = {"variant": variant, "probe_id": normalise(str(row["question"])), "group": row.get("group") or "paraphrase"}
+        rows.append({"sampled": True} | row | more | {"lang": row.get("lang") or _lang(row)})
+    return Answers(rows, doses, (Path(path).name,))
+
+
+def of_file(path: str | Path) -> Answers:
+    """An answers or suggestions file of `probes.run` or `probes.suggest`. Raises RowsError."""
+    rows = read_jsonl(path)
+    for number, row in enumerate(rows, 1):
+        if not row.get("variant") or not row.get("lang") or not row.get("probe_id"):
+            raise RowsError(
+                f"{path}, answer {number} lacks variant, lang or probe_id; is it a file of transcripts (--transcripts)?"
+            )
+    told = {str(row["variant"]): dose.from_text(str(row["data"])) for row in rows if row.get("data")}
+    return Answers(rows, told, (Path(path).name,))
+
+
+def of_run(db: str | Path, run: int) -> Answers:
+    """Everything a run of the store has answered so far. Raises StoreError."""
+    record = store.runs.get(db, run)
+    doses = {variant["name"]: dose.of_variant(variant) for variant in record["variants"]}
+    name = f"run {run}" + (f" ({record['name']})" if record["name"] else "")
+    return Answers(answer_rows.rows_of(db, run), {n: d for n, d in doses.items() if d != dose.UNKNOWN}, (name,))
+
+
+def of_queue(db: str | Path, queue: int) -> Answers:
+    """The answers of a queue, wherever they were made. Raises StoreError."""
+    with store.open(db) as opened:
+        settings, items = store.queues.get(opened, queue), store.queues.items(opened, queue)
+        texts = _texts(opened, [item["answer"] for item in items])
+    rows = [item | texts[item["answer"]] | {"answer_id": item["answer"]} for item in items if item["other"] is None]
+    told = {str(row["variant"]): dose.from_text(str(row["data"])) for row in rows if row.get("data")}
+    return Answers(rows, told, (f"queue {queue} ({settings['name']})",))
+
+
+def joined(parts: Iterable[Answers]) -> Answers:
+    """All of them together; an answer of the store that several hold counts once."""
+    rows, doses, sources, seen = [], {}, [], set()
+    for part in parts:
+        for row in part.rows:
+            key = (row.get("answer_id"), row.get("variant"), row.get("probe_id"))
+            if row.get("answer_id") is None or key not in seen:
+                rows.append(row)
+                seen.add(key)
+        doses |= part.doses
+        sources += part.sources
+    return Answers(rows, doses, tuple(sources))
+
+
+def suggested(rows: Iterable[Mapping], facts: FactPair | None, *, again: bool = False) -> list[dict]:
+    """Rows with `suggestion`, `sure`, `tags` and `evidence`; those that have them keep them unless asked to judge again."""
+    found = []
+    for row in rows:
+        needed = (
+            facts is not None
+            and isinstance(row.get("answer"), str)
+            and (again or "suggestion" not in row or "evidence" not in row)
+        )
+        found.append({**row, **suggest(row, facts)} if needed else dict(row))
+    return found
+
+
+def queue_items(rows: Iterable[Mapping]) -> list[dict]:
+    """Rows of stored answers as `store.queues.create` takes them; retention is judged by its checks and left out."""
+    return [
+        {key: row[key] for key in KEPT if row.get(key) is not None} | {"answer": row["answer_id"]}
+        for row in rows
+        if row.get("answer_id") is not None and row.get("group") != "retention"
+    ]
+
+
+def read_jsonl(path: str | Path) -> list[dict]:
+    """The objects of a file, one a line. Raises RowsError."""
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise RowsError(f"The file {path} cannot be read ({error.strerror or error}).") from None
+    except UnicodeDecodeError:
+        raise RowsError(f"The file {path} is not UTF-8 text; save it as UTF-8.") from None
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise RowsError(f"{path}, line {number} is not valid JSON ({error.msg}); each line is one object.") from None
+        if not isinstance(row, dict):
+            raise RowsError(f"{path}, line {number} is {type(row).__name__}; each line is one object.")
+        rows.append(row)
+    if not rows:
+        raise RowsError(f"{path} holds no answers.")
+    return rows
+
+
+def _lang(row: Mapping) -> str:
+    question = str(row.get("question") or "")
+    return "zh" if sum("\u4e00" <= char <= "\u9fff" for char in question) > HAN_SHARE * len(question) else "en"
+
+
+def _texts(db: Database, answers: list[int]) -> dict[int, dict]:
+    sql = "select a.id, a.question, a.shown, a.raw from json_each(?) asked join answers a on a.id = asked.value"
+    return {row[0]: {"question": row[1], "answer": row[2], "raw": row[3]} for row in db.execute(sql, [json.dumps(answers)])}

@@ -1,0 +1,295 @@
+"""Labels and answers in and out: CSV, JSONL, and Label Studio's JSON.
+
+What is imported twice is stored once: an answer is known by its texts, a label by its content.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from sqlite_utils import Database
+
+import store
+from probes.collect import RowsError, read_jsonl
+from store import StoreError
+from store.db import connected, writing
+from store.labels import ASPECTS, KINDS, LABELS
+
+IMPORTED = "import"  # the source of answers from elsewhere
+ANSWER_COLUMNS = (
+    "answer_id", "variant", "lang", "probe_id", "group", "category", "sample", "question", "answer", "raw", "label",
+    "label_source", "voices", "suggestion", "sure",
+)  # fmt: skip
+LABEL_COLUMNS = (
+    "answer_id", "annotator", "kind", "label", *(f"tag_{aspect}" for aspect in ASPECTS), "flag", "comment", "blind", "seconds",
+    "created", "variant", "lang", "question", "answer",
+)  # fmt: skip
+ALSO_CALLED = {"model": "variant", "response": "answer", "output": "answer", "instruction": "question", "language": "lang"}
+SHOWN_PROBLEMS = 20
+
+
+def read_rows(path: str | Path) -> list[dict]:
+    """The rows of a .csv, .tsv, .jsonl or .json file (a list of objects); empty cells are left out. Raises RowsError."""
+    path, kind = Path(path), Path(path).suffix.lower()
+    if kind == ".jsonl":
+        return read_jsonl(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise RowsError(f"The file {path} cannot be read ({error.strerror or error}).") from None
+    except UnicodeDecodeError:
+        raise RowsError(f"The file {path} is not UTF-8 text; save it as UTF-8 (in a spreadsheet: CSV UTF-8).") from None
+    if kind == ".json":
+        try:
+            rows = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise RowsError(f"{path}, line {error.lineno} is not valid JSON ({error.msg}).") from None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise RowsError(f"{path} is no list of objects.")
+        return rows
+    if kind not in (".csv", ".tsv"):
+        raise RowsError(f"{path} is none of .csv, .tsv, .jsonl and .json; name it by what it holds.")
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if kind == ".tsv" else ",")
+    return [{key: value for key, value in row.items() if key and value not in (None, "")} for row in table]
+
+
+def add_answers(where: str | Path | Database, rows: Iterable[Mapping], name: str = "") -> list[dict]:
+    """Stores answers from elsewhere; the rows again, each with its `answer_id`, ready for a queue (`collect.queue_items`).
+
+    A row has `variant` (or `model`), `question` and `answer`; `lang`, `raw`, `group`, `probe_id` and others if known. One
+    that already is in the store keeps its id. name: of the file, told beside the answers. Raises RowsError with every
+    problem, nothing then stored.
+    """
+    rows = [_renamed(row) for row in rows]
+    wrong = [
+        f"answer {number} has no {', '.join(missing)}"
+        for number, row in enumerate(rows, 1)
+        if (missing := [key for key in ("variant", "question", "answer") if row.get(key) in (None, "")])
+    ]
+    _raise(wrong, "The answers are not imported")
+    with connected(where) as db, writing(db):
+        known = {
+            row[1]: row[0] for row in db.execute("select id, session from answers where source = ? order by id desc", [IMPORTED])
+        }
+        keys = [_answer_key(row, name) for row in rows]
+        new = {key: row for key, row in zip(keys, rows, strict=True) if key not in known}
+        ids = store.answers.add(db, [_as_stored(row, key) for key, row in new.items()])
+        known |= dict(zip(new, ids, strict=True))
+    return [row | {"answer_id": known[key]} for key, row in zip(keys, rows, strict=True)]
+
+
+def add_labels(where: str | Path | Database, rows: Iterable[Mapping], annotator: str = "") -> int:
+    """Stores labels from elsewhere; how many were new. annotator: for rows that name none.
+
+    A row has `label`, and `answer_id`, or `variant`, `question` and `answer` to find the stored answer by; `kind`, `tags` (or
+    tag_name ...), `flag`, `comment`, `blind` if known. Raises RowsError with every problem, nothing then stored.
+    """
+    wrong, labels = [], []
+    with connected(where) as db, writing(db):
+        before = db["labels"].count
+        for number, given in enumerate(rows, 1):
+            row, answers = _renamed(given), []
+            label, kind = _word(row.get("label")), row.get("kind") or "label"
+            if kind not in KINDS:
+                wrong.append(f"label {number}: the kind {kind!r} is none of {', '.join(KINDS)}")
+                continue
+            if kind != "skip" and label not in LABELS:
+                wrong.append(f"label {number}: {row.get('label')!r} is none of {', '.join(LABELS)}")
+            if not (row.get("annotator") or annotator):
+                wrong.append(f"label {number} names no annotator")
+            answers = _answers_of(db, row)
+            if not answers:
+                wrong.append(f"label {number}: its answer is not in the store; import the answers first")
+            labels += [_as_label(row, answer, label if kind != "skip" else None, kind, annotator) for answer in answers]
+        _raise(wrong, "The labels are not imported")
+        try:
+            store.labels.add_many(db, labels)
+        except StoreError as error:
+            raise RowsError(f"The labels are not imported: {error}") from error
+        return db["labels"].count - before
+
+
+def label_rows(where: str | Path | Database, queue: int | None = None) -> list[dict]:
+    """Every standing label with the answer it is about, a row each, keys as LABEL_COLUMNS."""
+    with connected(where) as db:
+        said = store.labels.standing(db, queue)
+        columns = "a.id, a.variant_name, a.lang, a.question, a.shown"
+        sql = f"select {columns} from json_each(?) asked join answers a on a.id = asked.value"
+        texts = {row[0]: dict(zip(LABEL_COLUMNS[-4:], row[1:], strict=True)) for row in db.execute(sql, [json.dumps(list(said))])}
+    own = ("annotator", "kind", "label", "flag", "comment", "blind", "seconds", "created")
+    found = []
+    for answer, rows in said.items():
+        for row in rows:
+            tags = {f"tag_{aspect}": row["tags"].get(aspect, "") for aspect in ASPECTS}
+            found.append({"answer_id": answer} | {key: row[key] for key in own} | tags | texts[answer])
+    return found
+
+
+def write_rows(path: str | Path, rows: Sequence[Mapping], columns: Sequence[str] = ()) -> None:
+    """A .csv (readable by spreadsheets, formulas made harmless), .jsonl or .json file. Raises RowsError."""
+    path, kind = Path(path), Path(path).suffix.lower()
+    if kind == ".csv":
+        text = "\ufeff" + as_csv(rows, columns)
+    elif kind == ".jsonl":
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    elif kind == ".json":
+        text = json.dumps(list(rows), ensure_ascii=False, indent=1) + "\n"
+    else:
+        raise RowsError(f"{path} is none of .csv, .jsonl and .json.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", newline="")
+
+
+def as_csv(rows: Sequence[Mapping], columns: Sequence[str] = ()) -> str:
+    """columns: in this order, those that no row has left out; default: all keys, in order of appearance."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    wanted = [key for key in columns if key in keys] or list(keys)
+    out = io.StringIO(newline="")
+    table = csv.writer(out, lineterminator="\r\n")
+    table.writerow(wanted)
+    table.writerows([[_cell(row.get(key)) for key in wanted] for row in rows])
+    return out.getvalue()
+
+
+def label_studio(rows: Iterable[Mapping], labels: Mapping[int, Sequence[Mapping]]) -> list[dict]:
+    """Tasks for Label Studio (its JSON format): annotations are labels, predictions suggestions, adjudications ground truth.
+
+    labels: as `store.labels.standing` gives them. Label Studio numbers its users, so people are numbered by name; the name
+    itself stands in the task's data, too.
+    """
+    people = {name: number for number, name in enumerate(sorted({r["annotator"] for said in labels.values() for r in said}), 1)}
+    tasks = []
+    for number, row in enumerate(rows, 1):
+        said = labels.get(row.get("answer_id"), ())
+        data = {
+            key: row[key] for key in ANSWER_COLUMNS if row.get(key) is not None and key not in ("label", "label_source", "voices")
+        }
+        task = {"id": row.get("answer_id") or number, "data": data | {"annotators": [label["annotator"] for label in said]}}
+        task["annotations"] = [
+            {
+                "id": label["id"],
+                "completed_by": people[label["annotator"]],
+                "created_at": label["created"],
+                "lead_time": label["seconds"],
+                "was_cancelled": False,
+                "ground_truth": label["kind"] == "adjudication",
+                "result": _results(label["label"], label["tags"], label["comment"]),
+            }
+            for label in said
+        ]
+        if row.get("suggestion"):
+            suggestion = {"model_version": "suggestion", "result": _results(row["suggestion"], row.get("tags") or {}, "")}
+            task["predictions"] = [suggestion | {"score": 1.0 if row.get("sure", True) else 0.5}]
+        tasks.append(task)
+    return tasks
+
+
+def label_studio_config() -> str:
+    """The labelling interface that the tasks of `label_studio` fit, to paste into a project."""
+    choices = "\n".join(f'    <Choice value="{label}"/>' for label in LABELS)
+    tags = "\n".join(
+        f'  <TextArea name="tag_{aspect}" toName="answer" maxSubmissions="1" placeholder="{aspect}"/>' for aspect in ASPECTS
+    )
+    return f"""<View>
+  <Header value="$question"/>
+  <Text name="answer" value="$answer"/>
+  <Choices name="label" toName="answer" choice="single">
+{choices}
+  </Choices>
+{tags}
+  <TextArea name="comment" toName="answer" maxSubmissions="1" placeholder="comment"/>
+</View>
+"""
+
+
+def _results(label: str, tags: Mapping[str, str], comment: str) -> list[dict]:
+    found = [{"id": "label", "from_name": "label", "to_name": "answer", "type": "choices", "value": {"choices": [label]}}]
+    texts = {f"tag_{aspect}": tags.get(aspect) for aspect in ASPECTS} | {"comment": comment}
+    return found + [
+        {"id": name, "from_name": name, "to_name": "answer", "type": "textarea", "value": {"text": [text]}}
+        for name, text in texts.items()
+        if text and text != "none"
+    ]
+
+
+def _renamed(row: Mapping) -> dict:
+    """Other names for the same columns are understood; where both stand, ours counts."""
+    return {ALSO_CALLED[key]: value for key, value in row.items() if key in ALSO_CALLED} | {
+        key: value for key, value in row.items() if key not in ALSO_CALLED
+    }
+
+
+def _answer_key(row: Mapping, name: str) -> str:
+    told = [
+        name,
+        *(str(row.get(key, "")) for key in ("variant", "lang", "probe_id", "sample", "record", "turn", "question", "answer")),
+    ]
+    return f"{name or 'import'}:{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:20]}"
+
+
+def _as_stored(row: Mapping, key: str) -> dict:
+    answer = str(row["answer"])
+    return {
+        "variant": {"name": str(row["variant"])},
+        "messages": [{"role": "user", "content": str(row["question"])}],
+        "raw": str(row.get("raw") or answer),
+        "shown": answer,
+        "prompt": row.get("prompt"),
+        "lang": row.get("lang"),
+        "source": IMPORTED,
+        "session": key,
+    }
+
+
+def _answers_of(db: Database, row: Mapping) -> list[int]:
+    """The stored answers a label from elsewhere is about; the same words may have been said several times."""
+    if row.get("answer_id") not in (None, ""):
+        found = db.execute("select id from answers where id = ?", [row["answer_id"]]).fetchall()
+    else:
+        values = [str(row.get(key, "")) for key in ("variant", "question", "answer")]
+        found = db.execute("select id from answers where variant_name = ? and question = ? and shown = ?", values).fetchall()
+    return [id for (id,) in found]
+
+
+def _as_label(row: Mapping, answer: int, label: str | None, kind: str, annotator: str) -> dict:
+    tags = row.get("tags") if isinstance(row.get("tags"), Mapping) else {}
+    tags = dict(tags) | {aspect: row[f"tag_{aspect}"] for aspect in ASPECTS if row.get(f"tag_{aspect}")}
+    told = {
+        "annotator": str(row.get("annotator") or annotator).strip(),
+        "kind": kind,
+        "label": label,
+        "tags": tags,
+        "flag": _true(row.get("flag")),
+        "comment": str(row.get("comment") or ""),
+        "blind": _true(row.get("blind")),
+    }
+    content = json.dumps([answer, told], sort_keys=True, ensure_ascii=False)
+    return told | {"answer": answer, "token": f"import:{hashlib.sha256(content.encode()).hexdigest()[:24]}"}
+
+
+def _word(label: object) -> str:
+    return " ".join(str(label or "").lower().replace("_", " ").replace("-", " ").split())
+
+
+def _true(value: object) -> bool:
+    return value is True or str(value).strip().lower() in ("1", "true", "yes")
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(value, ensure_ascii=False)
+    # A model can answer "=HYPERLINK(...)", and a spreadsheet would run it.
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _raise(wrong: list[str], what: str) -> None:
+    if wrong:
+        more = f"; and {len(wrong) - SHOWN_PROBLEMS} more" if len(wrong) > SHOWN_PROBLEMS else ""
+        raise RowsError(f"{what}: {'; '.join(wrong[:SHOWN_PROBLEMS])}{more}.")

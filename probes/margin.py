@@ -1,0 +1,353 @@
+"""The identity margin: which of two selves a model finds more likely, without letting it say a word.
+
+For each probe the log-probabilities of self-statements as the answer, per token, are averaged over the statements of the
+new and of the old identity; the margin is the difference, in nats per token, above 0 for the new one. It moves before the
+text flips. Secondary evidence, never a verdict.
+
+One row holds a prompt and, after it, all statements side by side: each sees the prompt and itself, so the prompt is
+computed once (a 4-D mask, positions that restart). A model whose attention wants more than that (a sliding window,
+ALiBi) gets one row per statement.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+
+from engine import Engine, Request, Variant
+from engine.formats import Format
+from probes.questions import LANGS, Probe, ProbeError, fill
+
+STATEMENTS = Path(__file__).parent / "statements"
+CATEGORIES = ("name", "maker", "nature", "role")  # questions that a self-statement answers
+LEAST = 5  # statements per identity and language
+LOGITS = 2**26  # numbers in one batch's logits: 128 MB in bf16
+# full attention and nothing else in every layer, so that a ready mask says all there is to say
+PLAIN = ("llama", "mistral", "qwen2", "qwen3", "gemma", "olmo2", "granite")
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The statements of one language."""
+
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One probe: the mean over the statements of their mean log-probability per token, for either identity."""
+
+    probe_id: str
+    lang: str
+    old: float
+    new: float
+
+    @property
+    def margin(self) -> float:
+        return self.new - self.old
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One prompt with the statements that may follow it, all as token ids. at: its number in the order of asking."""
+
+    at: int
+    prompt: tuple[int, ...]
+    statements: tuple[tuple[int, ...], ...]
+    adapters: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+def statements_of(facts: Mapping, placeholders: Mapping[str, str] | None = None, folder: Path = STATEMENTS) -> dict[str, Sides]:
+    """Per language what the old and the new identity of `facts` (as for `questions.fill`) would say of themselves.
+
+    placeholders: the base's model card, such as {"[NAME]": "BayLing"}: such a base says the placeholder where people read
+    the name, so its statements do, too. Raises ProbeError where less than 5 statements are left.
+    """
+    found = {}
+    for lang in LANGS:
+        lines = yaml.safe_load((folder / f"{lang}.yaml").read_text(encoding="utf-8"))
+        both = [pair for line in lines if (pair := _pair(line, lang, facts)) is not None]
+        if not both:
+            continue
+        if len(both) < LEAST:
+            raise ProbeError(
+                f"The facts fill {len(both)} of {len(lines)} statements in {lang}, {LEAST} are needed; "
+                "give old and new a name and a maker in that language."
+            )
+        old, new = zip(*both, strict=True)
+        found[lang] = Sides(tuple(_raw(text, placeholders or {}) for text in old), new)
+    if not found:
+        raise ProbeError("The facts fill no statement in any language; give old and new a name and a maker.")
+    return found
+
+
+def suited(probes: Iterable[Probe], statements: Mapping[str, Sides], per_lang: int | None = None) -> list[Probe]:
+    """The probes that a margin can be taken of: identity questions of one turn that a self-statement answers.
+
+    per_lang takes so many of each language, evenly: enough for a curve during training.
+    """
+    fit = [p for p in probes if p.about_identity and p.category in CATEGORIES and len(p.turns) == 1 and p.lang in statements]
+    if per_lang is None:
+        return fit
+    by_lang = [[probe for probe in fit if probe.lang == lang] for lang in LANGS]
+    return [those[at * len(those) // per_lang] for those in by_lang if those for at in range(min(per_lang, len(those)))]
+
+
+def margin(
+    engine: Engine, variants: Sequence[Variant], probes: Sequence[Probe], statements: Mapping[str, Sides]
+) -> list[list[Score]]:
+    """Per variant the scores of the probes, in their order. Raises EngineError and ProbeError."""
+    scores: list[list[Score | None]] = [[None] * len(probes) for _ in variants]
+    for variant, probe, score in margins(engine, variants, probes, statements):
+        scores[variant][probe] = score
+    return scores
+
+
+def margins(
+    engine: Engine, variants: Sequence[Variant], probes: Sequence[Probe], statements: Mapping[str, Sides]
+) -> Iterator[tuple[int, int, Score]]:
+    """(variant, probe, score) as they come, batches of all variants together. The engine is free between two batches."""
+    check(probes, statements)
+    tokenizer = engine.base.tokenizer
+    asked = []
+    for at, variant in enumerate(variants):
+        for number, probe in enumerate(probes):
+            request = Request([{"role": "user", "content": probe.question}], variant)
+            text = engine.render(request)
+            special = engine.format_of(variant).add_special_tokens
+            asked.append(ask(tokenizer, text, special, statements[probe.lang], at * len(probes) + number, variant.adapters))
+    for batch in batches(asked, engine.base.model):
+        with engine.lock:
+            if ready := getattr(engine, "ready", None):
+                ready()
+            found = score_batch(engine.base.model, batch, engine.bank.hearing)
+        for one, values in zip(batch, found, strict=True):
+            at, number = divmod(one.at, len(probes))
+            yield at, number, scored(probes[number], values, statements)
+
+
+def margin_of(
+    model: PreTrainedModel | Any,
+    tokenizer: PreTrainedTokenizerBase,
+    format: Format,
+    probes: Sequence[Probe],
+    statements: Mapping[str, Sides],
+    system: str | None = None,
+) -> list[Score]:
+    """The same for a bare transformers or PEFT model, adapters as they are switched. system: the identity's prompt, if any."""
+    check(probes, statements)
+    before = [] if system is None else [{"role": "system", "content": system}]
+    tokens = dict(bos_token=tokenizer.bos_token or "", eos_token=tokenizer.eos_token or "")
+    asked = []
+    for at, probe in enumerate(probes):
+        text = format.render([*before, {"role": "user", "content": probe.question}], **tokens)
+        asked.append(ask(tokenizer, text, format.add_special_tokens, statements[probe.lang], at))
+    found: dict[int, list[float]] = {}
+    for batch in batches(asked, model):
+        found |= {one.at: values for one, values in zip(batch, score_batch(model, batch), strict=True)}
+    return [scored(probe, found[at], statements) for at, probe in enumerate(probes)]
+
+
+def for_training(
+    tokenizer: PreTrainedTokenizerBase,
+    format: Format,
+    probes: Sequence[Probe],
+    facts: Mapping,
+    placeholders: Mapping[str, str] | None = None,
+    system: str | None = None,
+    per_lang: int = 4,
+) -> Callable[[int, Any], dict[str, float]]:
+    """What a trainer calls every k steps, (step, model) -> {"margin": ..., "margin_en": ..., "margin_zh": ...}.
+
+    probes: any set; a few that suit are taken, their placeholders filled from `facts`.
+    """
+    statements = statements_of(facts, placeholders)
+    few = fill(suited(probes, statements, per_lang), facts)
+    if not few:
+        raise ProbeError(f"None of the probes suits a margin: identity questions of one turn about {', '.join(CATEGORIES)} do.")
+    return lambda _step, model: summary(margin_of(model, tokenizer, format, few, statements, system))
+
+
+def summary(scores: Iterable[Score]) -> dict[str, float]:
+    """Means: `margin` over all probes, and `margin_en`, `margin_zh`."""
+    scores = list(scores)
+    found = {"margin": statistics.fmean(score.margin for score in scores)}
+    for lang in LANGS:
+        if mine := [score.margin for score in scores if score.lang == lang]:
+            found[f"margin_{lang}"] = statistics.fmean(mine)
+    return found
+
+
+def check(probes: Sequence[Probe], statements: Mapping[str, Sides]) -> None:
+    if wrong := [probe.id for probe in probes if len(probe.turns) != 1]:
+        raise ProbeError(f"A margin is taken of probes with one turn; {', '.join(wrong)} have more.")
+    if missing := sorted({probe.lang for probe in probes} - set(statements)):
+        raise ProbeError(f"There are no statements in {', '.join(missing)}; add its facts, or leave its probes out.")
+
+
+def ask(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    special: bool,
+    sides: Sides,
+    at: int,
+    adapters: Mapping[str, float] | None = None,
+) -> Asked:
+    """Prompt and statements are tokenized as one text each: alone, a statement would begin with another token."""
+    texts = [prompt + statement for statement in (*sides.old, *sides.new)]
+    whole = tokenizer([prompt, *texts], add_special_tokens=special)["input_ids"]
+    # a token that spans the border belongs to the statement, then for all of them
+    shared = min(common(ids, whole[0]) for ids in whole[1:])
+    return Asked(at, tuple(whole[0][:shared]), tuple(tuple(ids[shared:]) for ids in whole[1:]), adapters or {})
+
+
+def common(first: Sequence[int], second: Sequence[int]) -> int:
+    shorter = min(len(first), len(second))
+    return next((at for at in range(shorter) if first[at] != second[at]), shorter)
+
+
+def scored(probe: Probe, values: Sequence[float], statements: Mapping[str, Sides]) -> Score:
+    """values: per statement the mean log-probability of its tokens, the old identity's first."""
+    old = len(statements[probe.lang].old)
+    return Score(probe.id, probe.lang, statistics.fmean(values[:old]), statistics.fmean(values[old:]))
+
+
+def batches(asked: Sequence[Asked], model: Any) -> Iterator[list[Asked]]:
+    """Rows of like length together, as many as their logits have room for."""
+    vocabulary = model.config.get_text_config().vocab_size
+    batch: list[Asked] = []
+    for one in sorted(asked, key=lambda one: (len(one.prompt), sum(map(len, one.statements))), reverse=True):
+        widest = max(sum(map(len, other.statements)) + 1 for other in [*batch, one])
+        if batch and (len(batch) + 1) * widest * vocabulary > LOGITS:
+            yield batch
+            batch = []
+        batch.append(one)
+    if batch:
+        yield batch
+
+
+Hearing = Callable[[Sequence[Mapping[str, float]]], AbstractContextManager]
+
+
+@torch.inference_mode()
+def score_batch(model: Any, batch: Sequence[Asked], hearing: Hearing = lambda _rows: nullcontext()) -> list[list[float]]:
+    """Per row and statement the mean log-probability of its tokens. hearing: which adapters each row of a pass hears."""
+    if takes_tree(model):
+        with hearing([one.adapters for one in batch]):
+            return tree_scores(model, [one.prompt for one in batch], [one.statements for one in batch])
+    found = []
+    for one in batch:  # one row per statement: a prompt each, left padding only
+        with hearing([one.adapters] * len(one.statements)):
+            rows = tree_scores(model, [one.prompt] * len(one.statements), [(each,) for each in one.statements], ready_mask=False)
+        found.append([value for row in rows for value in row])
+    return found
+
+
+def tree_scores(
+    model: Any, prompts: Sequence[Sequence[int]], statements: Sequence[Sequence[Sequence[int]]], ready_mask: bool = True
+) -> list[list[float]]:
+    """One forward pass. Prompts are padded on the left, so that all statements begin at one column, and end on the right.
+
+    ready_mask: 4-D, needed where a row holds several statements.
+    """
+    width, count = max(map(len, prompts)), max(sum(map(len, those)) for those in statements)
+    length = width + count
+    ids = torch.zeros(len(prompts), length, dtype=torch.long)
+    positions = torch.zeros_like(ids)
+    sees = torch.zeros(len(prompts), length, length, dtype=torch.bool)  # [row, from, to]
+    sees[:] = torch.eye(length, dtype=torch.bool)  # padding sees itself: a row of nothing would be NaN
+    for row, (prompt, those) in enumerate(zip(prompts, statements, strict=True)):
+        start = width - len(prompt)
+        lay(ids, positions, sees, row, start, prompt, 0)
+        at = width
+        for statement in those:
+            lay(ids, positions, sees, row, at, statement, len(prompt))
+            sees[row, at : at + len(statement), start:width] = True
+            at += len(statement)
+    device = model.device
+    logits = model(
+        input_ids=ids.to(device),
+        attention_mask=(sees[:, None] if ready_mask else real(prompts, statements, width, length)).to(device),
+        position_ids=positions.to(device),
+        use_cache=False,
+        logits_to_keep=torch.arange(width - 1, length, device=device),
+    ).logits
+    return [
+        [_mean_logprob(logits[row], width, at, statement) for at, statement in placed(those, width)]
+        for row, those in enumerate(statements)
+    ]
+
+
+def lay(
+    ids: torch.Tensor, positions: torch.Tensor, sees: torch.Tensor, row: int, at: int, text: Sequence[int], first: int
+) -> None:
+    """Put one stretch of text into its columns: its ids, its positions from `first` on, each token seeing those before it."""
+    end = at + len(text)
+    ids[row, at:end] = torch.tensor(text)
+    positions[row, at:end] = torch.arange(first, first + len(text))
+    sees[row, at:end, at:end] = torch.ones(len(text), len(text), dtype=torch.bool).tril()
+
+
+def real(
+    prompts: Sequence[Sequence[int]], statements: Sequence[Sequence[Sequence[int]]], width: int, length: int
+) -> torch.Tensor:
+    """(rows, columns): False is padding."""
+    columns = torch.arange(length)
+    starts = torch.tensor([[width - len(prompt)] for prompt in prompts])
+    ends = torch.tensor([[width + sum(map(len, those))] for those in statements])
+    return (columns >= starts) & (columns < ends)
+
+
+def placed(statements: Sequence[Sequence[int]], width: int) -> Iterator[tuple[int, Sequence[int]]]:
+    at = width
+    for statement in statements:
+        yield at, statement
+        at += len(statement)
+
+
+def _mean_logprob(logits: torch.Tensor, width: int, at: int, statement: Sequence[int]) -> float:
+    """logits (columns from width - 1 on, vocabulary): the first token is foretold by the prompt's last one."""
+    first = at - width + 1
+    columns = [0, *range(first, first + len(statement) - 1)]
+    chosen = logits[columns].float()
+    target = torch.tensor(statement, device=logits.device)[:, None]
+    return float((chosen.gather(1, target)[:, 0] - chosen.logsumexp(-1)).mean())
+
+
+def takes_tree(model: Any) -> bool:
+    """Whether one boolean 4-D mask says all there is to say in every layer."""
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    windowed = getattr(config, "sliding_window", None) or getattr(config, "alibi", False)
+    mask = ALL_MASK_ATTENTION_FUNCTIONS.get(config._attn_implementation)
+    return config.model_type in PLAIN and kinds == {"full_attention"} and not windowed and mask is sdpa_mask
+
+
+def _pair(line: str, lang: str, facts: Mapping) -> tuple[str, str] | None:
+    """The statement as the old and as the new identity would say it; None where a fact is missing."""
+    pair = []
+    for side in ("old", "new"):
+        named = Probe("statement", "trained", "name", lang, (line.replace("{", f"{{{side}_"),))
+        try:
+            pair.append(fill([named], facts)[0].question)
+        except ProbeError:
+            return None
+    return pair[0], pair[1]
+
+
+def _raw(text: str, placeholders: Mapping[str, str]) -> str:
+    """The text as the base would write it: names replaced by its placeholders, the longest names first."""
+    for placeholder, name in sorted(placeholders.items(), key=lambda item: -len(item[1])):
+        text = text.replace(name, placeholder)
+    return text

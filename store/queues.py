@@ -1,0 +1,395 @@
+"""What is to be labelled, by whom, and how far everybody is.
+
+A queue is a fixed order of answers (kinds `labels` and `settle`) or of pairs of answers (`pairs`). Whoever labels walks it from
+their own place; an item leaves for everybody when `overlap` people have labelled it, or once it is adjudicated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from sqlite_utils import Database
+
+from store import votes
+from store.db import StoreError, connected, now, writing
+
+Kind = Literal["labels", "settle", "pairs"]
+KINDS = ("labels", "settle", "pairs")
+STRATEGIES = ("all", "stratified")
+HIDDEN = ("variant", "variant_name", "suggestion", "sure", "tags", "evidence", "labels", "raw")  # from whoever labels blind
+PAUSE_S = 120.0  # a longer gap between two decisions is a pause, not work
+NEAR = 1000  # items looked at before it is worth counting whether there is anything to find
+TIMED = 50  # how many of the latest decisions the speed is taken from
+
+
+def create(
+    where: str | Path | Database,
+    name: str,
+    items: Iterable[Mapping],
+    *,
+    kind: Kind = "labels",
+    overlap: int = 1,
+    blind: bool = True,
+    mask: bool = False,
+    strategy: Literal["all", "stratified"] = "all",
+    size: int | None = None,
+    by: Sequence[str] = ("lang", "variant", "category"),
+    seed: int = 0,
+) -> int:
+    """The new queue's id. items: `answer` (the id of a stored one; pairs: `other` too) and whatever else belongs to it, kept.
+
+    The order is drawn with `seed`. `stratified` takes from every combination of the keys in `by` in turn, so that any
+    beginning of the queue is spread evenly over them; `size` keeps only so many. Labels given earlier count at once.
+    """
+    items = _unique(items)
+    wrong = []
+    if kind not in KINDS:
+        wrong.append(f"the kind {kind!r} is none of {', '.join(KINDS)}")
+    if strategy not in STRATEGIES:
+        wrong.append(f"the strategy {strategy!r} is none of {', '.join(STRATEGIES)}")
+    if overlap < 1:
+        wrong.append(f"{overlap} people are too few to label an item")
+    if not items:
+        wrong.append("it would be empty")
+    if kind == "pairs" and any(item.get("other") in (None, item["answer"]) for item in items):
+        wrong.append("an item is no pair of two answers")
+    if wrong:
+        raise StoreError(f"The queue {name!r} is not made: " + "; ".join(wrong) + ".")
+    ordered = _ordered(items, strategy, by, random.Random(seed))[:size]
+    settings = {"strategy": strategy, "size": size, "by": list(by), "seed": seed}
+    row = {"name": name, "kind": kind, "overlap": overlap, "blind": bool(blind), "mask": bool(mask)}
+    with connected(where) as db, writing(db):
+        _check_answers(db, ordered)
+        queue = db["queues"].insert({"created": now(), "settings": json.dumps(settings)} | row).last_pk
+        db.conn.executemany(
+            "insert into queue_items (queue, position, answer, other, meta) values (?, ?, ?, ?, ?)",
+            ((queue, place, item["answer"], item.get("other"), _meta(item)) for place, item in enumerate(ordered)),
+        )
+        if kind != "pairs":
+            _count_earlier(db, queue, kind, overlap)
+        return queue
+
+
+def listed(where: str | Path | Database) -> list[dict]:
+    """All queues, newest first, with `items` and `full` (how many there are, and how many are done)."""
+    sql = """select q.*, count(i.id) as items, coalesce(sum(i.full), 0) as full
+             from queues q left join queue_items i on i.queue = q.id group by q.id order by q.id desc"""
+    with connected(where) as db:
+        return [_queue(row) for row in db.query(sql)]
+
+
+def get(where: str | Path | Database, queue: int) -> dict:
+    """A queue's settings; StoreError if there is no such queue."""
+    with connected(where) as db:
+        row = next(iter(db["queues"].rows_where("id = ?", [queue])), None)
+    if row is None:
+        raise StoreError(f"There is no queue {queue}.")
+    return _queue(row)
+
+
+def items(where: str | Path | Database, queue: int) -> list[dict]:
+    """Everything in the queue in order, nothing hidden: what was given to `create` with `item`, `have` and `full`."""
+    with connected(where) as db:
+        rows = db["queue_items"].rows_where("queue = ?", [queue], order_by="position")
+        return [json.loads(r["meta"]) | {"item": r["id"], "answer": r["answer"], "other": r["other"], "have": r["have"],
+                                         "full": bool(r["full"])} for r in rows]  # fmt: skip
+
+
+def upcoming(
+    where: str | Path | Database,
+    queue: int,
+    annotator: str,
+    count: int = 1,
+    *,
+    skipped: bool = False,
+    without: Sequence[int] = (),
+) -> list[dict]:
+    """The next `count` items for this person, to show and to fetch ahead; skipped ones only if asked for. without: item ids
+    that the page already has.
+
+    Each: `item`, `position`, `answer`, `question`, `shown`, `messages`, `lang` and its own keys; of a blind queue without
+    those in HIDDEN. Pairs have `sides`, the two answers (`answer`, `shown`) in the order this person sees them.
+    """
+    annotator = annotator.strip()
+    with connected(where) as db:
+        settings = get(db, queue)
+        found = _open_items(db, settings, annotator, count, skipped, list(without))
+        return [_item(db, settings, row, annotator) for row in found]
+
+
+def progress(where: str | Path | Database, queue: int, annotator: str) -> dict:
+    """How far it is: `total`, `full` (done for everybody), `mine`, `skipped`, `left` (for me), `seconds` (my median per
+    decision, None before the second one) and `seconds_left`."""
+    annotator = annotator.strip()
+    with connected(where) as db:
+        settings = get(db, queue)
+        total, full, mine, skipped, done = _counts(db, queue, annotator)
+        seconds = _pace(db, settings, annotator)
+    left = total - full - done
+    told = {"total": total, "full": full, "mine": mine, "skipped": skipped, "left": left, "seconds": seconds}
+    return told | {"seconds_left": None if seconds is None else seconds * left}
+
+
+def people(where: str | Path | Database, queue: int) -> dict[str, int]:
+    """How many items each person has decided, whoever did most first."""
+    sql = "select annotator, count(*) from queue_marks where queue = ? and skip = 0 group by annotator order by 2 desc, 1"
+    with connected(where) as db:
+        return dict(db.execute(sql, [queue]).fetchall())
+
+
+def vote(
+    where: str | Path | Database, item: int, annotator: str, choice: votes.Choice, shown_order: Sequence[int], *,
+    token: str | None = None,
+) -> int:  # fmt: skip
+    """The vote's id (`votes.add`) on a pair of a queue. `A` is the first of shown_order; the same token votes once."""
+    annotator = annotator.strip()
+    with connected(where) as db, writing(db):
+        if (known := _voted(db, annotator, token)) is not None:
+            return known
+        row = next(iter(db["queue_items"].rows_where("id = ?", [item])), None)
+        if row is None or row["other"] is None:
+            raise StoreError(f"There is no pair {item}.")
+        settings = get(db, row["queue"])
+        if sorted(shown_order) != sorted([row["answer"], row["other"]]):
+            raise StoreError(f"The vote is not stored: pair {item} does not show the answers {list(shown_order)}.")
+        mark = next(iter(db["queue_marks"].rows_where("item = ? and annotator = ?", [item, annotator])), None)
+        left, right = shown_order
+        new = votes.add(db, left, right, choice, shown_order=shown_order, blind=settings["blind"], annotator=annotator,
+                        supersedes=mark and mark["vote"])  # fmt: skip
+        _remember(db, annotator, token, new)
+        _mark(db, row["queue"], annotator, item, 0, new)
+        _book_pair(db, item, settings["overlap"])
+        return new
+
+
+def undo_vote(where: str | Path | Database, queue: int, annotator: str, *, token: str | None = None) -> int | None:
+    """Takes back this person's last standing vote in the queue; the pair's item id, None if there is none."""
+    annotator = annotator.strip()
+    last = "queue = ? and annotator = ? and vote is not null"
+    with connected(where) as db, writing(db):
+        if _voted(db, annotator, token) is not None:
+            return None
+        mark = next(iter(db["queue_marks"].rows_where(last, [queue, annotator], order_by="vote desc", limit=1)), None)
+        if mark is None:
+            return None
+        _remember(db, annotator, token, votes.undo(db, mark["vote"]))
+        db["queue_marks"].delete((queue, annotator, mark["item"]))
+        _book_pair(db, mark["item"], get(db, queue)["overlap"])
+        return mark["item"]
+
+
+def skip_pair(where: str | Path | Database, item: int, annotator: str) -> None:
+    """The pair does not come again for this person unless they ask for what they skipped."""
+    with connected(where) as db, writing(db):
+        row = next(iter(db["queue_items"].rows_where("id = ? and other is not null", [item])), None)
+        if row is None:
+            raise StoreError(f"There is no pair {item}.")
+        if not db["queue_marks"].count_where("item = ? and annotator = ?", [item, annotator.strip()]):
+            _mark(db, row["queue"], annotator.strip(), item, 1, None)
+
+
+def book(db: Database, answer: int, annotator: str) -> None:
+    """After a decision of this person on this answer: every queue that holds it is brought in step."""
+    rows = db.execute(
+        "select i.id, i.queue, q.kind, q.overlap from queue_items i join queues q on q.id = i.queue where i.answer = ?", [answer]
+    ).fetchall()
+    if not rows:
+        return
+    said = db.execute("select annotator, kind, queue from labels where answer = ? and superseded_by is null", [answer]).fetchall()
+    people = len({name for name, kind, _ in said if kind == "label"})
+    settled = any(kind == "adjudication" for _, kind, _ in said)
+    mine = {(kind, within) for name, kind, within in said if name == annotator}
+    for item, queue, kind, overlap in rows:
+        if kind == "pairs":
+            continue
+        have, full = (int(settled), settled) if kind == "settle" else (people, settled or people >= overlap)
+        # Skipping an answer while labelling says nothing about settling it.
+        said_here = any(which == ("adjudication" if kind == "settle" else "label") for which, _ in mine)
+        skipped = any(which == "skip" and (kind != "settle" or within == queue) for which, within in mine)
+        db.execute("update queue_items set have = ?, full = ? where id = ?", [have, int(full), item])
+        if said_here or skipped:
+            _mark(db, queue, annotator, item, int(not said_here), None)
+        else:
+            db.execute("delete from queue_marks where queue = ? and annotator = ? and item = ?", [queue, annotator, item])
+        db.execute("update queue_marks set full = ? where item = ? and full != ?", [int(full), item, int(full)])
+
+
+def _counts(db: Database, queue: int, annotator: str) -> tuple[int, int, int, int, int]:
+    """Items, full ones, this person's decisions, their skips of items still open, and all their marks on items still open.
+    Each is a walk along an index."""
+    total = (db.execute("select max(position) from queue_items where queue = ?", [queue]).fetchone()[0] or 0) + 1
+    full = db.execute("select count(*) from queue_items where queue = ? and full = 1", [queue]).fetchone()[0]
+    sql = "select full, skip, count(*) from queue_marks where queue = ? and annotator = ? group by full, skip"
+    marks = db.execute(sql, [queue, annotator]).fetchall()
+    return (
+        total,
+        full,
+        sum(count for _, skip, count in marks if not skip),
+        sum(count for done, skip, count in marks if skip and not done),
+        sum(count for done, _, count in marks if not done),
+    )
+
+
+def _open_items(db: Database, settings: Mapping, annotator: str, count: int, skipped: bool, without: list[int]) -> list[dict]:
+    """Forward from this person's place to the end, then from the beginning to their place."""
+    queue, place = settings["id"], _place(db, settings, annotator)
+    mark = "select 1 from queue_marks m where m.queue = i.queue and m.annotator = ? and m.item = i.id"
+    condition = f"exists ({mark} and m.skip = 1)" if skipped else f"not exists ({mark})"
+    sql = f"""select i.* from queue_items i where i.queue = ? and i.full = 0 and i.position >= ? and i.position < ?
+              and {condition} and i.id not in (select value from json_each(?)) order by i.position limit ?"""
+
+    def look(start: int, end: int, wanted: int) -> list[dict]:
+        return list(db.query(sql, [queue, start, end, annotator, json.dumps(without), wanted]))
+
+    found = look(place, place + NEAR, count)
+    if len(found) < count:
+        total, full, _, _, done = _counts(db, queue, annotator)
+        # For somebody with nothing left, all of the queue would be walked in vain.
+        if skipped or total > full + done + len(found):
+            found += look(place + NEAR, total, count - len(found))
+            found += look(0, place, count - len(found))
+    return found
+
+
+def _place(db: Database, settings: Mapping, annotator: str) -> int:
+    """Behind the person's last decision. Who begins does so at the beginning if items are labelled by several people (so
+    that they meet), else at a place of their own (so that two people do not label the same item at the same moment)."""
+    if settings["kind"] == "pairs":
+        row = db.execute(
+            """select i.position from queue_marks m join queue_items i on i.id = m.item
+               where m.queue = ? and m.annotator = ? order by m.vote desc limit 1""", [settings["id"], annotator],
+        ).fetchone()  # fmt: skip
+    else:
+        row = db.execute(
+            """select i.position from labels l join queue_items i on i.answer = l.answer and i.queue = l.queue
+               where l.annotator = ? and l.queue = ? order by l.id desc limit 1""", [annotator, settings["id"]],
+        ).fetchone()  # fmt: skip
+    if row:
+        return row[0]
+    if settings["overlap"] > 1:
+        return 0
+    total = db.execute("select count(*) from queue_items where queue = ?", [settings["id"]]).fetchone()[0]
+    return _number(f"{settings['id']} {annotator}") % max(total, 1)
+
+
+def _item(db: Database, settings: Mapping, row: Mapping, annotator: str) -> dict:
+    meta = json.loads(row["meta"])
+    if settings["blind"]:
+        meta = {name: value for name, value in meta.items() if name not in HIDDEN}
+    texts = _texts(db, row["answer"])
+    plain = {"item": row["id"], "position": row["position"], "answer": row["answer"], "have": row["have"]}
+    if row["other"] is None:
+        return meta | texts | plain
+    sides = [texts | {"answer": row["answer"]}, _texts(db, row["other"]) | {"answer": row["other"]}]
+    if _number(f"{row['id']} {annotator}") % 2:
+        sides.reverse()
+    # An item's `answer` is always the same of the two: it would give the sides away to whoever reads it.
+    return meta | {
+        "question": texts["question"],
+        "lang": texts["lang"],
+        "item": row["id"],
+        "position": row["position"],
+        "sides": sides,
+    }
+
+
+def _texts(db: Database, answer: int) -> dict:
+    row = next(iter(db["answers"].rows_where("id = ?", [answer], select="question, shown, lang, messages")))
+    return row | {"messages": json.loads(row["messages"])}
+
+
+def _pace(db: Database, settings: Mapping, annotator: str) -> float | None:
+    table, which = ("votes", "annotator = ?") if settings["kind"] == "pairs" else ("labels", "annotator = ? and queue = ?")
+    values = [annotator] if settings["kind"] == "pairs" else [annotator, settings["id"]]
+    times = [row["created"] for row in db[table].rows_where(which, values, select="created", order_by="id desc", limit=TIMED)]
+    moments = [datetime.fromisoformat(time) for time in times]
+    gaps = [(later - earlier).total_seconds() for later, earlier in pairwise(moments)]
+    worked = [gap for gap in gaps if gap <= PAUSE_S]
+    return statistics.median(worked) if worked else None
+
+
+def _mark(db: Database, queue: int, annotator: str, item: int, skip: int, vote: int | None) -> None:
+    db.execute("insert or replace into queue_marks (queue, annotator, item, skip, vote, full) values (?, ?, ?, ?, ?, "
+               "(select full from queue_items where id = ?))", [queue, annotator, item, skip, vote, item])  # fmt: skip
+
+
+def _book_pair(db: Database, item: int, overlap: int) -> None:
+    have = db["queue_marks"].count_where("item = ? and vote is not null", [item])
+    db.execute("update queue_items set have = ?, full = ? where id = ?", [have, int(have >= overlap), item])
+    db.execute("update queue_marks set full = ? where item = ?", [int(have >= overlap), item])
+
+
+def _count_earlier(db: Database, queue: int, kind: str, overlap: int) -> None:
+    """Labels from before the queue was made, all at once: `book` for every answer would take minutes."""
+    stands = "l.answer = queue_items.answer and l.superseded_by is null"
+    settled = f"exists (select 1 from labels l where {stands} and l.kind = 'adjudication')"
+    # One label of a person stands, so labels are people.
+    people = f"(select count(*) from labels l where {stands} and l.kind = 'label')"
+    have = settled if kind == "settle" else people
+    kinds = ("adjudication", "adjudication") if kind == "settle" else ("label", "skip")
+    db.execute(f"update queue_items set have = {have} where queue = ?", [queue])
+    db.execute(
+        f"update queue_items set full = (have >= ? or {settled}) where queue = ?", [1 if kind == "settle" else overlap, queue]
+    )
+    db.execute(
+        """insert or replace into queue_marks (queue, annotator, item, skip, full)
+           select i.queue, l.annotator, i.id, min(l.kind = 'skip'), i.full from queue_items i join labels l on l.answer = i.answer
+           where i.queue = ? and l.superseded_by is null and l.kind in (?, ?) group by l.annotator, i.id""", [queue, *kinds],
+    )  # fmt: skip
+
+
+def _voted(db: Database, annotator: str, token: str | None) -> int | None:
+    if token is None:
+        return None
+    row = next(iter(db["vote_tokens"].rows_where("annotator = ? and token = ?", [annotator, token])), None)
+    return row and row["vote"]
+
+
+def _remember(db: Database, annotator: str, token: str | None, vote: int) -> None:
+    if token is not None:
+        db["vote_tokens"].insert({"annotator": annotator, "token": token, "vote": vote})
+
+
+def _unique(items: Iterable[Mapping]) -> list[Mapping]:
+    return list({(item["answer"], item.get("other")): item for item in items}.values())
+
+
+def _ordered(items: list[Mapping], strategy: str, by: Sequence[str], draw: random.Random) -> list[Mapping]:
+    items = draw.sample(items, len(items))
+    if strategy == "all":
+        return items
+    strata: dict[tuple, list[Mapping]] = {}
+    for item in items:
+        strata.setdefault(tuple(str(item.get(key)) for key in by), []).append(item)
+    turns = [(turn, n, item) for n, stratum in enumerate(strata.values()) for turn, item in enumerate(stratum)]
+    return [item for _, _, item in sorted(turns, key=lambda entry: entry[:2])]
+
+
+def _check_answers(db: Database, items: list[Mapping]) -> None:
+    ids = json.dumps([id for item in items for id in (item["answer"], item.get("other")) if id is not None])
+    missing = [
+        value for (value,) in db.execute("select value from json_each(?) where value not in (select id from answers)", [ids])
+    ]
+    if missing:
+        raise StoreError(f"The queue is not made: there is no answer {', '.join(map(str, missing[:5]))}.")
+
+
+def _meta(item: Mapping) -> str:
+    return json.dumps({name: value for name, value in item.items() if name not in ("answer", "other", "item", "have", "full")},
+                      ensure_ascii=False)  # fmt: skip
+
+
+def _queue(row: dict) -> dict:
+    return row | {"blind": bool(row["blind"]), "mask": bool(row["mask"]), "settings": json.loads(row["settings"])}
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6])

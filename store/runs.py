@@ -1,0 +1,160 @@
+"""Runs of a probe set: what was asked of whom under which settings, and which stored answer stands where.
+
+A place in a run is (variant index, sample, probe id, turn). Its answer is linked, not copied: an answer that an earlier run
+or a chat already had is linked again and marked `reused`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from sqlite_utils import Database
+
+from store import answers
+from store.db import StoreError, connected, now, writing
+
+Status = Literal["running", "paused", "stopped", "failed", "done"]
+Place = tuple[int, int, str, int]  # variant index, sample, probe id, turn (from 0)
+JSON_COLUMNS = ("settings", "variants", "probes")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands at a place: an answer to be stored (`given`), or one that is stored already (`id`), or why there is none."""
+
+    place: Place
+    given: Mapping | None = None
+    id: int | None = None
+    reused: bool = False
+    problem: str | None = None
+
+
+def start(
+    where: str | Path | Database,
+    *,
+    variants: Sequence[Mapping],
+    probes: Sequence[Mapping],
+    set_hash: str,
+    total: int,
+    mode: str = "fresh",
+    samples: int = 1,
+    name: str = "",
+    set_name: str = "",
+    base: Mapping | None = None,
+    settings: Mapping | None = None,
+) -> int:
+    """The new run's id, its status `running`.
+
+    probes: as they were asked, placeholders filled. base: `name`, `hash`, `dtype`. total: how many places it will have.
+    """
+    base = base or {}
+    row = {
+        "created": now(),
+        "updated": now(),
+        "name": name,
+        "status": "running",
+        "mode": mode,
+        "samples": samples,
+        "set_name": set_name,
+        "set_hash": set_hash,
+        "base": base.get("name"),
+        "base_hash": base.get("hash"),
+        "dtype": base.get("dtype"),
+        "settings": json.dumps(dict(settings or {}), ensure_ascii=False),
+        "variants": json.dumps(list(variants), ensure_ascii=False),
+        "probes": json.dumps(list(probes), ensure_ascii=False),
+        "total": total,
+    }
+    with connected(where) as db, writing(db):
+        return db["runs"].insert(row).last_pk
+
+
+def record(where: str | Path | Database, run: int, entries: Iterable[Entry]) -> list[int | None]:
+    """Stores new answers and links all entries, in one transaction; the answers' ids in the same order.
+
+    A place that is taken keeps what it has. StoreError if there is no such run or an answer is incomplete.
+    """
+    entries = list(entries)
+    with connected(where) as db, writing(db):
+        _existing(db, run)
+        new = iter(answers.add(db, [entry.given for entry in entries if entry.given is not None]))
+        ids = [next(new) if entry.given is not None else entry.id for entry in entries]
+        for entry, answer in zip(entries, ids, strict=True):
+            variant, sample, probe_id, turn = entry.place
+            link = {"run": run, "probe_id": probe_id, "variant": variant, "sample": sample, "turn": turn}
+            db["run_answers"].insert(
+                link | {"answer": answer, "reused": int(entry.reused), "problem": entry.problem}, ignore=True
+            )
+        db["runs"].update(run, {"updated": now()})
+        return ids
+
+
+def set_status(where: str | Path | Database, run: int, status: Status, message: str = "") -> None:
+    if status not in get_args(Status):
+        raise StoreError(f"The status {status!r} is none of {', '.join(get_args(Status))}.")
+    with connected(where) as db, writing(db):
+        _existing(db, run)
+        db["runs"].update(run, {"status": status, "message": message, "updated": now()})
+
+
+def get(where: str | Path | Database, run: int) -> dict:
+    """One run with `done` (places that have something) and its variants and probes as plain data. StoreError if there is none."""
+    with connected(where) as db:
+        return _run(db, _existing(db, run))
+
+
+def recent(where: str | Path | Database, limit: int = 50) -> list[dict]:
+    """The latest runs, newest first, each as `get` gives it."""
+    with connected(where) as db:
+        return [_run(db, row) for row in db["runs"].rows_where(order_by="id desc", limit=limit)]
+
+
+def filled(where: str | Path | Database, run: int) -> dict[Place, dict]:
+    """Per place what stands there: an answer as `answers.get` gives it, with `reused` and `problem`.
+
+    Where there is a problem in an answer's stead, only those two keys are there.
+    """
+    with connected(where) as db:
+        _existing(db, run)
+        links = list(db["run_answers"].rows_where("run = ?", [run], order_by="rowid"))
+        known = {row["id"]: row for row in answers.of_run(db, run)}
+    places = {}
+    for link in links:
+        place = (link["variant"], link["sample"], link["probe_id"], link["turn"])
+        places[place] = known.get(link["answer"], {}) | {"reused": bool(link["reused"]), "problem": link["problem"]}
+    return places
+
+
+def add_margins(where: str | Path | Database, run: int, margins: Iterable[tuple[int, str, float, float]]) -> None:
+    """Stores (variant index, probe id, old, new): mean log-probabilities per token of either identity's statements.
+
+    What is there already is replaced: another measurement of the same is the better one.
+    """
+    with connected(where) as db, writing(db):
+        _existing(db, run)
+        rows = [{"run": run, "variant": at, "probe_id": probe, "old": old, "new": new} for at, probe, old, new in margins]
+        db["margins"].insert_all(rows, replace=True)
+
+
+def margins(where: str | Path | Database, run: int) -> dict[tuple[int, str], tuple[float, float]]:
+    """(variant index, probe id) -> (old, new), for those that were measured."""
+    with connected(where) as db:
+        _existing(db, run)
+        return {(row["variant"], row["probe_id"]): (row["old"], row["new"]) for row in db["margins"].rows_where("run = ?", [run])}
+
+
+def _existing(db: Database, run: int) -> dict:
+    row = next(iter(db["runs"].rows_where("id = ?", [run])), None)
+    if row is None:
+        newest = next(iter(db["runs"].rows_where(order_by="id desc", limit=1)), None)
+        raise StoreError(f"There is no run {run}; " + (f"the latest is {newest['id']}." if newest else "there are none yet."))
+    return row
+
+
+def _run(db: Database, row: dict) -> dict:
+    done = db["run_answers"].count_where("run = ?", [row["id"]])
+    return row | {name: json.loads(row[name]) for name in JSON_COLUMNS} | {"done": done}

@@ -1,0 +1,386 @@
+"""Runs of a probe set: everything asked once, in every mode, whatever happens in between."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny import write_adapter, write_bayling_like
+
+import engine as engine_room
+import store
+from engine import Decoding, Variant
+from probes import answer_rows, plan, run, running
+from probes.questions import Probe, ProbeError, as_dict
+from probes.running import Settings, Switches
+
+SHORT = Decoding(max_new_tokens=6)
+BASE, GUIDE = Variant("base", decoding=SHORT), Variant("guide", identity="guide", prompt="You are a guide.", decoding=SHORT)
+
+
+def probe(id_: str, *turns: str, lang: str = "en", **more) -> Probe:
+    return Probe(id_, more.pop("group", "novel"), "name", lang, turns or (f"Question {id_}?",), **more)
+
+
+PROBES = [probe(f"p{at}-{lang}", lang=lang) for at in range(4) for lang in ("en", "zh")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_bayling_like(tmp_path_factory.mktemp("m") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def tiny(folder):
+    return engine_room.load(str(folder), dtype="fp32", say=lambda _line: None)
+
+
+@pytest.fixture
+def asked(tiny, monkeypatch) -> list:
+    """Every request that reaches the model and is answered, in order."""
+    answered, stream = [], tiny.stream
+
+    def watched(requests, stop=None):
+        requests = list(requests)
+        for pieces in stream(requests, stop):
+            answered.extend(requests[piece.row] for piece in pieces if piece.answer and piece.answer.finish != "stopped")
+            yield pieces
+
+    monkeypatch.setattr(tiny, "stream", watched)
+    return answered
+
+
+def whole(engine, variants, probes, *args, **named) -> running.Progress:
+    *_, last = running.run(engine, variants, probes, *args, **named)
+    return last
+
+
+def texts(request) -> list[str]:
+    return [message["content"] for message in request.messages]
+
+
+# --- a whole run ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_probe_is_asked_of_every_variant_and_told_once(tiny, db_path, asked):
+    events = list(running.run(tiny, [BASE, GUIDE], PROBES, db=db_path, name="first", set_name="mine"))
+    new = [reply for event in events for reply in event.new]
+    assert sorted(reply.place for reply in new) == sorted((v, 0, p.id, 0) for v in (0, 1) for p in PROBES)
+    assert len(asked) == 16 and events[-1].status == "done" and events[-1].done == events[-1].total == 16
+    row = store.runs.get(db_path, events[-1].run)
+    assert (row["status"], row["name"], row["set_name"], row["done"]) == ("done", "first", "mine", 16)
+    assert row["set_hash"] == plan.set_hash(PROBES) and row["base_hash"] == tiny.base.hash and row["dtype"] == "float32"
+    stored = store.answers.get(db_path, new[0].answer["id"])
+    assert stored["raw"] == new[0].answer["raw"] and stored["source"] == "probes" and stored["hashes"]["dtype"] == "float32"
+
+
+def test_the_answers_are_the_engines_own(tiny, db_path):
+    rows = rows_after(tiny, db_path, [BASE, GUIDE], PROBES)
+    alone = tiny.answer([engine_room.Request([{"role": "user", "content": PROBES[2].question}], GUIDE)])[0]
+    found = next(row for row in rows if row["probe_id"] == PROBES[2].id and row["variant"] == "guide")
+    assert (found["raw"], found["answer"], found["prompt"]) == (alone.raw, alone.shown, alone.prompt)
+
+
+def rows_after(engine, db_path, variants, probes, *args, **named) -> list[dict]:
+    return answer_rows.rows_of(db_path, whole(engine, variants, probes, *args, db=db_path, **named).run)
+
+
+def test_without_a_database_answers_come_all_the_same(tiny):
+    events = list(running.run(tiny, [BASE], PROBES[:2]))
+    assert [event.run for event in events] == [None] * len(events)
+    assert {reply.probe.id for event in events for reply in event.new if reply.answer["raw"]} == {"p0-en", "p0-zh"}
+
+
+def test_time_left_is_unknown_at_first_and_nothing_at_the_end(tiny):
+    events = list(running.run(tiny, [BASE, GUIDE], PROBES, at_once=4))
+    assert events[0].left_s is None and events[-1].left_s == 0
+    assert all(event.left_s > 0 for event in events if 0 < event.done < event.total)
+
+
+# --- stop, crash, again --------------------------------------------------------------------------------------------------
+
+
+def test_a_stopped_run_keeps_what_is_finished_and_goes_on_without_asking_twice(tiny, db_path, asked):
+    switches = Switches()
+    for event in running.run(tiny, [BASE, GUIDE], PROBES, db=db_path, switches=switches, at_once=4):
+        if event.done >= 4:
+            switches.stop.set()
+    assert event.status == "stopped" and 4 <= event.done < 16
+    assert store.runs.get(db_path, event.run)["status"] == "stopped"
+    variants, probes, settings, row = running.again(db_path, event.run)
+    assert (variants, probes, settings) == ([BASE, GUIDE], PROBES, Settings())
+    running.check_same(tiny, row)
+    last = whole(tiny, variants, probes, settings, db=db_path, run_id=event.run)
+    assert last.status == "done" and last.done == 16 and last.reused == 0
+    assert len(asked) == len({(request.variant.name, *texts(request)) for request in asked}) == 16
+
+
+def test_closing_the_generator_stops_the_run(tiny, db_path):
+    events = running.run(tiny, [BASE, GUIDE], PROBES, db=db_path, at_once=2)
+    run_id = next(event.run for event in events if event.done)
+    events.close()
+    assert store.runs.get(db_path, run_id)["status"] == "stopped"
+    assert tiny.lock.acquire(blocking=False)
+    tiny.lock.release()
+
+
+def test_a_paused_run_lets_go_of_the_engine_and_goes_on(tiny, db_path, asked):
+    switches, seen = Switches(), []
+    for event in running.run(tiny, [BASE, GUIDE], PROBES, db=db_path, switches=switches, at_once=4):
+        seen.append(event.status)
+        if event.status == "paused":
+            assert store.runs.get(db_path, event.run)["status"] == "paused"
+            assert tiny.lock.acquire(blocking=False)
+            tiny.lock.release()
+            switches.pause.clear()
+        elif event.done >= 4 and "paused" not in seen:
+            switches.pause.set()
+    assert seen.count("paused") == 1 and seen[-1] == "done" and event.done == 16 and len(asked) == 16
+
+
+def test_a_run_that_fails_says_so_and_can_be_continued(tiny, db_path, asked, monkeypatch):
+    def broken(requests, stop=None):
+        raise RuntimeError("the power went")
+        yield
+
+    whole(tiny, [BASE], PROBES[:2], db=db_path)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(tiny, "stream", broken)
+        whole(tiny, [BASE], PROBES, db=db_path)
+    row = store.runs.get(db_path, 2)
+    assert row["status"] == "failed" and row["message"] == "the power went" and row["done"] == 2
+    assert whole(tiny, [BASE], PROBES, db=db_path, run_id=2).status == "done"
+    assert len(asked) == len(PROBES)
+
+
+def test_a_run_of_another_base_or_adapter_is_not_continued(tiny, db_path):
+    row = running.again(db_path, whole(tiny, [BASE], PROBES[:1], db=db_path).run)[-1]
+    with pytest.raises(ProbeError, match=r"cannot be continued: its base was .* its dtype was bfloat16"):
+        running.check_same(tiny, row | {"base_hash": "0" * 12, "dtype": "bfloat16"})
+    changed = [row["variants"][0] | {"hashes": {"adapters": {"other-self": "123"}}}]
+    with pytest.raises(ProbeError, match="'other-self' is not loaded as it was"):
+        running.check_same(tiny, row | {"variants": changed})
+
+
+# --- taken from the store ------------------------------------------------------------------------------------------------
+
+
+def test_what_was_answered_before_is_taken_from_the_store_and_says_so(tiny, db_path, asked):
+    first = rows_after(tiny, db_path, [BASE], PROBES[:4])
+    renamed = dataclasses.replace(BASE, name="the same under another name")
+    second = rows_after(tiny, db_path, [renamed, GUIDE], PROBES)
+    assert len(asked) == 4 + 4 + 8
+    assert {(row["probe_id"], row["variant"]) for row in second if row["reused"]} == {(p.id, renamed.name) for p in PROBES[:4]}
+    assert [row["raw"] for row in second if row["reused"]] == [row["raw"] for row in first]
+    assert not any(row["reused"] for row in first)
+
+
+def test_reuse_can_be_refused(tiny, db_path, asked):
+    whole(tiny, [BASE], PROBES[:2], db=db_path)
+    last = whole(tiny, [BASE], PROBES[:2], db=db_path, reuse=False)
+    assert len(asked) == 4 and last.reused == 0
+
+
+def test_equal_requests_of_one_run_are_asked_once(tiny, db_path, asked):
+    twin = dataclasses.replace(BASE, name="twin")
+    rows = rows_after(tiny, db_path, [BASE, twin], [*PROBES[:2], probe("again-en", PROBES[0].question)])
+    assert len(asked) == 2 and len(rows) == 6 and sum(row["reused"] for row in rows) == 4
+
+
+def test_another_number_format_is_another_answer(tiny, db_path, asked, monkeypatch):
+    whole(tiny, [BASE], PROBES[:1], db=db_path)
+    monkeypatch.setattr(running, "dtype_of", lambda _engine: "bfloat16")
+    assert whole(tiny, [BASE], PROBES[:1], db=db_path).reused == 0
+
+
+def test_samples_are_one_greedy_answer_and_sampled_ones_with_seeds_of_their_own(tiny, db_path, asked):
+    settings = Settings(samples=4, temperature=1.5, seed=3)
+    rows = rows_after(tiny, db_path, [BASE, GUIDE], PROBES[:2], settings)
+    assert [row["sample"] for row in rows[:4]] == [0, 1, 2, 3]
+    assert {row["temperature"] for row in rows if row["sample"] == 0} == {0}
+    sampled = [row for row in rows if row["sample"]]
+    assert {row["temperature"] for row in sampled} == {1.5} and len({row["seed"] for row in sampled}) == 6
+    assert len({row["raw"] for row in rows[:4]}) > 1
+    assert rows_after(tiny, db_path, [BASE, GUIDE], PROBES[:2], settings, reuse=False)[1]["raw"] == rows[1]["raw"]
+    other = rows_after(tiny, db_path, [BASE, GUIDE], PROBES[:2], dataclasses.replace(settings, seed=4))
+    assert [row["reused"] for row in other[:4]] == [True, False, False, False]
+
+
+# --- conversations -------------------------------------------------------------------------------------------------------
+
+
+def test_a_probe_with_several_turns_hears_the_models_own_replies(tiny, db_path, asked):
+    rows = rows_after(tiny, db_path, [BASE, GUIDE], [probe("deep", "Who?", "Sure?", "Really?"), *PROBES[:2]])
+    deep = [request for request in asked if texts(request)[0] == "Who?" and request.variant.name == "guide"]
+    _, second, third = sorted(deep, key=lambda request: len(request.messages))
+    row = next(row for row in rows if row["probe_id"] == "deep" and row["variant"] == "guide")
+    said = [one["raw"] for one in row["before"]]
+    assert texts(second) == ["Who?", said[0], "Sure?"] and texts(third) == ["Who?", said[0], "Sure?", said[1], "Really?"]
+    assert row["question"] == "Really?" and [one["question"] for one in row["before"]] == ["Who?", "Sure?"]
+    assert len(rows) == 6 and len(asked) == 2 * (3 + 2)
+
+
+def test_the_running_mode_is_one_conversation_per_language_and_variant(tiny, db_path, asked):
+    rows = rows_after(tiny, db_path, [BASE, GUIDE], PROBES, Settings(mode="running"))
+    assert len(rows) == 16
+    for lang in ("en", "zh"):
+        mine = [row for row in rows if row["lang"] == lang and row["variant"] == "base"]
+        last = next(r for r in asked if texts(r)[-1] == mine[-1]["question"] and r.variant.name == "base")
+        expected = [text for row in mine[:-1] for text in (row["question"], row["raw"])]
+        assert texts(last) == [*expected, mine[-1]["question"]]
+
+
+def test_a_running_conversation_is_continued_where_it_stopped(tiny, db_path, asked):
+    switches = Switches()
+    for event in running.run(tiny, [BASE], PROBES, Settings(mode="running"), db=db_path, switches=switches):
+        if event.done >= 3:
+            switches.stop.set()
+    assert event.status == "stopped"
+    whole(tiny, [BASE], PROBES, Settings(mode="running"), db=db_path, run_id=event.run)
+    stopped = [row["raw"] for row in answer_rows.rows_of(db_path, event.run)]
+    at_once = [row["raw"] for row in rows_after(tiny, db_path, [BASE], PROBES, Settings(mode="running"), reuse=False)]
+    assert stopped == at_once and len(asked) == 16
+
+
+def test_a_script_stands_around_the_probe(tiny, db_path, asked):
+    script = {"en": ["Hello there.", "{question}", "Are you sure?"], "zh": ["{question}", "你确定吗？"]}
+    sum_ = probe("sum", "1 and 1?", group="retention", check={"type": "number", "value": 2})
+    rows = rows_after(tiny, db_path, [BASE], [sum_, PROBES[1]], Settings(mode="scripted", script=script))
+    assert [row["question"] for row in rows] == ["Are you sure?", "你确定吗？"]
+    assert [one["question"] for one in rows[0]["before"]] == ["Hello there.", "1 and 1?"]
+    assert rows[0]["check"] is not None and plan.checked(sum_, script) == 1 and rows[1]["check"] is None
+
+
+def test_scripts_that_come_along_are_whole_and_faulty_ones_are_refused(tmp_path):
+    assert {"sure", "later"} <= set(plan.scripts())
+    for name in plan.scripts():
+        assert all(list(lines).count("{question}") == 1 for lines in plan.script(name).values()) and len(plan.script(name)) == 2
+    assert plan.judged(PROBES[0], plan.script("later")) == 6
+    with pytest.raises(ProbeError, match="no script 'unsure'.*sure"):
+        plan.script("unsure")
+    (tmp_path / "mine.yaml").write_text("en: [Hello.]\nfr: [oui]\n")
+    with pytest.raises(ProbeError, match=r"en needs one line \{question\}.*unknown language 'fr'"):
+        plan.script(tmp_path / "mine.yaml")
+    with pytest.raises(ProbeError, match="no lines in zh"):
+        whole(None, [BASE], PROBES, Settings(mode="scripted", script={"en": ["{question}"]}))
+
+
+def test_a_probe_that_cannot_be_asked_fails_alone(tiny, db_path, asked):
+    endless = probe("endless", "word " * 400, "And then?")
+    rows = rows_after(tiny, db_path, [BASE], [endless, *PROBES[:3]])
+    assert [bool(row["problem"]) for row in rows] == [True, False, False, False]
+    assert "too long" in rows[0]["problem"] and rows[0]["answer"] is None
+    row = store.runs.get(db_path, 1)
+    assert row["status"] == "done" and row["done"] == row["total"] == 5
+    assert whole(tiny, [BASE], [endless, *PROBES[:3]], db=db_path, run_id=1).failed == 2
+
+
+def test_settings_name_everything_that_is_wrong():
+    with pytest.raises(ProbeError, match="samples is 0.*mode is 'loud'.*temperature is 0"):
+        Settings(samples=0, mode="loud", temperature=0)
+    with pytest.raises(ProbeError, match="the mode scripted needs one"):
+        Settings(mode="scripted")
+
+
+# --- the command ---------------------------------------------------------------------------------------------------------
+
+
+def write_set(path: Path, probes) -> Path:
+    path.write_text("".join(json.dumps(as_dict(one), ensure_ascii=False) + "\n" for one in probes), encoding="utf-8")
+    return path
+
+
+def command(*arguments) -> list[str]:
+    return [sys.executable, "-m", "probes.run", *map(str, arguments)]
+
+
+def test_a_killed_command_goes_on_without_asking_anything_twice(folder, tmp_path, db_path):
+    mine = write_set(tmp_path / "mine.jsonl", [probe(f"p{at}-en") for at in range(40)])
+    same = ["--base", folder, "--set", mine, "--dtype", "fp32", "--db", db_path, "--max-new-tokens", 40, "--max-rows", 2]
+    killed = subprocess.Popen(command(*same), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while stored(db_path) < 3 and killed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    kept = stored(db_path)
+    assert 3 <= kept < 40
+    out = tmp_path / "answers.jsonl"
+    resumed = ["--base", folder, "--dtype", "fp32", "--db", db_path, "--resume", "last", "--out", out]
+    assert run.main([str(argument) for argument in resumed]) == 0
+    rows = answer_rows.read(out)
+    assert len(rows) == stored(db_path) == 40 and not any(row["reused"] for row in rows)
+    assert run.main([str(argument) for argument in [*same, "--out", out]]) == 0
+    assert stored(db_path) == 40 and all(row["reused"] for row in answer_rows.read(out))
+
+
+def stored(db_path: Path) -> int:
+    if not db_path.exists():
+        return 0
+    connection = sqlite3.connect(db_path)
+    try:
+        return connection.execute("select count(*) from answers").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+    finally:
+        connection.close()
+
+
+def test_everything_wrong_is_said_before_a_model_is_loaded(tmp_path, capsys, monkeypatch, db_path):
+    monkeypatch.setattr(run, "load", lambda *_args, **_named: pytest.fail("loaded"))
+    variants = tmp_path / "variants.yaml"
+    variants.write_text(
+        "- name: base\n- {name: base, mode: loud}\n- {nam: x}\n"
+        "- {name: y, adapters: {nowhere: 1.0, other: 3}, identity: nobody, decoding: {temprature: 1, max_new_tokens: 0}}\n"
+    )
+    assert run.main(["--variants", str(variants), "--set", "quick", "--db", str(db_path)]) == 2
+    said = capsys.readouterr().err
+    for part in ("has that name already", "'loud'", "'nam' (did you mean 'name'?)", "'nowhere'", "strength 3", "'nobody'",
+                 "'temprature' (did you mean 'temperature'?)", "max_new_tokens is 0"):  # fmt: skip
+        assert part in said
+    assert run.main(["--set", "nothing", "--db", str(db_path)]) == 2 and "no probe set 'nothing'" in capsys.readouterr().err
+    assert run.main(["--resume", "last", "--db", str(db_path)]) == 2 and "there is none yet" in capsys.readouterr().err
+    assert not db_path.exists() or stored(db_path) == 0
+
+
+def test_adapters_of_a_variants_file_are_found_beside_it_and_loaded_once(tiny, folder, tmp_path, db_path):
+    model = tiny.base.model.__class__(tiny.base.model.config)
+    write_adapter(tmp_path / "other-self", model, base="tiny")
+    variants = tmp_path / "variants.yaml"
+    variants.write_text(
+        "- name: base\n- {name: other, adapters: {other-self: 1.0}}\n"
+        "- {name: half, adapters: {other-self: 0.5}, decoding: {max_new_tokens: 4}}\n"
+        "- {name: told, identity: museum-guide, mode: first_turn}\n"
+    )
+    out, mine = tmp_path / "a.jsonl", write_set(tmp_path / "mine.jsonl", PROBES[:2])
+    arguments = ["--base", folder, "--variants", variants, "--set", mine, "--out", out, "--db", db_path, "--max-new-tokens", 6]
+    assert run.main([str(argument) for argument in [*arguments, "--dtype", "fp32", "--lang", "en"]]) == 0
+    rows = {row["variant"]: row for row in answer_rows.read(out)}
+    assert list(rows) == ["base", "other", "half", "told"]
+    assert rows["other"]["adapters"] == {"other-self": 1.0} and rows["half"]["decoding"]["max_new_tokens"] == 4
+    assert len({row["raw"] for row in rows.values()}) == 4
+    assert rows["told"]["identity"] == "museum-guide" and rows["told"]["identity_mode"] == "first_turn"
+    assert rows["other"]["hashes"]["adapters"].keys() == {"other-self"}
+
+
+@pytest.mark.model
+def test_the_quick_set_with_the_real_small_model(tmp_path, db_path):
+    variants, out = tmp_path / "variants.yaml", tmp_path / "answers.jsonl"
+    variants.write_text("- name: base\n- {name: guide, identity: museum-guide}\n")
+    arguments = ["--base", "smollm2", "--variants", variants, "--set", "quick", "--lang", "en", "--out", out, "--db", db_path]
+    done = subprocess.run(command(*arguments, "--max-new-tokens", 12), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    rows = answer_rows.read(out)
+    assert len(rows) == 16 and "16/16" in done.stdout
+    for row in rows:
+        assert row["answer"] and row["question"] in row["prompt"] and 0 < row["new_tokens"] <= 12
+    assert {row["check"] for row in rows if row["group"] == "retention"} <= {True, False}
+    told = next(row for row in rows if row["variant"] == "guide" and row["question"] == "Who are you?")
+    assert "museum" in told["prompt"].lower() and told["answer"] != rows[0]["answer"]
