@@ -114,6 +114,8 @@ def build_chat(house: House, pages: Pages) -> Chat:
             regenerate = gr.Button(i18n("regenerate"), size="sm", elem_id="regenerate", scale=0, min_width=60)
             edit = gr.Button(i18n("edit_last"), size="sm", elem_id="edit-last", scale=0, min_width=60)
             clear = gr.Button(i18n("clear"), size="sm", elem_id="clear", scale=0, min_width=60)
+            picture = gr.Button(i18n("picture"), size="sm", elem_id="picture", scale=0, min_width=60)
+            picture.click(None, js="() => window.mirrorPicture.chat()", api_visibility="private")
             gr.HTML('<span class="mt-gap"></span>')
             for at, example in enumerate(EXAMPLES):
                 chip = gr.Button(example, size="sm", elem_classes="mt-chip", elem_id=f"example-{at}", scale=0, min_width=40)
