@@ -40,11 +40,13 @@ def run(
     reuse: bool = True,
     at_once: int | None = None,
     switches: Switches | None = None,
+    about: Mapping | None = None,
 ) -> Iterator[Progress]:
     """Ask every probe (placeholders filled) of every variant; events until the last one says stopped or done.
 
     With `db` answers are stored as they come, and a request that was answered before is taken from there (unless `reuse` is
-    False). run_id continues that run: `again` gives what belongs to it. Closing the generator stops the run.
+    False). run_id continues that run: `again` gives what belongs to it. Closing the generator stops the run. about: plain data
+    kept in the run's row under `settings`, such as the facts that its suggestions compare with.
     Raises ProbeError and, from the engine, EngineError; the run is then marked as failed and can be continued.
     """
     settings, switches = settings or Settings(), switches or Switches()
@@ -66,7 +68,7 @@ def run(
             name=name,
             set_name=set_name,
             base={"name": engine.base.name, "hash": engine.base.hash, "dtype": dtype_of(engine)},
-            settings=dataclasses.asdict(settings),
+            settings=dataclasses.asdict(settings) | ({"about": dict(about)} if about else {}),
         )
     asking = Asking(engine, variants, settings, db, run_id if db is not None else None, reuse, switches, total, open_)
     return asking.events(at_once or BATCHES_AT_ONCE * engine.max_rows)
@@ -77,7 +79,8 @@ def again(db: str | Path, run_id: int) -> tuple[list[Variant], list[Probe], Sett
     row = runs.get(db, run_id)
     names = {f.name for f in dataclasses.fields(Variant)}
     variants = [Variant.from_dict({key: value for key, value in one.items() if key in names}) for one in row["variants"]]
-    return variants, [from_dict(probe) for probe in row["probes"]], Settings(**row["settings"]), row
+    settings = {key: value for key, value in row["settings"].items() if key != "about"}
+    return variants, [from_dict(probe) for probe in row["probes"]], Settings(**settings), row
 
 
 def check_same(engine: Engine, row: Mapping) -> None:

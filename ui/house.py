@@ -9,6 +9,9 @@ from pathlib import Path
 
 from engine.types import EngineError
 from identities import IdentityError
+from probes.facts import FactsError
+from probes.questions import ProbeError
+from probes.variants import VariantsError
 from store import StoreError
 from tuning.jobs import JobError
 from tuning.rows import DataError
@@ -54,7 +57,8 @@ class House:
 
 def sentence(lang: str, error: BaseException) -> str:
     """What a person is told about an error; the trace of one that nobody foresaw goes to the terminal."""
-    if isinstance(error, EngineError | IdentityError | StoreError | DataError | SettingsError | JobError):
+    ours = EngineError | IdentityError | StoreError | DataError | SettingsError | JobError
+    if isinstance(error, ours | ProbeError | FactsError | VariantsError):
         return str(error)
     log.error("unforeseen", exc_info=error)
     return say(lang, "unforeseen", kind=type(error).__name__, problem=str(error).strip().split("\n")[0][:200])
