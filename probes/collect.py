@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -129,6 +130,35 @@ def queue_items(rows: Iterable[Mapping]) -> list[dict]:
         {key: row[key] for key in KEPT if row.get(key) is not None} | {"answer": row["answer_id"]}
         for row in rows
         if row.get("answer_id") is not None and row.get("group") != "retention"
+    ]
+
+
+def pair_items(rows: Iterable[Mapping]) -> list[dict]:
+    """Every two variants' answers to the same probe (and sample) as pairs for `store.queues.create`; `variant_of` says by
+    answer id whose is whose."""
+    places: dict[tuple, dict[str, Mapping]] = {}
+    for row in rows:
+        if row.get("answer_id") is not None and row.get("group") != "retention":
+            place = (row.get("run"), row.get("probe_id"), row.get("lang"), row.get("sample"), row.get("turn"))
+            places.setdefault(place, {}).setdefault(str(row["variant"]), row)
+    shared = ("lang", "probe_id", "group", "category", "pair", "held_out", "sample", "run", "set_hash")
+    return [
+        {key: one[key] for key in shared if one.get(key) is not None}
+        | {"answer": one["answer_id"], "other": two["answer_id"]}
+        | {"variant_of": {str(one["answer_id"]): one["variant"], str(two["answer_id"]): two["variant"]}}
+        for by_variant in places.values()
+        for one, two in combinations(by_variant.values(), 2)
+        if one["answer_id"] != two["answer_id"]  # a reused answer is nothing to compare with itself
+    ]
+
+
+def completed(rows: Iterable[Mapping]) -> list[dict]:
+    """Rows from elsewhere with what a queue is spread over: `lang`, guessed from the question, and `probe_id`, which then is
+    the question."""
+    return [
+        dict(row)
+        | {"lang": row.get("lang") or _lang(row), "probe_id": row.get("probe_id") or normalise(str(row.get("question") or ""))}
+        for row in rows
     ]
 
 

@@ -96,10 +96,16 @@ def change(where: str | Path | Database, id: int, *, token: str | None = None, *
 
 
 def undo(
-    where: str | Path | Database, annotator: str, id: int | None = None, *, queue: int | None = None, token: str | None = None
+    where: str | Path | Database,
+    annotator: str,
+    id: int | None = None,
+    *,
+    queue: int | None = None,
+    answer: int | None = None,
+    token: str | None = None,
 ) -> dict | None:
-    """Takes back decision `id`, or this person's last standing one (in this queue, if given), which is returned; None if
-    there is none. The answer is then open for this person again, whatever they had said before the decision."""
+    """Takes back decision `id`, or this person's last standing one (in this queue and on this answer, if given), which is
+    returned; None if there is none. The answer is then open for this person again, whatever they had said before the decision."""
     annotator = annotator.strip()
     with connected(where) as db, writing(db):
         if known := _by_token(db, annotator, token):
@@ -109,8 +115,10 @@ def undo(
         if id is None:
             last = list(
                 db["labels"].rows_where(
-                    "annotator = ? and superseded_by is null and kind != ?" + (" and queue = ?" if queue is not None else ""),
-                    [annotator, UNDONE, *([queue] if queue is not None else [])],
+                    "annotator = ? and superseded_by is null and kind != ?"
+                    + (" and queue = ?" if queue is not None else "")
+                    + (" and answer = ?" if answer is not None else ""),
+                    [annotator, UNDONE, *(value for value in (queue, answer) if value is not None)],
                     order_by="id desc",
                     limit=1,
                 )
@@ -188,10 +196,17 @@ def is_revealed(where: str | Path | Database, annotator: str, answer: int) -> bo
     with connected(where) as db:
         return bool(
             db["reveals"].count_where(
-                "annotator = ? and (answer = ? or queue in (select queue from queue_items where answer = ? or other = ?))",
+                """annotator = ? and (answer = ? or queue in (select queue from queue_items where answer = ?
+                                                               union select queue from queue_items where other = ?))""",
                 [annotator.strip(), answer, answer, answer],
             )
         )
+
+
+def has_revealed(where: str | Path | Database, annotator: str, queue: int) -> bool:
+    """Whether this person has had the whole queue revealed to them."""
+    with connected(where) as db:
+        return bool(db["reveals"].count_where("annotator = ? and queue = ?", [annotator.strip(), queue]))
 
 
 def _insert(db: Database, row: dict) -> int:

@@ -262,3 +262,9 @@ def m005_labels(db: Database) -> None:
         foreign_keys=[("queue", "queues", "id"), ("answer", "answers", "id")],
     )
     db["reveals"].create_index(["annotator"])
+
+
+@migrations()
+def m006_pairs_by_their_other_answer(db: Database) -> None:
+    """Whether an answer was revealed is asked at every label, and its pairs are found by either answer."""
+    db["queue_items"].create_index(["other"])

@@ -24,7 +24,8 @@ from store.db import StoreError, connected, now, writing
 Kind = Literal["labels", "settle", "pairs"]
 KINDS = ("labels", "settle", "pairs")
 STRATEGIES = ("all", "stratified")
-HIDDEN = ("variant", "variant_name", "suggestion", "sure", "tags", "evidence", "labels", "raw")  # from whoever labels blind
+# from whoever labels blind; `data` names what a variant was taught with
+HIDDEN = ("variant", "variant_name", "variant_of", "suggestion", "sure", "tags", "evidence", "labels", "raw", "data")
 PAUSE_S = 120.0  # a longer gap between two decisions is a pause, not work
 NEAR = 1000  # items looked at before it is worth counting whether there is anything to find
 TIMED = 50  # how many of the latest decisions the speed is taken from
@@ -111,9 +112,10 @@ def upcoming(
     *,
     skipped: bool = False,
     without: Sequence[int] = (),
+    reveal: bool = False,
 ) -> list[dict]:
     """The next `count` items for this person, to show and to fetch ahead; skipped ones only if asked for. without: item ids
-    that the page already has.
+    that the page already has. reveal: with what a blind queue hides (who asks for it is answerable for `labels.reveal`).
 
     Each: `item`, `position`, `answer`, `question`, `shown`, `messages`, `lang` and its own keys; of a blind queue without
     those in HIDDEN. Pairs have `sides`, the two answers (`answer`, `shown`) in the order this person sees them.
@@ -122,7 +124,40 @@ def upcoming(
     with connected(where) as db:
         settings = get(db, queue)
         found = _open_items(db, settings, annotator, count, skipped, list(without))
-        return [_item(db, settings, row, annotator) for row in found]
+        return [_item(db, settings, row, annotator, reveal) for row in found]
+
+
+def decided(
+    where: str | Path | Database, queue: int, annotator: str, answers: Sequence[int], *, reveal: bool = False
+) -> dict[int, dict]:
+    """Items of the queue by their answer, as `upcoming` gives them, whatever has become of them: to look at them again."""
+    annotator = annotator.strip()
+    with connected(where) as db:
+        settings = get(db, queue)
+        sql = "select i.* from queue_items i where i.queue = ? and i.answer in (select value from json_each(?))"
+        rows = list(db.query(sql, [queue, json.dumps(list(answers))]))
+        return {row["answer"]: _item(db, settings, row, annotator, reveal) for row in rows}
+
+
+def recent_votes(where: str | Path | Database, queue: int, annotator: str, limit: int = 10) -> list[dict]:
+    """This person's last standing votes in the queue, newest first: `choice` (A is the left side they saw), `created`, and the
+    pair as `upcoming` gives it."""
+    annotator = annotator.strip()
+    sql = """select i.*, v.choice as choice, v.created as created from queue_marks m join votes v on v.id = m.vote
+             join queue_items i on i.id = m.item where m.queue = ? and m.annotator = ? order by m.vote desc limit ?"""
+    with connected(where) as db:
+        settings = get(db, queue)
+        return [
+            _item(db, settings, row, annotator) | {"choice": row["choice"], "created": row["created"]}
+            for row in list(db.query(sql, [queue, annotator, limit]))
+        ]
+
+
+def finished(where: str | Path | Database, items: Sequence[int]) -> list[int]:
+    """Those of these items that need nobody any more."""
+    sql = "select id from queue_items where id in (select value from json_each(?)) and full = 1"
+    with connected(where) as db:
+        return [id for (id,) in db.execute(sql, [json.dumps(list(items))])]
 
 
 def progress(where: str | Path | Database, queue: int, annotator: str) -> dict:
@@ -170,25 +205,32 @@ def vote(
         return new
 
 
-def undo_vote(where: str | Path | Database, queue: int, annotator: str, *, token: str | None = None) -> int | None:
-    """Takes back this person's last standing vote in the queue; the pair's item id, None if there is none."""
+def undo_vote(
+    where: str | Path | Database, queue: int, annotator: str, *, item: int | None = None, token: str | None = None
+) -> int | None:
+    """Takes back this person's last standing vote in the queue, or what they did with pair `item`, be it a skip; the pair's
+    item id, None if there is none."""
     annotator = annotator.strip()
-    last = "queue = ? and annotator = ? and vote is not null"
+    last = "queue = ? and annotator = ? and " + ("vote is not null" if item is None else "item = ?")
+    values = [queue, annotator, *([] if item is None else [item])]
     with connected(where) as db, writing(db):
-        if _voted(db, annotator, token) is not None:
+        if _pressed(db, annotator, token):
             return None
-        mark = next(iter(db["queue_marks"].rows_where(last, [queue, annotator], order_by="vote desc", limit=1)), None)
+        mark = next(iter(db["queue_marks"].rows_where(last, values, order_by="vote desc", limit=1)), None)
         if mark is None:
             return None
-        _remember(db, annotator, token, votes.undo(db, mark["vote"]))
+        _remember(db, annotator, token, None if mark["vote"] is None else votes.undo(db, mark["vote"]))
         db["queue_marks"].delete((queue, annotator, mark["item"]))
         _book_pair(db, mark["item"], get(db, queue)["overlap"])
         return mark["item"]
 
 
-def skip_pair(where: str | Path | Database, item: int, annotator: str) -> None:
-    """The pair does not come again for this person unless they ask for what they skipped."""
+def skip_pair(where: str | Path | Database, item: int, annotator: str, *, token: str | None = None) -> None:
+    """The pair does not come again for this person unless they ask for what they skipped. The same token skips once."""
     with connected(where) as db, writing(db):
+        if _pressed(db, annotator.strip(), token):
+            return
+        _remember(db, annotator.strip(), token, None)
         row = next(iter(db["queue_items"].rows_where("id = ? and other is not null", [item])), None)
         if row is None:
             raise StoreError(f"There is no pair {item}.")
@@ -280,9 +322,9 @@ def _place(db: Database, settings: Mapping, annotator: str) -> int:
     return _number(f"{settings['id']} {annotator}") % max(total, 1)
 
 
-def _item(db: Database, settings: Mapping, row: Mapping, annotator: str) -> dict:
+def _item(db: Database, settings: Mapping, row: Mapping, annotator: str, reveal: bool = False) -> dict:
     meta = json.loads(row["meta"])
-    if settings["blind"]:
+    if settings["blind"] and not reveal:
         meta = {name: value for name, value in meta.items() if name not in HIDDEN}
     texts = _texts(db, row["answer"])
     plain = {"item": row["id"], "position": row["position"], "answer": row["answer"], "have": row["have"]}
@@ -353,7 +395,11 @@ def _voted(db: Database, annotator: str, token: str | None) -> int | None:
     return row and row["vote"]
 
 
-def _remember(db: Database, annotator: str, token: str | None, vote: int) -> None:
+def _pressed(db: Database, annotator: str, token: str | None) -> bool:
+    return token is not None and bool(db["vote_tokens"].count_where("annotator = ? and token = ?", [annotator, token]))
+
+
+def _remember(db: Database, annotator: str, token: str | None, vote: int | None) -> None:
     if token is not None:
         db["vote_tokens"].insert({"annotator": annotator, "token": token, "vote": vote})
 
