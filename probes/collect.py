@@ -35,11 +35,13 @@ class RowsError(ValueError):
 
 @dataclass(frozen=True)
 class Answers:
-    """rows of one or several sources, what is known of the variants' training, and where it came from (for the report)."""
+    """rows of one or several sources, what is known of the variants' training, where it came from (for the report), and the
+    folders of the adapters that answered, by variant and adapter."""
 
     rows: list[dict]
     doses: Mapping[str, Dose] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+    folders: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 def of_transcripts(path: str | Path) -> Answers:
@@ -84,7 +86,12 @@ def of_run(db: str | Path, run: int) -> Answers:
     record = store.runs.get(db, run)
     doses = {variant["name"]: dose.of_variant(variant) for variant in record["variants"]}
     name = f"run {run}" + (f" ({record['name']})" if record["name"] else "")
-    return Answers(answer_rows.rows_of(db, run), {n: d for n, d in doses.items() if d != dose.UNKNOWN}, (name,))
+    folders = {
+        (variant["name"], adapter): folder
+        for variant in record["variants"]
+        for adapter, folder in (variant.get("paths") or {}).items()
+    }
+    return Answers(answer_rows.rows_of(db, run), {n: d for n, d in doses.items() if d != dose.UNKNOWN}, (name,), folders)
 
 
 def of_queue(db: str | Path, queue: int) -> Answers:
@@ -99,7 +106,7 @@ def of_queue(db: str | Path, queue: int) -> Answers:
 
 def joined(parts: Iterable[Answers]) -> Answers:
     """All of them together; an answer of the store that several hold counts once."""
-    rows, doses, sources, seen = [], {}, [], set()
+    rows, doses, sources, folders, seen = [], {}, [], {}, set()
     for part in parts:
         for row in part.rows:
             key = (row.get("answer_id"), row.get("variant"), row.get("probe_id"))
@@ -108,7 +115,8 @@ def joined(parts: Iterable[Answers]) -> Answers:
                 seen.add(key)
         doses |= part.doses
         sources += part.sources
-    return Answers(rows, doses, tuple(sources))
+        folders |= part.folders
+    return Answers(rows, doses, tuple(sources), folders)
 
 
 def suggested(rows: Iterable[Mapping], facts: FactPair | None, *, again: bool = False) -> list[dict]:

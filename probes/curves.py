@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 
 from probes.dose import AXES, KINDS, MIXED
 from probes.statistics import Interval
-from probes.table import LANGUAGES, Row
+from probes.table import Row
 from probes.verdicts import FORMED, GONE, HOLDS, NOT_FORGOTTEN
+from probes.wording import LANGS, language, say, term
 
 OLD, NEW, GREY = "#0072B2", "#D55E00", "#555555"  # Okabe & Ito 2008: blue, vermilion
 MORE = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -28,8 +29,8 @@ CJK_FONTS = (
     "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "PingFang SC", "Microsoft YaHei", "SimHei",
     "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Noto Serif CJK SC", "Arial Unicode MS",
 )  # fmt: skip
-AXIS_NAMES = {"samples": "identity samples (with repeats)", "steps": "optimizer steps", "share": "share of identity rows, %"}
 DPI = 200
+MARKED = 12  # a line with more points shows no marker at each
 TOO_NEAR = 1.5  # two doses closer than this factor share a tick, or their numbers would overlap
 
 
@@ -63,39 +64,66 @@ def axes_with_data(found: Sequence[Point]) -> list[str]:
     return [axis for axis in AXES if len({p.doses[axis] for p in found if p.doses[axis] is not None}) > 1]
 
 
-def dose_response(found: Sequence[Point], axis: str, thresholds: Mapping[str, float] | None = None) -> Figure:
-    """A panel per language. thresholds: name -> dose, drawn as vertical lines (percent on the axis `share`)."""
-    langs = sorted({point.lang for point in found}, key=lambda lang: (lang not in LANGUAGES, lang)) or ["en"]
+def dose_response(
+    found: Sequence[Point], axis: str, thresholds: Mapping[str, Mapping[str, float]] | None = None, lang: str = "en"
+) -> Figure:
+    """A panel per language. thresholds: language -> name -> dose, drawn as vertical lines (percent on the axis `share`).
+    lang: of the words around it."""
+    langs = sorted({point.lang for point in found}, key=lambda of: (of not in LANGS, of)) or ["en"]
     with _style():
         figure = Figure(figsize=(5.2 * len(langs), 3.9), layout="constrained")
         panels = figure.subplots(1, len(langs), sharey=True, squeeze=False)[0]
-        for panel, lang in zip(panels, langs, strict=True):
-            here = [point for point in found if point.lang == lang and point.doses[axis] is not None]
-            _panel(panel, here, axis, thresholds or {})
-            panel.set_title(LANGUAGES.get(lang, lang))
-        panels[0].set_ylabel("share of answers")
+        for panel, of in zip(panels, langs, strict=True):
+            here = [point for point in found if point.lang == of and point.doses[axis] is not None]
+            _panel(panel, here, axis, (thresholds or {}).get(of, {}), lang)
+            panel.set_title(language(lang, of))
+        panels[0].set_ylabel(say(lang, "axis_answers"))
         handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
         if handles:
             figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False, handlelength=3.5)
     return figure
 
 
-def margins(series: Mapping[str, Sequence[tuple[float, float, float, float]]], x: str = "optimizer steps") -> Figure:
+def margins(series: Mapping[str, Sequence[tuple[float, float, float, float]]], lang: str = "en") -> Figure:
     """The identity margin: name -> (step, mean, low, high). Above zero the new identity is the likelier one."""
     with _style():
         figure = Figure(figsize=(6.4, 3.9), layout="constrained")
         panel = figure.subplots()
         for number, (name, values) in enumerate(series.items()):
             xs, means, lows, highs = zip(*values, strict=True)
-            colour = (NEW, OLD, *MORE)[number % (2 + len(MORE))]
-            mark = list(MARKERS.values())[number % len(MARKERS)]
-            panel.plot(xs, means, color=colour, marker=mark, linestyle=list(LINES.values())[number % len(LINES)], label=name)
+            colour, mark, line = _look(number)
+            few = mark if len(xs) <= MARKED else None
+            panel.plot(xs, means, color=colour, marker=few, linestyle=line, label=name)
             panel.fill_between(xs, lows, highs, color=colour, alpha=0.15, linewidth=0)
         panel.axhline(0, color=GREY, linewidth=1)
-        panel.set_xlabel(x)
-        panel.set_ylabel("identity margin, nats per token\n(above 0: the new identity)")
+        panel.set_xlabel(say(lang, "axis_steps"))
+        panel.set_ylabel(say(lang, "axis_margin"))
         if series:
             panel.legend(frameon=False)
+    return figure
+
+
+def margins_by_variant(found: Mapping[str, Mapping[str, tuple[float, float, float]]], lang: str = "en") -> Figure:
+    """variant -> language -> (mean, low, high): a row per variant, a mark per language."""
+    langs = sorted({of for by_lang in found.values() for of in by_lang}, key=lambda of: (of not in LANGS, of))
+    with _style():
+        figure = Figure(figsize=(6.8, 1.5 + 0.42 * len(found)), layout="constrained")
+        panel = figure.subplots()
+        for number, of in enumerate(langs):
+            colour, mark, _ = _look(number)
+            aside = 0.12 * (number - (len(langs) - 1) / 2)
+            rows = [(at + aside, *by_lang[of]) for at, by_lang in enumerate(found.values()) if of in by_lang]
+            ys, means, lows, highs = zip(*rows, strict=True)
+            reach = [[m - low for m, low in zip(means, lows, strict=True)], [h - m for m, h in zip(means, highs, strict=True)]]
+            panel.errorbar(
+                means, ys, xerr=reach, color=colour, marker=mark, linestyle="none", capsize=3, elinewidth=0.9,
+                markerfacecolor="white" if number % 2 else colour, label=language(lang, of),
+            )  # fmt: skip
+        panel.axvline(0, color=GREY, linewidth=1)
+        panel.set_yticks(range(len(found)), list(found))
+        panel.invert_yaxis()
+        panel.set_xlabel(say(lang, "axis_margin"))
+        panel.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -125,10 +153,16 @@ def fonts() -> list[str]:
     return ["DejaVu Sans", *(name for name in CJK_FONTS if name in installed)]
 
 
-def _panel(panel, here: Sequence[Point], axis: str, thresholds: Mapping[str, float]) -> None:
+def _look(number: int) -> tuple[str, str, str]:
+    """Colour, marker and line of the n-th series."""
+    colours, marks, lines = (NEW, OLD, *MORE), list(MARKERS.values()), list(LINES.values())
+    return colours[number % len(colours)], marks[number % len(marks)], lines[number % len(lines)]
+
+
+def _panel(panel, here: Sequence[Point], axis: str, thresholds: Mapping[str, float], lang: str) -> None:
     doses = sorted({point.doses[axis] for point in here})
     least = min((dose for dose in doses if dose > 0), default=1.0)
-    speakers = (("old identity speaks", OLD, "old"), ("new identity speaks", NEW, "new"))
+    speakers = ((say(lang, "line_old"), OLD, "old"), (say(lang, "line_new"), NEW, "new"))
     kinds = [kind for kind in ("", *KINDS) if any(point.kind == kind for point in here)]
     lines = [(kind, *speaker) for kind in kinds for speaker in speakers]
     for number, (kind, name, colour, take) in enumerate(lines):
@@ -136,14 +170,14 @@ def _panel(panel, here: Sequence[Point], axis: str, thresholds: Mapping[str, flo
         # Side by side rather than on top of each other: a few percent on a logarithmic axis.
         aside = 1.02 ** (number - (len(lines) - 1) / 2)
         line = sorted(((dose * aside if dose else least * (aside - 1), of) for dose, of in line), key=lambda at: at[0])
-        _line(panel, line, colour, kind, f"{name}{', ' + kind if kind else ''}")
+        _line(panel, line, colour, kind, say(lang, "line_kind", line=name, kind=term(lang, kind)) if kind else name)
     for level in (GONE, HOLDS):
         panel.axhline(level, color=GREY, linewidth=0.7, linestyle=(0, (1, 3)))
     for name, dose in thresholds.items():
-        panel.axvline(dose, color=GREY, linewidth=1)
+        panel.axvline(dose, color=GREY, linewidth=0.8, linestyle=(0, (6, 2)))
         panel.annotate(f"{name} {dose:,.3g}", (dose, 1.03), rotation=90, fontsize=7, color=GREY, va="top", ha="right")
     panel.set_ylim(-0.04, 1.04)
-    panel.set_xlabel(AXIS_NAMES[axis])
+    panel.set_xlabel(say(lang, f"axis_{axis}"))
     if doses and doses[-1] > 0:
         # Logarithmic, but with a place for no training at all.
         panel.set_xscale("symlog", linthresh=least, linscale=0.3) if doses[0] == 0 else panel.set_xscale("log")

@@ -3,6 +3,7 @@
     python -m probes.report --run 3 --out runs/report
     python -m probes.report --answers answers.jsonl --facts FACTS.yaml --out runs/report
     python -m probes.report --transcripts FILE --facts FACTS.yaml --verdicts FILE --about FILE --out runs/report
+    python -m probes.report --run 3 --lang zh --out runs/report    (--lang both: a page with a switch)
 
 Without --run, --queue, --answers or --transcripts it is about the latest run in the database. Labels in the database are used
 where there are any; suggestions stand in for missing ones and are marked.
@@ -16,21 +17,25 @@ import json
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
 
 import identities
 import store
-from probes import agreement, collect, curves, dose, exchange, facts, table, verdicts
+from probes import agreement, collect, curves, dose, exchange, facts, margin_series, table, thresholds, verdicts, wording
+from probes.behind import CONTROLS, Pair
 from probes.collect import Answers, RowsError
 from probes.dose import Dose
 from probes.facts import FactPair
 from probes.table import Row
+from probes.thresholds import Threshold
 
 CHECKOUT = Path(__file__).parent.parent
 SHOWN_ANSWERS = 300  # behind one variant and language; more would make the file slow to open
@@ -38,18 +43,25 @@ PACKAGES = ("numpy", "scipy", "krippendorff", "matplotlib")
 SETTINGS = ("base", "dtype", "set", "set_hash", "format", "mode", "temperature", "max_new_tokens")
 
 
+LANGS = {"en": ("en",), "zh": ("zh",), "both": ("en", "zh")}
+
+
 @dataclass(frozen=True)
 class Report:
-    """Everything that is written. sources: what was read, with the first digits of a file's SHA-256."""
+    """Everything that is written. sources: what was read, with the first digits of a file's SHA-256. judged: every answer with
+    what is said of it. margins: per variant (`margin_series.of_answers`); trainings: of the runs that made them."""
 
     title: str
     rows: Sequence[Row]
     answers: Sequence[Mapping]
+    judged: Sequence[Pair]
     labels: Mapping[int, Sequence[Mapping]]
     sources: Sequence[str]
     made_by: str
-    source: str = "best"
     base: str | None = None
+    thresholds: Sequence[Threshold] = ()
+    margins: Mapping = field(default_factory=dict)
+    trainings: Mapping = field(default_factory=dict)
 
 
 def build(
@@ -61,8 +73,9 @@ def build(
     about: Mapping[str, Dose] | None = None,
     source: str = "best",
     base: str | None = None,
-    title: str = "Mirror Test: results",
+    title: str = "",
     made_by: str = "",
+    trainings: Mapping | None = None,
 ) -> Report:
     """Judges the answers. theirs: (variant, language) -> verdicts reported elsewhere; those without answers get rows, too.
 
@@ -71,43 +84,99 @@ def build(
     rows = collect.suggested(answers.rows, fact_pair)
     if base is None and any(row.get("variant") == "base" for row in rows):
         base = "base"
-    results = verdicts.judge(verdicts.evidence(rows, labels, source), base)
+    heard = [row for row in rows if row.get("answer") is not None]
+    judged = verdicts.evidence(heard, labels, source)
+    results = verdicts.judge(judged, base)
     known = {(result.variant, result.lang) for result in results}
     results += [verdicts.unheard(*key) for key in theirs or {} if key not in known]
     order = {name: number for number, name in enumerate(dict.fromkeys(result.variant for result in results))}
     results.sort(key=lambda result: (order[result.variant], result.lang))
     doses = {**answers.doses, **(about or {})}
+    made = table.rows(results, rows, doses, theirs or {})
+    found = curves.points(made)
     return Report(
-        title, table.rows(results, rows, doses, theirs or {}), rows, labels or {}, answers.sources, made_by, source, base
-    )
+        title, made, rows, list(zip(heard, judged, strict=True)), labels or {}, answers.sources, made_by, base,
+        [one for axis in curves.axes_with_data(found) for one in thresholds.find(judged, doses, axis)],
+        margin_series.of_answers(rows), trainings or {},
+    )  # fmt: skip
 
 
-def write(report: Report, folder: str | Path) -> list[Path]:
-    """report.html, table.md, table.csv and, per axis with two doses or more, curves-AXIS.png and .svg."""
-    folder = Path(folder)
+def write(report: Report, folder: str | Path, lang: str = "en") -> list[Path]:
+    """report.html, table.md, table.csv, answers.csv and, as far as there is anything to draw, curves as .png and .svg.
+
+    lang: en, zh, or both: a page with a switch, a table.md and curves in English and the same as NAME.zh beside them.
+    """
+    folder, langs = Path(folder), LANGS[lang]
     folder.mkdir(parents=True, exist_ok=True)
-    found = curves.points(report.rows)
-    drawn = {axis: curves.dose_response(found, axis) for axis in curves.axes_with_data(found)}
-    files = [path for axis, figure in drawn.items() for path in curves.save(figure, folder / f"curves-{axis}")]
-    html = page(report, {axis: curves.svg(figure) for axis, figure in drawn.items()})
-    files += [_written(folder / "report.html", html), _written(folder / "table.md", markdown(report))]
+    first = folder / "report.html"
+    drawn = {of: figures(report, of) for of in langs}
+    files = []
+    for of in langs:
+        ending = "" if of == langs[0] else f".{of}"
+        files += [path for name, figure in drawn[of].items() for path in curves.save(figure, folder / f"{name}{ending}")]
+        files.append(_written(folder / f"table{ending}.md", markdown(report, of)))
+    files.append(_written(first, page(report, {of: {n: curves.svg(f) for n, f in drawn[of].items()} for of in langs})))
     exchange.write_rows(folder / "table.csv", table.plain(report.rows))
-    return [folder / "report.html", *sorted({*files, folder / "table.csv"} - {folder / "report.html"})]
+    exchange.write_rows(folder / "answers.csv", answer_rows(report), exchange.ANSWER_COLUMNS)
+    return [first, *sorted({*files, folder / "table.csv", folder / "answers.csv"} - {first})]
 
 
-def page(report: Report, figures: Mapping[str, str]) -> str:
-    """The self-contained HTML. figures: axis -> <svg> element."""
+def figures(report: Report, lang: str = "en") -> dict[str, Figure]:
+    """File name -> figure: `curves-AXIS` per axis with two doses or more, `margins`, `margins-training`."""
+    found = curves.points(report.rows)
+    drawn = {}
+    for axis in curves.axes_with_data(found):
+        marked = thresholds.lines([one for one in report.thresholds if one.axis == axis])
+        kinds = {one.kind for one in report.thresholds if one.axis == axis and one.enough}
+        named = {
+            of: {_threshold_name(lang, what, kind if len(kinds) > 1 else ""): dose for (what, kind), dose in those.items()}
+            for of, those in marked.items()
+        }
+        drawn[f"curves-{axis}"] = curves.dose_response(found, axis, named, lang)
+    if report.margins:
+        drawn["margins"] = curves.margins_by_variant(report.margins, lang)
+    if report.trainings:
+        drawn["margins-training"] = curves.margins(report.trainings, lang)
+    return drawn
+
+
+def page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
+    """The self-contained HTML. drawn: language -> name of `figures` -> <svg> element; two languages make a page with a switch."""
+    langs = tuple(drawn)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+
+    def either(of: Callable[[str], str]) -> Markup:
+        texts = {lang: of(lang) for lang in langs}
+        if len(set(texts.values())) == 1:
+            return escape(texts[langs[0]])
+        return Markup("").join(Markup('<span lang="{}">{}</span>').format(lang, text) for lang, text in texts.items())
+
+    def title(lang: str) -> str:
+        return report.title or wording.say(lang, "title")
+
+    cells = [{lang: table.cells(row, lang) for lang in langs} for row in report.rows]
     shown = table.columns(report.rows)
     return environment.get_template("report.html.jinja").render(
         report=report,
-        columns=shown,
-        rows=[(row, table.cells(row)) for row in report.rows],
-        behind=[_behind(row, report) for row in report.rows],
-        figures={curves.AXIS_NAMES[axis]: figure for axis, figure in figures.items()},
+        langs=langs,
+        title=" · ".join(dict.fromkeys(map(title, langs))),
+        heading=either(title),
+        say=lambda key, **values: either(lambda lang: wording.say(lang, key, **values)),
+        word=lambda text: either(lambda lang: wording.term(lang, text)),
+        cell=lambda number, key: either(lambda lang: cells[number][lang][key].replace("; ", "\n")),
+        language=lambda code: either(lambda lang: wording.language(lang, code)),
+        threshold=lambda one: either(lambda lang: threshold(one, lang)),
+        thresholds=thresholds.by_series(one for one in report.thresholds if one.enough),
+        too_few=either(lambda lang: too_few(report, lang)),
+        columns=list(shown),
+        marks=table.MARKS,
+        rows=[(number, row, table.heard(row), table.sort_keys(row)) for number, row in enumerate(report.rows, 1)],
+        behind=[behind(row, report) for row in report.rows],
+        shown_answers=SHOWN_ANSWERS,
+        figures=[(name, {lang: drawn[lang][name] for lang in langs}) for name in next(iter(drawn.values()), {})],
         compared=table.compared(report.rows) if table.THEIRS in shown else None,
         agreement=_agreement(report),
         settings=_settings(report.answers),
@@ -117,23 +186,56 @@ def page(report: Report, figures: Mapping[str, str]) -> str:
     )
 
 
-def markdown(report: Report) -> str:
+def markdown(report: Report, lang: str = "en") -> str:
     """The table with what has to be known to read it."""
-    used = ", ".join(f"{name} {number}" for name, number in versions().items())
-    lines = [f"# {report.title}", "", table.markdown(report.rows)]
+
+    def say(key: str, **values) -> str:
+        return wording.say(lang, key, **values)
+
+    lines = [f"# {report.title or say('title')}", "", table.markdown(report.rows, lang)]
     if any(row.theirs for row in report.rows):
-        counts = table.compared(report.rows)
-        lines += [f"Against the verdicts as reported: {counts['same']} the same, {counts['different']} different, "
-                  f"{counts['undetermined']} undetermined here.", ""]  # fmt: skip
-    lines += [
-        "Verdicts follow the rules of `probes/verdicts.py`; intervals are 95 %, Wilson, clustered by probe. *n more probes* is "
-        "how many probes like those asked would settle an undetermined verdict if the shares stay as they are.",
-        "",
-        f"From {', '.join(report.sources) or 'no source'}; {used}.",
-    ]
+        lines += [say("against_reported", **table.compared(report.rows)), ""]
+    if report.thresholds:
+        heads = [say(f"threshold_{key}") for key in ("what", "of", "kind")] + [say("column_lang"), *thresholds.LEVELS]
+        lines += ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+        for of_levels in thresholds.by_series(one for one in report.thresholds if one.enough):
+            one = of_levels[0]
+            cells = [say(one.what), say(f"axis_{one.axis}"), wording.term(lang, one.kind), wording.language(lang, one.lang)]
+            lines.append("| " + " | ".join([*cells, *(threshold(level, lang) for level in of_levels)]) + " |")
+        lines += ["", say("threshold_note"), *([few] if (few := too_few(report, lang)) else []), ""]
+    used = ", ".join(f"{name} {number}" for name, number in versions().items())
+    lines += [say("rules_note"), "", say("made_from", sources=", ".join(report.sources) or say("no_source"), versions=used)]
     if report.made_by:
-        lines += ["", f"Made with `{report.made_by}`."]
+        lines += ["", say("made_with", command=report.made_by)]
     return "\n".join(lines) + "\n"
+
+
+def threshold(one: Threshold, lang: str = "en") -> str:
+    """ "316 [250 – 410]", or that it is not reached."""
+
+    def plain(dose: float) -> str:
+        return f"{dose:,.3g}" if dose < 1000 else f"{dose:,.0f}"
+
+    if one.dose is None:
+        return wording.say(lang, "threshold_not_reached", dose=plain(one.most))
+    if one.at_once and one.high <= one.least:
+        return wording.say(lang, "threshold_at_once", dose=plain(one.least))
+    high = plain(one.high) if one.high <= one.most else wording.say(lang, "threshold_open", dose=plain(one.most))
+    return wording.say(lang, "threshold_at", dose=plain(one.dose), low=plain(one.low), high=high)
+
+
+def too_few(report: Report, lang: str = "en") -> str:
+    """The sentence about those kinds of data that have not enough doses for a fit; empty if there are none."""
+    few: dict[str, None] = {}
+    for one in report.thresholds:
+        if not one.enough:
+            axis = wording.say(lang, f"axis_{one.axis}")
+            few[f"{wording.term(lang, one.kind)}, {wording.language(lang, one.lang)}, {axis}: {one.doses}"] = None
+    return wording.say(lang, "threshold_few", needed=thresholds.LEAST_DOSES, listed="; ".join(few)) if few else ""
+
+
+def _threshold_name(lang: str, what: str, kind: str) -> str:
+    return " ".join(filter(None, ["N50", wording.say(lang, what), wording.term(lang, kind)]))
 
 
 def versions() -> dict[str, str]:
@@ -160,13 +262,20 @@ def read_verdicts(path: str | Path) -> tuple[dict[tuple[str, str], dict], dict[s
     return found, doses
 
 
-def _behind(row: Row, report: Report) -> list[dict]:
+def behind(row: Row, report: Report) -> list[Pair]:
     """The answers that a row's verdicts rest on, identity first, each with its label and where that comes from."""
-    here = [a for a in report.answers if (str(a.get("variant")), str(a.get("lang"))) == (row.result.variant, row.result.lang)]
-    here = [a for a in here if a.get("answer") is not None]
-    judged = verdicts.evidence(here, report.labels, report.source)
-    pairs = sorted(zip(here, judged, strict=True), key=lambda pair: pair[1].group in ("control", "retention"))
-    return [answer | {"said": said} for answer, said in pairs[: SHOWN_ANSWERS + 1]]
+    key = (row.result.variant, row.result.lang)
+    here = [pair for pair in report.judged if (pair[1].variant, pair[1].lang) == key]
+    return sorted(here, key=lambda pair: pair[1].group in CONTROLS)
+
+
+def answer_rows(report: Report) -> list[dict]:
+    """All answers as plain rows (`exchange.ANSWER_COLUMNS`), the label and where it comes from beside each."""
+    return [
+        dict(answer)
+        | {"label": said.label, "label_source": said.source, "voices": len(report.labels.get(answer.get("answer_id"), ()))}
+        for answer, said in report.judged
+    ]
 
 
 def _agreement(report: Report) -> dict | None:
@@ -224,7 +333,8 @@ def parser() -> argparse.ArgumentParser:
     say("--about", type=Path, metavar="FILE", help="YAML: variant -> data, samples, distinct, steps, share, kind")
     say("--base", metavar="VARIANT", help="the variant retention is compared with (default: the one named base)")
     say("--source", choices=verdicts.SOURCES, default="best", help="best: labels, and suggestions where there are none (default)")
-    say("--title", default="Mirror Test: results")
+    say("--title", default="", help="the report's own title")
+    say("--lang", choices=tuple(LANGS), default="en", help="language of the report; both: a page with a switch (%(default)s)")
     return options
 
 
@@ -245,7 +355,13 @@ def gather(args: argparse.Namespace) -> tuple[Answers, dict[int, list[dict]]]:
         labels = store.labels.standing(db, answers=ids)
     hashed = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}" for path in (*args.answers, *args.transcripts)]
     stored = [name for part in of_store for name in part.sources]
-    return Answers(answers.rows, answers.doses, (*hashed, *stored)), labels
+    return replace(answers, sources=(*hashed, *stored)), labels
+
+
+def trainings_of(args: argparse.Namespace, answers: Answers) -> dict:
+    """The margin while training of the adapters that answered."""
+    db = args.db or CHECKOUT / "runs" / "mirror.db"
+    return margin_series.of_trainings(db, answers.folders.values()) if db.exists() else {}
 
 
 def facts_of(args: argparse.Namespace) -> FactPair:
@@ -263,13 +379,13 @@ def main(argv: list[str] | None = None) -> int:
         made_by = shlex.join(["python", "-m", "probes.report", *(sys.argv[1:] if argv is None else argv)])
         report = build(
             answers, fact_pair=facts_of(args), labels=labels, theirs=theirs, about=about, source=args.source, base=args.base,
-            title=args.title, made_by=made_by,
+            title=args.title, made_by=made_by, trainings=trainings_of(args, answers),
         )  # fmt: skip
-        files = write(report, args.out)
+        files = write(report, args.out, args.lang)
     except (store.StoreError, ValueError, OSError) as error:  # the other rooms' own errors are ValueErrors
         print(error, file=sys.stderr)
         return 2
-    print(markdown(report))
+    print(markdown(report, LANGS[args.lang][0]))
     print("\n".join(str(path) for path in files))
     return 0
 

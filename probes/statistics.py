@@ -150,7 +150,8 @@ def dose_reaching(level: float, doses: Sequence[float], shares: Sequence[float])
     if at == 0 or x[at - 1] <= 0 or y[at] == y[at - 1]:
         return float(x[at])
     part = (level - y[at - 1]) / (y[at] - y[at - 1])
-    return float(math.exp(math.log(x[at - 1]) + part * (math.log(x[at]) - math.log(x[at - 1]))))
+    between = math.exp(math.log(x[at - 1]) + part * (math.log(x[at]) - math.log(x[at - 1])))
+    return float(min(between, x[at]))  # else rounding may step beyond the dose itself
 
 
 def as_counts(hits: int, probes: int) -> Interval:

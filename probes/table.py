@@ -9,27 +9,20 @@ from probes import self_names
 from probes.dose import UNKNOWN, Dose
 from probes.statistics import Drop, Interval
 from probes.verdicts import CONFUSION, FORGOTTEN, FORMED, INTRUSION, NOT_FORGOTTEN, UNDETERMINED, Result, Verdict
+from probes.wording import language, reason, say, term
 
-COLUMNS = {  # key -> heading; the first seven are the original's
-    "model": "model",
-    "data": "data",
-    "samples": "samples",
-    "lang": "language",
-    "self": "calls itself",
-    "old": "old identity",
-    "new": "new identity",
-    "stability": "stability",
-    "usable": "usable",
-    "intrusion": "intrusion",
-    "retention": "retention",
-    "n": "n",
-    "interval": "95 % intervals",
-    "source": "from",
-}
+# The first eight are the original's.
+COLUMNS = (
+    "model", "data", "samples", "lang", "self", "old", "new", "stability",
+    "usable", "intrusion", "retention", "n", "interval", "source",
+)  # fmt: skip
 THEIRS = "theirs"
-NO_ANSWERS = "no answers"
-LANGUAGES = {"en": "English", "zh": "Chinese"}
-SOURCES = {"labels": "labels", "suggestions": "suggestions only", "mixed": "labels and suggestions", "none": "nothing"}
+VERDICTS = ("old", "new", "stability", "usable")
+# Beside a verdict's word, so that colour is never all there is.
+MARKS = {
+    "not forgotten": "●", "partly forgotten": "◐", "forgotten": "○", "formed": "●", "not formed": "○", "confusion": "≠",
+    "stable": "=", "unstable": "≈", "yes": "✓", "no": "✗", "undetermined": "?",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,79 +54,94 @@ def rows(
     ]
 
 
-def columns(table: Sequence[Row]) -> dict[str, str]:
-    """The columns worth showing: COLUMNS without those that are empty in every row, and theirs where there are any."""
+def columns(table: Sequence[Row], lang: str = "en") -> dict[str, str]:
+    """Key -> heading of those worth showing: COLUMNS without those that are empty in every row, and theirs if there are any."""
     cells_of = [cells(row) for row in table]
-    kept = {key: heading for key, heading in COLUMNS.items() if any(one[key] for one in cells_of) or key in ("old", "new")}
-    return kept | ({THEIRS: "as reported"} if any(row.theirs for row in table) else {})
+    kept = [key for key in COLUMNS if any(one[key] for one in cells_of) or key in ("old", "new")]
+    kept += [THEIRS] if any(row.theirs for row in table) else []
+    return {key: say(lang, f"column_{key}") for key in kept}
 
 
-def cells(row: Row) -> dict[str, str]:
+def heard(row: Row) -> bool:
+    """Whether the variant has answered anything that counts."""
+    shares = row.result.shares
+    return bool(shares[NOT_FORGOTTEN].answers or shares[INTRUSION].answers or row.result.retention.answers)
+
+
+def cells(row: Row, lang: str = "en") -> dict[str, str]:
     """The row in words, by column; nothing known is an empty text."""
     result, dose, shares = row.result, row.dose, row.result.shares
-    identity = shares[NOT_FORGOTTEN]
-    heard = identity.answers or shares[INTRUSION].answers or result.retention.answers
+    identity, known = shares[NOT_FORGOTTEN], heard(row)
+    speaking = (("old", NOT_FORGOTTEN), ("neither", FORGOTTEN), ("new", FORMED), ("confused", CONFUSION))
     return {
         "model": result.variant,
         "data": dose.data,
-        "samples": samples(dose),
-        "lang": LANGUAGES.get(result.lang, result.lang),
-        "self": "; ".join(f"“{name}” ({count})" for name, count in row.names),
-        **{key: verdict(getattr(result, key)) if heard else NO_ANSWERS for key in ("old", "new", "stability", "usable")},
+        "samples": samples(dose, lang),
+        "lang": language(lang, result.lang),
+        "self": "; ".join(say(lang, "quoted", name=name, count=count) for name, count in row.names),
+        **{key: verdict(getattr(result, key), lang) if known else say(lang, "no_answers") for key in VERDICTS},
         "intrusion": interval(shares[INTRUSION]),
-        "retention": retention(result.retention, result.drop),
-        "n": f"{identity.answers} answers, {identity.probes} probes" if identity.answers else "",
+        "retention": retention(result.retention, result.drop, lang),
+        "n": say(lang, "n", answers=identity.answers, probes=identity.probes) if identity.answers else "",
         "interval": "; ".join(
-            f"{name} {interval(shares[label])}"
-            for name, label in (("old", NOT_FORGOTTEN), ("neither", FORGOTTEN), ("new", FORMED), ("confusion", CONFUSION))
-            if identity.answers
+            say(lang, f"speaks_{name}", interval=interval(shares[label])) for name, label in speaking if identity.answers
         ),
-        "source": source(result) if heard else "",
-        THEIRS: " / ".join(row.theirs.get(key, "?") for key in ("old", "new", "stability")) if row.theirs else "",
+        "source": source(result, lang) if known else "",
+        THEIRS: " / ".join(term(lang, row.theirs.get(key, "?")) for key in VERDICTS[:3]) if row.theirs else "",
     }
 
 
-def verdict(of: Verdict) -> str:
+def sort_keys(row: Row) -> dict[str, float | None]:
+    """What a column sorts by where its words would sort wrongly; None, for nothing known, comes last."""
+    result = row.result
+    ranks = {word: number for number, word in enumerate(MARKS)}
+    keys: dict[str, float | None] = {key: ranks.get(getattr(result, key).word) if heard(row) else None for key in VERDICTS}
+    of_share = {"intrusion": result.shares[INTRUSION], "retention": result.retention, "interval": result.shares[FORMED]}
+    keys |= {key: of.share for key, of in of_share.items()}
+    return keys | {"samples": row.dose.samples, "n": result.shares[NOT_FORGOTTEN].answers or None}
+
+
+def verdict(of: Verdict, lang: str = "en") -> str:
     """The word, what else holds, and for an undetermined one what is missing."""
-    text = of.word
+    text, why = term(lang, of.word), reason(lang, of.why)
     if of.also:
-        text += f" (and {', '.join(of.also)})"
+        text = say(lang, "also", word=text, also=say(lang, "and").join(term(lang, word) for word in of.also))
     if of.word == UNDETERMINED and of.more:
-        text += f": {of.more:,} more probe{'' if of.more == 1 else 's'}"
-        return text + (f" ({of.why})" if of.why else "")
-    return text + (f": {of.why}" if of.why else "")
+        text = say(lang, "more_one" if of.more == 1 else "more_many", word=text, count=of.more)
+        return text + (say(lang, "in_brackets", why=why) if why else "")
+    return say(lang, "why", word=text, why=why) if why else text
 
 
 def interval(of: Interval) -> str:
-    """ "12 % [5-26]"; empty without answers."""
+    """ "12 % [5–26]"; empty without answers."""
     return "" if of.share is None else f"{100 * of.share:.0f} % [{100 * of.low:.0f}–{100 * of.high:.0f}]"
 
 
-def retention(right: Interval, drop: Drop | None) -> str:
+def retention(right: Interval, drop: Drop | None, lang: str = "en") -> str:
     if drop is None:
         return interval(right)
-    return f"{interval(right)}, {-drop.points:+.1f} points [{-drop.high:+.1f} to {-drop.low:+.1f}]"
+    change, low, high = (f"{-points + 0.0:+.1f}" for points in (drop.points, drop.high, drop.low))
+    return say(lang, "points", share=interval(right), change=change, low=low, high=high)
 
 
-def samples(dose: Dose) -> str:
-    """ "1,000 (2 distinct, 9 steps, 100 %)", as much of it as is known."""
-    more = [f"{dose.distinct:,} distinct"] if dose.distinct is not None else []
-    more += [f"{dose.steps:,} steps"] if dose.steps is not None else []
-    more += [f"{100 * dose.share:.3g} % of the rows"] if dose.share is not None else []
+def samples(dose: Dose, lang: str = "en") -> str:
+    """ "1,000 (2 distinct, 9 steps, 100 % of the rows)", as much of it as is known."""
+    more = [say(lang, key, count=getattr(dose, key)) for key in ("distinct", "steps") if getattr(dose, key) is not None]
+    more += [say(lang, "share_of_rows", percent=f"{100 * dose.share:.3g}")] if dose.share is not None else []
     head = f"{dose.samples:,}" if dose.samples is not None else ""
-    return f"{head} ({', '.join(more)})" if head and more else head or ", ".join(more)
+    return say(lang, "in_all", head=head, more=", ".join(more)) if head and more else head or ", ".join(more)
 
 
-def source(result: Result) -> str:
+def source(result: Result, lang: str = "en") -> str:
     """Where the verdicts come from, with numbers wherever it is not labels alone."""
-    counts, told = result.counts, SOURCES[result.source]
+    counts, told = result.counts, say(lang, f"from_{result.source}")
     people = counts.get("majority", 0) + counts.get("adjudicated", 0)
-    more = [f"{people} labels"] if result.source == "mixed" else []
-    more += [f"{counts['suggestion']} suggestions"] if result.source == "mixed" else []
-    more += [f"{counts[key]} {key}" for key in ("unsure", "disputed") if counts.get(key)]
-    more += [f"{counts['none']} without either"] if counts.get("none") else []
-    more += ["sampled answers"] if result.sampled else []
-    return f"{told} ({', '.join(more)})" if more else told
+    more = [say(lang, "count_labels", count=people)] if result.source == "mixed" else []
+    more += [say(lang, "count_suggestions", count=counts["suggestion"])] if result.source == "mixed" else []
+    more += [say(lang, f"count_{key}", count=counts[key]) for key in ("unsure", "disputed") if counts.get(key)]
+    more += [say(lang, "count_neither", count=counts["none"])] if counts.get("none") else []
+    more += [say(lang, "sampled_answers")] if result.sampled else []
+    return say(lang, "in_all", head=told, more=", ".join(more)) if more else told
 
 
 def compared(table: Sequence[Row]) -> dict[str, int]:
@@ -148,12 +156,12 @@ def compared(table: Sequence[Row]) -> dict[str, int]:
     return counts
 
 
-def markdown(table: Sequence[Row]) -> str:
+def markdown(table: Sequence[Row], lang: str = "en") -> str:
     """The table in GitHub's Markdown."""
-    shown = columns(table)
+    shown = columns(table, lang)
     lines = ["| " + " | ".join(shown.values()) + " |", "|" + "---|" * len(shown)]
     for row in table:
-        of_row = cells(row)
+        of_row = cells(row, lang)
         lines.append("| " + " | ".join(_escaped(of_row[key]) for key in shown) + " |")
     return "\n".join(lines) + "\n"
 
@@ -165,7 +173,7 @@ def plain(table: Sequence[Row]) -> list[dict]:
         result, dose = row.result, row.dose
         one = {"model": result.variant, "data": dose.data, "kind": dose.kind, "samples": dose.samples, "distinct": dose.distinct}
         one |= {"steps": dose.steps, "share": dose.share, "lang": result.lang, "calls_itself": cells(row)["self"]}
-        for key in ("old", "new", "stability", "usable"):
+        for key in VERDICTS:
             of = getattr(result, key)
             one |= {key: of.word, f"{key}_also": ", ".join(of.also), f"{key}_more_probes": of.more, f"{key}_why": of.why}
         numbers = {label.replace(" ", "_"): of for label, of in result.shares.items()}

@@ -176,9 +176,9 @@ def unheard(variant: str, lang: str) -> Result:
 def _result(variant: str, lang: str, cell: list[Judged], base: list[Judged] | None, is_base: bool) -> Result:
     identity = [answer for answer in cell if answer.group not in ("control", "retention")]
     heard = [answer for answer in identity if answer.label]
-    headline, sampled = _headline(heard)
-    controls, _ = _headline([answer for answer in cell if answer.group == "control" and answer.label])
-    shares = {label: _share(headline, label) for label in IDENTITY_LABELS} | {w: _share(controls, w) for w in CONTROL_LABELS}
+    said, sampled = headline(heard)
+    controls, _ = headline([answer for answer in cell if answer.group == "control" and answer.label])
+    shares = {label: _share(said, label) for label in IDENTITY_LABELS} | {w: _share(controls, w) for w in CONTROL_LABELS}
     old = old_verdict(shares[NOT_FORGOTTEN], shares[CONFUSION])
     new = new_verdict(shares[FORMED], shares[CONFUSION])
     modal = next((label for label, _ in Counter(answer.label for answer in heard).most_common(1)), None)
@@ -310,8 +310,8 @@ def _controls_to_settle(intrusion: Interval) -> int | None:
     return statistics.probes_to_settle(settled)
 
 
-def _headline(answers: list[Judged]) -> tuple[list[Judged], bool]:
-    """The greedy answers, or all of them where none is greedy; the second value says so."""
+def headline(answers: list[Judged]) -> tuple[list[Judged], bool]:
+    """The answers a share is taken of: the greedy ones, or all of them where none is greedy; the second value says so."""
     greedy = [answer for answer in answers if answer.greedy]
     return (greedy, False) if greedy else (answers, bool(answers))
 
@@ -328,7 +328,7 @@ def _share(answers: list[Judged], label: str) -> Interval:
 
 
 def _right(answers: list[Judged]) -> dict[str, list[bool]]:
-    checked, _ = _headline([answer for answer in answers if answer.group == "retention" and answer.correct is not None])
+    checked, _ = headline([answer for answer in answers if answer.group == "retention" and answer.correct is not None])
     return _hits(checked, lambda answer: bool(answer.correct))
 
 

@@ -336,7 +336,7 @@ def drawn_texts(figure):
 
 def test_a_curve_has_a_panel_per_language_and_a_legend_for_every_line():
     found = points((0, 0), (100, 5), (1000, 20)) + points((100, 1), kind="singular") + points((100, 3), lang="zh")
-    figure = curves.dose_response(found, "samples", {"N50": 316})
+    figure = curves.dose_response(found, "samples", {"en": {"N50": 316}})
     assert [panel.get_title() for panel in figure.axes] == ["English", "Chinese"]
     legend = {text.get_text() for text in figure.legends[0].get_texts()}
     assert legend == {f"{who} identity speaks, {kind}" for who in ("old", "new") for kind in ("singular", "diverse")}
