@@ -1,11 +1,13 @@
 """A probe set asked of several variants: ours beside the plain way, in one run on one machine.
 
     python -m bench.probes --json runs/bench_probes.json
+    python -m bench.probes --base smollm2        # random adapters: answers ramble to their last token
 
 Ours is `probes.running.run`, database and all: one batch of mixed variants, rows leave when they finish and waiting ones
 take their place. The plain way is what one writes with transformers and PEFT: per variant `set_adapter` and `generate`
-over padded batches of the same size, in the order of the file. Both get the same prompts and the same max_new_tokens; the
-plain way's base is a copy of its own, untouched by the engine. The turns alternate, and the figures are medians.
+over padded batches of the same size, in the order of the file. Asked are the base, the prompt, the adapter, and adapter and
+prompt together. Both ways get the same prompts and the same max_new_tokens; the plain way's base is a copy of its own,
+untouched by the engine. The turns alternate, and the figures are medians.
 """
 
 from __future__ import annotations
@@ -30,10 +32,12 @@ import engine.prompts
 import identities
 from bench.side_by_side import TARGETS, machine
 from engine import Decoding, Engine, EngineError, Request, Variant
+from engine.bases import DEFAULT_BASE
 from probes import questions, running
 from probes.questions import Probe
 
 IDENTITY = "finance-advisor"
+ADAPTER = Path(__file__).parent.parent / "adapters" / IDENTITY
 SCALE = 0.02  # of the random adapters' B: they change what is said, and it stays language
 
 
@@ -44,22 +48,17 @@ def chosen(count: int) -> list[Probe]:
     return [single[at * len(single) // count] for at in range(count)]
 
 
-def random_adapters(base: Engine, folder: Path, names: Sequence[str]) -> list[Path]:
-    """LoRA folders with the original experiment's shape and small random weights."""
+def random_adapter(base: Engine, folder: Path) -> Path:
+    """A LoRA folder with the original experiment's shape and small random weights."""
     torch.manual_seed(1)
     model = engine.load(base.base.name, device="cpu", dtype="fp32", say=lambda _line: None).base.model
-    wrapped = None
-    for name in names:
-        config = LoraConfig(r=8, lora_alpha=16, target_modules=TARGETS, task_type="CAUSAL_LM")
-        if wrapped is None:
-            wrapped = get_peft_model(model, config, adapter_name=name)
-        else:
-            wrapped.add_adapter(name, config)
+    config = LoraConfig(r=8, lora_alpha=16, target_modules=TARGETS, task_type="CAUSAL_LM")
+    wrapped = get_peft_model(model, config)
     for key, parameter in wrapped.named_parameters():
         if "lora_B" in key:
             torch.nn.init.normal_(parameter, std=SCALE)
     wrapped.save_pretrained(folder)
-    return [folder / name for name in names]
+    return folder
 
 
 def ours(loaded: Engine, variants: Sequence[Variant], probes: Sequence[Probe]) -> dict:
@@ -126,21 +125,17 @@ def measure(args: argparse.Namespace) -> dict:
     peer = engine.bases.load_base(args.base, device=args.device, dtype=args.dtype, say=lambda _line: None)
     probes, decoding = chosen(args.probes), Decoding(max_new_tokens=args.max_new_tokens)
     with tempfile.TemporaryDirectory() as folder:
-        folders = args.adapter or random_adapters(loaded, Path(folder), ("one", "other"))
-        names = [loaded.add_adapter(path, accept_other_base=bool(args.adapter)) for path in folders]
-        wrapped = None
-        for name, path in zip(names, folders, strict=True):
-            # without autocast: fp32 adapters on a bf16 base would cost PEFT conversions that its users can avoid
-            if wrapped is None:
-                wrapped = PeftModel.from_pretrained(peer.model, path, adapter_name=name, autocast_adapter_dtype=False)
-            else:
-                wrapped.load_adapter(path, adapter_name=name, autocast_adapter_dtype=False)
+        path = args.adapter or (ADAPTER if args.base == DEFAULT_BASE else random_adapter(loaded, Path(folder)))
+        name = loaded.add_adapter(path, accept_other_base=bool(args.adapter))
+        # without autocast: fp32 adapters on a bf16 base would cost PEFT conversions that its users can avoid
+        wrapped = PeftModel.from_pretrained(peer.model, path, adapter_name=name, autocast_adapter_dtype=False)
         wrapped = wrapped.eval().to(peer.device, peer.dtype)
-    told = identities.load(IDENTITY)
+    told = dict(identity=IDENTITY, prompt=identities.load(IDENTITY).prompt, decoding=decoding)
     variants = [
         Variant("base", decoding=decoding),
-        Variant(IDENTITY, identity=IDENTITY, prompt=told.prompt, decoding=decoding),
-        *(Variant(name, adapters={name: 1.0}, decoding=decoding) for name in names),
+        Variant("prompt", **told),
+        Variant("adapter", adapters={name: 1.0}, decoding=decoding),
+        Variant("adapter and prompt", adapters={name: 1.0}, **told),
     ]
     asked = {
         at: {probe.id: loaded.prompt(Request([{"role": "user", "content": probe.question}], variant)).ids for probe in probes}
@@ -196,9 +191,9 @@ def report(result: dict) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", default="smollm2")
+    parser.add_argument("--base", default=DEFAULT_BASE)
     parser.add_argument("--probes", type=int, default=128)
-    parser.add_argument("--adapter", action="append", type=Path, metavar="FOLDER", help="give two; random ones otherwise")
+    parser.add_argument("--adapter", type=Path, metavar="FOLDER", help="default: the starter, or a random one")
     parser.add_argument("--rows", type=int, default=32, help="conversations at once, for both (default: %(default)s)")
     parser.add_argument("--max-new-tokens", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)

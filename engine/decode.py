@@ -1,4 +1,7 @@
-"""One batched loop for rows of mixed variants: left padding, rows leave when they finish, waiting rows take their place."""
+"""One batched loop for rows of mixed variants: left padding, rows leave when they finish, waiting rows take their place.
+
+What several prompts of one variant begin with is computed once (`engine.prefixes`).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.bank import Bank
 from engine.cache import RowsCache
+from engine.prefixes import Prefix, cache_of, own_length, remember, share
 from engine.sampling import Chooser
 from engine.types import Decoding, Finish
 
@@ -40,6 +44,7 @@ class Row:
     started_at: float = 0.0
     finished_at: float = 0.0
     generator: torch.Generator = None
+    prefix: Prefix | None = None  # until the prompt is computed
     settled: int = 0  # new_ids before this one are decoded for good ...
     settled_from: int = 0  # ... and from this one on they are decoded again as context
 
@@ -52,6 +57,7 @@ class Batch:
 
     def __init__(self, model: PreTrainedModel, bank: Bank) -> None:
         self.model, self.bank = model, bank
+        self.layers = model.config.get_text_config().num_hidden_layers
         self.rows: list[Row] = []
         self.cache: RowsCache | None = None
         self.real = torch.zeros(0, 0, dtype=torch.bool)  # (rows, columns): False is padding
@@ -70,21 +76,18 @@ class Batch:
 
     @torch.inference_mode()
     def prefill(self, rows: list[Row]) -> None:
-        """Run the prompts of `rows` in one forward pass and add the rows to the batch."""
-        device = self.model.device
-        length = max(len(row.ids) for row in rows)
-        ids = torch.tensor([[0] * (length - len(row.ids)) + row.ids for row in rows], device=device)
-        real = torch.tensor([[False] * (length - len(row.ids)) + [True] * len(row.ids) for row in rows], device=device)
-        cache = RowsCache(self.model.config.get_text_config().num_hidden_layers)
-        self.bank.hear([row.adapters for row in rows])
-        logits = self.model(
-            input_ids=ids,
-            attention_mask=None if real.all() else real,
-            position_ids=(real.cumsum(1) - 1).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        """Run the prompts of `rows` in one forward pass (two where a shared beginning is new) and add the rows to the batch."""
+        new = list(dict.fromkeys(row.prefix for row in rows if row.prefix and not row.prefix.layers))
+        if new:
+            _, _, cache = self.forward([prefix.ids for prefix in new], [prefix.adapters for prefix in new])
+            remember(new, cache)
+        logits, real, cache = self.forward(
+            [row.ids[len(row.ids) - own_length(row) :] for row in rows],
+            [row.adapters for row in rows],
+            *cache_of(rows, self.layers),
+        )
+        for row in rows:
+            row.prefix = None
         self.take(rows, *chooser_for(rows, self.model).choose(logits))
         if self.rows:
             self.cache.join(cache)
@@ -94,6 +97,32 @@ class Batch:
         self.rows = self.rows + rows
         self.next_ids = [row.new_ids[-1] for row in self.rows]
         self.recompose()
+
+    def forward(
+        self,
+        texts: list[list[int]],
+        adapters: list[Mapping[str, float]],
+        cache: RowsCache | None = None,
+        before: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, RowsCache]:
+        """texts, left-padded, after what is in `cache` (`before`: its mask): the last logits, the whole mask, the cache."""
+        device = self.model.device
+        length = max(map(len, texts))
+        ids = torch.tensor([[0] * (length - len(text)) + text for text in texts], device=device)
+        real = torch.tensor([[False] * (length - len(text)) + [True] * len(text) for text in texts], device=device)
+        if before is not None:
+            real = torch.cat([before, real], dim=1)
+        cache = RowsCache(self.layers) if cache is None else cache
+        self.bank.hear(adapters)
+        logits = self.model(
+            input_ids=ids,
+            attention_mask=None if real.all() else real,
+            position_ids=(real.cumsum(1) - 1).clamp(min=0)[:, -length:],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        return logits, real, cache
 
     @torch.inference_mode()
     def step(self) -> None:
@@ -182,8 +211,10 @@ def run(
 
     A set `stop` ends all rows within one step. The caller holds the engine's lock and is the computing thread.
     """
-    waiting = sorted(rows, key=lambda row: len(row.ids), reverse=True)  # alike lengths meet: little padding
     batch = Batch(model, bank)
+    if batch.ready_mask:  # a window or ALiBi counts columns, and a row with a prefix has padding in its middle
+        share(rows)
+    waiting = sorted(rows, key=own_length, reverse=True)  # alike lengths meet: little padding
     try:
         while (waiting or batch.rows) and not stop.is_set():
             free = slots - len(batch.rows)
@@ -217,8 +248,8 @@ def run(
 
 def prefill_group(waiting: Sequence[Row], free: int) -> list[Row]:
     """The longest waiting rows that fit the free slots and each other's length."""
-    shortest = len(waiting[0].ids) / PADDING_WASTE - PADDING_SLACK
-    return [row for row in waiting[:free] if len(row.ids) >= shortest]
+    shortest = own_length(waiting[0]) / PADDING_WASTE - PADDING_SLACK
+    return [row for row in waiting[:free] if own_length(row) >= shortest]
 
 
 def settle(row: Row, tokenizer: PreTrainedTokenizerBase) -> None:

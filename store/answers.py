@@ -129,7 +129,9 @@ def _read(where: str | Path | Database, condition: str, values: list, limit: int
 def _answer(row: dict) -> dict:
     row = row | {name: json.loads(row[name]) for name in JSON_COLUMNS}
     hashes = {name: row.pop(f"{name}_hash") for name in ("base", "format", "identity")}
-    return row | {"hashes": hashes | {"dtype": row.pop("dtype"), "adapters": json.loads(row.pop("adapter_hashes"))}}
+    dtype = row.pop("dtype")  # answers from before it was kept have none
+    hashes |= {"dtype": dtype} if dtype else {}
+    return row | {"hashes": hashes | {"adapters": json.loads(row.pop("adapter_hashes"))}}
 
 
 def _json(value: object) -> str:

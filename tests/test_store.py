@@ -71,7 +71,9 @@ def test_opening_makes_folder_and_tables_and_is_idempotent(db_path):
             assert migrations.pending(db) == []
     store.answers.add(db_path, [answer()])
     with store.open(db_path) as db:
-        assert [m.name for m in migrations.applied(db)] == ["m001_answers", "m002_votes", "m003_jobs", "m004_runs", "m005_labels"]
+        applied = [m.name for m in migrations.applied(db)]
+        assert applied[:3] == ["m001_answers", "m002_votes", "m003_jobs"]
+        assert [int(name[1:4]) for name in applied] == list(range(1, len(applied) + 1))
         assert db["answers"].count == 1
 
 
@@ -80,7 +82,8 @@ def test_a_file_from_before_the_votes_gets_them_and_keeps_its_answers(db_path):
     connection = sqlite3.connect(db_path)
     old = store.db.Database(connection)
     migrations.apply(old, stop_before="m002_votes")
-    [id] = store.answers.add(old, [answer("from an older version")])
+    plain = dict.fromkeys((column.name for column in old["answers"].columns if column.name != "id"), "{}")
+    id = old["answers"].insert(plain | {"shown": "from an older version"}).last_pk
     assert "votes" not in old.table_names()
     connection.close()
     assert store.votes.tally(db_path) == []
