@@ -24,9 +24,10 @@ import yaml
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 
+import identities
 from engine import Engine, Request, Variant
 from engine.formats import Format
-from probes.questions import LANGS, Probe, ProbeError, fill
+from probes.questions import LANGS, Probe, ProbeError, fill, load
 
 STATEMENTS = Path(__file__).parent / "statements"
 CATEGORIES = ("name", "maker", "nature", "role")  # questions that a self-statement answers
@@ -177,6 +178,15 @@ def for_training(
     if not few:
         raise ProbeError(f"None of the probes suits a margin: identity questions of one turn about {', '.join(CATEGORIES)} do.")
     return lambda _step, model: summary(margin_of(model, tokenizer, format, few, statements, system))
+
+
+def between(base: Any, old: str, new: str, folder: str | Path | None = None, per_lang: int = 4) -> Callable[[int, Any], dict]:
+    """`for_training` by the names of two identities (in `folder`) and an engine's Base. Raises IdentityError or ProbeError."""
+    facts = {side: identities.load(name, folder).facts for side, name in (("old", old), ("new", new))}
+    for side, name in (("old", old), ("new", new)):
+        if facts[side] is None:
+            raise ProbeError(f"The identity {name} has no facts; write {name}.yaml beside {name}.txt.")
+    return for_training(base.tokenizer, base.format, load("identity"), facts, base.card.placeholders, per_lang=per_lang)
 
 
 def summary(scores: Iterable[Score]) -> dict[str, float]:

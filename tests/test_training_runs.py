@@ -232,8 +232,8 @@ def test_asking_the_model_meanwhile_changes_nothing(place, whole):
         return {"margin": step / 10}
 
     training.run(settings(place, "asked"), on_step=[(4, ask)], say=lambda _: None)
-    assert seen == [4, 8, 12, 14]
-    assert curve(place / "asked", "margin") == [0.4, 0.8, 1.2, 1.4]
+    assert seen == [0, 4, 8, 12, 14]
+    assert curve(place / "asked", "margin") == [0.0, 0.4, 0.8, 1.2, 1.4]
     assert curve(place / "asked") == curve(whole)
 
 

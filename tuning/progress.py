@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -44,6 +44,7 @@ class Progress:
     rates: Series
     margins: Series
     alarm: str
+    margins_by_lang: Mapping[str, Series] = field(default_factory=dict)
 
 
 def progress(where: str | Path | Database, id: int) -> Progress:
@@ -75,6 +76,7 @@ def progress(where: str | Path | Database, id: int) -> Progress:
         eval_losses=column(rows, "eval_loss"),
         rates=column(rows, "lr"),
         margins=column(rows, "margin"),
+        margins_by_lang={lang: told for lang in ("en", "zh") if (told := extra(rows, f"margin_{lang}"))},
         alarm=f"The loss of step {losses[-1][0]} is not a number." if gap else "",
     )
 
@@ -106,6 +108,10 @@ def smooth(points: Sequence[tuple[int, float | None]], weight: float = SMOOTHING
 
 def column(rows: Sequence[dict], name: str) -> Series:
     return thinned([(row["step"], row[name]) for row in rows if row[name] is not None])
+
+
+def extra(rows: Sequence[dict], name: str) -> Series:
+    return thinned([(row["step"], row["extra"][name]) for row in rows if row["extra"].get(name) is not None])
 
 
 def thinned(points: Sequence[tuple[int, float | None]], most: int = POINTS) -> Series:

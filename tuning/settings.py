@@ -46,6 +46,7 @@ class Settings:
     output_dir: str = flag("", "where the adapter, its checkpoints and its log go", "what")
     name: str = flag("", "the adapter's name; empty takes the last part of --output_dir", "what")
     identity: str = flag("", "the identity that is taught, recorded in the adapter's card", "what")
+    identities_dir: str = flag("", "where identities lie; empty takes the program's own folder", "what")
     overwrite_output_dir: bool = flag(False, "start anew in a folder that already holds a run", "what")
     resume_from_checkpoint: str = flag("", "go on: a checkpoint folder, or `last` for the newest one in --output_dir", "what")
 
@@ -93,6 +94,9 @@ class Settings:
         0, "optimizer steps between checkpoints; 0: ten in a run, at most every fifth step", "files", at_least=0
     )
     eval_steps: int = flag(0, "optimizer steps between validations; 0: as --save_steps", "files", at_least=0)
+    margin: bool = flag(False, "measure the identity margin on the way: where it crosses 0, the self changes", "files")
+    margin_against: str = flag("BayLing", "the old identity of the margin", "files")
+    margin_steps: int = flag(0, "optimizer steps between two margins; 0: twenty in a run", "files", at_least=0)
     save_total_limit: int = flag(2, "checkpoints kept", "files", at_least=1)
     adapter_dtype: str = flag(
         "fp16", "number format of the saved adapter; training and checkpoints are fp32", "files", choices=("fp16", "fp32")
@@ -192,6 +196,10 @@ class Settings:
             found.append("--lora_target_modules is empty; name linear layers such as [q_proj,v_proj], or all-linear.")
         if self.overwrite_output_dir and self.resume_from_checkpoint:
             found.append("--overwrite_output_dir and --resume_from_checkpoint contradict each other; keep one of them.")
+        if self.margin and not self.identity:
+            found.append("--margin needs --identity, the identity that is taught.")
+        if self.margin and self.identity == self.margin_against:
+            found.append(f"--margin compares --identity with --margin_against; both are {self.identity}.")
         if self.dedup and not self.packing:
             found.append("--dedup needs packing; leave out --no-packing, or use --no-dedup.")
         return found

@@ -35,13 +35,20 @@ from tuning.trainer import OnStep, PackedTrainer, TrainingError
 from tuning.watch import METRICS, Journal, StopSign, read_metrics
 
 KNOWN = (SettingsError, DataError, EngineError, AdapterError, TrainingError)
+MARGINS = 20  # in a run: a curve to read, at a few percent of the time
 PACKAGES = ("torch", "transformers", "peft", "accelerate")
 
 
-def run(settings: Settings, on_step: Sequence[tuple[int, OnStep]] = (), say: Callable[[str], None] = print) -> Path:
+def run(
+    settings: Settings,
+    on_step: Sequence[tuple[int, OnStep]] = (),
+    say: Callable[[str], None] = print,
+    margin: Callable[[Settings, Base], OnStep] | None = None,
+) -> Path:
     """Train, and return the folder with the adapter.
 
-    on_step: (every, function): function(step, model) is called every so many steps and at the last; see PackedTrainer.
+    on_step: (every, function): function(step, model) is called before the first step, every so many and at the last; see
+    PackedTrainer. margin: makes such a function where the settings ask for the identity margin.
     Raises SettingsError, DataError, EngineError, AdapterError or TrainingError, each for a person; state.json says it too.
     """
     rank, _ = plan.processes()
@@ -55,19 +62,28 @@ def run(settings: Settings, on_step: Sequence[tuple[int, OnStep]] = (), say: Cal
     journal = Journal(folder if rank == 0 else None)
     journal.state("starting", "loading the base")
     try:
-        return train(settings, folder, journal, on_step, say)
+        return train(settings, folder, journal, on_step, say, margin)
     except BaseException as error:
         journal.state("failed", sentence(error))
         raise
 
 
-def train(settings: Settings, folder: Path, journal: Journal, on_step: Sequence, say: Callable[[str], None]) -> Path:
+def train(
+    settings: Settings,
+    folder: Path,
+    journal: Journal,
+    on_step: Sequence[tuple[int, OnStep]],
+    say: Callable[[str], None],
+    margin: Callable[[Settings, Base], OnStep] | None,
+) -> Path:
     rank, processes = plan.processes()
     if settings.threads:
         torch.set_num_threads(settings.threads)
     rows = plan.rows_of(settings)
     base = loading.load(settings, say)
+    measured = [margin(settings, base)] if margin and settings.margin else []
     planned = plan.make(settings, base, rows, processes)
+    on_step = [*on_step, *((settings.margin_steps or max(1, planned.steps // MARGINS), one) for one in measured)]
     checkpoint = plan.checkpoint_of(settings)
     if checkpoint:
         plan.refuse_other_run(settings, planned)
@@ -216,6 +232,18 @@ def sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def identity_margin(settings: Settings, base: Base) -> OnStep:
+    """The margin of the taught identity over the old one, as a function for `run`. Raises SettingsError."""
+    # the one import across the two rooms, and only of what makes a plain function
+    from probes.margin import between
+
+    try:
+        folder = settings.identities_dir or None
+        return between(base, settings.margin_against, settings.identity, folder)
+    except ValueError as error:  # of the identities and of the probes, each a sentence
+        raise SettingsError([f"--margin: {error}"]) from None
+
+
 def silent(_text: str) -> None:
     pass
 
@@ -223,7 +251,7 @@ def silent(_text: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # PEFT's, about itself
     try:
-        run(parse(sys.argv[1:] if arguments is None else arguments, PRESETS))
+        run(parse(sys.argv[1:] if arguments is None else arguments, PRESETS), margin=identity_margin)
     except KNOWN as error:
         print(error, file=sys.stderr)
         return 2

@@ -34,8 +34,8 @@ class TrainingError(RuntimeError):
 class PackedTrainer(Trainer):
     """One item of the data is one optimizer step: its packs go forward and backward one by one, then the optimizer steps.
 
-    on_step: (every, function) pairs; every so many steps function(step, model) is called in evaluation mode without
-    gradients, and numbers it returns join the step's metrics.
+    on_step: (every, function) pairs; before the first step, after every so many and after the last function(step, model) is
+    called in evaluation mode without gradients, and numbers it returns join the step's metrics.
     """
 
     def __init__(
@@ -169,6 +169,12 @@ class Steps(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **rest) -> None:
         self.trainer.journal.state("running", step=state.global_step, total=state.max_steps)
+        if not state.global_step:
+            found = {}
+            for _every, function in self.on_step:
+                found |= quietly(function, 0, self.trainer.model)
+            if found:
+                self.trainer.journal.metric({"step": 0, "total_steps": state.max_steps, "epoch": 0, "time": time.time()} | found)
         self.trainer.since = time.perf_counter()
 
     def on_step_end(self, args, state, control, **rest) -> None:

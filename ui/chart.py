@@ -10,7 +10,7 @@ from tuning.progress import Progress, Series
 from ui.words import say
 
 WIDTH, LEFT, RIGHT = 760, 46, 14
-LOSS_HEIGHT, RATE_HEIGHT, TOP, BOTTOM = 230, 84, 10, 24
+LOSS_HEIGHT, MARGIN_HEIGHT, RATE_HEIGHT, TOP, BOTTOM = 230, 150, 84, 10, 24
 
 
 def curves_html(lang: str, told: Progress) -> str:
@@ -21,6 +21,8 @@ def curves_html(lang: str, told: Progress) -> str:
     last = max(told.total, *(step for step, _ in told.losses), 1)
     parts = legend_html(lang, told) + loss_svg(lang, told, values, last)
     rates = [value for _, value in told.rates if value is not None]
+    if told.margins:
+        parts += margin_legend_html(lang, told) + margin_svg(lang, told, last)
     if rates:
         parts += rate_svg(lang, told, max(rates), last)
     return f'<figure class="mt-curves">{parts}</figure>'
@@ -61,6 +63,46 @@ def rate_svg(lang: str, told: Progress, top: float, last: int) -> str:
     return svg(RATE_HEIGHT, said, base + marks + path(told.rates, x, y, top, "mt-rate"))
 
 
+def margin_svg(lang: str, told: Progress, last: int) -> str:
+    """The identity margin of all questions, and of each language where both were asked; the line at 0 is what it has to cross."""
+    by_lang = told.margins_by_lang if len(told.margins_by_lang) > 1 else {}
+    values = [value for series in (told.margins, *by_lang.values()) for _, value in series if value is not None]
+    low, high, ticks = scale(min(0.0, *values), max(0.0, *values))
+    x, y = across(last), down(low, high, MARGIN_HEIGHT)
+    grid = "".join(
+        f'<line class="{"mt-grid" if tick else "mt-zero"}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" '
+        f'y2="{y(tick):.1f}"/><text x="{LEFT - 7}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
+        for tick in ticks
+    )
+    drawn = "".join(path(series, x, y, high, f"mt-margin-{code}") for code, series in by_lang.items())
+    drawn += path(told.margins, x, y, high, "mt-margin")
+    drawn += "".join(
+        f'<circle class="mt-margin" cx="{x(step):.1f}" cy="{y(value):.1f}" r="2.5"><title>{step}: {value:+.2f}</title></circle>'
+        for step, value in told.margins
+        if value is not None
+    )
+    crossed = crossing(told.margins)
+    said = {"first": f"{values[0]:+.2f}", "last": f"{last_value(told.margins):+.2f}"}
+    words = say(lang, "margin_words", **said) if crossed is None else say(lang, "margin_crossed", step=crossed, **said)
+    return svg(MARGIN_HEIGHT, words, grid + drawn) + f'<p class="mt-quiet">{escape(words)}.</p>'
+
+
+def margin_legend_html(lang: str, told: Progress) -> str:
+    shown = [("mt-margin", "curve_margin")]
+    if len(told.margins_by_lang) > 1:
+        shown += [(f"mt-margin-{code}", f"curve_margin_{code}") for code in told.margins_by_lang]
+    return legend(lang, shown)
+
+
+def crossing(points: Series) -> int | None:
+    """The first step after which the margin is above 0 to the end; None if it begins or ends on one side."""
+    known = [(step, value) for step, value in points if value is not None]
+    below = [at for at, (_, value) in enumerate(known) if value <= 0]
+    if not below or below[-1] + 1 == len(known):
+        return None
+    return known[below[-1] + 1][0]
+
+
 def svg(height: int, words: str, inside: str) -> str:
     return (
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(words)}" preserveAspectRatio="xMidYMid meet">'
@@ -71,6 +113,11 @@ def svg(height: int, words: str, inside: str) -> str:
 def legend_html(lang: str, told: Progress) -> str:
     shown = [("mt-raw", "curve_raw"), ("mt-smooth", "curve_smooth")]
     shown += [("mt-valid", "curve_valid")] if told.eval_losses else []
+    return legend(lang, shown)
+
+
+def legend(lang: str, shown: Sequence[tuple[str, str]]) -> str:
+    """shown: (the line's class, the key of its words)"""
     return '<figcaption class="mt-legend">{}</figcaption>'.format(
         "".join(
             f'<span><svg viewBox="0 0 26 8" aria-hidden="true"><path class="{kind}" d="M1 4H25"/></svg>'

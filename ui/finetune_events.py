@@ -124,7 +124,7 @@ def _wire_form(house: House, tab: FineTune) -> None:
         return tell(house, tab, house.language(request), given)
 
     def preset(name: str) -> dict:
-        return settings_form.fill(form.settings, {"val_set_size": training.VALIDATION} | PRESETS[name])
+        return settings_form.fill(form.settings, training.USUAL | PRESETS[name])
 
     def source(chosen: str) -> dict:
         return {

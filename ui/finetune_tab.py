@@ -249,7 +249,7 @@ def open_form(house: House, tab: FineTune, lang: str) -> dict:
     base = house.engine.base
     old = base.card.name if base.card.placeholders and base.card.name in known else ""
     first = next((name for name in known if name not in (old, "BayLing")), next(iter(known), None))
-    values = {"identity": first, "old": old, "val_set_size": training.VALIDATION} | PRESETS[training.PRESET]
+    values = {"identity": first, "old": old} | training.USUAL | PRESETS[training.PRESET]
     form = tab.form
     updates = fill(form, values) | {form.preset: gr.update(value=training.PRESET)}
     updates[form.identity] = gr.update(choices=known, value=first)

@@ -86,6 +86,7 @@ def caution_words(lang: str, caution: Caution, told: Forecast) -> str:
         "few steps": {"steps": steps.total},
         "warmup": {"warmup": steps.warmup, "steps": steps.total, "peak": f"{report.peak_rate:.2g}"},
         "few distinct": {"rows": report.identity_distinct if report.identity_rows else report.distinct},
+        "no margin": {},
         "format": {"format": told.format, "own": told.own_format},
     }.get(caution.code)
     if values is None:

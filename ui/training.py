@@ -20,16 +20,18 @@ from tuning.forecast import Forecast, forecast
 from tuning.launch import absolute, best_device
 from tuning.memory import Room
 from tuning.presets import PRESETS
+from tuning.report import Caution
 from tuning.rows import DataError
 from tuning.settings import Settings, SettingsError
 from ui import shelf
 from ui.house import House
 
 PRESET = "quick"
-VALIDATION = 0.05  # of the rows: enough for a curve, little enough to cost nothing
+# what the page wishes for unless told otherwise: enough validation rows for a curve, few enough to cost nothing
+USUAL = {"val_set_size": 0.05, "margin": True}
 # what the form, or the page itself, decides
 OWN = ("base_model", "data_path", "train_dir", "valid_dir", "output_dir", "name", "identity", "overwrite_output_dir")
-OWN += ("resume_from_checkpoint", "trust_remote_code")
+OWN += ("identities_dir", "margin_against", "resume_from_checkpoint", "trust_remote_code")
 DATA = tuple(one.name for one in dataclasses.fields(Dataset) if one.name not in ("card", "identities_dir"))
 
 
@@ -79,7 +81,7 @@ def read_wish(house: House, plain: Mapping[str, Any]) -> Wish:
     card = house.engine.base.card
     folder = "" if house.identities == identities.FOLDER else str(house.identities)
     wanted = replace(wanted, card=card.name if card.placeholders else "", identities_dir=folder)
-    values = {"val_set_size": VALIDATION} | PRESETS[preset] | {name: plain[name] for name in settings if name in plain}
+    values = USUAL | PRESETS[preset] | {name: plain[name] for name in settings if name in plain}
     name = str(plain.get("name") or "").strip() or free_name(house, f"{wanted.identity or 'run'}-{wanted.rows}-{wanted.style}")
     return Wish(name, wanted, values)
 
@@ -104,13 +106,32 @@ def settings_of(house: House, wish: Wish) -> Settings:
         "output_dir": str(house.made_adapters / wish.name),
         "name": wish.name,
         "identity": wish.dataset.identity,
+        "identities_dir": wish.dataset.identities_dir,
+        "margin_against": wish.dataset.old or Settings.margin_against,
         "seed": wish.dataset.seed,
     }
     values = {name: value for name, value in wish.values.items() if name not in OWN and value is not None}
+    if margin_misses(house, wish):
+        values["margin"] = False
     # a chat that was started with a format of its own would otherwise be trained in another one
     if not values.get("prompt_template_name") and base.format.name != plan.own_format(base):
         values["prompt_template_name"] = base.format.name
     return absolute(Settings.from_dict(values | own))
+
+
+def margin_misses(house: House, wish: Wish) -> str:
+    """Why no identity margin can be measured: which identity lacks a name and a maker; empty where it can."""
+    new, old = wish.dataset.identity, wish.dataset.old or Settings.margin_against
+    sides = []
+    for name in (new, old):
+        try:
+            facts = identities.load(name, house.identities).facts
+        except IdentityError:
+            facts = None
+        sides.append({lang for lang in ("en", "zh") if (who := getattr(facts, lang, None)) and who.name and who.maker})
+        if not sides[-1]:
+            return f"{name} has no facts with a name and a maker"
+    return "" if new != old and sides[0] & sides[1] else f"{new} and {old} cannot be told apart in one language"
 
 
 def name_problems(house: House, name: str) -> list[str]:
@@ -136,6 +157,9 @@ def foresee(house: House, wish: Wish) -> Outlook:
     if settings and composed:
         try:
             told = forecast(settings, composed.rows, house.engine.base)
+            if wish.values.get("margin") and (why := margin_misses(house, wish)):
+                caution = Caution("no margin", f"The identity margin is not measured: {why}.")
+                told = replace(told, report=replace(told.report, cautions=(*told.report.cautions, caution)))
             problems += [caution.text for caution in told.report.cautions if caution.refuse]
             if told.needed:
                 found = memory.room(told.needed, settings.device or best_device(), house.engine)
