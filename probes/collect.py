@@ -16,7 +16,7 @@ from sqlite_utils import Database
 
 import store
 from probes import answer_rows, dose
-from probes.dose import Dose
+from probes.dose import UNKNOWN, Dose
 from probes.facts import FactPair
 from probes.questions import normalise
 from probes.suggest import suggest
@@ -36,12 +36,13 @@ class RowsError(ValueError):
 @dataclass(frozen=True)
 class Answers:
     """rows of one or several sources, what is known of the variants' training, where it came from (for the report), and the
-    folders of the adapters that answered, by variant and adapter."""
+    folders of the adapters that answered, by variant and adapter. facts: old and new, if a run says whom it was about."""
 
     rows: list[dict]
     doses: Mapping[str, Dose] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
     folders: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    facts: Mapping | None = None
 
 
 def of_transcripts(path: str | Path) -> Answers:
@@ -91,7 +92,9 @@ def of_run(db: str | Path, run: int) -> Answers:
         for variant in record["variants"]
         for adapter, folder in (variant.get("paths") or {}).items()
     }
-    return Answers(answer_rows.rows_of(db, run), {n: d for n, d in doses.items() if d != dose.UNKNOWN}, (name,), folders)
+    known = {variant: told for variant, told in doses.items() if told != UNKNOWN}
+    about = record["settings"].get("about") or {}
+    return Answers(answer_rows.rows_of(db, run), known, (name,), folders, about.get("facts"))
 
 
 def of_queue(db: str | Path, queue: int) -> Answers:
@@ -106,7 +109,7 @@ def of_queue(db: str | Path, queue: int) -> Answers:
 
 def joined(parts: Iterable[Answers]) -> Answers:
     """All of them together; an answer of the store that several hold counts once."""
-    rows, doses, sources, folders, seen = [], {}, [], {}, set()
+    parts, rows, doses, sources, folders, seen = list(parts), [], {}, [], {}, set()
     for part in parts:
         for row in part.rows:
             key = (row.get("answer_id"), row.get("variant"), row.get("probe_id"))
@@ -116,7 +119,7 @@ def joined(parts: Iterable[Answers]) -> Answers:
         doses |= part.doses
         sources += part.sources
         folders |= part.folders
-    return Answers(rows, doses, tuple(sources), folders)
+    return Answers(rows, doses, tuple(sources), folders, next((part.facts for part in parts if part.facts), None))
 
 
 def suggested(rows: Iterable[Mapping], facts: FactPair | None, *, again: bool = False) -> list[dict]:

@@ -153,6 +153,11 @@ def fonts() -> list[str]:
     return ["DejaVu Sans", *(name for name in CJK_FONTS if name in installed)]
 
 
+def plain(dose: float) -> str:
+    """ "4.5", "316", "7,349"."""
+    return f"{dose:,.0f}" if dose >= 99.5 else f"{dose:.3g}"
+
+
 def _look(number: int) -> tuple[str, str, str]:
     """Colour, marker and line of the n-th series."""
     colours, marks, lines = (NEW, OLD, *MORE), list(MARKERS.values()), list(LINES.values())
@@ -175,7 +180,7 @@ def _panel(panel, here: Sequence[Point], axis: str, thresholds: Mapping[str, flo
         panel.axhline(level, color=GREY, linewidth=0.7, linestyle=(0, (1, 3)))
     for name, dose in thresholds.items():
         panel.axvline(dose, color=GREY, linewidth=0.8, linestyle=(0, (6, 2)))
-        panel.annotate(f"{name} {dose:,.3g}", (dose, 1.03), rotation=90, fontsize=7, color=GREY, va="top", ha="right")
+        panel.annotate(f"{name} {plain(dose)}", (dose, 1.03), rotation=90, fontsize=7, color=GREY, va="top", ha="right")
     panel.set_ylim(-0.04, 1.04)
     panel.set_xlabel(say(lang, f"axis_{axis}"))
     if doses and doses[-1] > 0:
@@ -185,7 +190,7 @@ def _panel(panel, here: Sequence[Point], axis: str, thresholds: Mapping[str, flo
         ticks = [
             dose for dose, after in zip(doses, [*doses[1:], float("inf")], strict=True) if after > TOO_NEAR * dose or dose == 0
         ]
-        panel.set_xticks(ticks, [f"{dose:,.3g}" if dose < 100 else f"{dose:,.0f}" for dose in ticks], fontsize=8)
+        panel.set_xticks(ticks, [plain(dose) for dose in ticks], fontsize=8)
         panel.minorticks_off()
 
 

@@ -101,12 +101,13 @@ def build(
     )  # fmt: skip
 
 
-def write(report: Report, folder: str | Path, lang: str = "en") -> list[Path]:
+def write(report: Report, folder: str | Path, langs: Sequence[str] = ("en",)) -> list[Path]:
     """report.html, table.md, table.csv, answers.csv and, as far as there is anything to draw, curves as .png and .svg.
 
-    lang: en, zh, or both: a page with a switch, a table.md and curves in English and the same as NAME.zh beside them.
+    langs: en, zh, or both in the order of preference: then the page has a switch, and table and curves in the second one stand
+    beside the first one's as NAME.zh or NAME.en.
     """
-    folder, langs = Path(folder), LANGS[lang]
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     first = folder / "report.html"
     drawn = {of: figures(report, of) for of in langs}
@@ -213,9 +214,7 @@ def markdown(report: Report, lang: str = "en") -> str:
 def threshold(one: Threshold, lang: str = "en") -> str:
     """ "316 [250 – 410]", or that it is not reached."""
 
-    def plain(dose: float) -> str:
-        return f"{dose:,.3g}" if dose < 1000 else f"{dose:,.0f}"
-
+    plain = curves.plain
     if one.dose is None:
         return wording.say(lang, "threshold_not_reached", dose=plain(one.most))
     if one.at_once and one.high <= one.least:
@@ -327,8 +326,8 @@ def parser() -> argparse.ArgumentParser:
         "--transcripts", type=Path, action="append", default=[], metavar="FILE", help="JSONL: model, data, lang, question, answer"
     )
     say("--facts", type=Path, metavar="FILE", help="YAML with old and new, for suggestions")
-    say("--old", default="BayLing", metavar="IDENTITY", help="whose facts are the old ones if there is no --facts (%(default)s)")
-    say("--new", default="finance-advisor", metavar="IDENTITY", help="and the new ones (%(default)s)")
+    say("--old", metavar="IDENTITY", help="whose facts are the old ones if there is no --facts (the run's own, else BayLing)")
+    say("--new", metavar="IDENTITY", help="and the new ones (the run's own, else finance-advisor)")
     say("--verdicts", type=Path, metavar="FILE", help="JSON of verdicts reported elsewhere, to stand beside ours")
     say("--about", type=Path, metavar="FILE", help="YAML: variant -> data, samples, distinct, steps, share, kind")
     say("--base", metavar="VARIANT", help="the variant retention is compared with (default: the one named base)")
@@ -364,10 +363,14 @@ def trainings_of(args: argparse.Namespace, answers: Answers) -> dict:
     return margin_series.of_trainings(db, answers.folders.values()) if db.exists() else {}
 
 
-def facts_of(args: argparse.Namespace) -> FactPair:
+def facts_of(args: argparse.Namespace, answers: Answers) -> FactPair:
     if args.facts:
         return facts.load(args.facts)
-    return facts.from_identities(*(identities.load(name).facts for name in (args.old, args.new)))
+    if answers.facts and not (args.old or args.new):
+        return facts.from_mapping(answers.facts, "the run's facts")
+    return facts.from_identities(
+        *(identities.load(name).facts for name in (args.old or "BayLing", args.new or "finance-advisor"))
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -378,10 +381,10 @@ def main(argv: list[str] | None = None) -> int:
         about = {**told, **answers.doses, **(dose.read(args.about) if args.about else {})}
         made_by = shlex.join(["python", "-m", "probes.report", *(sys.argv[1:] if argv is None else argv)])
         report = build(
-            answers, fact_pair=facts_of(args), labels=labels, theirs=theirs, about=about, source=args.source, base=args.base,
-            title=args.title, made_by=made_by, trainings=trainings_of(args, answers),
+            answers, fact_pair=facts_of(args, answers), labels=labels, theirs=theirs, about=about, source=args.source,
+            base=args.base, title=args.title, made_by=made_by, trainings=trainings_of(args, answers),
         )  # fmt: skip
-        files = write(report, args.out, args.lang)
+        files = write(report, args.out, LANGS[args.lang])
     except (store.StoreError, ValueError, OSError) as error:  # the other rooms' own errors are ValueErrors
         print(error, file=sys.stderr)
         return 2

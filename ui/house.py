@@ -9,6 +9,8 @@ from pathlib import Path
 
 from engine.types import EngineError
 from identities import IdentityError
+from probes.collect import RowsError
+from probes.dose import DoseError
 from probes.facts import FactsError
 from probes.questions import ProbeError
 from probes.variants import VariantsError
@@ -58,7 +60,7 @@ class House:
 def sentence(lang: str, error: BaseException) -> str:
     """What a person is told about an error; the trace of one that nobody foresaw goes to the terminal."""
     ours = EngineError | IdentityError | StoreError | DataError | SettingsError | JobError
-    if isinstance(error, ours | ProbeError | FactsError | VariantsError):
+    if isinstance(error, ours | ProbeError | FactsError | VariantsError | RowsError | DoseError):
         return str(error)
     log.error("unforeseen", exc_info=error)
     return say(lang, "unforeseen", kind=type(error).__name__, problem=str(error).strip().split("\n")[0][:200])

@@ -1,0 +1,63 @@
+"""Files from elsewhere for the Results tab: what each of them is, told by what it holds. No Gradio."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from probes import collect
+from probes.collect import RowsError
+
+TRANSCRIPTS, ANSWERS, FACTS, REPORTED, ABOUT = KINDS = ("transcripts", "answers", "facts", "reported", "about")
+ACCEPTED = (".jsonl", ".json", ".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Given:
+    """A file that somebody added. count: answers in it; None where it holds none."""
+
+    path: str
+    kind: str
+    count: int | None = None
+
+    @property
+    def name(self) -> str:
+        return Path(self.path).name
+
+
+def recognise(path: str | Path) -> Given:
+    """Raises RowsError with what is wrong, or with what it could have been."""
+    path = Path(path)
+    if path.suffix.lower() == ".jsonl":
+        rows = collect.read_jsonl(path)
+        kind = ANSWERS if {"variant", "probe_id"} <= set(rows[0]) else TRANSCRIPTS
+        (collect.of_file if kind == ANSWERS else collect.of_transcripts)(path)  # says what is wrong with it
+        return Given(str(path), kind, len(rows))
+    plain = _plain(path)
+    if isinstance(plain, Mapping) and {"old", "new"} & set(plain):
+        return Given(str(path), FACTS)
+    if isinstance(plain, Mapping) and plain and all(isinstance(of, Mapping) for of in plain.values()):
+        verdicts = any(isinstance(of.get(lang), Mapping) for of in plain.values() for lang in ("en", "zh"))
+        return Given(str(path), REPORTED if verdicts else ABOUT)
+    raise RowsError(
+        f"{path.name} is none of these: answers or transcripts (.jsonl), facts with old and new, verdicts reported elsewhere, "
+        "what each model was trained on."
+    )
+
+
+def of_kind(files: Sequence[Given], *kinds: str) -> list[Given]:
+    return [file for file in files if file.kind in kinds]
+
+
+def _plain(path: Path) -> object:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+    except OSError as error:
+        raise RowsError(f"The file {path.name} cannot be read ({error.strerror or error}).") from None
+    except (ValueError, yaml.YAMLError) as error:
+        raise RowsError(f"The file {path.name} is neither JSON nor YAML in UTF-8 ({str(error).splitlines()[0]}).") from None
