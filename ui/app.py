@@ -10,12 +10,26 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from tuning import jobs, memory
-from ui import adapters_tab, chat_tab, finetune_events, finetune_tab, identity_tab, picker, theme, view
+from ui import (
+    adapters_tab,
+    chat_tab,
+    finetune_events,
+    finetune_tab,
+    identity_tab,
+    picker,
+    probes_events,
+    probes_tab,
+    theme,
+    view,
+)
 from ui.api import build_api
+from ui.api_probes import build_probes_api
 from ui.api_training import build_training_api
 from ui.conversation import MAX_COLUMNS, Page
 from ui.house import House
 from ui.pages import Pages, new_key
+from ui.probe_board import Boards
+from ui.probe_desk import Desk
 from ui.words import LanguageDoor, i18n, say
 
 TITLE = "Mirror Test 镜测"
@@ -24,16 +38,19 @@ UPLOAD_LIMIT = "64mb"  # an adapter's zip is smaller; nothing larger has to come
 
 def build(house: House) -> gr.Blocks:
     """The page as Blocks; `serve` launches it."""
-    pages = Pages()
+    pages, desk, boards = Pages(), Desk(house), Boards()
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as demo:
         build_api(house)  # first: of two handlers with the same name the later one gets a number
         build_training_api(house)
+        build_probes_api(house, desk, boards)
         # The key stands in the browser only; what it opens stays on the server.
         key = gr.BrowserState("", storage_key="mirror-test", secret="mirror-test-page")
         header = gr.HTML(header_html(house, "en"), elem_id="header")
         with gr.Tabs(elem_classes="mt-tabs") as tabs:
             with gr.Tab(i18n("tab_chat"), id="chat", elem_id="tab-chat") as chat_page:
                 chat = chat_tab.build_chat(house, pages)
+            with gr.Tab(i18n("tab_probes"), id="probes", elem_id="tab-probes", render_children=True) as probes_page:
+                probing = probes_tab.build_probes(probes_events.board_functions(house, desk, boards))
             with gr.Tab(i18n("tab_identity"), id="identity", elem_id="tab-identity", render_children=True):
                 editor = identity_tab.build_identity(house)
             with gr.Tab(i18n("tab_finetune"), id="finetune", elem_id="tab-finetune", render_children=True):
@@ -53,6 +70,7 @@ def build(house: House) -> gr.Blocks:
                 | finetune_events.open_finetune(house, tuner, lang)
                 | adapters_tab.show(house, shelves, lang)
                 | {editor.sample: say(lang, "sample")}
+                | probes_tab.open_probes(house, probing, lang, probes_events.first_shown(desk))
             )
 
         def open_adapters(request: gr.Request) -> dict:
@@ -65,11 +83,13 @@ def build(house: House) -> gr.Blocks:
 
         private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
         outputs = [key, header, *chat.outputs, *editor.editor, editor.sample, *tuner.outputs, *shelves.outputs]
+        outputs += probing.outputs
         demo.load(open_page, key, outputs, **private).then(
             identity_tab.show_if_quick(house), [editor.listed, editor.text, editor.mode, editor.sample], editor.preview, **private
         )
         finetune_events.wire_finetune(house, tuner)
         finetune_events.wire_compare(house, pages, tabs, chat, tuner)
+        probes_events.wire_probes(house, desk, probing, probes_page, chat.page)
         chat_page.select(chat.refresh, chat.page, chat.outputs, **private)
         adapters_page.select(open_adapters, None, shelves.outputs, **private)
         demo.unload(left)

@@ -1,0 +1,42 @@
+"""The page's named endpoints for scripts that are about probes: probe_runs and probe_answers. Plain JSON out."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from store import runs
+from ui import probe_desk
+from ui.house import House, sentence
+from ui.probe_board import Boards, chosen
+from ui.probe_desk import Desk
+
+LISTED = 200
+
+
+def build_probes_api(house: House, desk: Desk, boards: Boards) -> None:
+    """Inside a Blocks: the two endpoints. A mistake in a call comes back as one sentence."""
+
+    def refuse(error: Exception) -> gr.Error:
+        return gr.Error(sentence(house.language(None), error), print_exception=False)
+
+    def probe_runs() -> list:
+        """The latest runs, newest first: id, name, status, done, total, set, mode, samples, variants, base, created."""
+        try:
+            return [
+                {key: row[key] for key in ("id", "name", "created", "mode", "samples", "base", "dtype", "set_hash")}
+                | {key: probe_desk.state_of(desk, row)[key] for key in ("status", "done", "total", "message")}
+                | {"set": row["set_name"], "variants": [one["name"] for one in row["variants"]]}
+                for row in runs.recent(house.db, LISTED)
+            ]
+        except Exception as error:
+            raise refuse(error) from None
+
+    def probe_answers(run: int) -> list:
+        """Every answer of a run so far: the rows of an answers file, with suggestion, sure, tags and evidence."""
+        try:
+            return chosen(boards.of(house, int(run)), None)
+        except Exception as error:
+            raise refuse(error) from None
+
+    for endpoint in (probe_runs, probe_answers):
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)

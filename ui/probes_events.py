@@ -1,0 +1,215 @@
+"""What happens in the Probes tab: the form tells what it means, runs are begun; and what the board may ask of the server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from html import escape
+
+import gradio as gr
+
+from probes.questions import ProbeError
+from store import runs
+from ui import probe_board, probe_cell, probe_desk, probe_exports, probe_summary, probe_wish, probes_tab
+from ui.conversation import Page
+from ui.house import House, sentence
+from ui.probe_board import Boards
+from ui.probe_desk import Desk
+from ui.probes_tab import Probes
+from ui.variants import Picked
+from ui.words import LANGUAGES, WORDS, say
+
+LISTED = 60  # runs in the list
+SHOWN_WORDS = ("pb_", "seed", "greedy", "raw", "prompt", "finish_stop", "finish_length", "cancel")
+
+
+def listed(desk: Desk) -> list[dict]:
+    """The latest runs, newest first, as the list shows them."""
+    found = []
+    for row in runs.recent(desk.house.db, LISTED):
+        told = probe_desk.state_of(desk, row)
+        found.append(
+            {key: row[key] for key in ("id", "name", "set_name", "created")}
+            | {key: told[key] for key in ("status", "done", "total")}
+            | {"variants": [one["name"] for one in row["variants"]]}
+        )
+    return found
+
+
+def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
+    """What the board's script calls, each with one object and the request; a mistake comes back as {"error": sentence}."""
+
+    def guarded(act: Callable[[str, dict], dict]) -> Callable:
+        def guard(given: dict, request: gr.Request) -> dict:
+            lang = house.language(request)
+            try:
+                return act(lang, dict(given or {}))
+            except Exception as error:
+                return {"error": sentence(lang, error)}
+
+        guard.__name__ = act.__name__
+        return guard
+
+    def pb_open(lang: str, given: dict) -> dict:
+        """A run with all its cells; without `run` the list alone, and which run is under way."""
+        told = {"runs": listed(desk), "active": desk.run if probe_desk.busy(desk) else None, "word_order": probe_board.WORDS}
+        if given.get("words"):
+            told["words"] = {key: text for key, text in WORDS[lang if lang in LANGUAGES else "en"].items()
+                             if key.startswith(SHOWN_WORDS)}  # fmt: skip
+        if given.get("run") is None:
+            return told
+        run = int(given["run"])
+        return told | probe_board.opened(house, boards, run, lang) | news(lang, run, "", 0)
+
+    def news(lang: str, run: int, stamp: str, since: int) -> dict:
+        row, board = runs.get(house.db, run), boards.of(house, run)
+        whole = stamp != board.stamp
+        told = {"state": probe_desk.state_of(desk, row), "stamp": board.stamp, "whole": whole}
+        told["cells"] = probe_board.cells(board, 0 if whole else since)
+        if told["cells"]:
+            told["summary"] = summary(lang, row, board)
+        return told
+
+    def summary(lang: str, row: dict, board: probe_board.Board) -> str:
+        base = next((one["name"] for one in row["variants"] if not one["adapters"] and one.get("prompt") is None), None)
+        if board.facts is None:
+            return f'<p class="mt-quiet">{escape(say(lang, "pb_no_facts"))}</p>'
+        return probe_summary.summary_html(lang, probe_summary.results(probe_board.chosen(board, None), base))
+
+    def pb_news(lang: str, given: dict) -> dict:
+        """What a page that has the first `since` cells of the stamp does not have yet, how the run is, and what else goes on."""
+        told = {"active": desk.run if probe_desk.busy(desk) else None}
+        if given.get("run") is None:
+            return told
+        return told | news(lang, int(given["run"]), given.get("stamp", ""), int(given.get("since", 0)))
+
+    def pb_act(lang: str, given: dict) -> dict:
+        """pause, stop or continue."""
+        run = int(given["run"])
+        act = {"pause": probe_desk.pause, "stop": probe_desk.stop, "continue": probe_desk.again}.get(given.get("act"))
+        if act is None:
+            raise ProbeError(f"There is nothing called {given.get('act')!r} to do with a run.")
+        act(desk, run)
+        return {"state": probe_desk.state_of(desk, runs.get(house.db, run))}
+
+    def pb_cell(lang: str, given: dict) -> dict:
+        other = given.get("other")
+        return probe_cell.cell(
+            house, boards, int(given["run"]), str(given["probe"]), int(given["variant"]), None if other is None else int(other)
+        )
+
+    def pb_compare(lang: str, given: dict) -> dict:
+        """The first answers of another run, by probe and variant's name: [text, suggestion's place in WORDS or -1, check]."""
+        found = probe_cell.headlines(boards.of(house, int(given["other"])))
+        return {
+            "cells": [
+                [probe, name, row["answer"] or "", words.index(row["suggestion"]) if row.get("suggestion") in words else -1]
+                for (probe, name), row in found.items()
+            ]
+        }
+
+    words = probe_board.WORDS
+
+    def pb_export(lang: str, given: dict) -> dict:
+        board = boards.of(house, int(given["run"]))
+        rows = probe_board.chosen(board, given.get("keys"))
+        stamp = time.strftime("%Y%m%d-%H%M")
+        kind = str(given.get("kind"))
+        return {"name": f"run-{int(given['run'])}-{stamp}.{kind}", "text": probe_exports.text_of(board, rows, kind)}
+
+    def pb_send(lang: str, given: dict) -> dict:
+        """A queue of what the page shows."""
+        board = boards.of(house, int(given["run"]))
+        rows = probe_board.chosen(board, given.get("keys"), samples=bool(given.get("samples")))
+        overlap = max(1, int(given.get("overlap") or 1))
+        made = probe_exports.send(
+            house, rows, str(given.get("name") or ""), overlap=overlap, blind=bool(given.get("blind", True))
+        )
+        left = say(lang, "pb_left_out", number=made["left_out"]) if made["left_out"] else ""
+        return made | {"said": say(lang, "pb_sent", name=made["name"], answers=made["answers"]) + left}
+
+    return [guarded(act) for act in (pb_open, pb_news, pb_act, pb_cell, pb_compare, pb_export, pb_send)]
+
+
+def first_shown(desk: Desk) -> dict:
+    """What the board begins with: the run under way, else the newest one."""
+    newest = next(iter(runs.recent(desk.house.db, 1)), None)
+    run = desk.run if probe_desk.busy(desk) else newest and newest["id"]
+    return {"run": run, "at": time.time()}
+
+
+def tell(house: House, lang: str, plain: dict, picks: list[Picked]) -> str:
+    """What the form means now, or what is wrong with it."""
+    try:
+        wish = probe_wish.read_wish(plain, picks)
+        variants = probe_wish.variants_of(house, wish)
+        volume = probe_wish.volume(wish, len(variants))
+        known = {side: probe_desk.facts_of(house, name) for side, name in (("old", wish.old), ("new", wish.new))}
+        probe_wish.questions.fill(wish.probes, known)
+        if wish.margin:
+            probe_desk.suited_for(house, wish.probes, known)
+    except Exception as error:
+        lines = "".join(f"<li>{escape(line)}</li>" for line in sentence(lang, error).split("\n"))
+        return f'<div class="mt-failed" role="alert"><ul>{lines}</ul></div>'
+    groups = ", ".join(
+        say(lang, "pb_of_group", number=volume["groups"][group], group=say(lang, f"pb_group_{group}"))
+        for group in probe_board.GROUPS
+        if volume["groups"][group]
+    )
+    said = say(lang, "pb_volume", probes=len(wish.probes), variants=len(variants), answers=f"{volume['answers']:,}")
+    names = ", ".join(variant.name for variant in variants)
+    notes = f'<p class="mt-quiet">{escape(groups)}</p><p class="mt-quiet">{escape(names)}</p>'
+    return f'<p class="pb-volume">{escape(said)}</p>{notes}'
+
+
+def picks_of(page: Page, wanted: bool) -> list[Picked]:
+    return [page.picks[column] for column in page.shown] if wanted else []
+
+
+def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr.State) -> None:
+    """page: the chat's, whose columns can be asked, too."""
+    form = tab.form
+
+    def start(request: gr.Request, page: Page, *given) -> dict:
+        lang, plain = house.language(request), probes_tab.plain(form, given)
+        try:
+            wish = probe_wish.read_wish(plain, picks_of(page, plain["chat"]))
+            run = probe_desk.start(desk, wish)
+        except Exception as error:
+            gr.Warning(escape(sentence(lang, error)))
+            return gr.skip()
+        return {tab.board: {"run": run, "at": time.time()}, form.name: ""}
+
+    def changed(request: gr.Request, page: Page, *given) -> str:
+        plain = probes_tab.plain(form, given)
+        return tell(house, house.language(request), plain, picks_of(page, plain["chat"]))
+
+    def uploaded(request: gr.Request, file: str) -> dict:
+        lang = house.language(request)
+        try:
+            with open(file, encoding="utf-8-sig") as opened:
+                text = opened.read()
+        except (OSError, UnicodeDecodeError):
+            gr.Warning(say(lang, "pb_no_utf8"))
+            return gr.skip()
+        return {form.own: text, form.sets: []}
+
+    def edit(sets: list[str]) -> dict:
+        return {form.own: probe_wish.as_text(sets), form.sets: []} if sets else gr.skip()
+
+    def refreshed(request: gr.Request, variants: list[str], old: str, new: str) -> dict:
+        """After a visit to another tab: identities and adapters may have changed."""
+        kept = {"variants": variants, "old": old, "new": new}
+        return probes_tab.choices(house, tab, house.language(request), kept)
+
+    private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+    everything = [page, *form.inputs]
+    tab.start.click(start, everything, [tab.board, form.name], trigger_mode="once", **private)
+    gr.on(
+        [component.change for component in form.inputs], changed, everything, tab.told, trigger_mode="always_last", **private
+    )  # fmt: skip
+    form.asking.input(lambda asking: gr.update(visible=asking == "scripted"), form.asking, form.script, **private)
+    tab.upload.upload(uploaded, tab.upload, [form.own, form.sets], **private)
+    tab.edit.click(edit, form.sets, [form.own, form.sets], **private)
+    sides = [form.variants, form.old, form.new]
+    visited.select(refreshed, sides, sides, **private)
