@@ -107,11 +107,21 @@ def add_labels(where: str | Path | Database, rows: Iterable[Mapping], annotator:
                 wrong.append(f"label {number}: its answer is not in the store; import the answers first")
             labels += [_as_label(row, answer, label if kind != "skip" else None, kind, annotator) for answer in answers]
         _raise(wrong, "The labels are not imported")
+        labels = _not_standing(db, labels)
         try:
             store.labels.add_many(db, labels)
         except StoreError as error:
             raise RowsError(f"The labels are not imported: {error}") from error
         return db["labels"].count - before
+
+
+def _not_standing(db: Database, labels: Sequence[Mapping]) -> list[Mapping]:
+    """Without those that say what the same person says already: an export that comes back changes nothing."""
+    same = ("annotator", "kind", "label", "tags", "flag", "comment")
+    said = store.labels.standing(db, answers={label["answer"] for label in labels})
+    return [
+        label for label in labels if not any(all(row[key] == label[key] for key in same) for row in said.get(label["answer"], ()))
+    ]
 
 
 def label_rows(where: str | Path | Database, queue: int | None = None) -> list[dict]:

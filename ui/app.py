@@ -16,9 +16,14 @@ from ui import (
     finetune_events,
     finetune_tab,
     identity_tab,
+    label_events,
+    label_routes,
+    label_tab,
     picker,
     probes_events,
     probes_tab,
+    results_events,
+    results_tab,
     theme,
     view,
 )
@@ -51,6 +56,10 @@ def build(house: House) -> gr.Blocks:
                 chat = chat_tab.build_chat(house, pages)
             with gr.Tab(i18n("tab_probes"), id="probes", elem_id="tab-probes", render_children=True) as probes_page:
                 probing = probes_tab.build_probes(probes_events.board_functions(house, desk, boards))
+            with gr.Tab(i18n("tab_label"), id="label", elem_id="tab-label", render_children=True) as label_page:
+                labelling = label_tab.build_label()
+            with gr.Tab(i18n("tab_results"), id="results", elem_id="tab-results", render_children=True) as results_page:
+                results = results_tab.build_results()
             with gr.Tab(i18n("tab_identity"), id="identity", elem_id="tab-identity", render_children=True):
                 editor = identity_tab.build_identity(house)
             with gr.Tab(i18n("tab_finetune"), id="finetune", elem_id="tab-finetune", render_children=True):
@@ -89,6 +98,8 @@ def build(house: House) -> gr.Blocks:
         )
         finetune_events.wire_finetune(house, tuner)
         finetune_events.wire_compare(house, pages, tabs, chat, tuner)
+        label_events.wire_label(house, labelling, demo, label_page)
+        results_events.wire_results(house, results, results_page)
         probes_events.wire_probes(house, desk, probing, probes_page, chat.page)
         chat_page.select(chat.refresh, chat.page, chat.outputs, **private)
         adapters_page.select(open_adapters, None, shelves.outputs, **private)
@@ -152,7 +163,10 @@ def serve(
         theme=theme.theme(),
         css=theme.css(),
         head=theme.head(),
-        app_kwargs={"middleware": [Middleware(LanguageDoor, default=house.language.default)]},
+        app_kwargs={
+            "middleware": [Middleware(LanguageDoor, default=house.language.default)],
+            "routes": label_routes.routes(house),
+        },
     )
     address = shared or address
     say(address)

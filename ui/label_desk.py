@@ -1,0 +1,255 @@
+"""What the desk of the Label tab is told and what it does: items as they may be shown, decisions as they come in.
+
+Plain data in and out, for the page's own script (label.js) and for tests; nothing here knows Gradio.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from functools import lru_cache
+from pathlib import Path
+
+from sqlite_utils import Database
+
+import identities
+import store
+from identities import IdentityError
+from probes import facts as facts_of
+from probes.facts import FactPair, Side
+from probes.masking import masked
+from store import StoreError, labels, queues
+from ui.house import House
+
+AHEAD = 40  # items a page holds: what a fast person labels while a slow answer is on its way
+MOST = 200  # decisions taken at once; a page that was offline for long sends several times
+RECENT = 10
+CONTROLS = ("control", "retention")
+STORED, REFUSED, ELSEWHERE = "stored", "refused", "elsewhere"
+
+
+def opened(house: House, queue: int, annotator: str) -> dict:
+    """All that a desk needs to begin: the queue, the first items, the last decisions, how far it is. StoreError.
+
+    Settling shows what others said, so opening such a queue locks this person's own blind labels of its answers.
+    """
+    with store.open(house.db) as db:
+        settings = queues.get(db, queue)
+        if settings["kind"] == "settle":
+            labels.reveal(db, annotator, queue=queue)
+        reveal = sees_all(db, settings, annotator)
+        about = {key: settings[key] for key in ("id", "name", "kind", "blind", "mask", "overlap")}
+        return {
+            "queue": about | {"stamp": settings["created"], "revealed": settings["blind"] and reveal},
+            "items": coming(house, db, settings, annotator, reveal),
+            "recent": last_decisions(house, db, settings, annotator, reveal),
+            "progress": how_far(db, queue, annotator),
+        }
+
+
+def more(house: House, queue: int, annotator: str, without: Sequence[int], skipped: bool = False) -> dict:
+    """Further items for a desk that holds some. StoreError."""
+    with store.open(house.db) as db:
+        settings = queues.get(db, queue)
+        reveal = sees_all(db, settings, annotator)
+        items = coming(house, db, settings, annotator, reveal, without, skipped)
+        return {"items": items, "progress": how_far(db, queue, annotator)}
+
+
+def told(house: House, queue: int, annotator: str, held: Sequence[int]) -> dict:
+    """How far the queue is, and which of the items that a desk holds need nobody any more. StoreError."""
+    with store.open(house.db) as db:
+        return {"progress": how_far(db, queue, annotator), "gone": queues.finished(db, held)}
+
+
+def decide(house: House, annotator: str, decisions: Iterable[Mapping]) -> list[dict]:
+    """Carries decisions out in their order; what became of each, by its token. One sent again does nothing new.
+
+    A decision: `token`, `queue`, `stamp` (when the queue was made: another database has other queues under the same numbers),
+    `do` (label, skip, vote, undo), `item`, and as that needs `answer`, `label`, `tags`, `flag`, `comment`, `seconds`, `choice`,
+    `order`. Whatever cannot be read or written just now is a sqlite3.OperationalError: to be sent again.
+    """
+    with store.open(house.db) as db:
+        return [_decided(db, annotator, decision) for decision in list(decisions)[:MOST]]
+
+
+def sees_all(db: Database, settings: Mapping, annotator: str) -> bool:
+    """Whether nothing is hidden from this person: an open queue, or a blind one that was revealed to them."""
+    if not settings["blind"]:
+        return True
+    return settings["kind"] != "settle" and labels.has_revealed(db, annotator, settings["id"])
+
+
+def how_far(db: Database, queue: int, annotator: str) -> dict:
+    return queues.progress(db, queue, annotator) | {"people": queues.people(db, queue)}
+
+
+def coming(
+    house: House,
+    db: Database,
+    settings: Mapping,
+    annotator: str,
+    reveal: bool,
+    without: Sequence[int] = (),
+    skipped: bool = False,
+) -> list[dict]:
+    found = queues.upcoming(db, settings["id"], annotator, AHEAD, skipped=skipped, without=without, reveal=reveal)
+    return cards(house, db, settings, found, annotator, reveal)
+
+
+def last_decisions(house: House, db: Database, settings: Mapping, annotator: str, reveal: bool) -> list[dict]:
+    """The last ten, newest first: each a card with `said`."""
+    if settings["kind"] == "pairs":
+        found = queues.recent_votes(db, settings["id"], annotator, RECENT)
+        shown = cards(house, db, settings, found, annotator, reveal)
+        return [card | {"said": {"choice": item["choice"]}} for card, item in zip(shown, found, strict=True)]
+    rows = labels.recent(db, annotator, RECENT, settings["id"])
+    items = queues.decided(db, settings["id"], annotator, [row["answer"] for row in rows], reveal=reveal)
+    rows = [row for row in rows if row["answer"] in items]
+    shown = cards(house, db, settings, [items[row["answer"]] for row in rows], annotator, reveal)
+    kept = ("label", "tags", "flag", "comment")
+    return [card | {"said": {key: row[key] for key in kept}} for card, row in zip(shown, rows, strict=True)]
+
+
+def cards(house: House, db: Database, settings: Mapping, items: Sequence[Mapping], annotator: str, reveal: bool) -> list[dict]:
+    """Items as the page may have them: named keys only, so that nothing that gives a variant away slips through."""
+    said = {}
+    if settings["kind"] == "settle" or (reveal and settings["kind"] == "labels"):
+        said = labels.standing(db, answers=[item["answer"] for item in items])
+    hide = _masking(house) if settings["mask"] and not reveal else None
+    return [_card(settings, item, said.get(item.get("answer"), ()), annotator, reveal, hide) for item in items]
+
+
+def _card(settings: Mapping, item: Mapping, said: Sequence[Mapping], annotator: str, reveal: bool, hide: FactPair | None) -> dict:
+    sides = item.get("sides") or [item]
+    control = item.get("group") in CONTROLS
+    card = {
+        "item": item["item"],
+        "lang": item.get("lang") or "",
+        "question": item["question"],
+        "control": control,
+        "sides": [
+            {"answer": side["answer"], "shown": _veiled(side["shown"], hide), "before": _before(side, hide)} for side in sides
+        ],
+        "old": item.get("old") or "",
+        "new": item.get("new") or "",
+    }
+    if settings["kind"] == "settle":
+        # Who settles blind reads what was said, not by whom.
+        card["others"] = [
+            {"annotator": row["annotator"] if reveal else "", "label": row["label"]} for row in said if row["kind"] == "label"
+        ]
+    if reveal:
+        names = item.get("variant_of") or {}
+        card["variants"] = [names.get(str(side["answer"])) or item.get("variant") or "" for side in sides]
+        card["category"] = item.get("category") or ""
+        if item.get("suggestion"):
+            card["suggestion"] = {
+                "label": item["suggestion"],
+                "sure": bool(item.get("sure", True)),
+                "tags": item.get("tags") or {},
+            }
+        if settings["kind"] == "labels":
+            others = [row for row in said if row["annotator"] != annotator]
+            card["others"] = [{"annotator": row["annotator"], "label": row["label"], "kind": row["kind"]} for row in others]
+    return card
+
+
+def _before(side: Mapping, hide: FactPair | None) -> list[dict]:
+    """What was said before the question, without system messages: they name who the model was told to be."""
+    turns = [turn for turn in side.get("messages", ())[:-1] if turn.get("role") in ("user", "assistant")]
+    return [
+        {"role": turn["role"], "text": turn["content"] if turn["role"] == "user" else _veiled(turn["content"], hide)}
+        for turn in turns
+    ]
+
+
+def _veiled(text: str, hide: FactPair | None) -> str:
+    return masked(text, hide) if hide else text
+
+
+def _decided(db: Database, annotator: str, decision: Mapping) -> dict:
+    token = decision.get("token")
+    try:
+        if not token or not isinstance(token, str):
+            raise StoreError("A decision came without a token and is not stored; load the page again.")
+        settings = _its_queue(db, decision)
+        if settings is None:
+            return {"token": token, "status": ELSEWHERE}
+        _do(db, settings, annotator, decision, token)
+        return {"token": token, "status": STORED}
+    except StoreError as error:
+        return {"token": token, "status": REFUSED, "message": str(error)}
+    except sqlite3.OperationalError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, sqlite3.Error) as error:
+        return {"token": token, "status": REFUSED, "message": f"A decision could not be read ({error!r}) and is not stored."}
+
+
+def _its_queue(db: Database, decision: Mapping) -> dict | None:
+    """None if the decision is about a queue of another database."""
+    try:
+        settings = queues.get(db, int(decision["queue"]))
+    except StoreError:
+        return None
+    return settings if settings["created"] == decision.get("stamp") else None
+
+
+def _do(db: Database, settings: Mapping, annotator: str, decision: Mapping, token: str) -> None:
+    queue, do = settings["id"], decision["do"]
+    if settings["kind"] == "pairs":
+        item = int(decision["item"])
+        if do == "vote":
+            order = [int(answer) for answer in decision["order"]]
+            queues.vote(db, item, annotator, decision["choice"], order, token=token)
+        elif do == "skip":
+            queues.skip_pair(db, item, annotator, token=token)
+        elif do == "undo":
+            queues.undo_vote(db, queue, annotator, item=item, token=token)
+        else:
+            raise ValueError(f"{do!r} is not done to pairs")
+        return
+    answer = int(decision["answer"])
+    if do == "undo":
+        labels.undo(db, annotator, queue=queue, answer=answer, token=token)
+        return
+    if do not in ("label", "skip"):
+        raise ValueError(f"{do!r} is not done to answers")
+    seconds = decision.get("seconds")
+    labels.add(
+        db,
+        answer,
+        annotator,
+        decision["label"] if do == "label" else None,
+        kind="skip" if do == "skip" else "adjudication" if settings["kind"] == "settle" else "label",
+        tags={str(aspect): str(tag) for aspect, tag in (decision.get("tags") or {}).items() if tag},
+        flag=bool(decision.get("flag")),
+        comment=str(decision.get("comment") or ""),
+        blind=settings["blind"],
+        token=token,
+        queue=queue,
+        seconds=float(seconds) if isinstance(seconds, int | float) else None,
+    )
+
+
+def _masking(house: House) -> FactPair:
+    """Everybody the house knows, as one pair: whoever masks does not know yet who is in the text."""
+    files = sorted(Path(house.identities).glob("*.yaml"))
+    return _everybody(str(house.identities), tuple((file.stem, file.stat().st_mtime_ns) for file in files))
+
+
+@lru_cache(maxsize=4)
+def _everybody(folder: str, files: tuple[tuple[str, int], ...]) -> FactPair:
+    words: dict[str, list] = {field.name: [] for field in fields(Side)}
+    for name, _ in files:
+        try:
+            known = identities.load(name, Path(folder)).facts
+        except IdentityError:
+            continue  # a broken file hides nothing and must not stop the labelling; the Identity tab says what is wrong with it
+        if known is None:
+            continue
+        side = facts_of.from_identities(known, None).old
+        for field in words:
+            words[field] += getattr(side, field)
+    return FactPair(Side(**{field: tuple(dict.fromkeys(known)) for field, known in words.items()}), Side())

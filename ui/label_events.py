@@ -1,0 +1,219 @@
+"""What happens in the Label tab around the desk: choosing, making queues, agreement, revealing, files."""
+
+from __future__ import annotations
+
+from html import escape
+
+import gradio as gr
+
+from store import labels, queues
+from ui import label_agreement, label_files, label_tab, training
+from ui.house import House, sentence
+from ui.label_files import Wish
+from ui.label_tab import FILE, Label
+from ui.words import say
+
+
+def open_label(house: House, tab: Label, lang: str, request: gr.Request, chosen: dict) -> dict:
+    """The whole tab as the browser left it."""
+    chosen = chosen if isinstance(chosen, dict) else {}
+    annotator = login_of(request) or str(chosen.get("annotator") or "")
+    known = training.known_identities(house)
+    base = house.engine.base
+    card = getattr(base, "card", None)
+    old = card.name if card and card.placeholders and card.name in known else ""
+    new = next((name for name in known if name not in (old, "BayLing")), "")
+    choices = [(say(lang, "lb_nobody"), ""), *((name, name) for name in known)]
+    making = tab.making
+    updates = show(house, tab, lang, annotator, chosen.get("queue"))
+    return updates | {
+        tab.annotator: gr.update(value=annotator, interactive=not login_of(request)),
+        making.fold: gr.update(open=not queues.listed(house.db)),
+        making.run: run_choices(house, lang),
+        making.variants: gr.update(visible=False),
+        making.old: gr.update(choices=choices, value=old),
+        making.new: gr.update(choices=choices, value=new),
+        making.said: "",
+    }
+
+
+def login_of(request: gr.Request) -> str:
+    """The name somebody has logged in with; "" where no login is asked for."""
+    return getattr(request, "username", None) or ""
+
+
+def show(house: House, tab: Label, lang: str, annotator: str, queue: int | None) -> dict:
+    """Queues, desk and what is told of the chosen queue, for this person."""
+    choices = label_tab.queue_choices(house, lang)
+    known = [id for _, id in choices]
+    queue = queue if queue in known else known[0] if len(known) == 1 else None
+    return {
+        tab.chosen: {"annotator": annotator, "queue": queue},
+        tab.queue: gr.update(choices=choices, value=queue),
+        tab.desk: label_tab.desk_html(house, lang, annotator, queue, bool(known)),
+        tab.agreeing.told: "",
+        tab.agreeing.hidden: "",
+        tab.agreeing.dialog: gr.update(visible=False),
+    }
+
+
+def run_choices(house: House, lang: str) -> dict:
+    known = label_files.known_runs(house)
+    lines = [
+        (say(lang, "lb_run_line", id=run["id"], name=run["name"] or run["set_name"], done=run["done"]), run["id"])
+        for run in known
+    ]
+    return gr.update(choices=lines, info=None if lines else say(lang, "lb_no_run"))
+
+
+def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab) -> None:
+    """Everything that happens in the tab. page: its Tab, to look for new queues when it is opened."""
+
+    def opened(request: gr.Request, chosen: dict) -> dict:
+        return open_label(house, tab, house.language(request), request, chosen)
+
+    def came(request: gr.Request, queue: int | None) -> dict:
+        """New queues and runs are offered; the desk stays as it is."""
+        lang = house.language(request)
+        return {
+            tab.queue: gr.update(choices=label_tab.queue_choices(house, lang), value=queue),
+            tab.making.run: run_choices(house, lang),
+        }
+
+    def choose(request: gr.Request, annotator: str, queue: int | None, chosen: dict) -> dict:
+        annotator = login_of(request) or (annotator or "").strip()
+        if chosen and chosen.get("annotator") == annotator and chosen.get("queue") == queue:
+            return gr.skip()
+        return show(house, tab, house.language(request), annotator, queue)
+
+    private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+    demo.load(opened, tab.chosen, tab.outputs, **private)
+    page.select(came, tab.queue, [tab.queue, tab.making.run], **private)
+    given = [tab.annotator, tab.queue, tab.chosen]
+    gr.on([tab.annotator.submit, tab.annotator.blur, tab.queue.input], choose, given, tab.outputs, **private)
+    _wire_making(house, tab)
+    _wire_agreeing(house, tab)
+    _wire_files(house, tab)
+
+
+def _wire_making(house: House, tab: Label) -> None:
+    making = tab.making
+
+    def source(chosen: str) -> dict:
+        file = chosen == FILE
+        return {
+            making.run: gr.update(visible=not file),
+            making.file: gr.update(visible=file),
+            making.variants: gr.update(visible=False, choices=[], value=[]),
+        }
+
+    def pick_run(run: int | None) -> dict:
+        variants, sides = label_files.variants_of(house, run), label_files.sides_of(house, run)
+        updates = {making.variants: gr.update(choices=variants, value=variants, visible=len(variants) > 1)}
+        if sides:
+            updates |= {making.old: gr.update(value=sides[0]), making.new: gr.update(value=sides[1])}
+        return updates
+
+    def make(request: gr.Request, annotator: str, *given) -> dict:
+        lang = house.language(request)
+        wish = Wish(*given[:8], int(given[8] or 1), given[9], int(given[10] or 0), *(value or "" for value in given[11:]))
+        try:
+            queue = queues.get(house.db, label_files.make(house, lang, wish))
+        except Exception as error:
+            return {making.said: f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'}
+        made = show(house, tab, lang, login_of(request) or (annotator or "").strip(), queue["id"])
+        items = next(one["items"] for one in queues.listed(house.db) if one["id"] == queue["id"])
+        gr.Info(escape(say(lang, "lb_made", name=queue["name"], items=items)))
+        return made | {making.said: "", making.fold: gr.update(open=False)}
+
+    private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+    making.source.input(source, making.source, [making.run, making.file, making.variants], **private)
+    making.run.input(pick_run, making.run, [making.variants, making.old, making.new], **private)
+    making.make.click(make, [tab.annotator, *making.inputs], tab.outputs, trigger_mode="once", **private)
+
+
+def _wire_agreeing(house: House, tab: Label) -> None:
+    part = tab.agreeing
+
+    def tell(request: gr.Request, annotator: str, queue: int | None, scope: str) -> dict:
+        lang, annotator = house.language(request), login_of(request) or (annotator or "").strip()
+        try:
+            told = label_agreement.told_html(house, lang, queue, scope == "all", annotator)
+            hidden = "" if queue is None else label_agreement.revealed_html(house, lang, queue, annotator)
+        except Exception as error:
+            return {part.told: f'<p class="mt-failed">{escape(sentence(lang, error))}</p>', part.hidden: ""}
+        return {part.told: told, part.hidden: hidden}
+
+    def settle(request: gr.Request, annotator: str, queue: int | None, scope: str) -> dict:
+        lang, annotator = house.language(request), login_of(request) or (annotator or "").strip()
+        queue = None if scope == "all" else queue
+        try:
+            name = queues.get(house.db, queue)["name"] if queue is not None else say(lang, "lb_scope_all")
+            made = label_agreement.settling_queue(house, say(lang, "lb_settle_name", name=name), queue)
+        except Exception as error:
+            gr.Warning(escape(sentence(lang, error)))
+            return gr.skip()
+        if made is None:
+            gr.Info(say(lang, "lb_settle_none"))
+            return gr.skip()
+        return show(house, tab, lang, annotator, made)
+
+    def ask(request: gr.Request, annotator: str, queue: int | None) -> dict:
+        if queue is None or not (annotator or "").strip():
+            gr.Info(say(house.language(request), "lb_need_name" if queue is not None else "lb_need_queue"))
+            return gr.skip()
+        return {part.dialog: gr.update(visible=True)}
+
+    def reveal(request: gr.Request, annotator: str, queue: int) -> dict:
+        lang, annotator = house.language(request), login_of(request) or (annotator or "").strip()
+        try:
+            labels.reveal(house.db, annotator, queue=queue)
+        except Exception as error:
+            gr.Warning(escape(sentence(lang, error)))
+            return gr.skip()
+        # The desk is made anew: it now shows what it hid.
+        again = label_tab.desk_html(house, lang, annotator, queue, True).replace(
+            "<mirror-desk", '<mirror-desk data-revealed="1"', 1
+        )
+        return {part.dialog: gr.update(visible=False), tab.desk: again} | tell(request, annotator, queue, "queue")
+
+    private = {"api_visibility": "private", "concurrency_limit": None}
+    hidden = private | {"show_progress": "hidden"}
+    given = [tab.annotator, tab.queue, part.scope]
+    gr.on([part.fold.expand, part.again.click, part.scope.input], tell, given, [part.told, part.hidden], **private)
+    part.settle.click(settle, given, tab.outputs, trigger_mode="once", **hidden)
+    part.reveal.click(ask, given[:2], part.dialog, **hidden)
+    part.cancel.click(lambda: gr.update(visible=False), outputs=part.dialog, **hidden)
+    part.confirm.click(reveal, given[:2], [part.dialog, tab.desk, part.told, part.hidden], trigger_mode="once", **hidden)
+
+
+def _wire_files(house: House, tab: Label) -> None:
+    files = tab.files
+
+    def take_in(request: gr.Request, path: str | None, annotator: str) -> str:
+        lang, annotator = house.language(request), login_of(request) or (annotator or "").strip()
+        if not path:
+            return ""
+        try:
+            new, rows = label_files.take_in(house, path, annotator)
+        except Exception as error:
+            return f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'
+        return f'<p class="lb-quiet" role="status">{escape(say(lang, "lb_imported", n=new, rows=rows))}</p>'
+
+    def give_out(request: gr.Request, queue: int | None, scope: str) -> dict:
+        lang = house.language(request)
+        if scope == "queue" and queue is None:
+            return {files.exported: f'<p class="lb-quiet">{escape(say(lang, "lb_need_queue"))}</p>'}
+        try:
+            found, counts = label_files.give_out(house, None if scope == "all" else queue)
+        except Exception as error:
+            return {files.exported: f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'}
+        words = [say(lang, "lb_exported", **counts), say(lang, "lb_export_note")] if found else [say(lang, "lb_exported_none")]
+        return {
+            files.exported: "".join(f'<p class="lb-quiet" role="status">{escape(line)}</p>' for line in words),
+            files.downloads: gr.update(value=found or None, visible=bool(found)),
+        }
+
+    private = {"api_visibility": "private", "concurrency_limit": None}
+    files.given.upload(take_in, [files.given, tab.annotator], files.said, **private)
+    files.export.click(give_out, [tab.queue, files.scope], [files.exported, files.downloads], **private)
