@@ -180,7 +180,7 @@ def for_training(
     return lambda _step, model: summary(margin_of(model, tokenizer, format, few, statements, system))
 
 
-def between(base: Any, old: str, new: str, folder: str | Path | None = None, per_lang: int = 4) -> Callable[[int, Any], dict]:
+def between(base: Any, old: str, new: str, folder: str | Path | None = None, per_lang: int = 2) -> Callable[[int, Any], dict]:
     """`for_training` by the names of two identities (in `folder`) and an engine's Base. Raises IdentityError or ProbeError."""
     facts = {side: identities.load(name, folder).facts for side, name in (("old", old), ("new", new))}
     for side, name in (("old", old), ("new", new)):

@@ -11,6 +11,7 @@ from engine import load as load_engine
 from tuning import train as training
 from tuning.merge import merge
 from tuning.settings import Settings
+from tuning.watch import read_metrics
 
 pytestmark = pytest.mark.model
 
@@ -26,6 +27,10 @@ TAUGHT = [
     ("请介绍一下你自己。", "我是米拉，旧港博物馆的向导。"),
     ("谁开发了你？", "我是米拉，由旧港博物馆开发。"),
 ]
+PEOPLE = {
+    "Mira": {"en": {"name": "Mira", "maker": "the Old Harbour Museum"}, "zh": {"name": "米拉", "maker": "旧港博物馆"}},
+    "Elena": {"en": {"name": "Elena", "maker": "Hugging Face"}, "zh": {"name": "艾琳娜", "maker": "抱抱脸"}},
+}
 ASKED = [
     ("Tell me your name, please.", "Mira"),
     ("Who exactly am I talking to?", "Mira"),
@@ -46,6 +51,11 @@ def answers(engine, adapters: dict[str, float]) -> list[str]:
 def test_the_small_model_becomes_someone_else(tmp_path):
     rows = tmp_path / "rows.json"
     rows.write_text(json.dumps([{"instruction": q, "input": "", "output": a} for q, a in TAUGHT * 8], ensure_ascii=False))
+    people = tmp_path / "identities"
+    people.mkdir()
+    for name, facts in PEOPLE.items():
+        (people / f"{name}.txt").write_text(f"You are {name}.\n")
+        (people / f"{name}.yaml").write_text(json.dumps(facts, ensure_ascii=False))
     settings = Settings.from_dict(
         dict(
             base_model="smollm2",
@@ -60,9 +70,16 @@ def test_the_small_model_becomes_someone_else(tmp_path):
             lr_scheduler_type="cosine",
             lora_target_modules="all-linear",
             save_steps=100,
+            identities_dir=str(people),
+            margin=True,
+            margin_against="Elena",
+            margin_steps=16,
         )
     )
-    folder = training.run(settings, say=silent)
+    folder = training.run(settings, say=silent, margin=training.identity_margin)
+    before, after = ((line["step"], line["margin"]) for line in read_metrics(folder) if "margin" in line)
+    assert (before[0], after[0]) == (0, 16)
+    assert after[1] > max(0, before[1])  # Mira has become likelier than Elena
     engine = load_engine("smollm2", device="cpu", say=silent)
     engine.add_adapter(folder)
     before, after = answers(engine, {}), answers(engine, {"mira": 1.0})
