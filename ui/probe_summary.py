@@ -15,8 +15,11 @@ VERDICTS = ("old", "new", "stability", "usable")
 
 
 def results(rows: Sequence[dict], base: str | None) -> list[Result]:
-    """From suggestions alone, whatever labels there may be. base: the variant that retention is compared with."""
-    return verdicts.judge(verdicts.evidence(rows, source="suggestions"), base)
+    """From suggestions alone, whatever labels there may be, variant by variant in the rows' order. base: the variant that
+    retention is compared with."""
+    order = {variant: at for at, variant in enumerate(dict.fromkeys(row["variant"] for row in rows))}
+    found = verdicts.judge(verdicts.evidence(rows, source="suggestions"), base)
+    return sorted(found, key=lambda result: (order[result.variant], result.lang))
 
 
 def summary_html(lang: str, found: Sequence[Result]) -> str:
@@ -35,7 +38,7 @@ def summary_html(lang: str, found: Sequence[Result]) -> str:
 
 def _row(lang: str, result: Result) -> str:
     identity = result.shares[NOT_FORGOTTEN]
-    count = say(lang, "pb_counts", probes=identity.probes, answers=identity.answers) if identity.answers else ""
+    count = say(lang, "pb_counts", probes=identity.probes) if identity.answers else ""
     cells = "".join(f"<td>{_interval(lang, result.shares[share], f'pb-k{at}')}</td>" for at, share in enumerate(SHARES))
     return (
         f'<tr><th scope="row">{escape(result.variant)}</th>'
@@ -62,7 +65,8 @@ def _interval(lang: str, of: Interval, kind: str) -> str:
 def _drop(lang: str, drop: Drop | None) -> str:
     if drop is None:
         return ""
-    said = say(lang, "pb_points", points=f"{-drop.points:+.0f}", low=f"{-drop.high:+.0f}", high=f"{-drop.low:+.0f}")
+    points, low, high = (f"{round(-value) or 0:+d}".replace("+0", "0") for value in (drop.points, drop.high, drop.low))
+    said = say(lang, "pb_points", points=points, low=low, high=high)
     return f"<small>{escape(said)}</small>"
 
 
@@ -80,10 +84,12 @@ def _verdicts(lang: str, result: Result) -> str:
         if open_ and verdict.more:
             text += say(lang, "pb_more", number=f"{verdict.more:,}")
         kind = "pb-open" if open_ else ""
-        said += f"<span><dfn>{escape(say(lang, f'pb_verdict_{key}'))}</dfn><b class='{kind}'>{escape(text)}</b></span>"
+        title = f' title="{escape(verdict.why)}"' if verdict.why else ""
+        said += f"<span{title}><dfn>{escape(say(lang, f'pb_verdict_{key}'))}</dfn><b class='{kind}'>{escape(text)}</b></span> "
     return f'<div class="pb-verdicts">{said}</div>'
 
 
 def word(lang: str, text: str) -> str:
     """A label's or a verdict's word in the page's language."""
-    return say(lang, f"pb_word_{text.replace(' ', '_')}")
+    plain = text.replace(" ", "_")
+    return say(lang, f"pb_word_{plain}")

@@ -3,7 +3,7 @@
 window.mirrorProbes = window.mirrorProbes || {};
 (() => {
   const M = window.mirrorProbes;
-  const ROW = 142, HEAD = 34, AROUND = 500; // pixels: a row, a category's line, and how far beyond the edge rows are drawn
+  const ROW = 124, HEAD = 34, AROUND = 500; // pixels: a row, a category's line, and how far beyond the edge rows are drawn
   const LANGS = { en: "EN", zh: "中" };
 
   const kept = {

@@ -1,0 +1,420 @@
+"""What the Probes tab does on the server: runs that go on by themselves, what its board is told, what leaves it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+from probe_runs import SAID, many, probe, write_run
+from tiny import write_adapter, write_bayling_like
+from transformers import AutoModelForCausalLM
+
+import engine as engine_room
+import identities
+import store
+from engine.types import EngineError
+from probes.facts import from_mapping
+from probes.questions import ProbeError
+from ui import probe_board, probe_cell, probe_desk, probe_summary, probe_wish, probes_events, probes_tab
+from ui.house import House
+from ui.probe_board import Boards
+from ui.probe_desk import Desk
+from ui.probe_wish import read_wish
+from ui.variants import Picked
+from ui.words import WORDS, Languages
+
+NASTY = '</script><img src=x onerror=alert(1)> & "quotes" | `ticks` *stars*'
+REQUEST = SimpleNamespace(cookies={}, headers={"accept-language": "en"})
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return engine_room.load(str(write_bayling_like(tmp_path_factory.mktemp("m") / "tiny")), dtype="fp32", say=lambda _line: None)
+
+
+@pytest.fixture
+def house(tiny, tmp_path):
+    folder = tmp_path / "identities"
+    folder.mkdir()
+    for file in (*identities.FOLDER.glob("*.txt"), *identities.FOLDER.glob("*.yaml")):
+        shutil.copy(file, folder)
+    yield House(tiny, tmp_path / "mirror.db", folder, (tmp_path / "adapters",), Languages("en"))
+    for name in list(tiny.adapters):
+        tiny.remove_adapter(name)
+
+
+@pytest.fixture
+def desk(house):
+    desk = Desk(house)
+    yield desk
+    house.closed.set()
+    if desk.thread:
+        desk.thread.join(30)
+
+
+@pytest.fixture
+def slow(tiny, monkeypatch):
+    """The engine, which waits before each answer until it is let go."""
+    let_go, stream = threading.Event(), tiny.stream
+
+    def waiting(requests, stop=None):
+        while not let_go.wait(0.02):
+            if stop is not None and stop.is_set():
+                return
+            yield []
+        yield from stream(requests, stop)
+
+    monkeypatch.setattr(tiny, "stream", waiting)
+    return let_go
+
+
+def wish(**plain) -> probe_wish.Wish:
+    return read_wish({"sets": ["quick"], "lang": "en", "variants": ["base"], "max_new_tokens": 3, "old": "BayLing",
+                      "new": "finance-advisor"} | plain)  # fmt: skip
+
+
+def tiny_like(engine):
+    """A model of the same shape, for PEFT wraps the one it is given."""
+    return AutoModelForCausalLM.from_config(engine.base.model.config)
+
+
+def functions(house, desk, boards=None) -> dict:
+    found = probes_events.board_functions(house, desk, boards or Boards())
+    return {one.__name__: lambda given=None, one=one: one(given or {}, REQUEST) for one in found}
+
+
+def finished(desk: Desk, seconds: float = 60) -> dict:
+    desk.thread.join(seconds)
+    assert not probe_desk.busy(desk)
+    return probe_desk.state_of(desk, store.runs.get(desk.house.db, desk.run))
+
+
+# --- a run of its own ----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_goes_on_without_any_page_and_its_answers_can_be_read(house, desk):
+    run = probe_desk.start(desk, wish(variants=["base", "identity:finance-advisor"], name="first"))
+    assert finished(desk)["status"] == "done"
+    row = store.runs.get(house.db, run)
+    assert (row["name"], row["set_name"], row["done"], row["total"]) == ("first", "quick", 16, 16)
+    assert row["settings"]["about"]["new"] == "finance-advisor"
+    told = functions(house, desk)["pb_open"]({"run": run, "words": True})
+    assert [one["name"] for one in told["columns"]] == ["base", "finance-advisor"] and len(told["cells"]) == 16
+    assert {one["id"] for one in told["probes"]} == {cell[0] for cell in told["cells"]}
+    assert told["words"]["pb_start"] and "question" not in told["words"]
+    assert "table" in told["summary"] and told["state"]["status"] == "done"
+    assert json.dumps(told)
+
+
+def test_one_run_at_a_time_and_every_page_sees_which(house, desk, slow):
+    run = probe_desk.start(desk, wish())
+    with pytest.raises(ProbeError, match=f"Run {run} is under way"):
+        probe_desk.start(desk, wish())
+    other_page = functions(house, desk)
+    assert other_page["pb_news"]()["active"] == run
+    assert other_page["pb_open"]({"run": run})["state"]["here"]
+    slow.set()
+    assert finished(desk)["status"] == "done"
+    assert other_page["pb_news"]()["active"] is None
+
+
+def test_pause_continue_and_stop_then_continue_lose_and_repeat_nothing(house, desk, slow):
+    act = functions(house, desk)["pb_act"]
+    run = probe_desk.start(desk, wish())
+    assert act({"run": run, "act": "pause"})["state"]["status"] == "paused"
+    assert act({"run": run, "act": "continue"})["state"]["status"] == "running"
+    act({"run": run, "act": "stop"})
+    assert finished(desk)["status"] == "stopped"
+    slow.set()
+    assert act({"run": run, "act": "continue"})["state"]["here"]
+    assert finished(desk)["done"] == 8
+    assert len(store.answers.recent(house.db, 100)) == 8
+    assert "not under way" in act({"run": run, "act": "stop"})["error"]
+
+
+def test_what_was_answered_before_is_taken_from_the_store_and_told(house, desk):
+    probe_desk.start(desk, wish())
+    finished(desk)
+    run = probe_desk.start(desk, wish(variants=["base", "identity:BayLing"]))
+    finished(desk)
+    cells = functions(house, desk)["pb_open"]({"run": run})["cells"]
+    assert sum(cell[9] for cell in cells) == 8 and len(cells) == 16
+
+
+def test_a_run_that_a_dead_program_left_is_interrupted_and_can_be_continued(house, desk, slow):
+    run = probe_desk.start(desk, wish(variants=["base"]))
+    desk.switches.stop.set()
+    finished(desk)
+    slow.set()
+    for left_as in ("running", "paused"):
+        store.runs.set_status(house.db, run, left_as)
+        reborn = Desk(house)
+        assert probe_desk.state_of(reborn, store.runs.get(house.db, run))["status"] == "interrupted"
+        assert functions(house, reborn)["pb_open"]()["runs"][0]["status"] == "interrupted"
+    probe_desk.again(reborn, run)
+    assert finished(reborn) | {"status": "done", "done": 8} == finished(reborn)
+
+
+def test_a_failed_run_says_why_and_goes_on_when_asked_to(house, desk, tiny, monkeypatch):
+    def broken(requests, stop=None):
+        raise RuntimeError("the power went")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny, "stream", broken)
+        run = probe_desk.start(desk, wish())
+        state = finished(desk)
+    assert state["status"] == "failed" and "the power went" in state["message"] and "Traceback" not in state["message"]
+    probe_desk.again(desk, run)
+    assert finished(desk)["status"] == "done"
+
+
+def test_a_run_is_not_continued_with_another_adapter_of_the_same_name(house, desk, tiny, tmp_path, slow):
+    tiny.add_adapter(write_adapter(tmp_path / "one" / "self", tiny_like(tiny), seed=1), "self")
+    run = probe_desk.start(desk, wish(variants=["adapter:self"]))
+    probe_desk.stop(desk, run)
+    finished(desk)
+    tiny.remove_adapter("self")
+    tiny.add_adapter(write_adapter(tmp_path / "two" / "self", tiny_like(tiny), seed=2), "self")
+    with pytest.raises(ProbeError, match="cannot be continued: adapter 'self'"):
+        probe_desk.again(desk, run)
+    tiny.remove_adapter("self")
+    slow.set()
+    probe_desk.again(desk, run)  # taken out: it is brought back from where it was
+    assert finished(desk)["status"] == "done"
+
+
+def test_the_margin_is_measured_after_the_answers_and_reaches_the_cells(house, desk):
+    boards = Boards()
+    run = probe_desk.start(desk, wish(margin=True, variants=["base", "identity:finance-advisor"]))
+    pages = functions(house, desk, boards)
+    before = pages["pb_open"]({"run": run})
+    assert finished(desk)["status"] == "done"
+    after = pages["pb_news"]({"run": run, "stamp": before["stamp"], "since": len(before["cells"])})
+    measured = [cell for cell in after["cells"] if cell[10] is not None]
+    assert after["whole"] and {cell[1] for cell in measured} == {0, 1}
+    assert len(measured) == len(store.runs.margins(house.db, run)) > 0
+    assert pages["pb_cell"]({"run": run, "probe": measured[0][0], "variant": 0})["samples"][0]["margin_new"] < 0
+
+
+# --- the wish ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_wrong_with_written_probes_is_said_with_its_line():
+    with pytest.raises(ProbeError, match=r"your probes:2: unknown key 'grup'; did you mean 'group'"):
+        wish(own='{"id": "a", "group": "novel", "category": "name", "lang": "en", "turns": ["Hm?"]}\n{"grup": 1}')
+
+
+def test_written_probes_are_asked_besides_the_sets_and_an_id_of_theirs_stays_theirs():
+    own = '{"id": "mine", "group": "novel", "category": "name", "lang": "en", "turns": ["Hm?"]}'
+    assert [one.id for one in wish(own=own).probes][-1] == "mine"
+    copied = probe_wish.as_text(["quick"])
+    assert wish(sets=[], own=copied).probes == wish().probes
+    with pytest.raises(ProbeError, match="'name-01-en', 'control-translation-01-en' stands for two different probes"):
+        wish(own=copied.replace("Who are you?", "Who are you really?"))
+
+
+@pytest.mark.parametrize(
+    "plain, problem",
+    [
+        ({"sets": []}, "No probes are chosen"),
+        ({"variants": []}, "No variant is chosen"),
+        ({"samples": 0}, "samples is 0"),
+        ({"samples": 1.5}, "samples is 1.5; give a whole number"),
+        (
+            {"sets": [], "own": '{"id": "a", "group": "novel", "category": "x", "lang": "zh", "turns": ["?"]}'},
+            "in the language en",
+        ),
+    ],
+)
+def test_a_wish_that_cannot_be_fulfilled_says_so(plain, problem):
+    with pytest.raises(ProbeError, match=problem):
+        wish(**plain)
+
+
+def test_variants_have_names_of_their_own_and_the_chats_columns_count_once(house, tiny, tmp_path):
+    tiny.add_adapter(write_adapter(tmp_path / "finance-advisor", tiny_like(tiny)), "finance-advisor")
+    wanted = wish(variants=["base", "identity:finance-advisor", "adapter:finance-advisor"])
+    picks = (Picked(), Picked(adapter="finance-advisor", strength=0.5))
+    found = probe_wish.variants_of(house, probe_wish.replace(wanted, picks=picks))
+    assert [one.name for one in found] == ["base", "finance-advisor", "finance-advisor (adapter)", "finance-advisor 0.5"]
+    assert {one.decoding.max_new_tokens for one in found} == {3}
+    with pytest.raises(EngineError, match="'gone' is not loaded"):
+        probe_wish.variants_of(house, wish(variants=["adapter:gone"]))
+
+
+def test_the_form_says_what_it_comes_to_and_escapes_what_is_wrong(house):
+    plain = {"sets": ["quick"], "lang": "both", "variants": ["base"], "old": "BayLing", "new": "finance-advisor", "samples": 2}
+    assert "16 probes × 1 variants: 32 answers" in probes_events.tell(house, "en", plain, [])
+    assert "<img" not in probes_events.tell(house, "en", plain | {"sets": [], "own": '{"<img src=x>": 1}'}, [])
+
+
+# --- the board -----------------------------------------------------------------------------------------------------------
+
+
+def test_cells_after_the_first_n_are_told_by_themselves(house, desk):
+    probes = many(4)
+    run = write_run(house.db, probes, 2, status="stopped")
+    boards = Boards()
+    call = functions(house, desk, boards)
+    told = call["pb_open"]({"run": run})
+    assert len(told["cells"]) == 8
+    again = call["pb_news"]({"run": run, "stamp": told["stamp"], "since": 8})
+    assert again["cells"] == [] and "summary" not in again and not again["whole"]
+    assert len(functions(house, desk)["pb_news"]({"run": run, "stamp": told["stamp"], "since": 8})["cells"]) == 8
+
+
+def test_suggestions_look_for_the_identities_that_the_run_began_with(house, desk):
+    about = {"old": "Moon", "new": "Sun", "facts": {"old": {"en": {"name": "Moon"}}, "new": {"en": {"name": "Sun"}}}}
+    run = write_run(house.db, [probe("p")], 2, about=about, say=lambda at, *_: ("I am Moon.", "I am Sun.")[at])
+    told = functions(house, desk)["pb_open"]({"run": run})
+    assert [told["word_order"][cell[4]] for cell in told["cells"]] == ["not forgotten", "formed"] and told["sides"] == [
+        "Moon",
+        "Sun",
+    ]
+
+
+def test_a_cell_enlarged_shows_what_the_suggestion_rests_on_samples_and_history(house, desk):
+    earlier = write_run(house.db, [probe("p")], 1, say=lambda *_: "I am ChatGPT.")
+    run = write_run(house.db, [probe("p")], 1, samples=2, say=lambda at, one, sample: ("I am BayLing.", "I am a person.")[sample])
+    told = functions(house, desk)["pb_cell"]({"run": run, "probe": "p", "variant": 0, "other": earlier})
+    assert [one["answer"] for one in told["samples"]] == ["I am BayLing.", "I am a person."]
+    first = told["samples"][0]
+    assert "".join(text for text, _ in first["marked"]) == "I am BayLing."
+    assert [text for text, what in first["marked"] if what] == ["BayLing"] and first["prompt"].startswith("### Instruction")
+    assert [(one["run"], one["same"], one["suggestion"]) for one in told["history"]] == [(earlier, True, "confusion")]
+    assert told["compared"]["answer"] == "I am ChatGPT."
+
+
+def test_overlapping_evidence_leaves_the_text_as_it_is():
+    spans = [{"start": 0, "end": 4, "what": "a"}, {"start": 2, "end": 6, "what": "b"}, {"start": 2, "end": 3, "what": "c"}]
+    assert probe_cell.marked("abcdefgh", spans) == [["abcd", "a"], ["ef", "b"], ["gh", ""]]
+
+
+def test_a_run_is_compared_with_another_by_probe_and_variant(house, desk):
+    first = write_run(house.db, [probe("p"), probe("q")], 1, say=lambda *_: "I am BayLing.")
+    write_run(house.db, [probe("q")], 1, say=lambda *_: "I am new.")
+    cells = functions(house, desk)["pb_compare"]({"other": first})["cells"]
+    assert cells == [["p", "variant 0", "I am BayLing.", 0], ["q", "variant 0", "I am BayLing.", 0]]
+
+
+def test_a_missing_run_is_one_sentence(house, desk):
+    assert functions(house, desk)["pb_open"]({"run": 7})["error"] == "There is no run 7; there are none yet."
+
+
+# --- the shares ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_shares_are_from_suggestions_and_say_so_in_both_languages(house):
+    run = write_run(house.db, many(80), 2, say=lambda at, one, _: SAID[one.lang][at])
+    board = Boards().of(house, run)
+    found = probe_summary.results(probe_board.chosen(board, None), "variant 0")
+    assert [(one.variant, one.lang, one.old.word, one.new.word) for one in found] == [
+        ("variant 0", "en", "not forgotten", "not formed"),
+        ("variant 0", "zh", "not forgotten", "not formed"),
+        ("variant 1", "en", "forgotten", "formed"),
+        ("variant 1", "zh", "forgotten", "formed"),
+    ]
+    english, chinese = (probe_summary.summary_html(lang, found) for lang in ("en", "zh-CN"))
+    assert "From suggestions, not from labels" in english and "100 %" in english and "not formed" in english
+    assert "建议" in chinese and "未形成" in chinese and "undetermined" not in chinese
+
+
+def test_every_word_of_suggestions_verdicts_groups_and_categories_is_in_the_dictionaries():
+    from probes import questions, verdicts
+
+    said = {
+        *verdicts.IDENTITY_LABELS,
+        *verdicts.CONTROL_LABELS,
+        "partly forgotten",
+        "not formed",
+        "stable",
+        "unstable",
+        "yes",
+        "no",
+    }
+    keys = {f"pb_word_{word.replace(' ', '_')}" for word in said | {"undetermined"}}
+    keys |= {f"pb_mark_{word.replace(' ', '_')}" for word in probe_board.WORDS}
+    keys |= {f"pb_group_{group}" for group in questions.GROUPS}
+    keys |= {f"pb_cat_{one}" for one in (*questions.IDENTITY_CATEGORIES, *questions.CONTROL_CATEGORIES)}
+    keys |= {f"pb_set_{name}" for name in questions.names()} | {f"pb_script_{name}" for name in probes_tab.plan.scripts()}
+    assert keys <= set(WORDS["en"])
+
+
+def test_the_script_asks_for_no_word_that_there_is_not():
+    import re
+    from pathlib import Path
+
+    texts = "".join(file.read_text("utf-8") for file in Path(probes_tab.__file__).parent.glob("probes*.js"))
+    named = set(re.findall(r'\bt\("(\w+)"', texts)) | set(re.findall(r'"(pb_\w+)"', texts))
+    called = {"pb_open", "pb_news", "pb_act", "pb_cell", "pb_compare", "pb_export", "pb_send"}
+    assert len(named) > 80 and {key for key in named - called if key not in WORDS["en"]} == set()
+
+
+# --- what leaves the page ------------------------------------------------------------------------------------------------
+
+
+def test_exports_hold_what_is_shown_and_nothing_in_them_runs(house, desk):
+    run = write_run(house.db, [probe("p"), probe("q")], 2, say=lambda at, *_: ("=HYPERLINK(1)", NASTY)[at])
+    call = functions(house, desk)["pb_export"]
+    table = list(
+        csv.DictReader(io.StringIO(call({"run": run, "kind": "csv", "keys": [["p", 0], ["p", 1]]})["text"].lstrip("\ufeff")))
+    )
+    assert [(row["probe_id"], row["variant"]) for row in table] == [("p", "variant 0"), ("p", "variant 1")]
+    assert table[0]["answer"] == "'=HYPERLINK(1)" and table[1]["raw"] == NASTY and table[0]["suggestion"]
+    lines = [json.loads(line) for line in call({"run": run, "kind": "jsonl"})["text"].splitlines()]
+    assert len(lines) == 4 and lines[0].keys() >= {"question", "answer", "raw", "prompt", "suggestion", "evidence", "hashes"}
+    markdown = call({"run": run, "kind": "md"})
+    assert "<img" not in markdown["text"] and "suggested: " in markdown["text"] and markdown["name"].endswith(".md")
+    rows = [line for line in markdown["text"].splitlines() if line.startswith("| ")]
+    assert len(rows) == 3 and {line.replace("\\|", "").count("|") for line in rows} == {5}
+    assert "no export" in call({"run": run, "kind": "exe"})["error"]
+
+
+def test_what_is_shown_becomes_a_queue_without_retention(house, desk):
+    check = {"type": "number", "value": 4}
+    probes = [probe("p"), probe("q"), probe("r", group="retention", category="arithmetic", check=check)]
+    run = write_run(house.db, probes, 2, samples=2)
+    send = functions(house, desk)["pb_send"]
+    keys = [["p", 0], ["p", 1], ["r", 0]]
+    told = send({"run": run, "keys": keys, "name": "mine", "overlap": 2, "blind": True, "samples": False})
+    assert told["answers"] == 2 and "mine" in told["said"]
+    queue = store.queues.get(house.db, told["queue"])
+    assert (queue["name"], queue["overlap"], queue["blind"]) == ("mine", 2, True)
+    items = store.queues.items(house.db, told["queue"])
+    assert {(one["probe_id"], one["variant"], one["sample"]) for one in items} == {("p", "variant 0", 0), ("p", "variant 1", 0)}
+    assert send({"run": run, "keys": keys, "samples": True})["answers"] == 4
+    assert "can be labelled" in send({"run": run, "keys": [["r", 0]]})["error"]
+
+
+def test_model_text_reaches_the_page_as_text_only(house, desk):
+    run = write_run(house.db, [probe("p", turns=(NASTY,))], 1, say=lambda *_: NASTY, name=NASTY)
+    told = functions(house, desk)["pb_open"]({"run": run})
+    assert "<img" not in told["summary"] and told["cells"][0][3] == NASTY
+
+
+def test_two_hundred_probes_of_eight_variants_are_told_at_once(house, desk, capsys):
+    run = write_run(house.db, many(200), 8)
+    call = functions(house, desk)
+    begun = time.perf_counter()
+    told = call["pb_open"]({"run": run})
+    first, begun = time.perf_counter() - begun, time.perf_counter()
+    call["pb_open"]({"run": run})
+    with capsys.disabled():
+        then, size = time.perf_counter() - begun, len(json.dumps(told))
+        print(f"\n1,600 cells: {first:.2f} s the first time, {then:.2f} s then, {size:,} bytes")
+    assert len(told["cells"]) == 1600
+
+
+def test_facts_of_no_identity_mean_no_suggestions(house, desk):
+    about = {"old": "", "new": "", "facts": {"old": {}, "new": {}}}
+    run = write_run(house.db, [probe("p")], 1, about=about)
+    told = functions(house, desk)["pb_open"]({"run": run})
+    assert told["cells"][0][4] == -1 and told["sides"] is None and "nothing is suggested" in told["summary"]
+    assert from_mapping({"old": {"name": "x"}})
