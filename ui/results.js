@@ -3,15 +3,13 @@
   const COLUMNS = "mirror-results-columns";
   const chosenColumns = () => JSON.parse(localStorage.getItem(COLUMNS) || "{}");
 
+  let asked = 0;
   const ask = (key) => {
     const box = document.querySelector("#results-asked :is(textarea, input)");
     if (!box) return;
-    const set = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(box), "value").set;
-    // the same verdict twice must be two events
-    for (const value of ["", key]) {
-      set.call(box, value);
-      box.dispatchEvent(new Event("input", { bubbles: true }));
-    }
+    // The same verdict twice is two events, so every click is another value.
+    Object.getOwnPropertyDescriptor(Object.getPrototypeOf(box), "value").set.call(box, `${key}#${++asked}`);
+    box.dispatchEvent(new Event("input", { bubbles: true }));
   };
 
   const filter = (section) => {

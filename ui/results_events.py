@@ -100,7 +100,7 @@ def wire_results(house: House, tab: Results, page: gr.Tab) -> None:
         return {tab.given: [], tab.listed: "", tab.forget: gr.update(visible=False)}
 
     def look(request: gr.Request, made: Report | None, asked: str) -> dict:
-        lang = house.language(request)
+        lang, asked = house.language(request), asked.partition("#")[0]
         if made is None or not asked:
             return gr.skip()
         try:
@@ -135,7 +135,7 @@ def wire_results(house: House, tab: Results, page: gr.Tab) -> None:
     tab.evidence.input(show, tab.inputs, tab.told, **quiet)
     tab.upload.upload(add, [tab.upload, tab.given], [tab.given, tab.listed, tab.forget], **quiet)
     tab.forget.click(forget, None, [tab.given, tab.listed, tab.forget], **quiet)
-    tab.asked.input(look, [tab.made, tab.asked], [tab.behind, tab.sides], **quiet)
+    tab.asked.change(look, [tab.made, tab.asked], [tab.behind, tab.sides], trigger_mode="always_last", **quiet)
     tab.write.click(write, [tab.made, tab.title], [tab.parcel, tab.files], trigger_mode="once", **quiet)
 
 

@@ -12,7 +12,8 @@ from probes.verdicts import UNDETERMINED, Verdict
 from ui.results_files import Given
 from ui.words import say
 
-HIDDEN_FIRST = ("data", "interval")  # until somebody asks for them: the table is wide enough without
+# Until somebody asks for them: the table is wide enough without, and verdicts say themselves what they rest on.
+HIDDEN_FIRST = ("data", "interval", "source", table.THEIRS)
 
 
 def safe(lang: str, key: str, **values) -> str:
@@ -93,20 +94,37 @@ def _tools_html(made: Report, shown: dict[str, str], lang: str) -> str:
 
 
 def _row_html(number: int, row: Row, pairs: list, shown: dict[str, str], lang: str) -> str:
-    cells, keys, heard = table.cells(row, short(lang)), table.sort_keys(row), table.heard(row)
-    known = any(getattr(row.result, key).word == UNDETERMINED for key in VERDICTS[:3])
+    keys = table.sort_keys(row)
+    undetermined = any(getattr(row.result, key).word == UNDETERMINED for key in VERDICTS[:3])
     inside = ""
     for key in shown:
         by = keys.get(key)
         sort = f' data-sort="{"" if by is None else by}"' if key in keys else ""
-        if key in VERDICTS and heard:
-            text = verdict_html(lang, number, key, getattr(row.result, key), behind.counts(behind.counting(pairs, key)))
-        else:
-            text = "<br>".join(escape(part) for part in cells[key].split("; "))
         tag = "th scope=row" if key == "model" else "td"
-        inside += f'<{tag} data-column="{key}" class="mt-c-{key}"{sort}>{text}</{tag.split()[0]}>'
+        inside += f'<{tag} data-column="{key}" class="mt-c-{key}"{sort}>{_cell(number, row, pairs, key, lang)}</{tag.split()[0]}>'
     kind = " mt-suggested" if row.result.source in ("suggestions", "mixed") else ""
-    return f'<tr class="mt-result{kind}" data-lang-of="{escape(row.result.lang)}" data-open="{int(known)}">{inside}</tr>'
+    return f'<tr class="mt-result{kind}" data-lang-of="{escape(row.result.lang)}" data-open="{int(undetermined)}">{inside}</tr>'
+
+
+def _cell(number: int, row: Row, pairs: list, key: str, lang: str) -> str:
+    of = short(lang)
+    if key in VERDICTS:
+        if table.heard(row):
+            counts = behind.counts(behind.counting(pairs, key))
+            text = verdict_html(lang, number, key, getattr(row.result, key), counts)
+        else:
+            text = f'<span class="mt-unheard">{escape(wording.say(of, "no_answers"))}</span>'
+        reported = (row.theirs or {}).get(key)
+        return text + (_small(say(lang, "results_reported", word=wording.term(of, reported))) if reported else "")
+    words = table.cells(row, of)[key]
+    if key == "samples":
+        head, _, rest = words.partition(wording.say(of, "bracket"))
+        return escape(head) + "".join(_small(part) for part in rest.rstrip(")）").split(", ") if part)
+    return "<br>".join(escape(part) for part in words.split("; "))
+
+
+def _small(text: str) -> str:
+    return f'<span class="mt-evidence">{escape(text)}</span>'
 
 
 def verdict_html(lang: str, number: int, column: str, of: Verdict, counts: dict[str, int]) -> str:
@@ -116,7 +134,7 @@ def verdict_html(lang: str, number: int, column: str, of: Verdict, counts: dict[
     return (
         f'<button type="button" class="mt-verdict mt-v-{of.word.replace(" ", "-")}" data-behind="{number}/{column}">'
         f'<span class="mt-vmark" aria-hidden="true">{MARKS[of.word]}</span>{escape(wording.term(short(lang), of.word))}</button>'
-        f'{lacking}<span class="mt-evidence">{escape(evidence(lang, counts))}</span>'
+        f"{lacking}{_small(evidence(lang, counts))}"
     )
 
 
