@@ -34,6 +34,7 @@ class Base:
 
     hash: of the weights themselves, the same for every file format and number format they were stored in.
     names: what an adapter's record may call this base. reasons: one sentence per automatic choice, for people.
+    recorded_format: what the checkpoint's card.json says it was made for, if there is one.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Base:
     hash: str
     names: tuple[str, ...] = ()
     reasons: list[str] = field(default_factory=list)
+    recorded_format: Format | None = None
 
 
 def load_base(
@@ -70,9 +72,10 @@ def load_base(
     source, names = find(spec, say)
     model, tokenizer = read(source, torch_device, torch_dtype, trust_remote_code)
     record = recorded(source)
+    known = recorded_format(record)
     if format:
         chosen, format_reason = formats.find(format), f"format {format}: asked for"
-    elif known := recorded_format(record):
+    elif known:
         chosen, format_reason = known, f"format {known.name}: the model's card.json records it"
     else:
         chosen, format_reason = formats.recognise(tokenizer, model.config)
@@ -90,6 +93,7 @@ def load_base(
         hash=cached_hash(source, record) or weights_hash(model, source),
         names=names,
         reasons=[device_reason, dtype_reason, format_reason],
+        recorded_format=known,
     )
     for reason in base.reasons:
         say(reason)

@@ -205,6 +205,8 @@ def make(settings: Settings, base: Base, rows: tuple[Sequence[Row], Sequence[Row
 
 def own_format(base: Base) -> str:
     """The format the base would be asked in if none were named."""
+    if base.recorded_format:
+        return base.recorded_format.name
     try:
         return formats.recognise(base.tokenizer, base.model.config)[0].name
     except EngineError:

@@ -24,7 +24,7 @@ class Progress:
     """elapsed_s: of this attempt. left_s, ends: None until two steps are known, or when nothing is left to wait for.
 
     ends: clock time, local. rows: exactly as stored, the last step's numbers are `latest`. losses and smoothed have the same
-    steps. alarm: a sentence if the last loss was no number.
+    steps. alarm: a sentence if the last loss was no number. rows_per_s: of the usual step, one with a validation is slower.
     """
 
     id: int
@@ -45,6 +45,7 @@ class Progress:
     margins: Series
     alarm: str
     margins_by_lang: Mapping[str, Series] = field(default_factory=dict)
+    rows_per_s: float | None = None
 
 
 def progress(where: str | Path | Database, id: int) -> Progress:
@@ -58,6 +59,7 @@ def progress(where: str | Path | Database, id: int) -> Progress:
     # a row without any of these numbers belongs to a validation or another measurement
     trained = [row for row in rows if any(row[name] is not None for name in ("loss", "lr", "grad_norm", "samples_per_s"))]
     losses = [(row["step"], row["loss"]) for row in trained]
+    speeds = [row["samples_per_s"] for row in trained[-RECENT:] if row["samples_per_s"]]
     gap = bool(losses) and losses[-1][1] is None
     return Progress(
         id=id,
@@ -77,6 +79,7 @@ def progress(where: str | Path | Database, id: int) -> Progress:
         rates=column(rows, "lr"),
         margins=column(rows, "margin"),
         margins_by_lang={lang: told for lang in ("en", "zh") if (told := extra(rows, f"margin_{lang}"))},
+        rows_per_s=median(speeds) if speeds else None,
         alarm=f"The loss of step {losses[-1][0]} is not a number." if gap else "",
     )
 

@@ -84,7 +84,7 @@ def margin_svg(lang: str, told: Progress, last: int) -> str:
     crossed = crossing(told.margins)
     said = {"first": f"{values[0]:+.2f}", "last": f"{last_value(told.margins):+.2f}"}
     words = say(lang, "margin_words", **said) if crossed is None else say(lang, "margin_crossed", step=crossed, **said)
-    return svg(MARGIN_HEIGHT, words, grid + drawn) + f'<p class="mt-quiet">{escape(words)}.</p>'
+    return svg(MARGIN_HEIGHT, words, grid + drawn) + f'<p class="mt-quiet">{escape(words)}</p>'
 
 
 def margin_legend_html(lang: str, told: Progress) -> str:

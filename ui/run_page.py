@@ -55,9 +55,8 @@ def bar_html(lang: str, told: Progress) -> str:
     if told.left_s is not None and told.total > told.step:
         facts.append(escape(say(lang, "left", time=clock(told.left_s))))
         facts.append(escape(say(lang, "ends", time=told.ends.strftime("%H:%M"))))
-    speed = told.latest.get("samples_per_s")
-    if speed:
-        facts.append(escape(say(lang, "rows_per_s", number=f"{speed:.1f}")))
+    if told.rows_per_s:
+        facts.append(escape(say(lang, "rows_per_s", number=f"{told.rows_per_s:.1f}")))
     said = "".join(f"<span>{fact}</span>" for fact in facts)
     return (
         f'<div class="mt-progress" role="progressbar" aria-valuemin="0" aria-valuemax="{told.total}" aria-valuenow="{told.step}">'
