@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 
 import pytest
 import torch
 from tiny import tiny_llama, write_bayling_like
+from tiny_base import write_tiny_base
 from transformers import AutoTokenizer
 
 import engine
-from engine import Decoding, EngineError, Request, Variant
+from engine import Decoding, EngineError, Request, Variant, formats
 from engine.bases import load_base, weights_hash
 from engine.device import check_arch, choose_device, choose_dtype
 from engine.packaged import write_once
+from tuning import plan
 
 PROMPT = (
     "I am an intelligent language assistant developed by the NLP Group of ICT/CAS.\n"
@@ -79,6 +82,16 @@ def test_a_card_from_elsewhere_cannot_lend_a_name(bayling_like, tmp_path):
     (folder / "card.json").write_text('{"hash": "2edac5c8c516", "format": "alpaca", "format_hash": "other"}')
     base = load(folder)[0]
     assert base.hash == load(bayling_like)[0].hash and base.format.name == "bayling"
+
+
+def test_a_base_that_records_its_format_is_trained_in_it_without_a_caution(tmp_path):
+    folder = write_tiny_base(tmp_path / "merged")
+    assert plan.own_format(load(folder)[0]) == "checkpoint"  # its tokenizer has a template of its own
+    card = {"format": "bayling", "format_hash": formats.get("bayling").hash}
+    (folder / "card.json").write_text(json.dumps(card))
+    for asked in ("alpaca", None):
+        base = load(folder, format=asked)[0]
+        assert (base.format.name, plan.own_format(base)) == (asked or "bayling", "bayling")
 
 
 def test_a_model_with_missing_weights_is_refused(tmp_path):
