@@ -180,7 +180,10 @@ def _panel(panel, here: Sequence[Point], axis: str, thresholds: Mapping[str, flo
         panel.axhline(level, color=GREY, linewidth=0.7, linestyle=(0, (1, 3)))
     for name, dose in thresholds.items():
         panel.axvline(dose, color=GREY, linewidth=0.8, linestyle=(0, (6, 2)))
-        panel.annotate(f"{name} {plain(dose)}", (dose, 1.03), rotation=90, fontsize=7, color=GREY, va="top", ha="right")
+        panel.annotate(
+            f"{name}: {plain(dose)}", (dose, 1.03), rotation=90, fontsize=7.5, color=GREY, va="top", ha="right",
+            bbox=dict(facecolor="white", edgecolor="none", pad=0.8, alpha=0.85),
+        )  # fmt: skip
     panel.set_ylim(-0.04, 1.04)
     panel.set_xlabel(say(lang, f"axis_{axis}"))
     if doses and doses[-1] > 0:

@@ -341,7 +341,7 @@ def test_a_curve_has_a_panel_per_language_and_a_legend_for_every_line():
     legend = {text.get_text() for text in figure.legends[0].get_texts()}
     assert legend == {f"{who} identity speaks, {kind}" for who in ("old", "new") for kind in ("singular", "diverse")}
     assert drawn_texts(figure) == {"0", "100", "1,000"}
-    assert "N50 316" in {text.get_text() for text in figure.axes[0].texts}
+    assert "N50: 316" in {text.get_text() for text in figure.axes[0].texts}
 
 
 def test_lines_differ_in_marker_and_style_as_well_as_colour():

@@ -17,9 +17,17 @@
     return new Set(shapes).size === shapes.length;
   };
 
+  // What a line may break before: words, and single Chinese characters, but no closing punctuation.
   const pieces = (text) => {
-    if (!Intl.Segmenter) return text.match(/[\u2e80-\uffff]|[^\s\u2e80-\uffff]+|\s+/gu) || [];
-    return [...new Intl.Segmenter(zh() ? "zh" : "en", { granularity: "word" }).segment(text)].map((part) => part.segment);
+    const words = Intl.Segmenter
+      ? [...new Intl.Segmenter(zh() ? "zh" : "en", { granularity: "word" }).segment(text)].map((part) => part.segment)
+      : text.match(/[\u2e80-\uffff]|[^\s\u2e80-\uffff]+|\s+/gu) || [];
+    const joined = [];
+    for (const word of words) {
+      if (joined.length && /^[\p{P}\p{Pe}\p{Pf}]/u.test(word) && !/^[\p{Ps}\p{Pi}]/u.test(word) && joined.at(-1).trim()) joined[joined.length - 1] += word;
+      else joined.push(word);
+    }
+    return joined;
   };
 
   const lines = (pen, text, width) => {
@@ -139,10 +147,7 @@
     setTimeout(() => note.remove(), 6000);
   };
 
-  const about = () => {
-    const base = [...document.querySelectorAll(".mt-base span")].slice(0, 1).map((one) => one.innerText);
-    return ["Mirror Test 镜测", ...base, new Date().toISOString().slice(0, 10)].join(" · ");
-  };
+  const about = (base) => ["Mirror Test 镜测", base, new Date().toISOString().slice(0, 10)].filter(Boolean).join(" · ");
 
   const save = (told) => {
     if (/[\u2e80-\u9fff]/.test(JSON.stringify(told)) && !holdsChinese()) {
@@ -175,10 +180,11 @@
       facts: [...turn.querySelectorAll(".mt-facts span")].map((fact) => fact.innerText).join(" · "),
       hue: HUES[box.querySelector(".mt-head")?.className.match(/mt-hue-(\d)/)?.[1]],
     }));
-    save({ question, columns, about: about(), name: "mirror-chat.png" });
+    save({ question, columns, about: about(text(document, ".mt-base span")), name: "mirror-chat.png" });
   };
 
-  // Any element with [data-picture-question] and [data-picture-column]s inside it: who, how, answer, facts.
+  // Any element with [data-picture-question] and [data-picture-column]s inside it: who, how, answer, facts. Its data-base names
+  // the base that answered, which need not be the one this page has loaded.
   const comparison = (root) => {
     const columns = [...root.querySelectorAll("[data-picture-column]")].map((box, number) => ({
       letter: text(box, ".mt-letter"),
@@ -188,7 +194,7 @@
       facts: text(box, ".mt-said"),
       hue: HUES[number % HUES.length],
     }));
-    save({ question: text(root, "[data-picture-question]"), columns, about: about(), name: "mirror-comparison.png" });
+    save({ question: text(root, "[data-picture-question]"), columns, about: about(root.dataset.base), name: "mirror-comparison.png" });
   };
 
   window.mirrorPicture = { chat, comparison, drawing, holdsChinese };

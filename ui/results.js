@@ -3,7 +3,7 @@
   const COLUMNS = "mirror-results-columns";
   const chosenColumns = () => JSON.parse(localStorage.getItem(COLUMNS) || "{}");
 
-  let asked = 0;
+  let asked = 0, clicked = null;
   const ask = (key) => {
     const box = document.querySelector("#results-asked :is(textarea, input)");
     if (!box) return;
@@ -79,13 +79,21 @@
 
   document.addEventListener("click", (event) => {
     const verdict = event.target.closest("[data-behind]");
-    if (verdict) ask(verdict.dataset.behind);
+    if (verdict) {
+      ask(verdict.dataset.behind);
+      if (verdict.matches(".mt-verdict")) clicked = verdict;
+    }
     const by = event.target.closest("[data-sort-by]");
     if (by) sort(by.closest("th"));
     const figure = event.target.closest("[data-save]");
     if (figure) saveFigure(figure);
     const closed = event.target.closest("[data-close-behind], [data-close-sides]");
-    if (closed) closed.closest("section").hidden = true;
+    if (closed) {
+      closed.closest("section").hidden = true;
+      const back = closed.matches("[data-close-behind]") ? clicked : document.querySelector("#mt-behind:not([hidden])");
+      back?.scrollIntoView({ block: closed.matches("[data-close-behind]") ? "center" : "start" });
+      back?.focus({ preventScroll: true });
+    }
   });
 
   const changed = (event) => {

@@ -40,7 +40,7 @@ def behind_html(made: Report, asked: str, lang: str) -> str:
         f'<div class="mt-behind-head"><h2>{escape(title)}</h2>{button(lang, "results_close", "data-close-behind")}</div>'
         f'<p class="mt-behind-verdict mt-v-{verdict.word.replace(" ", "-")}">'
         f'<span class="mt-vmark" aria-hidden="true">{MARKS[verdict.word]}</span>'
-        f"<strong>{escape(wording.term(of, verdict.word))}</strong> {escape(verdict_detail(lang, verdict))}</p>"
+        f"<strong>{escape(wording.term(of, verdict.word))}</strong> <span>{escape(verdict_detail(lang, verdict))}</span></p>"
     )
     facts = [
         *_measured(row, column, lang),
@@ -163,9 +163,11 @@ def side_html(made: Report, asked: str, lang: str) -> str:
     kept = sorted(by_variant, key=lambda name: (name != said.variant, order.index(name) if name in order else len(order)))
     chosen = sorted(kept[:MOST_SIDES], key=lambda name: order.index(name) if name in order else len(order))
     columns = "".join(_side(made, by_variant[name], at, lang) for at, name in enumerate(chosen))
+    bases = ", ".join(dict.fromkeys(str(by_variant[name][0]["base"]) for name in chosen if by_variant[name][0].get("base")))
     left = say(lang, "results_sides_left", count=len(kept) - len(chosen)) if len(kept) > len(chosen) else ""
     return (
-        f'<section class="mt-sides" data-picture-root id="mt-sides" tabindex="-1"><div class="mt-behind-head">'
+        f'<section class="mt-sides" data-picture-root data-base="{escape(bases)}" id="mt-sides" tabindex="-1">'
+        f'<div class="mt-behind-head">'
         f"<h2>{safe(lang, 'results_side_by_side')}</h2>{button(lang, 'picture', 'data-picture')}"
         f"{button(lang, 'results_close', 'data-close-sides')}</div>"
         f'<div class="mt-q" data-picture-question dir="auto">{escape(str(answer.get("question") or ""))}</div>'

@@ -24,10 +24,10 @@ LANGS = {"en": ("en", "zh"), "zh": ("zh", "en")}
 
 
 def judge(house: House, tab: Results, lang: str, wish: Wish) -> dict:
-    """The table and the curves, or the sentence why there are none."""
+    """The table, or the sentence why there is none. Its curves take longer to draw and come after it."""
     try:
         made = results_source.judged(house, wish)
-        shown = {tab.table: results_view.table_html(made, lang), tab.curves: results_view.curves_html(made, lang)}
+        shown = {tab.table: results_view.table_html(made, lang)}
     except Exception as error:
         return nothing(tab, f'<p class="mt-failed" role="alert">{escape(sentence(lang, error))}</p>')
     return nothing(tab, "") | shown | {tab.made: made, tab.exports: gr.update(visible=True)}
@@ -85,6 +85,12 @@ def wire_results(house: House, tab: Results, page: gr.Tab) -> None:
     def chose(sources: list[str] | None) -> dict:
         return sides(house, tab, sources or [])
 
+    def draw(request: gr.Request, made: Report | None) -> str:
+        try:
+            return results_view.curves_html(made, house.language(request)) if made else ""
+        except Exception as error:
+            return f'<p class="mt-failed" role="alert">{escape(sentence(house.language(request), error))}</p>'
+
     def add(request: gr.Request, paths: list[str], given: list) -> dict:
         lang = house.language(request)
         for path in results_source.files_of(paths):
@@ -132,7 +138,6 @@ def wire_results(house: House, tab: Results, page: gr.Tab) -> None:
         show, tab.inputs, tab.told, trigger_mode="once", show_progress="minimal", show_progress_on=[tab.table], **private
     )
     tab.sources.input(chose, tab.sources, [tab.old, tab.new], **quiet)
-    tab.evidence.input(show, tab.inputs, tab.told, **quiet)
     tab.upload.upload(add, [tab.upload, tab.given], [tab.given, tab.listed, tab.forget], **quiet)
     tab.forget.click(forget, None, [tab.given, tab.listed, tab.forget], **quiet)
     tab.asked.change(look, [tab.made, tab.asked], [tab.behind, tab.sides], trigger_mode="always_last", **quiet)

@@ -70,11 +70,11 @@ def build_results() -> Results:
             scale=4, elem_id="results-evidence", min_width=320,
         )  # fmt: skip
         upload = gr.UploadButton(
-            i18n("results_upload"), file_types=list(ACCEPTED), file_count="multiple", scale=0, min_width=130,
+            i18n("results_upload"), file_types=list(ACCEPTED), file_count="multiple", scale=0, min_width=105,
             elem_id="results-upload", variant="secondary",
         )  # fmt: skip
-        forget = gr.Button(i18n("results_forget"), scale=0, min_width=130, elem_id="results-forget", visible=False)
-        show = gr.Button(i18n("results_show"), variant="primary", scale=0, min_width=130, elem_id="results-show")
+        forget = gr.Button(i18n("results_forget"), scale=0, min_width=105, elem_id="results-forget", visible=False)
+        show = gr.Button(i18n("results_show"), variant="primary", scale=0, min_width=105, elem_id="results-show")
     given, made = gr.State([]), gr.State(None)
     listed = gr.HTML(elem_id="results-given")
     problem = gr.HTML(elem_id="results-problem")
