@@ -8,6 +8,7 @@ import pytest
 from stand_in import StandIn
 
 import identities
+from engine.packaged import BAYLING_MINI
 from ui import shelf
 from ui.house import House
 from ui.words import Languages
@@ -59,3 +60,13 @@ def test_two_adapters_of_one_name_and_the_same_folder_twice(house, tmp_path):
 
 def test_missing_shelves_are_no_error(house):
     assert shelf.rescan(house) == [] and shelf.listing(house) == []
+
+
+def test_the_adapter_that_is_in_the_base_is_neither_loaded_nor_complained_of(tmp_path):
+    engine = StandIn()
+    engine.base.name = "bayling-mini"
+    house = House(engine, tmp_path / "mirror.db", tmp_path, (BAYLING_MINI.parent,), Languages("en"))
+    assert "bayling-mini" not in shelf.rescan(house)
+    assert not house.refused and BAYLING_MINI not in shelf.resting(house)
+    engine.base.name = "smollm2"
+    assert "bayling-mini" in shelf.rescan(house)

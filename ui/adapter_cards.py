@@ -93,13 +93,17 @@ def card_html(house: House, lang: str, name: str) -> str:
         ("targets", ", ".join(info.targets) if info else None),
         ("parameters", f"{info.parameters:,}" if info else None),
         ("size", megabytes(shelf.weights_size(folder))),
-        ("seed", card.get("seed")),
+        ("seed", None if card.get("seed") is None else str(card["seed"])),
         ("created", (card.get("created") or "").replace("T", " ")[:16]),
         ("data_source", data.get("source")),
         ("folder", folder),
         ("fingerprint", info.hash if info else None),
     ]
-    there = [(say(lang, key), str(value)) for key, value in known if value not in (None, "")]
+    there = [
+        (say(lang, key), f"{value:,}" if isinstance(value, int) else str(value))
+        for key, value in known
+        if value not in (None, "")
+    ]
     said = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in there)
     missing = "" if card else f'<div class="mt-note">{escape(say(lang, "no_card"))}</div>'
     return f'<h2>{escape(name)}</h2>{missing}<dl class="mt-small mt-card">{said}</dl>'

@@ -54,7 +54,7 @@ def build_adapters(house: House) -> Adapters:
         )
         refresh = gr.Button(i18n("rescan"), scale=0, min_width=130, elem_id="adapter-rescan")
     table = gr.HTML(elem_id="adapter-table")
-    with gr.Row(elem_classes="mt-tools mt-chooser"):
+    with gr.Row(elem_classes="mt-tools mt-form mt-chooser"):
         chosen = gr.Dropdown([], label=i18n("chosen_adapter"), scale=2, elem_id="adapter-chosen", filterable=False)
         take = gr.Button(i18n("take_out_button"), scale=0, min_width=90, elem_id="adapter-remove", visible=False)
         actions = {

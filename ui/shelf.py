@@ -30,7 +30,13 @@ def rescan(house: House) -> list[str]:
     """Loads what is new on the shelves and forgets old refusals; the names that were added."""
     loaded = {Path(info.path).resolve() for info in house.engine.adapters.values()}
     house.refused.clear()
-    return [name for folder in folders(house.adapters) if folder.resolve() not in loaded and (name := add(house, folder))]
+    new = [folder for folder in folders(house.adapters) if folder.resolve() not in loaded and not in_base(house, folder)]
+    return [name for folder in new if (name := add(house, folder))]
+
+
+def in_base(house: House, folder: Path) -> bool:
+    """Whether this is the starter adapter that the loaded base was made with: nothing to load, and nothing to complain of."""
+    return house.engine.base.name == BAYLING_MINI.name and folder.resolve() == BAYLING_MINI.resolve()
 
 
 def add(house: House, folder: str | Path) -> str | None:
@@ -92,7 +98,7 @@ def resting(house: House) -> list[Path]:
     """Folders on the shelves whose adapters are neither loaded nor refused: taken out, or made since the last look."""
     known = {Path(info.path).resolve() for info in house.engine.adapters.values()}
     known |= {Path(folder).resolve() for folder in house.refused}
-    return [folder for folder in folders(house.adapters) if folder.resolve() not in known]
+    return [folder for folder in folders(house.adapters) if folder.resolve() not in known and not in_base(house, folder)]
 
 
 def folder_of(house: House, name: str) -> Path:
