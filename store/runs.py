@@ -20,7 +20,7 @@ from store.db import StoreError, connected, now, writing
 Status = Literal["running", "paused", "stopped", "failed", "done"]
 Place = tuple[int, int, str, int]  # variant index, sample, probe id, turn (from 0)
 JSON_COLUMNS = ("settings", "variants", "probes")
-PLACED = ("run", "run_name", "run_created", "run_variant", "sample")
+PLACED = ("run", "run_name", "set_name", "run_created", "run_variant", "sample")
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,10 @@ def margins(where: str | Path | Database, run: int) -> dict[tuple[int, str], tup
 def of_probe(where: str | Path | Database, probe_id: str, limit: int = 200) -> list[dict]:
     """What was answered to a probe of this id in any run, newest run first, the last turn of each conversation.
 
-    Each: an answer as `answers.get` gives it, with `run`, `run_name`, `run_created`, `run_variant` (its variant's name there)
-    and `sample`.
+    Each: an answer as `answers.get` gives it, with `run`, `run_name`, `set_name`, `run_created`, `run_variant` (its variant's
+    name there) and `sample`.
     """
-    sql = """select max(a.turn) as turn, a.run, a.sample, a.answer, r.name as run_name, r.created as run_created,
+    sql = """select max(a.turn) as turn, a.run, a.sample, a.answer, r.name as run_name, r.set_name, r.created as run_created,
                     json_extract(r.variants, '$[' || a.variant || '].name') as run_variant
              from run_answers a join runs r on r.id = a.run where a.probe_id = ? and a.answer is not null
              group by a.run, a.variant, a.sample order by a.run desc, a.variant, a.sample limit ?"""

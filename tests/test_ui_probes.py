@@ -251,7 +251,7 @@ def test_variants_have_names_of_their_own_and_the_chats_columns_count_once(house
 
 def test_the_form_says_what_it_comes_to_and_escapes_what_is_wrong(house):
     plain = {"sets": ["quick"], "lang": "both", "variants": ["base"], "old": "BayLing", "new": "finance-advisor", "samples": 2}
-    assert "16 probes × 1 variants: 32 answers" in probes_events.tell(house, "en", plain, [])
+    assert "16 probes × 1 variant × 2 answers: 32 in all" in probes_events.tell(house, "en", plain, [])
     assert "<img" not in probes_events.tell(house, "en", plain | {"sets": [], "own": '{"<img src=x>": 1}'}, [])
 
 
@@ -314,7 +314,7 @@ def test_a_missing_run_is_one_sentence(house, desk):
 def test_the_shares_are_from_suggestions_and_say_so_in_both_languages(house):
     run = write_run(house.db, many(80), 2, say=lambda at, one, _: SAID[one.lang][at])
     board = Boards().of(house, run)
-    found = probe_summary.results(probe_board.chosen(board, None), "variant 0")
+    found = probe_summary.results(probe_board.chosen(board, None), ["variant 0", "variant 1"], "variant 0")
     assert [(one.variant, one.lang, one.old.word, one.new.word) for one in found] == [
         ("variant 0", "en", "not forgotten", "not formed"),
         ("variant 0", "zh", "not forgotten", "not formed"),

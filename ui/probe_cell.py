@@ -98,6 +98,7 @@ def history(house: House, board: Board, run: int, probe: str, name: str, group: 
             {
                 "run": one["run"],
                 "run_name": one["run_name"],
+                "set_name": one["set_name"],
                 "created": one["run_created"],
                 "variant": one["run_variant"],
                 "same": one["run_variant"] == name,

@@ -14,10 +14,10 @@ SHARES = (NOT_FORGOTTEN, FORGOTTEN, FORMED, CONFUSION)
 VERDICTS = ("old", "new", "stability", "usable")
 
 
-def results(rows: Sequence[dict], base: str | None) -> list[Result]:
-    """From suggestions alone, whatever labels there may be, variant by variant in the rows' order. base: the variant that
-    retention is compared with."""
-    order = {variant: at for at, variant in enumerate(dict.fromkeys(row["variant"] for row in rows))}
+def results(rows: Sequence[dict], variants: Sequence[str], base: str | None) -> list[Result]:
+    """From suggestions alone, whatever labels there may be, in the variants' order. base: the variant that retention is
+    compared with."""
+    order = {variant: at for at, variant in enumerate(variants)}
     found = verdicts.judge(verdicts.evidence(rows, source="suggestions"), base)
     return sorted(found, key=lambda result: (order[result.variant], result.lang))
 

@@ -30,7 +30,7 @@ window.mirrorProbes = window.mirrorProbes || {};
 
   M.start = (element, props, server, watch) => {
     const S = {
-      root: element.querySelector(".pb-root"), server, words: null, wordOrder: [], runs: [], active: null, run: null, state: null,
+      root: element.querySelector(".pb-root"), bar: document.querySelector("#pb-bar .pb-upper"), server, words: null, wordOrder: [], runs: [], active: null, run: null, state: null,
       columns: [], probes: [], cells: new Map(), stamp: "", count: 0, other: null, sides: null, opening: 0,
     };
     M.board = S;
@@ -141,7 +141,7 @@ window.mirrorProbes = window.mirrorProbes || {};
       S.summaryFold.hidden = !told.summary;
     }
     drawHead(S);
-    if (before && before !== told.state.status) S.attempt(() => relist(S));
+    if ((before && before !== told.state.status) || !S.runs.some((run) => run.id === S.run.id)) S.attempt(() => relist(S));
     if (fresh) M.fill(S);
   };
 
@@ -173,7 +173,7 @@ window.mirrorProbes = window.mirrorProbes || {};
   const draw = (S) => {
     S.runList = el("select", { id: "pb-runs", "aria-label": S.t("pb_runs"), onchange: () => S.open(Number(S.runList.value)) });
     S.newRun = el("button", {
-      type: "button", id: "pb-new", class: "pb-button", "aria-expanded": "false", "aria-controls": "pb-form", text: S.t("pb_new_run"),
+      type: "button", id: "pb-new-run", class: "pb-button", "aria-expanded": "false", "aria-controls": "pb-form", text: S.t("pb_new_run"),
       onclick: () => S.showForm(form_away()),
     });
     S.elsewhere = el("span", { class: "pb-elsewhere", role: "status" });
@@ -182,9 +182,11 @@ window.mirrorProbes = window.mirrorProbes || {};
     S.summaryBox = el("div", { class: "pb-summary-box prose" });
     S.summaryFold = el("details", { class: "pb-fold", id: "pb-summary", open: true, hidden: true },
       el("summary", { text: S.t("pb_summary") }), S.summaryBox);
-    S.root.replaceChildren(
-      el("div", { class: "pb-top" }, el("label", { class: "pb-pick" }, S.t("pb_runs"), S.runList), S.newRun, S.elsewhere), S.note,
+    S.bar.replaceChildren(
+      el("div", { class: "pb-top" }, el("label", { class: "pb-pick" }, S.t("pb_runs"), S.runList), S.newRun, S.elsewhere),
     );
+    S.root.replaceChildren(S.note);
+    S.headSignature = "";
     S.otherList = null;
     if (S.run) {
       S.root.append(S.head, S.summaryFold);
@@ -208,6 +210,12 @@ window.mirrorProbes = window.mirrorProbes || {};
     );
     if (!S.run || !S.state) return;
     const { state, run } = S;
+    const known = S.runs.find((one) => one.id === run.id);
+    if (known && (known.done !== state.done || known.status !== state.status)) {
+      Object.assign(known, { done: state.done, status: state.status });
+      const option = [...S.runList.options].find((one) => Number(one.value) === run.id);
+      if (option) option.textContent = runWords(S, known);
+    }
     const kind = { running: "busy", paused: "wait", done: "done", failed: "bad", interrupted: "bad", stopped: "over" }[state.status];
     const title = S.t("pb_run_title", { id: run.id, name: run.name || run.set_name || S.t("pb_unnamed") });
     const word = state.stopping ? S.t("pb_stopping") : S.t(`pb_status_${state.status}`);
@@ -243,7 +251,7 @@ window.mirrorProbes = window.mirrorProbes || {};
     const buttons = [];
     if (state.here) {
       buttons.push(state.status === "paused" ? act("continue", "pb_continue", "pb-first") : act("pause", "pb_pause"));
-      buttons.push(act("stop", "stop"));
+      buttons.push(act("stop", "pb_stop"));
     } else if (state.status !== "done") buttons.push(act("continue", "pb_continue", "pb-first"));
     const signature = JSON.stringify([state.status, state.here, state.stopping, state.message]);
     const progress = [

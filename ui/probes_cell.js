@@ -117,7 +117,7 @@ window.mirrorProbes = window.mirrorProbes || {};
     }
     found.push(told.history.length
       ? part(S.t("pb_history"), el("ol", { class: "pb-list", id: "pb-history" }, told.history.map((one) => listed(S, one.answer, one.suggestion,
-          `${S.t("pb_run_title", { id: one.run, name: one.run_name || "" }).trim()} · ${one.variant} · ${new Date(one.created).toLocaleString()}${one.question === first.question ? "" : ` · ${one.question}`}`))))
+          `${S.t("pb_run_title", { id: one.run, name: one.run_name || one.set_name })} · ${one.variant} · ${new Date(one.created).toLocaleString()}${one.question === first.question ? "" : ` · ${one.question}`}`))))
       : el("p", { class: "mt-quiet", text: S.t("pb_no_history") }));
     return found;
   };

@@ -74,7 +74,8 @@ def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
         base = next((one["name"] for one in row["variants"] if not one["adapters"] and one.get("prompt") is None), None)
         if board.facts is None:
             return f'<p class="mt-quiet">{escape(say(lang, "pb_no_facts"))}</p>'
-        return probe_summary.summary_html(lang, probe_summary.results(probe_board.chosen(board, None), base))
+        variants = [one["name"] for one in row["variants"]]
+        return probe_summary.summary_html(lang, probe_summary.results(probe_board.chosen(board, None), variants, base))
 
     def pb_news(lang: str, given: dict) -> dict:
         """What a page that has the first `since` cells of the stamp does not have yet, how the run is, and what else goes on."""
@@ -156,7 +157,12 @@ def tell(house: House, lang: str, plain: dict, picks: list[Picked]) -> str:
         for group in probe_board.GROUPS
         if volume["groups"][group]
     )
-    said = say(lang, "pb_volume", probes=len(wish.probes), variants=len(variants), answers=f"{volume['answers']:,}")
+    parts = [("probes", len(wish.probes)), ("variants", len(variants))]
+    said = [say(lang, f"pb_n_{what}_1" if number == 1 else f"pb_n_{what}", number=number) for what, number in parts]
+    if wish.settings.samples > 1:
+        said.append(say(lang, "pb_n_samples", number=wish.settings.samples))
+    said = " × ".join(said)
+    said += say(lang, "pb_in_all", answers=f"{volume['answers']:,}")
     names = ", ".join(variant.name for variant in variants)
     notes = f'<p class="mt-quiet">{escape(groups)}</p><p class="mt-quiet">{escape(names)}</p>'
     return f'<p class="pb-volume">{escape(said)}</p>{notes}'

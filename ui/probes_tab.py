@@ -68,6 +68,7 @@ class Probes:
 
 def build_probes(functions: list) -> Probes:
     """Inside a Tab: lays the tab out; the page's load event fills it. functions: what the board may call on the server."""
+    gr.HTML(html_template='<div class="pb-root pb-upper"></div>', js_on_load=None, apply_default_css=False, elem_id="pb-bar")
     with gr.Column(elem_id="pb-form", elem_classes="mt-main mt-away"), gr.Row(elem_classes="mt-form"):
         with gr.Column(scale=5, min_width=300, elem_classes="mt-fields"):
             what = gr.HTML()
