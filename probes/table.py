@@ -91,6 +91,24 @@ def cells(row: Row, lang: str = "en") -> dict[str, str]:
     }
 
 
+def lines(row: Row, key: str, lang: str = "en") -> list[str]:
+    """A cell line by line, to be set below each other: what counts first, what belongs to it after it."""
+    result, of_row = row.result, cells(row, lang)
+    if key in VERDICTS and heard(row):
+        of = getattr(result, key)
+        return [term(lang, of.word), *verdict_details(of, lang)]
+    if key == "samples":
+        head, more = _samples(row.dose, lang)
+        return [head, *more] if head else more
+    if key == "source" and heard(row):
+        head, more = _source(result, lang)
+        return [head, *more]
+    if key == "n" and of_row[key]:
+        identity = result.shares[NOT_FORGOTTEN]
+        return [say(lang, "n_answers", answers=identity.answers), say(lang, "n_probes", probes=identity.probes)]
+    return of_row[key].split("; ") if of_row[key] else []
+
+
 def sort_keys(row: Row) -> dict[str, float | None]:
     """What a column sorts by where its words would sort wrongly; None, for nothing known, comes last."""
     result = row.result
@@ -112,6 +130,16 @@ def verdict(of: Verdict, lang: str = "en") -> str:
     return say(lang, "why", word=text, why=why) if why else text
 
 
+def verdict_details(of: Verdict, lang: str = "en") -> list[str]:
+    """What else holds, what is missing, and why, each on its own."""
+    told = []
+    if of.also:
+        told.append(say(lang, "detail_also", words=say(lang, "and").join(term(lang, word) for word in of.also)))
+    if of.word == UNDETERMINED and of.more:
+        told.append(say(lang, "detail_more_one" if of.more == 1 else "detail_more", count=of.more))
+    return [*told, reason(lang, of.why)] if of.why else told
+
+
 def interval(of: Interval) -> str:
     """ "12 % [5–26]"; empty without answers."""
     return "" if of.share is None else f"{100 * of.share:.0f} % [{100 * of.low:.0f}–{100 * of.high:.0f}]"
@@ -125,23 +153,32 @@ def retention(right: Interval, drop: Drop | None, lang: str = "en") -> str:
 
 
 def samples(dose: Dose, lang: str = "en") -> str:
-    """ "1,000 (2 distinct, 9 steps, 100 % of the rows)", as much of it as is known."""
+    """ "1,000 (2 distinct, 9 steps, 100 % of rows)", as much of it as is known."""
+    head, more = _samples(dose, lang)
+    return say(lang, "in_all", head=head, more=", ".join(more)) if head and more else head or ", ".join(more)
+
+
+def _samples(dose: Dose, lang: str) -> tuple[str, list[str]]:
     more = [say(lang, key, count=getattr(dose, key)) for key in ("distinct", "steps") if getattr(dose, key) is not None]
     more += [say(lang, "share_of_rows", percent=f"{100 * dose.share:.3g}")] if dose.share is not None else []
-    head = f"{dose.samples:,}" if dose.samples is not None else ""
-    return say(lang, "in_all", head=head, more=", ".join(more)) if head and more else head or ", ".join(more)
+    return f"{dose.samples:,}" if dose.samples is not None else "", more
 
 
 def source(result: Result, lang: str = "en") -> str:
     """Where the verdicts come from, with numbers wherever it is not labels alone."""
-    counts, told = result.counts, say(lang, f"from_{result.source}")
+    head, more = _source(result, lang)
+    return say(lang, "in_all", head=head, more=", ".join(more)) if more else head
+
+
+def _source(result: Result, lang: str) -> tuple[str, list[str]]:
+    counts = result.counts
     people = counts.get("majority", 0) + counts.get("adjudicated", 0)
     more = [say(lang, "count_labels", count=people)] if result.source == "mixed" else []
     more += [say(lang, "count_suggestions", count=counts["suggestion"])] if result.source == "mixed" else []
     more += [say(lang, f"count_{key}", count=counts[key]) for key in ("unsure", "disputed") if counts.get(key)]
     more += [say(lang, "count_neither", count=counts["none"])] if counts.get("none") else []
     more += [say(lang, "sampled_answers")] if result.sampled else []
-    return say(lang, "in_all", head=told, more=", ".join(more)) if more else told
+    return say(lang, f"from_{result.source}"), more
 
 
 def compared(table: Sequence[Row]) -> dict[str, int]:

@@ -293,5 +293,5 @@ def test_the_written_report_is_whole_and_in_both_languages(house, tmp_path):
     } <= names
     html = next(file for file in files if file.name == "report.html").read_text("utf-8")
     assert "Ours &lt;b&gt;" in html and '<html lang="zh-CN" data-shown="zh">' in html
-    assert '<span lang="en">undetermined' in html and '<span lang="zh">未定' in html
+    assert '<span lang="en">undetermined</span>' in html and '<span lang="zh">未定</span>' in html
     assert say("en", "results_title") and report.LANGS["both"] == ("en", "zh")

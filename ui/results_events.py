@@ -133,10 +133,15 @@ def wire_results(house: House, tab: Results, page: gr.Tab) -> None:
 
     private = {"api_visibility": "private", "concurrency_limit": None}
     quiet = private | {"show_progress": "hidden"}
-    page.select(opened, [tab.made, *tab.inputs], tab.outputs, **quiet)
-    tab.show.click(
-        show, tab.inputs, tab.told, trigger_mode="once", show_progress="minimal", show_progress_on=[tab.table], **private
-    )
+    shown = [
+        page.select(opened, [tab.made, *tab.inputs], tab.outputs, **quiet),
+        tab.show.click(
+            show, tab.inputs, tab.told, trigger_mode="once", show_progress="minimal", show_progress_on=[tab.table], **private
+        ),
+        tab.evidence.input(show, tab.inputs, tab.told, **quiet),
+    ]
+    for event in shown:
+        event.then(draw, tab.made, tab.curves, **quiet)
     tab.sources.input(chose, tab.sources, [tab.old, tab.new], **quiet)
     tab.upload.upload(add, [tab.upload, tab.given], [tab.given, tab.listed, tab.forget], **quiet)
     tab.forget.click(forget, None, [tab.given, tab.listed, tab.forget], **quiet)

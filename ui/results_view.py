@@ -108,23 +108,22 @@ def _row_html(number: int, row: Row, pairs: list, shown: dict[str, str], lang: s
 
 def _cell(number: int, row: Row, pairs: list, key: str, lang: str) -> str:
     of = short(lang)
-    if key in VERDICTS:
-        if table.heard(row):
-            counts = behind.counts(behind.counting(pairs, key))
-            text = verdict_html(lang, number, key, getattr(row.result, key), counts)
-        else:
-            text = f'<span class="mt-unheard">{escape(wording.say(of, "no_answers"))}</span>'
-        reported = (row.theirs or {}).get(key)
-        return text + (_small(say(lang, "results_reported", word=wording.term(of, reported))) if reported else "")
-    words = table.cells(row, of)[key]
-    if key == "samples":
-        head, _, rest = words.partition(wording.say(of, "bracket"))
-        return escape(head) + "".join(_small(part) for part in rest.rstrip(")）").split(", ") if part)
-    return "<br>".join(escape(part) for part in words.split("; "))
+    if key not in VERDICTS:
+        lines = [escape(line) for line in table.lines(row, key, of)]
+        if key in ("samples", "source"):
+            return "".join([*lines[:1], *map(_small, lines[1:])])
+        return "<br>".join(lines)
+    if table.heard(row):
+        counts = behind.counts(behind.counting(pairs, key))
+        text = verdict_html(lang, number, key, getattr(row.result, key), counts)
+    else:
+        text = f'<span class="mt-unheard">{escape(wording.say(of, "no_answers"))}</span>'
+    reported = (row.theirs or {}).get(key)
+    return text + (_small(escape(wording.say(of, "reported", word=wording.term(of, reported)))) if reported else "")
 
 
-def _small(text: str) -> str:
-    return f'<span class="mt-evidence">{escape(text)}</span>'
+def _small(safe_text: str) -> str:
+    return f'<span class="mt-evidence">{safe_text}</span>'
 
 
 def verdict_html(lang: str, number: int, column: str, of: Verdict, counts: dict[str, int]) -> str:
@@ -134,22 +133,13 @@ def verdict_html(lang: str, number: int, column: str, of: Verdict, counts: dict[
     return (
         f'<button type="button" class="mt-verdict mt-v-{of.word.replace(" ", "-")}" data-behind="{number}/{column}">'
         f'<span class="mt-vmark" aria-hidden="true">{MARKS[of.word]}</span>{escape(wording.term(short(lang), of.word))}</button>'
-        f"{lacking}{_small(evidence(lang, counts))}"
+        f"{lacking}{_small(escape(evidence(lang, counts)))}"
     )
 
 
 def verdict_detail(lang: str, of: Verdict) -> str:
     """What else holds, what is missing, and why."""
-    short_lang, parts = short(lang), []
-    if of.also:
-        parts.append(
-            say(lang, "results_also", words=wording.say(short_lang, "and").join(wording.term(short_lang, w) for w in of.also))
-        )
-    if of.word == UNDETERMINED and of.more:
-        parts.append(say(lang, "results_more", count=of.more))
-    if of.why:
-        parts.append(wording.reason(short_lang, of.why))
-    return "; ".join(parts)
+    return "; ".join(table.verdict_details(of, short(lang)))
 
 
 def evidence(lang: str, counts: dict[str, int]) -> str:
