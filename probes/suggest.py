@@ -33,6 +33,7 @@ CONTROL_LABELS = ("clean", "intrusion", "broken")
 CONTROL_GROUPS = ("control", "retention")
 _TAG_ORDER = ("malformed", "human", "third party", "placeholder", "new", "old", "generic", "none")
 _LEAK = re.compile(r"### ?(?:Instruction|Response|Input)|<\|(?:im_\w+|endoftext|user|assistant)\|>|\[/?INST\]|\ufffd{2,}")
+_DATES = tuple(word for word, aspect in facts_of.PLACEHOLDERS.items() if aspect == "date")
 _REPEATED = re.compile(r"([^\W\d_][^\n]{1,60}?)\1{5,}|([^\w\s]{2,8})\2{7,}")
 _NO_LETTER = re.compile(r"[^\w\s]+")
 _FOREIGN = re.compile(r"[\u0400-\u04ff\u0600-\u06ff\u0900-\u097f\u0e00-\u0e7f\u3040-\u30ff\uac00-\ud7af]")
@@ -161,6 +162,8 @@ def _identity(reading: Reading, asked: Asked, found: Found, claims: list[Claim])
         return label, sure and not both and not weak_role and not stray, [*says, *denies]
     if _is_garbage(reading.plain):
         return "confusion", False, []
+    if any(word in reading.original for word in _DATES):  # the old identity's own date, whoever is not named beside it
+        return "not forgotten", True, []
     plain_self = [claim for claim in claims if claim.value in ("generic", "none") and claim.sure]
     described = bool(plain_self) or any(claim.value == "human" for claim in denies)
     named = any(mention.entity.side in ("old", "new", "third party") and "name" in mention.entity.kinds for mention in found.talk)
