@@ -7,7 +7,7 @@ import math
 import pytest
 
 import store
-from probes import margin_series, report, thresholds
+from probes import margin_series, report_page, thresholds
 from probes.dose import Dose
 from probes.verdicts import FORMED, NOT_FORGOTTEN, Judged
 
@@ -49,10 +49,10 @@ def test_no_resample_may_promise_more_than_the_doses_that_were_tried():
 def test_a_level_that_is_never_reached_or_reached_at_once_is_said_in_words():
     of = found({f"v{dose}": (dose, 4) for dose in DOSES})
     assert of["forming", "N50"].dose is None
-    assert report.threshold(of["forming", "N50"]) == "not reached (above 2,560)"
+    assert report_page.threshold(of["forming", "N50"]) == "not reached (above 2,560)"
     assert of["forgetting", "N50"].dose is None
     at_once = found({f"v{dose}": (dose, 20) for dose in DOSES})["forming", "N50"]
-    assert report.threshold(at_once) == "at or below 10" and report.threshold(at_once, "zh") == "不大于 10"
+    assert report_page.threshold(at_once) == "at or below 10" and report_page.threshold(at_once, "zh") == "不大于 10"
 
 
 def test_fewer_than_four_doses_are_no_threshold():

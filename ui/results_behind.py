@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from html import escape
 
-from probes import behind, report, table, wording
+from probes import behind, report_page, table, wording
 from probes.behind import Pair
 from probes.report import Report
 from probes.table import MARKS, Row
@@ -31,7 +31,7 @@ def behind_html(made: Report, asked: str, lang: str) -> str:
     """The panel below the table for the verdict that was clicked."""
     row, column, _ = read_key(made, asked)
     result, of = row.result, short(lang)
-    pairs = report.behind(row, made)
+    pairs = report_page.behind(row, made)
     here = behind.counting(pairs, column)
     verdict = getattr(result, column)
     missing = behind.missing(pairs, result, column)
@@ -156,7 +156,7 @@ def _label(text: str, source: str, kind: str = "") -> str:
 def side_html(made: Report, asked: str, lang: str) -> str:
     """One question with what every variant answered to it, to read and to keep as a picture."""
     row, _, number = read_key(made, asked)
-    answer, said = report.behind(row, made)[number]
+    answer, said = report_page.behind(row, made)[number]
     same = [pair for pair in made.judged if _same_question(pair, answer, said)]
     by_variant = {said.variant: pair for pair in reversed(same) for said in [pair[1]]}
     order = [one.result.variant for one in made.rows]

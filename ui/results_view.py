@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from probes import behind, curves, report, table, thresholds, wording
+from probes import behind, curves, report, report_page, table, thresholds, wording
 from probes.report import Report
 from probes.table import MARKS, VERDICTS, Row
 from probes.verdicts import UNDETERMINED, Verdict
@@ -57,7 +57,7 @@ def table_html(made: Report, lang: str) -> str:
         f'<th data-column="{key}" scope="col"><button type="button" data-sort-by>{escape(words)}</button></th>'
         for key, words in shown.items()
     )
-    by_row = [report.behind(row, made) for row in made.rows]
+    by_row = [report_page.behind(row, made) for row in made.rows]
     body = "".join(
         _row_html(number, row, pairs, shown, lang) for number, (row, pairs) in enumerate(zip(made.rows, by_row, strict=True))
     )
@@ -173,7 +173,7 @@ def curves_html(made: Report, lang: str) -> str:
 
 def _thresholds_html(made: Report, lang: str) -> str:
     of = short(lang)
-    few = report.too_few(made, of)
+    few = report_page.too_few(made, of)
     found = thresholds.by_series(one for one in made.thresholds if one.enough)
     if not found:
         return f'<p class="mt-quiet">{escape(few)}</p>' if few else ""
@@ -188,7 +188,7 @@ def _thresholds_html(made: Report, lang: str) -> str:
             wording.term(of, one.kind),
             wording.say(of, f"axis_{one.axis}"),
         ]
-        cells += [str(one.doses), str(one.runs), *(report.threshold(level, of) for level in levels)]
+        cells += [str(one.doses), str(one.runs), *(report_page.threshold(level, of) for level in levels)]
         rows += "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
     notes = [wording.say(of, "threshold_note")] + (
         [wording.say(of, "threshold_seeds_one")] if all(one[0].single for one in found) else []
