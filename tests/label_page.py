@@ -66,6 +66,9 @@ class PageEngine(StandIn):
         }
         self.base = SimpleNamespace(name="stand-in", hash="b", **facts)
 
+    def render(self, _request) -> str:
+        return "the prompt"
+
 
 def row(question: str, text: str, variant: str, lang: str, before: tuple = ()) -> dict:
     return {

@@ -50,6 +50,7 @@ def build(house: House) -> gr.Blocks:
         build_probes_api(house, desk, boards)
         # The key stands in the browser only; what it opens stays on the server.
         key = gr.BrowserState("", storage_key="mirror-test", secret="mirror-test-page")
+        labels_whose = label_tab.remembered()
         header = gr.HTML(header_html(house, "en"), elem_id="header")
         with gr.Tabs(elem_classes="mt-tabs") as tabs:
             with gr.Tab(i18n("tab_chat"), id="chat", elem_id="tab-chat") as chat_page:
@@ -57,7 +58,7 @@ def build(house: House) -> gr.Blocks:
             with gr.Tab(i18n("tab_probes"), id="probes", elem_id="tab-probes", render_children=True) as probes_page:
                 probing = probes_tab.build_probes(probes_events.board_functions(house, desk, boards))
             with gr.Tab(i18n("tab_label"), id="label", elem_id="tab-label", render_children=True) as label_page:
-                labelling = label_tab.build_label()
+                labelling = label_tab.build_label(labels_whose)
             with gr.Tab(i18n("tab_results"), id="results", elem_id="tab-results", render_children=True) as results_page:
                 results = results_tab.build_results()
             with gr.Tab(i18n("tab_identity"), id="identity", elem_id="tab-identity", render_children=True):

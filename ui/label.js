@@ -50,6 +50,7 @@
         if (news.progress) desk.progress = news.progress;
         if (news.gone) leave(news.gone);
       }
+      if (!desk.current()) return draw.paint(); // nothing that somebody is writing in
       draw.paintTop();
       draw.paintNotes();
       draw.paintRecent();
@@ -155,8 +156,8 @@
       told.add(card.item);
       desk.editing = null;
       fresh();
-      draw.paint();
       outbox.put(decision);
+      draw.paint();
       refill();
     };
 
@@ -172,8 +173,8 @@
       told.delete(entry.card.item);
       desk.editing = null;
       fresh(entry.said);
-      draw.paint();
       outbox.put(decision);
+      draw.paint();
     };
 
     const edit = (entry) => {
@@ -265,27 +266,51 @@
     const timer = setInterval(look, LOOK_MS);
     draw.paint();
     start();
-    return () => {
+    const close = () => {
       closed = true;
       document.removeEventListener("keydown", pressed);
       outbox.listeners.delete(heard);
       clearInterval(timer);
     };
+    return { close, fill: draw.fill };
   };
 
-  // Opened when it is first seen: a page that nobody looks at asks for nothing.
+  // Opened when it is first seen: a page that nobody looks at asks for nothing. Gradio changes elements in place: other attributes
+  // are another desk, and what it takes out because its own HTML is empty is put in again.
   customElements.define("mirror-desk", class extends HTMLElement {
+    static observedAttributes = ["data-queue", "data-annotator", "data-words", "data-revealed"];
+
     connectedCallback() {
-      this.watch = new ResizeObserver(() => {
-        if (this.offsetParent && !this.leave) this.leave = openDesk(this);
+      this.seen = new ResizeObserver(() => this.enter());
+      this.seen.observe(this);
+      this.kept = new MutationObserver(() => {
+        if (this.desk && !this.childElementCount) this.desk.fill();
       });
-      this.watch.observe(this);
+      this.kept.observe(this, { childList: true });
+    }
+
+    attributeChangedCallback(_name, before) {
+      if (before === null || this.changed) return;
+      this.changed = setTimeout(() => {
+        this.changed = 0;
+        this.leave();
+        this.enter();
+      });
     }
 
     disconnectedCallback() {
-      this.watch.disconnect();
-      if (this.leave) this.leave();
-      this.leave = null;
+      this.seen.disconnect();
+      this.kept.disconnect();
+      this.leave();
+    }
+
+    enter() {
+      if (this.isConnected && this.offsetParent && !this.desk) this.desk = openDesk(this);
+    }
+
+    leave() {
+      if (this.desk) this.desk.close();
+      this.desk = null;
     }
   });
 })();

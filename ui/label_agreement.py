@@ -202,7 +202,7 @@ def _quiet(text: str) -> str:
 
 
 def _number(lang: str, value: float | None) -> str:
-    return say(lang, "lb_al_undefined") if value is None else f"{value:.2f}"
+    return say(lang, "lb_al_undefined") if value is None else f"{round(value, 2) + 0:.2f}".replace("-", "−")
 
 
 def _share(value: float | None) -> str:

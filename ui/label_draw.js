@@ -20,7 +20,9 @@
       top: el("div", { class: "lb-top" }), notes: el("div", { class: "lb-notes", "aria-live": "polite" }),
       card: el("div", { class: "lb-main" }), recent: el("aside", { class: "lb-recent" }), help: el("div", { class: "lb-help", hidden: true }),
     };
-    desk.root.replaceChildren(parts.top, parts.notes, el("div", { class: "lb-body" }, parts.card, parts.recent), parts.help);
+    const whole = [parts.top, parts.notes, el("div", { class: "lb-body" }, parts.card, parts.recent), parts.help];
+    const fill = () => desk.root.replaceChildren(...whole);
+    fill();
 
     const key = (name) => el("kbd", {}, name);
     const button = (name, text, onclick, more = {}) => {
@@ -41,14 +43,13 @@
       const { waiting, held, trouble } = window.mirrorOutbox.state();
       // What is on its way counts already, as it does for whoever pressed the key.
       const mine = desk.progress.mine + desk.owed("mine"), left = Math.max(0, desk.progress.left - desk.owed("left"));
-      const whole = Math.max(1, mine + left);
       const rest = desk.progress.seconds === null ? desk.say("left", { n: left }) : `${desk.say("left", { n: left })}, ${duration(desk.progress.seconds * left)}`;
       const team = Object.entries(desk.progress.people).slice(0, 6).map(([name, n]) => `${name} ${n}`).join(" · ");
       const saved = waiting
         ? el("span", { class: trouble ? "lb-unsaved lb-trouble" : "lb-unsaved", role: "status" },
           trouble ? desk.say(trouble === "login" ? "unsaved_login" : "unsaved_lost", { n: waiting }) : desk.say("saving", { n: waiting }))
         : el("span", { class: "lb-saved", role: "status" }, desk.say(held ? "held" : "all_saved", { n: held }));
-      const bar = el("div", { class: "lb-bar", "aria-hidden": "true" }, el("i", { style: `width:${(100 * mine) / whole}%` }));
+      const bar = el("div", { class: "lb-bar", "aria-hidden": "true" }, el("i", { style: `width:${(100 * mine) / Math.max(1, mine + left)}%` }));
       parts.top.replaceChildren(
         el("div", { class: "lb-progress" },
           el("span", {}, el("strong", {}, desk.say("mine", { n: mine, of: mine + left }))),
@@ -217,6 +218,6 @@
       if (desk.help) paintHelp();
     };
 
-    return { paint, paintTop, paintNotes, paintMarks, paintRecent, paintHelp };
+    return { fill, paint, paintTop, paintNotes, paintMarks, paintRecent, paintHelp };
   };
 })();

@@ -72,11 +72,11 @@ def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab) -> None:
     def opened(request: gr.Request, chosen: dict) -> dict:
         return open_label(house, tab, house.language(request), request, chosen)
 
-    def came(request: gr.Request, queue: int | None) -> dict:
+    def came(request: gr.Request) -> dict:
         """New queues and runs are offered; the desk stays as it is."""
         lang = house.language(request)
         return {
-            tab.queue: gr.update(choices=label_tab.queue_choices(house, lang), value=queue),
+            tab.queue: gr.update(choices=label_tab.queue_choices(house, lang)),
             tab.making.run: run_choices(house, lang),
         }
 
@@ -88,7 +88,7 @@ def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab) -> None:
 
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     demo.load(opened, tab.chosen, tab.outputs, **private)
-    page.select(came, tab.queue, [tab.queue, tab.making.run], **private)
+    page.select(came, None, [tab.queue, tab.making.run], **private)
     given = [tab.annotator, tab.queue, tab.chosen]
     gr.on([tab.annotator.submit, tab.annotator.blur, tab.queue.input], choose, given, tab.outputs, **private)
     _wire_making(house, tab)
@@ -171,11 +171,9 @@ def _wire_agreeing(house: House, tab: Label) -> None:
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()
-        # The desk is made anew: it now shows what it hid.
-        again = label_tab.desk_html(house, lang, annotator, queue, True).replace(
-            "<mirror-desk", '<mirror-desk data-revealed="1"', 1
-        )
-        return {part.dialog: gr.update(visible=False), tab.desk: again} | tell(request, annotator, queue, "queue")
+        # The desk is opened anew: it now shows what it hid.
+        desk = label_tab.desk_html(house, lang, annotator, queue, True, revealed=True)
+        return {part.dialog: gr.update(visible=False), tab.desk: desk} | tell(request, annotator, queue, "queue")
 
     private = {"api_visibility": "private", "concurrency_limit": None}
     hidden = private | {"show_progress": "hidden"}

@@ -91,9 +91,13 @@ class Label:
                 making.new, making.said, self.agreeing.told, self.agreeing.hidden, self.agreeing.dialog]  # fmt: skip
 
 
-def build_label() -> Label:
+def remembered() -> gr.BrowserState:
+    """Who labels which queue, kept by the browser. Outside the tabs: in one, it is read too late for the page's load event."""
+    return gr.BrowserState({}, storage_key="mirror-test-label", secret="mirror-test-page")
+
+
+def build_label(chosen: gr.BrowserState) -> Label:
     """Inside a Tab: lays the tab out; the page's load event fills it."""
-    chosen = gr.BrowserState({}, storage_key="mirror-test-label", secret="mirror-test-page")
     with gr.Row(elem_classes="mt-tools lb-setup"):
         annotator = gr.Textbox(
             label=i18n("lb_annotator"), placeholder=i18n("lb_annotator_hint"), max_lines=1, scale=2, elem_id="lb-annotator"
@@ -203,21 +207,23 @@ def queue_choices(house: House, lang: str) -> list[tuple[str, int]]:
 
 
 def queue_line(lang: str, queue: dict) -> str:
-    """Its name, how far it is, and what is to be known of it before one opens it."""
+    """Its name, size and kind; nothing that changes while one labels, for the line stays on the page."""
     kinds = [] if queue["kind"] == "labels" else [say(lang, f"lb_kind_{queue['kind']}")]
     kinds.append(say(lang, "lb_blind_word" if queue["blind"] else "lb_open_word"))
-    line = say(lang, "lb_queue_line", name=queue["name"], full=queue["full"], items=queue["items"])
+    kinds += [say(lang, "lb_done_word")] if queue["full"] == queue["items"] else []
+    line = say(lang, "lb_queue_line", name=queue["name"], items=queue["items"])
     return f"{line} · {', '.join(kinds)}"
 
 
-def desk_html(house: House, lang: str, annotator: str, queue: int | None, queues_there: bool) -> str:
+def desk_html(house: House, lang: str, annotator: str, queue: int | None, queues_there: bool, revealed: bool = False) -> str:
     """The place that label.js fills; or what has to be done first."""
     if not annotator or queue is None:
         key = "lb_no_queue" if not queues_there else "lb_need_name" if not annotator else "lb_need_queue"
         return f'<p class="lb-first">{escape(say(lang, key))}</p>'
     words = {key.removeprefix("lbj_"): text for key, text in WORDS.get(lang, WORDS["en"]).items() if key.startswith("lbj_")}
     told = escape(json.dumps(words, ensure_ascii=False), quote=True)
+    name = escape(annotator, quote=True)
     return (
-        f'<mirror-desk data-queue="{int(queue)}" data-annotator="{escape(annotator, quote=True)}" data-words="{told}">'
+        f'<mirror-desk data-queue="{int(queue)}" data-annotator="{name}" data-words="{told}" data-revealed="{int(revealed)}">'
         "</mirror-desk>"
     )
