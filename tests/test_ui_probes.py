@@ -11,7 +11,10 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
 from probe_runs import SAID, many, probe, write_run
+from served import served
 from tiny import write_adapter, write_bayling_like
 from transformers import AutoModelForCausalLM
 
@@ -410,6 +413,23 @@ def test_two_hundred_probes_of_eight_variants_are_told_at_once(house, desk, caps
         then, size = time.perf_counter() - begun, len(json.dumps(told))
         print(f"\n1,600 cells: {first:.2f} s the first time, {then:.2f} s then, {size:,} bytes")
     assert len(told["cells"]) == 1600
+
+
+def test_scripts_read_runs_and_answers_as_plain_data(tiny, tmp_path):
+    with served(tiny, tmp_path) as app:
+        run = write_run(app.db, [probe("p")], 2, name="first", status="running")
+        client = Client(app.address, verbose=False)
+        [told] = client.predict(api_name="/probe_runs")
+        assert (told["id"], told["name"], told["status"], told["variants"]) == (
+            run,
+            "first",
+            "interrupted",
+            ["variant 0", "variant 1"],
+        )
+        rows = client.predict(run, api_name="/probe_answers")
+        assert [row["variant"] for row in rows] == ["variant 0", "variant 1"] and all(row["suggestion"] for row in rows)
+        with pytest.raises(AppError, match="There is no run 99; the latest is 1"):
+            client.predict(99, api_name="/probe_answers")
 
 
 def test_facts_of_no_identity_mean_no_suggestions(house, desk):

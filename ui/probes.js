@@ -4,6 +4,7 @@ window.mirrorProbes = window.mirrorProbes || {};
 (() => {
   const POLL_MS = 2000;
   const IDLE_POLLS = 4; // while nothing goes on, only every so many polls ask
+  const MANY = 800; // cells; with more of them every third poll asks, for each one costs the program a moment
   const M = window.mirrorProbes;
 
   M.el = (tag, props = {}, ...kids) => {
@@ -77,6 +78,7 @@ window.mirrorProbes = window.mirrorProbes || {};
     setInterval(() => {
       if (!S.words || !S.root.isConnected || !S.root.offsetParent || document.hidden) return;
       if (!S.state?.here && S.active === null && ++idle % IDLE_POLLS) return;
+      if (S.count > MANY && ++idle % 3) return;
       poll(S);
     }, POLL_MS);
   };

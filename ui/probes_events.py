@@ -158,7 +158,7 @@ def tell(house: House, lang: str, plain: dict, picks: list[Picked]) -> str:
         if volume["groups"][group]
     )
     parts = [("probes", len(wish.probes)), ("variants", len(variants))]
-    said = [say(lang, f"pb_n_{what}_1" if number == 1 else f"pb_n_{what}", number=number) for what, number in parts]
+    said = [say(lang, f"pb_one_{what}") if number == 1 else say(lang, f"pb_n_{what}", number=number) for what, number in parts]
     if wish.settings.samples > 1:
         said.append(say(lang, "pb_n_samples", number=wish.settings.samples))
     said = " × ".join(said)

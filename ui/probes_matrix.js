@@ -211,7 +211,7 @@ window.mirrorProbes = window.mirrorProbes || {};
 
   const layout = (S, variants) => {
     const narrow = S.root.clientWidth && S.root.clientWidth < 900;
-    const [question, least] = narrow ? [180, 190] : [250, 230];
+    const [question, least] = narrow ? [170, 206] : [250, 230];
     const pinned = variants.filter((variant) => S.view.pinned.has(S.columns[variant].name)).length;
     const tracks = [`${question}px`, ...variants.map((_, at) => (at < pinned ? `${least}px` : `minmax(${least}px, 1fr)`))];
     S.grid.style.setProperty("--pb-tracks", tracks.join(" "));
