@@ -23,8 +23,8 @@ from probes.suggest import suggest
 
 # What a queue keeps of a row; texts are read from the answer itself.
 KEPT = (
-    "variant", "lang", "probe_id", "group", "category", "pair", "held_out", "sample", "temperature", "seed", "check", "run",
-    "suggestion", "sure", "tags", "data", "set_hash",
+    "variant", "lang", "probe_id", "group", "category", "pair", "held_out", "sample", "sampled", "temperature", "seed", "check",
+    "run", "suggestion", "sure", "tags", "data", "set_hash",
 )  # fmt: skip
 HAN_SHARE = 0.2  # of the characters, from which on a question without `lang` counts as Chinese
 
@@ -103,6 +103,7 @@ def of_queue(db: str | Path, queue: int) -> Answers:
         settings, items = store.queues.get(opened, queue), store.queues.items(opened, queue)
         texts = _texts(opened, [item["answer"] for item in items])
     rows = [item | texts[item["answer"]] | {"answer_id": item["answer"]} for item in items if item["other"] is None]
+    rows.sort(key=lambda row: row["answer_id"])  # as they were made: a queue is shuffled for labelling
     told = {str(row["variant"]): dose.from_text(str(row["data"])) for row in rows if row.get("data")}
     return Answers(rows, told, (f"queue {queue} ({settings['name']})",))
 

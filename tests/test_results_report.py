@@ -115,7 +115,7 @@ def test_the_page_needs_nothing_else_and_says_where_verdicts_come_from(files):
         "sampled answers",
         "scipy",
         "python -m probes.report",
-        "15 more probes needed",
+        "15 more probes",
         "old.jsonl",
     ):
         assert said in text
@@ -204,6 +204,13 @@ def test_the_report_tells_how_far_people_agree(files, queue):
     row, text = of_queue(files, queue)
     assert (row["from_disputed"], row["formed_n"]) == ("2", "18")
     assert "Krippendorff's alpha" in text and "0.803" in text and "2 answers on which people differ are not settled" in text
+
+
+def test_answers_from_elsewhere_stay_sampled_and_in_their_order_when_they_are_queued(files, queue):
+    db, number, ids = queue
+    answers = collect.of_queue(db, number)
+    assert [row["answer_id"] for row in answers.rows] == sorted(ids)
+    assert all(verdicts.is_sampled(row) for row in answers.rows)
 
 
 def test_only_labels_can_be_asked_for(files, queue):

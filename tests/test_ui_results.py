@@ -125,7 +125,7 @@ def test_uploaded_transcripts_with_their_facts_fill_the_table(house, tmp_path):
     text = str(Text(html))
     assert "(20)" in text  # what it called itself, with how often
     assert "reported: formed" in text and "20 suggestions" in text and "Not all of this has been judged by people" in text
-    assert "15 more probes needed" in text  # 0 of 20: 35 are needed
+    assert "15 more probes" in text  # 0 of 20: 35 are needed
     assert [given["data-behind"] for given in Text(html).having("data-behind")][:2] == ["0/old", "0/new"]
 
 

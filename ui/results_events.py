@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Mapping
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -152,5 +151,6 @@ def wire_results(house: House, tab: Results, page: gr.Tab) -> None:
 def small(house: House, source: str) -> bool:
     """Whether judging a source takes no time worth asking about."""
     kind, number = source.split()
-    entry: Mapping = store.runs.get(house.db, int(number)) if kind == RUN else {"done": QUICK + 1}
-    return entry["done"] <= QUICK
+    if kind == RUN:
+        return store.runs.get(house.db, int(number))["done"] <= QUICK
+    return next((queue["items"] <= QUICK for queue in store.queues.listed(house.db) if queue["id"] == int(number)), False)

@@ -74,7 +74,7 @@ def build_results() -> Results:
             elem_id="results-upload", variant="secondary",
         )  # fmt: skip
         forget = gr.Button(i18n("results_forget"), scale=0, min_width=105, elem_id="results-forget", visible=False)
-        show = gr.Button(i18n("results_show"), variant="primary", scale=0, min_width=105, elem_id="results-show")
+        show = gr.Button(i18n("results_show"), variant="primary", scale=0, min_width=128, elem_id="results-show")
     given, made = gr.State([]), gr.State(None)
     listed = gr.HTML(elem_id="results-given")
     problem = gr.HTML(elem_id="results-problem")
