@@ -6,18 +6,18 @@ window.mirrorProbes = window.mirrorProbes || {};
   const ROW = 124, HEAD = 34, AROUND = 500; // pixels: a row, a category's line, and how far beyond the edge rows are drawn
   const LANGS = { en: "EN", zh: "中" };
 
-  const kept = {
+  M.kept = {
     key: (S, what) => `mirror-probes:${S.run.created}:${what}`,
     read: (S, what, otherwise) => {
       try {
-        return JSON.parse(localStorage.getItem(kept.key(S, what))) ?? otherwise;
+        return JSON.parse(localStorage.getItem(M.kept.key(S, what))) ?? otherwise;
       } catch {
         return otherwise;
       }
     },
     write: (S, what, value) => {
       try {
-        localStorage.setItem(kept.key(S, what), JSON.stringify(value));
+        localStorage.setItem(M.kept.key(S, what), JSON.stringify(value));
       } catch { /* a private window keeps nothing; the page works all the same */ }
     },
   };
@@ -25,14 +25,14 @@ window.mirrorProbes = window.mirrorProbes || {};
   M.build = (S) => {
     const { el } = M;
     const names = S.columns.map((column) => column.name);
-    const view = kept.read(S, "columns", {});
+    const view = M.kept.read(S, "columns", {});
     const order = (view.order || []).filter((name) => names.includes(name));
     S.view = {
       order: [...order, ...names.filter((name) => !order.includes(name))],
       hidden: new Set((view.hidden || []).filter((name) => names.includes(name))),
       pinned: new Set((view.pinned || []).filter((name) => names.includes(name))),
     };
-    S.starred = new Set(kept.read(S, "starred", []));
+    S.starred = new Set(M.kept.read(S, "starred", []));
     S.filter = { group: "", category: "", lang: "", text: "", show: "all" };
     S.at = null;
     S.byId = new Map(S.probes.map((probe) => [probe.id, probe]));
@@ -50,7 +50,7 @@ window.mirrorProbes = window.mirrorProbes || {};
       type: "search", id: "pb-search", placeholder: S.t("pb_search"), "aria-label": S.t("pb_search"),
       oninput: (event) => { S.filter.text = event.target.value.trim().toLowerCase(); M.fill(S); },
     });
-    S.otherList = el("select", { id: "pb-other", onchange: () => S.attempt(() => compare(S, S.otherList.value)) });
+    S.otherList = el("select", { id: "pb-other", onchange: () => S.attempt(() => M.compare(S, S.otherList.value)) });
     S.hiddenBox = el("span", { class: "pb-hidden" });
     S.chips = el("div", { class: "pb-chips", role: "group", "aria-label": S.t("pb_filter") });
     S.count_ = el("span", { class: "pb-count", id: "pb-count", role: "status" });
@@ -62,7 +62,7 @@ window.mirrorProbes = window.mirrorProbes || {};
     S.drawn = new Map();
     const exporting = ["csv", "jsonl", "md"].map((kind) =>
       el("button", { type: "button", class: "pb-link", id: `pb-export-${kind}`, text: { csv: "CSV", jsonl: "JSONL", md: "Markdown" }[kind],
-        onclick: () => S.attempt(() => save(S, kind)) }));
+        onclick: () => S.attempt(() => M.save(S, kind)) }));
     S.root.append(
       el("div", { class: "pb-tools" }, search,
         select("pb-group", S.t("pb_group"), distinct("group").map((group) => [group, S.t(`pb_group_${group}`)]), "group"),
@@ -72,7 +72,7 @@ window.mirrorProbes = window.mirrorProbes || {};
       S.chips,
       el("div", { class: "pb-actions" }, S.count_,
         el("span", { class: "pb-exports" }, S.t("pb_export"), " ", exporting),
-        el("button", { type: "button", class: "pb-button", id: "pb-send", "aria-expanded": "false", text: S.t("pb_send"), onclick: () => sending(S) })),
+        el("button", { type: "button", class: "pb-button", id: "pb-send", "aria-expanded": "false", text: S.t("pb_send"), onclick: () => M.sending(S) })),
       (S.sendBox = el("div", { class: "pb-send-box", hidden: true })),
       S.grid,
       legend(S),
@@ -94,12 +94,12 @@ window.mirrorProbes = window.mirrorProbes || {};
     return sorted.map((name) => S.columns.findIndex((column) => column.name === name));
   };
   M.headline = (S, probe, variant) => S.cells.get(`${probe}|${variant}`)?.[0];
-  const star = (S, probe, variant) => `${probe}|${S.columns[variant].name}`;
-  M.isStarred = (S, probe, variant) => S.starred.has(star(S, probe, variant));
+  M.starKey = (S, probe, variant) => `${probe}|${S.columns[variant].name}`;
+  M.isStarred = (S, probe, variant) => S.starred.has(M.starKey(S, probe, variant));
   M.toggleStar = (S, probe, variant) => {
-    const key = star(S, probe, variant);
+    const key = M.starKey(S, probe, variant);
     if (!S.starred.delete(key)) S.starred.add(key);
-    kept.write(S, "starred", [...S.starred]);
+    M.kept.write(S, "starred", [...S.starred]);
     S.drawn.clear();
     M.fill(S);
   };
@@ -118,7 +118,7 @@ window.mirrorProbes = window.mirrorProbes || {};
   };
   M.unstable = (S, probe, variant) => new Set((S.cells.get(`${probe}|${variant}`) || []).filter((one) => !one.problem).map((one) => one.word)).size > 1;
   M.changed = (S, cell) => {
-    const before = S.other?.cells.get(star(S, cell.probe, cell.variant));
+    const before = S.other?.cells.get(M.starKey(S, cell.probe, cell.variant));
     return !!before && before.text !== cell.text;
   };
   const rowIs = (S, show, probe, variants) => {
@@ -218,52 +218,7 @@ window.mirrorProbes = window.mirrorProbes || {};
     S.grid.style.setProperty("--pb-wide", `${question + least * variants.length}px`);
     S.left = (at) => (at < pinned ? `${question + at * least}px` : null);
     S.grid.setAttribute("aria-rowcount", S.rows.length + 1);
-    columnHeads(S, variants);
-  };
-
-  const columnHeads = (S, variants) => {
-    const { el } = M;
-    const button = (text, title, act, more = {}) =>
-      el("button", { type: "button", class: "pb-tiny", title, "aria-label": title, text, onclick: act, ...more });
-    const changedView = () => {
-      kept.write(S, "columns", { order: S.view.order, hidden: [...S.view.hidden], pinned: [...S.view.pinned] });
-      M.fill(S);
-    };
-    const move = (name, by) => {
-      const shown = variants.map((variant) => S.columns[variant].name);
-      const beside = shown[shown.indexOf(name) + by];
-      if (!beside) return;
-      const order = shown.slice();
-      order.splice(order.indexOf(name), 1);
-      order.splice(shown.indexOf(name) + by, 0, name);
-      if (S.view.pinned.has(beside) !== S.view.pinned.has(name)) S.view.pinned.delete(S.view.pinned.has(name) ? name : beside);
-      S.view.order = [...order, ...S.view.order.filter((one) => !order.includes(one))];
-      changedView();
-    };
-    S.columnHead.replaceChildren(
-      el("div", { class: "pb-q pb-th", role: "columnheader", text: S.t("pb_probe") }),
-      ...variants.map((variant, at) => {
-        const column = S.columns[variant], name = column.name, on = S.view.pinned.has(name);
-        const node = el("div", { class: `pb-th${on ? " pb-stuck" : ""}`, role: "columnheader", data: { variant: name } },
-          el("span", { class: "pb-th-name", text: name, title: name }), el("span", { class: "pb-th-how", text: column.how }),
-          el("span", { class: "pb-th-tools" },
-            button("‹", S.t("pb_left_move", { name }), () => move(name, -1), { disabled: at === 0 }),
-            button("›", S.t("pb_right_move", { name }), () => move(name, 1), { disabled: at === variants.length - 1 }),
-            button(on ? S.t("pb_unpin") : S.t("pb_pin"), S.t("pb_pin_title", { name }), () => {
-              if (!S.view.pinned.delete(name)) S.view.pinned.add(name);
-              changedView();
-            }, { "aria-pressed": String(on) }),
-            button(S.t("pb_hide"), S.t("pb_hide_title", { name }), () => { S.view.hidden.add(name); changedView(); }, { disabled: variants.length === 1 })));
-        if (S.left(at) !== null) node.style.left = S.left(at);
-        return node;
-      }),
-    );
-    S.hiddenBox.replaceChildren(
-      ...(S.view.hidden.size ? [S.t("pb_hidden"), " "] : []),
-      ...[...S.view.hidden].map((name) =>
-        el("button", { type: "button", class: "pb-link", text: `${name} +`, title: S.t("pb_show_column", { name }),
-          onclick: () => { S.view.hidden.delete(name); changedView(); } })),
-    );
+    M.columnHeads(S, variants);
   };
 
   // Only the rows in view.
@@ -424,59 +379,5 @@ window.mirrorProbes = window.mirrorProbes || {};
       M.focusOn(S, at);
     } else return;
     event.preventDefault();
-  };
-
-  const compare = async (S, run) => {
-    S.other = null;
-    if (run) {
-      const told = await S.call("pb_compare", { run: S.run.id, other: Number(run) });
-      S.other = { run: Number(run), cells: new Map(told.cells.map(([probe, name, text, word]) => [`${probe}|${name}`, { text, word }])) };
-      const both = [...S.cells.values()].filter(([cell]) => S.other.cells.has(star(S, cell.probe, cell.variant)));
-      const changed = both.filter(([cell]) => M.changed(S, cell)).length;
-      S.say(both.length ? S.t("pb_compared", { id: run, both: both.length, changed }) : S.t("pb_nothing_shared", { id: run }));
-      S.filter.show = changed ? "changed" : "all";
-    } else S.say("");
-    M.fill(S);
-  };
-
-  // What leaves the page is what the filters and the columns show.
-  const shownKeys = (S) => S.shownProbes.flatMap((probe) => M.visible(S).map((variant) => [probe.id, variant]));
-  const save = async (S, kind) => {
-    const told = await S.call("pb_export", { run: S.run.id, kind, keys: shownKeys(S) });
-    const types = { csv: "text/csv", jsonl: "application/x-ndjson", md: "text/markdown" };
-    const address = URL.createObjectURL(new Blob([told.text], { type: `${types[kind]};charset=utf-8` }));
-    M.el("a", { href: address, download: told.name }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 10000);
-    S.say(S.t("pb_exported", { name: told.name }));
-  };
-
-  const sending = (S) => {
-    const { el } = M, box = S.sendBox, button = S.root.querySelector("#pb-send");
-    box.hidden = !box.hidden;
-    button.setAttribute("aria-expanded", String(!box.hidden));
-    if (box.hidden) return;
-    const name = el("input", { id: "pb-queue-name", value: S.t("pb_queue_name", { id: S.run.id, name: S.run.name || S.run.set_name }) });
-    const overlap = el("input", { id: "pb-queue-people", type: "number", min: 1, max: 20, value: 1 });
-    const blind = el("input", { id: "pb-queue-blind", type: "checkbox", checked: true });
-    const samples = el("input", { id: "pb-queue-samples", type: "checkbox", checked: true });
-    const make = el("button", {
-      type: "button", class: "pb-button pb-first", id: "pb-queue-make", text: S.t("pb_make_queue"),
-      onclick: async () => {
-        make.disabled = true;
-        const told = await S.attempt(() => S.call("pb_send", {
-          run: S.run.id, keys: shownKeys(S), name: name.value, overlap: Number(overlap.value), blind: blind.checked, samples: samples.checked,
-        }));
-        make.disabled = false;
-        if (!told) return;
-        S.say(told.said);
-        sending(S);
-      },
-    });
-    box.replaceChildren(
-      el("p", { class: "mt-quiet", text: S.t("pb_send_words", { rows: S.shownProbes.length, variants: M.visible(S).length }) }),
-      el("div", { class: "pb-tools" }, el("label", { class: "pb-pick" }, S.t("pb_queue_called"), name), el("label", { class: "pb-pick" }, S.t("pb_people"), overlap),
-        el("label", { class: "pb-tick" }, blind, S.t("pb_blind")), S.run.samples > 1 ? el("label", { class: "pb-tick" }, samples, S.t("pb_all_samples")) : null, make),
-    );
-    name.focus();
   };
 })();
