@@ -84,11 +84,15 @@ def wire_results(house: House, tab: Results, page: gr.Tab) -> None:
     def chose(sources: list[str] | None) -> dict:
         return sides(house, tab, sources or [])
 
-    def draw(request: gr.Request, made: Report | None) -> str:
+    def draw(request: gr.Request, made: Report | None, drawn: Report | None) -> dict:
+        if made is drawn:  # only looked at again
+            return gr.skip()
+        lang = house.language(request)
         try:
-            return results_view.curves_html(made, house.language(request)) if made else ""
+            curves = results_view.curves_html(made, lang) if made else ""
         except Exception as error:
-            return f'<p class="mt-failed" role="alert">{escape(sentence(house.language(request), error))}</p>'
+            curves = f'<p class="mt-failed" role="alert">{escape(sentence(lang, error))}</p>'
+        return {tab.curves: curves, tab.drawn: made}
 
     def add(request: gr.Request, paths: list[str], given: list) -> dict:
         lang = house.language(request)
@@ -140,7 +144,7 @@ def wire_results(house: House, tab: Results, page: gr.Tab) -> None:
         tab.evidence.input(show, tab.inputs, tab.told, **quiet),
     ]
     for event in shown:
-        event.then(draw, tab.made, tab.curves, **quiet)
+        event.then(draw, [tab.made, tab.drawn], [tab.curves, tab.drawn], **quiet)
     tab.sources.input(chose, tab.sources, [tab.old, tab.new], **quiet)
     tab.upload.upload(add, [tab.upload, tab.given], [tab.given, tab.listed, tab.forget], **quiet)
     tab.forget.click(forget, None, [tab.given, tab.listed, tab.forget], **quiet)

@@ -18,7 +18,7 @@ QUICK = 3000  # answers of the latest run up to which the table is filled withou
 @dataclass(frozen=True)
 class Results:
     """The components of the tab that events write to. made: the report that is shown; given: the files that were added;
-    asked: what was clicked in the table, written by results.js."""
+    drawn: the one whose curves are shown. asked: what was clicked in the table, written by results.js."""
 
     sources: gr.Dropdown
     old: gr.Dropdown
@@ -30,6 +30,7 @@ class Results:
     listed: gr.HTML
     show: gr.Button
     made: gr.State
+    drawn: gr.State
     problem: gr.HTML
     table: gr.HTML
     asked: gr.Textbox
@@ -75,7 +76,7 @@ def build_results() -> Results:
         )  # fmt: skip
         forget = gr.Button(i18n("results_forget"), scale=0, min_width=105, elem_id="results-forget", visible=False)
         show = gr.Button(i18n("results_show"), variant="primary", scale=0, min_width=128, elem_id="results-show")
-    given, made = gr.State([]), gr.State(None)
+    given, made, drawn = gr.State([]), gr.State(None), gr.State(None)
     listed = gr.HTML(elem_id="results-given")
     problem = gr.HTML(elem_id="results-problem")
     table = gr.HTML(elem_id="results-table")
@@ -106,8 +107,8 @@ def build_results() -> Results:
             elem_classes="mt-files",
         )
     return Results(
-        sources, old, new, evidence, upload, forget, given, listed, show, made, problem, table, asked, behind, sides, curves,
-        exports, title, write, parcel, files,
+        sources, old, new, evidence, upload, forget, given, listed, show, made, drawn, problem, table, asked, behind, sides,
+        curves, exports, title, write, parcel, files,
     )  # fmt: skip
 
 
