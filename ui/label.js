@@ -47,7 +47,7 @@
         if (result.status === "refused") desk.notes.push(result.message);
       }
       if (news.queue === base.queue) {
-        if (news.progress) desk.progress = news.progress;
+        if (news.progress) desk.progress = { ...desk.progress, ...news.progress };
         if (news.gone) leave(news.gone);
       }
       if (!desk.current()) return draw.paint(); // nothing that somebody is writing in

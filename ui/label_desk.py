@@ -57,10 +57,12 @@ def more(house: House, queue: int, annotator: str, without: Sequence[int], skipp
         return {"items": items, "progress": how_far(db, queue, annotator)}
 
 
-def told(house: House, queue: int, annotator: str, held: Sequence[int]) -> dict:
-    """How far the queue is, and which of the items that a desk holds need nobody any more. StoreError."""
+def told(house: House, queue: int, annotator: str, held: Sequence[int], everybody: bool = True) -> dict:
+    """How far the queue is, with `everybody` each person too, and which of the items that a desk holds need nobody any more.
+    StoreError."""
     with store.open(house.db) as db:
-        return {"progress": how_far(db, queue, annotator), "gone": queues.finished(db, held)}
+        progress = how_far(db, queue, annotator) if everybody else queues.progress(db, queue, annotator)
+        return {"progress": progress, "gone": queues.finished(db, held)}
 
 
 def decide(house: House, annotator: str, decisions: Iterable[Mapping]) -> list[dict]:
