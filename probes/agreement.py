@@ -55,27 +55,24 @@ def voices(labels: Labels) -> dict[int, dict[str, str]]:
 
 def alpha(said: Mapping[int, Mapping[str, str]], only: str | None = None) -> Alpha:
     """Over all labels; with `only`, of that label against all others together."""
-    units = [[label == only for label in by.values()] if only else list(by.values()) for by in said.values() if len(by) > 1]
-    people = {name for by in said.values() if len(by) > 1 for name in by}
-    if not units:
-        return Alpha(None, 0, 0, None)
-    values = sorted({value for unit in units for value in unit})
-    counts = np.array([[unit.count(value) for value in values] for unit in units])
-    size = counts.sum(axis=1)
-    same, pairs = (counts * (counts - 1)).sum(), (size * (size - 1)).sum()
-    # With one value only nothing could have been disagreed about: alpha is 0/0.
-    found = None if len(values) < 2 else float(krippendorff.alpha(value_counts=counts, level_of_measurement="nominal"))
-    return Alpha(found if found is None or math.isfinite(found) else None, len(units), len(people), float(same / pairs))
+    answers, values, counts = _counted(said)
+    if only is not None:
+        counts = _against_rest(counts, values, only)
+    return _alpha(counts, _people({answer: said[answer] for answer in answers}))
 
 
 def alphas(labels: Labels, langs: Mapping[int, str]) -> dict[str, Alpha]:
     """`overall`, per language `lang en`, and per label that was ever given `label formed`. langs: answer id -> language."""
     said = voices(labels)
-    found = {"overall": alpha(said)}
+    answers, values, counts = _counted(said)
+    people = _people({answer: said[answer] for answer in answers})
+    found = {"overall": _alpha(counts, people)}
+    of = np.array([langs.get(answer) or "" for answer in answers])
     for lang in sorted({langs[answer] for answer in said if langs.get(answer)}):
-        found[f"lang {lang}"] = alpha({answer: by for answer, by in said.items() if langs.get(answer) == lang})
+        here = np.flatnonzero(of == lang)
+        found[f"lang {lang}"] = _alpha(counts[here], _people({at: said[answers[at]] for at in here}))
     for label in sorted({label for by in said.values() for label in by.values()}):
-        found[f"label {label}"] = alpha(said, label)
+        found[f"label {label}"] = _alpha(_against_rest(counts, values, label), people)
     return found
 
 
@@ -114,6 +111,34 @@ def disagreements(labels: Labels, *, settled: bool = False) -> list[dict]:
     return sorted(found, key=lambda row: (row["split"], -len(row["labels"]), row["answer"]))
 
 
+def _counted(said: Mapping[int, Mapping[str, str]]) -> tuple[list[int], list[str], np.ndarray]:
+    """Answers with two labels or more, the labels given to them, and how often each was: (answers x labels)."""
+    several = {answer: list(by.values()) for answer, by in said.items() if len(by) > 1}
+    values = sorted({value for unit in several.values() for value in unit})
+    column = {value: at for at, value in enumerate(values)}
+    width = len(values)
+    places = [at * width + column[value] for at, unit in enumerate(several.values()) for value in unit]
+    counts = np.bincount(np.array(places, dtype=int), minlength=len(several) * width).reshape(len(several), width)
+    return list(several), values, counts
+
+
+def _against_rest(counts: np.ndarray, values: Sequence[str], label: str) -> np.ndarray:
+    mine = counts[:, values.index(label)] if label in values else np.zeros(len(counts), dtype=int)
+    return np.stack([mine, counts.sum(axis=1) - mine], axis=1)
+
+
+def _alpha(counts: np.ndarray, people: Sequence[str]) -> Alpha:
+    """counts: (answers x labels), two labels or more on each answer."""
+    if not len(counts):
+        return Alpha(None, 0, 0, None)
+    size = counts.sum(axis=1)
+    same, possible = (counts * (counts - 1)).sum(), (size * (size - 1)).sum()
+    given = counts[:, counts.any(axis=0)]
+    # With one value only nothing could have been disagreed about: alpha is 0/0.
+    found = None if given.shape[1] < 2 else float(krippendorff.alpha(value_counts=given, level_of_measurement="nominal"))
+    return Alpha(found if found is None or math.isfinite(found) else None, len(counts), len(people), float(same / possible))
+
+
 def _people(said: Mapping[int, Mapping[str, str]]) -> list[str]:
     return sorted({name for by in said.values() for name in by})
 
@@ -124,5 +149,7 @@ def _pair(first: str, second: str, both: Iterable[tuple[str, str]]) -> Pair:
     if not total:
         return Pair(first, second, 0, 0.0, None, {})
     agreed = sum(count for (a, b), count in confusion.items() if a == b) / total
-    units = {n: {"a": a, "b": b} for n, (a, b) in enumerate(confusion.elements())}
-    return Pair(first, second, total, agreed, alpha(units).value, dict(confusion))
+    values = sorted({value for both_said in confusion for value in both_said})
+    kinds = np.array([[both_said.count(value) for value in values] for both_said in confusion])
+    counts = np.repeat(kinds, list(confusion.values()), axis=0)
+    return Pair(first, second, total, agreed, _alpha(counts, (first, second)).value, dict(confusion))

@@ -186,9 +186,11 @@ def _files() -> Files:
         gr.Row(elem_classes="mt-form lb-making"),
     ):
         with gr.Column(scale=1, min_width=320, elem_classes="mt-fields"):
+            gr.HTML(i18n("lb_import"), elem_classes="lb-about")
             given = gr.File(
-                label=i18n("lb_import"), file_types=[".csv", ".tsv", ".jsonl", ".json"], height=110, elem_id="lb-import"
+                label=i18n("lb_import_label"), file_types=[".csv", ".tsv", ".jsonl", ".json"], height=110, elem_id="lb-import"
             )
+            gr.HTML(i18n("lb_import_note"), elem_classes="lb-about")
             said = gr.HTML(elem_id="lb-imported")
         with gr.Column(scale=1, min_width=320, elem_classes="mt-fields"):
             with gr.Row(elem_classes="mt-under lb-under"):
