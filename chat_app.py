@@ -167,8 +167,8 @@ def main(arguments: list[str] | None = None) -> int:
     if wrong := problems(args):
         print("; ".join(wrong) + ".", file=sys.stderr)
         return 2
-    # The page's imports and the model's take seconds each and do not need one another.
-    threading.Thread(target=lambda: __import__("ui.app"), daemon=True).start()
+    # Gradio and the model take seconds each. Not the whole page: two threads must not import transformers at once.
+    threading.Thread(target=lambda: __import__("gradio"), daemon=True).start()
     from engine import EngineError
     from identities import IdentityError
     from store import StoreError
