@@ -153,6 +153,14 @@ def recent_votes(where: str | Path | Database, queue: int, annotator: str, limit
         ]
 
 
+def crowded(where: str | Path | Database, items: Sequence[int]) -> list[int]:
+    """Those of these items that more people have decided than were needed: they walk the queue side by side."""
+    sql = """select i.id from queue_items i join queues q on q.id = i.queue
+             where i.id in (select value from json_each(?)) and i.have > q.overlap"""
+    with connected(where) as db:
+        return [id for (id,) in db.execute(sql, [json.dumps(list(items))])]
+
+
 def finished(where: str | Path | Database, items: Sequence[int]) -> list[int]:
     """Those of these items that need nobody any more."""
     sql = "select id from queue_items where id in (select value from json_each(?)) and full = 1"

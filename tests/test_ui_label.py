@@ -186,6 +186,17 @@ def test_a_desk_hears_what_others_have_finished(house):
     assert told["gone"] == [card["item"]] and told["progress"]["people"] == {"Bo": 1}
 
 
+def test_who_labels_what_somebody_else_just_has_is_told_so(house):
+    queue = label_page.queue(house.db, 20)
+    opened = label_desk.opened(house, queue, "An")
+    card = next(card for card in opened["items"] if not card["control"])
+    for who in ("An", "Bo"):
+        told = label_desk.told(house, queue, who, [], [card["item"]])
+        decide(house, decision(opened, card, label="formed"), who=who)
+        assert told["crowded"] == []
+    assert label_desk.told(house, queue, "Bo", [], [card["item"]])["crowded"] == [card["item"]]
+
+
 # --- the addresses -------------------------------------------------------------------------------------------------------
 
 

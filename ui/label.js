@@ -22,7 +22,7 @@
     const outbox = window.mirrorOutbox;
     const told = new Set(); // items decided here: the server may not have heard of it yet
     const owed = new Map(); // token -> what a decision on its way changes in the counts
-    let fetching = false, since = 0, closed = false;
+    let fetching = false, since = 0, closed = false, turned = -3;
 
     // items: to come, the first is on the desk. done: decided, newest first. editing: one of done that is looked at again.
     const desk = {
@@ -49,6 +49,7 @@
       if (news.queue === base.queue) {
         if (news.progress) desk.progress = { ...desk.progress, ...news.progress };
         if (news.gone) leave(news.gone);
+        if ((news.crowded || []).length) part();
       }
       if (!desk.current()) return draw.paint(); // nothing that somebody is writing in
       draw.paintTop();
@@ -61,6 +62,15 @@
     const leave = (gone) => {
       desk.items = desk.items.filter((card, at) => at === 0 || !gone.includes(card.item));
       refill();
+    };
+
+    // Somebody decides the same items at the same moment, and the server tells the later one: who walks backwards meets them once.
+    // The item on the desk stays, so it may be said of the next one, too; turning round again would undo it.
+    const part = () => {
+      const [first, ...rest] = desk.items;
+      if (!first || told.size < turned + 3) return;
+      turned = told.size;
+      desk.items = [first, ...rest.reverse()];
     };
 
     const start = async () => {

@@ -57,12 +57,14 @@ def more(house: House, queue: int, annotator: str, without: Sequence[int], skipp
         return {"items": items, "progress": how_far(db, queue, annotator)}
 
 
-def told(house: House, queue: int, annotator: str, held: Sequence[int], everybody: bool = True) -> dict:
-    """How far the queue is, with `everybody` each person too, and which of the items that a desk holds need nobody any more.
-    StoreError."""
+def told(
+    house: House, queue: int, annotator: str, held: Sequence[int], decided: Sequence[int] = (), *, everybody: bool = True
+) -> dict:
+    """How far the queue is, with `everybody` each person too; which of the items that a desk holds need nobody any more
+    (`gone`), and which of those just decided had been decided by enough others (`crowded`). StoreError."""
     with store.open(house.db) as db:
         progress = how_far(db, queue, annotator) if everybody else queues.progress(db, queue, annotator)
-        return {"progress": progress, "gone": queues.finished(db, held)}
+        return {"progress": progress, "gone": queues.finished(db, held), "crowded": queues.crowded(db, decided)}
 
 
 def decide(house: House, annotator: str, decisions: Iterable[Mapping]) -> list[dict]:

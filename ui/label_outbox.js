@@ -86,7 +86,7 @@
         if (!answer.results.length) throw new Error("no results");
         trouble = "";
         wait = FIRST_WAIT_MS;
-        tell({ results: answer.results, progress: answer.progress, gone: answer.gone, queue: asked.queue });
+        tell({ results: answer.results, progress: answer.progress, gone: answer.gone, crowded: answer.crowded, queue: asked.queue });
       }
     } catch (error) {
       trouble = error.status === 401 ? "login" : "lost";

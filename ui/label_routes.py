@@ -30,8 +30,8 @@ def routes(house: House) -> list[Route]:
     def more(asked: dict) -> dict:
         return label_desk.more(house, int(asked["queue"]), asked["annotator"], _ids(asked, "without"), bool(asked.get("skipped")))
 
-    def told(asked: dict, everybody: bool = True) -> dict:
-        return label_desk.told(house, int(asked["queue"]), asked["annotator"], _ids(asked, "held"), everybody)
+    def told(asked: dict) -> dict:
+        return label_desk.told(house, int(asked["queue"]), asked["annotator"], _ids(asked, "held"))
 
     def decide(asked: dict) -> dict:
         """Each decision is its own annotator's; where there is a login only that one's, others wait for theirs."""
@@ -42,7 +42,11 @@ def routes(house: House) -> list[Route]:
                 results.append({"token": decision.get("token"), "status": label_desk.ELSEWHERE})
             else:
                 results += label_desk.decide(house, who, [decision])
-        return {"results": results} | (told(asked, everybody=False) if asked.get("queue") else {})
+        if not asked.get("queue"):
+            return {"results": results}
+        queue, held = int(asked["queue"]), _ids(asked, "held")
+        items = [int(decision["item"]) for decision in asked["decisions"] if decision.get("queue") == queue]
+        return {"results": results} | label_desk.told(house, queue, asked["annotator"], held, items, everybody=False)
 
     found = {"open": opened, "more": more, "told": told, "decide": decide}
     return [Route(f"{FOLDER}{name}", _endpoint(house, act), methods=["POST"]) for name, act in found.items()]
