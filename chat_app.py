@@ -52,7 +52,9 @@ def flags() -> argparse.ArgumentParser:
     say(
         "--auth",
         metavar="USER:PASSWORD",
-        help="ask for a name and a password; needed with --share or another host than this machine",
+        action="append",
+        default=[],
+        help="ask for a name and a password; needed with --share or another host than this machine; repeat it for more people",
     )
     say("--lang", choices=("en", "zh"), help="language of the page until someone switches it (default: the browser's)")
     return parser
@@ -61,11 +63,11 @@ def flags() -> argparse.ArgumentParser:
 def problems(args: argparse.Namespace) -> list[str]:
     """Everything that is wrong with the flags, a sentence each, found before anything slow begins."""
     wrong = []
-    if args.auth is not None and not all(args.auth.partition(":")[::2]):
+    if not all(all(one.partition(":")[::2]) for one in args.auth):
         wrong.append("--auth is written USER:PASSWORD, with neither of them empty")
-    if args.auth is None and args.share:
+    if not args.auth and args.share:
         wrong.append("--share gives everyone who has the address this page; add --auth USER:PASSWORD")
-    if args.auth is None and not loopback(args.host):
+    if not args.auth and not loopback(args.host):
         wrong.append(f"--host {args.host} opens this page to other machines; add --auth USER:PASSWORD or use 127.0.0.1")
     if not 1 <= args.port <= 65535:
         wrong.append(f"--port {args.port} is no port; it lies between 1 and 65535")
@@ -182,7 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
             host=args.host,
             port=args.port,
             share=args.share,
-            auth=tuple(args.auth.split(":", 1)) if args.auth else None,
+            auth=[tuple(one.split(":", 1)) for one in args.auth] or None,
             say=lambda address: print(f"Mirror Test is open at {address}", flush=True),
         )
     except (EngineError, IdentityError, StoreError) as error:

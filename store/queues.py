@@ -1,7 +1,8 @@
 """What is to be labelled, by whom, and how far everybody is.
 
 A queue is a fixed order of answers (kinds `labels` and `settle`) or of pairs of answers (`pairs`). Whoever labels walks it from
-their own place; an item leaves for everybody when `overlap` people have labelled it, or once it is adjudicated.
+their own place; an item leaves for everybody when `overlap` people have labelled it, or once it is adjudicated. What people do
+with pairs stands in `store.pairs`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from typing import Literal
 
 from sqlite_utils import Database
 
-from store import votes
 from store.db import StoreError, connected, now, writing
 
 Kind = Literal["labels", "settle", "pairs"]
@@ -124,7 +124,7 @@ def upcoming(
     with connected(where) as db:
         settings = get(db, queue)
         found = _open_items(db, settings, annotator, count, skipped, list(without))
-        return [_item(db, settings, row, annotator, reveal) for row in found]
+        return [shown_item(db, settings, row, annotator, reveal) for row in found]
 
 
 def decided(
@@ -136,21 +136,7 @@ def decided(
         settings = get(db, queue)
         sql = "select i.* from queue_items i where i.queue = ? and i.answer in (select value from json_each(?))"
         rows = list(db.query(sql, [queue, json.dumps(list(answers))]))
-        return {row["answer"]: _item(db, settings, row, annotator, reveal) for row in rows}
-
-
-def recent_votes(where: str | Path | Database, queue: int, annotator: str, limit: int = 10) -> list[dict]:
-    """This person's last standing votes in the queue, newest first: `choice` (A is the left side they saw), `created`, and the
-    pair as `upcoming` gives it."""
-    annotator = annotator.strip()
-    sql = """select i.*, v.choice as choice, v.created as created from queue_marks m join votes v on v.id = m.vote
-             join queue_items i on i.id = m.item where m.queue = ? and m.annotator = ? order by m.vote desc limit ?"""
-    with connected(where) as db:
-        settings = get(db, queue)
-        return [
-            _item(db, settings, row, annotator) | {"choice": row["choice"], "created": row["created"]}
-            for row in list(db.query(sql, [queue, annotator, limit]))
-        ]
+        return {row["answer"]: shown_item(db, settings, row, annotator, reveal) for row in rows}
 
 
 def crowded(where: str | Path | Database, items: Sequence[int]) -> list[int]:
@@ -188,64 +174,6 @@ def people(where: str | Path | Database, queue: int) -> dict[str, int]:
         return dict(db.execute(sql, [queue]).fetchall())
 
 
-def vote(
-    where: str | Path | Database, item: int, annotator: str, choice: votes.Choice, shown_order: Sequence[int], *,
-    token: str | None = None,
-) -> int:  # fmt: skip
-    """The vote's id (`votes.add`) on a pair of a queue. `A` is the first of shown_order; the same token votes once."""
-    annotator = annotator.strip()
-    with connected(where) as db, writing(db):
-        if (known := _voted(db, annotator, token)) is not None:
-            return known
-        row = next(iter(db["queue_items"].rows_where("id = ?", [item])), None)
-        if row is None or row["other"] is None:
-            raise StoreError(f"There is no pair {item}.")
-        settings = get(db, row["queue"])
-        if sorted(shown_order) != sorted([row["answer"], row["other"]]):
-            raise StoreError(f"The vote is not stored: pair {item} does not show the answers {list(shown_order)}.")
-        mark = next(iter(db["queue_marks"].rows_where("item = ? and annotator = ?", [item, annotator])), None)
-        left, right = shown_order
-        new = votes.add(db, left, right, choice, shown_order=shown_order, blind=settings["blind"], annotator=annotator,
-                        supersedes=mark and mark["vote"])  # fmt: skip
-        _remember(db, annotator, token, new)
-        _mark(db, row["queue"], annotator, item, 0, new)
-        _book_pair(db, item, settings["overlap"])
-        return new
-
-
-def undo_vote(
-    where: str | Path | Database, queue: int, annotator: str, *, item: int | None = None, token: str | None = None
-) -> int | None:
-    """Takes back this person's last standing vote in the queue, or what they did with pair `item`, be it a skip; the pair's
-    item id, None if there is none."""
-    annotator = annotator.strip()
-    last = "queue = ? and annotator = ? and " + ("vote is not null" if item is None else "item = ?")
-    values = [queue, annotator, *([] if item is None else [item])]
-    with connected(where) as db, writing(db):
-        if _pressed(db, annotator, token):
-            return None
-        mark = next(iter(db["queue_marks"].rows_where(last, values, order_by="vote desc", limit=1)), None)
-        if mark is None:
-            return None
-        _remember(db, annotator, token, None if mark["vote"] is None else votes.undo(db, mark["vote"]))
-        db["queue_marks"].delete((queue, annotator, mark["item"]))
-        _book_pair(db, mark["item"], get(db, queue)["overlap"])
-        return mark["item"]
-
-
-def skip_pair(where: str | Path | Database, item: int, annotator: str, *, token: str | None = None) -> None:
-    """The pair does not come again for this person unless they ask for what they skipped. The same token skips once."""
-    with connected(where) as db, writing(db):
-        if _pressed(db, annotator.strip(), token):
-            return
-        _remember(db, annotator.strip(), token, None)
-        row = next(iter(db["queue_items"].rows_where("id = ? and other is not null", [item])), None)
-        if row is None:
-            raise StoreError(f"There is no pair {item}.")
-        if not db["queue_marks"].count_where("item = ? and annotator = ?", [item, annotator.strip()]):
-            _mark(db, row["queue"], annotator.strip(), item, 1, None)
-
-
 def book(db: Database, answer: int, annotator: str) -> None:
     """After a decision of this person on this answer: every queue that holds it is brought in step."""
     rows = db.execute(
@@ -266,7 +194,7 @@ def book(db: Database, answer: int, annotator: str) -> None:
         skipped = any(which == "skip" and (kind != "settle" or within == queue) for which, within in mine)
         db.execute("update queue_items set have = ?, full = ? where id = ?", [have, int(full), item])
         if said_here or skipped:
-            _mark(db, queue, annotator, item, int(not said_here), None)
+            set_mark(db, queue, annotator, item, int(not said_here), None)
         else:
             db.execute("delete from queue_marks where queue = ? and annotator = ? and item = ?", [queue, annotator, item])
         db.execute("update queue_marks set full = ? where item = ? and full != ?", [int(full), item, int(full)])
@@ -330,7 +258,7 @@ def _place(db: Database, settings: Mapping, annotator: str) -> int:
     return _number(f"{settings['id']} {annotator}") % max(total, 1)
 
 
-def _item(db: Database, settings: Mapping, row: Mapping, annotator: str, reveal: bool = False) -> dict:
+def shown_item(db: Database, settings: Mapping, row: Mapping, annotator: str, reveal: bool = False) -> dict:
     meta = json.loads(row["meta"])
     if settings["blind"] and not reveal:
         meta = {name: value for name, value in meta.items() if name not in HIDDEN}
@@ -366,15 +294,9 @@ def _pace(db: Database, settings: Mapping, annotator: str) -> float | None:
     return statistics.median(worked) if worked else None
 
 
-def _mark(db: Database, queue: int, annotator: str, item: int, skip: int, vote: int | None) -> None:
+def set_mark(db: Database, queue: int, annotator: str, item: int, skip: int, vote: int | None) -> None:
     db.execute("insert or replace into queue_marks (queue, annotator, item, skip, vote, full) values (?, ?, ?, ?, ?, "
                "(select full from queue_items where id = ?))", [queue, annotator, item, skip, vote, item])  # fmt: skip
-
-
-def _book_pair(db: Database, item: int, overlap: int) -> None:
-    have = db["queue_marks"].count_where("item = ? and vote is not null", [item])
-    db.execute("update queue_items set have = ?, full = ? where id = ?", [have, int(have >= overlap), item])
-    db.execute("update queue_marks set full = ? where item = ?", [int(have >= overlap), item])
 
 
 def _count_earlier(db: Database, queue: int, kind: str, overlap: int) -> None:
@@ -394,22 +316,6 @@ def _count_earlier(db: Database, queue: int, kind: str, overlap: int) -> None:
            select i.queue, l.annotator, i.id, min(l.kind = 'skip'), i.full from queue_items i join labels l on l.answer = i.answer
            where i.queue = ? and l.superseded_by is null and l.kind in (?, ?) group by l.annotator, i.id""", [queue, *kinds],
     )  # fmt: skip
-
-
-def _voted(db: Database, annotator: str, token: str | None) -> int | None:
-    if token is None:
-        return None
-    row = next(iter(db["vote_tokens"].rows_where("annotator = ? and token = ?", [annotator, token])), None)
-    return row and row["vote"]
-
-
-def _pressed(db: Database, annotator: str, token: str | None) -> bool:
-    return token is not None and bool(db["vote_tokens"].count_where("annotator = ? and token = ?", [annotator, token]))
-
-
-def _remember(db: Database, annotator: str, token: str | None, vote: int | None) -> None:
-    if token is not None:
-        db["vote_tokens"].insert({"annotator": annotator, "token": token, "vote": vote})
 
 
 def _unique(items: Iterable[Mapping]) -> list[Mapping]:

@@ -311,7 +311,7 @@ def test_pairs_by_digits_and_by_arrows(app, page, keys, choices):
     page.keyboard.press("2")
     voted[list(voted)[-1]] = "B"
     saved(page)
-    recent = {one["item"]: one["choice"] for one in store.queues.recent_votes(app.db, queue, "An")}
+    recent = {one["item"]: one["choice"] for one in store.pairs.recent(app.db, queue, "An")}
     assert recent == voted and store.queues.progress(app.db, queue, "An")["left"] == 4
 
 

@@ -340,10 +340,10 @@ def pairs(path, ids):
 def test_pairs_are_voted_on_once_each_and_leave_when_enough_have(path, pairs, ids):
     [first, second] = store.queues.upcoming(path, pairs, "An", 9)
     order = [side["answer"] for side in first["sides"]]
-    vote = store.queues.vote(path, first["item"], "An", "A", order, token="p1")
-    assert store.queues.vote(path, first["item"], "An", "A", order, token="p1") == vote
+    vote = store.pairs.vote(path, first["item"], "An", "A", order, token="p1")
+    assert store.pairs.vote(path, first["item"], "An", "A", order, token="p1") == vote
     assert [item["item"] for item in store.queues.upcoming(path, pairs, "An", 9)] == [second["item"]]
-    store.queues.vote(path, first["item"], "Bo", "tie", order)
+    store.pairs.vote(path, first["item"], "Bo", "tie", order)
     assert [item["item"] for item in store.queues.upcoming(path, pairs, "Chi", 9)] == [second["item"]]
     [row] = store.votes.tally(path)
     assert (row["votes"], row["blind"], row["tie"]) == (2, 2, 1)
@@ -354,12 +354,12 @@ def test_pairs_are_voted_on_once_each_and_leave_when_enough_have(path, pairs, id
 def test_the_left_answer_is_a_and_the_order_shown_is_kept(path, pairs):
     [item] = store.queues.upcoming(path, pairs, "An")
     left, right = [side["answer"] for side in item["sides"]]
-    store.queues.vote(path, item["item"], "An", "B", [left, right])
+    store.pairs.vote(path, item["item"], "An", "B", [left, right])
     with store.open(path) as db:
         [vote] = db["votes"].rows
     assert (vote["answer_a"], vote["answer_b"], vote["choice"], vote["shown_order"]) == (left, right, "B", f"[{left}, {right}]")
     with pytest.raises(store.StoreError, match="does not show"):
-        store.queues.vote(path, item["item"], "An", "B", [left, 99])
+        store.pairs.vote(path, item["item"], "An", "B", [left, 99])
 
 
 def test_sides_are_shuffled_between_people_and_steady_for_one(path, pairs):
@@ -375,13 +375,13 @@ def test_sides_are_shuffled_between_people_and_steady_for_one(path, pairs):
 def test_a_vote_can_be_changed_taken_back_and_skipped(path, pairs):
     [first, second] = store.queues.upcoming(path, pairs, "An", 9)
     order = [side["answer"] for side in first["sides"]]
-    store.queues.vote(path, first["item"], "An", "A", order)
-    store.queues.vote(path, first["item"], "An", "both bad", order)
+    store.pairs.vote(path, first["item"], "An", "A", order)
+    store.pairs.vote(path, first["item"], "An", "both bad", order)
     assert [row["votes"] for row in store.votes.tally(path)] == [1]
-    assert store.queues.undo_vote(path, pairs, "An", token="u1") == first["item"]
-    assert store.queues.undo_vote(path, pairs, "An", token="u1") is None
+    assert store.pairs.undo(path, pairs, "An", token="u1") == first["item"]
+    assert store.pairs.undo(path, pairs, "An", token="u1") is None
     assert store.votes.tally(path) == []
-    store.queues.skip_pair(path, second["item"], "An")
+    store.pairs.skip(path, second["item"], "An")
     assert [item["item"] for item in store.queues.upcoming(path, pairs, "An", 9)] == [first["item"]]
 
 

@@ -134,7 +134,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int | None = 7860,
     share: bool = False,
-    auth: tuple[str, str] | None = None,
+    auth: list[tuple[str, str]] | None = None,
     block: bool = True,
     say: Callable[[str], None] = print,
 ) -> tuple[gr.Blocks, str]:

@@ -11,7 +11,7 @@ from sqlite_utils import Database
 import store
 from probes import agreement
 from probes.agreement import Alpha, Labels, Pair
-from store import labels, queues
+from store import labels, pairs, queues
 from store.labels import LABELS
 from ui.house import House
 from ui.label_tab import ROWS_SHOWN
@@ -71,7 +71,7 @@ def revealed_html(house: House, lang: str, queue: int, annotator: str) -> str:
         if not settings["blind"] or settings["kind"] == "settle" or not labels.has_revealed(db, annotator, queue):
             return ""
         if settings["kind"] == "pairs":
-            rows = [_pair_row(item) for item in queues.recent_votes(db, queue, annotator, ROWS_SHOWN)]
+            rows = [_pair_row(item) for item in pairs.recent(db, queue, annotator, ROWS_SHOWN)]
             variants = {item["item"]: item.get("variant_of") or {} for item in queues.items(db, queue)}
             body = [_revealed_pair(lang, row, variants.get(row["item"], {})) for row in rows]
             heads = ("lb_th_question", "lb_th_mine", "lb_th_variant")

@@ -19,7 +19,7 @@ from identities import IdentityError
 from probes import facts as facts_of
 from probes.facts import FactPair, Side
 from probes.masking import masked
-from store import StoreError, labels, queues
+from store import StoreError, labels, pairs, queues
 from ui.house import House
 
 AHEAD = 40  # items a page holds: what a fast person labels while a slow answer is on its way
@@ -105,7 +105,7 @@ def coming(
 def last_decisions(house: House, db: Database, settings: Mapping, annotator: str, reveal: bool) -> list[dict]:
     """The last ten, newest first: each a card with `said`."""
     if settings["kind"] == "pairs":
-        found = queues.recent_votes(db, settings["id"], annotator, RECENT)
+        found = pairs.recent(db, settings["id"], annotator, RECENT)
         shown = cards(house, db, settings, found, annotator, reveal)
         return [card | {"said": {"choice": item["choice"]}} for card, item in zip(shown, found, strict=True)]
     rows = labels.recent(db, annotator, RECENT, settings["id"])
@@ -206,11 +206,11 @@ def _do(db: Database, settings: Mapping, annotator: str, decision: Mapping, toke
         item = int(decision["item"])
         if do == "vote":
             order = [int(answer) for answer in decision["order"]]
-            queues.vote(db, item, annotator, decision["choice"], order, token=token)
+            pairs.vote(db, item, annotator, decision["choice"], order, token=token)
         elif do == "skip":
-            queues.skip_pair(db, item, annotator, token=token)
+            pairs.skip(db, item, annotator, token=token)
         elif do == "undo":
-            queues.undo_vote(db, queue, annotator, item=item, token=token)
+            pairs.undo(db, queue, annotator, item=item, token=token)
         else:
             raise ValueError(f"{do!r} is not done to pairs")
         return
