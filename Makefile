@@ -3,6 +3,8 @@
 PYTHON ?= python3
 ARGS ?=
 PYTEST_ARGS ?=
+# Test files run beside each other. More than two workers would each hold a model.
+WORKERS ?= 2
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -30,7 +32,7 @@ app: venv
 	@$(PY) chat_app.py $(ARGS)
 
 test: lint
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .

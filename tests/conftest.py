@@ -8,6 +8,8 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads would wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
 from collections.abc import Iterator
