@@ -112,10 +112,22 @@ def identity(page: Page) -> None:
     page.wait_for_selector("#try", state="visible", timeout=300_000)
 
 
+def probes(page: Page) -> None:
+    page.click("#tab-probes-button")
+    page.locator("#pb-margin input").check()
+    page.locator("#pb-tokens input[type=number]").fill("48")
+    page.locator("#pb-tokens input[type=number]").press("Tab")
+    page.wait_for_timeout(1000)  # the form counts what it comes to
+    page.click("#pb-start")
+    page.wait_for_selector("#pb-board .mt-state-done", timeout=300_000)
+
+
 PICTURES = {
     "chat-en": ("en-US", 1400, 900, chat_in_english),
     "chat-zh": ("zh-CN", 1400, 900, chat_in_chinese),
     "identity-en": ("en-US", 1400, 1250, identity),
+    "probes-en": ("en-US", 1400, 1300, probes),
+    "probes-zh": ("zh-CN", 1400, 1300, probes),
 }
 
 if __name__ == "__main__":

@@ -1,22 +1,33 @@
 """A second opinion on a label, from a judge model: the base itself or any OpenAI-compatible endpoint. Off unless asked for.
 
-Plain functions: `build_prompt` says what is judged, an `ask` callable (prompt -> text) does the asking, `parse` reads the
-label or `unclear`. Prompt and answer come back with the label, so that they can be stored beside it. Like a suggestion, an
-opinion is never a label.
+    python -m probes.second_opinion --facts FACTS.yaml --in suggestions.jsonl --out opinions.jsonl --judge base
+    python -m probes.second_opinion ... --judge http://127.0.0.1:8000/v1 --model NAME --unsure
+
+Each row keeps its keys and gains `second_opinion`: `opinion`, `prompt`, `reply` and `judge`. Plain functions: `build_prompt`
+says what is judged, an `ask` callable (prompt -> text) does the asking, `parse` reads the label or `unclear`. Like a
+suggestion, an opinion is never a label.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
+import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from engine import Decoding, Request, Variant, load
+from engine.bases import DEFAULT_BASE
+from engine.types import EngineError
+from probes import answer_rows
+from probes import facts as facts_of
 from probes.facts import FactPair, Side
-from probes.suggest import CONTROL_GROUPS, CONTROL_LABELS, IDENTITY_LABELS, judged_text
+from probes.suggest import CONTROL_GROUPS, CONTROL_LABELS, IDENTITY_LABELS, judged_text, read_rows
 
 UNCLEAR = "unclear"
 KEY_VARIABLE = "MIRROR_TEST_JUDGE_KEY"
@@ -118,6 +129,55 @@ def endpoint(url: str, model: str, *, timeout: float = 60.0, key_variable: str =
     return ask
 
 
+def of_base(prompts: Sequence[str], base: str, *, max_tokens: int = 16) -> list[str]:
+    """The replies of a base of the engine, greedy, in batches. Raises EngineError."""
+    engine = load(base, say=lambda line: print(line, file=sys.stderr))
+    variant = Variant("judge", decoding=Decoding(max_new_tokens=max_tokens))
+    return [one.raw for one in engine.answer([Request([{"role": "user", "content": prompt}], variant) for prompt in prompts])]
+
+
+def judge(rows: Sequence[Mapping[str, Any]], facts: FactPair, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows with `second_opinion`; with --unsure only those that the rules are unsure of get one."""
+    asked = [at for at, row in enumerate(rows) if not (args.unsure and row.get("sure"))]
+    name = args.base if args.judge == "base" else f"{args.model} at {args.judge}"
+    if args.judge == "base":
+        prompts = [build_prompt(rows[at], facts) for at in asked]
+        replies = of_base(prompts, args.base) if prompts else []
+        found = [
+            {"opinion": parse(reply, _is_control(rows[at])), "prompt": prompt, "reply": reply}
+            for at, prompt, reply in zip(asked, prompts, replies, strict=True)
+        ]
+    else:
+        ask = endpoint(args.judge, args.model)
+        found = [second_opinion(rows[at], facts, ask) for at in asked]
+    opinions = dict(zip(asked, found, strict=True))
+    return [row | ({"second_opinion": opinions[at] | {"judge": name}} if at in opinions else {}) for at, row in enumerate(rows)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m probes.second_opinion", description="What a judge model says of answers.")
+    say = parser.add_argument
+    say("--facts", required=True, type=Path, help="YAML with old and new: name, maker, role, aliases")
+    say("--in", required=True, type=Path, dest="source", metavar="FILE", help="JSONL with question and answer")
+    say("--out", required=True, type=Path, metavar="FILE", help="where the rows with their second opinions go")
+    say("--judge", required=True, metavar="base|URL", help="the base itself, or the address of an OpenAI-compatible server")
+    say("--model", default="", help="the model's name on that server")
+    say("--base", default=DEFAULT_BASE, help="with --judge base: which (default: %(default)s)")
+    say("--unsure", action="store_true", help="only where the suggestion is unsure")
+    args = parser.parse_args(argv)
+    try:
+        rows = judge(list(read_rows(args.source)), facts_of.load(args.facts), args)
+        answer_rows.write(args.out, rows)
+    except (JudgeError, EngineError, ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    given = [row for row in rows if "second_opinion" in row]
+    unclear = sum(row["second_opinion"]["opinion"] == UNCLEAR for row in given)
+    same = sum(row["second_opinion"]["opinion"] == row.get("suggestion") for row in given)
+    print(f"{len(given)} second opinions, {unclear} unclear, {same} the same as the suggestion.")
+    return 0
+
+
 def _is_control(row: Mapping[str, Any]) -> bool:
     return row.get("group") in CONTROL_GROUPS or row.get("control") is True
 
@@ -126,3 +186,7 @@ def _describe(side: Side) -> str:
     parts = [f"name {' / '.join((*side.name, *side.aliases))}" if side.name or side.aliases else ""]
     parts += [f"made by {' / '.join(side.maker)}" if side.maker else "", f"role {' / '.join(side.role)}" if side.role else ""]
     return "; ".join(part for part in parts if part) or "not known"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

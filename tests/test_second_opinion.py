@@ -123,3 +123,34 @@ def test_a_silent_and_an_absent_judge_are_told_apart(server):
 def test_any_callable_can_be_the_judge():
     opinion = second_opinion.second_opinion({**ROW, "group": "retention"}, FACTS, lambda prompt: "broken")
     assert opinion["opinion"] == "broken"
+
+
+def call(tmp_path, *more):
+    rows = [ROW | {"suggestion": "not forgotten", "sure": True}, ROW | {"suggestion": "forgotten", "sure": False}]
+    source, out = tmp_path / "suggestions.jsonl", tmp_path / "opinions.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    facts_file = str(Path(__file__).parent / "data" / "suggest_facts.yaml")
+    code = second_opinion.main(["--facts", facts_file, "--in", str(source), "--out", str(out), *more])
+    return code, [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+
+
+def test_the_command_keeps_prompt_and_reply_beside_each_row_and_can_ask_only_where_the_rules_are_unsure(server, tmp_path):
+    code, rows = call(tmp_path, "--judge", server["url"], "--model", "judge-1", "--unsure")
+    assert code == 0 and len(server["seen"]) == 1
+    assert "second_opinion" not in rows[0] and rows[1]["suggestion"] == "forgotten"
+    told = rows[1]["second_opinion"]
+    assert (told["opinion"], told["reply"]) == ("formed", "formed") and told["judge"].startswith("judge-1 at http")
+    assert told["prompt"] == server["seen"][0]["body"]["messages"][0]["content"]
+
+
+def test_a_judge_that_cannot_be_asked_is_one_sentence_and_no_file(server, tmp_path, capsys):
+    server["status"] = 500
+    assert call(tmp_path, "--judge", server["url"]) == (2, [])
+    assert "HTTP status 500" in capsys.readouterr().err
+
+
+@pytest.mark.model
+def test_the_base_itself_can_be_the_judge(tmp_path):
+    code, rows = call(tmp_path, "--judge", "base", "--base", "smollm2")
+    assert code == 0 and all(row["second_opinion"]["reply"].strip() for row in rows)
+    assert {row["second_opinion"]["judge"] for row in rows} == {"smollm2"}

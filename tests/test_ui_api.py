@@ -27,8 +27,9 @@ def client(app):
 
 def test_only_the_endpoints_with_names_are_offered(client):
     asking = {"/ask", "/identities", "/adapters", "/try_identity"}
+    probing = {"/probe_runs", "/probe_answers"}
     training = {"/plan_training", "/start_training", "/jobs", "/stop_job"}
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == asking | training
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == asking | probing | training
 
 
 def test_ask_answers_every_variant_in_order_and_stores_them(app, client):

@@ -90,7 +90,9 @@ def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab) -> None:
     demo.load(opened, tab.chosen, tab.outputs, **private)
     page.select(came, None, [tab.queue, tab.making.run], **private)
     given = [tab.annotator, tab.queue, tab.chosen]
-    gr.on([tab.annotator.submit, tab.annotator.blur, tab.queue.input], choose, given, tab.outputs, **private)
+    # Every one, in its order: a queue chosen while the name is still on its way is neither dropped nor taken back.
+    ordered = private | {"trigger_mode": "multiple", "concurrency_limit": 1}
+    gr.on([tab.annotator.submit, tab.annotator.blur, tab.queue.input], choose, given, tab.outputs, **ordered)
     _wire_making(house, tab)
     _wire_agreeing(house, tab)
     _wire_files(house, tab)
