@@ -47,6 +47,7 @@ def test_from_the_form_to_the_compared_adapter(app, page):
     page.wait_for_selector("#ft-outlook .mt-figures dd:text-is('6')", timeout=60_000)
     assert "Only 6 optimizer steps" in page.inner_text("#ft-outlook")
     page.click("#ft-rows-fold > .label-wrap")
+    page.wait_for_selector("#ft-first-rows pre .mt-learned")
     learned = page.locator("#ft-first-rows pre .mt-learned").all_inner_texts()
     assert learned and "<|im_end|>" in learned
     assert "<|im_start|>" not in learned
