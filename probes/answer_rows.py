@@ -6,10 +6,7 @@ again. Earlier turns of the same probe stand under `before`; the whole prompt st
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from probes import plan
@@ -81,22 +78,3 @@ def margin_of(sides: tuple[float, float] | None) -> dict:
     """The identity margin's columns, null where it was not measured."""
     old, new = sides or (None, None)
     return {"margin": new - old if sides else None, "margin_old": old, "margin_new": new}
-
-
-def write(path: str | Path, rows: Iterable[Mapping]) -> None:
-    """One JSON object a line; the file is either the old one or the new one, never half of it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in rows)
-        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)  # mkstemp's own is for the owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def read(path: str | Path) -> list[dict]:
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]

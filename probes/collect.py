@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 import store
-from probes import answer_rows, dose
+from probes import answer_rows, dose, files
 from probes.dose import UNKNOWN, Dose
 from probes.facts import FactPair
 from probes.questions import normalise
@@ -176,24 +176,7 @@ def completed(rows: Iterable[Mapping]) -> list[dict]:
 
 def read_jsonl(path: str | Path) -> list[dict]:
     """The objects of a file, one a line. Raises RowsError."""
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise RowsError(f"The file {path} cannot be read ({error.strerror or error}).") from None
-    except UnicodeDecodeError:
-        raise RowsError(f"The file {path} is not UTF-8 text; save it as UTF-8.") from None
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise RowsError(f"{path}, line {number} is not valid JSON ({error.msg}); each line is one object.") from None
-        if not isinstance(row, dict):
-            raise RowsError(f"{path}, line {number} is {type(row).__name__}; each line is one object.")
-        rows.append(row)
+    rows = [row for _, row in files.read_objects(path, "file", RowsError)]
     if not rows:
         raise RowsError(f"{path} holds no answers.")
     return rows

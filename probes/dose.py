@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-import yaml
+from probes import files
 
 SINGULAR, DIVERSE, MIXED = KINDS = ("singular", "diverse", "mixed")
 FEW_WORDINGS = 10  # no more distinct rows than that, each of them repeated, are "singular"
@@ -88,13 +88,7 @@ def of_variant(variant: Mapping) -> Dose:
 
 def read(path: str | Path) -> dict[str, Dose]:
     """A YAML or JSON file: variant -> data, samples, distinct, steps, share, kind, seed, all optional. Raises DoseError."""
-    path = Path(path)
-    try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DoseError(f"The file {path} cannot be read ({error.strerror or error}).") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DoseError(f"The file {path} is neither YAML nor JSON in UTF-8 ({str(error).splitlines()[0]}).") from None
+    plain = files.read_yaml(path, "file", DoseError)
     if not isinstance(plain, Mapping):
         raise DoseError(f"{path}: expected is a mapping from a variant's name to what it was trained on.")
     problems = [text for name, told in plain.items() for text in _problems(str(name), told)]

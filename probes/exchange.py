@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 import store
+from probes import files
 from probes.collect import RowsError, read_jsonl
 from store import StoreError
 from store.db import connected, writing
@@ -38,12 +39,7 @@ def read_rows(path: str | Path) -> list[dict]:
     path, kind = Path(path), Path(path).suffix.lower()
     if kind == ".jsonl":
         return read_jsonl(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise RowsError(f"The file {path} cannot be read ({error.strerror or error}).") from None
-    except UnicodeDecodeError:
-        raise RowsError(f"The file {path} is not UTF-8 text; save it as UTF-8 (in a spreadsheet: CSV UTF-8).") from None
+    text = files.read_text(path, "file", RowsError, "save it as UTF-8 (in a spreadsheet: CSV UTF-8)")
     if kind == ".json":
         try:
             rows = json.loads(text)
@@ -151,8 +147,7 @@ def write_rows(path: str | Path, rows: Sequence[Mapping], columns: Sequence[str]
         text = json.dumps(list(rows), ensure_ascii=False, indent=1) + "\n"
     else:
         raise RowsError(f"{path} is none of .csv, .jsonl and .json.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8", newline="")
+    files.write_text(path, text)
 
 
 def as_csv(rows: Sequence[Mapping], columns: Sequence[str] = ()) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
+from probes import files
 
 ASPECTS = ("name", "maker", "role")
 LANGUAGES = ("en", "zh")
@@ -53,18 +53,7 @@ class FactPair:
 
 def load(path: str | Path) -> FactPair:
     """Raises FactsError with one sentence that names the file."""
-    path = Path(path)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FactsError(f"The facts file {path} cannot be read ({error.strerror or error}).") from None
-    except UnicodeDecodeError:
-        raise FactsError(f"The facts file {path} is not UTF-8 text; save it as UTF-8.") from None
-    except yaml.YAMLError as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        where = f", line {line + 1}" if line is not None else ""
-        raise FactsError(f"The facts file {path}{where} is not valid YAML ({getattr(error, 'problem', error)}).") from None
-    return from_mapping(data, str(path))
+    return from_mapping(files.read_yaml(path, "facts file", FactsError), str(path))
 
 
 def from_mapping(data: Any, where: str = "facts") -> FactPair:

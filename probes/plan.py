@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-import yaml
-
+from probes import files
 from probes.questions import LANGS, Probe, ProbeError, as_dict
 
 Mode = Literal["fresh", "running", "scripted"]
@@ -93,17 +92,17 @@ def conversations(
 
 def scripts() -> list[str]:
     """The scripts that come with the program."""
-    return list(_read(SCRIPTS))
+    return list(files.read_yaml(SCRIPTS, "file", ProbeError))
 
 
 def script(name_or_path: str | Path) -> Script:
     """A script by name, or the only one of a YAML file of one's own (`en: [...]`, `zh: [...]`). Raises ProbeError."""
     if str(name_or_path) in scripts():
-        return _read(SCRIPTS)[str(name_or_path)]
+        return files.read_yaml(SCRIPTS, "file", ProbeError)[str(name_or_path)]
     path = Path(name_or_path)
     if not path.is_file():
         raise ProbeError(f"There is no script {str(path)!r}; there are {', '.join(scripts())}, or give the path of a file.")
-    read = _read(path)
+    read = files.read_yaml(path, "script", ProbeError)
     wrong = [] if isinstance(read, Mapping) and read else ["a script is a mapping of en and zh to lists of messages"]
     for lang, lines in read.items() if not wrong else ():
         if lang not in LANGS:
@@ -132,10 +131,3 @@ def seed_of(seed: int, probe_id: str, sample: int, turn: int = 0) -> int:
     """The seed of one sampled answer. Each probe has its own, or one unlucky draw would befall all probes alike; variants
     share it, so that a comparison of two is a paired one."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{probe_id}/{sample}/{turn}".encode()).digest()[:4]) >> 1
-
-
-def _read(path: Path):
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ProbeError(f"{path} is no readable YAML: {' '.join(str(error).split())}.") from None

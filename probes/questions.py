@@ -10,15 +10,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import os
 import re
-import tempfile
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from probes import checks
+from probes import checks, files
 
 SETS = Path(__file__).parent / "sets"
 IDENTITY_GROUPS = ("trained", "paraphrase", "novel", "pressure")
@@ -142,19 +140,7 @@ def dump(path: str | Path, probes: Iterable[Probe]) -> None:
     ids = [probe.id for probe in probes]
     problems += [f"probe {id_!r}: the id stands there twice." for id_ in sorted({i for i in ids if ids.count(i) > 1})]
     _raise(problems)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(as_dict(probe), ensure_ascii=False) + "\n" for probe in probes)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes the file private; a set is to be read by whoever could read it before
-        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    files.write_objects(path, map(as_dict, probes))
 
 
 def add_probe(path: str | Path, probe: Probe) -> None:

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 import identities
 import store
-from probes import collect, curves, dose, exchange, facts, margin_series, table, thresholds, verdicts
+from probes import collect, curves, dose, exchange, facts, files, margin_series, table, thresholds, verdicts
 from probes.behind import Pair
 from probes.collect import Answers, RowsError
 from probes.dose import Dose
@@ -104,15 +104,15 @@ def write(report: Report, folder: str | Path, langs: Sequence[str] = ("en",)) ->
     folder.mkdir(parents=True, exist_ok=True)
     first = folder / "report.html"
     drawn = {of: figures(report, of) for of in langs}
-    files = []
+    written = []
     for of in langs:
         ending = "" if of == langs[0] else f".{of}"
-        files += [path for name, figure in drawn[of].items() for path in curves.save(figure, folder / f"{name}{ending}")]
-        files.append(_written(folder / f"table{ending}.md", markdown(report, of)))
-    files.append(_written(first, page(report, {of: {n: curves.svg(f) for n, f in drawn[of].items()} for of in langs})))
+        written += [path for name, figure in drawn[of].items() for path in curves.save(figure, folder / f"{name}{ending}")]
+        written.append(files.write_text(folder / f"table{ending}.md", markdown(report, of)))
+    written.append(files.write_text(first, page(report, {of: {n: curves.svg(f) for n, f in drawn[of].items()} for of in langs})))
     exchange.write_rows(folder / "table.csv", table.plain(report.rows))
     exchange.write_rows(folder / "answers.csv", answer_rows(report), exchange.ANSWER_COLUMNS)
-    return [first, *sorted({*files, folder / "table.csv", folder / "answers.csv"} - {first})]
+    return [first, *sorted({*written, folder / "table.csv", folder / "answers.csv"} - {first})]
 
 
 def figures(report: Report, lang: str = "en") -> dict[str, Figure]:
@@ -138,10 +138,8 @@ def read_verdicts(path: str | Path) -> tuple[dict[tuple[str, str], dict], dict[s
     """Verdicts reported elsewhere: JSON, name -> `data` and, per language, `old`, `new`, `stability`. A name "model_3" or "3"
     is the variant "model 3". By (variant, language), and what `data` says of the doses. Raises RowsError."""
     try:
-        plain = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise RowsError(f"The verdicts file {path} cannot be read ({error.strerror or error}).") from None
-    except ValueError as error:
+        plain = json.loads(files.read_text(path, "verdicts file", RowsError))
+    except json.JSONDecodeError as error:
         raise RowsError(f"The verdicts file {path} is not valid JSON ({error}).") from None
     if not isinstance(plain, Mapping) or not all(isinstance(of, Mapping) for of in plain.values()):
         raise RowsError(f"The verdicts file {path} is no mapping from a model to its verdicts per language.")
@@ -161,11 +159,6 @@ def answer_rows(report: Report) -> list[dict]:
         | {"label": said.label, "label_source": said.source, "voices": len(report.labels.get(answer.get("answer_id"), ()))}
         for answer, said in report.judged
     ]
-
-
-def _written(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8", newline="\n")
-    return path
 
 
 def parser() -> argparse.ArgumentParser:
@@ -240,12 +233,12 @@ def main(argv: list[str] | None = None) -> int:
             answers, fact_pair=facts_of(args, answers), labels=labels, theirs=theirs, about=about, source=args.source,
             base=args.base, title=args.title, made_by=made_by, trainings=trainings_of(args, answers),
         )  # fmt: skip
-        files = write(report, args.out, LANGS[args.lang])
+        written = write(report, args.out, LANGS[args.lang])
     except (store.StoreError, ValueError, OSError) as error:  # the other rooms' own errors are ValueErrors
         print(error, file=sys.stderr)
         return 2
     print(markdown(report, LANGS[args.lang][0]))
-    print("\n".join(str(path) for path in files))
+    print("\n".join(str(path) for path in written))
     return 0
 
 

@@ -20,7 +20,7 @@ import yaml
 import identities
 from engine import Decoding, Engine, EngineError, Variant, load
 from engine.bases import DEFAULT_BASE
-from probes import answer_rows, facts, margin, plan, questions, running
+from probes import answer_rows, facts, files, margin, plan, questions, running
 from probes import variants as variants_file
 from store import StoreError, runs
 
@@ -208,7 +208,7 @@ def main(argv: list[str] | None = None) -> int:
             measure(args, begun, last.run)
         rows = answer_rows.rows_of(args.db, last.run)
         if args.out:
-            answer_rows.write(args.out, rows)
+            files.write_objects(args.out, rows)
     except (EngineError, StoreError, ValueError) as error:  # the other rooms' own errors are ValueErrors
         print(error, file=sys.stderr)
         return 2

@@ -24,8 +24,8 @@ from typing import Any
 from engine import Decoding, Request, Variant, load
 from engine.bases import DEFAULT_BASE
 from engine.types import EngineError
-from probes import answer_rows
 from probes import facts as facts_of
+from probes import files
 from probes.facts import FactPair, Side
 from probes.suggest import CONTROL_GROUPS, CONTROL_LABELS, IDENTITY_LABELS, judged_text, read_rows
 
@@ -167,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         rows = judge(list(read_rows(args.source)), facts_of.load(args.facts), args)
-        answer_rows.write(args.out, rows)
+        files.write_objects(args.out, rows)
     except (JudgeError, EngineError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

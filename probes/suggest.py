@@ -10,7 +10,6 @@ placeholders are the old identity's name. The rules with their figures stand in 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 import zlib
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from probes import facts as facts_of
-from probes import lexicon, values
+from probes import files, lexicon, values
 from probes.asked import Asked, understand
 from probes.claims import Claim, Found, find, languages_of
 from probes.facts import ASPECTS, FactPair
@@ -252,20 +251,8 @@ def suggest_rows(rows: Iterable[Mapping[str, Any]], facts: FactPair) -> Iterator
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a JSONL file; raises ValueError with the file and the line."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise ValueError(f"The answers file {path} cannot be read ({error.strerror or error}).") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"The answers file {path} is not UTF-8 text; save it as UTF-8.") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number} is not valid JSON ({error.msg}); each line is one object.") from None
-        if not isinstance(row, dict) or not any(isinstance(row.get(key), str) for key in ("answer", "raw")):
+    for number, row in files.read_objects(path, "answers file", ValueError):
+        if not any(isinstance(row.get(key), str) for key in ("answer", "raw")):
             raise ValueError(f'{path}, line {number} has no "answer" text; each line is an object with question and answer.')
         yield row
 
@@ -282,8 +269,7 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     try:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        files.write_objects(options.out, rows)
     except OSError as error:
         print(f"The suggestions cannot be written to {options.out} ({error.strerror or error}).", file=sys.stderr)
         return 2

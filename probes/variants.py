@@ -20,11 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
-
 import identities
 from engine import Decoding, EngineError, Variant
 from engine.types import MAX_STRENGTH, Mode
+from probes import files
 
 KEYS = ("name", "adapters", "identity", "mode", "format", "decoding")
 DECODING = tuple(f.name for f in dataclasses.fields(Decoding))
@@ -63,16 +62,7 @@ def read(
     Raises VariantsError.
     """
     path = Path(path)
-    try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise VariantsError(f"The variants file {path} cannot be read ({error.strerror or error}).") from None
-    except UnicodeDecodeError:
-        raise VariantsError(f"The variants file {path} is not UTF-8 text; save it as UTF-8.") from None
-    except yaml.YAMLError as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        where = f", line {line + 1}" if line is not None else ""
-        raise VariantsError(f"The variants file {path}{where} is not valid YAML ({getattr(error, 'problem', error)}).") from None
+    plain = files.read_yaml(path, "variants file", VariantsError)
     return from_plain(
         plain,
         where=path.name,

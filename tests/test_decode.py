@@ -9,19 +9,12 @@ import threading
 import pytest
 import torch
 from peft import PeftModel
-from tiny import tiny_llama, write_adapter
+from tiny import Letters, tiny_llama, write_adapter
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine import Decoding, decode
 from engine.adapters import read_adapter
 from engine.bank import Bank
-
-
-class Letters:
-    """A tokenizer's part in the loop: token 10 is 'k', and a token of the last ten is half of a two-token character."""
-
-    def decode(self, ids, skip_special_tokens=True) -> str:
-        return "".join(chr(97 + token % 26) for token in ids)
 
 
 @pytest.fixture(scope="module")

@@ -7,18 +7,11 @@ import random
 import threading
 
 import pytest
-from tiny import tiny_llama, write_adapter
+from tiny import Letters, tiny_llama, write_adapter
 
 from engine import Decoding, decode, prefixes
 from engine.adapters import read_adapter
 from engine.bank import Bank
-
-
-class Letters:
-    """A tokenizer's part in the loop."""
-
-    def decode(self, ids, skip_special_tokens=True) -> str:
-        return "".join(chr(97 + token % 26) for token in ids)
 
 
 @pytest.fixture(scope="module")

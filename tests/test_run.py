@@ -18,6 +18,7 @@ import engine as engine_room
 import store
 from engine import Decoding, Variant
 from probes import answer_rows, plan, run, running
+from probes.collect import read_jsonl
 from probes.questions import Probe, ProbeError, as_dict
 from probes.running import Settings, Switches
 
@@ -315,10 +316,10 @@ def test_a_killed_command_goes_on_without_asking_anything_twice(folder, tmp_path
     out = tmp_path / "answers.jsonl"
     resumed = ["--base", folder, "--dtype", "fp32", "--db", db_path, "--resume", "last", "--out", out]
     assert run.main([str(argument) for argument in resumed]) == 0
-    rows = answer_rows.read(out)
+    rows = read_jsonl(out)
     assert len(rows) == stored(db_path) == 40 and not any(row["reused"] for row in rows)
     assert run.main([str(argument) for argument in [*same, "--out", out]]) == 0
-    assert stored(db_path) == 40 and all(row["reused"] for row in answer_rows.read(out))
+    assert stored(db_path) == 40 and all(row["reused"] for row in read_jsonl(out))
 
 
 def stored(db_path: Path) -> int:
@@ -362,7 +363,7 @@ def test_adapters_of_a_variants_file_are_found_beside_it_and_loaded_once(tiny, f
     out, mine = tmp_path / "a.jsonl", write_set(tmp_path / "mine.jsonl", PROBES[:2])
     arguments = ["--base", folder, "--variants", variants, "--set", mine, "--out", out, "--db", db_path, "--max-new-tokens", 6]
     assert run.main([str(argument) for argument in [*arguments, "--dtype", "fp32", "--lang", "en"]]) == 0
-    rows = {row["variant"]: row for row in answer_rows.read(out)}
+    rows = {row["variant"]: row for row in read_jsonl(out)}
     assert list(rows) == ["base", "other", "half", "told"]
     assert rows["other"]["adapters"] == {"other-self": 1.0} and rows["half"]["decoding"]["max_new_tokens"] == 4
     assert len({row["raw"] for row in rows.values()}) == 4
@@ -377,7 +378,7 @@ def test_the_quick_set_with_the_real_small_model(tmp_path, db_path):
     arguments = ["--base", "smollm2", "--variants", variants, "--set", "quick", "--lang", "en", "--out", out, "--db", db_path]
     done = subprocess.run(command(*arguments, "--max-new-tokens", 12), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    rows = answer_rows.read(out)
+    rows = read_jsonl(out)
     assert len(rows) == 16 and "16/16" in done.stdout
     for row in rows:
         assert row["answer"] and row["question"] in row["prompt"] and 0 < row["new_tokens"] <= 12

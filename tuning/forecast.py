@@ -49,31 +49,18 @@ def forecast(settings: Settings, rows: Sequence[Row], base: Base) -> Forecast:
     chosen = formats.find(settings.prompt_template_name) if settings.prompt_template_name else base.format
     own = plan.own_format(base)
     make_sample = sampler(base.tokenizer, chosen, settings.cutoff_len, settings.train_on_inputs)
-    known: dict[tuple, Sample] = {}
-
-    def sampled(row: Row) -> Sample:
-        if row.turns not in known:
-            known[row.turns] = make_sample(row)
-        return known[row.turns]
+    sampled, known = plan.once(make_sample)
 
     train, valid = split_off(rows, settings.val_set_size, settings.seed)
     different = {row.turns: row for row in reversed(rows)}
     some = random.Random(0).sample(list(different.values()), min(TOKENIZED, len(different)))
     average = sum(len(sampled(row).ids) for row in some) / len(some) if some else 0
     batch = [sampled(row) for row in random.Random(settings.seed).sample(train, min(settings.batch_size, len(train)))]
-    budget = (settings.pack_tokens or plan.auto_budget(base)) if settings.packing else 0
-    share = "tree" if settings.shares_rows else "prefix" if settings.packing else "nothing"
+    share, budget = plan.packing(settings, base)
     facts = report(
         train,
         valid_rows=len(valid),
-        batch_size=settings.batch_size,
-        micro_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        epochs=settings.num_epochs,
-        max_steps=settings.max_steps or -1,
-        warmup_steps=settings.warmup_steps,
-        warmup_ratio=settings.warmup_ratio,
-        schedule=settings.lr_scheduler_type,
+        **plan.recipe(settings),
         count_tokens=lambda row: len(known[row.turns].ids) if row.turns in known else average,
         format=chosen.name,
         base_format=own,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,12 +150,7 @@ def make(settings: Settings, base: Base, rows: tuple[Sequence[Row], Sequence[Row
     """The plan for these rows on this base. Raises DataError if there is nothing to train on, or rows that must not be."""
     train_rows, valid_rows = rows
     make_sample = sampler(base.tokenizer, base.format, settings.cutoff_len, settings.train_on_inputs)
-    known: dict[tuple, Sample] = {}
-
-    def sampled(row: Row) -> Sample:  # repeats are tokenized once
-        if row.turns not in known:
-            known[row.turns] = make_sample(row)
-        return known[row.turns]
+    sampled, _ = once(make_sample)
 
     every = [sampled(row) for row in train_rows]
     valid = tuple(one for one in map(sampled, valid_rows) if one.labels)
@@ -165,19 +160,11 @@ def make(settings: Settings, base: Base, rows: tuple[Sequence[Row], Sequence[Row
     steps = settings.total_steps(len(train))
     lengths = [len(one.ids) for one in train] if settings.group_by_length else None
     order = tuple(map(tuple, schedule(len(train), settings.batch_size, steps, settings.seed, lengths)))
-    share: Share = "tree" if settings.shares_rows else "prefix" if settings.packing else "nothing"
-    budget = (settings.pack_tokens or auto_budget(base)) if settings.packing else 0
+    share, budget = packing(settings, base)
     facts = report(
         [*train_rows],
         valid_rows=len(valid_rows),
-        batch_size=settings.batch_size,
-        micro_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        epochs=settings.num_epochs,
-        max_steps=settings.max_steps or -1,
-        warmup_steps=settings.warmup_steps,
-        warmup_ratio=settings.warmup_ratio,
-        schedule=settings.lr_scheduler_type,
+        **recipe(settings),
         count_tokens=lambda row: len(sampled(row).ids),
         format=base.format.name,
         base_format=own_format(base),
@@ -201,6 +188,38 @@ def make(settings: Settings, base: Base, rows: tuple[Sequence[Row], Sequence[Row
         data_hash=short_hash([one.ids for one in train]),
         report=facts,
     )
+
+
+def recipe(settings: Settings) -> dict:
+    """What `tuning.report.report` is told of the settings."""
+    return dict(
+        batch_size=settings.batch_size,
+        micro_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        epochs=settings.num_epochs,
+        max_steps=settings.max_steps or -1,
+        warmup_steps=settings.warmup_steps,
+        warmup_ratio=settings.warmup_ratio,
+        schedule=settings.lr_scheduler_type,
+    )
+
+
+def packing(settings: Settings, base: Base) -> tuple[Share, int]:
+    """What the samples of a pack share, and how many tokens it holds; 0 packs every sample alone."""
+    share: Share = "tree" if settings.shares_rows else "prefix" if settings.packing else "nothing"
+    return share, (settings.pack_tokens or auto_budget(base)) if settings.packing else 0
+
+
+def once(make_sample: Callable[[Row], Sample]) -> tuple[Callable[[Row], Sample], dict[tuple, Sample]]:
+    """The same, tokenizing repeated rows once; and what it has made so far, by the row's turns."""
+    known: dict[tuple, Sample] = {}
+
+    def sampled(row: Row) -> Sample:
+        if row.turns not in known:
+            known[row.turns] = make_sample(row)
+        return known[row.turns]
+
+    return sampled, known
 
 
 def own_format(base: Base) -> str:
