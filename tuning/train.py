@@ -35,7 +35,7 @@ from tuning.trainer import OnStep, PackedTrainer, TrainingError
 from tuning.watch import METRICS, Journal, StopSign, read_metrics
 
 KNOWN = (SettingsError, DataError, EngineError, AdapterError, TrainingError)
-MARGINS = 10  # in a run: a curve to read, at a tenth of the time of a short run on a CPU
+MARGINS = 10  # in a run: enough for a curve, few enough for a CPU (docs/decisions.md)
 PACKAGES = ("torch", "transformers", "peft", "accelerate")
 
 
