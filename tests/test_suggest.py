@@ -192,7 +192,8 @@ def test_command_line_keeps_every_key_and_adds_four(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("line", "message"), [("{oops", "line 2 is not valid JSON"), ('{"question": "?"}', "line 2 has no"), ("[1]", "line 2 is list")]
+    ("line", "message"),
+    [("{oops", "line 2 is not valid JSON"), ('{"question": "?"}', "line 2 has no"), ("[1]", "line 2 is list")],
 )
 def test_command_line_names_the_bad_line(line, message, tmp_path, capsys):
     source = tmp_path / "answers.jsonl"
