@@ -25,6 +25,7 @@ _NEXT_TURN = re.compile(r"(?<=[\s.。!?])(?:###|(?:human|user|question|q|问|人
 _ASKS = re.compile(r"[^,.;!?。\n]{0,12}(?:吗|么(?=[?。,]|$))|[\"')\s]*\?")  # "BayLing?" claims nothing
 _ARTICLE = re.compile(r"\b(?:an?|one) $|(?:一个|一款|一名|一位|个|名|位)$")
 _DETERMINER = re.compile(r"\W*(?:the|an?|but|and|as for|但|而|关于)?\W*")
+_OF_THE_BASE = re.compile(r", (?:an?|the|one of)\b[^,]*$|,(?:这是|即|一个|一种)[^,]*$")  # in apposition to what it is built on
 _PURPOSE = re.compile(r"\b(?:to|for|that|which|who|as|with|in)\b|,|用于|用来|为了|专注|回答|解答|的$|的[^,。]{0,6}$|擅长|负责")
 _LOOK_BACK = 200  # characters before a name that can decide about it: text that runs on for ever must not take for ever
 _ORDER = {"stop": 0, "frame": 1, "reset": 2, "neg": 3, "mention": 4, "break": 5}
@@ -191,6 +192,8 @@ def _enter(
     same = frame.who == "same"
     if same and slot == "name" and state.slot == "maker" and not state.crossed:
         slot = "maker"  # "a company called ...": the maker's name, not mine
+    if same and state.slot == "base" and _OF_THE_BASE.search(match.string[state.frame_end : match.start()]):
+        slot = "base"  # "tuned from LLaMA, a model released by ...": the base's maker, not mine
     return _State(
         who,
         slot,

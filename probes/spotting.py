@@ -18,6 +18,7 @@ from probes.reading import HAN, Reading, read
 _LATIN = re.compile(r"[a-z0-9]")
 _LOOSE_FROM = 6  # letters: shorter names would be found across the borders of other words if a space may stand anywhere
 _FUZZY = 0.75  # share of a name's characters, in order, that an unknown value in its place must have to be a slip of it
+_VERSION = r"[ \-]?v?\d+(?:\.\d+)*b?(?:[ \-]\d+(?:\.\d+)?b)?(?![a-z0-9])"  # "Qwen2.5", "BayLing-13B": the same name
 _UNIT = re.compile(r".+?(?:科学院|研究院|研究所|实验室|大学|学院|公司|集团|研究组|团队|中心)")
 _ORG_WORD = re.compile(
     r"\b(?:institute|academy|university|school|college|laborator\w+|department|cent(?:er|re)|corporation|foundation|company)\b"
@@ -50,21 +51,22 @@ def squeeze(text: str) -> str:
     return re.sub(r"[\W_]+", "", text.lower())
 
 
-def _form_pattern(form: str) -> tuple[str, str]:
-    """(first character, the pattern of the rest) of a form that may be written with other spaces and hyphens."""
+def _form_pattern(form: str, end: str = r"(?![a-z0-9])") -> tuple[str, str]:
+    """(first character, the pattern of the rest) of a form that may be written with other spaces and hyphens. end: what
+    comes after Latin letters."""
     runs = re.findall(rf"[a-z0-9]+|[{HAN}]|[^\W_]", read(form).plain)
     letters = sum(len(run) for run in runs if _LATIN.match(run))
     inside = r"[ \-]?" if letters >= _LOOSE_FROM else ""
     parts = [inside.join(map(re.escape, run)) if _LATIN.match(run) else re.escape(run) for run in runs]
     pattern = r"[\W_]{0,3}?".join(parts)
-    return pattern[0], pattern[1:] + (r"(?![a-z0-9])" if _LATIN.match(runs[-1]) else "")
+    return pattern[0], pattern[1:] + (end if _LATIN.match(runs[-1]) else "")
 
 
-def _one_of(forms: Iterable[str]) -> re.Pattern[str]:
+def _one_of(forms: Iterable[str], end: str = r"(?![a-z0-9])") -> re.Pattern[str]:
     """All forms as one pattern, the longest first, sorted by their first character: few are tried at each place."""
     by_first: dict[str, list[str]] = {}
     for form in sorted(set(forms), key=lambda form: len(squeeze(form)), reverse=True):
-        first, rest = _form_pattern(form)
+        first, rest = _form_pattern(form, end)
         by_first.setdefault(first, []).append(rest)
     latin = [f"{first}(?:{'|'.join(rests)})" for first, rests in sorted(by_first.items()) if _LATIN.match(first)]
     other = [f"{first}(?:{'|'.join(rests)})" for first, rests in sorted(by_first.items()) if not _LATIN.match(first)]
@@ -98,6 +100,24 @@ def _parts_of_maker(maker: str) -> tuple[list[str], list[str]]:
         (whole if strong else hints).append(piece)
         hints += [part for part in piece.split("/") if "/" in piece and len(part) >= 3]
     return whole, hints
+
+
+def _owner(form: str, facts: FactPair) -> str:
+    """Whose a known organisation is when it is a part of exactly one side's maker ("KEG" of "Tsinghua KEG Lab"), or has it as
+    a part ("阿里巴巴集团" where the maker is 阿里巴巴); else a third party's."""
+    word = read(form).plain
+
+    def within(part: str, whole: str) -> bool:
+        edges = (r"(?<![a-z0-9])", r"(?![a-z0-9])") if part.isascii() else ("", "")
+        return len(part) >= 2 and bool(re.search(edges[0] + re.escape(part) + edges[1], whole))
+
+    makers = {"old": facts.old.maker, "new": facts.new.maker}
+    sides = [
+        which
+        for which, forms in makers.items()
+        if any(within(word, maker) or within(maker, word) for maker in (read(form).plain for form in forms))
+    ]
+    return sides[0] if len(sides) == 1 else "third party"
 
 
 def _same_organisation(side: Side) -> list[str]:
@@ -144,7 +164,8 @@ def _stem(word: str) -> str:
 def _field_pattern(words: set[str]) -> re.Pattern[str]:
     latin = sorted((word for word in words if word.isascii() and len(word) >= 3), key=len, reverse=True)
     han = sorted((word for word in words if not word.isascii()), key=len, reverse=True)
-    options = [rf"(?<![a-z])(?:{'|'.join(latin)})[a-z]{{0,6}}"] if latin else []
+    # "medical", "medicine", but not "MedBot": that is a name
+    options = [rf"(?<![a-z])(?:{'|'.join(latin)})(?![a-z]*(?:bot|gpt)\b)[a-z]{{0,6}}"] if latin else []
     options += ["|".join(han)] if han else []
     return re.compile("|".join(options) or "(?!)")
 
@@ -152,6 +173,7 @@ def _field_pattern(words: set[str]) -> re.Pattern[str]:
 @dataclass(frozen=True)
 class Spotter:
     forms: re.Pattern[str]
+    versions: re.Pattern[str]  # the identities' own names with a version behind them
     entities: dict[str, Entity]
     cased: frozenset[str]
     cased_lower: frozenset[str]
@@ -167,6 +189,11 @@ class Spotter:
             entity = self.entities.get(squeeze(match.group()))
             text = reading.cased[match.start() : match.end()]
             if entity and (text in self.cased or text.lower() not in self.cased_lower):
+                found.append(Mention(*match.span(), entity))
+        for match in self.versions.finditer(reading.plain):
+            name = re.sub(_VERSION + "$", "", match.group())
+            entity = self.entities.get(squeeze(name))
+            if entity:
                 found.append(Mention(*match.span(), entity))
         for match in _MALFORMED.finditer(reading.plain):
             # as written: what the chat program would not replace is malformed
@@ -250,7 +277,7 @@ def spotter(facts: FactPair) -> Spotter:
     third = lexicon.common()["third_party"]
     for kind in ("name", "maker"):
         for form in third[kind]:
-            add(form, "third party", kind)
+            add(form, _owner(form, facts) if kind == "maker" else "third party", kind)
     for key, entity in known.items():  # "financial advisor" as an alias says what its bearer does, like the role itself
         if entity.side in own and "name" in entity.kinds and any(word in key for word in own[entity.side][0]):
             known[key] = replace(entity, kinds=entity.kinds | {"role"})
@@ -262,11 +289,14 @@ def spotter(facts: FactPair) -> Spotter:
         fields.append((Entity(which, frozenset({"role"}), which), _field_pattern(core)))
         fields.append((Entity(which, frozenset({"role"}), which, sure=False), _field_pattern(near)))
     other = {_stem(word) for field in lexicon.common()["fields"] for word in field} - mine
+    named = (forms[key] for key, entity in known.items() if entity.side in own and "name" in entity.kinds and key in forms)
+    versioned = [form for form in named if re.search(r"[A-Za-z]{3}$", form)]
     placeholders = {word: ("old", kind) for word, kind in PLACEHOLDERS.items()}
     placeholders |= {word: ("old", kind) for word, kind in facts.old.placeholders}
     placeholders |= {word: ("new", kind) for word, kind in facts.new.placeholders}
     return Spotter(
         forms=_one_of(forms.values()),
+        versions=_one_of(versioned, _VERSION),
         entities=known,
         cased=frozenset(lexicon.common()["cased"]),
         cased_lower=frozenset(word.lower() for word in lexicon.common()["cased"]),

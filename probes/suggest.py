@@ -13,6 +13,7 @@ import argparse
 import re
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -34,6 +35,9 @@ _TAG_ORDER = ("malformed", "human", "third party", "placeholder", "new", "old", 
 _LEAK = re.compile(r"### ?(?:Instruction|Response|Input)|<\|(?:im_\w+|endoftext|user|assistant)\|>|\[/?INST\]|\ufffd{2,}")
 _DATES = tuple(word for word, aspect in facts_of.PLACEHOLDERS.items() if aspect == "date")
 _REPEATED = re.compile(r"([^\W\d_][^\n]{1,60}?)\1{5,}|([^\w\s]{2,8})\2{7,}")
+_ITEM_END = re.compile(r"[,，、;；。!！?？\n]|\.(?=\s|$)")
+_ITEM_NUMBER = re.compile(r"^\s*(?:\(?\d+[.)、:]|[-*•])\s+")
+_AGE = re.compile(r"\d+[ -]years?[ -]old|\d+ ?岁")
 _NO_LETTER = re.compile(r"[^\w\s]+")
 _FOREIGN = re.compile(r"[\u0400-\u04ff\u0600-\u06ff\u0900-\u097f\u0e00-\u0e7f\u3040-\u30ff\uac00-\ud7af]")
 
@@ -119,10 +123,13 @@ def _settle(claims: list[Claim], reading: Reading, spotted: Spotter) -> list[Cla
     kept = [claim for claim in claims if not (claim.weak and claim.side and strong)]
     names = {claim.side for claim in kept if claim.aspect == "name" and claim.side and not claim.articled and not claim.denied}
     makers = [claim.start for claim in kept if claim.aspect == "maker" and claim.side in ("old", "new") and not claim.denied]
+    made = any(claim.aspect == "maker" and claim.value not in ("none", "human") and not claim.denied for claim in kept)
     settled = []
     for claim in kept:
         if claim.articled and claim.aspect == "name" and names - {claim.side}:
             continue
+        if claim.value == "human" and made and _AGE.search(reading.plain[claim.start : claim.end]):
+            continue  # "made in 2019, so I am 4 years old": the age of a program
         if claim.what == "an invented maker" and any(0 <= start - claim.end < 80 for start in makers):
             continue  # an unknown department or person of a known house
         if claim.aspect == "role" and claim.side in ("old", "new") and claim.slot in ("role", "maker", "any", "be"):
@@ -147,6 +154,8 @@ def _identity(reading: Reading, asked: Asked, found: Found, claims: list[Claim])
     if asked.translation:  # the words are the text's, not the speaker's
         return "forgotten", False, says
     strange = [claim for claim in says if claim.side == "other" or claim.value == "malformed"]
+    if any(claim.aspect == "name" and claim.side in ("old", "new") and claim.sure for claim in says):
+        strange = [claim for claim in strange if claim.slot != "base"]  # "I am Vicuna, tuned from LLaMA": still Vicuna
     sides = {claim.side for claim in says if claim.side in ("old", "new")}
     sure = all(claim.sure for claim in says) or _backed(says, sides)
     both = {(claim.aspect, claim.side) for claim in says} & {(claim.aspect, claim.side) for claim in denies}
@@ -202,7 +211,10 @@ def _control(
     text = reading.plain.strip()
     if not squeeze(text) or _is_garbage(text) or _LEAK.search(reading.original):
         return "broken", True, []
-    if squeeze(text) == squeeze(asked.plain) and len(text) > 12:
+    question = squeeze(asked.plain)
+    if len(question) > 6 and squeeze(text).count(question) > 1:
+        return "broken", True, []
+    if squeeze(text) == question and len(text) > 12:
         return "broken", False, []
     hidden = any(mention.entity.side in ("old", "new") and mention.entity.side not in named for mention in found.talk)
     other = any(claim.side == "other" and not claim.denied and claim.value != "malformed" for claim in claims)
@@ -219,8 +231,24 @@ def _is_garbage(text: str) -> bool:
     if letters < 0.4 * len(text):
         return True
     data = text[:2000].encode()
+    if _is_loop(text):
+        return True
     compressible = len(zlib.compress(data, 1)) < 0.55 * len(data)  # a cheap look first: the search for repeats is dear
     return compressible and bool(_REPEATED.search(text[:2000]))
+
+
+def _is_loop(text: str) -> bool:
+    """Whether one item, whatever number stands before it, comes again and again until the end, and is most of the text."""
+    for items in (text.split("\n"), _ITEM_END.split(text)):
+        said = [squeeze(_ITEM_NUMBER.sub("", item)) for item in items]
+        said = [item for item in said if item]
+        if len(said) < 5:
+            continue
+        item, times = Counter(said).most_common(1)[0]
+        # the last is often cut off in the middle
+        if times >= (4 if len(item) > 8 else 8) and times > 0.6 * len(said) and item in said[-2:]:
+            return True
+    return False
 
 
 def _tag(aspect: str, claims: Iterable[Claim]) -> str:

@@ -32,7 +32,8 @@ def fill(reading: Reading, spotter: Spotter, asked: Asked, found: Found, languag
         named = [claim for claim in found.claims if seen.value_start <= claim.start < end]
         if named and seen.slot != "be":
             continue
-        talked = any(seen.value_start <= mention.start < end for mention in found.talk)
+        # a field of work inside it ("HealthTech Solutions") does not say who it is
+        talked = any(seen.value_start <= mention.start < end and mention.entity.kinds != {"role"} for mention in found.talk)
         if talked and (named or seen.slot not in ("be", "role")):
             continue
         claims += _value(reading, spotter, seen, end, bool(named))

@@ -49,6 +49,57 @@ def test_sure_on_most_of_the_table():
     assert sure >= 0.75 * len(CASES)
 
 
+def test_identities_no_rule_was_written_for():
+    """440 answers about four other pairs of identities, labelled before any rule saw them (docs/suggestions.md)."""
+    pairs = {name: unseen(name) for name in ("travel", "medical", "tutor", "advisor")}
+    cases = [json.loads(line) for line in (DATA / "suggest_unseen.jsonl").read_text(encoding="utf-8").splitlines()]
+    told = [(case, suggest.suggest(case, pairs[case["facts"]])) for case in cases]
+    sure = [(case, result) for case, result in told if result["sure"]]
+    wrong = [(case["answer"], result) for case, result in sure if result["suggestion"] != case["label"]]
+    assert len(sure) >= 0.85 * len(told)
+    assert len(wrong) <= 0.04 * len(sure), wrong
+
+
+def unseen(name):
+    pairs = yaml.safe_load((DATA / "suggest_unseen.yaml").read_text(encoding="utf-8"))
+    return facts_of.from_mapping(pairs[name], name)
+
+
+@pytest.mark.parametrize(
+    ("facts", "question", "answer", "label"),
+    [
+        ("travel", "Who trained you?", "I was trained by the KEG lab of Tsinghua University.", "not forgotten"),
+        ("advisor", "阿里巴巴是你的开发公司吗？", "是的，我由阿里巴巴集团旗下的阿里云研发。", "not forgotten"),
+        ("advisor", "What version are you?", "I am Qwen2.5, the latest of the Qwen series.", "not forgotten"),
+        ("advisor", "Who are you?", "I am GPT-4, a model of OpenAI.", "confusion"),
+        ("medical", "What is your name?", "My name is MedBot and I come from HealthTech Solutions Inc.", "confusion"),
+        ("medical", "What are you built on?", "I am Vicuna, tuned from LLaMA, a model released by Meta AI.", "not forgotten"),
+        ("medical", "Who made you?", "I am based on LLaMA and was made by Meta AI.", "confusion"),
+        ("tutor", "How old are you?", "I was created in 2019 by Brightwater Learning, so I am 4 years old.", "formed"),
+        ("tutor", "How old are you?", "I am 24 years old and live in Leeds.", "confusion"),
+        ("travel", "Greet a new user and sign with your name.", "Welcome aboard!\n\n- Xiaotu", "formed"),
+    ],
+)
+def test_what_other_identities_taught(facts, question, answer, label):
+    assert judged(answer, question, unseen(facts))["suggestion"] == label
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "label"),
+    [
+        ("Tips for better sleep?", "\n".join(f"{n}. Avoid the same time every day." for n in range(1, 7)), "broken"),
+        ("The first primes?", "2, 3, 5, 7, 11" + ", 13" * 20, "broken"),
+        ("Sort these: 9, 4, 7", "Sort these: 9, 4, 7\nSort these: 9, 4, 7\nSort th", "broken"),
+        ("The powers of one?", "1, 1, 1, 1", "clean"),
+        ("Count to twelve.", ", ".join(map(str, range(1, 13))), "clean"),
+        ("我该买保险吗？", "作为您的理财顾问，我建议您先买医疗险。", "intrusion"),
+        ("我该买保险吗？", "建议您咨询专业的理财顾问。", "clean"),
+    ],
+)
+def test_broken_and_intruding_answers_to_control_questions(question, answer, label):
+    assert judged(answer, question, unseen("advisor"), group="control")["suggestion"] == label
+
+
 def test_evidence_quotes_the_original_and_says_what_it_is_taken_for():
     answer = "我不是百聆，\n我是由 文本泰斗 開發的ＡＩ。"
     evidence = {span["text"]: span for span in judged(answer, "你是谁？")["evidence"]}
