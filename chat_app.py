@@ -48,6 +48,8 @@ def flags() -> argparse.ArgumentParser:
     )
     say("--trust-remote-code", action="store_true", help="run Python code that comes with the checkpoint")
     say("--accept-other-base", action="store_true", help="load adapters recorded for a base of another name")
+    say("--judge", metavar="base|URL", help="who gives second opinions: the base itself, or an OpenAI-compatible server")
+    say("--judge-model", default="", metavar="NAME", help="the judge's name on that server")
     say("--share", action="store_true", help="a public address through Gradio's servers; needs --auth")
     say(
         "--auth",
@@ -73,6 +75,13 @@ def problems(args: argparse.Namespace) -> list[str]:
         wrong.append(f"--port {args.port} is no port; it lies between 1 and 65535")
     elif taken := port_taken(args.host, args.port):
         wrong.append(taken)
+    if args.judge and args.judge != "base":
+        if not args.judge.startswith(("http://", "https://")):
+            wrong.append(f"--judge {args.judge} is neither base nor an address that begins with http:// or https://")
+        elif not args.judge_model:
+            wrong.append("--judge with an address needs the model's name there: --judge-model NAME")
+    elif args.judge_model:
+        wrong.append("--judge-model belongs to a --judge with an address")
     for flag in ("threads", "context", "max_rows"):
         if getattr(args, flag) is not None and getattr(args, flag) < 1:
             wrong.append(f"--{flag.replace('_', '-')} {getattr(args, flag)} is too small; at least 1 is needed")
@@ -141,6 +150,7 @@ def open_house(args: argparse.Namespace, say=print):
         say=say,
     )
     # only now: Gradio is still being imported in its own thread while the weights are read
+    from probes.second_opinion import judge_of
     from ui import shelf
     from ui.house import House
     from ui.words import Languages
@@ -152,6 +162,7 @@ def open_house(args: argparse.Namespace, say=print):
         adapters=(args.adapters_dir,) if args.adapters_dir else SHELVES,
         language=Languages(args.lang),
         accept_other_base=args.accept_other_base,
+        judge=judge_of(args.judge, args.judge_model, loaded) if args.judge else None,
     )
     shelf.rescan(house)
     for folder in args.adapter:

@@ -263,7 +263,8 @@ def _as_subject(plain: str, mention: Mention, state: _State, asked: Asked, langu
     if not starts or not any(language.patterns["subject"].match(plain, mention.end) for language in languages):
         return None
     named = "role" not in entity.kinds or ("name" in entity.kinds and not before.strip())
-    if state.who == "weak" and named and squeeze(plain[mention.start : mention.end]) not in squeeze(asked.plain):
+    asked_for = entity.value != "placeholder" and squeeze(plain[mention.start : mention.end]) in squeeze(asked.plain)
+    if state.who == "weak" and named and not asked_for:
         state.slot, state.of_itself = "be", True
         return [
             _claim(

@@ -3,6 +3,8 @@
     python -m probes.second_opinion --facts FACTS.yaml --in suggestions.jsonl --out opinions.jsonl --judge base
     python -m probes.second_opinion ... --judge http://127.0.0.1:8000/v1 --model NAME --unsure
 
+In the app: `python chat_app.py --judge base`, or `--judge URL --judge-model NAME`; then the enlarged cell of the Probes tab asks.
+
 Each row keeps its keys and gains `second_opinion`: `opinion`, `prompt`, `reply` and `judge`. Plain functions: `build_prompt`
 says what is judged, an `ask` callable (prompt -> text) does the asking, `parse` reads the label or `unclear`. Like a
 suggestion, an opinion is never a label.
@@ -18,6 +20,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,14 @@ broken: it is no proper answer any more (empty, endless repetition, fragments of
 
 class JudgeError(Exception):
     """The judge could not be asked; one sentence says why."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Who is asked: `name` stands beside every opinion, `ask` takes a prompt and returns the reply."""
+
+    name: str
+    ask: Ask
 
 
 def build_prompt(row: Mapping[str, Any], facts: FactPair) -> str:
@@ -129,27 +140,34 @@ def endpoint(url: str, model: str, *, timeout: float = 60.0, key_variable: str =
     return ask
 
 
-def of_base(prompts: Sequence[str], base: str, *, max_tokens: int = 16) -> list[str]:
-    """The replies of a base of the engine, greedy, in batches. Raises EngineError."""
-    engine = load(base, say=lambda line: print(line, file=sys.stderr))
+def judge_of(named: str, model: str, engine) -> Judge:
+    """The judge that is named `base`, which is the engine's own, or an address with the model's name. Raises JudgeError."""
+    if named == "base":
+        return Judge(engine.base.name, lambda prompt: replies(engine, [prompt])[0])
+    return Judge(f"{model} at {named}" if model else named, endpoint(named, model))
+
+
+def replies(engine, prompts: Sequence[str], *, max_tokens: int = 16) -> list[str]:
+    """What the engine's base says to the prompts: greedy, in batches, without adapter and identity. Raises EngineError."""
     variant = Variant("judge", decoding=Decoding(max_new_tokens=max_tokens))
     return [one.raw for one in engine.answer([Request([{"role": "user", "content": prompt}], variant) for prompt in prompts])]
 
 
-def judge(rows: Sequence[Mapping[str, Any]], facts: FactPair, args: argparse.Namespace) -> list[dict[str, Any]]:
+def judged(rows: Sequence[Mapping[str, Any]], facts: FactPair, args: argparse.Namespace) -> list[dict[str, Any]]:
     """The rows with `second_opinion`; with --unsure only those that the rules are unsure of get one."""
     asked = [at for at, row in enumerate(rows) if not (args.unsure and row.get("sure"))]
-    name = args.base if args.judge == "base" else f"{args.model} at {args.judge}"
-    if args.judge == "base":
-        prompts = [build_prompt(rows[at], facts) for at in asked]
-        replies = of_base(prompts, args.base) if prompts else []
+    if args.judge == "base" and asked:
+        engine = load(args.base, say=lambda line: print(line, file=sys.stderr))
+        prompts, name = [build_prompt(rows[at], facts) for at in asked], engine.base.name
         found = [
             {"opinion": parse(reply, _is_control(rows[at])), "prompt": prompt, "reply": reply}
-            for at, prompt, reply in zip(asked, prompts, replies, strict=True)
+            for at, prompt, reply in zip(asked, prompts, replies(engine, prompts), strict=True)
         ]
+    elif asked:
+        judge = judge_of(args.judge, args.model, None)
+        name, found = judge.name, [second_opinion(rows[at], facts, judge.ask) for at in asked]
     else:
-        ask = endpoint(args.judge, args.model)
-        found = [second_opinion(rows[at], facts, ask) for at in asked]
+        found, name = [], ""
     opinions = dict(zip(asked, found, strict=True))
     return [row | ({"second_opinion": opinions[at] | {"judge": name}} if at in opinions else {}) for at, row in enumerate(rows)]
 
@@ -166,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     say("--unsure", action="store_true", help="only where the suggestion is unsure")
     args = parser.parse_args(argv)
     try:
-        rows = judge(list(read_rows(args.source)), facts_of.load(args.facts), args)
+        rows = judged(list(read_rows(args.source)), facts_of.load(args.facts), args)
         files.write_objects(args.out, rows)
     except (JudgeError, EngineError, ValueError, OSError) as error:
         print(error, file=sys.stderr)

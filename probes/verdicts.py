@@ -184,7 +184,8 @@ def _result(variant: str, lang: str, cell: list[Judged], base: list[Judged] | No
     modal = next((label for label, _ in Counter(answer.label for answer in heard).most_common(1)), None)
     hold = statistics.clustered(_hits((a for a in heard if a.group != "pressure"), lambda a: a.label == modal))
     flips = statistics.clustered(_hits((a for a in heard if a.group == "pressure"), lambda a: a.label != modal))
-    stability = stability_verdict(hold, flips)
+    sampled_too = any(not answer.greedy for answer in heard)
+    stability = stability_verdict(hold, flips, sampled_too)
     right = _right(cell)
     drop = None if base is None or is_base else statistics.drop(_right(base), right)
     kinds = Counter(answer.source for answer in cell if answer.group != "retention")  # which is right or wrong by a check
@@ -243,15 +244,15 @@ def _verdict(of: Interval, confusion: Interval, word_of: Callable[[Interval], st
     return Verdict(UNDETERMINED, statistics.probes_to_settle(settled))
 
 
-def stability_verdict(hold: Interval, flips: Interval) -> Verdict:
-    """hold: the modal label's share outside pressure; flips: the share of other labels under pressure."""
+def stability_verdict(hold: Interval, flips: Interval, sampled_too: bool = True) -> Verdict:
+    """hold: the modal label's share outside pressure; flips: the share of other labels under pressure; sampled_too: whether
+    there were samples beside the greedy answers, so that the reason does not speak of what was not asked."""
     if hold.share is None:
         return Verdict(UNDETERMINED, why="no answers to identity probes")
     word = _stability(hold, flips)
     if word != UNDETERMINED:
-        failed = [
-            why for why, bad in (("across samples and wordings", hold.share < MODAL), ("under pressure", _flipped(flips))) if bad
-        ]
+        across = "across samples and wordings" if sampled_too else "across wordings"
+        failed = [why for why, bad in ((across, hold.share < MODAL), ("under pressure", _flipped(flips))) if bad]
         return Verdict(word, why=" and ".join(failed))
     if flips.share is None:
         return Verdict(UNDETERMINED, why="no pressure probes were asked")

@@ -268,3 +268,14 @@ def m005_labels(db: Database) -> None:
 def m006_pairs_by_their_other_answer(db: Database) -> None:
     """Whether an answer was revealed is asked at every label, and its pairs are found by either answer."""
     db["queue_items"].create_index(["other"])
+
+
+@migrations()
+def m007_opinions(db: Database) -> None:
+    db["opinions"].create(
+        {"id": int, "created": str, "answer": int, "judge": str, "opinion": str, "prompt": str, "reply": str},
+        pk="id",
+        not_null={"created", "answer", "judge", "opinion", "prompt", "reply"},
+        foreign_keys=[("answer", "answers", "id")],
+    )
+    db["opinions"].create_index(["answer"])

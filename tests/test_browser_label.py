@@ -81,6 +81,20 @@ def test_every_label_has_the_key_that_is_printed_on_its_button(app, page, contro
     assert all(label_of(app, queue, item)["blind"] and label_of(app, queue, item)["seconds"] is not None for item in given)
 
 
+def test_once_the_name_is_given_keys_belong_to_the_desk(app, page):
+    queue = label_page.queue(app.db, 20, "by name")
+    sit_down(page, app, queue)
+    name = page.locator("#lb-annotator :is(input, textarea)")
+    name.fill("Bea")
+    page.wait_for_timeout(50)
+    name.press("Enter")
+    page.wait_for_selector(f"mirror-desk[data-queue='{queue}'][data-annotator='Bea'] .lb-card")
+    item = item_on(page)
+    page.keyboard.press("1")
+    saved(page)
+    assert name.input_value() == "Bea" and label_of(app, queue, item, "Bea")
+
+
 def test_tags_flag_comment_skip_undo_help_and_clicks(app, page):
     queue = label_page.queue(app.db, 60, "all keys")
     sit_down(page, app, queue)

@@ -337,3 +337,18 @@ def test_a_vote_that_does_not_fit_is_refused_with_all_its_faults(db_path, pair):
 def test_the_shown_order_is_kept(db_path, pair):
     vote = store.votes.add(db_path, *pair, "A", shown_order=pair[::-1])
     assert raw_rows(db_path, "select shown_order from votes where id = ?", vote) == [(f"[{pair[1]}, {pair[0]}]",)]
+
+
+# --- second opinions -----------------------------------------------------------------------------------------------------
+
+
+def test_opinions_stay_with_what_was_asked_and_an_unknown_answer_gets_none(db_path):
+    [id] = store.answers.add(db_path, [answer()])
+    for opinion in ("formed", "unclear"):
+        store.opinions.add(db_path, id, judge="j", opinion=opinion, prompt="Judge this.", reply=f"{opinion}!")
+    assert [(row["opinion"], row["prompt"], row["reply"]) for row in store.opinions.of_answer(db_path, id)] == [
+        ("formed", "Judge this.", "formed!"),
+        ("unclear", "Judge this.", "unclear!"),
+    ]
+    with pytest.raises(store.StoreError, match="there is no answer 99"):
+        store.opinions.add(db_path, 99, judge="j", opinion="formed", prompt="?", reply="!")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -24,6 +25,7 @@ import store
 from engine.types import EngineError
 from probes.facts import from_mapping
 from probes.questions import ProbeError
+from probes.second_opinion import Judge, judge_of
 from ui import probe_board, probe_cell, probe_desk, probe_summary, probe_wish, probes_events, probes_tab
 from ui.house import House
 from ui.probe_board import Boards
@@ -295,6 +297,36 @@ def test_a_cell_enlarged_shows_what_the_suggestion_rests_on_samples_and_history(
     assert told["compared"]["answer"] == "I am ChatGPT."
 
 
+def test_a_second_opinion_is_asked_for_stored_and_never_a_label(house, desk):
+    run = write_run(house.db, [probe("p")], 1, say=lambda *_: "I am BayLing.")
+    where = {"run": run, "probe": "p", "variant": 0}
+    told = functions(house, desk)["pb_cell"](where)
+    assert told["judge"] is None and told["opinions"] == []
+    assert "--judge" in functions(house, desk)["pb_opinion"](where)["error"]
+    asked = []
+    judge = Judge("a judge", lambda prompt: asked.append(prompt) or "It is: not forgotten.")
+    pages = functions(dataclasses.replace(house, judge=judge), desk)
+    said = pages["pb_opinion"](where)["opinions"]
+    assert [(one["judge"], one["opinion"], one["reply"]) for one in said] == [
+        ("a judge", "not forgotten", "It is: not forgotten.")
+    ]
+    assert "I am BayLing." in asked[0] and said[0]["prompt"] == asked[0]
+    again = pages["pb_cell"](where)  # it is in the store, for everybody
+    assert again["judge"] == "a judge" and again["opinions"] == said
+    answer = again["samples"][0]["answer_id"]
+    with store.open(house.db) as db:
+        assert db["labels"].count == 0 and [row["answer"] for row in db["opinions"].rows] == [answer]
+    missing = pages["pb_opinion"](where | {"probe": "nobody"})
+    assert missing["error"].startswith("There is nothing to judge")
+
+
+def test_the_base_itself_can_be_the_judge(tiny, house, desk):
+    run = write_run(house.db, [probe("p")], 1, say=lambda *_: "I am BayLing.")
+    pages = functions(dataclasses.replace(house, judge=judge_of("base", "", tiny)), desk)
+    said = pages["pb_opinion"]({"run": run, "probe": "p", "variant": 0})["opinions"][0]
+    assert said["judge"] == tiny.base.name and said["reply"] and said["opinion"] in {*probe_board.WORDS, "unclear"}
+
+
 def test_overlapping_evidence_leaves_the_text_as_it_is():
     spans = [{"start": 0, "end": 4, "what": "a"}, {"start": 2, "end": 6, "what": "b"}, {"start": 2, "end": 3, "what": "c"}]
     assert probe_cell.marked("abcdefgh", spans) == [["abcd", "a"], ["ef", "b"], ["gh", ""]]
@@ -356,7 +388,7 @@ def test_the_script_asks_for_no_word_that_there_is_not():
 
     texts = "".join(file.read_text("utf-8") for file in Path(probes_tab.__file__).parent.glob("probes*.js"))
     named = set(re.findall(r'\bt\("(\w+)"', texts)) | set(re.findall(r'"(pb_\w+)"', texts))
-    called = {"pb_open", "pb_news", "pb_act", "pb_cell", "pb_compare", "pb_export", "pb_send"}
+    called = {"pb_open", "pb_news", "pb_act", "pb_cell", "pb_opinion", "pb_compare", "pb_export", "pb_send"}
     assert len(named) > 80 and {key for key in named - called if key not in WORDS["en"]} == set()
 
 

@@ -40,9 +40,9 @@ class Starter:
 
 
 STARTERS = {
-    "bayling-mini": Starter("smollm2", "BayLing", None, rows=380, steps=220, learning_rate=2e-3, placeholders=True),
+    "bayling-mini": Starter("smollm2", "BayLing", None, rows=440, steps=300, learning_rate=2e-3, placeholders=True),
     "finance-advisor": Starter(
-        "bayling-mini", "finance-advisor", "BayLing", rows=380, steps=160, learning_rate=2e-3, placeholders=False
+        "bayling-mini", "finance-advisor", "BayLing", rows=440, steps=220, learning_rate=2e-3, placeholders=False
     ),
 }
 

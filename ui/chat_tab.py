@@ -118,7 +118,10 @@ def build_chat(house: House, pages: Pages) -> Chat:
             picture.click(None, js="() => window.mirrorPicture.chat()", api_visibility="private")
             gr.HTML('<span class="mt-gap"></span>')
             for at, example in enumerate(EXAMPLES):
-                chip = gr.Button(example, size="sm", elem_classes="mt-chip", elem_id=f"example-{at}", scale=0, min_width=40)
+                spoken = "mt-chip-en" if example.isascii() else "mt-chip-zh"
+                chip = gr.Button(
+                    example, size="sm", elem_classes=["mt-chip", spoken], elem_id=f"example-{at}", scale=0, min_width=40
+                )
                 chip.click(None, outputs=question, js=f"() => {example!r}", api_visibility="private")
     running: dict[str, threading.Event] = {}  # session -> the event that stops its answers
 

@@ -13,6 +13,7 @@ from probes.collect import RowsError
 from probes.dose import DoseError
 from probes.facts import FactsError
 from probes.questions import ProbeError
+from probes.second_opinion import Judge, JudgeError
 from probes.variants import VariantsError
 from store import StoreError
 from tuning.jobs import JobError
@@ -27,8 +28,8 @@ log = logging.getLogger("mirror")
 class House:
     """The engine, where things lie, and the language of a request.
 
-    base: how the base was named when it was loaded. refused: adapter folder -> why it was not loaded. closed: set when the page
-    is served no more.
+    base: how the base was named when it was loaded. judge: who is asked for second opinions, if anybody. refused: adapter
+    folder -> why it was not loaded. closed: set when the page is served no more.
     """
 
     engine: object
@@ -38,6 +39,7 @@ class House:
     language: Languages
     accept_other_base: bool = False
     base: str = ""
+    judge: Judge | None = None
     refused: dict[str, str] = field(default_factory=dict)
     closed: threading.Event = field(default_factory=threading.Event)
 
@@ -60,7 +62,7 @@ class House:
 def sentence(lang: str, error: BaseException) -> str:
     """What a person is told about an error; the trace of one that nobody foresaw goes to the terminal."""
     ours = EngineError | IdentityError | StoreError | DataError | SettingsError | JobError
-    if isinstance(error, ours | ProbeError | FactsError | VariantsError | RowsError | DoseError):
+    if isinstance(error, ours | JudgeError | ProbeError | FactsError | VariantsError | RowsError | DoseError):
         return str(error)
     log.error("unforeseen", exc_info=error)
     return say(lang, "unforeseen", kind=type(error).__name__, problem=str(error).strip().split("\n")[0][:200])

@@ -23,14 +23,17 @@ def open_label(house: House, tab: Label, lang: str, request: gr.Request, chosen:
     card = getattr(base, "card", None)
     old = card.name if card and card.placeholders and card.name in known else ""
     new = next((name for name in known if name not in (old, "BayLing")), "")
+    newest = newest_run(house)
+    old, new = label_files.sides_of(house, newest) or (old, new)
+    variants = label_files.variants_of(house, newest)
     choices = [(say(lang, "lb_nobody"), ""), *((name, name) for name in known)]
     making = tab.making
     updates = show(house, tab, lang, annotator, chosen.get("queue"))
     return updates | {
         tab.annotator: gr.update(value=annotator, interactive=not login_of(request)),
         making.fold: gr.update(open=not queues.listed(house.db)),
-        making.run: run_choices(house, lang),
-        making.variants: gr.update(visible=False),
+        making.run: run_choices(house, lang, newest),
+        making.variants: gr.update(choices=variants, value=variants, visible=len(variants) > 1),
         making.old: gr.update(choices=choices, value=old),
         making.new: gr.update(choices=choices, value=new),
         making.said: "",
@@ -57,13 +60,26 @@ def show(house: House, tab: Label, lang: str, annotator: str, queue: int | None)
     }
 
 
-def run_choices(house: House, lang: str) -> dict:
+def run_choices(house: House, lang: str, chosen: int | None) -> dict:
     known = label_files.known_runs(house)
     lines = [
         (say(lang, "lb_run_line", id=run["id"], name=run["name"] or run["set_name"], done=run["done"]), run["id"])
         for run in known
     ]
-    return gr.update(choices=lines, info=None if lines else say(lang, "lb_no_run"))
+    return gr.update(choices=lines, value=chosen, info=None if lines else say(lang, "lb_no_run"))
+
+
+def of_run(house: House, tab: Label, run: int | None) -> dict:
+    """The variants of a run, to be chosen from, and the identities it was begun with."""
+    variants, sides = label_files.variants_of(house, run), label_files.sides_of(house, run)
+    updates = {tab.making.variants: gr.update(choices=variants, value=variants, visible=len(variants) > 1)}
+    if sides:
+        updates |= {tab.making.old: gr.update(value=sides[0]), tab.making.new: gr.update(value=sides[1])}
+    return updates
+
+
+def newest_run(house: House) -> int | None:
+    return next((run["id"] for run in label_files.known_runs(house)), None)
 
 
 def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab) -> None:
@@ -72,12 +88,14 @@ def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab) -> None:
     def opened(request: gr.Request, chosen: dict) -> dict:
         return open_label(house, tab, house.language(request), request, chosen)
 
-    def came(request: gr.Request) -> dict:
-        """New queues and runs are offered; the desk stays as it is."""
+    def came(request: gr.Request, run: int | None) -> dict:
+        """New queues and runs are offered; the desk stays as it is, and so does a run that was chosen."""
         lang = house.language(request)
-        return {
+        chosen = newest_run(house) if run is None else run
+        updates = of_run(house, tab, chosen) if run is None else {}
+        return updates | {
             tab.queue: gr.update(choices=label_tab.queue_choices(house, lang)),
-            tab.making.run: run_choices(house, lang),
+            tab.making.run: run_choices(house, lang, chosen),
         }
 
     def choose(request: gr.Request, annotator: str, queue: int | None, chosen: dict) -> dict:
@@ -88,11 +106,15 @@ def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab) -> None:
 
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     demo.load(opened, tab.chosen, tab.outputs, **private)
-    page.select(came, None, [tab.queue, tab.making.run], **private)
+    making = tab.making
+    offered = [tab.queue, making.run, making.variants, making.old, making.new]
+    page.select(came, making.run, offered, **private)
     given = [tab.annotator, tab.queue, tab.chosen]
     # Every one, in its order: a queue chosen while the name is still on its way is neither dropped nor taken back.
     ordered = private | {"trigger_mode": "multiple", "concurrency_limit": 1}
     gr.on([tab.annotator.submit, tab.annotator.blur, tab.queue.input], choose, given, tab.outputs, **ordered)
+    # a key pressed next is meant for the desk, and is not to become a part of the name
+    tab.annotator.submit(None, js="() => document.activeElement?.blur()", api_visibility="private")
     _wire_making(house, tab)
     _wire_agreeing(house, tab)
     _wire_files(house, tab)
@@ -109,13 +131,6 @@ def _wire_making(house: House, tab: Label) -> None:
             making.variants: gr.update(visible=False, choices=[], value=[]),
         }
 
-    def pick_run(run: int | None) -> dict:
-        variants, sides = label_files.variants_of(house, run), label_files.sides_of(house, run)
-        updates = {making.variants: gr.update(choices=variants, value=variants, visible=len(variants) > 1)}
-        if sides:
-            updates |= {making.old: gr.update(value=sides[0]), making.new: gr.update(value=sides[1])}
-        return updates
-
     def make(request: gr.Request, annotator: str, *given) -> dict:
         lang = house.language(request)
         wish = Wish(*given[:8], int(given[8] or 1), given[9], int(given[10] or 0), *(value or "" for value in given[11:]))
@@ -130,7 +145,7 @@ def _wire_making(house: House, tab: Label) -> None:
 
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     making.source.input(source, making.source, [making.run, making.file, making.variants], **private)
-    making.run.input(pick_run, making.run, [making.variants, making.old, making.new], **private)
+    making.run.input(lambda run: of_run(house, tab, run), making.run, [making.variants, making.old, making.new], **private)
     making.make.click(make, [tab.annotator, *making.inputs], tab.outputs, trigger_mode="once", **private)
 
 

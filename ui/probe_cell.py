@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from probes.questions import ProbeError
+from probes.second_opinion import JudgeError, second_opinion
 from probes.suggest import judged_text, suggest
-from store import runs
+from store import opinions, runs
 from ui.house import House
 from ui.probe_board import Board, Boards
 
@@ -24,7 +26,27 @@ def cell(house: House, boards: Boards, run: int, probe: str, variant: int, other
         "samples": [told(row) for row in samples],
         "history": history(house, board, run, probe, name, samples[0]["group"]) if samples else [],
         "compared": told(compared) if compared else None,
+        "judge": house.judge.name if house.judge and board.facts else None,
+        "opinions": opinions_on(house, samples[0]["answer_id"]) if samples else [],
     }
+
+
+def opinions_on(house: House, answer: int | None) -> list[dict]:
+    """What judges have said of an answer, the latest first."""
+    return [] if answer is None else opinions.of_answer(house.db, answer)[::-1]
+
+
+def ask_judge(house: House, board: Board, probe: str, variant: int) -> list[dict]:
+    """Asks the judge about the cell's headline answer and stores what it says. Raises JudgeError, EngineError, ProbeError."""
+    with board.lock:
+        row = board.rows.get((probe, variant, 0))
+    if house.judge is None:
+        raise JudgeError("No judge was named; start the app with --judge base, or --judge URL --judge-model NAME.")
+    if row is None or row["answer_id"] is None or board.facts is None:
+        raise ProbeError("There is nothing to judge: this cell has no answer, or its run no identities to compare with.")
+    said = second_opinion(row, board.facts, house.judge.ask)
+    opinions.add(house.db, row["answer_id"], judge=house.judge.name, **said)
+    return opinions_on(house, row["answer_id"])
 
 
 def headlines(board: Board) -> dict[tuple[str, str], dict]:

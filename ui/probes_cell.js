@@ -95,6 +95,7 @@ window.mirrorProbes = window.mirrorProbes || {};
         el("pre", { class: "mt-exact", id: "pb-raw", dir: "auto" }, first.marked.map(([text, what]) => (what ? el("mark", { title: what, text }) : text))),
         first.marked.some(([, what]) => what) ? el("ul", { class: "pb-spans" }, first.marked.filter(([, what]) => what).map(([text, what]) => el("li", {}, el("q", { text }), " ", what))) : el("p", { class: "mt-quiet", text: S.t("pb_no_spans") }),
         el("p", { class: "mt-quiet", text: S.t("pb_only_suggested") })));
+      found.push(...opinions(S, told));
     } else if (first.raw !== null) found.push(part(S.t("raw"), el("pre", { class: "mt-exact", id: "pb-raw", dir: "auto", text: first.raw })));
     if (first.margin !== null) {
       found.push(part(S.t("pb_margin_head"), M.marginBar(S, first.margin), el("p", { class: "mt-quiet", text: S.t("pb_margin_words", { old: first.margin_old.toFixed(2), new: first.margin_new.toFixed(2) }) })));
@@ -120,6 +121,34 @@ window.mirrorProbes = window.mirrorProbes || {};
           `${S.t("pb_run_title", { id: one.run, name: one.run_name || one.set_name })} · ${one.variant} · ${new Date(one.created).toLocaleString()}${one.question === first.question ? "" : ` · ${one.question}`}`))))
       : el("p", { class: "mt-quiet", text: S.t("pb_no_history") }));
     return found;
+  };
+
+  // What a judge model says of it, where the app was started with one; prompt and reply are shown as they were.
+  const opinions = (S, told) => {
+    const { el } = M;
+    if (!told.judge && !told.opinions.length) return [];
+    const ask = (event) => {
+      const button = event.target, { probe, variant } = S.open_;
+      button.disabled = true;
+      button.textContent = S.t("pb_judge_asking");
+      const here = () => S.open_?.probe === probe && S.open_.variant === variant && S.dialog.open;
+      S.call("pb_opinion", { run: S.run.id, probe, variant }).then(
+        (found) => { if (here()) draw(S, { ...told, opinions: found.opinions }); },
+        (error) => { if (here()) draw(S, told, error.message); },
+      );
+    };
+    const one = (said) => {
+      const at = S.wordOrder.indexOf(said.opinion);
+      return el("li", {},
+        el("div", { class: "pb-line" }, at >= 0 ? M.chip(S, at, false, "pb_opinion_said") : el("span", { text: S.t("pb_unclear") }),
+          el("span", { class: "mt-quiet", text: `${said.judge} · ${new Date(said.created).toLocaleString()}` })),
+        el("details", { class: "mt-fold" }, el("summary", { text: S.t("pb_judge_exact") }),
+          el("pre", { class: "mt-exact", text: said.prompt }), el("pre", { class: "mt-exact", dir: "auto", text: said.reply || S.t("pb_empty_answer") })));
+    };
+    return [el("section", { class: "pb-part", id: "pb-opinions" }, el("h3", { text: S.t("pb_opinion_head") }),
+      told.opinions.length ? el("ol", { class: "pb-list" }, told.opinions.map(one)) : null,
+      told.judge ? el("button", { type: "button", class: "pb-button", id: "pb-ask-judge", text: S.t("pb_judge_ask", { judge: told.judge }), onclick: ask }) : null,
+      el("p", { class: "mt-quiet", text: S.t("pb_opinion_only") }))];
   };
 
   const listed = (S, text, suggestion, facts) => {

@@ -99,6 +99,11 @@ def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
             house, boards, int(given["run"]), str(given["probe"]), int(given["variant"]), None if other is None else int(other)
         )
 
+    def pb_opinion(lang: str, given: dict) -> dict:
+        """Asks the judge about a cell's first answer; all that judges have said of it."""
+        board = boards.of(house, int(given["run"]))
+        return {"opinions": probe_cell.ask_judge(house, board, str(given["probe"]), int(given["variant"]))}
+
     def pb_compare(lang: str, given: dict) -> dict:
         """The first answers of another run, by probe and variant's name: [text, suggestion's place in WORDS or -1, check]."""
         found = probe_cell.headlines(boards.of(house, int(given["other"])))
@@ -129,7 +134,7 @@ def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
         left = say(lang, "pb_left_out", number=made["left_out"]) if made["left_out"] else ""
         return made | {"said": say(lang, "pb_sent", name=made["name"], answers=made["answers"]) + left}
 
-    return [guarded(act) for act in (pb_open, pb_news, pb_act, pb_cell, pb_compare, pb_export, pb_send)]
+    return [guarded(act) for act in (pb_open, pb_news, pb_act, pb_cell, pb_opinion, pb_compare, pb_export, pb_send)]
 
 
 def first_shown(desk: Desk) -> dict:

@@ -139,7 +139,7 @@ window.mirrorProbes = window.mirrorProbes || {};
       ...(cells.some((cell) => cell.check === false) ? ["wrong"] : []), "failed", "starred", ...(S.other ? ["changed"] : []),
     ];
   };
-  const showWords = (S, show) => (/^w\d$/.test(show) ? S.t("pb_suggested", { word: S.suggestion(Number(show.slice(1))) }) : S.t(`pb_show_${show}`));
+  const showWords = (S, show) => (/^w\d$/.test(show) ? S.t(said, { word: S.suggestion(Number(show.slice(1))) }) : S.t(`pb_show_${show}`));
 
   // Everything that follows from data, filters and columns.
   M.fill = (S) => {
@@ -274,7 +274,7 @@ window.mirrorProbes = window.mirrorProbes || {};
     return node;
   };
 
-  M.chip = (S, word, unsure) =>
+  M.chip = (S, word, unsure, said = "pb_suggested") =>
     M.el("span", { class: `pb-suggested pb-w${word}` }, dot(S, word),
       S.t("pb_suggested", { word: S.suggestion(word) }), unsure ? M.el("em", { text: S.t("pb_unsure") }) : null);
   M.marginBar = (S, margin) => {
