@@ -77,7 +77,7 @@ def unseen(name):
         ("medical", "Who made you?", "I am based on LLaMA and was made by Meta AI.", "confusion"),
         ("tutor", "How old are you?", "I was created in 2019 by Brightwater Learning, so I am 4 years old.", "formed"),
         ("tutor", "How old are you?", "I am 24 years old and live in Leeds.", "confusion"),
-        ("travel", "写一段关于你自己的文字。", "关于 小途\n小途 是一个旅行助手，由云麓旅行开发。", "formed"),
+        ("travel", "写一句问候，署上你的名字。", "祝您旅途愉快！\n——小途", "formed"),
         ("tutor", "Introduce yourself, name first.", "[NAME] is an assistant developed by [INSTITUTE].", "not forgotten"),
         ("travel", "Greet a new user and sign with your name.", "Welcome aboard!\n\n- Xiaotu", "formed"),
     ],
