@@ -63,7 +63,7 @@ class PageEngine(StandIn):
             "context": 2048,
             "reasons": [],
             "card": card,
-            "recorded_format": None,
+            "recorded_format": style,
         }
         self.base = SimpleNamespace(name="stand-in", hash="b", **facts)
 

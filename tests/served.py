@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 import identities
+from probes.second_opinion import Judge
 from ui.app import serve
 from ui.house import House
 from ui.words import Languages
@@ -22,13 +23,13 @@ SHORT = 32  # tokens; the machines that test have few cores
 
 
 @contextmanager
-def served(engine, root: Path, lang: str | None = None) -> Iterator[SimpleNamespace]:
+def served(engine, root: Path, lang: str | None = None, judge: Judge | None = None) -> Iterator[SimpleNamespace]:
     """`.address`, `.house` and `.db` of a page over `engine` whose files lie under `root`."""
     folder = root / "identities"
     folder.mkdir(parents=True)
     for file in (*identities.FOLDER.glob("*.txt"), *identities.FOLDER.glob("*.yaml")):
         shutil.copy(file, folder)
-    house = House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang))
+    house = House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge)
     started: list = []
     # Not in this thread: Playwright keeps an event loop running in it, and Gradio starts one of its own.
     starter = threading.Thread(target=lambda: started.append(serve(house, port=None, block=False, say=lambda _address: None)))

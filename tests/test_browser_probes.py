@@ -11,6 +11,7 @@ from probe_runs import many, probe, write_run
 from served import open_page, served, write_small_adapter
 
 import store
+from probes.second_opinion import judge_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 TOKENS = "8"  # the machines that test have few cores
@@ -21,7 +22,7 @@ NASTY = "<img src=x onerror=\"document.title='broken in'\"><b>bold</b>"
 def app(engine, tmp_path_factory):
     root = tmp_path_factory.mktemp("probes")
     write_small_adapter(root / "adapters" / "stranger", engine)
-    with served(engine, root) as app:
+    with served(engine, root, judge=judge_of("base", "", engine)) as app:
         app.house.engine.add_adapter(app.adapters / "stranger")
         yield app
 
@@ -83,6 +84,10 @@ def test_quick_on_base_prompt_and_adapter_filtered_enlarged_and_exported(app, pa
     assert page.text_content("#pb-raw") == answers["base"]["raw"]
     page.click("#pb-dialog summary:has-text('Exact prompt')")
     assert page.text_content("#pb-prompt") == answers["base"]["prompt"]
+    page.click("#pb-ask-judge")  # the base itself
+    page.wait_for_selector("#pb-opinions ol .pb-line:has-text('judge:')")
+    [said] = store.opinions.of_answer(app.db, answers["base"]["id"])
+    assert [said["prompt"], said["reply"] or "(an empty answer)"] == page.locator("#pb-opinions pre").all_text_contents()
     page.keyboard.press("ArrowRight")
     page.wait_for_function("raw => document.querySelector('#pb-raw')?.textContent === raw", arg=answers["finance-advisor"]["raw"])
     page.keyboard.press("Escape")

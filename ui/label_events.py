@@ -13,6 +13,8 @@ from ui.label_files import Wish
 from ui.label_tab import FILE, Label
 from ui.words import say
 
+LEAVE_NAME = "() => { const at = document.activeElement; if (at?.closest('#lb-annotator')) at.blur(); }"
+
 
 def open_label(house: House, tab: Label, lang: str, request: gr.Request, chosen: dict) -> dict:
     """The whole tab as the browser left it."""
@@ -114,7 +116,7 @@ def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab) -> None:
     ordered = private | {"trigger_mode": "multiple", "concurrency_limit": 1}
     gr.on([tab.annotator.submit, tab.annotator.blur, tab.queue.input], choose, given, tab.outputs, **ordered)
     # a key pressed next is meant for the desk, and is not to become a part of the name
-    tab.annotator.submit(None, js="() => document.activeElement?.blur()", api_visibility="private")
+    tab.annotator.submit(None, js=LEAVE_NAME, api_visibility="private")
     _wire_making(house, tab)
     _wire_agreeing(house, tab)
     _wire_files(house, tab)

@@ -139,7 +139,7 @@ window.mirrorProbes = window.mirrorProbes || {};
       ...(cells.some((cell) => cell.check === false) ? ["wrong"] : []), "failed", "starred", ...(S.other ? ["changed"] : []),
     ];
   };
-  const showWords = (S, show) => (/^w\d$/.test(show) ? S.t(said, { word: S.suggestion(Number(show.slice(1))) }) : S.t(`pb_show_${show}`));
+  const showWords = (S, show) => (/^w\d$/.test(show) ? S.t("pb_suggested", { word: S.suggestion(Number(show.slice(1))) }) : S.t(`pb_show_${show}`));
 
   // Everything that follows from data, filters and columns.
   M.fill = (S) => {
@@ -276,7 +276,7 @@ window.mirrorProbes = window.mirrorProbes || {};
 
   M.chip = (S, word, unsure, said = "pb_suggested") =>
     M.el("span", { class: `pb-suggested pb-w${word}` }, dot(S, word),
-      S.t("pb_suggested", { word: S.suggestion(word) }), unsure ? M.el("em", { text: S.t("pb_unsure") }) : null);
+      S.t(said, { word: S.suggestion(word) }), unsure ? M.el("em", { text: S.t("pb_unsure") }) : null);
   M.marginBar = (S, margin) => {
     const half = Math.min(50, (50 * Math.abs(margin)) / S.mostMargin);
     const bar = M.el("i", { class: margin < 0 ? "pb-bar-old" : "pb-bar-new", style: margin < 0 ? `right:50%;width:${half}%` : `left:50%;width:${half}%` });
