@@ -114,6 +114,9 @@ def identity(page: Page) -> None:
 
 def probes(page: Page) -> None:
     page.click("#tab-probes-button")
+    page.wait_for_timeout(1500)
+    if not page.locator("#pb-start").is_visible():  # a picture before this one has left a run
+        page.click("#pb-new-run")
     page.locator("#pb-margin input").check()
     page.locator("#pb-tokens input[type=number]").fill("48")
     page.locator("#pb-tokens input[type=number]").press("Tab")
