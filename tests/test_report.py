@@ -4,8 +4,10 @@ import math
 
 import pytest
 
+from tuning import forecast
 from tuning.report import SCHEDULES, count_steps, estimate_memory, estimate_seconds, rates, report
 from tuning.rows import DataError, pair
+from tuning.settings import Settings
 
 ROWS = [pair(f"q{n}", f"a{n}", kind="identity") for n in range(160)]
 
@@ -174,4 +176,10 @@ def test_estimates_grow_with_what_they_depend_on():
     assert estimate_memory(6_700_000_000, 8_400_000, **base | {"base_bytes": 4}) > needed
     assert estimate_memory(6_700_000_000, 8_400_000, **base | {"tokens_per_pack": 1024}) > needed
     assert estimate_seconds(600, 6.0) == 100
-    assert math.isclose(estimate_seconds(600, 6.0, validation_rows=30, validations=2), 100 + 20 / 6)
+    assert math.isclose(estimate_seconds(600, 6.0, start_s=5, beside=20), 105 + 20 / 6)
+
+
+def test_validations_and_margins_take_time_too():
+    settings = Settings(margin=True, save_steps=6, margin_steps=5)
+    assert math.isclose(forecast.beside(settings, 54, 20), 9 * 20 / 3 + 12 * forecast.MARGIN_ROWS)
+    assert forecast.beside(Settings(margin=False), 54, 0) == 0

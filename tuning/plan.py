@@ -44,6 +44,8 @@ FIXED = (
     "lora_target_modules",
     "load_in_4bit",
 )
+MARGINS = 10  # in a run: enough for a curve, few enough for a CPU (docs/decisions.md)
+CHECKPOINTS = 10  # in a run: a killed one loses a tenth at most
 EFFICIENCY = 0.6  # of the matmul speed that a whole training step reaches on 135M to 7B parameters
 
 
@@ -269,6 +271,20 @@ def memory(base: Base, settings: Settings, tokens: int) -> int:
         vocabulary=0,  # logits are never kept: tuning.loss
         activation_bytes=base.dtype.itemsize,
     )
+
+
+def save_every(settings: Settings, steps: int) -> int:
+    """Optimizer steps between checkpoints."""
+    return settings.save_steps or max(5, -(-steps // CHECKPOINTS))
+
+
+def validate_every(settings: Settings, steps: int) -> int:
+    return settings.eval_steps or save_every(settings, steps)
+
+
+def measure_every(settings: Settings, steps: int) -> int:
+    """Optimizer steps between identity margins."""
+    return settings.margin_steps or max(1, steps // MARGINS)
 
 
 def samples_per_s(base: Base, samples: Sequence[Sample], budget: int, share: Share) -> float:

@@ -148,12 +148,10 @@ def rates(learning_rate: float, steps: int, warmup: int = 0, schedule: str = "li
     return [learning_rate * factor for factor in factors]
 
 
-def estimate_seconds(
-    exposures: int, samples_per_s: float, *, start_s: float = 0.0, validation_rows: int = 0, validations: int = 0
-) -> float:
-    """Seconds of a run. samples_per_s: training, measured on this machine; a validated row counts as a third of a trained one
-    (it has no backward pass); start_s: loading the base."""
-    return start_s + (exposures + validation_rows * validations / 3) / samples_per_s
+def estimate_seconds(exposures: int, samples_per_s: float, *, start_s: float = 0.0, beside: float = 0.0) -> float:
+    """Seconds of a run. samples_per_s: training, measured on this machine; start_s: loading the base; beside: trained rows
+    that take as long as everything else that is computed."""
+    return start_s + (exposures + beside) / samples_per_s
 
 
 def estimate_memory(
@@ -202,6 +200,7 @@ def report(
     card_placeholders: Collection[str] = (),
     samples_per_s: float | None = None,
     start_s: float = 0.0,
+    beside: Callable[[int], float] = lambda steps: 0.0,
     memory_bytes: int | None = None,
     free_bytes: int | None = None,
 ) -> Report:
@@ -212,6 +211,7 @@ def report(
     count_tokens:  tokens of one row as trained; called once per distinct row.
     format, base_format: names of the chat templates of the run and of the base.
     card_placeholders: what the base's card replaces for people, which may stay in the data.
+    beside:        of the number of optimizer steps: trained rows that take as long as the validations and margins between.
     samples_per_s, memory_bytes: estimates of the trainer (`estimate_memory`); free_bytes: what the device has left.
     """
     if not rows:
@@ -249,7 +249,9 @@ def report(
         sum_of_rates=math.fsum(lr),
         peak_rate=max(lr),
         tokens=tokens,
-        seconds=None if not samples_per_s else estimate_seconds(exposures, samples_per_s, start_s=start_s),
+        seconds=None if not samples_per_s else estimate_seconds(
+            exposures, samples_per_s, start_s=start_s, beside=beside(steps.total)
+        ),
         memory_bytes=memory_bytes,
         cautions=(
             *_about_steps(steps, schedule, max(lr), learning_rate),

@@ -35,7 +35,6 @@ from tuning.trainer import OnStep, PackedTrainer, TrainingError
 from tuning.watch import METRICS, Journal, StopSign, read_metrics
 
 KNOWN = (SettingsError, DataError, EngineError, AdapterError, TrainingError)
-MARGINS = 10  # in a run: enough for a curve, few enough for a CPU (docs/decisions.md)
 PACKAGES = ("torch", "transformers", "peft", "accelerate")
 
 
@@ -83,7 +82,7 @@ def train(
     base = loading.load(settings, say)
     measured = [margin(settings, base)] if margin and settings.margin else []
     planned = plan.make(settings, base, rows, processes)
-    on_step = [*on_step, *((settings.margin_steps or max(1, planned.steps // MARGINS), one) for one in measured)]
+    on_step = [*on_step, *((plan.measure_every(settings, planned.steps), one) for one in measured)]
     checkpoint = plan.checkpoint_of(settings)
     if checkpoint:
         plan.refuse_other_run(settings, planned)
@@ -130,8 +129,6 @@ def train(
 
 def training_arguments(settings: Settings, planned: Plan, base: Base) -> TrainingArguments:
     transformers_logging.set_verbosity_error()
-    # ten checkpoints in a run: a killed one loses a tenth at most
-    every = settings.save_steps or max(5, -(-planned.steps // 10))
     return TrainingArguments(
         output_dir=settings.output_dir,
         per_device_train_batch_size=1,  # one item is one optimizer step: tuning.batches
@@ -149,10 +146,10 @@ def training_arguments(settings: Settings, planned: Plan, base: Base) -> Trainin
         ddp_find_unused_parameters=False,
         seed=settings.seed,
         save_strategy="steps",
-        save_steps=every,
+        save_steps=plan.save_every(settings, planned.steps),
         save_total_limit=settings.save_total_limit,
         eval_strategy="steps" if planned.valid else "no",
-        eval_steps=settings.eval_steps or every,
+        eval_steps=plan.validate_every(settings, planned.steps),
         logging_steps=1,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
