@@ -94,8 +94,7 @@ def parse(text: str, control: bool = False) -> str:
 def second_opinion(row: Mapping[str, Any], facts: FactPair, ask: Ask) -> dict[str, str]:
     """`opinion` (a label or `unclear`), `prompt` and `reply`, to be stored as they are; raises JudgeError from `ask`."""
     prompt = build_prompt(row, facts)
-    reply = ask(prompt)
-    return {"opinion": parse(reply, _is_control(row)), "prompt": prompt, "reply": reply}
+    return _opinion(row, prompt, ask(prompt))
 
 
 def endpoint(url: str, model: str, *, timeout: float = 60.0, key_variable: str = KEY_VARIABLE, max_tokens: int = 16) -> Ask:
@@ -159,10 +158,7 @@ def judged(rows: Sequence[Mapping[str, Any]], facts: FactPair, args: argparse.Na
     if args.judge == "base" and asked:
         engine = load(args.base, say=lambda line: print(line, file=sys.stderr))
         prompts, name = [build_prompt(rows[at], facts) for at in asked], engine.base.name
-        found = [
-            {"opinion": parse(reply, _is_control(rows[at])), "prompt": prompt, "reply": reply}
-            for at, prompt, reply in zip(asked, prompts, replies(engine, prompts), strict=True)
-        ]
+        found = [_opinion(rows[at], *said) for at, *said in zip(asked, prompts, replies(engine, prompts), strict=True)]
     elif asked:
         judge = judge_of(args.judge, args.model, None)
         name, found = judge.name, [second_opinion(rows[at], facts, judge.ask) for at in asked]
@@ -194,6 +190,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     same = sum(row["second_opinion"]["opinion"] == row.get("suggestion") for row in given)
     print(f"{len(given)} second opinions, {unclear} unclear, {same} the same as the suggestion.")
     return 0
+
+
+def _opinion(row: Mapping[str, Any], prompt: str, reply: str) -> dict[str, str]:
+    return {"opinion": parse(reply, _is_control(row)), "prompt": prompt, "reply": reply}
 
 
 def _is_control(row: Mapping[str, Any]) -> bool:

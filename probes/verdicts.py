@@ -194,7 +194,7 @@ def _result(variant: str, lang: str, cell: list[Judged], base: list[Judged] | No
         dict(kinds) | {"unsure": sum(a.source == "suggestion" and not a.sure for a in cell if a.group != "retention")},
         shares, old, new, stability, usable_verdict(new, stability, shares[INTRUSION], drop, is_base),
         hold, flips, statistics.clustered(right), drop, sampled, modal,
-        (ONLY_GREEDY,) if heard and all(answer.greedy for answer in heard) else (),
+        (ONLY_GREEDY,) if heard and not sampled_too else (),
     )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from probes import suggest
 
 DATA = Path(__file__).parent / "data"
 CASES = [json.loads(line) for line in (DATA / "suggest_cases.jsonl").read_text(encoding="utf-8").splitlines()]
+UNSEEN = yaml.safe_load((DATA / "suggest_unseen.yaml").read_text(encoding="utf-8"))  # pairs that no rule was written for
+UNSEEN = {name: facts_of.from_mapping(pair, name) for name, pair in UNSEEN.items()}
 FACTS = {"": facts_of.load(DATA / "suggest_facts.yaml"), "plants": facts_of.load(DATA / "suggest_facts_plants.yaml")}
 REFERENCE = Path(__file__).parents[1].parent / "shared" / "reference" / "original"
 FILES = ("--facts", str(DATA / "suggest_facts.yaml"))
@@ -51,18 +53,12 @@ def test_sure_on_most_of_the_table():
 
 def test_identities_no_rule_was_written_for():
     """440 answers about four other pairs of identities, labelled before any rule saw them (docs/suggestions.md)."""
-    pairs = {name: unseen(name) for name in ("travel", "medical", "tutor", "advisor")}
     cases = [json.loads(line) for line in (DATA / "suggest_unseen.jsonl").read_text(encoding="utf-8").splitlines()]
-    told = [(case, suggest.suggest(case, pairs[case["facts"]])) for case in cases]
+    told = [(case, suggest.suggest(case, UNSEEN[case["facts"]])) for case in cases]
     sure = [(case, result) for case, result in told if result["sure"]]
     wrong = [(case["answer"], result) for case, result in sure if result["suggestion"] != case["label"]]
     assert len(sure) >= 0.85 * len(told)
     assert len(wrong) <= 0.04 * len(sure), wrong
-
-
-def unseen(name):
-    pairs = yaml.safe_load((DATA / "suggest_unseen.yaml").read_text(encoding="utf-8"))
-    return facts_of.from_mapping(pairs[name], name)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +79,7 @@ def unseen(name):
     ],
 )
 def test_what_other_identities_taught(facts, question, answer, label):
-    assert judged(answer, question, unseen(facts))["suggestion"] == label
+    assert judged(answer, question, UNSEEN[facts])["suggestion"] == label
 
 
 @pytest.mark.parametrize(
@@ -99,7 +95,7 @@ def test_what_other_identities_taught(facts, question, answer, label):
     ],
 )
 def test_broken_and_intruding_answers_to_control_questions(question, answer, label):
-    assert judged(answer, question, unseen("advisor"), group="control")["suggestion"] == label
+    assert judged(answer, question, UNSEEN["advisor"], group="control")["suggestion"] == label
 
 
 def test_evidence_quotes_the_original_and_says_what_it_is_taken_for():

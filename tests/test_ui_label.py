@@ -349,7 +349,7 @@ def test_the_desk_waits_for_a_name_and_a_queue_and_escapes_both(house):
     label_page.queue(house.db, 8, "<b>bold</b>")
     [(line, _)] = label_tab.queue_choices(house, "zh-CN")
     assert line == "<b>bold</b> · 8 项 · 盲标"
-    assert label_events.run_choices(house, "en", None)["info"].startswith("No run has answers")
+    assert label_events.run_choices("en", [], None)["info"].startswith("No run has answers")
 
 
 # --- agreement, settling, revealing --------------------------------------------------------------------------------------

@@ -25,7 +25,8 @@ def open_label(house: House, tab: Label, lang: str, request: gr.Request, chosen:
     card = getattr(base, "card", None)
     old = card.name if card and card.placeholders and card.name in known else ""
     new = next((name for name in known if name not in (old, "BayLing")), "")
-    newest = newest_run(house)
+    runs = label_files.known_runs(house)
+    newest = runs[0]["id"] if runs else None
     old, new = label_files.sides_of(house, newest) or (old, new)
     variants = label_files.variants_of(house, newest)
     choices = [(say(lang, "lb_nobody"), ""), *((name, name) for name in known)]
@@ -34,7 +35,7 @@ def open_label(house: House, tab: Label, lang: str, request: gr.Request, chosen:
     return updates | {
         tab.annotator: gr.update(value=annotator, interactive=not login_of(request)),
         making.fold: gr.update(open=not queues.listed(house.db)),
-        making.run: run_choices(house, lang, newest),
+        making.run: run_choices(lang, runs, newest),
         making.variants: gr.update(choices=variants, value=variants, visible=len(variants) > 1),
         making.old: gr.update(choices=choices, value=old),
         making.new: gr.update(choices=choices, value=new),
@@ -62,8 +63,7 @@ def show(house: House, tab: Label, lang: str, annotator: str, queue: int | None)
     }
 
 
-def run_choices(house: House, lang: str, chosen: int | None) -> dict:
-    known = label_files.known_runs(house)
+def run_choices(lang: str, known: list[dict], chosen: int | None) -> dict:
     lines = [
         (say(lang, "lb_run_line", id=run["id"], name=run["name"] or run["set_name"], done=run["done"]), run["id"])
         for run in known
@@ -80,10 +80,6 @@ def of_run(house: House, tab: Label, run: int | None) -> dict:
     return updates
 
 
-def newest_run(house: House) -> int | None:
-    return next((run["id"] for run in label_files.known_runs(house)), None)
-
-
 def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab) -> None:
     """Everything that happens in the tab. page: its Tab, to look for new queues when it is opened."""
 
@@ -93,11 +89,12 @@ def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab) -> None:
     def came(request: gr.Request, run: int | None) -> dict:
         """New queues and runs are offered; the desk stays as it is, and so does a run that was chosen."""
         lang = house.language(request)
-        chosen = newest_run(house) if run is None else run
-        updates = of_run(house, tab, chosen) if run is None else {}
+        runs = label_files.known_runs(house)
+        chosen = runs[0]["id"] if run is None and runs else run
+        updates = of_run(house, tab, chosen) if chosen != run else {}
         return updates | {
             tab.queue: gr.update(choices=label_tab.queue_choices(house, lang)),
-            tab.making.run: run_choices(house, lang, chosen),
+            tab.making.run: run_choices(lang, runs, chosen),
         }
 
     def choose(request: gr.Request, annotator: str, queue: int | None, chosen: dict) -> dict:
