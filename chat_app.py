@@ -136,6 +136,10 @@ def open_house(args: argparse.Namespace, say=print):
     import identities
     import store
 
+    # as seen from here: what is started later works in another folder
+    for name in ("db", "adapters_dir", "identities_dir"):
+        if path := getattr(args, name):
+            setattr(args, name, path.expanduser().absolute())
     store.open(args.db).close()
     loaded = engine.load(
         args.base,

@@ -100,7 +100,10 @@ def configured_bytes(folder: Path) -> int | None:
 
 @lru_cache(maxsize=256)
 def weights_in(file: Path, size: int, _changed: int, stored: int) -> Weights:
-    """Of one file, from its header, which is read anew when the file has changed. A damaged one counts by its size: what is wrong with it, the loader says."""
+    """Of one file, from its header, which is read anew when the file has changed.
+
+    A damaged one counts by its size: what is wrong with it, the loader says.
+    """
     try:
         return from_header(file) if file.suffix == ".safetensors" else from_pickle(file)
     except (OSError, ValueError, RuntimeError, EOFError, LookupError, TypeError, AttributeError, pickle.UnpicklingError):

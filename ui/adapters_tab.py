@@ -127,7 +127,11 @@ def export(house: House, name: str, target: str, strength: float) -> int:
     if house.accept_other_base:
         arguments.append("--accept_other_base")
     log = adapter_cards.default_export(house, f".{place.name}-log")
-    id = jobs.enqueue_command(house.db, arguments, log, name=place.name, kind="merge", owned=True)
+    needed = memory.needed_to_merge(house.base_spec)
+    why = "" if needed else f"the size of {house.base_spec} cannot be told."
+    id = jobs.enqueue_command(
+        house.db, arguments, log, name=place.name, kind="merge", owned=True, needs_bytes=needed, unestimated=why
+    )
     jobs.tick(house.db, memory.admission(house.engine, house.db))
     return id
 

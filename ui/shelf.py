@@ -36,7 +36,7 @@ def rescan(house: House) -> list[str]:
 
 def in_base(house: House, folder: Path) -> bool:
     """Whether this is the starter adapter that the loaded base was made with: nothing to load, and nothing to complain of."""
-    return house.engine.base.name == BAYLING_MINI.name and folder.resolve() == BAYLING_MINI.resolve()
+    return house.base_spec == BAYLING_MINI.name and folder.resolve() == BAYLING_MINI.resolve()
 
 
 def add(house: House, folder: str | Path) -> str | None:
