@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup, escape
 
-from probes import agreement, curves, table, thresholds, verdicts, wording
+from probes import agreement, curves, preferences, table, thresholds, verdicts, wording
 from probes.behind import CONTROLS, Pair
 from probes.table import Row
 from probes.thresholds import Threshold
@@ -66,6 +66,9 @@ def page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
         shown_answers=SHOWN_ANSWERS,
         figures=[(name, {lang: drawn[lang][name] for lang in langs}) for name in next(iter(drawn.values()), {})],
         compared=table.compared(report.rows) if table.THEIRS in shown else None,
+        votes=[[either(lambda lang, one=one, key=key: preferences.cells(one, lang)[key]) for key in preferences.COLUMNS]
+               for one in report.votes],
+        vote_columns=[f"votes_{key}" for key in preferences.COLUMNS],
         agreement=_agreement(report),
         settings=_settings(report.answers),
         versions=versions(),
@@ -91,11 +94,21 @@ def markdown(report: Report, lang: str = "en") -> str:
             cells = [say(one.what), say(f"axis_{one.axis}"), wording.term(lang, one.kind), wording.language(lang, one.lang)]
             lines.append("| " + " | ".join([*cells, *(threshold(level, lang) for level in of_levels)]) + " |")
         lines += ["", say("threshold_note"), *([few] if (few := too_few(report, lang)) else []), ""]
+    lines += _votes(report, lang)
     used = ", ".join(f"{name} {number}" for name, number in versions().items())
     lines += [say("rules_note"), "", say("made_from", sources=", ".join(report.sources) or say("no_source"), versions=used)]
     if report.made_by:
         lines += ["", say("made_with", command=report.made_by)]
     return "\n".join(lines) + "\n"
+
+
+def _votes(report: Report, lang: str) -> list[str]:
+    if not report.votes:
+        return []
+    rows = [preferences.headings(lang), dict.fromkeys(preferences.COLUMNS, "---")]
+    rows += [{key: table.escaped(text) for key, text in preferences.cells(one, lang).items()} for one in report.votes]
+    lines = ["| " + " | ".join(row.values()) + " |" for row in rows]
+    return [f"## {wording.say(lang, 'heading_votes')}", "", *lines, "", wording.say(lang, "votes_note"), ""]
 
 
 def threshold(one: Threshold, lang: str = "en") -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 from engine.types import MAX_STRENGTH, EngineError
+from identities import natural
 from store import jobs as stored
 from tuning import jobs, memory
 from ui import adapter_cards, parcel, shelf
@@ -81,7 +82,7 @@ def build_adapters(house: House) -> Adapters:
 
 def show(house: House, tab: Adapters, lang: str, chosen: str | None = None) -> dict:
     """The whole tab, with one adapter looked at or none."""
-    loaded = sorted(house.engine.adapters)
+    loaded = sorted(house.engine.adapters, key=natural)
     resting = [folder.name for folder in shelf.resting(house) if folder.name not in loaded]
     choices = [*loaded, *((f"{name} ({say(lang, 'is_resting')})", name) for name in resting)]
     chosen = chosen if chosen in (*loaded, *resting) else None

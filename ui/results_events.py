@@ -13,7 +13,7 @@ import gradio as gr
 import store
 from probes import report
 from probes.report import Report
-from ui import results_behind, results_files, results_source, results_view
+from ui import results_behind, results_files, results_source, results_view, results_votes
 from ui.house import House, sentence
 from ui.results_source import RUN, Wish
 from ui.results_tab import QUICK, Results, open_results, sides
@@ -63,13 +63,14 @@ def wire_results(house: House, tab: Results, page: gr.Tab) -> None:
         return Wish(tuple(sources or ()), tuple(given), old or "", new or "", evidence)
 
     def show(request: gr.Request, *values) -> dict:
-        return judge(house, tab, house.language(request), read(*values))
+        lang = house.language(request)
+        return judge(house, tab, lang, read(*values)) | {tab.votes: results_votes.votes_html(house, lang)}
 
     def opened(request: gr.Request, made: Report | None, sources: list[str] | None, *rest) -> dict:
         """A visit to the tab: new runs can be chosen; the first time a small run is shown at once."""
         lang = house.language(request)
         first = made is None and not sources
-        updates = open_results(house, tab, lang, None if first else sources)
+        updates = open_results(house, tab, lang, None if first else sources) | {tab.votes: results_votes.votes_html(house, lang)}
         chosen = updates[tab.sources]["value"]
         if not first:
             return updates
