@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from probes.report import Report
 
 SHOWN_ANSWERS = 300  # behind one variant and language; more would make the file slow to open
+INTERVAL = re.compile(r"\d+ % \[\d+–\d+\]")  # as `table.interval` writes it
 PACKAGES = ("numpy", "scipy", "krippendorff", "matplotlib")
 SETTINGS = ("base", "dtype", "set", "set_hash", "format", "mode", "temperature", "max_new_tokens")
 
@@ -52,8 +54,8 @@ def page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
         say=lambda key, **values: either(lambda lang: wording.say(lang, key, **values)),
         word=lambda text: either(lambda lang: wording.term(lang, text)),
         cell=lambda number, key: either(lambda lang: cells[number][lang][key]),
-        head=lambda row, key: either(lambda lang: next(iter(table.lines(row, key, lang)), "")),
-        more=lambda row, key: either(lambda lang: "\n".join(table.lines(row, key, lang)[1:])),
+        head=lambda row, key: whole(either(lambda lang: next(iter(table.lines(row, key, lang)), ""))),
+        more=lambda row, key: whole(either(lambda lang: "\n".join(table.lines(row, key, lang)[1:]))),
         reported=lambda word: either(lambda lang: wording.say(lang, "reported", word=wording.term(lang, word))),
         language=lambda code: either(lambda lang: wording.language(lang, code)),
         threshold=lambda one: either(lambda lang: threshold(one, lang)),
@@ -75,6 +77,11 @@ def page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
         rules=verdicts,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def whole(html: Markup) -> Markup:
+    """Every interval in an element of its own, which is not broken over two lines."""
+    return Markup(INTERVAL.sub(r'<span class="interval">\g<0></span>', str(html)))
 
 
 def markdown(report: Report, lang: str = "en") -> str:

@@ -38,7 +38,7 @@ def house(tmp_path):
 
 
 def test_the_key_sorts_as_people_do_and_compares_anything():
-    assert sorted(NAMES[::-1], key=natural) == NAMES
+    assert sorted((NAMES[at] for at in (4, 0, 3, 1, 2)), key=natural) == NAMES
     odd = ["", "7", "7a", "a7", "a", "A", "百聆 10", "百聆 9", "٣", "x²", "-1", "1.10", "1.9", "\n", 3]
     for one, two in itertools.combinations(odd, 2):
         assert (natural(one) < natural(two)) != (natural(two) < natural(one))  # neither fails nor calls two names the same
