@@ -13,6 +13,7 @@ import store
 from probes import report
 
 pytestmark = pytest.mark.browser
+SPILLED = "all => all.filter(one => one.offsetParent && one.scrollWidth > one.clientWidth + 1).map(one => one.innerText)"
 
 LONG = "finance-advisor-bf16-rank64-all-layers-seed7-checkpoint-300 + museum-guide (first turn)"
 UNBROKEN = "金融顾问适配器第三版多样数据两万条" + "x" * 60
@@ -78,6 +79,7 @@ def test_the_reports_tables_fit_or_scroll_by_themselves(written, page, width, la
         ".wide", "all => all.filter(one => one.offsetParent).map(one => [one.scrollWidth, one.clientWidth])"
     )
     assert len(boxes) >= 3
+    assert page.eval_on_selector_all(".wide :is(td, th)", SPILLED) == []
     if width == 1400:
         assert all(inside <= room for inside, room in boxes), boxes
         return
@@ -111,6 +113,7 @@ def test_the_results_tab_shows_the_votes_and_how_to_give_some(tmp_path, page):
         for width in (1400, 800):
             page.set_viewport_size({"width": width, "height": 900})
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
+            assert page.eval_on_selector_all(".mt-votes :is(td, th)", SPILLED) == []
             box = page.locator(".mt-results-box", has=page.locator(".mt-votes"))
             assert width == 800 or box.evaluate("one => one.scrollWidth <= one.clientWidth")
         page.locator("#results-votes").scroll_into_view_if_needed()
