@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import zipfile
 from dataclasses import replace
 from html import escape
@@ -13,7 +12,7 @@ import gradio as gr
 import store
 from probes import report
 from probes.report import Report
-from ui import results_behind, results_files, results_source, results_view, results_votes
+from ui import passing, results_behind, results_files, results_source, results_view, results_votes
 from ui.house import House, sentence
 from ui.results_source import RUN, Wish
 from ui.results_tab import QUICK, Results, open_results, sides
@@ -49,7 +48,7 @@ def nothing(tab: Results, problem: str) -> dict:
 
 def written(made: Report, title: str, lang: str) -> tuple[Path, list[Path]]:
     """The report in a temporary folder, in both languages, this page's first: (all in one zip, the single files)."""
-    folder = Path(tempfile.mkdtemp(prefix="report-")) / "mirror-report"
+    folder = passing.fresh() / "mirror-report"
     files = report.write(replace(made, title=title.strip()), folder, LANGS[results_view.short(lang)])
     parcel = folder.with_suffix(".zip")
     with zipfile.ZipFile(parcel, "w", zipfile.ZIP_DEFLATED) as packed:
