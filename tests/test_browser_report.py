@@ -98,7 +98,7 @@ def test_an_interval_is_never_broken_over_two_lines(written, page):
     assert len(heights) > 20 and set(heights) <= {0, 1}  # 0: in the language that is not shown
 
 
-def test_the_results_tab_shows_the_votes_and_how_to_give_some(tmp_path, page):
+def test_the_results_tab_shows_the_votes_and_how_to_give_some(written, tmp_path, page):
     with served(PageEngine(), tmp_path) as app:
         open_page(page, app.address)
         page.get_by_role("tab", name="Results", exact=True).click()
@@ -116,4 +116,13 @@ def test_the_results_tab_shows_the_votes_and_how_to_give_some(tmp_path, page):
             assert page.eval_on_selector_all(".mt-votes :is(td, th)", SPILLED) == []
             box = page.locator(".mt-results-box", has=page.locator(".mt-votes"))
             assert width == 800 or box.evaluate("one => one.scrollWidth <= one.clientWidth")
-        page.locator("#results-votes").scroll_into_view_if_needed()
+        page.set_viewport_size({"width": 1400, "height": 900})
+        with page.expect_file_chooser() as chooser:
+            page.click("#results-upload")
+        chooser.value.set_files([written.parents[1] / "answers.jsonl", written.parents[1] / "facts.yaml"])
+        page.wait_for_selector(".mt-given li:nth-child(2)")
+        page.click("#results-show")
+        page.wait_for_selector(".mt-results-table")
+        table = page.locator(".mt-results-box", has=page.locator(".mt-results-table"))
+        assert table.evaluate("one => one.scrollWidth <= one.clientWidth")
+        assert page.is_visible(".mt-votes")
