@@ -58,7 +58,7 @@ def test_names_stay_hidden_until_the_vote_and_the_vote_is_stored(app, page):
     # and both are counted where results are
     page.get_by_role("tab", name="Results", exact=True).click()
     page.wait_for_selector("#results-votes .mt-votes tbody tr")
-    [counted] = page.eval_on_selector_all(".mt-votes tbody tr", "rows => rows.map(row => [...row.cells].map(one => one.innerText))")
+    counted = page.locator(".mt-votes tbody tr").locator("th, td").all_inner_texts()
     wins = ["1", "0"] if sides[1] == "base" else ["0", "1"]
     assert counted[:8] == ["base", "finance-advisor", "blind", "English", *wins, "1", "0"]
 
