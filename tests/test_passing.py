@@ -27,9 +27,12 @@ from ui import adapter_download, adapters_tab, label_files, parcel, passing, res
 
 HERE = Path(__file__).parents[1]
 PROGRAM = """
-import sys, time
+import os, sys, time
 from ui import passing
 (passing.fresh() / "large.zip").write_bytes(bytes(1000))
+if not os.fork():
+    sys.exit()  # a copy takes nothing along
+os.wait()
 print(passing.folder(), flush=True)
 time.sleep(float(sys.argv[1]))
 """

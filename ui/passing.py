@@ -32,8 +32,13 @@ def folder() -> Path:
     sweep(root)
     made = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{owner(os.getpid())}-", dir=root)).resolve()
     os.environ[PLACE] = str(made)
-    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    atexit.register(_leave, made, os.getpid())
     return made
+
+
+def _leave(made: Path, pid: int) -> None:
+    if os.getpid() == pid:  # and not a copy of it that was forked
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def fresh() -> Path:
