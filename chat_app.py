@@ -173,7 +173,7 @@ def open_house(args: argparse.Namespace, say=print):
         if not shelf.add(house, folder):
             raise engine.EngineError(f"--adapter {folder}: {house.refused[folder]}")
     if loaded.adapters:
-        say(f"adapters {', '.join(sorted(loaded.adapters))}")
+        say(f"adapters {', '.join(sorted(loaded.adapters, key=identities.natural))}")
     for folder, why in house.refused.items():
         say(f"not loaded {folder}: {why}")
     return house
