@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import Any
 
 from engine.formats import Format
@@ -41,7 +40,7 @@ def conversation(format: Format, messages: Messages, bos: str, eos: str, closers
     closers: texts of special tokens; the first one behind an answer ends its turn.
     """
     try:
-        return _conversation(format, messages, bos, eos, {*closers, eos, *format.stop} - {""})
+        return _conversation(format, messages, bos, eos, {*closers, eos} - {""})
     except EngineError as error:
         raise DataError(str(error)) from None
 
@@ -60,13 +59,9 @@ def _conversation(format: Format, messages: Messages, bos: str, eos: str, closer
         places = locate(format.name, lambda some: render(some, True), messages[:last], answers[:-1], prompt)
         places.append((len(prompt), len(prompt) + len(said)))
         text = prompt + said + text[end:]
-    ending = turn_end(text[places[-1][1] :], closers)
-    known = {ending.strip(), eos, *format.stop} & set(closers)
+    closing = text[places[-1][1] :]
     learned = [
-        (
-            begin(text, start, render(messages[:at], True)),
-            end + len(ending if at == last else middle_end(text[end:], text[places[-1][1] :], known)),
-        )
+        (begin(text, start, render(messages[:at], True)), end + len(turn_end(text[end:], closing, closers)))
         for at, (start, end) in zip(answers, places, strict=True)
     ]
     end = learned[-1][1]
@@ -79,20 +74,21 @@ def locate(name: str, render: Callable[[Messages], str], messages: Messages, ans
     for at in answers:
         marked = render([*messages[:at], {**messages[at], "content": MARK}, *messages[at + 1 :]])
         if marked.count(MARK) != 1:
-            does = "leaves out" if MARK not in marked else "repeats"
-            raise EngineError(
-                f"Format {name!r} cannot be trained on this conversation: its template {does} answer {len(places) + 1}; name another."
-            )
+            raise refusal(name, "repeats" if MARK in marked else "leaves out", len(places), messages[at]["content"])
         before, _, after = marked.partition(MARK)
         content = messages[at]["content"]
         place = exactly(text, before, after, content) or nearby(text, after, content, places[-1][1] if places else 0)
         if place is None:
-            raise EngineError(
-                f"Format {name!r} cannot be trained on this conversation: its template changes the text of answer "
-                f"{len(places) + 1} ({content[:40]!r}); name another."
-            )
+            raise refusal(name, "changes the text of", len(places), content)
         places.append(place)
     return places
+
+
+def refusal(name: str, does: str, number: int, content: str) -> EngineError:
+    return EngineError(
+        f"Format {name!r} cannot be trained on this conversation: its template {does} answer {number + 1} ({content[:40]!r}); "
+        "name another format."
+    )
 
 
 def exactly(text: str, before: str, after: str, content: str) -> Place | None:
@@ -104,7 +100,9 @@ def exactly(text: str, before: str, after: str, content: str) -> Place | None:
 
 def nearby(text: str, after: str, content: str, floor: int) -> Place | None:
     """The same where the template writes other things around this very answer, as around one that holds a thought."""
-    ceiling = len(text) - len(commonprefix([text[floor:][::-1], after[::-1]]))
+    ceiling = len(text)
+    while ceiling > floor and len(text) - ceiling < len(after) and text[ceiling - 1] == after[ceiling - 1 - len(text)]:
+        ceiling -= 1
     for said in (content, content.strip(), without_thought(content)):
         start = text.rfind(said, floor, ceiling) if said else -1
         if start >= 0 and not text[start + len(said) : ceiling].strip():
@@ -124,7 +122,7 @@ def without_thought(content: str) -> str:
 
 
 def continuation(prompt: str, content: str, shown: str) -> str:
-    """What the model is to write behind the prompt: the answer as shown, or whole with its thought where the prompt opens that."""
+    """What the model is to write behind the prompt: the answer as shown, or whole where the prompt opens its thought."""
     for length in range(min(len(prompt), len(content)), 0, -1):
         opened = content[:length]
         if prompt.endswith(opened) and opened.strip().startswith(("<", "[")):
@@ -142,16 +140,12 @@ def begin(text: str, start: int, asked: str) -> int:
     return len(head) + len(opened) if same else start
 
 
-def turn_end(rest: str, closers: Collection[str]) -> str:
-    """What ends the last turn: the first special token, white space before it included, else whatever the template writes."""
+def turn_end(rest: str, closing: str, closers: Collection[str]) -> str:
+    """What ends a turn that `rest` follows: the first special token, with white space before it, else the words that also
+    stand behind the last answer (`closing`).
+    """
     bare = rest.lstrip()
     found = max((one for one in closers if bare.startswith(one)), key=len, default="")
-    return rest[: len(rest) - len(bare) + len(found)] if found else rest.rstrip()
-
-
-def middle_end(rest: str, last: str, known: Collection[str]) -> str:
-    """What ends a turn that others follow: as the last one's, as far as it is the same."""
-    bare = rest.lstrip()
-    if any(bare.startswith(one) for one in known):
-        return turn_end(rest, known)
-    return commonprefix([rest, last]).rstrip()
+    if found:
+        return rest[: len(rest) - len(bare) + len(found)]
+    return closing.rstrip() if rest.startswith(closing.rstrip()) else ""

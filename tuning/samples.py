@@ -55,8 +55,8 @@ def sampler(
         if not shown.closed:
             if end is None:
                 raise DataError(
-                    f"Format {format.name!r} does not close an answer and this base names no token that ends one: neither eos_token "
-                    "in its tokenizer nor eos_token_id in generation_config.json; add one of them, or train in another format."
+                    f"Format {format.name!r} does not close an answer and this base names no token that ends one: neither "
+                    "eos_token in its tokenizer nor eos_token_id in generation_config.json; add one, or train in another format."
                 )
             if ids[-1] != end:  # an answer that is never closed would never stop
                 ids, targets = [*ids, end], [*targets, True]
