@@ -14,7 +14,7 @@ from peft import LoraConfig
 from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 
-from engine.formats import Format
+from engine.formats import Format, checked
 from engine.types import EngineError, short_hash
 
 CONFIG = "adapter_config.json"
@@ -86,7 +86,7 @@ def own_format(file: Path, card: Mapping) -> Format | None:
     stop, special = card.get("format_stop", []), card.get("format_adds_special_tokens", True)
     if not (isinstance(template, str) and isinstance(stop, list) and all(isinstance(one, str) and one for one in stop)):
         raise EngineError(f"{file}: format_template is a text and format_stop a list of texts; get the adapter again.")
-    return Format(name, template, tuple(stop), bool(special), source=f"the card of {file.parent.name}")
+    return checked(Format(name, template, tuple(stop), bool(special), source=f"the card of {file.parent.name}"))
 
 
 def text_or_none(value: object) -> str | None:

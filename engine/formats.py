@@ -19,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from engine.traits import Traits, examine
 from engine.types import EngineError, Message, short_hash
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -62,17 +63,26 @@ class Format:
         Raises EngineError for a conversation that is no conversation, or one the template refuses.
         """
         check(messages, add_generation_prompt)
-        return _render(self, messages, bos_token or "", eos_token or "", add_generation_prompt)
+        if messages[0]["role"] == "system" and self.traits.no_system:
+            raise EngineError(
+                f"Format {self.name!r} takes no system message ({self.traits.no_system}); "
+                "give the text as a first turn instead: mode first_turn sends it as the user's first message."
+            )
+        return _render(self, self.traits.adapted(messages), bos_token or "", eos_token or "", add_generation_prompt)
+
+    @functools.cached_property
+    def traits(self) -> Traits:
+        """What the template does with what it is given. Raises EngineError if it shows no question."""
+        return examine(self.name, lambda messages, open: _render(self, messages, "<s>", "</s>", open))
 
     @functools.cached_property
     def default_system(self) -> str | None:
         """The system text the template itself adds when no system message is given; None if it adds none."""
         mark, user = "\ue000system\ue000", {"role": "user", "content": "\ue000user\ue000"}
-        try:
-            with_mark = _render(self, [{"role": "system", "content": mark}, user], "<s>", "</s>", True)
-            without = _render(self, [user], "<s>", "</s>", True)
-        except EngineError:  # templates that know no system message raise
+        if self.traits.no_system:
             return None
+        with_mark = self.render([{"role": "system", "content": mark}, user])
+        without = self.render([user])
         before, found, after = with_mark.partition(mark)
         hidden = without[len(before) : len(without) - len(after)]
         whole = before + hidden + after == without
@@ -98,8 +108,14 @@ def find(name_or_path: str) -> Format:
     """What a person may write after `--format`: a name, a `.jinja` file or an alpaca-lora `.json` file."""
     suffix = Path(name_or_path).suffix.lower()
     if suffix == ".json":
-        return from_alpaca_json(name_or_path)
-    return from_jinja(name_or_path) if suffix == ".jinja" else get(name_or_path)
+        return checked(from_alpaca_json(name_or_path))
+    return checked(from_jinja(name_or_path)) if suffix == ".jinja" else get(name_or_path)
+
+
+def checked(form: Format) -> Format:
+    """The same; a foreign template that shows no question is refused here, once, and not at the first answer."""
+    _ = form.traits
+    return form
 
 
 def from_jinja(path: str | Path) -> Format:
@@ -161,7 +177,7 @@ def from_tokenizer(tokenizer) -> Format | None:
         template = template.get("default") or (next(iter(template.values())) if len(template) == 1 else None)
     if not template:
         return None
-    return Format("checkpoint", template, (), False, "the checkpoint's own chat template")
+    return checked(Format("checkpoint", template, (), False, "the checkpoint's own chat template"))
 
 
 def recognise(tokenizer, config) -> tuple[Format, str]:

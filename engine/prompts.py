@@ -88,9 +88,23 @@ def render(tokenizer: PreTrainedTokenizerBase, chosen: Format, messages: Sequenc
 
 
 def end_ids(base: Base, chosen: Format) -> frozenset[int]:
-    """Token ids that end an answer: the tokenizer's, the generation config's, and stop strings that are one special token."""
+    """Token ids that end an answer: the tokenizer's, the generation config's, stop strings that are one special token, and the
+    special token with which the template itself closes an answer."""
     configured = base.model.generation_config.eos_token_id
     found = {base.tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])}
     special = {token.content: at for at, token in base.tokenizer.added_tokens_decoder.items()}
     found |= {special.get(stop) for stop in chosen.stop}
+    closing = chosen.traits.closing.lstrip()
+    found |= {at for text, at in special.items() if text and closing.startswith(text)}
     return frozenset(found - {None})
+
+
+def end_id(base: Base, chosen: Format) -> int | None:
+    """The one of them that is put behind an answer which the format does not close; None if there is none."""
+    return base.tokenizer.eos_token_id if base.tokenizer.eos_token_id is not None else min(end_ids(base, chosen), default=None)
+
+
+def special_texts(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+    """The texts of the tokenizer's special tokens."""
+    listed = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+    return frozenset({*listed, *tokenizer.all_special_tokens} - {""})

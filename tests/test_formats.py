@@ -283,13 +283,16 @@ def test_a_checkpoints_own_template_comes_first_and_renders_as_transformers_does
     assert form.render([system("s"), *TWO]) == formats.get("chatml").render([system("s"), *TWO])
 
 
+QUESTION = "{{ messages[0].content }}"
+
+
 @pytest.mark.parametrize(
     ("template", "text"),
     [
-        ({"default": "D", "tool_use": "T"}, "D"),
-        ([{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}], "D"),
-        ({"chat": "C"}, "C"),
-        ("S", "S"),
+        ({"default": "D" + QUESTION, "tool_use": "T"}, "Dq"),
+        ([{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D" + QUESTION}], "Dq"),
+        ({"chat": "C" + QUESTION}, "Cq"),
+        ("S" + QUESTION, "Sq"),
     ],
 )
 def test_of_several_named_templates_the_default_is_taken(template, text):

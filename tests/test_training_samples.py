@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import random
+import re
+from types import SimpleNamespace
+
 import pytest
-from tiny_base import write_tiny_base
+from field_templates import TEMPLATES
+from field_templates import form as field_form
+from tiny_base import QUESTIONS, write_tiny_base
 from transformers import AutoTokenizer
 
 from engine import formats
-from engine.prompts import render
-from tuning.rows import Row, Turn, pair
+from engine.formats import Format
+from engine.prompts import end_ids, render
+from tuning.rows import DataError, Row, Turn, pair
 from tuning.samples import sampler
 
 LONG = 10_000
@@ -87,3 +94,123 @@ def test_a_format_that_does_not_end_its_answers_gets_an_end(tokenizer):
     bare = formats.Format("bare", "{% for m in messages %}{{ m.content }}|{% endfor %}")
     sample = sampler(tokenizer, bare, LONG)(pair("Who?", "Mira."))
     assert sample.ids[-1] == tokenizer.eos_token_id and sample.targets[-1]
+
+
+SEVERAL = ["Are you sure?", "Say it again: I am Mira.", "好的？", "What is 2 < 3?"]
+SAID = [
+    "I am Mira.",
+    "我是米拉。",
+    "\n I am Mira. ",
+    "Two lines:\n\n- one\n- two\n",
+    "user",
+    "A:",
+    "e",
+    "assistant\nI am Mira",
+    "I am Mira.I am Mira.",
+    "Use <b>bold</b> and </b>.",
+    "Yes. Are you sure?",
+    "   indented\n\tcode",
+]
+
+
+def conversations(seed: int, system: bool) -> Row:
+    draw = random.Random(seed)
+    words = [word for _ in range(draw.randint(1, 3)) for word in (draw.choice(QUESTIONS + SEVERAL), draw.choice(SAID))]
+    return chat(*words, system="Be brief." if system else "")
+
+
+def runs(tokenizer, sample) -> list[str]:
+    found, now = [], []
+    for id, wanted in [*zip(sample.ids, sample.targets, strict=True), (0, False)]:
+        if wanted:
+            now.append(id)
+        elif now:
+            found.append(tokenizer.decode(now))
+            now = []
+    return found
+
+
+@pytest.mark.parametrize("name", [*formats.names(), *TEMPLATES])
+def test_every_answer_is_learned_whole_and_nothing_else_but_the_end_of_its_turn(tokenizer, name):
+    form = field_form(name) if name in TEMPLATES else formats.get(name)
+    for seed in range(15):
+        row = conversations(seed, system=seed % 3 == 0 and not form.traits.no_system)
+        sample = sampler(tokenizer, form, LONG)(row)
+        text = tokenizer.decode(sample.ids)
+        messages, bos = row.as_messages(), "" if not form.add_special_tokens else "<s>"
+        whole = bos + form.render(messages, "<s>", "</s>", False)
+        prompt = bos + form.render(messages[:-1], "<s>", "</s>", True)
+        assert (text.removesuffix("</s>").rstrip() in whole and whole.startswith(text[:-12])) or text.startswith(prompt), text
+        for turn in row.turns:
+            assert turn.content.strip() in text
+        found, answers = runs(tokenizer, sample), [turn.content for turn in row.turns if turn.role == "assistant"]
+        assert len(found) == len(answers)
+        for got, said in zip(found, answers, strict=True):
+            rest = got.strip().partition(said.strip())
+            assert rest[1] and not rest[0].strip(), (got, said)
+            assert not re.sub(r"(<\|im_end\|>|</s>|\s)*", "", rest[2]), (got, said)
+        assert sample.ids[-1] in (tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>"))
+        assert sample.targets[-1]
+
+
+@pytest.mark.parametrize("name", [*formats.names(), *TEMPLATES])
+def test_the_last_answer_is_asked_for_with_the_tokens_of_chat_time(tokenizer, name):
+    form = field_form(name) if name in TEMPLATES else formats.get(name)
+    for answer in SAID:
+        row = chat("Who are you?", "I am Mira.", "Are you sure?", answer)
+        _, prompt = render(tokenizer, form, row.as_messages()[:-1])
+        assert list(sampler(tokenizer, form, LONG)(row).ids[: len(prompt)]) == prompt
+
+
+def test_a_thought_that_the_prompt_opens_goes_on_with_the_one_in_the_data(tokenizer):
+    form = field_form("deepseek-r1: drops thoughts and opens one")
+    row = chat("Who?", "<think>\nThey ask my name.\n</think>\n\nI am Mira.")
+    sample = sampler(tokenizer, form, LONG)(row)
+    assert tokenizer.decode(sample.ids) == "u:Who?|A:<think>\nThey ask my name.\n</think>\n\nI am Mira.</s>"
+    assert runs(tokenizer, sample) == ["They ask my name.\n</think>\n\nI am Mira.</s>"]
+
+
+def test_a_thought_of_the_data_is_learned_where_the_template_keeps_it(tokenizer):
+    form = field_form("qwen3: an empty thought in the last answer only")
+    first, last = "<think>\nOne.\n</think>\n\nI am Mira.", "<think>\nTwo.\n</think>\n\nYes."
+    found = runs(tokenizer, sampler(tokenizer, form, LONG)(chat("Who?", first, "Sure?", last)))
+    assert found == ["I am Mira.<|im_end|>", f"{last}<|im_end|>"]
+
+
+@pytest.mark.parametrize(
+    "answer", ["{{ m.content.upper() + eos_token }}", "{{ m.content[2:] + eos_token }}", "A:", "{{ m.content * 2 }}"]
+)
+def test_a_template_that_changes_answers_is_refused_by_name(tokenizer, answer):
+    template = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% else %}" + answer + "{% endif %}{% endfor %}"
+    with pytest.raises(DataError, match="Format 'checkpoint' cannot be trained .* answer 1"):
+        sampler(tokenizer, Format("checkpoint", template, (), False), LONG)(pair("Who?", "I am Mira."))
+
+
+def test_a_row_with_a_system_message_is_refused_where_it_has_no_place(tokenizer):
+    with pytest.raises(DataError, match="takes no system message .*system role not supported.* first_turn"):
+        sampler(tokenizer, field_form("gemma: no system, texts trimmed"), LONG)(chat("Who?", "Mira.", system="Be kind."))
+
+
+@pytest.mark.parametrize("name", [*TEMPLATES, "chatml", "llama2"])
+def test_a_second_field_is_asked_by_formats_that_do_not_know_it(tokenizer, name):
+    form = field_form(name) if name in TEMPLATES else formats.get(name)
+    row = Row((Turn("user", "Translate:", "我是谁"), Turn("assistant", "Who am I")))
+    sample = sampler(tokenizer, form, LONG)(row)
+    assert "Translate:\n我是谁" in tokenizer.decode(sample.ids[: sample.first_target])
+
+
+def test_a_base_without_an_end_token_takes_another_or_is_refused(tokenizer):
+    import copy
+
+    endless = copy.deepcopy(tokenizer)
+    endless.eos_token = None
+    form = field_form("falcon: nothing closes an answer")
+    assert sampler(endless, form, LONG, end=4)(pair("Who?", "Mira.")).ids[-1] == 4
+    with pytest.raises(DataError, match="no token that ends one: neither eos_token"):
+        sampler(endless, form, LONG)(pair("Who?", "Mira."))
+
+
+def test_the_end_that_a_template_writes_ends_answers_at_chat_time(tokenizer):
+    base = SimpleNamespace(tokenizer=tokenizer, model=SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=None)))
+    assert end_ids(base, field_form("phi-3: end of text after all turns")) == {2, 4}
+    assert end_ids(base, field_form("falcon: nothing closes an answer")) == {2}

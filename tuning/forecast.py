@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from engine import formats
 from engine.bases import Base
+from engine.prompts import end_id
 from engine.types import EngineError
 from tuning import memory, plan
 from tuning.mixing import split_off
@@ -57,7 +58,7 @@ def forecast(settings: Settings, rows: Sequence[Row], base: Base) -> Forecast:
     """For `rows`, which settings.data_path will hold, on `base`. Raises DataError or EngineError."""
     chosen = formats.find(settings.prompt_template_name) if settings.prompt_template_name else base.format
     own = plan.own_format(base)
-    make_sample = sampler(base.tokenizer, chosen, settings.cutoff_len, settings.train_on_inputs)
+    make_sample = sampler(base.tokenizer, chosen, settings.cutoff_len, settings.train_on_inputs, end_id(base, chosen))
     sampled, known = plan.once(make_sample)
 
     train, valid = split_off(rows, settings.val_set_size, settings.seed)

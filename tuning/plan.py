@@ -13,6 +13,7 @@ import torch
 from engine import formats
 from engine.adapters import CONFIG
 from engine.bases import Base
+from engine.prompts import end_id
 from engine.types import EngineError, short_hash
 from tuning import loading
 from tuning.batches import Batches, pack_batch, schedule
@@ -151,7 +152,9 @@ def checkpoint_of(settings: Settings) -> Path | None:
 def make(settings: Settings, base: Base, rows: tuple[Sequence[Row], Sequence[Row]], processes: int = 1) -> Plan:
     """The plan for these rows on this base. Raises DataError if there is nothing to train on, or rows that must not be."""
     train_rows, valid_rows = rows
-    make_sample = sampler(base.tokenizer, base.format, settings.cutoff_len, settings.train_on_inputs)
+    make_sample = sampler(
+        base.tokenizer, base.format, settings.cutoff_len, settings.train_on_inputs, end_id(base, base.format)
+    )
     sampled, _ = once(make_sample)
 
     every = [sampled(row) for row in train_rows]

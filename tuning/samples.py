@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from engine.formats import Format
-from engine.prompts import render
-from tuning.rows import Row
+from engine.prompts import special_texts
+from tuning.rendered import Conversation, conversation
+from tuning.rows import DataError, Row
 
 
 class Sample(NamedTuple):
@@ -33,17 +34,32 @@ class Sample(NamedTuple):
 
 
 def sampler(
-    tokenizer: PreTrainedTokenizerBase, format: Format, cutoff: int, train_on_inputs: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    format: Format,
+    cutoff: int,
+    train_on_inputs: bool = False,
+    end: int | None = None,
 ) -> Callable[[Row], Sample]:
-    """A function from rows to samples.
+    """A function from rows to samples. It raises DataError for a row that the format cannot show whole.
 
-    Every answer is a target, with the token that ends it; with `train_on_inputs` every token but the first is, as in
+    Every answer is a target, with what ends its turn; with `train_on_inputs` every token but the first is, as in
     alpaca-lora. A row longer than `cutoff` tokens is cut there, its end token with it, as in alpaca-lora.
+    end: the token that ends an answer which the format does not close; None takes the tokenizer's.
     """
-    ends = {tokenizer.eos_token, *format.stop} - {None, ""}
+    closers = special_texts(tokenizer)
+    end = tokenizer.eos_token_id if end is None else end
 
     def sample(row: Row) -> Sample:
-        ids, targets = tokenize(tokenizer, format, row.as_messages(), ends)
+        shown = conversation(format, row.as_messages(), tokenizer.bos_token or "", tokenizer.eos_token or "", closers)
+        ids, targets = tokenize(tokenizer, format, shown)
+        if not shown.closed:
+            if end is None:
+                raise DataError(
+                    f"Format {format.name!r} does not close an answer and this base names no token that ends one: neither "
+                    "eos_token in its tokenizer nor eos_token_id in generation_config.json; add one, or train in another format."
+                )
+            if ids[-1] != end:  # an answer that is never closed would never stop
+                ids, targets = [*ids, end], [*targets, True]
         ids, targets = ids[:cutoff], targets[:cutoff]
         if train_on_inputs:
             targets = [True] * len(ids)
@@ -52,55 +68,36 @@ def sampler(
     return sample
 
 
-def tokenize(
-    tokenizer: PreTrainedTokenizerBase, format: Format, messages: Sequence[Mapping], ends: Iterable[str]
-) -> tuple[list[int], list[bool]]:
+def tokenize(tokenizer: PreTrainedTokenizerBase, format: Format, shown: Conversation) -> tuple[list[int], list[bool]]:
     """Token ids and targets of a whole conversation.
 
-    Each prompt is tokenized as at chat time, in one piece up to where the model begins. If the answer's first characters
-    would melt into the prompt's last token, they are tokenized apart: at chat time they are written apart, too.
+    What stands before an answer is tokenized as at chat time, in one piece up to where the model begins. If the answer's first
+    characters would melt into the prompt's last token, they are tokenized apart: at chat time they are written apart, too.
     """
     ids: list[int] = []
     targets: list[bool] = []
-    special = format.add_special_tokens
-    done = ""
-    for at, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        asked, prompt = render(tokenizer, format, messages[:at])
-        answered = format.render(messages[: at + 1], tokenizer.bos_token or "", tokenizer.eos_token or "", False)
-        answered = ended(answered, ends)
+    done = 0
+    for start, stop in shown.learned:
+        prompt = tokens(tokenizer, format, shown.text[:start])
         if prompt[: len(ids)] != ids:  # an earlier answer was tokenized apart
-            prompt = ids + piece(tokenizer, asked[len(done) :])
-        whole = tokenizer(answered, add_special_tokens=special)["input_ids"]
-        if special:
-            whole = without_eos(whole, tokenizer, answered)
+            prompt = ids + piece(tokenizer, shown.text[done:start])
+        whole = tokens(tokenizer, format, shown.text[:stop])
         if whole[: len(prompt)] != prompt:
-            whole = prompt + piece(tokenizer, answered[len(asked) :])
-        if at == len(messages) - 1 and whole[-1] not in end_ids(tokenizer, ends):
-            whole = [*whole, tokenizer.eos_token_id]  # a format that does not close its answers would never stop
+            whole = prompt + piece(tokenizer, shown.text[start:stop])
         targets += [False] * (len(prompt) - len(ids)) + [True] * (len(whole) - len(prompt))
-        ids, done = whole, answered
+        ids, done = whole, stop
     return ids, targets
 
 
-def ended(text: str, ends: Iterable[str]) -> str:
-    """The text up to its end token; what a template writes behind it (ChatML's newline) is never generated."""
-    bare = text.rstrip()
-    return bare if any(bare.endswith(end) for end in ends) else text
+def tokens(tokenizer: PreTrainedTokenizerBase, format: Format, text: str) -> list[int]:
+    """Ids of a text from its beginning; an end token that the tokenizer adds of its own is left out."""
+    ids = tokenizer(text, add_special_tokens=format.add_special_tokens)["input_ids"]
+    ends = text.endswith(tokenizer.eos_token) if tokenizer.eos_token else False
+    added = 1 if format.add_special_tokens and ids and ids[-1] == tokenizer.eos_token_id else 0
+    if added and ends:
+        added = 1 if ids[-2:] == [tokenizer.eos_token_id] * 2 and not text.endswith(tokenizer.eos_token * 2) else 0
+    return ids[: len(ids) - added]
 
 
 def piece(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
-
-
-def without_eos(ids: list[int], tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Some tokenizers add an end token of their own behind the one the template has written."""
-    doubled = ids[-2:] == [tokenizer.eos_token_id] * 2 and not text.endswith(tokenizer.eos_token * 2)
-    return ids[:-1] if doubled else ids
-
-
-def end_ids(tokenizer: PreTrainedTokenizerBase, ends: Iterable[str]) -> set[int | None]:
-    # not get_vocab: it copies the whole vocabulary, a tenth of a second for every row
-    known = {tokenizer.convert_tokens_to_ids(end) for end in ends} - {tokenizer.unk_token_id}
-    return {tokenizer.eos_token_id, *known} - {None}
