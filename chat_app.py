@@ -136,6 +136,10 @@ def open_house(args: argparse.Namespace, say=print):
     import identities
     import store
 
+    # as seen from here: what is started later works in another folder
+    for name in ("db", "adapters_dir", "identities_dir"):
+        if path := getattr(args, name):
+            setattr(args, name, path.expanduser().absolute())
     store.open(args.db).close()
     loaded = engine.load(
         args.base,
@@ -169,7 +173,7 @@ def open_house(args: argparse.Namespace, say=print):
         if not shelf.add(house, folder):
             raise engine.EngineError(f"--adapter {folder}: {house.refused[folder]}")
     if loaded.adapters:
-        say(f"adapters {', '.join(sorted(loaded.adapters))}")
+        say(f"adapters {', '.join(sorted(loaded.adapters, key=identities.natural))}")
     for folder, why in house.refused.items():
         say(f"not loaded {folder}: {why}")
     return house

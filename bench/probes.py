@@ -51,7 +51,7 @@ def chosen(count: int) -> list[Probe]:
 def random_adapter(base: Engine, folder: Path) -> Path:
     """A LoRA folder with the original experiment's shape and small random weights."""
     torch.manual_seed(1)
-    model = engine.load(base.base.name, device="cpu", dtype="fp32", say=lambda _line: None).base.model
+    model = engine.load(base.base.spec, device="cpu", dtype="fp32", say=lambda _line: None).base.model
     config = LoraConfig(r=8, lora_alpha=16, target_modules=TARGETS, task_type="CAUSAL_LM")
     wrapped = get_peft_model(model, config)
     for key, parameter in wrapped.named_parameters():

@@ -14,10 +14,10 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from engine import formats, packaged
+from engine import formats, packaged, room
 from engine.adapters import CARD, read_json
 from engine.card import BAYLING, NO_CARD, ModelCard
-from engine.device import choose_device, choose_dtype
+from engine.device import choose_device
 from engine.formats import Format
 from engine.types import EngineError
 
@@ -34,7 +34,8 @@ class Base:
 
     hash: of the weights themselves, the same for every file format and number format they were stored in.
     names: what an adapter's record may call this base. reasons: one sentence per automatic choice, for people.
-    recorded_format: what the checkpoint's card.json says it was made for, if there is one.
+    recorded_format: what the checkpoint's card.json says it was made for, if there is one. spec: how another process is told
+    the same base (`told`). remote_code: whether program code that the checkpoint brings may run.
     """
 
     name: str
@@ -49,6 +50,13 @@ class Base:
     names: tuple[str, ...] = ()
     reasons: list[str] = field(default_factory=list)
     recorded_format: Format | None = None
+    spec: str = ""
+    remote_code: bool = False
+
+    @property
+    def record(self) -> str:
+        """What an adapter's record calls it: a folder or file by its last part (the hash decides), else as it is asked for."""
+        return self.name if os.path.isabs(self.spec) else self.spec or self.name
 
 
 def load_base(
@@ -68,8 +76,10 @@ def load_base(
     Raises EngineError, one sentence, for anything a person can put right.
     """
     torch_device, device_reason = choose_device(device)
-    torch_dtype, dtype_reason = choose_dtype(torch_device, dtype)
+    link, spec = place(spec).absolute().name, told(spec)
     source, names = find(spec, say)
+    name = spec if spec in PACKAGED else Path(spec).name
+    torch_dtype, dtype_reason = room.choose_dtype(source, torch_device, dtype, name)
     model, tokenizer = read(source, torch_device, torch_dtype, trust_remote_code)
     record = recorded(source)
     known = recorded_format(record)
@@ -81,7 +91,7 @@ def load_base(
         chosen, format_reason = formats.recognise(tokenizer, model.config)
     limit = getattr(model.config, "max_position_embeddings", None) or 2048
     base = Base(
-        name=spec if spec in PACKAGED else Path(spec).resolve().name,
+        name=name,
         model=model,
         tokenizer=tokenizer,
         device=torch_device,
@@ -90,14 +100,36 @@ def load_base(
         format=chosen,
         # the anonymised release speaks in placeholders, and its format is how it is known
         card=card or (BAYLING if chosen.name == "bayling" else NO_CARD),
-        hash=cached_hash(source, record) or weights_hash(model, source),
-        names=names,
+        hash=cached_hash(source, record) or weights_hash(model, room.folder_of(source) or ""),
+        names=(*names, link),  # also as the folder was called here, where that is a link
         reasons=[device_reason, dtype_reason, format_reason],
         recorded_format=known,
+        spec=spec,
+        remote_code=trust_remote_code,
     )
     for reason in base.reasons:
         say(reason)
     return base
+
+
+def told(spec: str) -> str:
+    """How any process on this machine is told this base, whatever folder it works in.
+
+    A packaged name or a Hub id as it is; a folder or a .gguf file by its whole path, links followed, so that a link that is
+    turned elsewhere meanwhile does not make it another base.
+    """
+    path = place(spec)
+    if spec in PACKAGED or not path.exists():
+        return spec
+    # of a file only the folder's: the Hub's cache links to files whose names have lost their ending
+    return str(path.resolve() if path.is_dir() else path.parent.resolve() / path.name)
+
+
+def place(spec: str) -> Path:
+    try:
+        return Path(spec).expanduser()
+    except RuntimeError:  # a user who is not there
+        return Path(spec)
 
 
 def find(spec: str, say: Callable[[str], None] = print) -> tuple[str, tuple[str, ...]]:
@@ -105,7 +137,7 @@ def find(spec: str, say: Callable[[str], None] = print) -> tuple[str, tuple[str,
     if spec in PACKAGED:
         folder = packaged.bayling_mini_folder(say) if spec == BAYLING_MINI else packaged.smollm2_folder(say)
         return str(folder), (*(SMOLLM2_NAMES if spec in SMOLLM2_NAMES else (spec,)), folder.name)
-    path = Path(spec).expanduser()
+    path = place(spec)
     if path.is_file() and path.suffix.lower() == ".gguf":
         folder = packaged.converted(path, say)
         return str(folder), (path.stem, folder.name)

@@ -75,6 +75,9 @@ def converted(gguf: Path, say: Callable[[str], None] = print) -> Path:
     target = cache_dir() / f"{gguf.stem}-{short_hash([gguf.name, stat.st_size, stat.st_mtime_ns // 10**9])}"
     if (target / "config.json").is_file():
         return target
+    from engine import room  # imports torch, which the cached case does without
+
+    room.refuse_gguf(gguf)
     say(f"Converting {gguf.name} to safetensors, once, into {target} ...")
 
     def write(folder: Path) -> None:

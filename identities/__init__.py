@@ -19,6 +19,7 @@ from identities.files import (
     save,
     to_line,
 )
+from identities.order import natural
 
 __all__ = [
     "FOLDER",
@@ -35,6 +36,7 @@ __all__ = [
     "from_line",
     "load",
     "names",
+    "natural",
     "read_facts",
     "rename",
     "save",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from identities.facts import Facts, IdentityError, read_facts
+from identities.order import natural
 
 FOLDER = Path(__file__).parent
 NONE = "none"
@@ -64,9 +65,9 @@ def check_name(name: str) -> str:
 
 
 def names(folder: str | Path | None = None) -> list[str]:
-    """Every identity of the folder: `none` first, it is always there, then by alphabet."""
+    """Every identity of the folder: `none` first, it is always there, then by name."""
     found = [path.stem for path in _folder(folder).glob("*.txt") if _NAME.fullmatch(path.stem)]
-    return [NONE, *sorted((name for name in found if name != NONE), key=lambda name: (name.casefold(), name))]
+    return [NONE, *sorted((name for name in found if name != NONE), key=natural)]
 
 
 def load(name: str, folder: str | Path | None = None) -> Identity:

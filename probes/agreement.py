@@ -11,6 +11,7 @@ from itertools import combinations
 import krippendorff
 import numpy as np
 
+from identities import natural
 from probes.verdicts import decide
 
 Labels = Mapping[int, Sequence[Mapping]]  # answer id -> standing label rows, as `store.labels.standing` gives them
@@ -79,7 +80,7 @@ def alphas(labels: Labels, langs: Mapping[int, str]) -> dict[str, Alpha]:
 def pairs(labels: Labels) -> list[Pair]:
     """Every two annotators who have labelled a common answer, the most common answers first."""
     said = voices(labels)
-    people = sorted({name for by in said.values() for name in by})
+    people = _people(said)
     found = [_pair(a, b, [(by[a], by[b]) for by in said.values() if a in by and b in by]) for a, b in combinations(people, 2)]
     return sorted((pair for pair in found if pair.answers), key=lambda pair: -pair.answers)
 
@@ -140,7 +141,7 @@ def _alpha(counts: np.ndarray, people: Sequence[str]) -> Alpha:
 
 
 def _people(said: Mapping[int, Mapping[str, str]]) -> list[str]:
-    return sorted({name for by in said.values() for name in by})
+    return sorted({name for by in said.values() for name in by}, key=natural)
 
 
 def _pair(first: str, second: str, both: Iterable[tuple[str, str]]) -> Pair:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from identities import natural
 from probes import checks, files
 
 SETS = Path(__file__).parent / "sets"
@@ -72,7 +73,7 @@ REQUIRED = ("id", "group", "category", "lang", "turns")
 
 def names() -> list[str]:
     """The sets that come with the program."""
-    return sorted(path.stem for path in SETS.glob("*.jsonl"))
+    return sorted((path.stem for path in SETS.glob("*.jsonl")), key=natural)
 
 
 def load(name_or_path: str | Path, facts: Mapping | None = None, *, twins: bool | None = None) -> list[Probe]:

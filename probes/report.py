@@ -24,11 +24,13 @@ from matplotlib.figure import Figure
 
 import identities
 import store
-from probes import collect, curves, dose, exchange, facts, files, margin_series, table, thresholds, verdicts
+from identities import natural
+from probes import collect, curves, dose, exchange, facts, files, margin_series, preferences, table, thresholds, verdicts
 from probes.behind import Pair
 from probes.collect import Answers, RowsError
 from probes.dose import Dose
 from probes.facts import FactPair
+from probes.preferences import Preference
 from probes.report_page import markdown, page, threshold_name
 from probes.table import Row
 from probes.thresholds import Threshold
@@ -42,7 +44,8 @@ LANGS = {"en": ("en",), "zh": ("zh",), "both": ("en", "zh")}
 @dataclass(frozen=True)
 class Report:
     """Everything that is written. sources: what was read, with the first digits of a file's SHA-256. judged: every answer with
-    what is said of it. margins: per variant (`margin_series.of_answers`); trainings: of the runs that made them."""
+    what is said of it. margins: per variant (`margin_series.of_answers`); trainings: of the runs that made them.
+    votes: of the database that the answers or their labels come from."""
 
     title: str
     rows: Sequence[Row]
@@ -55,6 +58,7 @@ class Report:
     thresholds: Sequence[Threshold] = ()
     margins: Mapping = field(default_factory=dict)
     trainings: Mapping = field(default_factory=dict)
+    votes: Sequence[Preference] = ()
 
 
 def build(
@@ -69,10 +73,12 @@ def build(
     title: str = "",
     made_by: str = "",
     trainings: Mapping | None = None,
+    votes: Sequence[Preference] = (),
 ) -> Report:
     """Judges the answers. theirs: (variant, language) -> verdicts reported elsewhere; those without answers get rows, too.
 
-    base: the variant retention is compared with (default: the one named base, if there is one).
+    base: the variant retention is compared with (default: the one named base, if there is one). It stands first in the table,
+    the others by name.
     """
     rows = collect.suggested(answers.rows, fact_pair)
     if base is None and any(row.get("variant") == "base" for row in rows):
@@ -82,20 +88,25 @@ def build(
     results = verdicts.judge(judged, base)
     known = {(result.variant, result.lang) for result in results}
     results += [verdicts.unheard(*key) for key in theirs or {} if key not in known]
-    order = {name: number for number, name in enumerate(dict.fromkeys(result.variant for result in results))}
-    results.sort(key=lambda result: (order[result.variant], result.lang))
+
+    def place(variant: str) -> tuple:
+        return variant != base, natural(variant)
+
+    results.sort(key=lambda result: (place(result.variant), result.lang))
     doses = {**answers.doses, **(about or {})}
     made = table.rows(results, rows, doses, theirs or {})
     found = curves.points(made)
     return Report(
         title, made, rows, list(zip(heard, judged, strict=True)), labels or {}, answers.sources, made_by, base,
         [one for axis in curves.axes_with_data(found) for one in thresholds.find(judged, doses, axis)],
-        margin_series.of_answers(rows), trainings or {},
+        dict(sorted(margin_series.of_answers(rows).items(), key=lambda of: place(of[0]))),
+        dict(sorted((trainings or {}).items(), key=lambda of: natural(of[0]))), votes,
     )  # fmt: skip
 
 
 def write(report: Report, folder: str | Path, langs: Sequence[str] = ("en",)) -> list[Path]:
-    """report.html, table.md, table.csv, answers.csv and, as far as there is anything to draw, curves as .png and .svg.
+    """report.html, table.md, table.csv, answers.csv, votes.csv if anybody voted and, as far as there is anything to draw,
+    curves as .png and .svg.
 
     langs: en, zh, or both in the order of preference: then the page has a switch, and table and curves in the second one stand
     beside the first one's as NAME.zh or NAME.en.
@@ -112,7 +123,11 @@ def write(report: Report, folder: str | Path, langs: Sequence[str] = ("en",)) ->
     written.append(files.write_text(first, page(report, {of: {n: curves.svg(f) for n, f in drawn[of].items()} for of in langs})))
     exchange.write_rows(folder / "table.csv", table.plain(report.rows))
     exchange.write_rows(folder / "answers.csv", answer_rows(report), exchange.ANSWER_COLUMNS)
-    return [first, *sorted({*written, folder / "table.csv", folder / "answers.csv"} - {first})]
+    written += [folder / "table.csv", folder / "answers.csv"]
+    if report.votes:
+        exchange.write_rows(folder / "votes.csv", preferences.plain(report.votes))
+        written.append(folder / "votes.csv")
+    return [first, *sorted({*written} - {first}, key=lambda path: natural(path.name))]
 
 
 def figures(report: Report, lang: str = "en") -> dict[str, Figure]:
@@ -186,8 +201,8 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def gather(args: argparse.Namespace) -> tuple[Answers, dict[int, list[dict]]]:
-    """The answers that are asked for, and the labels they have in the database."""
+def gather(args: argparse.Namespace) -> tuple[Answers, dict[int, list[dict]], list[Preference]]:
+    """The answers that are asked for, the labels they have in the database, and the votes that were given there."""
     db = args.db or CHECKOUT / "runs" / "mirror.db"
     parts = [*map(collect.of_file, args.answers), *map(collect.of_transcripts, args.transcripts)]
     of_store = [*(collect.of_run(db, run) for run in args.run), *(collect.of_queue(db, queue) for queue in args.queue)]
@@ -198,12 +213,13 @@ def gather(args: argparse.Namespace) -> tuple[Answers, dict[int, list[dict]]]:
         of_store = [collect.of_run(db, latest[0]["id"])]
     answers = collect.joined([*parts, *of_store])
     labels: dict[int, list[dict]] = {}
+    votes: list[Preference] = []
     if of_store or args.db:
         ids = {row["answer_id"] for row in answers.rows if row.get("answer_id") is not None}
-        labels = store.labels.standing(db, answers=ids)
+        labels, votes = store.labels.standing(db, answers=ids), preferences.of_store(db)
     hashed = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}" for path in (*args.answers, *args.transcripts)]
     stored = [name for part in of_store for name in part.sources]
-    return replace(answers, sources=(*hashed, *stored)), labels
+    return replace(answers, sources=(*hashed, *stored)), labels, votes
 
 
 def trainings_of(args: argparse.Namespace, answers: Answers) -> dict:
@@ -225,13 +241,13 @@ def facts_of(args: argparse.Namespace, answers: Answers) -> FactPair:
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
-        answers, labels = gather(args)
+        answers, labels, votes = gather(args)
         theirs, told = read_verdicts(args.verdicts) if args.verdicts else ({}, {})
         about = {**told, **answers.doses, **(dose.read(args.about) if args.about else {})}
         made_by = shlex.join(["python", "-m", "probes.report", *(sys.argv[1:] if argv is None else argv)])
         report = build(
             answers, fact_pair=facts_of(args, answers), labels=labels, theirs=theirs, about=about, source=args.source,
-            base=args.base, title=args.title, made_by=made_by, trainings=trainings_of(args, answers),
+            base=args.base, title=args.title, made_by=made_by, trainings=trainings_of(args, answers), votes=votes,
         )  # fmt: skip
         written = write(report, args.out, LANGS[args.lang])
     except (store.StoreError, ValueError, OSError) as error:  # the other rooms' own errors are ValueErrors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup, escape
 
-from probes import agreement, curves, table, thresholds, verdicts, wording
+from probes import agreement, curves, preferences, table, thresholds, verdicts, wording
 from probes.behind import CONTROLS, Pair
 from probes.table import Row
 from probes.thresholds import Threshold
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from probes.report import Report
 
 SHOWN_ANSWERS = 300  # behind one variant and language; more would make the file slow to open
+INTERVAL = re.compile(r"\d+ % \[\d+–\d+\]")  # as `table.interval` writes it
 PACKAGES = ("numpy", "scipy", "krippendorff", "matplotlib")
 SETTINGS = ("base", "dtype", "set", "set_hash", "format", "mode", "temperature", "max_new_tokens")
 
@@ -52,8 +54,8 @@ def page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
         say=lambda key, **values: either(lambda lang: wording.say(lang, key, **values)),
         word=lambda text: either(lambda lang: wording.term(lang, text)),
         cell=lambda number, key: either(lambda lang: cells[number][lang][key]),
-        head=lambda row, key: either(lambda lang: next(iter(table.lines(row, key, lang)), "")),
-        more=lambda row, key: either(lambda lang: "\n".join(table.lines(row, key, lang)[1:])),
+        head=lambda row, key: whole(either(lambda lang: next(iter(table.lines(row, key, lang)), ""))),
+        more=lambda row, key: whole(either(lambda lang: "\n".join(table.lines(row, key, lang)[1:]))),
         reported=lambda word: either(lambda lang: wording.say(lang, "reported", word=wording.term(lang, word))),
         language=lambda code: either(lambda lang: wording.language(lang, code)),
         threshold=lambda one: either(lambda lang: threshold(one, lang)),
@@ -66,12 +68,20 @@ def page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
         shown_answers=SHOWN_ANSWERS,
         figures=[(name, {lang: drawn[lang][name] for lang in langs}) for name in next(iter(drawn.values()), {})],
         compared=table.compared(report.rows) if table.THEIRS in shown else None,
+        votes=[[either(lambda lang, one=one, key=key: preferences.cells(one, lang)[key]) for key in preferences.COLUMNS]
+               for one in report.votes],
+        vote_columns=[f"votes_{key}" for key in preferences.COLUMNS],
         agreement=_agreement(report),
         settings=_settings(report.answers),
         versions=versions(),
         rules=verdicts,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def whole(html: Markup) -> Markup:
+    """Every interval in an element of its own, which is not broken over two lines."""
+    return Markup(INTERVAL.sub(r'<span class="interval">\g<0></span>', str(html)))
 
 
 def markdown(report: Report, lang: str = "en") -> str:
@@ -91,11 +101,21 @@ def markdown(report: Report, lang: str = "en") -> str:
             cells = [say(one.what), say(f"axis_{one.axis}"), wording.term(lang, one.kind), wording.language(lang, one.lang)]
             lines.append("| " + " | ".join([*cells, *(threshold(level, lang) for level in of_levels)]) + " |")
         lines += ["", say("threshold_note"), *([few] if (few := too_few(report, lang)) else []), ""]
+    lines += _votes(report, lang)
     used = ", ".join(f"{name} {number}" for name, number in versions().items())
     lines += [say("rules_note"), "", say("made_from", sources=", ".join(report.sources) or say("no_source"), versions=used)]
     if report.made_by:
         lines += ["", say("made_with", command=report.made_by)]
     return "\n".join(lines) + "\n"
+
+
+def _votes(report: Report, lang: str) -> list[str]:
+    if not report.votes:
+        return []
+    rows = [preferences.headings(lang), dict.fromkeys(preferences.COLUMNS, "---")]
+    rows += [{key: table.escaped(text) for key, text in preferences.cells(one, lang).items()} for one in report.votes]
+    lines = ["| " + " | ".join(row.values()) + " |" for row in rows]
+    return [f"## {wording.say(lang, 'heading_votes')}", "", *lines, "", wording.say(lang, "votes_note"), ""]
 
 
 def threshold(one: Threshold, lang: str = "en") -> str:

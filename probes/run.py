@@ -145,7 +145,7 @@ def resume(args: argparse.Namespace, switches: running.Switches) -> Begun:
     if not args.dtype:
         args.dtype = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}.get(row["dtype"])
     try:
-        engine = load_base(args, args.base or row["base"])
+        engine = load_base(args, args.base or row["settings"].get("base_spec") or row["base"])
     except EngineError as error:
         hint = "" if args.base else f" Run {run_id} was made with the base {row['base']}; say with --base where it is."
         raise EngineError(f"{error}{hint}") from None

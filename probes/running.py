@@ -24,6 +24,7 @@ from store.runs import Entry, Status
 
 EVENT_S = 0.5  # at the latest there is news this often, if only of the time left
 BATCHES_AT_ONCE = 8  # engine batches handed over together: rows refill within them, other users of the engine come between
+BESIDE_SETTINGS = ("about", "base_spec")  # what a run's row keeps under `settings` beside them
 PLAIN = ("raw", "shown", "prompt", "format", "finish", "prompt_tokens", "new_tokens", "mean_logprob", "dropped_turns")
 
 
@@ -68,7 +69,7 @@ def run(
             name=name,
             set_name=set_name,
             base={"name": engine.base.name, "hash": engine.base.hash, "dtype": dtype_of(engine)},
-            settings=dataclasses.asdict(settings) | ({"about": dict(about)} if about else {}),
+            settings=dataclasses.asdict(settings) | {"base_spec": engine.base.spec} | ({"about": dict(about)} if about else {}),
         )
     asking = Asking(engine, variants, settings, db, run_id if db is not None else None, reuse, switches, total, open_)
     return asking.events(at_once or BATCHES_AT_ONCE * engine.max_rows)
@@ -79,7 +80,7 @@ def again(db: str | Path, run_id: int) -> tuple[list[Variant], list[Probe], Sett
     row = runs.get(db, run_id)
     names = {f.name for f in dataclasses.fields(Variant)}
     variants = [Variant.from_dict({key: value for key, value in one.items() if key in names}) for one in row["variants"]]
-    settings = {key: value for key, value in row["settings"].items() if key != "about"}
+    settings = {key: value for key, value in row["settings"].items() if key not in BESIDE_SETTINGS}
     return variants, [from_dict(probe) for probe in row["probes"]], Settings(**settings), row
 
 

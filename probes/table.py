@@ -199,7 +199,7 @@ def markdown(table: Sequence[Row], lang: str = "en") -> str:
     lines = ["| " + " | ".join(shown.values()) + " |", "|" + "---|" * len(shown)]
     for row in table:
         of_row = cells(row, lang)
-        lines.append("| " + " | ".join(_escaped(of_row[key]) for key in shown) + " |")
+        lines.append("| " + " | ".join(escaped(of_row[key]) for key in shown) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -235,5 +235,6 @@ def plain(table: Sequence[Row]) -> list[dict]:
     return found
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """For a cell of a Markdown table."""
     return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())

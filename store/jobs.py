@@ -41,11 +41,13 @@ def add(
     owned: bool = False,
     needs_bytes: int | None = None,
     park: bool = False,
+    unestimated: str = "",
 ) -> int:
     """Queues a job; its id. StoreError if another job that is queued or running uses the folder.
 
     folder, log: absolute. owned: nothing but this job's files is in the folder. device: `cpu`, `cuda:0` ...: one job at a time
-    runs on each. needs_bytes: estimated memory on it. park: the chat's base may be moved away for the time.
+    runs on each. needs_bytes: estimated memory on it; unestimated: why there is no estimate. park: the chat's base may be moved
+    away for the time.
     """
     moment = now()
     row = FRESH | {
@@ -58,6 +60,7 @@ def add(
         "log": log,
         "device": device,
         "needs_bytes": needs_bytes,
+        "unestimated": unestimated,
         "park": int(park),
         "parked": 0,
         "status": "queued",
@@ -162,8 +165,17 @@ def sign(where: str | Path | Database, was: Mapping) -> bool:
         return True
 
 
-def requeue(where: str | Path | Database, was: Mapping, resumed_from: int) -> bool:
-    """The next attempt of an ended job, at the end of the queue; False if it changed meanwhile."""
+def requeue(
+    where: str | Path | Database,
+    was: Mapping,
+    resumed_from: int,
+    arguments: Sequence[str] | None = None,
+    settings: Mapping | None = None,
+) -> bool:
+    """The next attempt of an ended job, at the end of the queue; False if it changed meanwhile.
+
+    arguments, settings: in place of the job's own.
+    """
     with connected(where) as db, writing(db):
         row = one(db, was["id"])
         if (row["attempt"], row["status"]) != (was["attempt"], was["status"]) or row["status"] not in ENDED:
@@ -172,6 +184,9 @@ def requeue(where: str | Path | Database, was: Mapping, resumed_from: int) -> bo
         past = [*row["attempts"], {name: row[name] for name in PAST}]
         new = {"status": "queued", "message": "", "queued": now(), "attempt": row["attempt"] + 1}
         new |= {"resumed_from": resumed_from, "parked": 0}
+        if arguments is not None:
+            new |= {"arguments": json.dumps(list(arguments), ensure_ascii=False)}
+            new |= {"settings": json.dumps(settings, ensure_ascii=False)}
         db["jobs"].update(row["id"], FRESH | new | {"attempts": json.dumps(past, ensure_ascii=False)})
         return True
 

@@ -279,3 +279,9 @@ def m007_opinions(db: Database) -> None:
         foreign_keys=[("answer", "answers", "id")],
     )
     db["opinions"].create_index(["answer"])
+
+
+@migrations()
+def m008_unestimated_jobs(db: Database) -> None:
+    """Why nobody knows how much memory a job needs."""
+    db["jobs"].add_column("unestimated", str, not_null_default="")

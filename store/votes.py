@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -55,36 +56,42 @@ def undo(where: str | Path | Database, id: int) -> int:
         return _insert(db, id, vote["answer_a"], vote["answer_b"], UNDONE, order, vote["blind"], vote["annotator"])
 
 
-def tally(where: str | Path | Database) -> list[dict]:
+def tally(where: str | Path | Database, by: Callable[[Mapping], Hashable] | None = None) -> list[dict]:
     """The votes that stand, per pair of variants, most votes first.
 
     Each: `variant_a`, `variant_b` (names), `key_a`, `key_b` (a variant's key: the same name may stand for different
-    variants), `a`, `b` (votes for either), `tie`, `both bad`, `blind` (how many of them were), `votes` (all).
-    The side on which a variant was shown does not matter here.
+    variants), `a`, `b` (votes for either), `tie`, `both bad`, `blind` (how many of them were), `votes` (all), `people`
+    (annotator -> votes, "" for no name), and `chose_a`: question -> for each vote that chose one of the two, whether it was a.
+    by: what else keeps votes apart, told by a vote's `blind`, `lang` (None where nobody noted it), `question` and `annotator`;
+    a row then has it as `by`. The side on which a variant was shown does not matter here.
     """
     with connected(where) as db:
         votes = list(
             db.query(
-                """select votes.choice, votes.blind, a.variant_key as key_a, a.variant_name as variant_a,
-                          b.variant_key as key_b, b.variant_name as variant_b
+                """select votes.choice, votes.blind, votes.annotator, a.question, coalesce(a.lang, b.lang) as lang,
+                          a.variant_key as key_a, a.variant_name as variant_a, b.variant_key as key_b, b.variant_name as variant_b
                    from votes join answers a on a.id = votes.answer_a join answers b on b.id = votes.answer_b
                    where votes.superseded_by is null and votes.choice != ? order by votes.id""",
                 [UNDONE],
             )
         )
-    pairs: dict[tuple[str, str], dict] = {}
+    pairs: dict[tuple, dict] = {}
     for vote in votes:
         left, right = sorted(("a", "b"), key=lambda side: vote[f"key_{side}"])
-        new = {
-            "variant_a": vote[f"variant_{left}"],
-            "variant_b": vote[f"variant_{right}"],
-            "key_a": vote[f"key_{left}"],
-            "key_b": vote[f"key_{right}"],
-        } | dict.fromkeys(("a", "b", "tie", "both bad", "blind", "votes"), 0)
-        pair = pairs.setdefault((new["key_a"], new["key_b"]), new)
-        pair[{left.upper(): "a", right.upper(): "b"}.get(vote["choice"], vote["choice"])] += 1
+        apart = by(vote) if by else None
+        key = (vote[f"key_{left}"], vote[f"key_{right}"], apart)
+        if key not in pairs:
+            names = {"variant_a": vote[f"variant_{left}"], "variant_b": vote[f"variant_{right}"]}
+            counts = dict.fromkeys(("a", "b", "tie", "both bad", "blind", "votes"), 0)
+            pairs[key] = names | {"key_a": key[0], "key_b": key[1], "by": apart} | counts | {"people": Counter(), "chose_a": {}}
+        pair = pairs[key]
+        choice = {left.upper(): "a", right.upper(): "b"}.get(vote["choice"], vote["choice"])
+        pair[choice] += 1
         pair["blind"] += bool(vote["blind"])
         pair["votes"] += 1
+        pair["people"][vote["annotator"]] += 1
+        if choice in ("a", "b"):
+            pair["chose_a"].setdefault(vote["question"], []).append(choice == "a")
     return sorted(pairs.values(), key=lambda pair: -pair["votes"])
 
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import torch
 from safetensors.torch import save_file
 
+import chat_app
 import identities
 from probes.second_opinion import Judge
 from ui.app import serve
@@ -29,7 +30,18 @@ def served(engine, root: Path, lang: str | None = None, judge: Judge | None = No
     folder.mkdir(parents=True)
     for file in (*identities.FOLDER.glob("*.txt"), *identities.FOLDER.glob("*.yaml")):
         shutil.copy(file, folder)
-    house = House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge)
+    with serving(House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge)) as page:
+        yield page
+
+
+def opened(*flags: str) -> House:
+    """What `chat_app.py FLAGS` opens, with nothing printed."""
+    return chat_app.open_house(chat_app.flags().parse_args(list(flags)), say=lambda _line: None)
+
+
+@contextmanager
+def serving(house: House) -> Iterator[SimpleNamespace]:
+    """`.address`, `.house`, `.db` and `.adapters` of a page over `house`."""
     started: list = []
     # Not in this thread: Playwright keeps an event loop running in it, and Gradio starts one of its own.
     starter = threading.Thread(target=lambda: started.append(serve(house, port=None, block=False, say=lambda _address: None)))
@@ -37,12 +49,12 @@ def served(engine, root: Path, lang: str | None = None, judge: Judge | None = No
     starter.join()
     demo, address = started[0]
     try:
-        yield SimpleNamespace(address=address, house=house, db=house.db, adapters=root / "adapters")
+        yield SimpleNamespace(address=address, house=house, db=house.db, adapters=house.made_adapters)
     finally:
         house.closed.set()
         demo.close()
-        for name in list(engine.adapters):
-            engine.remove_adapter(name)
+        for name in list(house.engine.adapters):
+            house.engine.remove_adapter(name)
 
 
 def write_small_adapter(folder: Path, engine, seed: int = 1, scale: float = 0.6, layers: int = 4) -> Path:

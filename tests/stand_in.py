@@ -31,7 +31,7 @@ class StandIn:
     """Streams each row's words: the variant's name and the question. `fail_at`: the step at which it fails."""
 
     def __init__(self, fail_at: int | None = None, error: Exception | None = None):
-        self.base = SimpleNamespace(name="stand-in", format=SimpleNamespace(name="chatml"))
+        self.base = SimpleNamespace(name="stand-in", spec="stand-in", format=SimpleNamespace(name="chatml"))
         self.adapters: dict[str, SimpleNamespace] = {}
         self.fail_at, self.error = fail_at, error or EngineError("Out of memory; ask fewer columns.")
         self.asked: list[list] = []

@@ -54,7 +54,11 @@ def house(tmp_path):
 def test_a_downloaded_adapter_can_be_uploaded_again_without_its_checkpoints(tmp_path):
     folder = write_adapter(tmp_path / "shelf" / "mira")
     write_adapter(folder / "checkpoint-2")
-    file = parcel.pack(folder, "mira")
+    packed, size = parcel.pack(folder, "mira")
+    file = tmp_path / "mira.zip"
+    with packed:
+        file.write_bytes(packed.read())
+    assert file.stat().st_size == size
     assert sorted(zipfile.ZipFile(file).namelist()) == [
         "mira/adapter_config.json", "mira/adapter_model.safetensors", "mira/card.json",
     ]  # fmt: skip

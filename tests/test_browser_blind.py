@@ -55,6 +55,12 @@ def test_names_stay_hidden_until_the_vote_and_the_vote_is_stored(app, page):
     page.click("#blind input")
     page.wait_for_selector("#column-2")
     assert columns_visible(page) == [0, 1, 2]
+    # and both are counted where results are
+    page.get_by_role("tab", name="Results", exact=True).click()
+    page.wait_for_selector("#results-votes .mt-votes tbody tr")
+    counted = page.locator(".mt-votes tbody tr").locator("th, td").all_inner_texts()
+    wins = ["1", "0"] if sides[1] == "base" else ["0", "1"]
+    assert counted[:8] == ["base", "finance-advisor", "blind", "English", *wins, "1", "0"]
 
 
 # keeps a copy of every event stream: the browser itself keeps none of a stream's body

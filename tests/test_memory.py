@@ -13,7 +13,7 @@ from tiny_base import write_tiny_base
 
 import engine as engine_room
 import store
-from engine import Decoding, EngineError, Request, Variant
+from engine import Decoding, EngineError, Request, Variant, room
 from engine.bank import Bank
 from tuning import jobs, memory, oversee
 from tuning.settings import Settings
@@ -187,7 +187,7 @@ def test_the_cpus_free_memory_ends_at_the_containers_limit(tmp_path, monkeypatch
     (tmp_path / "memory.max").write_text("1000000")
     (tmp_path / "memory.current").write_text("400000")
     (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 50000\n")
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(room, "CGROUPS", tmp_path)
     assert memory.free("cpu") == 650_000
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.free("cpu") > 650_000

@@ -26,7 +26,7 @@ def client(app):
 
 
 def test_only_the_endpoints_with_names_are_offered(client):
-    asking = {"/ask", "/identities", "/adapters", "/try_identity"}
+    asking = {"/ask", "/identities", "/adapters", "/try_identity", "/votes"}
     probing = {"/probe_runs", "/probe_answers"}
     training = {"/plan_training", "/start_training", "/jobs", "/stop_job"}
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == asking | probing | training

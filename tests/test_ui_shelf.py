@@ -64,9 +64,9 @@ def test_missing_shelves_are_no_error(house):
 
 def test_the_adapter_that_is_in_the_base_is_neither_loaded_nor_complained_of(tmp_path):
     engine = StandIn()
-    engine.base.name = "bayling-mini"
+    engine.base.spec = "bayling-mini"
     house = House(engine, tmp_path / "mirror.db", tmp_path, (BAYLING_MINI.parent,), Languages("en"))
     assert "bayling-mini" not in shelf.rescan(house)
     assert not house.refused and BAYLING_MINI not in shelf.resting(house)
-    engine.base.name = "smollm2"
+    engine.base.spec = "smollm2"
     assert "bayling-mini" in shelf.rescan(house)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import random
 from collections.abc import Sequence
@@ -13,12 +14,15 @@ from transformers import PreTrainedTokenizerBase
 
 from engine import formats
 from engine.bases import Base
+from engine.types import EngineError
 from tuning import memory, plan
 from tuning.mixing import split_off
 from tuning.report import Report, report
 from tuning.rows import Row
 from tuning.samples import Sample, sampler
 from tuning.settings import Settings
+
+log = logging.getLogger("mirror")
 
 TOKENIZED = 200  # distinct rows; beyond them tokens are told from the average
 VALIDATED = 1 / 3  # of a trained row: there is no backward pass
@@ -38,13 +42,15 @@ class TokenRow:
 
 @dataclass(frozen=True)
 class Forecast:
-    """report: of all rows. first: the first rows of the data set. needed: bytes on the device, None if they cannot be told."""
+    """report: of all rows. first: the first rows of the data set. needed: bytes on the device, None if they cannot be told;
+    unestimated then says why."""
 
     report: Report
     first: tuple[TokenRow, ...]
     format: str
     own_format: str
     needed: int | None
+    unestimated: str = ""
 
 
 def forecast(settings: Settings, rows: Sequence[Row], base: Base) -> Forecast:
@@ -73,7 +79,7 @@ def forecast(settings: Settings, rows: Sequence[Row], base: Base) -> Forecast:
         beside=lambda steps: beside(settings, steps, len(valid)),
     )
     first = tuple(token_row(base.tokenizer, row, make_sample(row)) for row in first_rows(rows))
-    return Forecast(facts, first, chosen.name, own, needed(settings))
+    return Forecast(facts, first, chosen.name, own, *needed(settings))
 
 
 def beside(settings: Settings, steps: int, valid_rows: int) -> float:
@@ -103,8 +109,8 @@ def token_row(tokenizer: PreTrainedTokenizerBase, row: Row, sample: Sample) -> T
     return TokenRow(row, tuple(pieces), sample.labels, len(sample.ids))
 
 
-def needed(settings: Settings) -> int | None:
-    """tuning.memory's estimate; it asks for the base's shapes, so it is kept for settings that do not change it."""
+def needed(settings: Settings) -> tuple[int | None, str]:
+    """tuning.memory's estimate, or None and why it cannot be made: no reason not to train, but one to be told."""
     kept = (
         "base_model",
         "device",
@@ -115,13 +121,18 @@ def needed(settings: Settings) -> int | None:
         "cutoff_len",
         "lora_r",
         "lora_target_modules",
+        "trust_remote_code",
     )
     try:
-        return _needed(dataclasses.replace(Settings(), **{name: getattr(settings, name) for name in kept}))
-    except Exception:  # an estimate that cannot be made is no reason not to train
-        return None
+        return _needed(dataclasses.replace(Settings(), **{name: getattr(settings, name) for name in kept})), ""
+    except EngineError as error:
+        return None, str(error)
+    except Exception as error:  # of a library, about a checkpoint that it does not understand
+        log.warning("no estimate of memory", exc_info=error)
+        return None, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 @lru_cache(maxsize=64)
 def _needed(settings: Settings) -> int:
+    # it asks for the base's shapes, so it is kept for settings that do not change it
     return memory.needed(settings)

@@ -41,11 +41,12 @@ def enqueue(
     needs_bytes: int | None = None,
     park: bool = False,
     owned: bool | None = None,
+    unestimated: str = "",
 ) -> int:
     """Queues a training run; the job's id. `tick` starts it. Raises SettingsError (all problems) or StoreError (folder taken).
 
-    device: where it will compute, if not `settings.device` or what the machine offers. needs_bytes: see tuning.memory.
-    park: the chat's base may leave the device for the time. owned: see `enqueue_command`.
+    device: where it will compute, if not `settings.device` or what the machine offers. needs_bytes: see tuning.memory;
+    unestimated: why there are none. park: the chat's base may leave the device for the time. owned: see `enqueue_command`.
     """
     settings = absolute(settings)
     if problems := settings.problems():
@@ -60,6 +61,7 @@ def enqueue(
         needs_bytes=needs_bytes,
         park=park,
         owned=owned,
+        unestimated=unestimated,
     )
 
 
@@ -75,6 +77,7 @@ def enqueue_command(
     needs_bytes: int | None = None,
     park: bool = False,
     owned: bool | None = None,
+    unestimated: str = "",
 ) -> int:
     """Queues `python ARGUMENTS`, which runs in the repository's root and writes to `folder`; the job's id.
 
@@ -97,6 +100,7 @@ def enqueue_command(
         owned=owned,
         needs_bytes=needs_bytes,
         park=park,
+        unestimated=unestimated,
     )
 
 
@@ -131,15 +135,22 @@ def stop(where: Where, id: int, keep: bool = True) -> str:
     return stored.get(where, id)["status"]
 
 
-def resume(where: Where, id: int) -> int:
-    """Queues the next attempt of a job, from its last checkpoint; the step it goes on from. Raises JobError."""
+def resume(where: Where, id: int, base: str = "") -> int:
+    """Queues the next attempt of a job, from its last checkpoint; the step it goes on from. Raises JobError.
+
+    base: what its base is called now, if not as before; the trainer makes sure that the weights are the same.
+    """
     job = stored.get(where, id)
     if job["kind"] != "train" or job["status"] not in ("stopped", "failed", "died"):
         raise JobError(f"Job {id} is {job['status']}; only training that was stopped, failed or died can be resumed.")
     step = last_saved_step(job["folder"])
     if step is None:
         raise JobError(f"Job {id} has no whole checkpoint in {job['folder']}; start it again from its settings.")
-    if not stored.requeue(where, job, step):
+    changed = {}
+    if base and job["settings"]:
+        settings = Settings.from_dict(job["settings"] | {"base_model": base})
+        changed = {"arguments": ["-m", "tuning.train", *settings.as_arguments()], "settings": settings.as_dict()}
+    if not stored.requeue(where, job, step, **changed):
         raise JobError(f"Job {id} has changed meanwhile; look at it again.")
     return step
 

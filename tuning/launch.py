@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import secrets
+import shlex
 import subprocess
 import sys
 import threading
@@ -25,6 +26,8 @@ RECORD, LOG = "process.json", "log.txt"
 FOREIGN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
 # and what would change how Python itself starts
 FOREIGN += ("PYTHONSAFEPATH", "PYTHONSTARTUP", "PYTHONINSPECT")
+# where models and their conversions are kept
+PLACES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "MIRROR_CACHE")
 
 
 def start(where: str | Path | Database, id: int) -> bool:
@@ -64,6 +67,8 @@ def launch(job: Mapping) -> subprocess.Popen:
 
 def environment(token: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    # the job works in another folder than whoever started it
+    kept |= {name: os.path.abspath(kept[name]) for name in PLACES if kept.get(name) and not kept[name].startswith("~")}
     return kept | {
         processes.MARK: token,
         "PYTHONUNBUFFERED": "1",
@@ -90,15 +95,22 @@ def continued(arguments: Sequence[str]) -> list[str]:
 
 def absolute(settings: Settings) -> Settings:
     """Its paths as they are seen from here: the job runs in another folder. What is no path (a name, a Hub id) stays."""
-    found = {}
-    names = ("base_model", "data_path", "train_dir", "valid_dir", "output_dir", "prompt_template_name", "resume_from_checkpoint")
-    for name in names:
+    from engine.bases import told  # imports torch
+
+    found = {"base_model": told(settings.base_model)}
+    names = ("data_path", "train_dir", "valid_dir", "output_dir", "identities_dir", "prompt_template_name")
+    for name in (*names, "resume_from_checkpoint"):
         value = getattr(settings, name)
-        # `smollm2` and `last` are words with a meaning, even where a file is called so
-        path_like = "/" in value or name in ("data_path", "train_dir", "valid_dir")
+        # `chatml` and `last` are words with a meaning, even where a file is called so
+        path_like = "/" in value or name in ("data_path", "train_dir", "valid_dir", "identities_dir")
         if value and (name == "output_dir" or (path_like and Path(value).expanduser().exists())):
             found[name] = str(Path(value).expanduser().resolve())
     return dataclasses.replace(settings, **found)
+
+
+def shell_lines(*commands: Sequence[str]) -> str:
+    """Lines to paste into a shell, wherever it stands: each `python ARGUMENT...` of `commands`, in the program's folder."""
+    return "\n".join([shlex.join(["cd", str(ROOT)]), *(shlex.join([sys.executable, *command]) for command in commands)])
 
 
 def best_device() -> str:

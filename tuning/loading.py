@@ -10,12 +10,13 @@ from dataclasses import replace
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from engine import bases
+from engine import bases, room
 from engine.bases import Base
 from engine.device import choose_device
 from engine.types import EngineError
 from tuning.settings import Settings
 
+NF4_BYTES = 0.55  # per parameter, scales included
 LEAST_CUDA = (6, 0)  # NF4 kernels of bitsandbytes
 
 
@@ -39,6 +40,7 @@ def device(settings: Settings) -> str | None:
 
 
 def load_4bit(settings: Settings, named: dict) -> Base:
+    refuse_4bit(settings)
     # first whole, in memory beside the GPU: the base's hash is one of its true weights, not of their 4-bit form
     whole = bases.load_base(settings.base_model, device="cpu", dtype="fp16", **named)
     place, _ = choose_device(device(settings))
@@ -53,6 +55,17 @@ def load_4bit(settings: Settings, named: dict) -> Base:
     )
     model.requires_grad_(False)
     return replace(whole, model=model.eval(), device=place, dtype=compute)
+
+
+def refuse_4bit(settings: Settings) -> None:
+    """Raise EngineError if even the NF4 weights do not fit; before the whole ones are read."""
+    place, (source, _) = choose_device(device(settings))[0], bases.find(settings.base_model)
+    weights, there = room.weights_of(source), room.free(place)
+    if weights and (need := int(weights.numbers * NF4_BYTES * room.BESIDE)) > there:
+        raise EngineError(
+            f"{settings.base_model} does not fit into memory: in 4 bits it needs about {room.gib(need)}, and "
+            f"{room.gib(there)} are free on {place}; free some memory, or take a smaller base."
+        )
 
 
 def problems(settings: Settings) -> list[str]:

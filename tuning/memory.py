@@ -8,10 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-import psutil
 import torch
 from sqlite_utils import Database
 
+from engine import device as device_room
+from engine.room import BESIDE, choose_dtype, configured_bytes, folder_of, free, gib, weights_of
+from engine.types import EngineError
 from store import jobs as stored
 from tuning.settings import Settings
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 MARGIN = 4 / 3  # the estimate leaves out fragments and passing copies
 # beside tensors, measured with torch 2.13: a process that has imported torch and transformers; a CUDA context with its libraries
 PROCESS_BYTES = {"cpu": 700 * 2**20, "cuda": 600 * 2**20}
-CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,6 @@ class Room:
         return f"{need}, and only {gib(self.parked)} are free{also}; {advice}."
 
 
-def gib(count: float) -> str:
-    return f"{max(0.0, count) / 2**30:.1f} GiB"
-
-
 def needed(settings: Settings) -> int:
     """Bytes that a run of these settings takes on its device, about; nothing is loaded. Raises EngineError for an unknown base.
 
@@ -76,35 +73,34 @@ def sketch(settings: Settings) -> SimpleNamespace:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from engine.bases import find
-    from engine.device import choose_device, choose_dtype
 
     source, _ = find(settings.base_model, say=lambda _: None)
-    device, _ = choose_device(settings.device or None)
-    dtype, _ = choose_dtype(device, settings.dtype or None)
+    device, _ = device_room.choose_device(settings.device or None)
     trust = settings.trust_remote_code
     config = AutoConfig.from_pretrained(source, trust_remote_code=trust)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
-    return SimpleNamespace(model=model, device=device, dtype=dtype)
+    return SimpleNamespace(model=model, device=device, dtype=dtype_of(source, device, settings.dtype))
 
 
-def free(device: str) -> int:
-    """Bytes that a new process could have there now."""
-    if device.startswith("cuda"):
-        torch.cuda.empty_cache()  # what the chat's last answer left is free for others only now
-        return torch.cuda.mem_get_info(torch.device(device))[0]
-    return min(psutil.virtual_memory().available, left_in_container())
-
-
-def left_in_container() -> float:
-    """Bytes to the limit of this control group, file cache not counted; infinite without a limit."""
+def dtype_of(source: str, device: torch.device, asked: str) -> torch.dtype:
+    """What the trainer would choose at this moment; where nothing fits now, what it would choose with room enough."""
     try:
-        limit = (CGROUP / "memory.max").read_text().strip()
-        used = int((CGROUP / "memory.current").read_text())
-        cached = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-        return float("inf") if limit == "max" else int(limit) - used + int(cached["inactive_file"])
-    except (OSError, ValueError, KeyError):
-        return float("inf")
+        return choose_dtype(source, device, asked or None)[0]
+    except EngineError:
+        return device_room.choose_dtype(device, asked or None)[0]
+
+
+def needed_to_merge(spec: str) -> int | None:
+    """Bytes that writing an adapter into this base takes, about; None if that cannot be told. Raises EngineError."""
+    from engine.bases import find
+
+    source, _ = find(spec, say=lambda _: None)
+    weights, folder = weights_of(source), folder_of(source)
+    if weights is None or folder is None:
+        return None
+    stored = configured_bytes(folder) or 4  # tuning.merge keeps the base's format, fp32 where it names none
+    return int((weights.numbers * stored + weights.fixed) * BESIDE) + PROCESS_BYTES["cpu"]
 
 
 def room(needed: int, device: str, engine: Engine | None = None) -> Room:
@@ -124,12 +120,13 @@ def where_is(engine: Engine) -> str:
 def admission(engine: Engine | None, where: str | Path | Database) -> Callable[[dict], str | None]:
     """`may_start` for `tuning.jobs.tick`: a job starts when it fits; parks the base where the job allows it and needs it.
 
-    That it did stands in the job (`parked`), for `settle` and for an app that is started later.
+    That it did stands in the job (`parked`), for `settle` and for an app that is started later. A job of which nobody knows
+    how much it needs starts when no other runs, so that it is the only one that suffers if it is too large.
     """
 
     def may_start(job: dict) -> str | None:
         if not job["needs_bytes"]:
-            return None
+            return alone(job, stored.active(where))
         found = room(job["needs_bytes"], job["device"], engine)
         if found.fits:
             stored.change(where, job, parked=0)
@@ -146,6 +143,15 @@ def admission(engine: Engine | None, where: str | Path | Database) -> Callable[[
     return may_start
 
 
+def alone(job: dict, running: list[dict]) -> str | None:
+    """Why a job without an estimate has to wait, if so."""
+    if not running:
+        return None
+    first = f"job {running[0]['id']} ({running[0]['name']})"
+    why = job["unestimated"] or "nobody made an estimate."
+    return f"Waiting until {first} has ended, as it cannot be told how much memory this one needs: {why}"
+
+
 def settle(engine: Engine, where: str | Path | Database) -> None:
     """After a tick: the base is parked as long as a job needs that, and comes back by itself; a chat beside a job leaves the job
     its memory, and runs into its own limit (an EngineError) before the job runs out."""
@@ -156,8 +162,6 @@ def settle(engine: Engine, where: str | Path | Database) -> None:
     if needing:
         engine.park(parked_sentence(needing[0]))
     elif engine.parked:
-        from engine import EngineError
-
         try:
             engine.unpark()
         except EngineError:

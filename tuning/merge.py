@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -119,12 +120,15 @@ def merge_by_peft(
 
 
 def recorded_base(infos: Sequence[AdapterInfo]) -> str:
+    """As the adapters' records call it; where the trainer's own record has the whole path and it is still there, that."""
     named = {info.base for info in infos if info.base}
     if len(named) > 1:
         raise EngineError(f"The adapters belong to different bases ({', '.join(sorted(named))}); they cannot be blended.")
     if not named:
         raise EngineError(f"Adapter {infos[0].name!r} does not say which base it belongs to; name it with --base.")
-    return named.pop()
+    paths = [(info.card.get("arguments") or {}).get("base_model") for info in infos]
+    there = [path for path in paths if isinstance(path, str) and os.path.isabs(path) and os.path.exists(path)]
+    return there[0] if there else named.pop()
 
 
 def load(spec: str, dtype: str | None, say: Callable[[str], None]) -> Base:
@@ -187,7 +191,7 @@ def write(
     generation.do_sample, generation.temperature, generation.top_p, generation.top_k = False, None, None, None
     about = {
         "name": target.name,
-        "base": base.name,
+        "base": base.record,
         "base_hash": base.hash,
         "hash": bases.weights_hash(model),
         "format": chosen.name,

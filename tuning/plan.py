@@ -264,7 +264,7 @@ def memory(base: Base, settings: Settings, tokens: int) -> int:
     return estimate_memory(
         parameters,
         pairs * settings.lora_r,
-        base_bytes=0.55 if settings.load_in_4bit else base.dtype.itemsize,
+        base_bytes=loading.NF4_BYTES if settings.load_in_4bit else base.dtype.itemsize,
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
         tokens_per_pack=tokens,
@@ -314,19 +314,23 @@ def matmul_speed(device: torch.device, dtype: torch.dtype, seconds: float = 0.1)
     return done * 2 * 512 * size * size / (time.perf_counter() - started)
 
 
-def record(settings: Settings, plan: Plan) -> None:
+def record(settings: Settings, plan: Plan, base: Base) -> None:
     """Write down what the run began with."""
     folder = Path(settings.output_dir)
     settings.save(folder / SETTINGS)
-    write_json(folder / PLAN, {"data_hash": plan.data_hash, "steps": plan.steps, "report": plan.lines()})
+    write_json(folder / PLAN, {"data_hash": plan.data_hash, "base_hash": base.hash, "steps": plan.steps, "report": plan.lines()})
 
 
-def refuse_other_run(settings: Settings, plan: Plan) -> None:
-    """Raise SettingsError if the run to be resumed was another one."""
+def refuse_other_run(settings: Settings, plan: Plan, base: Base) -> None:
+    """Raise SettingsError if the run to be resumed was another one. A base may have moved: its weights tell it."""
     folder = Path(settings.output_dir)
-    was, now = read_json(folder / SETTINGS) or {}, settings.as_dict()
-    changed = [f"--{name} was {was[name]} and is {now[name]}." for name in FIXED if name in was and was[name] != now[name]]
-    if (read_json(folder / PLAN) or {}).get("data_hash", plan.data_hash) != plan.data_hash:
+    was, now, begun = read_json(folder / SETTINGS) or {}, settings.as_dict(), read_json(folder / PLAN) or {}
+    weights = begun.get("base_hash")
+    fixed = FIXED if weights is None else FIXED[1:]  # the base's name, where nothing better is known of it
+    changed = [f"--{name} was {was[name]} and is {now[name]}." for name in fixed if name in was and was[name] != now[name]]
+    if weights not in (None, base.hash):
+        changed.append(f"The weights of --base_model {settings.base_model} are not those the run began with.")
+    if begun.get("data_hash", plan.data_hash) != plan.data_hash:
         changed.append("The training rows are not the ones the run began with.")
     if changed:
         raise SettingsError([f"--resume_from_checkpoint: {one} Resume with the old value, or start anew." for one in changed])

@@ -85,17 +85,17 @@ def train(
     on_step = [*on_step, *((plan.measure_every(settings, planned.steps), one) for one in measured)]
     checkpoint = plan.checkpoint_of(settings)
     if checkpoint:
-        plan.refuse_other_run(settings, planned)
+        plan.refuse_other_run(settings, planned, base)
     for line in planned.lines():
         say(line)
     journal.state("starting", "preparing", total=planned.steps, report=planned.lines())
     if rank == 0:
         clear(folder, anew=settings.overwrite_output_dir)
-        plan.record(settings, planned)
+        plan.record(settings, planned, base)
 
     arguments = training_arguments(settings, planned, base)  # joins the other processes
     set_seed(settings.seed)
-    model = adapter.start(base.model, settings, base.name)
+    model = adapter.start(base.model, settings, base.record)
     trainer = PackedTrainer(
         model,
         arguments,
@@ -174,7 +174,7 @@ def card(settings: Settings, folder: Path, base: Base, planned: Plan, steps: int
     facts = planned.report
     about = {
         "name": settings.adapter_name,
-        "base": base.name,
+        "base": base.record,
         "base_hash": base.hash,
         "format": base.format.name,
         "format_hash": base.format.hash,

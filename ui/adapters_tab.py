@@ -10,9 +10,10 @@ from pathlib import Path
 import gradio as gr
 
 from engine.types import MAX_STRENGTH, EngineError
+from identities import natural
 from store import jobs as stored
 from tuning import jobs, memory
-from ui import adapter_cards, parcel, shelf
+from ui import adapter_cards, adapter_download, parcel, shelf
 from ui.house import House, sentence
 from ui.words import i18n, say
 
@@ -30,7 +31,7 @@ class Adapters:
     card: gr.HTML
     take: gr.Button
     actions: dict[str, gr.Button]
-    download: gr.DownloadButton
+    download: gr.Button
     doing: gr.State
     dialog: gr.Column
     words: gr.HTML
@@ -61,7 +62,7 @@ def build_adapters(house: House) -> Adapters:
             doing: gr.Button(i18n(key), scale=0, min_width=90, elem_id=f"adapter-{doing}", visible=False)
             for doing, key in (("rename", "rename"), ("merge", "merge"), ("delete", "delete"))
         }
-        download = gr.DownloadButton(i18n("download"), scale=0, min_width=120, elem_id="adapter-download", visible=False)
+        download = gr.Button(i18n("download"), scale=0, min_width=120, elem_id="adapter-download", visible=False)
     doing = gr.State("")
     with gr.Column(visible=False, elem_classes="mt-dialog mt-wide", elem_id="adapter-dialog") as dialog:
         words = gr.HTML()
@@ -81,7 +82,7 @@ def build_adapters(house: House) -> Adapters:
 
 def show(house: House, tab: Adapters, lang: str, chosen: str | None = None) -> dict:
     """The whole tab, with one adapter looked at or none."""
-    loaded = sorted(house.engine.adapters)
+    loaded = sorted(house.engine.adapters, key=natural)
     resting = [folder.name for folder in shelf.resting(house) if folder.name not in loaded]
     choices = [*loaded, *((f"{name} ({say(lang, 'is_resting')})", name) for name in resting)]
     chosen = chosen if chosen in (*loaded, *resting) else None
@@ -101,11 +102,10 @@ def look_at(house: House, tab: Adapters, lang: str, name: str | None) -> dict:
     if not there:
         return updates | {tab.card: "", tab.take: gr.update(visible=False), tab.download: gr.update(visible=False)}
     key = "take_out_button" if name in house.engine.adapters else "load"
-    parcel_file = parcel.pack(shelf.folder_of(house, name), name)
     return updates | {
         tab.card: adapter_cards.card_html(house, lang, name),
         tab.take: gr.update(visible=True, value=say(lang, key)),
-        tab.download: gr.update(visible=True, value=str(parcel_file)),
+        tab.download: gr.update(visible=True),
     }
 
 
@@ -127,7 +127,11 @@ def export(house: House, name: str, target: str, strength: float) -> int:
     if house.accept_other_base:
         arguments.append("--accept_other_base")
     log = adapter_cards.default_export(house, f".{place.name}-log")
-    id = jobs.enqueue_command(house.db, arguments, log, name=place.name, kind="merge", owned=True)
+    needed = memory.needed_to_merge(house.base_spec)
+    why = "" if needed else f"the size of {house.base_spec} cannot be told."
+    id = jobs.enqueue_command(
+        house.db, arguments, log, name=place.name, kind="merge", owned=True, needs_bytes=needed, unestimated=why
+    )
     jobs.tick(house.db, memory.admission(house.engine, house.db))
     return id
 
@@ -227,11 +231,20 @@ def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
             export(house, name, text, strength)
         return show(house, tab, lang, name)
 
+    def still_there(request: gr.Request, name: str | None) -> None:
+        """A download that fails says nothing but that it has failed."""
+        try:
+            shelf.folder_of(house, name or "")
+        except EngineError as error:
+            raise gr.Error(escape(sentence(house.language(request), error)), print_exception=False) from None
+
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None, "outputs": tab.outputs}
     tab.chosen.input(guarded(lambda lang, name: look_at(house, tab, lang, name)), tab.chosen, **private)
     tab.take.click(guarded(take), tab.chosen, **private)
     for doing, button in tab.actions.items():
         button.click(guarded(ask(doing)), tab.chosen, **private)
+    there = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+    tab.download.click(still_there, tab.chosen, **there).success(None, tab.chosen, js=adapter_download.FETCH)
     given = [tab.chosen, tab.doing, tab.text, tab.strength]
     gr.on([tab.confirm.click, tab.text.submit], guarded(confirm), given, **private)
     cancel.click(lambda: gr.update(visible=False), outputs=tab.dialog, api_visibility="private", show_progress="hidden")

@@ -1,4 +1,4 @@
-"""The page's named endpoints for scripts (gradio_client): ask, identities, adapters, try_identity. Plain JSON in and out."""
+"""The page's named endpoints for scripts (gradio_client): ask, identities, adapters, try_identity, votes. Plain JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import gradio as gr
 
 import identities as identity_files
 from engine.types import Answer, EngineError, Request
+from probes import preferences
 from ui import shelf, try_it
 from ui.asking import remember
 from ui.house import House, sentence
@@ -30,7 +31,7 @@ def plain_answer(answer: Answer, stored: int | None) -> dict:
 
 
 def build_api(house: House) -> None:
-    """Inside a Blocks: the four endpoints. A mistake in a call comes back as one sentence."""
+    """Inside a Blocks: the five endpoints. A mistake in a call comes back as one sentence."""
 
     def refuse(request: gr.Request | None, error: Exception) -> gr.Error:
         return gr.Error(sentence(house.language(request), error), print_exception=False)
@@ -85,7 +86,14 @@ def build_api(house: House) -> None:
             raise refuse(None, error) from None
         return [{"question": row.question, "base": row.base, "prompted": row.prompted} for row in rows]
 
-    for endpoint in (ask, identities, adapters, try_identity):
+    def votes() -> list:
+        """Which of two variants people preferred: per pair and language, blind and open apart, with an interval."""
+        try:
+            return preferences.plain(preferences.of_store(house.db))
+        except Exception as error:
+            raise refuse(None, error) from None
+
+    for endpoint in (ask, identities, adapters, try_identity, votes):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
 
 

@@ -38,6 +38,7 @@ def plain_outlook(house: House, outlook: training.Outlook) -> dict:
         "problems": list(outlook.problems),
         "report": report,
         "needed_bytes": told.needed if told else None,
+        "unestimated": told.unestimated if told else "",
         "fits": outlook.room.fits if outlook.room else None,
         "dataset": outlook.wish.dataset.as_dict(),
         "settings": settings.as_dict() if settings else None,

@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 
 from tuning import jobs, memory
 from ui import (
+    adapter_download,
     adapters_tab,
     chat_tab,
     finetune_events,
@@ -19,6 +20,7 @@ from ui import (
     label_events,
     label_routes,
     label_tab,
+    passing,
     picker,
     probes_events,
     probes_tab,
@@ -44,7 +46,9 @@ UPLOAD_LIMIT = "64mb"  # an adapter's zip is smaller; nothing larger has to come
 def build(house: House) -> gr.Blocks:
     """The page as Blocks; `serve` launches it."""
     pages, desk, boards = Pages(), Desk(house), Boards()
-    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as demo:
+    passing.folder()  # before there is a component: each notes where it keeps its files
+    kept = (passing.LOOKED_AT_EVERY, passing.KEPT_FOR)
+    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=kept) as demo:
         build_api(house)  # first: of two handlers with the same name the later one gets a number
         build_training_api(house)
         build_probes_api(house, desk, boards)
@@ -166,7 +170,7 @@ def serve(
         head=theme.head(),
         app_kwargs={
             "middleware": [Middleware(LanguageDoor, default=house.language.default)],
-            "routes": label_routes.routes(house),
+            "routes": [*label_routes.routes(house), *adapter_download.routes(house)],
         },
     )
     address = shared or address

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from html import escape
 
@@ -11,6 +10,7 @@ import gradio as gr
 from store import jobs as stored
 from tuning import jobs, memory
 from tuning.jobs import progress, tail
+from tuning.launch import shell_lines
 from tuning.presets import PRESETS
 from ui import conversation, finetune_tab, foresight, run_page, settings_form, shelf, training, view
 from ui.chart import curves_html
@@ -79,7 +79,7 @@ def one_run(house: House, lang: str, job: dict) -> dict:
     waiting = [other["id"] for other in stored.unfinished(house.db) if other["device"] == job["device"]]
     ahead = waiting.index(job["id"]) if job["id"] in waiting else 0
     ended = status in stored.ENDED
-    command = shlex.join(["python", *job["arguments"]])
+    command = shell_lines(job["arguments"])
     return {
         "head": run_page.head_html(lang, job, told, ahead),
         "curves": "" if status == "discarded" or (status == "queued" and not told.losses) else curves_html(lang, told),
@@ -196,7 +196,7 @@ def _wire_run(house: House, tab: FineTune) -> None:
     tab.forget.click(ask("really_forget", tab.really_forget), **private | {"outputs": tab.run})
     tab.keep.click(act(lambda id: jobs.stop(house.db, id, keep=True)), **acting)
     tab.discard.click(act(lambda id: jobs.stop(house.db, id, keep=False)), **acting)
-    tab.resume.click(act(lambda id: jobs.resume(house.db, id)), **acting)
+    tab.resume.click(act(lambda id: training.resume(house, id)), **acting)
     tab.really_forget.click(act(lambda id: jobs.remove(house.db, id)), **acting)
     tab.cancel.click(lambda: gr.update(visible=False), outputs=tab.dialog, **private)
     tab.again.click(again, tab.runs, [*tab.run, *tab.form.inputs], **private)

@@ -52,7 +52,7 @@ def figures_html(lang: str, outlook: Outlook) -> str:
         (say(lang, "warmup"), say(lang, "warmup_of", steps=f"{steps.warmup:,}", peak=f"{report.peak_rate:.2g}")),
         (say(lang, "sum_of_rates"), f"{report.sum_of_rates:.3g}"),
         (say(lang, "tokens"), say(lang, "tokens_of", all=f"{tokens:,.0f}", row=f"{tokens / report.rows:.0f}")),
-        (say(lang, "memory"), say(lang, "about", value=gib(needed)) if needed else say(lang, "not_recorded")),
+        (say(lang, "memory"), memory_words(lang, needed)),  # why not, the note below says
     ]
     if composed.general < composed.wanted_general:
         words = say(lang, "general_all", there=f"{composed.general:,}", wanted=f"{composed.wanted_general:,}")
@@ -63,10 +63,18 @@ def figures_html(lang: str, outlook: Outlook) -> str:
     return f'<dl class="mt-figures">{shown}</dl><dl class="mt-small">{listed}</dl>'
 
 
+def memory_words(lang: str, needed: int | None, why: str = "") -> str:
+    if needed:
+        return say(lang, "about", value=gib(needed))
+    return say(lang, "untold_why", why=why) if why else say(lang, "untold")
+
+
 def cautions_html(lang: str, outlook: Outlook) -> str:
     said = [caution_words(lang, caution, outlook.forecast) for caution in outlook.forecast.report.cautions if not caution.refuse]
     notes = "".join(f'<div class="mt-note mt-note-warn">{escape(words)}</div>' for words in said)
-    room = outlook.room
+    room, why = outlook.room, outlook.forecast.unestimated
+    if why:
+        notes += f'<div class="mt-note mt-note-warn">{escape(say(lang, "runs_alone", why=why))}</div>'
     if room and not room.fits:
         notes += f'<div class="mt-note mt-note-warn">{escape(room_words(lang, outlook))}</div>'
     return notes or f'<div class="mt-note">{escape(say(lang, "nothing_to_beware"))}</div>'

@@ -28,8 +28,8 @@ log = logging.getLogger("mirror")
 class House:
     """The engine, where things lie, and the language of a request.
 
-    base: how the base was named when it was loaded. judge: who is asked for second opinions, if anybody. refused: adapter
-    folder -> why it was not loaded. closed: set when the page is served no more.
+    judge: who is asked for second opinions, if anybody. refused: adapter folder -> why it was not loaded. closed: set when the
+    page is served no more.
     """
 
     engine: object
@@ -38,15 +38,14 @@ class House:
     adapters: tuple[Path, ...]
     language: Languages
     accept_other_base: bool = False
-    base: str = ""
     judge: Judge | None = None
     refused: dict[str, str] = field(default_factory=dict)
     closed: threading.Event = field(default_factory=threading.Event)
 
     @property
     def base_spec(self) -> str:
-        """What a training of the same base is told."""
-        return self.base or self.engine.base.name
+        """What every other process is told of the base: it finds the same one, whatever folder it works in."""
+        return self.engine.base.spec
 
     @property
     def runs(self) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from probes import collect, exchange
 from probes import facts as facts_of
 from probes.facts import FactPair
 from store import StoreError, labels, queues, runs
+from ui import passing
 from ui.house import House
 from ui.label_tab import FILE, RUN
 from ui.words import say
@@ -127,7 +127,7 @@ def give_out(house: House, queue: int | None) -> tuple[list[str], dict]:
     queued = {row["answer_id"]: row for row in collect.joined(parts).rows}
     kept = ("answer_id", "variant", "lang", "question", "answer")
     alone = {row["answer_id"]: {key: row[key] for key in kept} for row in rows if row["answer_id"] not in queued}
-    folder = Path(tempfile.mkdtemp(prefix="mirror-labels-"))
+    folder = passing.fresh()
     name = "labels" if queue is None else f"labels-queue-{queue}"
     files = [folder / f"{name}.csv", folder / f"{name}.jsonl", folder / f"{name}.label-studio.json"]
     exchange.write_rows(files[0], rows, exchange.LABEL_COLUMNS)

@@ -8,9 +8,11 @@ import stat
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from engine.adapters import CARD, CONFIG, LEGACY, SAFETENSORS, read_adapter
 from engine.types import EngineError
+from ui import passing
 
 PACKED = (CONFIG, SAFETENSORS, LEGACY, CARD, "README.md")
 # not the pickled form: safetensors cannot hold program code
@@ -19,14 +21,26 @@ LIMIT = 512 * 2**20  # bytes unpacked; rank 64 on every layer of a 7B model take
 CHUNK = 2**20
 
 
-def pack(folder: str | Path, name: str) -> Path:
-    """A zip in a temporary folder: the adapter's own files under `name/`, without checkpoints and logs."""
-    target = Path(tempfile.mkdtemp(prefix="adapter-")) / f"{name}.zip"
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as parcel:  # weights hardly get smaller
-        for file in PACKED:
-            if (Path(folder) / file).is_file():
-                parcel.write(Path(folder) / file, f"{name}/{file}")
-    return target
+def pack(folder: str | Path, name: str) -> tuple[IO[bytes], int]:
+    """A zip at its beginning, and its size in bytes: the adapter's own files under `name/`, without checkpoints and logs.
+
+    The file has no name, so closing it, or the end of the program, is the end of it. EngineError if it cannot be written.
+    """
+    target = None
+    try:
+        target = passing.unnamed()
+        # weights hardly get smaller; a file without a date (1970) is no reason to fail
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, strict_timestamps=False) as parcel:
+            for file in PACKED:
+                if (Path(folder) / file).is_file():
+                    parcel.write(Path(folder) / file, f"{name}/{file}")
+        size = target.tell()
+        target.seek(0)
+    except OSError as error:
+        if target:
+            target.close()
+        raise EngineError(f"{name} cannot be packed ({error.strerror or error}); is there room in {passing.folder()}?") from error
+    return target, size
 
 
 def unpack(file: str | Path, shelf: Path) -> Path:

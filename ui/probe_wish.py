@@ -159,7 +159,8 @@ def variants_of(house: House, wish: Wish) -> list[Variant]:
 def variant_choices(house: House) -> list[str]:
     """What can be asked now, as the form names it."""
     known = [name for name in identities.names(house.identities) if name != identities.NONE]
-    return [BASE, *(BY_PROMPT + name for name in known), *(BY_ADAPTER + name for name in sorted(house.engine.adapters))]
+    adapters = sorted(house.engine.adapters, key=identities.natural)
+    return [BASE, *(BY_PROMPT + name for name in known), *(BY_ADAPTER + name for name in adapters)]
 
 
 def with_facts(house: House) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import zipfile
 from dataclasses import replace
 from html import escape
@@ -13,7 +12,7 @@ import gradio as gr
 import store
 from probes import report
 from probes.report import Report
-from ui import results_behind, results_files, results_source, results_view
+from ui import passing, results_behind, results_files, results_source, results_view, results_votes
 from ui.house import House, sentence
 from ui.results_source import RUN, Wish
 from ui.results_tab import QUICK, Results, open_results, sides
@@ -49,7 +48,7 @@ def nothing(tab: Results, problem: str) -> dict:
 
 def written(made: Report, title: str, lang: str) -> tuple[Path, list[Path]]:
     """The report in a temporary folder, in both languages, this page's first: (all in one zip, the single files)."""
-    folder = Path(tempfile.mkdtemp(prefix="report-")) / "mirror-report"
+    folder = passing.fresh() / "mirror-report"
     files = report.write(replace(made, title=title.strip()), folder, LANGS[results_view.short(lang)])
     parcel = folder.with_suffix(".zip")
     with zipfile.ZipFile(parcel, "w", zipfile.ZIP_DEFLATED) as packed:
@@ -63,13 +62,14 @@ def wire_results(house: House, tab: Results, page: gr.Tab) -> None:
         return Wish(tuple(sources or ()), tuple(given), old or "", new or "", evidence)
 
     def show(request: gr.Request, *values) -> dict:
-        return judge(house, tab, house.language(request), read(*values))
+        lang = house.language(request)
+        return judge(house, tab, lang, read(*values)) | {tab.votes: results_votes.votes_html(house, lang)}
 
     def opened(request: gr.Request, made: Report | None, sources: list[str] | None, *rest) -> dict:
         """A visit to the tab: new runs can be chosen; the first time a small run is shown at once."""
         lang = house.language(request)
         first = made is None and not sources
-        updates = open_results(house, tab, lang, None if first else sources)
+        updates = open_results(house, tab, lang, None if first else sources) | {tab.votes: results_votes.votes_html(house, lang)}
         chosen = updates[tab.sources]["value"]
         if not first:
             return updates

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import identities
 import store
-from probes import collect, dose, facts, margin_series, report
+from probes import collect, dose, facts, margin_series, preferences, report
 from probes.collect import RowsError
 from probes.facts import FactPair
 from probes.report import Report
@@ -63,8 +63,9 @@ def judged(house: House, wish: Wish) -> Report:
     about = {**told, **answers.doses}
     for file in of_kind(wish.files, ABOUT):
         about |= dose.read(file.path)
-    labels = {}
+    labels, votes = {}, []
     if stored:
+        votes = preferences.of_store(house.db)
         labels = store.labels.standing(house.db, answers=[r["answer_id"] for r in answers.rows if r.get("answer_id") is not None])
     return report.build(
         answers,
@@ -75,6 +76,7 @@ def judged(house: House, wish: Wish) -> Report:
         source=wish.evidence,
         made_by=command(house, wish),
         trainings=margin_series.of_trainings(house.db, answers.folders.values()),
+        votes=votes,
     )
 
 

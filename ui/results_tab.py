@@ -37,6 +37,7 @@ class Results:
     behind: gr.HTML
     sides: gr.HTML
     curves: gr.HTML
+    votes: gr.HTML
     exports: gr.Column
     title: gr.Textbox
     write: gr.Button
@@ -50,7 +51,8 @@ class Results:
     @property
     def told(self) -> list:
         """What a new table replaces."""
-        return [self.made, self.problem, self.table, self.behind, self.sides, self.curves, self.exports, self.parcel, self.files]
+        shown = [self.table, self.behind, self.sides, self.curves, self.votes]
+        return [self.made, self.problem, *shown, self.exports, self.parcel, self.files]
 
     @property
     def outputs(self) -> list:
@@ -84,6 +86,7 @@ def build_results() -> Results:
     sides = gr.HTML(elem_id="results-sides")
     behind = gr.HTML(elem_id="results-behind")
     curves = gr.HTML(elem_id="results-curves")
+    votes = gr.HTML(elem_id="results-votes")
     with gr.Column(visible=False, elem_id="results-exports") as exports:
         with gr.Row(elem_classes="mt-tools mt-chooser"):
             title = gr.Textbox(
@@ -108,7 +111,7 @@ def build_results() -> Results:
         )
     return Results(
         sources, old, new, evidence, upload, forget, given, listed, show, made, drawn, problem, table, asked, behind, sides,
-        curves, exports, title, write, parcel, files,
+        curves, votes, exports, title, write, parcel, files,
     )  # fmt: skip
 
 

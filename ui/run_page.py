@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 
 from store import jobs as stored
 from tuning.progress import Progress
-from ui import shelf
+from ui import foresight, shelf
 from ui.words import say
 
 NEWS = {"done": "done", "failed": "bad", "died": "bad", "stopped": "over", "discarded": "over", "queued": "wait"}
@@ -73,14 +74,25 @@ def numbers_html(lang: str, job: Mapping, told: Progress) -> str:
         ("latest_loss", number(told.latest.get("loss"))),
         ("latest_valid", number(told.latest.get("eval_loss"))),
         ("latest_rate", number(told.latest.get("lr"), ".2g")),
-        ("base", settings.get("base_model")),
+        ("base", short(settings.get("base_model"))),
         ("format", card.get("format")),
         ("rows", f"{card['data']['rows']:,}" if card.get("data") else None),
         ("attempt", str(job["attempt"]) if job["attempt"] > 1 else None),
         ("device", job["device"]),
+        ("memory", memory_words(lang, job["needs_bytes"], job["unestimated"])),
     ]
     said = "".join(f"<div><dt>{escape(say(lang, key))}</dt><dd>{escape(str(value))}</dd></div>" for key, value in known if value)
     return f'<dl class="mt-facts-list">{said}</dl>'
+
+
+def memory_words(lang: str, needed: int | None, why: str) -> str | None:
+    """What the run was thought to need when it was queued; None of one that nobody asked about."""
+    return foresight.memory_words(lang, needed, why) if needed or why else None
+
+
+def short(base: str | None) -> str | None:
+    """A base's folder or file by its name: the whole path stands in the command line."""
+    return Path(base).name if base and Path(base).is_absolute() else base
 
 
 def log_html(lang: str, text: str) -> str:

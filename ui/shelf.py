@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.packaged import BAYLING_MINI
 from engine.types import EngineError
+from identities import natural
 from store import jobs as stored
 from ui.house import House, sentence
 
@@ -23,7 +24,7 @@ def folders(shelves: tuple[Path, ...]) -> list[Path]:
     found = [config.parent for shelf in shelves for pattern in (f"*/{CONFIG}", f"*/*/{CONFIG}") for config in shelf.glob(pattern)]
     # a run that is under way has only checkpoints, and what is being written begins with a dot
     outer = {folder for folder in found if not PASSING.match(folder.name)}
-    return sorted(folder for folder in outer if folder.parent not in outer)
+    return sorted((folder for folder in outer if folder.parent not in outer), key=natural)
 
 
 def rescan(house: House) -> list[str]:
@@ -36,7 +37,7 @@ def rescan(house: House) -> list[str]:
 
 def in_base(house: House, folder: Path) -> bool:
     """Whether this is the starter adapter that the loaded base was made with: nothing to load, and nothing to complain of."""
-    return house.engine.base.name == BAYLING_MINI.name and folder.resolve() == BAYLING_MINI.resolve()
+    return house.base_spec == BAYLING_MINI.name and folder.resolve() == BAYLING_MINI.resolve()
 
 
 def add(house: House, folder: str | Path) -> str | None:
@@ -89,7 +90,7 @@ def listing(house: House) -> list[dict]:
             "size": weights_size(info.path),
             "problem": None,
         }
-        for _, info in sorted(house.engine.adapters.items())
+        for info in sorted(house.engine.adapters.values(), key=lambda info: natural(info.name))
     ]
     return loaded + [{"name": Path(path).name, "folder": path, "problem": why} for path, why in house.refused.items()]
 

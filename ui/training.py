@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import identities
+from engine import bases
 from engine.types import EngineError
 from identities import IdentityError
 from store import jobs as stored
@@ -17,7 +17,7 @@ from tuning import dataset as data_sets
 from tuning import jobs, memory, plan
 from tuning.dataset import Composed, Dataset
 from tuning.forecast import Forecast, forecast
-from tuning.launch import absolute, best_device
+from tuning.launch import absolute, best_device, shell_lines
 from tuning.memory import Room
 from tuning.presets import PRESETS
 from tuning.report import Caution
@@ -79,7 +79,7 @@ def read_wish(house: House, plain: Mapping[str, Any]) -> Wish:
             raise DataError(f"{name} is {given[name]!r}; give a number.") from None
     wanted = Dataset.from_dict(given)
     card = house.engine.base.card
-    folder = "" if house.identities == identities.FOLDER else str(house.identities)
+    folder = "" if house.identities == identities.FOLDER else str(house.identities.absolute())
     wanted = replace(wanted, card=card.name if card.placeholders else "", identities_dir=folder)
     values = USUAL | PRESETS[preset] | {name: plain[name] for name in settings if name in plain}
     name = str(plain.get("name") or "").strip() or free_name(house, f"{wanted.identity or 'run'}-{wanted.rows}-{wanted.style}")
@@ -94,7 +94,7 @@ def free_name(house: House, wanted: str) -> str:
 
 
 def rows_file(house: House, name: str) -> Path:
-    return house.runs / "data" / f"{name}.jsonl"
+    return (house.runs / "data" / f"{name}.jsonl").absolute()
 
 
 def settings_of(house: House, wish: Wish) -> Settings:
@@ -102,6 +102,7 @@ def settings_of(house: House, wish: Wish) -> Settings:
     base = house.engine.base
     own = {
         "base_model": house.base_spec,
+        "trust_remote_code": base.remote_code,
         "data_path": str(rows_file(house, wish.name)),
         "output_dir": str(house.made_adapters / wish.name),
         "name": wish.name,
@@ -177,19 +178,33 @@ def start(house: House, wish: Wish, park: bool = False) -> int:
     if problems := plan.problems(outlook.settings):
         raise SettingsError(problems)
     needed = outlook.forecast.needed if outlook.forecast else None
-    id = jobs.enqueue(house.db, outlook.settings, name=wish.name, needs_bytes=needed, park=park, owned=True)
+    why = outlook.forecast.unestimated if outlook.forecast else ""
+    id = jobs.enqueue(
+        house.db, outlook.settings, name=wish.name, needs_bytes=needed, park=park, owned=True, unestimated=why
+    )
     jobs.tick(house.db, memory.admission(house.engine, house.db))
     return id
 
 
 def commands(house: House, wish: Wish, settings: Settings) -> str:
-    """The two lines that do the same from a shell in the repository's folder."""
-    file = str(rows_file(house, wish.name).absolute())
-    lines = (
-        ["python", "-m", "tuning.dataset", *wish.dataset.as_arguments(), "--output", file],
-        ["python", "-m", "tuning.train", *settings.as_arguments()],
+    """The lines that do the same from a shell, wherever it stands."""
+    data = wish.dataset
+    if data.general and Path(data.general).expanduser().exists():
+        data = replace(data, general=str(Path(data.general).expanduser().absolute()))
+    return shell_lines(
+        ["-m", "tuning.dataset", *data.as_arguments(), "--output", str(rows_file(house, wish.name))],
+        ["-m", "tuning.train", *settings.as_arguments()],
     )
-    return "\n".join(shlex.join(line) for line in lines)
+
+
+def resume(house: House, id: int) -> int:
+    """Queues a run's next attempt; the step it goes on from. A base that has moved since is the one the page has, if that is
+    called the same. Raises JobError or StoreError."""
+    was = (stored.get(house.db, id)["settings"] or {}).get("base_model", "")
+    base = house.engine.base
+    lost = bases.told(was) not in bases.PACKAGED and not bases.place(was).exists()
+    moved = lost and bases.place(was).name in (base.name, *base.names)
+    return jobs.resume(house.db, id, base=house.base_spec if moved else "")
 
 
 def wish_again(job: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,71 @@
+"""Files that only pass through, on their way to or from a browser: one folder for as long as the program runs.
+
+Gradio keeps a copy of everything that is uploaded or offered for download and leaves it behind; it is told to keep them here.
+The folder goes when the program ends; what a killed program left goes when the next one starts.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import os
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from tuning import processes
+
+PLACE = "GRADIO_TEMP_DIR"  # Gradio's own variable; a place that somebody chose is kept to
+PREFIX = "mirror-test-files-"
+# Seconds: how often Gradio looks, and how old a file is then removed from a program that runs on. A day, as somebody may come
+# back to a page whose files were added in the morning.
+LOOKED_AT_EVERY, KEPT_FOR = 3600, 24 * 3600
+
+
+@cache
+def folder() -> Path:
+    """This program's folder, for its owner alone; made, and earlier programs' removed, at the first call."""
+    root = Path(os.environ.get(PLACE) or tempfile.gettempdir())
+    root.mkdir(parents=True, exist_ok=True)
+    sweep(root)
+    made = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{owner(os.getpid())}-", dir=root)).resolve()
+    os.environ[PLACE] = str(made)
+    atexit.register(_leave, made, os.getpid())
+    return made
+
+
+def _leave(made: Path, pid: int) -> None:
+    if os.getpid() == pid:  # and not a copy of it that was forked
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def fresh() -> Path:
+    """An empty folder in it, for files of one download."""
+    folder().mkdir(exist_ok=True)  # somebody may have cleared the place of temporary files
+    return Path(tempfile.mkdtemp(dir=folder()))
+
+
+def unnamed() -> IO[bytes]:
+    """An empty file that no folder shows; closing it, or the end of the program, is the end of it."""
+    folder().mkdir(exist_ok=True)
+    return tempfile.TemporaryFile(dir=folder())
+
+
+def sweep(root: Path) -> list[Path]:
+    """Removes the folders in `root` whose programs have ended; those that were removed."""
+    gone = []
+    for left in root.glob(f"{PREFIX}*"):
+        pid = left.name.removeprefix(PREFIX).partition("-")[0]
+        ours = not hasattr(os, "getuid") or left.lstat().st_uid == os.getuid()
+        if ours and pid.isdecimal() and not left.name.startswith(f"{PREFIX}{owner(int(pid))}-"):
+            shutil.rmtree(left, ignore_errors=True)
+            gone.append(left)
+    return gone
+
+
+def owner(pid: int) -> str:
+    """A name for the living process `pid` that no other process ever has; "PID-" and nothing for one that has ended."""
+    known = processes.identity(pid)
+    return f"{pid}-{hashlib.sha256(known.encode()).hexdigest()[:12] if known else ''}"
