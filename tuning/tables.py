@@ -1,4 +1,4 @@
-"""What a data file holds: raw rows with the line each stands in. JSON in all its habits, CSV, TSV, Parquet, Arrow, and .gz of them.
+"""What a data file holds: raw rows and the line each stands in. JSON in all its habits, CSV, TSV, Parquet, Arrow, .gz of them.
 
 Nothing here knows what a row means; that is `tuning.shapes`.
 """
@@ -77,7 +77,7 @@ def table_of(path: Path, name: str) -> Table:
 
 def _from_json(text: str, name: str, kind: str) -> Table:
     first = text.lstrip()[0]
-    if kind in (".jsonl", ".ndjson") and first != "[" or kind not in JSON and first == "{":
+    if (kind in (".jsonl", ".ndjson") and first != "[") or (kind not in JSON and first == "{"):
         return _from_lines(text, name)
     try:
         data = _loads(text)
@@ -161,7 +161,7 @@ def _broken(name: str, error: json.JSONDecodeError, lines_before: int) -> str:
     before, behind = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()
     if re.match(r"(?:,\s*)?[\]}]", behind) and (before.endswith(",") or behind.startswith(",")):
         return f"{where} (a comma stands before the closing {behind.lstrip(', ')[:1]}; take it out)."
-    if not behind.strip() or error.msg.startswith("Unterminated string") and '"' not in behind[1:]:
+    if not behind.strip() or (error.msg.startswith("Unterminated string") and '"' not in behind[1:]):
         return f"{where} (it ends in the middle: the file is cut off; download or copy it again)."
     return f"{where} ({error.msg})."
 
@@ -221,7 +221,7 @@ def saved_folder(folder: Path, name: str) -> Table:
 
 
 def is_saved_folder(folder: Path) -> bool:
-    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file() and any(folder.glob("*.arrow"))
+    return (folder / "dataset_dict.json").is_file() or ((folder / "state.json").is_file() and any(folder.glob("*.arrow")))
 
 
 def _asked(read: Callable[[Any, str], Any], sentence: Callable[[str], str]) -> Table:
