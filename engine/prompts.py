@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from engine import formats
 from engine.bases import Base
 from engine.formats import Format
-from engine.types import EngineError, Message, Request, Variant
+from engine.types import EngineError, Message, Request, Variant, whole_characters
 
 LEAST_ANSWER = 16  # tokens; with less room than this a message counts as too long
 
@@ -80,7 +80,7 @@ def fit(base: Base, chosen: Format, request: Request, first_reply: str | None = 
 
 def render(tokenizer: PreTrainedTokenizerBase, chosen: Format, messages: Sequence[Message]) -> tuple[str, list[int]]:
     text = chosen.render(list(messages), bos_token=tokenizer.bos_token or "", eos_token=tokenizer.eos_token or "")
-    text = text.encode("utf-8", "replace").decode()  # half a surrogate pair, as a browser may send it, has no tokens
+    text = whole_characters(text)  # half a surrogate pair, as a browser may send it, has no tokens
     ids = tokenizer(text, add_special_tokens=chosen.add_special_tokens)["input_ids"]
     if chosen.add_special_tokens and ids and ids[-1] == tokenizer.eos_token_id and not text.endswith(tokenizer.eos_token):
         ids = ids[:-1]  # some tokenizers end every text; a prompt is not at its end

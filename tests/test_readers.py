@@ -1,13 +1,25 @@
 """Reading training data: what is accepted, and the sentence for what is not."""
 
+import gzip
 import json
+import random
 import sys
 import types
 
 import pytest
 
+from tuning import shapes
 from tuning.readers import read, read_pair, write
 from tuning.rows import DataError, Turn, detect_lang, pair
+
+
+def user(content, **flags) -> dict:
+    return {"role": "user", "content": content} | flags
+
+
+def said(content, **flags) -> dict:
+    return {"role": "assistant", "content": content} | flags
+
 
 ALPACA = {"instruction": "Add.", "input": "1 and 2", "output": "3"}
 
@@ -32,7 +44,7 @@ def test_alpaca_list_and_lines_give_the_same_rows(tmp_path):
     assert whole[0].turns == (Turn("user", "Add.", "1 and 2"), Turn("assistant", "3"))
     assert whole[0].as_messages() == [
         {"role": "user", "content": "Add.", "input": "1 and 2"},
-        {"role": "assistant", "content": "3"},
+        said("3"),
     ]
     assert [row.lang for row in whole] == ["en", "zh"]
     assert whole[1].source == "a.json row 2"
@@ -41,10 +53,10 @@ def test_alpaca_list_and_lines_give_the_same_rows(tmp_path):
 def test_chats_keep_their_turns_and_system_message(tmp_path):
     chat = [
         {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "Hi"},
-        {"role": "assistant", "content": "Hello"},
-        {"role": "user", "content": "1 + 1?"},
-        {"role": "assistant", "content": "2"},
+        user("Hi"),
+        said("Hello"),
+        user("1 + 1?"),
+        said("2"),
     ]
     sharegpt = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
     rows = read(put(tmp_path / "c.json", [{"messages": chat}, {"conversations": sharegpt}]))
@@ -99,18 +111,37 @@ def test_broken_lines_are_all_named(tmp_path):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"question": "a", "answer": "b"}, "row 2: has no instruction and output, only 'question', 'answer'"),
+        ({"ask": "a", "say": "b"}, "row 2: has no instruction and output, only 'ask', 'say'"),
         ({"instruction": "a"}, "row 2: has no output"),
         ({"instruction": 5, "output": "b"}, "row 2: instruction is a number, not text"),
-        ({"instruction": "a", "output": None}, "row 2: output is a null, not text"),
-        ({"instruction": " ", "output": "b"}, "row 2: instruction and input are both empty"),
+        ({"instruction": "a", "output": None}, "row 2: output is null; write the answer"),
+        ({"instruction": " ", "output": "b"}, "row 2: instruction is empty"),
+        ({"instruction": " ", "input": "", "output": "b"}, "row 2: instruction and input are both empty"),
+        ({"instruction": "a", "output": ""}, "row 2: output is empty; write the answer"),
+        ({"instruction": "a", "output": ["b", "c"]}, "row 2: output is a list, not text"),
+        ({"instruction": "a", "output": "b", "response": "c"}, "row 2: has several answers, output and response"),
+        ({"text": "### Instruction:\na\n### Response:\nb"}, "row 2: has only a text, which does not say where"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, "row 2: has chosen: preferences are not learned here"),
+        ({"instruction": "a", "output": "b", "tools": "[{}]"}, "row 2: has tools: tools are not taught here"),
+        ({"instruction": "a", "output": "b", "weight": 0.5}, "row 2: has weight 0.5: rows are not weighted here"),
+        ({"instruction": "a", "output": "b", "history": "x"}, "row 2: history is a text, not a list"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "row 2: message 1 is a tool's (tool)"),
+        ({"conversations": [{"from": "observation", "value": "x"}]}, "row 2: message 1 is a tool's (observation)"),
+        ({"messages": [user("a"), said(None, tool_calls=[1])]}, "row 2: message 2 has tool_calls"),
+        ({"messages": [user("a", weight=1), said("b")]}, "row 2: message 1 is to be learned"),
+        ({"messages": [user("a"), said("b", weight=0.3)]}, "row 2: message 2 has weight 0.3"),
+        ({"messages": [user("a"), said("b", loss=False)]}, "row 2: has no answer that is to be learned"),
+        ({"messages": [user("a"), said("b", reasoning_content="c")]}, "row 2: message 2 has reasoning_content"),
+        ({"messages": [user([{"type": "image_url"}]), said("b")]}, "row 2: message 1's content has parts of type 'image_url'"),
+        ({"messages": [user("a"), said("b")], "output": "c"}, "row 2: has messages and output as well"),
+        ({"system": "x", "messages": [{"role": "system", "content": "y"}, user("a"), said("b")]}, "row 2: has two system texts"),
+        ({"Output": "b", "output": "c", "instruction": "a"}, "row 2: output stands twice"),
         ("text", "row 2: is a text, not an object"),
         ({"messages": "hi"}, "row 2: messages is not a list"),
-        ({"messages": [{"role": "user", "content": "hi"}]}, "row 2: does not end with an answer"),
-        ({"messages": [{"role": "bot", "content": "hi"}]}, "row 2: message 1 has role 'bot'"),
-        ({"messages": [{"role": "user", "content": 3}]}, "row 2: message 1 has content that is a number"),
-        ({"messages": [{"role": "assistant", "content": "hi"}]}, "row 2: user and assistant do not take turns"),
-        ({"instruction": "a", "output": "b", "kind": "other"}, "row 2: kind is 'other'"),
+        ({"messages": [user("hi")]}, "row 2: does not end with an answer"),
+        ({"messages": [{"role": "narrator", "content": "hi"}]}, "row 2: message 1 has role 'narrator'"),
+        ({"messages": [user(3)]}, "row 2: message 1's content is a number, not text"),
+        ({"messages": [said("hi")]}, "row 2: user and assistant do not take turns"),
     ],
 )
 def test_wrong_rows_are_named(tmp_path, row, said):
@@ -130,7 +161,7 @@ def test_other_refusals(tmp_path):
     (tmp_path / "gbk.json").write_bytes(b'[\n{"instruction": "' + "你".encode("gbk"))
     assert "gbk.json line 2: not UTF-8 text" in refusal(tmp_path / "gbk.json")
     (tmp_path / "empty").mkdir()
-    assert "holds no .json or .jsonl file" in refusal(tmp_path / "empty")
+    assert "holds no file of rows" in refusal(tmp_path / "empty")
     put(tmp_path / "identity_data.json", [ALPACA])
     assert "there is identity_data.json" in refusal(tmp_path / "identity-data.json")
     assert "nor does the folder" in refusal(tmp_path / "none" / "x.json")
@@ -178,3 +209,168 @@ def test_a_file_the_size_of_alpaca_is_read_whole(tmp_path):
 )
 def test_language(text, lang):
     assert detect_lang(text) == lang
+
+
+Q, A, SYS = "Who are you?", "I am Mira.", "You are Mira."
+ASKED = (Turn("user", Q), Turn("assistant", A))
+ROUND = [{"from": "human", "value": Q}, {"from": "gpt", "value": A}]
+EARLIER = (Turn("user", "Hi"), Turn("assistant", "Hello"))
+UNLEARNED = Turn("assistant", "Hello", "", False)
+
+
+@pytest.mark.parametrize(
+    ("row", "turns"),
+    [
+        ({"prompt": Q, "completion": A}, ASKED),
+        ({"prompt": Q, "response": A}, ASKED),
+        ({"question": Q, "answer": A}, ASKED),
+        ({"Instruction": Q, "Input": "", "Output": A}, ASKED),
+        ({"instruction": Q, "context": "", "response": A}, ASKED),
+        ({"instruction": Q, "context": "In a museum.", "response": A}, (Turn("user", Q, "In a museum."), ASKED[1])),
+        ({"instruction": "Answer in English.", "query": Q, "output": A}, (Turn("user", "Answer in English.", Q), ASKED[1])),
+        ({"instruction": "One", "query": "Two", "input": "Three", "output": A}, (Turn("user", "One", "Two\nThree"), ASKED[1])),
+        ({"input": Q, "output": A}, ASKED),
+        ({"prompt": [user(Q)], "completion": [said(A)]}, ASKED),
+        ({"instruction": Q, "output": A, "system": SYS, "history": [["Hi", "Hello"]]}, (Turn("system", SYS), *EARLIER, *ASKED)),
+        ({"prompt": Q, "response": A, "history": [["Hi", "Hello"]]}, (*EARLIER, *ASKED)),
+        ({"prompt": Q, "response": A, "history": '[["Hi", "Hello"]]'}, (*EARLIER, *ASKED)),
+        ({"prompt": Q, "response": A, "history": [user("Hi"), said("Hello")]}, (*EARLIER, *ASKED)),
+        ({"query": Q, "response": A, "history": []}, ASKED),
+        ({"conversations": ROUND, "system": SYS, "tools": ""}, (Turn("system", SYS), *ASKED)),
+        ({"messages": None, "conversations": ROUND}, ASKED),
+        ({"messages": None, "instruction": Q, "output": A}, ASKED),
+        ({"conversation": [{"human": "Hi", "assistant": "Hello"}, {"human": Q, "assistant": A}]}, (*EARLIER, *ASKED)),
+        ({"conversations": [{"from": "user", "value": Q}, {"from": "chatgpt", "value": A}]}, ASKED),
+        ({"conversations": [*ROUND, {"from": "human", "value": "Thanks"}]}, ASKED),
+        ({"conversations": [{"from": "gpt", "value": "Hello"}, *ROUND]}, (Turn("user", ""), UNLEARNED, *ASKED)),
+        ({"messages": [{"role": "developer", "content": SYS}, user(Q), said(A)]}, (Turn("system", SYS), *ASKED)),
+        ({"messages": [user([{"type": "text", "text": Q}]), said([{"type": "text", "text": A}])]}, ASKED),
+        ({"messages": [user("Hi"), said("Hello", weight=0), user(Q), said(A, weight=1)]}, (EARLIER[0], UNLEARNED, *ASKED)),
+        ({"messages": [user("Hi"), said("Hello", train=False), user(Q), said(A)]}, (EARLIER[0], UNLEARNED, *ASKED)),
+        ({"instruction": Q + " \ud83d", "output": A}, (Turn("user", Q + " \ufffd"), ASKED[1])),
+        ({"instruction": Q, "output": A, "weight": 1}, ASKED),
+    ],
+)
+def test_rows_of_the_field_come_in_whole(tmp_path, row, turns):
+    notes: list[str] = []
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps([row]), encoding="utf-8")  # ASCII: half a surrogate pair as \u
+    rows = read(path, notes=notes)
+    assert rows[0].turns == turns
+    write(rows, tmp_path / "again.jsonl")
+    assert read(tmp_path / "again.jsonl")[0].turns == turns
+
+
+def test_what_is_not_used_is_named_once_with_its_number(tmp_path):
+    rows = [{"instruction": Q, "output": A, "topic": "x", "kind": "sorting", "id": 1}] * 3
+    notes: list[str] = []
+    [first, *_] = read(put(tmp_path / "d.json", rows), notes=notes)
+    assert first.kind == "general"
+    assert notes == ["d.json: not used: 'topic' (3 rows), 'id' (3 rows), 'kind' (3 rows)."]
+    notes.clear()
+    read(put(tmp_path / "e.json", [{"conversations": [*ROUND, ROUND[0]]}, {"conversations": [ROUND[1], *ROUND]}]), notes=notes)
+    assert notes == [
+        "e.json: 1 rows end with a question; it has no answer and is left out.",
+        "e.json: 1 rows begin with an answer; it is read as context and not learned.",
+    ]
+
+
+ROWS = [{"instruction": Q, "input": "", "output": A}, {"instruction": "你是谁？", "input": "", "output": "NA"}]
+LIST, LINES = json.dumps(ROWS, ensure_ascii=False), "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS)
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("list.jsonl", LIST),
+        ("indented.jsonl", json.dumps(ROWS, indent=1)),
+        ("lines.ndjson", LINES),
+        ("pretty.json", "\n".join(json.dumps(row, indent=1) for row in ROWS)),
+        ("pretty.jsonl", "\n".join(json.dumps(row, indent=1) for row in ROWS)),
+        ("wrapped.json", json.dumps({"version": 1, "data": ROWS})),
+        ("split.json", json.dumps({"train": ROWS})),
+        ("columns.json", json.dumps({key: [row[key] for row in ROWS] for key in ROWS[0]})),
+        ("plain.csv", f"instruction,input,output\n{Q},,{A}\n你是谁？,,NA\n"),
+        ("semicolon.csv", f"instruction;input;output\r\n{Q};;{A}\r\n你是谁？;;NA\r\n"),
+        ("quoted.csv", f'"Instruction","Input","Output"\n"{Q}","","{A}"\n"你是谁？","","NA"\n'),
+        ("plain.tsv", f"instruction\tinput\toutput\n{Q}\t\t{A}\n你是谁？\t\tNA\n"),
+        ("list.json.gz", gzip.compress(LIST.encode())),
+        ("lines.jsonl.gz", gzip.compress(LINES.encode())),
+        ("table.csv.gz", gzip.compress(f"instruction,output\n{Q},{A}\n你是谁？,NA\n".encode())),
+        ("excel.csv", f"instruction\toutput\n{Q}\t{A}\n你是谁？\tNA\n".encode("utf-16")),
+    ],
+)
+def test_files_of_the_field_are_read(tmp_path, name, raw):
+    (tmp_path / name).write_bytes(raw if isinstance(raw, bytes) else raw.encode())
+    assert [(row.question, row.answer) for row in read(tmp_path / name)] == [(Q, A), ("你是谁？", "NA")]
+
+
+def test_parquet_and_saved_data_sets_are_read_by_their_package(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    made = datasets.Dataset.from_list(ROWS)
+    made.to_parquet(str(tmp_path / "rows.parquet"))
+    made.save_to_disk(str(tmp_path / "saved"))
+    for place in (tmp_path / "rows.parquet", tmp_path / "saved"):
+        assert [row.answer for row in read(place)] == [A, "NA"]
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "said"),
+    [
+        ("fake.parquet", b"PAR1\x00\x00PAR1", "fake.parquet is no whole Parquet file"),
+        ("page.json", b"<!DOCTYPE html><html><body>404</body></html>", "page.json is an HTML page"),
+        ("pointer.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "is a Git LFS pointer"),
+        ("cut.json.gz", gzip.compress(LIST.encode())[:-12], "cut.json.gz"),
+        ("cut.json", LIST[:-20].encode(), "it ends in the middle: the file is cut off"),
+        ("comma.json", b'[{"instruction": "a", "output": "b"},]', "a comma stands before the closing ]"),
+        ("wide.csv", b"instruction,output\na,b,c\n", "wide.csv line 2 has 3 cells, the table has 2 columns"),
+        ("twice.json", b'[{"instruction": "a", "output": "b", "output": "c"}]', "row 1: output stands twice, as 'b', 'c'"),
+        ("rows.xlsx", b"PK\x03\x04", "rows.xlsx"),
+    ],
+)
+def test_files_that_are_not_what_they_seem_are_named(tmp_path, name, raw, said):
+    (tmp_path / name).write_bytes(raw)
+    assert said in refusal(tmp_path / name)
+
+
+def test_metadata_in_a_folder_is_no_data_and_dataset_info_is_obeyed(tmp_path):
+    put(tmp_path / "mine.json", [{"ask": Q, "say": A, "who": SYS, "output": "not this"}])
+    put(tmp_path / "chats.json", [{"dialog": [{"speaker": "U", "words": Q}, {"speaker": "M", "words": A}]}])
+    put(tmp_path / "mine.recipe.json", {"identity": "x"})
+    columns = {"prompt": "ask", "response": "say", "system": "who"}
+    tags = {"role_tag": "speaker", "content_tag": "words", "user_tag": "U", "assistant_tag": "M"}
+    chats = {"file_name": "chats.json", "formatting": "sharegpt", "columns": {"messages": "dialog"}, "tags": tags}
+    put(tmp_path / "dataset_info.json", {"mine": {"file_name": "mine.json", "columns": columns}, "chats": chats})
+    notes: list[str] = []
+    rows = read(tmp_path, notes=notes)
+    assert [row.turns for row in rows] == [ASKED, (Turn("system", SYS), *ASKED)]
+    assert "Not rows, passed over: dataset_info.json, mine.recipe.json." in notes
+    assert read(tmp_path / "mine.json")[0].turns == (Turn("system", SYS), *ASKED)
+    put(tmp_path / "dataset_info.json", "{")
+    assert "dataset_info.json is not readable" in refusal(tmp_path)
+
+
+def test_every_text_of_a_row_comes_in_or_the_row_is_refused(tmp_path):
+    """Generated rows of all known fields: nothing is lost without a word."""
+    keys = [*shapes.ASKED, *shapes.ANSWERED, *shapes.SYSTEM, "history", "messages", "weight", "tools", "chosen", "topic"]
+    for seed in range(300):
+        draw = random.Random(seed)
+        row = {key: f"{key} says {seed}" for key in draw.sample(keys, draw.randint(2, 4))}
+        if "history" in row:
+            row["history"] = [["earlier " + row["history"], "answer " + row["history"]]]
+        if "messages" in row:
+            row["messages"] = [user("asks " + row["messages"]), said(row["messages"])]
+        wrong, notes = [], shapes.Notes()
+        made = shapes.row_of(row, "here", "general", wrong, notes)
+        if made is None:
+            assert wrong
+            continue
+        inside = "\n".join(turn.content + "\n" + turn.input for turn in made.turns)
+        for key, value in row.items():
+            assert key in notes.fields or all(text in inside for text in texts_of(value)), (key, row)
+
+
+def texts_of(value) -> list[str]:
+    if isinstance(value, str):
+        return [] if value in ("user", "assistant") else [value]
+    return [text for one in (value.values() if isinstance(value, dict) else value) for text in texts_of(one)]

@@ -23,11 +23,12 @@ class DataError(ValueError):
 
 
 class Turn(NamedTuple):
-    """One message. `input` is alpaca's second field, on user turns only."""
+    """One message. `input` is alpaca's second field, on user turns only. learn: an answer with False is only read."""
 
     role: Literal["system", "user", "assistant"]
     content: str
     input: str = ""
+    learn: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,95 @@
+"""LLaMA-Factory's dataset_info.json: which file holds which columns, and how its chats name their parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tuning.rows import DataError
+from tuning.tables import Table
+
+INFO = "dataset_info.json"
+# its names for columns -> ours
+COLUMNS = {
+    "prompt": "instruction",
+    "query": "input",
+    "response": "output",
+    "history": "history",
+    "system": "system",
+    "messages": "messages",
+    "tools": "tools",
+    "images": "images",
+    "chosen": "chosen",
+    "rejected": "rejected",
+    "kto_tag": "kto_tag",
+}
+# its names for the roles of a chat -> the tags that a file may give them
+ROLES = {
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "system_tag": "system",
+    "observation_tag": "tool",
+    "function_tag": "tool",
+}
+
+
+@dataclass(frozen=True)
+class Described:
+    """columns: of the file -> ours. role, content: keys of a message. roles: a message's role -> ours."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    role: str = ""
+    content: str = ""
+    roles: Mapping[str, str] = field(default_factory=dict)
+
+    def renamed(self, table: Table) -> Table:
+        """The table with its rows under our names."""
+        return replace(table, items=[self.row(item) if isinstance(item, dict) else item for item in table.items])
+
+    def row(self, item: dict[str, Any]) -> dict[str, Any]:
+        # columns are named beforehand: what else is called like one of ours is another thing
+        taken = set(self.columns.values())
+        found = {self.columns.get(key, f"{key} (not a column)" if key in taken else key): value for key, value in item.items()}
+        if isinstance(found.get("messages"), list):
+            found["messages"] = [self.message(one) if isinstance(one, dict) else one for one in found["messages"]]
+        return found
+
+    def message(self, said: dict[str, Any]) -> dict[str, Any]:
+        names = {self.role: "role", self.content: "content"} if self.role or self.content else {}
+        plain = {names.get(key, key): value for key, value in said.items()}
+        if plain.get("role") in self.roles:
+            plain["role"] = self.roles[plain["role"]]
+        return plain
+
+
+def described(folder: Path) -> dict[str, Described]:
+    """What the folder's dataset_info.json says of its files, by file name; empty without one. Raises DataError."""
+    file = folder / INFO
+    if not file.is_file():
+        return {}
+    try:
+        plain = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{INFO} is not readable as JSON ({error}); mend it or take it out of the folder.") from None
+    if not isinstance(plain, dict):
+        raise DataError(f"{INFO} is no object of data sets; mend it or take it out of the folder.")
+    found = {}
+    for about in plain.values():
+        # `datasets` has a file of this name, too; its entries name no file
+        if isinstance(about, dict) and isinstance(about.get("file_name"), str):
+            found[about["file_name"]] = _described(about)
+    return found
+
+
+def _described(about: Mapping[str, Any]) -> Described:
+    columns = about.get("columns") if isinstance(about.get("columns"), dict) else {}
+    tags = about.get("tags") if isinstance(about.get("tags"), dict) else {}
+    return Described(
+        columns={theirs: COLUMNS[ours] for ours, theirs in columns.items() if ours in COLUMNS and isinstance(theirs, str)},
+        role=str(tags.get("role_tag") or ""),
+        content=str(tags.get("content_tag") or ""),
+        roles={str(tags[key]): role for key, role in ROLES.items() if key in tags},
+    )
