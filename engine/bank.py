@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from engine import onednn
+from engine import onednn, widened
 from engine.adapters import LowRank
 from engine.types import EngineError
 
@@ -41,8 +41,8 @@ class Group:
     weight is A only.
     """
 
-    def __init__(self, names: list[str], linears: list[nn.Linear], *, own_weight: bool, packed: bool) -> None:
-        self.names, self.linears, self.own_weight, self.packed = names, linears, own_weight, packed
+    def __init__(self, names: list[str], linears: list[nn.Linear], *, own_weight: bool, plain: bool, packed: bool) -> None:
+        self.names, self.linears, self.own_weight, self.plain, self.packed = names, linears, own_weight, plain, packed
         self.out = sum(linear.out_features for linear in linears)
         self.blocks: tuple[Block, ...] = ()  # in the order of the rows of A
         self.base: Product | None = None  # the members' outputs, None: the layer's own forward
@@ -73,7 +73,8 @@ class Group:
                     blocks.append((adapter, pair.a.shape[0]))
         base = wide = None
         if self.own_weight:
-            base = product(first.weight, first.bias, True) if self.packed else None
+            ours = self.packed or (self.plain and widened.needed(first.weight))
+            base = product(first.weight, first.bias, self.packed) if ours else None
             wide = product(torch.cat(a), None, self.packed) if a else None
         else:
             weight = torch.cat([*(linear.weight.data for linear in self.linears), *a])
@@ -134,7 +135,7 @@ def product(weight: torch.Tensor, bias: torch.Tensor | None, packed: bool) -> Pr
     """x -> x weight^T + bias."""
     if packed:
         return functools.partial(onednn.product, packed=onednn.pack(weight), bias=bias)
-    return functools.partial(F.linear, weight=weight, bias=bias)
+    return functools.partial(widened.product if widened.needed(weight) else F.linear, weight=weight, bias=bias)
 
 
 @functools.cache
@@ -276,7 +277,7 @@ def make_group(model: nn.Module, linears: Mapping[str, nn.Linear], names: list[s
     first = linears[names[0]]
     plain = type(first) in (nn.Linear, grouped(nn.Linear))
     own_weight = len(names) == 1 and not fusable(model, first)
-    return Group(names, [linears[name] for name in names], own_weight=own_weight, packed=packed and plain)
+    return Group(names, [linears[name] for name in names], own_weight=own_weight, plain=plain, packed=packed and plain)
 
 
 def fusable(model: nn.Module, linear: nn.Linear) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import os
+
 import torch
 
 from engine.types import EngineError
@@ -57,14 +60,14 @@ def choose_dtype(device: torch.device, asked: str | None = None) -> tuple[torch.
     if asked:
         if asked not in DTYPES:
             raise EngineError(f"--dtype {asked!r} is unknown; use one of {', '.join(DTYPES)}.")
-        return DTYPES[asked], f"dtype {asked}: asked for"
+        return DTYPES[asked], f"dtype {asked}: asked for{shortcoming(device, asked)}"
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
         if major >= 8:
             return torch.bfloat16, f"dtype bf16: compute capability {major}.{minor} computes it natively (8.0 and up)"
         return torch.float16, f"dtype fp16: compute capability {major}.{minor} has no native bf16 (8.0 and up)"
     if device.type == "cpu" and not cpu_has_bf16():
-        return torch.float32, "dtype fp32: this CPU has no native bf16 arithmetic"
+        return torch.float32, f"dtype fp32: {no_arithmetic('bf16')}"
     if device.type == "cpu":
         return torch.bfloat16, "dtype bf16: this CPU computes it natively"
     return torch.float32, f"dtype fp32: nothing is known of {device.type}"
@@ -73,4 +76,32 @@ def choose_dtype(device: torch.device, asked: str | None = None) -> tuple[torch.
 def cpu_has_bf16() -> bool:
     """Native bf16 arithmetic (AVX512-BF16, AMX or Arm's BF16), as opposed to emulation, which is slower than fp32."""
     has = torch.cpu.get_capabilities()
-    return any(has.get(flag, False) for flag in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
+    native = any(has.get(flag, False) for flag in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
+    return native and cpu_computes(torch.bfloat16)
+
+
+@functools.cache
+def cpu_computes(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies numbers of this format here; torch's fallbacks are many times slower than fp32.
+
+    There is no public question for it. The environment counts as well: ONEDNN_MAX_CPU_ISA may hide what the CPU can do.
+    """
+    asked = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}.get(dtype)
+    if asked is None:
+        return True
+    supported = getattr(torch.ops.mkldnn, asked, None)  # a build without oneDNN has none
+    return bool(supported and supported())
+
+
+def shortcoming(device: torch.device, asked: str) -> str:
+    """What is to be said of a number format that was asked for and that the CPU only imitates; else nothing."""
+    if device.type != "cpu" or asked == "fp32":
+        return ""
+    if cpu_has_bf16() if asked == "bf16" else cpu_computes(torch.float16):
+        return ""
+    return f"; {no_arithmetic(asked)}, so it goes by way of fp32: half the memory of --dtype fp32, and slower"
+
+
+def no_arithmetic(dtype: str) -> str:
+    hidden = " that ONEDNN_MAX_CPU_ISA lets it use" if os.environ.get("ONEDNN_MAX_CPU_ISA") else ""
+    return f"this CPU has no native {dtype} arithmetic{hidden}"

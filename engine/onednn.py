@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from engine.device import cpu_computes
+
 LIMIT = 1 << 30  # bytes of weights; a 7B model's second copy would not fit beside it
 
 
@@ -19,6 +21,7 @@ def worthwhile(model: nn.Module) -> bool:
     return (
         hasattr(torch.ops.mkldnn, "_linear_pointwise")  # neither public nor in every build
         and torch.backends.mkldnn.is_available()
+        and cpu_computes(torch.bfloat16)  # packing raises a RuntimeError where oneDNN has no bf16
         and all(tensor.device.type == "cpu" and tensor.dtype == torch.bfloat16 for tensor in weights)
         and sum(tensor.nbytes for tensor in weights) <= LIMIT
     )

@@ -13,6 +13,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from engine import widened
 from tuning.packing import Blocks
 
 NAME = "mirror_tree"
@@ -70,7 +71,7 @@ def tree_attention(
     if blocks is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **rest)
     q, k, v = (
-        Gather.apply(states[0].transpose(0, 1), at)
+        widened.working(Gather.apply(states[0].transpose(0, 1), at))
         for states, at in ((query, blocks.queries), (key, blocks.keys), (value, blocks.keys))
     )
     count, wide, heads, size = q.shape
@@ -82,4 +83,4 @@ def tree_attention(
     chances = torch.softmax(scores, -1).to(q.dtype).view(count, -1, groups * wide, k.shape[1])
     heard = torch.matmul(chances, v.transpose(1, 2)).view(count, heads, wide, size)
     heard = heard.transpose(1, 2).reshape(count * wide, heads, size)
-    return heard.index_select(0, blocks.place)[None], None
+    return heard.index_select(0, blocks.place)[None].to(query.dtype), None
