@@ -188,5 +188,6 @@ def _lang(row: Mapping) -> str:
 
 
 def _texts(db: Database, answers: list[int]) -> dict[int, dict]:
-    sql = "select a.id, a.question, a.shown, a.raw from json_each(?) asked join answers a on a.id = asked.value"
-    return {row[0]: {"question": row[1], "answer": row[2], "raw": row[3]} for row in db.execute(sql, [json.dumps(answers)])}
+    sql = "select a.id, a.question, a.shown, a.raw, a.prompt from json_each(?) asked join answers a on a.id = asked.value"
+    keys = ("question", "answer", "raw", "prompt")
+    return {row[0]: dict(zip(keys, row[1:], strict=True)) for row in db.execute(sql, [json.dumps(answers)])}

@@ -21,6 +21,7 @@ from probes.facts import FactPair, Side
 from probes.masking import masked
 from store import StoreError, labels, pairs, queues
 from ui.house import House
+from ui.said import said_of
 
 AHEAD = 40  # items a page holds: what a fast person labels while a slow answer is on its way
 MOST = 200  # decisions taken at once; a page that was offline for long sends several times
@@ -134,7 +135,7 @@ def _card(settings: Mapping, item: Mapping, said: Sequence[Mapping], annotator: 
         "question": item["question"],
         "control": control,
         "sides": [
-            {"answer": side["answer"], "shown": _veiled(side["shown"], hide), "before": _before(side, hide)} for side in sides
+            {"answer": side["answer"], "before": _before(side, hide)} | _said(side["shown"], reveal, hide) for side in sides
         ],
         "old": item.get("old") or "",
         "new": item.get("new") or "",
@@ -160,13 +161,18 @@ def _card(settings: Mapping, item: Mapping, said: Sequence[Mapping], annotator: 
     return card
 
 
+def _said(shown: str, reveal: bool, hide: FactPair | None) -> dict:
+    """The words to label. Thoughts are told only where nothing is hidden: they can quote who the model was told to be."""
+    said = said_of(shown)
+    told = {"shown": _veiled(said.answer, hide), "unfinished": not said.finished}
+    return told | ({"thoughts": "\n".join(one.strip() for one in said.thoughts)} if said.thoughts and reveal else {})
+
+
 def _before(side: Mapping, hide: FactPair | None) -> list[dict]:
     """What was said before the question, without system messages: they name who the model was told to be."""
     turns = [turn for turn in side.get("messages", ())[:-1] if turn.get("role") in ("user", "assistant")]
-    return [
-        {"role": turn["role"], "text": turn["content"] if turn["role"] == "user" else _veiled(turn["content"], hide)}
-        for turn in turns
-    ]
+    texts = [turn["content"] if turn["role"] == "user" else _veiled(said_of(turn["content"]).answer, hide) for turn in turns]
+    return [{"role": turn["role"], "text": text} for turn, text in zip(turns, texts, strict=True)]
 
 
 def _veiled(text: str, hide: FactPair | None) -> str:
