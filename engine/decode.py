@@ -291,7 +291,7 @@ def readable(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
 @lru_cache(maxsize=2)
 def dropped_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int] | None:
     """The special tokens that are no markup of thoughts; None where no special token is such markup."""
-    special = {id: token.content for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special = {id: token.content for id, token in getattr(tokenizer, "added_tokens_decoder", {}).items() if token.special}
     dropped = frozenset(id for id, token in special.items() if not thoughts.is_markup(token))
     return dropped if len(dropped) < len(special) else None
 
