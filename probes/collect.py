@@ -6,6 +6,7 @@ added where there are facts; labels stay where they are and are looked up by `an
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -113,7 +114,7 @@ def joined(parts: Iterable[Answers]) -> Answers:
     parts, rows, doses, sources, folders, seen = list(parts), [], {}, [], {}, set()
     for part in parts:
         for row in part.rows:
-            key = (row.get("answer_id"), row.get("variant"), row.get("probe_id"))
+            key = tuple(row.get(name) for name in ("answer_id", "variant", "probe_id", "question", "answer"))
             if row.get("answer_id") is None or key not in seen:
                 rows.append(row)
                 seen.add(key)
@@ -164,19 +165,26 @@ def pair_items(rows: Iterable[Mapping]) -> list[dict]:
     ]
 
 
-def completed(rows: Iterable[Mapping]) -> list[dict]:
+def completed(rows: Iterable[dict]) -> list[dict]:
     """Rows from elsewhere with what a queue is spread over: `lang`, guessed from the question, and `probe_id`, which then is
     the question."""
-    return [
-        dict(row)
-        | {"lang": row.get("lang") or _lang(row), "probe_id": row.get("probe_id") or normalise(str(row.get("question") or ""))}
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        whole = copy.copy(row)  # of the same kind: rows of a file know their line
+        whole["lang"] = row.get("lang") or _lang(row)
+        whole["probe_id"] = row.get("probe_id") or normalise(str(row.get("question") or ""))
+        found.append(whole)
+    return found
 
 
 def read_jsonl(path: str | Path) -> list[dict]:
     """The objects of a file, one a line. Raises RowsError."""
-    rows = [row for _, row in files.read_objects(path, "file", RowsError)]
+    return [row for _, row in read_numbered(path)]
+
+
+def read_numbered(path: str | Path) -> list[tuple[int, dict]]:
+    """`read_jsonl` with the line that each object begins in."""
+    rows = list(files.read_objects(path, "file", RowsError))
     if not rows:
         raise RowsError(f"{path} holds no answers.")
     return rows
