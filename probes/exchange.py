@@ -58,9 +58,9 @@ def add_answers(where: str | Path | Database, rows: Iterable[Mapping], name: str
         needed = ("variant", "question") if row.get("answer_id") and row.get("answer") == "" else TEXTS
         missing = [key for key in needed if row.get(key) in (None, "")]
         no_text = [key for key in TEXTS if isinstance(row.get(key), bool | Mapping | list | tuple)]
-        where_it_is = f"answer {tables.place(given[number - 1], number)}"
-        wrong += [f"{where_it_is} has no {', '.join(missing)}"] if missing else []
-        wrong += [f"{where_it_is}: its {key} is {row[key]!r}, a text is needed" for key in no_text]
+        line = tables.place(given[number - 1])
+        wrong += [f"answer {number} has no {', '.join(missing)}{line}"] if missing else []
+        wrong += [f"answer {number}: its {key} is {row[key]!r}, a text is needed{line}" for key in no_text]
         row |= {key: str(row[key]) for key in TEXTS if row.get(key) is not None}  # a number is the text it is written as
     _raise(wrong, "The answers are not imported")
     with connected(where) as db, writing(db):
@@ -89,18 +89,18 @@ def add_labels(where: str | Path | Database, rows: Iterable[Mapping], annotator:
         rows = [tables.renamed(row) for row in given]
         answers = found.answers_of(db, rows)
         for number, (row, (ids, problem)) in enumerate(zip(rows, answers, strict=True), 1):
-            which = f"label {tables.place(given[number - 1], number)}"
+            line = tables.place(given[number - 1])
             label, kind = as_label(row.get("label")), as_kind(row.get("kind")) or "label"
             if kind not in KINDS:
-                wrong.append(f"{which}: the kind {kind!r} is none of {', '.join(KINDS)}")
+                wrong.append(f"label {number}: the kind {kind!r} is none of {', '.join(KINDS)}{line}")
                 continue
             if kind != "skip" and label not in LABELS:
-                wrong.append(f"{which}: {row.get('label')!r} is none of {', '.join(LABELS)}")
+                wrong.append(f"label {number}: {row.get('label')!r} is none of {', '.join(LABELS)}{line}")
             if row.get("label_source") == "suggestion":
-                wrong.append(f"{which} is a suggestion of the program; only what a person said is a label")
+                wrong.append(f"label {number} is a suggestion of the program; only what a person said is a label{line}")
             if not (row.get("annotator") or annotator):
-                wrong.append(f"{which} names no annotator")
-            wrong += [f"{which}: {problem}"] if problem else []
+                wrong.append(f"label {number} names no annotator{line}")
+            wrong += [f"label {number}: {problem}{line}"] if problem else []
             labels += [_as_label(row, answer, label if kind != "skip" else None, kind, annotator) for answer in ids]
         _raise(wrong, "The labels are not imported")
         labels = _not_standing(db, labels)
@@ -189,7 +189,8 @@ def label_studio(rows: Iterable[Mapping], labels: Mapping[int, Sequence[Mapping]
             for label in said
         ]
         if row.get("suggestion"):
-            suggestion = {"model_version": "suggestion", "result": _results(row["suggestion"], row.get("tags") or {}, "")}
+            tags = {aspect: tag for aspect, tag in (row.get("tags") or {}).items() if tag != "none"}
+            suggestion = {"model_version": "suggestion", "result": _results(row["suggestion"], tags, "")}
             task["predictions"] = [suggestion | {"score": 1.0 if row.get("sure", True) else 0.5}]
         tasks.append(task)
     return tasks
@@ -220,7 +221,7 @@ def _results(label: str | None, tags: Mapping[str, str], comment: str) -> list[d
     return found + [
         {"id": name, "from_name": name, "to_name": "answer", "type": "textarea", "value": {"text": [text]}}
         for name, text in texts.items()
-        if text and text != "none"
+        if text
     ]
 
 

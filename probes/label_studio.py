@@ -20,7 +20,7 @@ KINDS = ("label", "adjudication", "skip")
 
 def fingerprint(annotator: str, kind: str, label: str | None, tags: Mapping[str, str], comment: str) -> str:
     """What one person said, so that it is known again and nobody reads it beforehand."""
-    told = [annotator, kind, label, {aspect: tag for aspect, tag in sorted(tags.items()) if tag and tag != "none"}, comment]
+    told = [annotator, kind, label, {aspect: tag for aspect, tag in sorted(tags.items()) if tag}, comment]
     return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).hexdigest()[:16]
 
 

@@ -60,10 +60,10 @@ def read(path: str | Path) -> list[Row]:
     return _table(path, files.read_text(path, "file", RowsError, ADVICE, utf16=True))
 
 
-def place(row: Mapping, number: int) -> str:
-    """The number of a row and, where it is known, its line, for a complaint."""
+def place(row: Mapping) -> str:
+    """Where a row begins, if it is known, for the end of a complaint."""
     line = getattr(row, "line", None)
-    return f"{number} (line {line})" if line else str(number)
+    return f" (line {line})" if line else ""
 
 
 def guarded(text: str) -> str:

@@ -188,9 +188,7 @@ def _files() -> Files:
     ):
         with gr.Column(scale=1, min_width=320, elem_classes="mt-fields"):
             gr.HTML(i18n("lb_import"), elem_classes="lb-about")
-            given = gr.File(
-                label=i18n("lb_import_label"), file_types=list(ACCEPTED), height=110, elem_id="lb-import"
-            )
+            given = gr.File(label=i18n("lb_import_label"), file_types=list(ACCEPTED), height=110, elem_id="lb-import")
             gr.HTML(i18n("lb_import_note"), elem_classes="lb-about")
             said = gr.HTML(elem_id="lb-imported")
         with gr.Column(scale=1, min_width=320, elem_classes="mt-fields"):
