@@ -52,7 +52,8 @@ def of_transcripts(path: str | Path) -> Answers:
     Nothing says that the answers are greedy, so they count as sampled. Raises RowsError.
     """
     rows, doses = [], {}
-    for number, row in enumerate(read_jsonl(path), 1):
+    for number, given in enumerate(read_jsonl(path), 1):
+        row = _with_texts(path, number, given)
         missing = [key for key in ("model", "question", "answer") if row.get(key) in (None, "")]
         if missing:
             raise RowsError(
@@ -73,7 +74,7 @@ def of_transcripts(path: str | Path) -> Answers:
 
 def of_file(path: str | Path) -> Answers:
     """An answers or suggestions file of `probes.run` or `probes.suggest`. Raises RowsError."""
-    rows = read_jsonl(path)
+    rows = [_with_texts(path, number, row) for number, row in enumerate(read_jsonl(path), 1)]
     for number, row in enumerate(rows, 1):
         if not row.get("variant") or not row.get("lang") or not row.get("probe_id"):
             raise RowsError(
@@ -188,6 +189,18 @@ def read_numbered(path: str | Path) -> list[tuple[int, dict]]:
     if not rows:
         raise RowsError(f"{path} holds no answers.")
     return rows
+
+
+def _with_texts(path: str | Path, number: int, row: Mapping) -> dict:
+    """A number is the text it is written as; nothing else stands for one. Raises RowsError."""
+    made = dict(row)
+    for key in ("question", "answer", "raw"):
+        value = row.get(key)
+        if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+            raise RowsError(f"{path}, answer {number}: its {key} is {value!r}, a text is needed.")
+        if value is not None:
+            made[key] = str(value)
+    return made
 
 
 def _lang(row: Mapping) -> str:

@@ -97,7 +97,7 @@ def _row(given: Mapping, line: int | None) -> Row:
 
 def column(name: object) -> str:
     """A column's name as we know it, whatever its case and spaces; one that we do not know as it stands."""
-    plain = re.sub(r"[\s\-]+", "_", str(name).strip().casefold())
+    plain = re.sub(r"[\s\-]+", "_", str(name).strip("\ufeff \t\r\n").casefold())
     return plain if plain in KNOWN or plain.startswith("tag_") else str(name).strip()
 
 
@@ -162,7 +162,10 @@ def _delimiter(path: Path, text: str) -> str:
     start = "\t" if path.suffix.lower() == ".tsv" else ","
 
     def found(delimiter: str) -> tuple[int, int, bool]:
-        _, cells = next(_lines(path, text, delimiter), (1, [""]))
+        try:
+            _, cells = next(_lines(path, text, delimiter), (1, [""]))
+        except RowsError:  # its quotes make no sense with this one
+            return -1, 0, False
         return sum(column(cell) in KNOWN for cell in cells), len(cells), delimiter == start
 
     return max(DELIMITERS, key=found)
@@ -207,5 +210,5 @@ def _truth(cell: str) -> bool:
 
 
 def _number(cell: str) -> int | float:
-    number = float(cell)
+    number = float(cell.replace(",", ".") if cell.count(",") == 1 and "." not in cell else cell)  # a comma in half of Europe
     return int(number) if number.is_integer() else number

@@ -39,6 +39,7 @@ def written(folder, name, content):
         ("tab.tsv", TAB),
         ("comma.tsv", COMMA),
         ("pipe.csv", TAB.replace("\t", "|")),
+        ("quoted.csv", "".join('"' + '";"'.join(row) + '"\n' for row in (BASE, BASE.values(), TUNED.values()))),
         ("sep.csv", "\ufeffsep=;\r\n" + SEMICOLON),
         ("sep_quoted.csv", '"sep=;"\r\n' + SEMICOLON),
         ("unicode_text.csv", TAB.encode("utf-16")),
@@ -117,6 +118,20 @@ def test_answers_that_are_no_texts_are_refused_and_numbers_are_texts(tmp_path):
     path = written(tmp_path, "numbers.json", '[{"variant": 1, "question": "Who are you?", "answer": 42}]')
     [row] = exchange.add_answers(tmp_path / "m.db", exchange.read_rows(path))
     assert (row["variant"], row["answer"], store.answers.get(tmp_path / "m.db", row["answer_id"])["shown"]) == ("1", "42", "42")
+
+
+def test_a_report_reads_numbers_as_texts_and_refuses_lists(tmp_path):
+    line = {"model": "m", "variant": "v", "probe_id": "p", "lang": "en", "question": "Q?", "answer": 42}
+    for read in (collect.of_file, collect.of_transcripts):
+        path = written(tmp_path, "a.jsonl", json.dumps(line))
+        assert read(path).rows[0]["answer"] == "42"
+        with pytest.raises(RowsError, match=r"a.jsonl, answer 1: its answer is \['42'\], a text is needed"):
+            read(written(tmp_path, "a.jsonl", json.dumps(line | {"answer": ["42"]})))
+
+
+def test_a_decimal_comma_is_a_number(tmp_path):
+    [row] = exchange.read_rows(written(tmp_path, "a.csv", "variant;question;answer;seconds\nv;q;a;2,5\n"))
+    assert row["seconds"] == 2.5
 
 
 def test_an_empty_cell_is_no_answer_and_an_empty_answer_of_a_store_is_one(tmp_path):
