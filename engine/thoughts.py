@@ -103,7 +103,7 @@ _LOOKS_LIKE_CALL = re.compile(r"\s*[\[{<]")
 _ARGUMENTS = re.compile(r"[\w\s.:\-]*(?:\[(?:CALL_ID|ARGS)\][\w\s\-]*)*(?=[\[{])")
 # What makes a tag a word of a sentence: "the <think> tag", "用</think>结束".
 _BEFORE_A_MENTION = re.compile(
-    r"(?:\b(?:an?|the|and|or|with|by|in|inside|of|to|like|as|from|tags?|tokens?|uses?|using|between|called|named|is|are|emits?)"
+    r"(?:\b(?:an?|the|and|or|with|by|in|inside|of|to|like|as|from|tags?|tokens?|uses?|using|between|called|named|is|are|emits?|writes?)"
     r"|[用以和与或是到在叫按、（(]|标签|标记|\A\s*(?:\d+[.)]|[-*•]))[ \t]*\Z",
     re.IGNORECASE,
 )
@@ -205,10 +205,10 @@ def _opens(text: str, tag: re.Match[str], ends: bool, kind: str) -> bool:
     if _AFTER_A_MENTION.match(text, tag.end()) or _in_code(text, line, tag.start()):
         return False
     before = line.strip()
-    if not before:
-        return True
+    if not before:  # what a colon announces is an example, but for calls
+        return kind != THOUGHT or not text[: tag.start()].rstrip().endswith((":", "："))
     if kind == CALL and _LOOKS_LIKE_CALL.match(text, tag.end()):
-        return True
+        return not _BEFORE_A_MENTION.search(line[-_NEAR:])
     return ends and before[-1] in _SENTENCE_ENDS  # in the middle of a sentence it is a word
 
 
@@ -217,8 +217,8 @@ def _closes_alone(text: str, tag: re.Match[str], at: int, kind: str) -> bool:
     if (kind == CALL and not _LOOKS_LIKE_CALL.match(text)) or _in_code(text, line, tag.start()):
         return False
     quoted = line[-1:] and line[-1] in _QUOTES and text[tag.end() : tag.end() + 1] in tuple(_QUOTES)
-    near = line[-_NEAR:]
-    return not (quoted or _BEFORE_A_MENTION.search(near) or re.search(MARKUP[at].opens, near, re.IGNORECASE))
+    opened = re.search(MARKUP[at].opens, text[max(0, tag.start() - _NEAR) : tag.start()], re.IGNORECASE)
+    return not (quoted or opened or _BEFORE_A_MENTION.search(line[-_NEAR:]))
 
 
 def _in_code(text: str, line: str, at: int) -> bool:

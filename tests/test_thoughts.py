@@ -107,6 +107,10 @@ TALK = [  # of tags, and of markup of any other kind
     "The analysis is done. Here is my response: yes.",
     "<!-- think --> <details>x</details>",
     "a < b and c > d; List<Thought> x;",
+    "Use the element:\n\n<think>\n  text\n</think>\n\nas DeepSeek does.",
+    "例如：\n<reasoning>\n步骤\n</reasoning>",
+    "The template inserts <think>\n\n</think>\n\n when thinking is off.",
+    'To call a tool, write <tool_call>{"name": "x"}</tool_call> in the answer.',
 ]
 
 
