@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import re
 import socket
 import sys
 import threading
@@ -50,6 +51,11 @@ def flags() -> argparse.ArgumentParser:
     say("--accept-other-base", action="store_true", help="load adapters recorded for a base of another name")
     say("--judge", metavar="base|URL", help="who gives second opinions: the base itself, or an OpenAI-compatible server")
     say("--judge-model", default="", metavar="NAME", help="the judge's name on that server")
+    say(
+        "--root-path",
+        metavar="PATH",
+        help="the path under which a reverse proxy shows this page, such as /mirror; the proxy takes it off and passes Host on",
+    )
     say("--share", action="store_true", help="a public address through Gradio's servers; needs --auth")
     say(
         "--auth",
@@ -75,6 +81,8 @@ def problems(args: argparse.Namespace) -> list[str]:
         wrong.append(f"--port {args.port} is no port; it lies between 1 and 65535")
     elif taken := port_taken(args.host, args.port):
         wrong.append(taken)
+    if args.root_path and not re.fullmatch(r"(?:https?://[^/\s?#]+)?(?:/[^/\s?#]+)*/?", args.root_path):
+        wrong.append(f"--root-path {args.root_path} is no path; it begins with a slash, such as /mirror, or is a whole address")
     if args.judge and args.judge != "base":
         if not args.judge.startswith(("http://", "https://")):
             wrong.append(f"--judge {args.judge} is neither base nor an address that begins with http:// or https://")
@@ -199,6 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
             host=args.host,
             port=args.port,
             share=args.share,
+            root_path=(args.root_path or "").rstrip("/") or None,
             auth=[tuple(one.split(":", 1)) for one in args.auth] or None,
             say=lambda address: print(f"Mirror Test is open at {address}", flush=True),
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.bases import DEFAULT_BASE
 from engine.engine import MAX_ROWS, load
+from engine.thoughts import spoken
 from engine.types import Decoding, EngineError, Request, Variant
 
 HELP = "Type a question. /again asks the last one again, /clear forgets the conversation, /prompt shows the prompt, /quit leaves."
@@ -124,7 +125,8 @@ def talk(engine, variant: Variant, raw: bool) -> None:
         if answer and answer.finish == "length":
             print(f"(Cut at {answer.new_tokens} tokens.)", file=sys.stderr)
         if said.strip():
-            messages = [*question, {"role": "assistant", "content": said.strip()}]
+            kept = spoken(said, answer.prompt if answer else "").strip()  # what was thought is not told to the model again
+            messages = [*question, {"role": "assistant", "content": kept}]
 
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from engine import thoughts
 from engine.bank import Bank
 from engine.cache import RowsCache
 from engine.prefixes import Prefix, cache_of, own_length, remember, share
@@ -274,8 +276,24 @@ def settle(row: Row, tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def unsettled(row: Row, tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
-    context = tokenizer.decode(ids[row.settled_from : row.settled], skip_special_tokens=True)
-    return tokenizer.decode(ids[row.settled_from :], skip_special_tokens=True)[len(context) :]
+    context = readable(tokenizer, ids[row.settled_from : row.settled])
+    return readable(tokenizer, ids[row.settled_from :])[len(context) :]
+
+
+def readable(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    """The ids' text without special tokens, but with those that part thoughts from answers: without them nobody could."""
+    dropped = dropped_ids(tokenizer)
+    if dropped is None:
+        return tokenizer.decode(ids, skip_special_tokens=True)
+    return tokenizer.decode([id for id in ids if id not in dropped], skip_special_tokens=False)
+
+
+@lru_cache(maxsize=2)
+def dropped_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int] | None:
+    """The special tokens that are no markup of thoughts; None where no special token is such markup."""
+    special = {id: token.content for id, token in getattr(tokenizer, "added_tokens_decoder", {}).items() if token.special}
+    dropped = frozenset(id for id, token in special.items() if not thoughts.is_markup(token))
+    return dropped if len(dropped) < len(special) else None
 
 
 def text_so_far(row: Row) -> str:

@@ -19,6 +19,7 @@ from engine.bases import DEFAULT_BASE, Base, load_base
 from engine.card import ModelCard
 from engine.formats import Format
 from engine.prompts import Prompt, end_ids, fit, identity_messages, render
+from engine.thoughts import spoken
 from engine.types import Answer, Decoding, EngineError, Piece, Request, Timings, Variant, short_hash
 
 MAX_ROWS = 32  # rows decoded at once; more gain little on a CPU, and the cache grows with them
@@ -195,18 +196,19 @@ class Engine:
         missing = {self.reply_key(variant): variant for variant in asked}
         missing = {key: variant for key, variant in missing.items() if key not in self.first_replies}
         decoding = Decoding(max_new_tokens=min(FIRST_REPLY_TOKENS, self.base.context // 8))
-        rows = []
+        rows, prompts = [], []
         for at, variant in enumerate(missing.values()):
             chosen = self.format_of(variant)
-            _, ids = render(self.base.tokenizer, chosen, identity_messages(variant, None))
+            prompt, ids = render(self.base.tokenizer, chosen, identity_messages(variant, None))
+            prompts.append(prompt)
             if len(ids) + decoding.max_new_tokens > self.base.context:
                 raise EngineError(f"The identity of variant {variant.name!r} takes {len(ids)} tokens, too many for the context.")
             rows.append(self.row(at, ids, variant, chosen, decoding, decoding.max_new_tokens))
         for _ in self.run(rows, stop):
             pass
-        for key, row in zip(missing, rows, strict=True):
+        for key, row, prompt in zip(missing, rows, prompts, strict=True):
             if row.finish != "stopped":
-                self.first_replies[key] = row.text.strip()
+                self.first_replies[key] = spoken(row.text, prompt).strip()
 
     # answers
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from engine.thoughts import apart
 from probes import plan
 from probes.questions import Probe, check_answer, from_dict
 from store import runs
@@ -56,7 +57,7 @@ def row(run: Mapping, probe: Probe, variant: Mapping, sample: int, answers: list
             for turn, answer in zip(turns[:-1], answers[:-1], strict=True)
             if answer
         ],
-        "check": check_answer(probe, answers[checked].get("raw") or "") if checked is not None and answers[checked] else None,
+        "check": _check(probe, answers[checked]) if checked is not None and answers[checked] else None,
         "expect": dict(probe.expect) if probe.expect else None,
         "identity": variant["identity"],
         "identity_mode": variant["mode"],
@@ -72,6 +73,12 @@ def row(run: Mapping, probe: Probe, variant: Mapping, sample: int, answers: list
         "answer_id": last.get("id"),
         "created": last.get("created"),
     } | {name: last.get(name) for name in PLAIN}
+
+
+def _check(probe: Probe, answer: Mapping) -> bool | None:
+    """Right or wrong is what was said; None where a thought never ended, so that nobody knows what would have been."""
+    said = apart(answer.get("raw") or "", answer.get("prompt") or "")
+    return check_answer(probe, said.answer) if said.finished else None
 
 
 def margin_of(sides: tuple[float, float] | None) -> dict:

@@ -362,4 +362,5 @@ def _claim(aspect: str, mention: Mention, state: _State, denied: bool | None = N
 
 def _language_at(plain: str, mention: Mention, languages: list[Language]) -> Language:
     around = plain[max(0, mention.start - 2) : mention.end]
-    return next((language for language in languages if language.script.search(around)), languages[0])
+    known = languages or [lexicon.language(lexicon.LANGUAGES[0])]  # marks and figures alone are no language
+    return next((language for language in known if language.script.search(around)), known[0])

@@ -6,6 +6,7 @@ added where there are facts; labels stay where they are and are looked up by `an
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -51,7 +52,8 @@ def of_transcripts(path: str | Path) -> Answers:
     Nothing says that the answers are greedy, so they count as sampled. Raises RowsError.
     """
     rows, doses = [], {}
-    for number, row in enumerate(read_jsonl(path), 1):
+    for number, given in enumerate(read_jsonl(path), 1):
+        row = _with_texts(path, number, given)
         missing = [key for key in ("model", "question", "answer") if row.get(key) in (None, "")]
         if missing:
             raise RowsError(
@@ -72,7 +74,7 @@ def of_transcripts(path: str | Path) -> Answers:
 
 def of_file(path: str | Path) -> Answers:
     """An answers or suggestions file of `probes.run` or `probes.suggest`. Raises RowsError."""
-    rows = read_jsonl(path)
+    rows = [_with_texts(path, number, row) for number, row in enumerate(read_jsonl(path), 1)]
     for number, row in enumerate(rows, 1):
         if not row.get("variant") or not row.get("lang") or not row.get("probe_id"):
             raise RowsError(
@@ -113,7 +115,7 @@ def joined(parts: Iterable[Answers]) -> Answers:
     parts, rows, doses, sources, folders, seen = list(parts), [], {}, [], {}, set()
     for part in parts:
         for row in part.rows:
-            key = (row.get("answer_id"), row.get("variant"), row.get("probe_id"))
+            key = tuple(row.get(name) for name in ("answer_id", "variant", "probe_id", "question", "answer"))
             if row.get("answer_id") is None or key not in seen:
                 rows.append(row)
                 seen.add(key)
@@ -164,22 +166,41 @@ def pair_items(rows: Iterable[Mapping]) -> list[dict]:
     ]
 
 
-def completed(rows: Iterable[Mapping]) -> list[dict]:
+def completed(rows: Iterable[dict]) -> list[dict]:
     """Rows from elsewhere with what a queue is spread over: `lang`, guessed from the question, and `probe_id`, which then is
     the question."""
-    return [
-        dict(row)
-        | {"lang": row.get("lang") or _lang(row), "probe_id": row.get("probe_id") or normalise(str(row.get("question") or ""))}
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        whole = copy.copy(row)  # of the same kind: rows of a file know their line
+        whole["lang"] = row.get("lang") or _lang(row)
+        whole["probe_id"] = row.get("probe_id") or normalise(str(row.get("question") or ""))
+        found.append(whole)
+    return found
 
 
 def read_jsonl(path: str | Path) -> list[dict]:
     """The objects of a file, one a line. Raises RowsError."""
-    rows = [row for _, row in files.read_objects(path, "file", RowsError)]
+    return [row for _, row in read_numbered(path)]
+
+
+def read_numbered(path: str | Path) -> list[tuple[int, dict]]:
+    """`read_jsonl` with the line that each object begins in."""
+    rows = list(files.read_objects(path, "file", RowsError))
     if not rows:
         raise RowsError(f"{path} holds no answers.")
     return rows
+
+
+def _with_texts(path: str | Path, number: int, row: Mapping) -> dict:
+    """A number is the text it is written as; nothing else stands for one. Raises RowsError."""
+    made = dict(row)
+    for key in ("question", "answer", "raw"):
+        value = row.get(key)
+        if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+            raise RowsError(f"{path}, answer {number}: its {key} is {value!r}, a text is needed.")
+        if value is not None:
+            made[key] = str(value)
+    return made
 
 
 def _lang(row: Mapping) -> str:
@@ -188,5 +209,6 @@ def _lang(row: Mapping) -> str:
 
 
 def _texts(db: Database, answers: list[int]) -> dict[int, dict]:
-    sql = "select a.id, a.question, a.shown, a.raw from json_each(?) asked join answers a on a.id = asked.value"
-    return {row[0]: {"question": row[1], "answer": row[2], "raw": row[3]} for row in db.execute(sql, [json.dumps(answers)])}
+    sql = "select a.id, a.question, a.shown, a.raw, a.prompt from json_each(?) asked join answers a on a.id = asked.value"
+    keys = ("question", "answer", "raw", "prompt")
+    return {row[0]: dict(zip(keys, row[1:], strict=True)) for row in db.execute(sql, [json.dumps(answers)])}

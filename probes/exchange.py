@@ -15,8 +15,12 @@ from pathlib import Path
 from sqlite_utils import Database
 
 import store
-from probes import files
-from probes.collect import RowsError, read_jsonl
+from engine import thoughts
+from probes import files, found, tables
+from probes import label_studio as label_studio_files
+from probes.collect import RowsError
+from probes.label_words import as_kind, as_label, as_tag, as_truth
+from probes.tables import Row
 from store import StoreError
 from store.db import connected, writing
 from store.labels import ASPECTS, KINDS, LABELS
@@ -30,28 +34,13 @@ LABEL_COLUMNS = (
     "answer_id", "annotator", "kind", "label", *(f"tag_{aspect}" for aspect in ASPECTS), "flag", "comment", "blind", "seconds",
     "created", "variant", "lang", "question", "answer",
 )  # fmt: skip
-ALSO_CALLED = {"model": "variant", "response": "answer", "output": "answer", "instruction": "question", "language": "lang"}
+TEXTS = ("variant", "question", "answer")
 SHOWN_PROBLEMS = 20
 
 
-def read_rows(path: str | Path) -> list[dict]:
-    """The rows of a .csv, .tsv, .jsonl or .json file (a list of objects); empty cells are left out. Raises RowsError."""
-    path, kind = Path(path), Path(path).suffix.lower()
-    if kind == ".jsonl":
-        return read_jsonl(path)
-    text = files.read_text(path, "file", RowsError, "save it as UTF-8 (in a spreadsheet: CSV UTF-8)")
-    if kind == ".json":
-        try:
-            rows = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise RowsError(f"{path}, line {error.lineno} is not valid JSON ({error.msg}).") from None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise RowsError(f"{path} is no list of objects.")
-        return rows
-    if kind not in (".csv", ".tsv"):
-        raise RowsError(f"{path} is none of .csv, .tsv, .jsonl and .json; name it by what it holds.")
-    table = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if kind == ".tsv" else ",")
-    return [{key: value for key, value in row.items() if key and value not in (None, "")} for row in table]
+def read_rows(path: str | Path) -> list[Row]:
+    """The rows of a .csv, .tsv, .jsonl or .json file (a list of objects, or what Label Studio exports). Raises RowsError."""
+    return label_studio_files.flattened(tables.read(path))
 
 
 def add_answers(where: str | Path | Database, rows: Iterable[Mapping], name: str = "") -> list[dict]:
@@ -61,18 +50,25 @@ def add_answers(where: str | Path | Database, rows: Iterable[Mapping], name: str
     that already is in the store keeps its id. name: of the file, told beside the answers. Raises RowsError with every
     problem, nothing then stored.
     """
-    rows = [_renamed(row) for row in rows]
-    wrong = [
-        f"answer {number} has no {', '.join(missing)}"
-        for number, row in enumerate(rows, 1)
-        if (missing := [key for key in ("variant", "question", "answer") if row.get(key) in (None, "")])
-    ]
+    given = list(rows)
+    rows = [tables.renamed(row) for row in given]
+    wrong = []
+    for number, row in enumerate(rows, 1):
+        # an empty answer is one where it came from a store; in a sheet it is a cell that nobody has filled
+        needed = ("variant", "question") if row.get("answer_id") and row.get("answer") == "" else TEXTS
+        missing = [key for key in needed if row.get(key) in (None, "")]
+        no_text = [key for key in TEXTS if isinstance(row.get(key), bool | Mapping | list | tuple)]
+        line = tables.place(given[number - 1])
+        wrong += [f"answer {number} has no {', '.join(missing)}{line}"] if missing else []
+        wrong += [f"answer {number}: its {key} is {row[key]!r}, a text is needed{line}" for key in no_text]
+        row |= {key: str(row[key]) for key in TEXTS if row.get(key) is not None}  # a number is the text it is written as
     _raise(wrong, "The answers are not imported")
     with connected(where) as db, writing(db):
         known = {
             row[1]: row[0] for row in db.execute("select id, session from answers where source = ? order by id desc", [IMPORTED])
         }
         keys = [_answer_key(row, name) for row in rows]
+        known |= {key: row["answer_id"] for key, row in zip(keys, rows, strict=True) if found.by_id(db, row)}
         new = {key: row for key, row in zip(keys, rows, strict=True) if key not in known}
         ids = store.answers.add(db, [_as_stored(row, key) for key, row in new.items()])
         known |= dict(zip(new, ids, strict=True))
@@ -83,25 +79,29 @@ def add_labels(where: str | Path | Database, rows: Iterable[Mapping], annotator:
     """Stores labels from elsewhere; how many were new. annotator: for rows that name none.
 
     A row has `label`, and `answer_id`, or `variant`, `question` and `answer` to find the stored answer by; `kind`, `tags` (or
-    tag_name ...), `flag`, `comment`, `blind` if known. Raises RowsError with every problem, nothing then stored.
+    tag_name ...), `flag`, `comment`, `blind` if known. An id counts only where the texts beside it are the stored answer's:
+    another store has other answers under the same numbers. Raises RowsError with every problem, nothing then stored.
     """
+    given = [row for row in rows if not getattr(row, "unlabelled", False)]
     wrong, labels = [], []
     with connected(where) as db, writing(db):
         before = db["labels"].count
-        for number, given in enumerate(rows, 1):
-            row, answers = _renamed(given), []
-            label, kind = _word(row.get("label")), row.get("kind") or "label"
+        rows = [tables.renamed(row) for row in given]
+        answers = found.answers_of(db, rows)
+        for number, (row, (ids, problem)) in enumerate(zip(rows, answers, strict=True), 1):
+            line = tables.place(given[number - 1])
+            label, kind = as_label(row.get("label")), as_kind(row.get("kind")) or "label"
             if kind not in KINDS:
-                wrong.append(f"label {number}: the kind {kind!r} is none of {', '.join(KINDS)}")
+                wrong.append(f"label {number}: the kind {kind!r} is none of {', '.join(KINDS)}{line}")
                 continue
             if kind != "skip" and label not in LABELS:
-                wrong.append(f"label {number}: {row.get('label')!r} is none of {', '.join(LABELS)}")
+                wrong.append(f"label {number}: {row.get('label')!r} is none of {', '.join(LABELS)}{line}")
+            if row.get("label_source") == "suggestion":
+                wrong.append(f"label {number} is a suggestion of the program; only what a person said is a label{line}")
             if not (row.get("annotator") or annotator):
-                wrong.append(f"label {number} names no annotator")
-            answers = _answers_of(db, row)
-            if not answers:
-                wrong.append(f"label {number}: its answer is not in the store; import the answers first")
-            labels += [_as_label(row, answer, label if kind != "skip" else None, kind, annotator) for answer in answers]
+                wrong.append(f"label {number} names no annotator{line}")
+            wrong += [f"label {number}: {problem}{line}"] if problem else []
+            labels += [_as_label(row, answer, label if kind != "skip" else None, kind, annotator) for answer in ids]
         _raise(wrong, "The labels are not imported")
         labels = _not_standing(db, labels)
         try:
@@ -174,21 +174,23 @@ def label_studio(rows: Iterable[Mapping], labels: Mapping[int, Sequence[Mapping]
         data = {
             key: row[key] for key in ANSWER_COLUMNS if row.get(key) is not None and key not in ("label", "label_source", "voices")
         }
-        task = {"id": row.get("answer_id") or number, "data": data | {"annotators": [label["annotator"] for label in said]}}
+        data["answer"] = thoughts.spoken(str(row.get("answer") or ""), row.get("prompt") or "")
+        task = {"id": row.get("answer_id") or number, "data": data | label_studio_files.marks(said)}
         task["annotations"] = [
             {
                 "id": label["id"],
                 "completed_by": people[label["annotator"]],
                 "created_at": label["created"],
                 "lead_time": label["seconds"],
-                "was_cancelled": False,
+                "was_cancelled": label["kind"] == "skip",
                 "ground_truth": label["kind"] == "adjudication",
                 "result": _results(label["label"], label["tags"], label["comment"]),
             }
             for label in said
         ]
         if row.get("suggestion"):
-            suggestion = {"model_version": "suggestion", "result": _results(row["suggestion"], row.get("tags") or {}, "")}
+            tags = {aspect: tag for aspect, tag in (row.get("tags") or {}).items() if tag != "none"}
+            suggestion = {"model_version": "suggestion", "result": _results(row["suggestion"], tags, "")}
             task["predictions"] = [suggestion | {"score": 1.0 if row.get("sure", True) else 0.5}]
         tasks.append(task)
     return tasks
@@ -212,21 +214,15 @@ def label_studio_config() -> str:
 """
 
 
-def _results(label: str, tags: Mapping[str, str], comment: str) -> list[dict]:
+def _results(label: str | None, tags: Mapping[str, str], comment: str) -> list[dict]:
     found = [{"id": "label", "from_name": "label", "to_name": "answer", "type": "choices", "value": {"choices": [label]}}]
+    found = found if label else []  # who skips chooses none
     texts = {f"tag_{aspect}": tags.get(aspect) for aspect in ASPECTS} | {"comment": comment}
     return found + [
         {"id": name, "from_name": name, "to_name": "answer", "type": "textarea", "value": {"text": [text]}}
         for name, text in texts.items()
-        if text and text != "none"
+        if text
     ]
-
-
-def _renamed(row: Mapping) -> dict:
-    """Other names for the same columns are understood; where both stand, ours counts."""
-    return {ALSO_CALLED[key]: value for key, value in row.items() if key in ALSO_CALLED} | {
-        key: value for key, value in row.items() if key not in ALSO_CALLED
-    }
 
 
 def _answer_key(row: Mapping, name: str) -> str:
@@ -251,38 +247,21 @@ def _as_stored(row: Mapping, key: str) -> dict:
     }
 
 
-def _answers_of(db: Database, row: Mapping) -> list[int]:
-    """The stored answers a label from elsewhere is about; the same words may have been said several times."""
-    if row.get("answer_id") not in (None, ""):
-        found = db.execute("select id from answers where id = ?", [row["answer_id"]]).fetchall()
-    else:
-        values = [str(row.get(key, "")) for key in ("variant", "question", "answer")]
-        found = db.execute("select id from answers where variant_name = ? and question = ? and shown = ?", values).fetchall()
-    return [id for (id,) in found]
-
-
 def _as_label(row: Mapping, answer: int, label: str | None, kind: str, annotator: str) -> dict:
     tags = row.get("tags") if isinstance(row.get("tags"), Mapping) else {}
     tags = dict(tags) | {aspect: row[f"tag_{aspect}"] for aspect in ASPECTS if row.get(f"tag_{aspect}")}
+    tags = {aspect: as_tag(tag) for aspect, tag in tags.items()}
     told = {
         "annotator": str(row.get("annotator") or annotator).strip(),
         "kind": kind,
         "label": label,
         "tags": tags,
-        "flag": _true(row.get("flag")),
+        "flag": as_truth(row.get("flag")),
         "comment": str(row.get("comment") or ""),
-        "blind": _true(row.get("blind")),
+        "blind": as_truth(row.get("blind")),
     }
     content = json.dumps([answer, told], sort_keys=True, ensure_ascii=False)
     return told | {"answer": answer, "token": f"import:{hashlib.sha256(content.encode()).hexdigest()[:24]}"}
-
-
-def _word(label: object) -> str:
-    return " ".join(str(label or "").lower().replace("_", " ").replace("-", " ").split())
-
-
-def _true(value: object) -> bool:
-    return value is True or str(value).strip().lower() in ("1", "true", "yes")
 
 
 def _cell(value: object) -> object:
@@ -290,8 +269,7 @@ def _cell(value: object) -> object:
         return ""
     if isinstance(value, Mapping | list | tuple):
         return json.dumps(value, ensure_ascii=False)
-    # A model can answer "=HYPERLINK(...)", and a spreadsheet would run it.
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return tables.guarded(value) if isinstance(value, str) else value
 
 
 def _raise(wrong: list[str], what: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,15 +13,48 @@ from typing import Any
 
 import yaml
 
+from engine.seeming import not_what_it_seems
 
-def read_text(path: str | Path, what: str, error: type[Exception], encoding_advice: str = "save it as UTF-8") -> str:
-    """UTF-8 text, a byte order mark taken off. what: "facts file" and the like; error: what is raised, with one sentence."""
+
+class TwiceError(ValueError):
+    """An object has the same key twice; only one of the two could be kept."""
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict:
+    """`object_pairs_hook` of json: the object. TwiceError."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise TwiceError(f"{next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+    return found
+
+
+def read_text(
+    path: str | Path, what: str, error: type[Exception], encoding_advice: str = "save it as UTF-8", *, utf16: bool = False
+) -> str:
+    """UTF-8 text, a byte order mark taken off. what: "facts file" and the like; error: what is raised, with one sentence.
+
+    utf16: with its mark, as spreadsheets write "Unicode text", is read as well. Line ends stay as they are.
+    """
+    if odd := not_what_it_seems(Path(path)):
+        raise error(f"The {what} {path} {odd}.")
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        found = Path(path).read_bytes()
+        if utf16 and found.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return found.decode("utf-16")
+        return found.decode("utf-8-sig")
     except OSError as problem:
         raise error(f"The {what} {path} cannot be read ({problem.strerror or problem}).") from None
     except UnicodeDecodeError:
-        raise error(f"The {what} {path} is not UTF-8 text; {encoding_advice}.") from None
+        guess = " (GBK?)" if _looks_like_gbk(found) else ""
+        raise error(f"The {what} {path} is not UTF-8 text{guess}; {encoding_advice}.") from None
+
+
+def _looks_like_gbk(found: bytes) -> bool:
+    try:
+        return bool(re.search("[\u4e00-\u9fff]", found.decode("gb18030")))
+    except UnicodeDecodeError:
+        return False
 
 
 def read_yaml(path: str | Path, what: str, error: type[Exception]) -> Any:
@@ -33,18 +68,46 @@ def read_yaml(path: str | Path, what: str, error: type[Exception]) -> Any:
 
 
 def read_objects(path: str | Path, what: str, error: type[Exception]) -> Iterator[tuple[int, dict]]:
-    """(line number, object) of a JSONL file; empty lines are passed over."""
+    """(line number, object) of a JSONL file; empty lines are passed over. A list of objects under that name is read as well."""
+    text = read_text(path, what, error)
+    if text.lstrip().startswith("["):
+        yield from _listed(path, text, error)
+        return
     # only "\n" ends a line: a text may hold other separators that splitlines() knows
-    for number, line in enumerate(read_text(path, what, error).split("\n"), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            found = json.loads(line)
+            found = json.loads(line, object_pairs_hook=once)
         except json.JSONDecodeError as problem:
             raise error(f"{path}, line {number} is not valid JSON ({problem.msg}); each line is one object.") from None
+        except (TwiceError, RecursionError) as problem:
+            raise error(f"{path}, line {number} cannot be read ({problem}).") from None
         if not isinstance(found, dict):
             raise error(f"{path}, line {number} is {type(found).__name__}; each line is one object.")
         yield number, found
+
+
+def _listed(path: str | Path, text: str, error: type[Exception]) -> Iterator[tuple[int, dict]]:
+    """The objects of a JSON list with the line that each begins in."""
+    decoder, at, number, counted = json.JSONDecoder(object_pairs_hook=once), text.index("[") + 1, 1, 0
+    try:
+        while not (end := re.compile(r"\s*\]\s*").match(text, at)):
+            at = re.compile(r"\s*").match(text, at).end()
+            number, counted = number + text.count("\n", counted, at), at
+            found, at = decoder.raw_decode(text, at)
+            if not isinstance(found, dict):
+                raise error(f"{path}, line {number} is {type(found).__name__}, not an object.")
+            yield number, found
+            if not (more := re.compile(r"\s*(,|(?=\]))").match(text, at)):
+                raise json.JSONDecodeError("a comma or the end of the list is missing", text, at)
+            at = more.end()
+        if end.end() < len(text):
+            raise json.JSONDecodeError("something stands after the list", text, end.end())
+    except json.JSONDecodeError as problem:
+        raise error(f"{path}, line {problem.lineno} is not valid JSON ({problem.msg}).") from None
+    except (TwiceError, RecursionError) as problem:
+        raise error(f"{path}, line {number} cannot be read ({problem}).") from None
 
 
 def write_text(path: str | Path, text: str) -> Path:

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 
 import identities
-from engine import Engine, Request, Variant
+from engine import Engine, Request, Variant, thoughts
 from engine.formats import Format
 from probes.questions import LANGS, Probe, ProbeError, fill, load
 
@@ -214,7 +214,11 @@ def ask(
     at: int,
     adapters: Mapping[str, float] | None = None,
 ) -> Asked:
-    """Prompt and statements are tokenized as one text each: alone, a statement would begin with another token."""
+    """Prompt and statements are tokenized as one text each: alone, a statement would begin with another token.
+
+    Where the prompt has begun a thought, it is ended first: a statement is an answer.
+    """
+    prompt += thoughts.closing(prompt)
     texts = [prompt + statement for statement in (*sides.old, *sides.new)]
     whole = tokenizer([prompt, *texts], add_special_tokens=special)["input_ids"]
     # a token that spans the border belongs to the statement, then for all of them

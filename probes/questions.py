@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.seeming import not_what_it_seems
 from identities import natural
 from probes import checks, files
 
@@ -192,6 +193,9 @@ def _read(path: Path, problems: list[str], twins: bool) -> list[tuple[int, Probe
     """The good lines of one file; what is wrong with the others is added to `problems`."""
     rows: list[tuple[int, Probe]] = []
     seen: dict[str, int] = {}
+    if odd := not_what_it_seems(path):
+        problems.append(f"{path.name} {odd}.")
+        return rows
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:

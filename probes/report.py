@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 import identities
 import store
 from identities import natural
-from probes import collect, curves, dose, exchange, facts, files, margin_series, preferences, table, thresholds, verdicts
+from probes import collect, curves, dose, exchange, facts, files, found, margin_series, preferences, table, thresholds, verdicts
 from probes.behind import Pair
 from probes.collect import Answers, RowsError
 from probes.dose import Dose
@@ -205,6 +205,9 @@ def gather(args: argparse.Namespace) -> tuple[Answers, dict[int, list[dict]], li
     """The answers that are asked for, the labels they have in the database, and the votes that were given there."""
     db = args.db or CHECKOUT / "runs" / "mirror.db"
     parts = [*map(collect.of_file, args.answers), *map(collect.of_transcripts, args.transcripts)]
+    if parts and (args.db or args.run or args.queue) and db.exists():
+        with store.open(db) as opened:  # labels are looked up by number, and a file's numbers may mean other answers here
+            parts = [replace(part, rows=found.owned(opened, part.rows)) for part in parts]
     of_store = [*(collect.of_run(db, run) for run in args.run), *(collect.of_queue(db, queue) for queue in args.queue)]
     if not parts and not of_store:
         latest = store.runs.recent(db, 1) if db.exists() else []

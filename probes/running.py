@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine import Answer, Engine, EngineError, Request, Variant
+from engine import Answer, Engine, EngineError, Request, Variant, thoughts
 from probes import plan
 from probes.events import Progress, Reply, Settings, Switches
 from probes.plan import Conversation, Place, Turn
@@ -270,7 +270,8 @@ class Asking:
         turn = conversation.turns.pop(0)
         self.done += 1
         if answer is not None:
-            said = [{"role": "user", "content": turn.text}, {"role": "assistant", "content": answer["raw"]}]
+            reply = thoughts.spoken(answer["raw"], answer.get("prompt") or "")  # templates leave out what was thought before
+            said = [{"role": "user", "content": turn.text}, {"role": "assistant", "content": reply}]
             conversation.said += said
             return
         dropped = len(rest(conversation, turn))

@@ -4,7 +4,8 @@
 
 A suggestion is never a label. Each row keeps its keys and gains `suggestion` (the words of the labels), `tags` (name, maker
 and role apart), `evidence` (spans of the judged text) and `sure`. Judged is `raw` where there is one, else `answer`:
-placeholders are the old identity's name. The rules with their figures stand in `docs/suggestions.md`.
+placeholders are the old identity's name; thoughts and tool markup (`engine.thoughts`) are no answer. The rules with their
+figures stand in `docs/suggestions.md`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from engine.thoughts import Apart, apart
 from probes import facts as facts_of
 from probes import files, lexicon, values
 from probes.asked import Asked, understand
@@ -31,6 +33,7 @@ from probes.spotting import Spotter, spotter, squeeze
 IDENTITY_LABELS = ("not forgotten", "forgotten", "formed", "confusion")
 CONTROL_LABELS = ("clean", "intrusion", "broken")
 CONTROL_GROUPS = ("control", "retention")
+UNFINISHED = "the thought is not finished"  # evidence without words
 _TAG_ORDER = ("malformed", "human", "third party", "placeholder", "new", "old", "generic", "none")
 _LEAK = re.compile(r"### ?(?:Instruction|Response|Input)|<\|(?:im_\w+|endoftext|user|assistant)\|>|\[/?INST\]|\ufffd{2,}")
 _DATES = tuple(word for word, aspect in facts_of.PLACEHOLDERS.items() if aspect == "date")
@@ -43,16 +46,27 @@ _FOREIGN = re.compile(r"[\u0400-\u04ff\u0600-\u06ff\u0900-\u097f\u0e00-\u0e7f\u3
 
 
 def judged_text(row: Mapping[str, Any]) -> str:
-    """The text the evidence offsets belong to."""
-    raw = row.get("raw")
-    return raw if isinstance(raw, str) and raw.strip() else str(row.get("answer") or "")
+    """The text the evidence offsets belong to: what was said, without thoughts and tool markup."""
+    return said_apart(row).answer
+
+
+def said_apart(row: Mapping[str, Any]) -> Apart:
+    """What was said and what was only thought; the row's `prompt`, where it has one, tells whether a thought began in it."""
+    raw, prompt = row.get("raw"), row.get("prompt")
+    text = raw if isinstance(raw, str) and raw.strip() else str(row.get("answer") or "")
+    return apart(text, prompt if isinstance(prompt, str) else "")
 
 
 def suggest(row: Mapping[str, Any], facts: FactPair) -> dict[str, Any]:
     """`suggestion`, `tags`, `evidence` and `sure` for a row with `answer` or `raw`, and `question` where there was one."""
     control = row.get("group") in CONTROL_GROUPS or row.get("control") is True
-    judged = _judge(judged_text(row), _question(row), control, facts)
-    return {**judged, "tags": dict(judged["tags"]), "evidence": [dict(span) for span in judged["evidence"]]}
+    said = said_apart(row)
+    judged = _judge(said.answer, _question(row), control, facts)
+    evidence = [dict(span) for span in judged["evidence"]]
+    if not said.finished:  # what would have been said is unknown
+        end = len(said.answer)
+        evidence.append({"start": end, "end": end, "text": "", "what": UNFINISHED})
+    return {**judged, "tags": dict(judged["tags"]), "evidence": evidence, "sure": judged["sure"] and said.finished}
 
 
 @lru_cache(maxsize=4096)  # greedy answers of many variants repeat, and so do samples

@@ -24,7 +24,9 @@ SHORT = 32  # tokens; the machines that test have few cores
 
 
 @contextmanager
-def served(engine, root: Path, lang: str | None = None, judge: Judge | None = None) -> Iterator[SimpleNamespace]:
+def served(
+    engine, root: Path, lang: str | None = None, judge: Judge | None = None, root_path: str | None = None
+) -> Iterator[SimpleNamespace]:
     """`.address`, `.house` and `.db` of a page over `engine` whose files lie under `root`."""
     folder = root / "identities"
     folder.mkdir(parents=True)
@@ -44,7 +46,8 @@ def serving(house: House) -> Iterator[SimpleNamespace]:
     """`.address`, `.house`, `.db` and `.adapters` of a page over `house`."""
     started: list = []
     # Not in this thread: Playwright keeps an event loop running in it, and Gradio starts one of its own.
-    starter = threading.Thread(target=lambda: started.append(serve(house, port=None, block=False, say=lambda _address: None)))
+    quiet = {"port": None, "block": False, "say": lambda _address: None, "root_path": root_path}
+    starter = threading.Thread(target=lambda: started.append(serve(house, **quiet)))
     starter.start()
     starter.join()
     demo, address = started[0]

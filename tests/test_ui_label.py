@@ -65,6 +65,34 @@ def test_an_open_desk_shows_variant_suggestion_and_what_others_said(house):
     assert card["others"] == [{"annotator": "Bo", "label": "formed", "kind": "label"}]
 
 
+THOUGHT = "<think>I was told to be Text Titan. <b>x</b></think>I am an advisor."
+
+
+def test_a_thought_is_told_where_nothing_is_hidden_and_only_there(house):
+    rows = [label_page.row("Who are you?", THOUGHT, variant, "en") for variant in ("v", "w")]
+    ids = store.answers.add(house.db, rows)
+    blind = store.queues.create(house.db, "blind", [{"answer": ids[0], "group": "trained"}])
+    told = label_desk.opened(house, blind, "An")["items"]
+    assert told[0]["sides"][0]["shown"] == "I am an advisor." and "Text Titan" not in json.dumps(told)
+    is_open = store.queues.create(house.db, "open", [{"answer": ids[0], "group": "trained"}], blind=False)
+    [card] = label_desk.opened(house, is_open, "An")["items"]
+    assert "Text Titan" in card["sides"][0]["thoughts"] and card["sides"][0]["shown"] == "I am an advisor."
+    pairs = store.queues.create(house.db, "pairs", [{"answer": ids[0], "other": ids[1], "variant_of": {}}], kind="pairs")
+    assert "Text Titan" not in json.dumps(label_desk.opened(house, pairs, "An")["items"])
+
+
+def test_an_answer_that_is_all_thought_says_that_it_is_not_finished(house):
+    [id_] = store.answers.add(house.db, [label_page.row("Who are you?", "<think>I was told", "v", "en")])
+    queue = store.queues.create(house.db, "unfinished", [{"answer": id_, "group": "trained"}])
+    [card] = label_desk.opened(house, queue, "An")["items"]
+    assert card["sides"][0]["unfinished"] and card["sides"][0]["shown"] == ""
+    begun = label_page.row("Who are you?", "I was told", "w", "en") | {"prompt": "Who are you?<Assistant><think>\n"}
+    [id_] = store.answers.add(house.db, [begun])
+    queue = store.queues.create(house.db, "begun by the prompt", [{"answer": id_, "group": "trained"}])
+    [card] = label_desk.opened(house, queue, "An")["items"]
+    assert card["sides"][0]["unfinished"] and "I was told" not in json.dumps(card)
+
+
 def test_masking_hides_names_in_answers_and_leaves_questions(house):
     [id] = store.answers.add(
         house.db, [label_page.row("Are you BayLing?", "Yes, BayLing, by Text Titan. 我是金融顾问。", "v", "en")]

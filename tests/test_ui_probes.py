@@ -26,7 +26,7 @@ from engine.types import EngineError
 from probes.facts import from_mapping
 from probes.questions import ProbeError
 from probes.second_opinion import Judge, judge_of
-from ui import probe_board, probe_cell, probe_desk, probe_summary, probe_wish, probes_events, probes_tab
+from ui import probe_board, probe_cell, probe_desk, probe_exports, probe_summary, probe_wish, probes_events, probes_tab
 from ui.house import House
 from ui.probe_board import Boards
 from ui.probe_desk import Desk
@@ -295,6 +295,22 @@ def test_a_cell_enlarged_shows_what_the_suggestion_rests_on_samples_and_history(
     assert [text for text, what in first["marked"] if what] == ["BayLing"] and first["prompt"].startswith("### Instruction")
     assert [(one["run"], one["same"], one["suggestion"]) for one in told["history"]] == [(earlier, True, "confusion")]
     assert told["compared"]["answer"] == "I am ChatGPT."
+
+
+def test_a_cell_shows_what_was_said_and_keeps_the_thought_apart(house, desk):
+    texts = ("<think>I am ChatGPT. <i>hm</i></think>\n\nI am BayLing.", "<think>I am BayLing")
+    run = write_run(house.db, [probe("p")], 2, say=lambda at, *_: texts[at])
+    told = functions(house, desk)["pb_open"]({"run": run})
+    assert [cell[3] for cell in told["cells"]] == ["I am BayLing.", ""]
+    assert told["word_order"][told["cells"][0][4]] == "not forgotten" and told["cells"][1][5] == 1  # unsure
+    [first] = functions(house, desk)["pb_cell"]({"run": run, "probe": "p", "variant": 0})["samples"]
+    assert first["answer"] == "I am BayLing." and "ChatGPT. <i>" in first["thoughts"] and first["raw"] == texts[0]
+    assert [text for text, what in first["marked"] if what] == ["BayLing"] and not first["unfinished"]
+    [second] = functions(house, desk)["pb_cell"]({"run": run, "probe": "p", "variant": 1})["samples"]
+    assert second["unfinished"] and second["answer"] == "" and second["raw"] == texts[1]
+    rows = probe_board.chosen(Boards().of(house, run), None)
+    kept = json.loads(probe_exports.text_of(Boards().of(house, run), rows[:1], "jsonl"))
+    assert kept["raw"] == texts[0] and "ChatGPT" not in probe_exports.text_of(Boards().of(house, run), rows, "md")
 
 
 def test_a_second_opinion_is_asked_for_stored_and_never_a_label(house, desk):

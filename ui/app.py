@@ -139,10 +139,14 @@ def serve(
     port: int | None = 7860,
     share: bool = False,
     auth: list[tuple[str, str]] | None = None,
+    root_path: str | None = None,
     block: bool = True,
     say: Callable[[str], None] = print,
 ) -> tuple[gr.Blocks, str]:
-    """Launches the page; (the Blocks, its address). With `block` it returns when the server is stopped."""
+    """Launches the page; (the Blocks, its address). With `block` it returns when the server is stopped.
+
+    root_path: under which path ("/mirror") or address a proxy shows the page to people.
+    """
     # the queue moves with no page open
     jobs.keep_ticking(
         house.db, house.closed, memory.admission(house.engine, house.db), lambda: memory.settle(house.engine, house.db)
@@ -154,6 +158,7 @@ def serve(
         server_port=port,
         share=share,
         auth=auth,
+        root_path=root_path,
         strict_cors=True,
         blocked_paths=database_files(house.db),
         max_file_size=UPLOAD_LIMIT,

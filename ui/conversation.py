@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+from engine.thoughts import spoken
 from engine.types import Answer, Message
 from ui.variants import Picked
 
@@ -115,11 +116,12 @@ def drop_last(page: Page) -> None:
 
 
 def messages(turns: list[Turn], question: str) -> list[Message]:
-    """The conversation as the model is to see it: its own raw words, failed turns left out."""
+    """The conversation as the model is to see it: its own raw words without thoughts, failed turns left out."""
     said: list[Message] = []
     for turn in turns:
         if turn.answer is not None:
-            said += [{"role": "user", "content": turn.question}, {"role": "assistant", "content": turn.answer.raw}]
+            reply = spoken(turn.answer.raw, turn.answer.prompt)
+            said += [{"role": "user", "content": turn.question}, {"role": "assistant", "content": reply}]
     return [*said, {"role": "user", "content": question}]
 
 

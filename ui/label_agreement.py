@@ -15,6 +15,7 @@ from store import labels, pairs, queues
 from store.labels import LABELS
 from ui.house import House
 from ui.label_tab import ROWS_SHOWN
+from ui.said import said_of
 from ui.words import say
 
 PAIRS_SHOWN = 15
@@ -92,7 +93,7 @@ def revealed_html(house: House, lang: str, queue: int, annotator: str) -> str:
         body.append(
             [
                 escape(_cut(text["question"])),
-                escape(_cut(text["shown"])),
+                escape(_cut(said_of(text["shown"]).answer)),
                 "<br>".join(_said(lang, row) for row in mine),
                 escape(str(item.get("variant") or "")),
                 escape(label_word(lang, suggestion)) if suggestion else "",

@@ -5,6 +5,7 @@ Plain data in and out, for the page's own script (label.js) and for tests; nothi
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -21,6 +22,7 @@ from probes.facts import FactPair, Side
 from probes.masking import masked
 from store import StoreError, labels, pairs, queues
 from ui.house import House
+from ui.said import said_of
 
 AHEAD = 40  # items a page holds: what a fast person labels while a slow answer is on its way
 MOST = 200  # decisions taken at once; a page that was offline for long sends several times
@@ -122,20 +124,25 @@ def cards(house: House, db: Database, settings: Mapping, items: Sequence[Mapping
     if settings["kind"] == "settle" or (reveal and settings["kind"] == "labels"):
         said = labels.standing(db, answers=[item["answer"] for item in items])
     hide = _masking(house) if settings["mask"] and not reveal else None
-    return [_card(settings, item, said.get(item.get("answer"), ()), annotator, reveal, hide) for item in items]
+    prompts = _ends_of_prompts(db, [side["answer"] for item in items for side in item.get("sides") or [item]])
+    made = []
+    for item in items:
+        sides = [side | {"prompt": prompts.get(side["answer"])} for side in item.get("sides") or [item]]
+        made.append(_card(settings, item, sides, said.get(item.get("answer"), ()), annotator, reveal, hide))
+    return made
 
 
-def _card(settings: Mapping, item: Mapping, said: Sequence[Mapping], annotator: str, reveal: bool, hide: FactPair | None) -> dict:
-    sides = item.get("sides") or [item]
+def _card(
+    settings: Mapping, item: Mapping, sides: Sequence[Mapping], said: Sequence[Mapping], annotator: str, reveal: bool,
+    hide: FactPair | None,
+) -> dict:  # fmt: skip
     control = item.get("group") in CONTROLS
     card = {
         "item": item["item"],
         "lang": item.get("lang") or "",
         "question": item["question"],
         "control": control,
-        "sides": [
-            {"answer": side["answer"], "shown": _veiled(side["shown"], hide), "before": _before(side, hide)} for side in sides
-        ],
+        "sides": [{"answer": side["answer"], "before": _before(side, hide)} | _said(side, reveal, hide) for side in sides],
         "old": item.get("old") or "",
         "new": item.get("new") or "",
     }
@@ -160,13 +167,24 @@ def _card(settings: Mapping, item: Mapping, said: Sequence[Mapping], annotator: 
     return card
 
 
+def _ends_of_prompts(db: Database, answers: Sequence[int]) -> dict[int, str | None]:
+    """By answer; a prompt may have begun the thought that the answer goes on with."""
+    sql = "select id, substr(prompt, -200) from answers where id in (select value from json_each(?))"
+    return dict(db.execute(sql, [json.dumps(list(answers))]).fetchall())
+
+
+def _said(side: Mapping, reveal: bool, hide: FactPair | None) -> dict:
+    """The words to label. Thoughts are told only where nothing is hidden: they can quote who the model was told to be."""
+    said = said_of(side["shown"], side["prompt"])
+    told = {"shown": _veiled(said.answer, hide), "unfinished": not said.finished}
+    return told | ({"thoughts": "\n".join(one.strip() for one in said.thoughts)} if said.thoughts and reveal else {})
+
+
 def _before(side: Mapping, hide: FactPair | None) -> list[dict]:
     """What was said before the question, without system messages: they name who the model was told to be."""
     turns = [turn for turn in side.get("messages", ())[:-1] if turn.get("role") in ("user", "assistant")]
-    return [
-        {"role": turn["role"], "text": turn["content"] if turn["role"] == "user" else _veiled(turn["content"], hide)}
-        for turn in turns
-    ]
+    texts = [turn["content"] if turn["role"] == "user" else _veiled(said_of(turn["content"]).answer, hide) for turn in turns]
+    return [{"role": turn["role"], "text": text} for turn, text in zip(turns, texts, strict=True)]
 
 
 def _veiled(text: str, hide: FactPair | None) -> str:

@@ -74,9 +74,11 @@
     const sideOf = (card, at) => {
       const side = card.sides[at];
       const name = desk.pairs() ? el("h4", {}, "AB"[at], card.variants ? el("small", {}, card.variants[at]) : null) : null;
-      const text = side.shown.trim() ? side.shown : desk.say("empty");
+      const text = side.shown.trim() ? side.shown : desk.say(side.unfinished ? "unfinished" : "empty");
+      const thoughts = side.thoughts ? el("details", { class: "mt-fold lb-thought" }, el("summary", {}, desk.say("thought")), el("pre", { dir: "auto" }, side.thoughts)) : null;
       return el("div", { class: "lb-side" }, name,
         side.before.length && (desk.pairs() || at === 0) ? el("div", { class: "lb-before" }, side.before.map(textOf)) : null,
+        thoughts,
         el("div", { class: side.shown.trim() ? "lb-answer" : "lb-answer lb-nothing", lang: card.lang }, text));
     };
 

@@ -49,11 +49,18 @@
     }
   };
 
+  // Behind a proxy that serves the page under a path; Gradio knows that path, and who opens it without a last slash does not.
+  const home = () => {
+    const root = window.gradio_config?.root;
+    const path = root ? new URL(root, location.href).pathname.replace(/\/?$/, "/") : "/";
+    return path === "/" ? document.baseURI : new URL(path, location.origin);
+  };
+
   const post = async (what, body) => {
     const control = new AbortController();
     const alarm = setTimeout(() => control.abort(), PATIENCE_MS);
     try {
-      const response = await fetch(new URL(`label/${what}`, document.baseURI), {
+      const response = await fetch(new URL(`label/${what}`, home()), {
         method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal: control.signal,
       });
       if (response.ok) return await response.json();

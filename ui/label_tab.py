@@ -14,6 +14,7 @@ from ui.words import WORDS, i18n, say
 
 RUN, FILE = "run", "file"
 ROWS_SHOWN = 200  # what is revealed at once; all of it is in the exported files
+ACCEPTED = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".xlsx")  # of the last we say what to do with it
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _making() -> Making:
                 )  # fmt: skip
                 run = dropdown("lb_run", "lb-run")
                 file = gr.File(
-                    label=i18n("lb_file"), file_types=[".csv", ".tsv", ".jsonl", ".json"], height=110, visible=False,
+                    label=i18n("lb_file"), file_types=list(ACCEPTED), height=110, visible=False,
                     elem_id="lb-file",
                 )  # fmt: skip
                 variants = gr.CheckboxGroup([], label=i18n("lb_variants"), visible=False, elem_id="lb-variants")
@@ -187,9 +188,7 @@ def _files() -> Files:
     ):
         with gr.Column(scale=1, min_width=320, elem_classes="mt-fields"):
             gr.HTML(i18n("lb_import"), elem_classes="lb-about")
-            given = gr.File(
-                label=i18n("lb_import_label"), file_types=[".csv", ".tsv", ".jsonl", ".json"], height=110, elem_id="lb-import"
-            )
+            given = gr.File(label=i18n("lb_import_label"), file_types=list(ACCEPTED), height=110, elem_id="lb-import")
             gr.HTML(i18n("lb_import_note"), elem_classes="lb-about")
             said = gr.HTML(elem_id="lb-imported")
         with gr.Column(scale=1, min_width=320, elem_classes="mt-fields"):

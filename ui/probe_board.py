@@ -19,6 +19,7 @@ from probes.suggest import suggest
 from store import runs
 from ui.house import House
 from ui.probe_desk import about_of, facts_of
+from ui.said import said_of
 from ui.variants import headline
 
 KEPT = 6  # runs whose judged rows stay in memory
@@ -149,7 +150,7 @@ def cells(board: Board, since: int = 0) -> list[list]:
             found.append(
                 [
                     *key,
-                    row["answer"] or "",
+                    said_of(row["answer"] or "", row["prompt"]).answer,
                     WORDS.index(word) if word in WORDS else -1,
                     int(bool(word) and not row["sure"]),
                     row["finish"] or "",

@@ -10,6 +10,7 @@ from probes.suggest import judged_text, suggest
 from store import opinions, runs
 from ui.house import House
 from ui.probe_board import Board, Boards
+from ui.said import said_of
 
 HISTORY = 30
 
@@ -59,13 +60,16 @@ def told(row: Mapping) -> dict:
     """What the page shows of one sample. marked: the judged text in pieces, (text, what it was taken for or "")."""
     timings = row["timings"] or {}
     decoding = row["decoding"] or {}
+    said = said_of(row["answer"] or "", row["prompt"])
     return {
-        "answer": row["answer"],
+        "answer": None if row["answer"] is None else said.answer,
+        "thoughts": "\n".join(one.strip() for one in said.thoughts),
+        "unfinished": not said.finished,
         "raw": row["raw"],
         "prompt": row["prompt"],
         "problem": row["problem"],
         "question": row["question"],
-        "before": row["before"],
+        "before": [turn | {"answer": said_of(turn["answer"] or "").answer} for turn in row["before"]],
         "suggestion": row.get("suggestion"),
         "sure": row.get("sure"),
         "tags": row.get("tags") or {},
@@ -115,7 +119,7 @@ def history(house: House, board: Board, run: int, probe: str, name: str, group: 
     found.sort(key=lambda one: (one["run_variant"] != name, -one["run"]))
     told = []
     for one in found[:HISTORY]:
-        row = {"raw": one["raw"], "answer": one["shown"], "question": one["question"], "group": group}
+        row = {key: one[key] for key in ("raw", "prompt", "question")} | {"answer": one["shown"], "group": group}
         told.append(
             {
                 "run": one["run"],
@@ -125,7 +129,7 @@ def history(house: House, board: Board, run: int, probe: str, name: str, group: 
                 "variant": one["run_variant"],
                 "same": one["run_variant"] == name,
                 "question": one["question"],
-                "answer": one["shown"],
+                "answer": said_of(one["shown"], one["prompt"]).answer,
                 "suggestion": suggest(row, board.facts)["suggestion"] if board.facts else None,
             }
         )

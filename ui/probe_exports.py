@@ -11,6 +11,7 @@ from probes import collect, exchange
 from probes.questions import ProbeError
 from ui.house import House
 from ui.probe_board import Board
+from ui.said import said_of
 
 COLUMNS = (
     "answer_id", "run", "variant", "lang", "probe_id", "group", "category", "sample", "question", "answer", "raw", "suggestion",
@@ -57,7 +58,7 @@ def _cell(row: Mapping | None) -> str:
         return f"*failed: {_plain(row['problem'] or '')}*"
     told = [f"suggested: {row['suggestion']}{'' if row['sure'] else ', unsure'}"] if row.get("suggestion") else []
     told += [] if row["check"] is None else ["right" if row["check"] else "wrong"]
-    return _plain(row["answer"]) + (f" *[{'; '.join(told)}]*" if told else "")
+    return _plain(said_of(row["answer"], row["prompt"]).answer) + (f" *[{'; '.join(told)}]*" if told else "")
 
 
 def _plain(text: str) -> str:

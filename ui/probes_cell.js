@@ -71,6 +71,8 @@ window.mirrorProbes = window.mirrorProbes || {};
     const { el } = M, turns = [];
     for (const before of first?.before ?? []) turns.push(el("div", { class: "mt-q", dir: "auto", text: before.question }), el("div", { class: "mt-a pb-before", dir: "auto", text: before.answer ?? "" }));
     turns.push(el("div", { class: "mt-q", dir: "auto", text: first?.question ?? asked.turns[asked.turns.length - 1] }));
+    if (first?.thoughts) turns.push(el("details", { class: "mt-fold mt-fold-thought", id: "pb-thought" }, el("summary", { text: S.t("pb_thought") }), el("pre", { dir: "auto", text: first.thoughts })));
+    if (first?.unfinished) turns.push(el("p", { class: "mt-quiet", text: S.t("pb_unfinished") }));
     if (cell.problem) turns.push(el("p", { class: "mt-failed", text: S.t("pb_problem", { problem: cell.problem }) }));
     else turns.push(el("div", { class: `mt-a${cell.text ? "" : " mt-empty"}`, id: "pb-answer", dir: "auto", text: cell.text || S.t("pb_empty_answer") }));
     const other = S.other?.cells.get(`${cell.probe}|${S.columns[cell.variant].name}`);

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from html import escape
+from pathlib import Path
 
 import gradio as gr
 
+from engine.seeming import not_what_it_seems
 from probes.questions import ProbeError
 from store import runs
 from ui import probe_board, probe_cell, probe_desk, probe_exports, probe_summary, probe_wish, probes_tab
@@ -197,6 +199,9 @@ def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr
 
     def uploaded(request: gr.Request, file: str) -> dict:
         lang = house.language(request)
+        if odd := not_what_it_seems(Path(file)):
+            gr.Warning(f"{Path(file).name} {odd}.")
+            return gr.skip()
         try:
             with open(file, encoding="utf-8-sig") as opened:
                 text = opened.read()

@@ -13,6 +13,7 @@ from probes.table import MARKS, Row
 from probes.verdicts import CONFUSION, FORMED, INTRUSION, NOT_FORGOTTEN, UNDETERMINED
 from ui.conversation import LETTERS, MAX_COLUMNS
 from ui.results_view import button, evidence, safe, short, verdict_detail
+from ui.said import answer_html
 from ui.words import say
 
 SHOWN = 200  # answers; more would make the page slow, and the report's answers.csv holds all
@@ -124,7 +125,7 @@ def _answer_html(made: Report, asked: str, number: int, pair: Pair, lang: str) -
     return (
         f'<li data-label="{escape(said.label or "")}" data-group="{escape(said.group)}">'
         f'<div class="mt-q" dir="auto">{escape(str(answer.get("question") or ""))}</div>'
-        f'<div class="mt-a" dir="auto">{escape(str(answer.get("answer") or "")) or safe(lang, "empty_answer")}</div>'
+        f"{answer_html(lang, str(answer.get('answer') or ''), answer.get('prompt'))}"
         f'<div class="mt-said">{label_html(made, pair, lang)}<span class="mt-group-of">{escape(group)}{sampled}</span>'
         f"{compare}</div></li>"
     )
@@ -197,6 +198,6 @@ def _side(made: Report, pair: Pair, at: int, lang: str) -> str:
         f'<div class="mt-side-by mt-col-{at}" data-picture-column>'
         f'<div class="mt-head mt-hue-{at}"><span class="mt-letter">{LETTERS[at]}</span>'
         f'<div><div class="mt-who">{escape(said.variant)}</div><div class="mt-how">{escape(how)}</div></div></div>'
-        f'<div class="mt-a" dir="auto">{escape(str(answer.get("answer") or "")) or safe(lang, "empty_answer")}</div>'
+        f"{answer_html(lang, str(answer.get('answer') or ''), answer.get('prompt'))}"
         f'<div class="mt-said">{label_html(made, pair, lang)}</div></div>'
     )

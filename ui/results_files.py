@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from engine.seeming import not_what_it_seems
 from probes import collect
 from probes.collect import RowsError
 
@@ -54,6 +55,8 @@ def of_kind(files: Sequence[Given], *kinds: str) -> list[Given]:
 
 
 def _plain(path: Path) -> object:
+    if odd := not_what_it_seems(path):
+        raise RowsError(f"{path.name} {odd}.")
     try:
         text = path.read_text(encoding="utf-8-sig")
         return json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)

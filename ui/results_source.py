@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import identities
 import store
-from probes import collect, dose, facts, margin_series, preferences, report
+from probes import collect, dose, facts, found, margin_series, preferences, report
 from probes.collect import RowsError
 from probes.facts import FactPair
 from probes.report import Report
@@ -51,8 +51,12 @@ def judged(house: House, wish: Wish) -> Report:
     """Raises RowsError, StoreError, FactsError, DoseError, IdentityError or ValueError, one sentence each."""
     parts = [_of_store(house.db, source) for source in wish.sources]
     stored = len(parts)
-    parts += [collect.of_transcripts(file.path) for file in of_kind(wish.files, TRANSCRIPTS)]
-    parts += [collect.of_file(file.path) for file in of_kind(wish.files, ANSWERS)]
+    given = [collect.of_transcripts(file.path) for file in of_kind(wish.files, TRANSCRIPTS)]
+    given += [collect.of_file(file.path) for file in of_kind(wish.files, ANSWERS)]
+    if stored and given:
+        with store.open(house.db) as db:  # labels are looked up by number, and a file's numbers may mean other answers here
+            given = [replace(part, rows=found.owned(db, part.rows)) for part in given]
+    parts += given
     theirs, told = {}, {}
     for file in of_kind(wish.files, REPORTED):
         read, doses = report.read_verdicts(file.path)

@@ -6,6 +6,7 @@ from html import escape
 
 from engine.types import Answer, Variant
 from ui.conversation import LETTERS, Turn
+from ui.said import answer_html, said_of
 from ui.variants import headline, odd_decoding
 from ui.words import say
 
@@ -81,14 +82,17 @@ def turn_html(
     by = ""
     if not hidden and before is not None and before.name != answer.variant.name:
         by = f'<div class="mt-by">{escape(" · ".join(filter(None, headline(lang, answer.variant))))}</div>'
-    text = escape(answer.shown) or f'<span class="mt-empty">{escape(say(lang, "empty_answer"))}</span>'
+    said = answer_html(lang, answer.shown, answer.prompt, thoughts=not hidden)
     about = "" if hidden else details_html(lang, answer, recorded_format)
-    return f'<div class="mt-turn">{question}{by}<div class="mt-a" dir="auto">{text}</div>{about}</div>'
+    return f'<div class="mt-turn">{question}{by}{said}{about}</div>'
 
 
 def live_html(lang: str, question: str, shown: str, waiting: str = "") -> str:
     """The turn that is being answered. waiting: what is going on while there is no word yet."""
-    text = escape(shown) if shown else f'<span class="mt-empty">{escape(waiting)}</span>'
+    said = said_of(shown)  # a thought is not shown before it has ended
+    if not said.finished and not said.answer:
+        waiting = say(lang, "thinking")
+    text = escape(said.answer) if said.answer else f'<span class="mt-empty">{escape(waiting)}</span>'
     return (
         f'<div class="mt-turn"><div class="mt-q" dir="auto">{escape(question)}</div>'
         f'<div class="mt-a mt-live" dir="auto">{text}</div></div>'

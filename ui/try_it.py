@@ -10,6 +10,7 @@ from html import escape
 from engine.types import Answer, Decoding, Request, Variant
 from ui.asking import frames, remember
 from ui.house import House, sentence
+from ui.said import answer_html, said_of
 from ui.transcript import finish_words
 from ui.words import say
 
@@ -95,7 +96,9 @@ def _cell(lang: str, shown: str, answer: Answer | None) -> str:
     mark = ""
     if answer is not None and answer.finish != "stop":
         mark = f'<span class="mt-cut">{escape(finish_words(lang, answer))}</span>'
-    return f'<td><div class="mt-a {kind}" dir="auto">{escape(shown)}</div>{mark}</td>'
+    if answer is not None:
+        return f"<td>{answer_html(lang, shown, answer.prompt, kind=f'mt-a {kind}')}{mark}</td>"
+    return f'<td><div class="mt-a {kind}" dir="auto">{escape(said_of(shown).answer)}</div>{mark}</td>'
 
 
 def problem_html(lang: str, error: BaseException) -> str:
