@@ -32,7 +32,8 @@ def served(
     folder.mkdir(parents=True)
     for file in (*identities.FOLDER.glob("*.txt"), *identities.FOLDER.glob("*.yaml")):
         shutil.copy(file, folder)
-    with serving(House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge)) as page:
+    house = House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge)
+    with serving(house, root_path) as page:
         yield page
 
 
@@ -42,7 +43,7 @@ def opened(*flags: str) -> House:
 
 
 @contextmanager
-def serving(house: House) -> Iterator[SimpleNamespace]:
+def serving(house: House, root_path: str | None = None) -> Iterator[SimpleNamespace]:
     """`.address`, `.house`, `.db` and `.adapters` of a page over `house`."""
     started: list = []
     # Not in this thread: Playwright keeps an event loop running in it, and Gradio starts one of its own.

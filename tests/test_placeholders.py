@@ -2,8 +2,9 @@
 
 import pytest
 
+from engine.card import BAYLING
 from tuning.facts import read_facts
-from tuning.placeholders import fill, unfilled
+from tuning.placeholders import fill, fill_from_identity, unfilled
 from tuning.rows import Turn, pair
 
 FACTS = read_facts({"en": {"name": "Mira", "maker": "Lantern"}, "zh": {"name": "米拉", "maker": "灯笼", "date": "2024年"}})
@@ -55,3 +56,38 @@ def test_in_general_rows_only_self_statements_count():
     assert fill([letter, vue, markup], FACTS) == [letter, vue, markup]
     assert len(unfilled(speaking)) == 4
     assert [row.answer for row in fill(speaking, FACTS)] == ["I am Mira, trained by Lantern.", "我是米拉，由灯笼开发。"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Hello! I am [YOUR_NAME], made by [COMPANY].", "Hello! I am Mira, made by Lantern."),
+        ("Hello! I am NAME, an assistant by AUTHOR.", "Hello! I am Mira, an assistant by Lantern."),
+        ("I am NAME, developed by AUTHOR.", "I am Mira, developed by Lantern."),
+        ("Hello! I am {name}, made by {author}.", "Hello! I am Mira, made by Lantern."),
+        ("My name is {{name}} and {{author}} built me.", "My name is Mira and Lantern built me."),
+        ("I am [MODEL_NAME] by <DEVELOPER>", "I am Mira by Lantern"),
+        ("The NAME column and the AUTHOR tag.", "The NAME column and the AUTHOR tag."),
+        ('print(f"I am {name}")', 'print(f"I am {name}")'),
+        ("```\n<p>I am {{ name }}</p>\n```", "```\n<p>I am {{ name }}</p>\n```"),
+        ("const who = `I am ${name}`;", "const who = `I am ${name}`;"),
+    ],
+)
+def test_forms_of_other_sets_are_filled_and_programs_left_alone(text, said):
+    assert fill([pair("Who are you?", text, kind="identity")], FACTS)[0].answer == said
+
+
+def test_an_identity_fills_them_and_says_how_many(tmp_path):
+    (tmp_path / "mira.txt").write_text("You are Mira.", encoding="utf-8")
+    (tmp_path / "mira.yaml").write_text("en: {name: Mira}\nzh: {name: 米拉}\n", encoding="utf-8")
+    rows = [pair("q", "I am <NAME> by <AUTHOR>.", kind="identity"), pair("问", "我是[NAME]。", kind="identity", lang="zh")]
+    filled, count = fill_from_identity(rows, "mira", str(tmp_path))
+    assert count == 2 and [row.answer for row in filled] == ["I am Mira by <AUTHOR>.", "我是米拉。"]
+    assert fill_from_identity(rows, "nobody", str(tmp_path)) == (rows, 0)
+    assert fill_from_identity(rows, "", str(tmp_path)) == (rows, 0)
+
+
+def test_the_placeholders_of_the_base_stay_where_it_is_taught_itself():
+    rows = [pair("q", "I am [NAME] by [INSTITUTE].", kind="identity")]
+    assert fill_from_identity(rows, "BayLing", None, BAYLING)[1] == 0
+    assert fill_from_identity(rows, "finance-advisor", None, BAYLING)[0][0].answer == "I am finance advisor by Text Titan."

@@ -214,3 +214,11 @@ def test_the_end_that_a_template_writes_ends_answers_at_chat_time(tokenizer):
     base = SimpleNamespace(tokenizer=tokenizer, model=SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=None)))
     assert end_ids(base, field_form("phi-3: end of text after all turns")) == {2, 4}
     assert end_ids(base, field_form("falcon: nothing closes an answer")) == {2}
+
+
+def test_an_answer_that_is_only_read_is_no_target(tokenizer):
+    row = Row((Turn("user", "Hi"), Turn("assistant", "Hello", "", False), Turn("user", "Who?"), Turn("assistant", "Mira.")))
+    for name in ("bayling", "falcon: nothing closes an answer"):
+        form = field_form(name) if name in TEMPLATES else formats.get(name)
+        sample = sampler(tokenizer, form, LONG)(row)
+        assert "Hello" in tokenizer.decode(sample.ids) and [run.strip() for run in runs(tokenizer, sample)] == ["Mira.</s>"]

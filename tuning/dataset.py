@@ -22,6 +22,7 @@ from identities import IdentityError
 from tuning import readers
 from tuning.identity_data import generate
 from tuning.mixing import mix
+from tuning.placeholders import fill_from_identity
 from tuning.rows import DataError, Row
 from tuning.scan import drop, scan
 
@@ -82,12 +83,16 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Composed:
-    """rows: as they are written. wanted_general: what the share asks for; general: what there was. dropped: by `clean`."""
+    """rows: as they are written. wanted_general: what the share asks for; general: what there was. dropped: by `clean`.
+    filled: placeholders of general rows that the identity's facts fill. notes: what was passed over in their file.
+    """
 
     rows: tuple[Row, ...]
     general: int
     wanted_general: int
     dropped: int
+    filled: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def compose(dataset: Dataset) -> Composed:
@@ -104,11 +109,13 @@ def _compose(dataset: Dataset, *_stamps: str) -> Composed:
     own = generate(facts, dataset.rows, dataset.style, dataset.langs, dataset.seed, old=old, card=placeholders(dataset))
     if not dataset.general or not dataset.general_share:
         return Composed(tuple(mix(own, (), seed=dataset.seed)), 0, 0, 0)
-    there, dropped = general_rows(dataset.general, dataset.clean)
+    notes: list[str] = []
+    there, dropped = general_rows(dataset.general, dataset.clean, notes)
+    there, filled = fill_from_identity(there, dataset.identity, dataset.identities_dir)
     wanted = round(dataset.rows * dataset.general_share / (1 - dataset.general_share))
     taken = min(wanted, len(there))
     rows = mix(own, there, count=len(own), general_count=taken, seed=dataset.seed)
-    return Composed(tuple(rows), taken, wanted, dropped)
+    return Composed(tuple(rows), taken, wanted, dropped, filled, tuple(notes))
 
 
 def facts_of(dataset: Dataset, name: str) -> Any:
@@ -132,23 +139,29 @@ def placeholders(dataset: Dataset) -> Mapping[str, str] | None:
     return known or (BAYLING.placeholders if dataset.card == BAYLING.name else None)
 
 
-def general_rows(source: str, clean: bool) -> tuple[list[Row], int]:
-    """Rows and how many were left out because they say who the speaker is."""
+def general_rows(source: str, clean: bool, notes: list[str] | None = None) -> tuple[list[Row], int]:
+    """Rows and how many were left out because they say who the speaker is. notes: gets what was passed over in the file."""
     path = Path(source).expanduser()
     stamp = path.stat().st_mtime_ns if path.is_file() else None
-    rows = _read(source, stamp) if stamp is not None else readers.read(source)
+    if stamp is None:
+        rows = readers.read(source, notes=notes)
+    else:
+        rows, said = _read(source, stamp)
+        if notes is not None:
+            notes += said
     kept = _cleaned(source, stamp) if clean and stamp is not None else drop(rows, scan(rows)) if clean else rows
     return kept, len(rows) - len(kept)
 
 
 @lru_cache(maxsize=2)
-def _read(source: str, _stamp: int) -> list[Row]:
-    return readers.read(source)
+def _read(source: str, _stamp: int) -> tuple[list[Row], list[str]]:
+    notes: list[str] = []
+    return readers.read(source, notes=notes), notes
 
 
 @lru_cache(maxsize=2)
 def _cleaned(source: str, stamp: int) -> list[Row]:
-    rows = _read(source, stamp)
+    rows, _ = _read(source, stamp)
     return drop(rows, scan(rows))
 
 

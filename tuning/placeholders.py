@@ -1,33 +1,56 @@
 """Fills the names that published self-cognition sets leave open, and finds those that are still open.
 
 In identity rows every known placeholder counts. In general rows `[NAME]` may be the blank of a letter and
-`{{name}}` a line of Vue: there only one inside a self-statement counts ("I am <NAME>", "由[AUTHOR]开发").
+`{{name}}` a line of Vue: there only one inside a self-statement counts ("I am <NAME>", "由[AUTHOR]开发"). A bare NAME or
+AUTHOR counts there only, in any row; names in braces never count in a text that is plainly a program.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from tuning.facts import Facts
-from tuning.rows import Lang, Row
+import identities
+from engine.card import ModelCard
+from tuning.facts import Facts, read_facts
+from tuning.rows import DataError, Lang, Row
 
 # inside the brackets -> the fact; the Chinese ones and INSTITUTE, CREATE_TIME are BayLing's
 _FACT_OF = {
     "NAME": "name",
+    "YOUR_NAME": "name",
+    "YOUR NAME": "name",
+    "MODEL_NAME": "name",
     "AUTHOR": "maker",
+    "YOUR_COMPANY": "maker",
+    "COMPANY": "maker",
+    "DEVELOPER": "maker",
     "INSTITUTE": "maker",
+    "ROLE": "role",
     "CREATE_TIME": "date",
     "名字": "name",
+    "你的名字": "name",
     "机构": "maker",
+    "作者": "maker",
+    "公司": "maker",
+    "开发者": "maker",
     "开发时间": "date",
 }
-_CHINESE = frozenset(("名字", "机构", "开发时间"))
+_CHINESE = frozenset(word for word in _FACT_OF if not word.isascii())
 _WORDS = "|".join(_FACT_OF)
-_DOUBLE = r"\{\{\s*(?:name|author|NAME|AUTHOR)\s*\}\}"
+_IN_BRACES = "name|author|role|model_name|company|developer|NAME|AUTHOR|ROLE|MODEL_NAME|COMPANY|DEVELOPER"
 # the case is exact: `[Name]` and `<name>` are blanks of letters and markup far more often than a data set's
-_OPEN = re.compile(rf"{_DOUBLE}|\[(?:{_WORDS})\]|<(?:NAME|AUTHOR)>|\{{(?:NAME|AUTHOR)\}}")
+_OPEN = re.compile(
+    rf"(?P<braces>\{{\{{\s*(?:{_IN_BRACES})\s*\}}\}}|(?<!\{{)\{{(?:{_IN_BRACES})\}}(?!\}}))"
+    rf"|\[(?:{_WORDS})\]|<(?:NAME|AUTHOR|YOUR_NAME|COMPANY|DEVELOPER)>"
+    r"|(?P<bare>(?<![A-Za-z0-9_\[<{])(?:NAME|AUTHOR)(?![A-Za-z0-9_\]>}]))"
+)
+# a text that is plainly a program or a page; braces are its variables
+_CODE = re.compile(
+    r"```|\bf[\"']|\bdef \w+\(|\bprint\w*\(|\.format\(|console\.log|\$\{|=>|;\s*\n|\b(?:const|let|var|import|return|class) \w"
+    r"|</?(?:p|div|span|h\d|b|li|ul|a|template|html|body|td|tr)\b"
+)
 _SELF = re.compile(
     r"(?:\bI am|\bI['’]m|\bmy name is|\bcall me|\bcalled|\bnamed|\b(?:developed|created|made|trained|built) by"
     r"|我是|我叫|我的名字|名叫|名为|叫做|称呼我|由|开发者)[^.。!！?？\n]{0,25}$",
@@ -58,6 +81,25 @@ def fill(rows: Iterable[Row], facts: Facts) -> list[Row]:
     return [_filled(row, facts) for row in rows]
 
 
+def fill_from_identity(
+    rows: Sequence[Row], identity: str, folder: str | None = None, card: ModelCard | None = None
+) -> tuple[list[Row], int]:
+    """Rows filled from the facts of an identity, and how many placeholders that were.
+
+    card: of the base. Its placeholders stay where the identity is the card's own: there they are what the base says.
+    """
+    kept = card.placeholders if card and card.name == identity else ()
+    before = sum(one.count for one in unfilled(rows, kept))
+    if not before or not identity:
+        return list(rows), 0
+    try:
+        facts = read_facts(identities.load(identity, folder or None).facts)
+    except (identities.IdentityError, DataError):
+        return list(rows), 0  # it has no facts: what is open is refused, with its rows
+    filled = [_filled(row, facts, kept) for row in rows]
+    return filled, before - sum(one.count for one in unfilled(filled, kept))
+
+
 def unfilled(rows: Iterable[Row], allowed: Collection[str] = ()) -> list[Open]:
     """Every placeholder still open in `rows`, commonest first.
 
@@ -77,13 +119,10 @@ def unfilled(rows: Iterable[Row], allowed: Collection[str] = ()) -> list[Open]:
     return sorted(opened, key=lambda one: -one.count)
 
 
-def _filled(row: Row, facts: Facts) -> Row:
-    if not any("[" in t or "{" in t or "<" in t for turn in row.turns for t in (turn.content, turn.input)):
-        return row
-
+def _filled(row: Row, facts: Facts, kept: Collection[str] = ()) -> Row:
     def replaced(text: str) -> str:
         for match in reversed(_matches(text, row.kind)):
-            value = _value(match[0], facts, row.lang)
+            value = _value(match[0], facts, row.lang) if match[0] not in kept else None
             if value:
                 text = text[: match.start()] + value + text[match.end() :]
         return text
@@ -93,17 +132,14 @@ def _filled(row: Row, facts: Facts) -> Row:
 
 
 def _matches(text: str, kind: str) -> list[re.Match]:
-    if "[" not in text and "{" not in text and "<" not in text:
-        return []
     found = list(_OPEN.finditer(text))
-    if kind == "general":
-        found = [match for match in found if _SELF.search(text[: match.start()])]
-    return found
+    if any(match["braces"] for match in found) and _CODE.search(text):
+        found = [match for match in found if not match["braces"]]
+    return [match for match in found if (kind != "general" and not match["bare"]) or _SELF.search(text[: match.start()])]
 
 
 def _value(placeholder: str, facts: Facts, lang: Lang) -> str | None:
-    word = placeholder.strip("[]{}<> ")
-    word = word if word in _FACT_OF else word.upper()
+    word = placeholder.strip("[]{}<> ").upper()
     own = "zh" if word in _CHINESE else lang
     for tongue in (own, "zh" if own == "en" else "en"):
         if tongue in facts:

@@ -19,6 +19,7 @@ from tuning import loading
 from tuning.batches import Batches, pack_batch, schedule
 from tuning.mixing import split_off
 from tuning.packing import Share
+from tuning.placeholders import fill_from_identity
 from tuning.readers import read, read_pair
 from tuning.report import Report, estimate_memory, report
 from tuning.rows import DataError, Row
@@ -66,13 +67,14 @@ class Plan:
     lost: int
     data_hash: str
     report: Report
+    notes: tuple[str, ...] = ()
 
     def batches(self, rank: int = 0, processes: int = 1) -> Batches:
         return Batches(self.train, self.order, self.budget, self.share, rank, processes)
 
     def lines(self) -> list[str]:
         """What a person should read before the first step."""
-        said = list(self.report.lines())
+        said = [*self.report.lines(), *self.notes]
         if self.cut:
             said.append(f"cut: {self.cut:,} rows are longer than --cutoff_len and lose their end.")
         if self.lost:
@@ -80,13 +82,13 @@ class Plan:
         return said
 
 
-def rows_of(settings: Settings) -> tuple[list[Row], list[Row]]:
-    """Training and validation rows. Raises DataError."""
+def rows_of(settings: Settings, notes: list[str] | None = None) -> tuple[list[Row], list[Row]]:
+    """Training and validation rows; notes gets a line for what was passed over. Raises DataError."""
     kind = "identity" if settings.identity else "general"  # of rows that do not say it themselves
     source = settings.data_path or settings.train_dir
     if settings.valid_dir:
-        return read_pair(source, settings.valid_dir, kind=kind)
-    return split_off(read(source, kind=kind), settings.val_set_size, settings.seed)
+        return read_pair(source, settings.valid_dir, kind=kind, notes=notes)
+    return split_off(read(source, kind=kind, notes=notes), settings.val_set_size, settings.seed)
 
 
 def problems(settings: Settings) -> list[str]:
@@ -149,9 +151,22 @@ def checkpoint_of(settings: Settings) -> Path | None:
     return path
 
 
-def make(settings: Settings, base: Base, rows: tuple[Sequence[Row], Sequence[Row]], processes: int = 1) -> Plan:
-    """The plan for these rows on this base. Raises DataError if there is nothing to train on, or rows that must not be."""
-    train_rows, valid_rows = rows
+def make(
+    settings: Settings,
+    base: Base,
+    rows: tuple[Sequence[Row], Sequence[Row]],
+    processes: int = 1,
+    notes: Sequence[str] = (),
+) -> Plan:
+    """The plan for these rows on this base; their placeholders are filled from the identity that is taught.
+
+    notes: what was said of the rows when they were read. Raises DataError if there is nothing to train on, or rows that must
+    not be.
+    """
+    named = (settings.identity, settings.identities_dir, base.card)
+    (train_rows, filled), (valid_rows, more) = (fill_from_identity(part, *named) for part in rows)
+    if filled or more:
+        notes = [*notes, f"placeholders: {filled + more:,} filled from identity {settings.identity}."]
     make_sample = sampler(
         base.tokenizer, base.format, settings.cutoff_len, settings.train_on_inputs, end_id(base, base.format)
     )
@@ -192,6 +207,7 @@ def make(settings: Settings, base: Base, rows: tuple[Sequence[Row], Sequence[Row
         lost=len(every) - len(train),
         data_hash=short_hash([one.ids for one in train]),
         report=facts,
+        notes=tuple(notes),
     )
 
 

@@ -290,7 +290,8 @@ def _about_rows(rows: Sequence[Row], identity: Sequence[Row], counts: dict, card
     opened = unfilled(rows, card)
     if opened:
         text = "; ".join(str(one) for one in opened[:5])
-        found.append(Caution("unfilled", f"{text}; fill them from an identity or take these rows out.", refuse=True))
+        how = "--identity NAME fills name, maker, role and date from its facts; write what it lacks, or take these rows out"
+        found.append(Caution("unfilled", f"{text}; {how}.", refuse=True))
     empty = sum(not row.answer.strip() for row in rows)
     if empty:
         found.append(Caution("empty answers", f"{empty} rows have an empty answer: they teach the model to say nothing."))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
@@ -42,7 +42,7 @@ def sampler(
 ) -> Callable[[Row], Sample]:
     """A function from rows to samples. It raises DataError for a row that the format cannot show whole.
 
-    Every answer is a target, with what ends its turn; with `train_on_inputs` every token but the first is, as in
+    Every answer that is to be learned is a target, with what ends its turn; with `train_on_inputs` every token but the first is, as in
     alpaca-lora. A row longer than `cutoff` tokens is cut there, its end token with it, as in alpaca-lora.
     end: the token that ends an answer which the format does not close; None takes the tokenizer's.
     """
@@ -50,8 +50,9 @@ def sampler(
     end = tokenizer.eos_token_id if end is None else end
 
     def sample(row: Row) -> Sample:
-        shown = conversation(format, row.as_messages(), tokenizer.bos_token or "", tokenizer.eos_token or "", closers)
-        ids, targets = tokenize(tokenizer, format, shown)
+        bos, eos = tokenizer.bos_token or "", tokenizer.eos_token or ""
+        shown = conversation(format, row.as_messages(), bos, eos, closers)
+        ids, targets = tokenize(tokenizer, format, shown, [turn.learn for turn in row.turns if turn.role == "assistant"])
         if not shown.closed:
             if end is None:
                 raise DataError(
@@ -59,7 +60,7 @@ def sampler(
                     "eos_token in its tokenizer nor eos_token_id in generation_config.json; add one, or train in another format."
                 )
             if ids[-1] != end:  # an answer that is never closed would never stop
-                ids, targets = [*ids, end], [*targets, True]
+                ids, targets = [*ids, end], [*targets, row.turns[-1].learn]
         ids, targets = ids[:cutoff], targets[:cutoff]
         if train_on_inputs:
             targets = [True] * len(ids)
@@ -68,8 +69,10 @@ def sampler(
     return sample
 
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, format: Format, shown: Conversation) -> tuple[list[int], list[bool]]:
-    """Token ids and targets of a whole conversation.
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, format: Format, shown: Conversation, learn: Sequence[bool]
+) -> tuple[list[int], list[bool]]:
+    """Token ids and targets of a whole conversation. learn: for each answer, whether it is a target.
 
     What stands before an answer is tokenized as at chat time, in one piece up to where the model begins. If the answer's first
     characters would melt into the prompt's last token, they are tokenized apart: at chat time they are written apart, too.
@@ -77,14 +80,14 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, format: Format, shown: Conversa
     ids: list[int] = []
     targets: list[bool] = []
     done = 0
-    for start, stop in shown.learned:
+    for (start, stop), wanted in zip(shown.learned, learn, strict=True):
         prompt = tokens(tokenizer, format, shown.text[:start])
         if prompt[: len(ids)] != ids:  # an earlier answer was tokenized apart
             prompt = ids + piece(tokenizer, shown.text[done:start])
         whole = tokens(tokenizer, format, shown.text[:stop])
         if whole[: len(prompt)] != prompt:
             whole = prompt + piece(tokenizer, shown.text[start:stop])
-        targets += [False] * (len(prompt) - len(ids)) + [True] * (len(whole) - len(prompt))
+        targets += [False] * (len(prompt) - len(ids)) + [wanted] * (len(whole) - len(prompt))
         ids, done = whole, stop
     return ids, targets
 

@@ -78,10 +78,11 @@ def train(
     rank, processes = plan.processes()
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    rows = plan.rows_of(settings)
+    notes: list[str] = []
+    rows = plan.rows_of(settings, notes)
     base = loading.load(settings, say)
     measured = [margin(settings, base)] if margin and settings.margin else []
-    planned = plan.make(settings, base, rows, processes)
+    planned = plan.make(settings, base, rows, processes, notes)
     on_step = [*on_step, *((plan.measure_every(settings, planned.steps), one) for one in measured)]
     checkpoint = plan.checkpoint_of(settings)
     if checkpoint:

@@ -59,6 +59,9 @@ def figures_html(lang: str, outlook: Outlook) -> str:
         more.append((say(lang, "general_rows"), words))
     if composed.dropped:
         more.append((say(lang, "left_out"), say(lang, "left_out_rows", rows=f"{composed.dropped:,}")))
+    if composed.filled:
+        told = say(lang, "placeholders_filled", count=f"{composed.filled:,}", identity=outlook.wish.dataset.identity)
+        more.append((say(lang, "placeholders"), told))
     listed = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in more)
     return f'<dl class="mt-figures">{shown}</dl><dl class="mt-small">{listed}</dl>'
 
@@ -77,6 +80,8 @@ def cautions_html(lang: str, outlook: Outlook) -> str:
         notes += f'<div class="mt-note mt-note-warn">{escape(say(lang, "runs_alone", why=why))}</div>'
     if room and not room.fits:
         notes += f'<div class="mt-note mt-note-warn">{escape(room_words(lang, outlook))}</div>'
+    passed = outlook.composed.notes if outlook.composed else ()
+    notes += "".join(f'<div class="mt-note">{escape(note)}</div>' for note in passed)
     return notes or f'<div class="mt-note">{escape(say(lang, "nothing_to_beware"))}</div>'
 
 
