@@ -42,8 +42,8 @@ def sampler(
 ) -> Callable[[Row], Sample]:
     """A function from rows to samples. It raises DataError for a row that the format cannot show whole.
 
-    Every answer that is to be learned is a target, with what ends its turn; with `train_on_inputs` every token but the first is, as in
-    alpaca-lora. A row longer than `cutoff` tokens is cut there, its end token with it, as in alpaca-lora.
+    Every answer that is to be learned is a target, with what ends its turn; with `train_on_inputs` every token but the first
+    is, as in alpaca-lora. A row longer than `cutoff` tokens is cut there, its end token with it, as in alpaca-lora.
     end: the token that ends an answer which the format does not close; None takes the tokenizer's.
     """
     closers = special_texts(tokenizer)
