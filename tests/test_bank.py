@@ -13,6 +13,7 @@ from tiny import as_legacy, tiny_llama, write_adapter
 from engine import EngineError, onednn
 from engine.adapters import LowRank, read_adapter
 from engine.bank import Bank
+from engine.device import cpu_computes
 
 ADAPTERS = {
     "r4": dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"]),
@@ -202,6 +203,7 @@ def test_a_name_that_is_not_loaded_is_said(bank):
         bank.add("r8", bank.adapters["r8"])
 
 
+@pytest.mark.skipif(not cpu_computes(torch.bfloat16), reason="oneDNN has no bf16 on this CPU: nothing is packed")
 def test_packed_weights_answer_as_plain_ones(folders, monkeypatch):
     """bf16 on the CPU goes through oneDNN's packed products; its answers stay within bf16's rounding."""
     heard = [{}, {"r8": 1.0}, {"r16-all": 0.5}, {"head": 1.0}]

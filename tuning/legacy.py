@@ -7,7 +7,6 @@ configuration; its final adapter_model.bin was often empty (443 bytes), and the 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,10 @@ import torch
 from peft import LoraConfig
 from safetensors.torch import save_file
 
-from engine.adapters import CONFIG, KEY, SAFETENSORS
+from engine.adapter_keys import KEY, unwrapped
+from engine.adapters import CONFIG, SAFETENSORS, read_config
 from engine.packaged import write_once
+from engine.seeming import refuse_seeming
 from engine.types import EngineError
 
 WEIGHTS = "pytorch_model.bin"
@@ -42,7 +43,7 @@ def convert(folder: Path, target: Path, alpha: float | None = None) -> Path:
     tensors = low_rank(folder / WEIGHTS)
     above = next((place / CONFIG for place in (folder, folder.parent) if (place / CONFIG).is_file()), None)
     if above:
-        config = LoraConfig.from_pretrained(str(above.parent))
+        config = read_config(above.parent)
     elif alpha:
         config = guess(tensors, alpha)
     else:
@@ -59,13 +60,16 @@ def convert(folder: Path, target: Path, alpha: float | None = None) -> Path:
 
 def low_rank(file: Path) -> dict[str, torch.Tensor]:
     """The file's LoRA weights under the names PEFT uses now."""
+    refuse_seeming([file])
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise EngineError(f"{file} is truncated, damaged or holds program code, and was refused.") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise EngineError(f"{file} is not a table of weights; get the checkpoint again.")
     found = {}
     for key, tensor in state.items():
-        match = KEY.fullmatch(key)
+        match = KEY.fullmatch(unwrapped(key))
         if match:
             found[f"base_model.model.{match['module']}.lora_{match['side']}.weight"] = tensor.contiguous()
     if not found:
@@ -89,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         print(convert(given.checkpoint, given.output_dir, given.lora_alpha))
-    except (EngineError, json.JSONDecodeError) as error:
+    except EngineError as error:
         print(error, file=sys.stderr)
         return 2
     return 0

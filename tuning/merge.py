@@ -7,7 +7,6 @@ the format the adapter was trained in, so that it is asked as it was taught.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -15,19 +14,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from peft import PeftModel
 from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from engine import bases, formats
-from engine.adapters import CARD, AdapterInfo, LowRank, belongs_to, read_adapter, read_config, refuse_unfit
+from engine.adapters import CARD, AdapterInfo, LowRank, Unfit, belongs_to, read_adapter
 from engine.bank import Bank
 from engine.bases import Base
+from engine.checkpoint import save_model
 from engine.formats import Format
 from engine.packaged import write_once
 from engine.prompts import end_ids
 from engine.types import MAX_STRENGTH, EngineError
-from tuning import legacy
+from tuning import legacy, merge_by_peft
 from tuning.watch import write_json
 
 DTYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
@@ -60,17 +59,18 @@ def merge(
             raise EngineError(f"Adapter {folder} has strength {strength}, it lies above 0 and at most at {MAX_STRENGTH}.")
     with tempfile.TemporaryDirectory() as room:
         folders = {as_peft(Path(folder), Path(room), lora_alpha): strength for folder, strength in adapters.items()}
-        if len(folders) == 1 and unfit(next(iter(folders))):
-            return merge_by_peft(*folders.popitem(), target, base, format, dtype, max_shard_size, say)
-        read = [(*read_adapter(folder), strength) for folder, strength in folders.items()]
+        try:
+            read = [(*read_adapter(folder), strength) for folder, strength in folders.items()]
+        except Unfit as why:
+            if len(folders) > 1:
+                raise EngineError(f"{why} In a blend it has no place; merge it alone.") from why
+            how = (base, format, dtype, max_shard_size, accept_other_base, why, say)
+            return merge_whole(*folders.popitem(), target, *how)
         loaded = load(base or recorded_base([info for info, _, _ in read]), dtype, say)
-        for info, weights, _ in read:
-            Bank(loaded.model).check(info.name, weights)
-            misfit = belongs_to(info, loaded.name, loaded.hash, loaded.names)
-            if misfit and not accept_other_base:
-                raise EngineError(
-                    f"Adapter {info.name!r} belongs to another base: {misfit}; --accept_other_base merges all the same."
-                )
+        bank = Bank(loaded.model)
+        read = [(info, bank.check(info.name, weights), strength) for info, weights, strength in read]
+        for info, _, _ in read:
+            refuse_other_base(info, loaded, accept_other_base)
         chosen = format_of(loaded, [info for info, _, _ in read], format)
         for info, weights, strength in read:
             say(f"adding {info.name} at strength {strength:g}")
@@ -84,18 +84,7 @@ def as_peft(folder: Path, room: Path, alpha: float | None) -> Path:
     return legacy.convert(folder, room / folder.resolve().name, alpha) if legacy.is_checkpoint(folder) else folder
 
 
-def unfit(folder: Path) -> str | None:
-    """Why only PEFT can merge this adapter, if so."""
-    try:
-        refuse_unfit(folder, read_config(folder))
-    except EngineError as error:
-        if "cannot share the base" not in str(error):
-            raise
-        return str(error)
-    return None
-
-
-def merge_by_peft(
+def merge_whole(
     folder: Path,
     strength: float,
     target: Path,
@@ -103,20 +92,27 @@ def merge_by_peft(
     format: str | None,
     dtype: str | None,
     max_shard_size: str,
+    accept_other_base: bool,
+    why: Unfit,
     say: Callable[[str], None],
 ) -> Path:
     """DoRA, biases, whole modules: more than a low-rank sum, so it is PEFT that folds them in."""
     if strength != 1:
-        raise EngineError(f"{unfit(folder)} Merged it can only be at strength 1.")
-    spec = base or read_config(folder).base_model_name_or_path
-    if not spec:
-        raise EngineError(f"{folder} does not say which base it belongs to; name it with --base.")
-    loaded = load(spec, dtype, say)
-    say(f"adding {folder.name} by PEFT")
-    PeftModel.from_pretrained(loaded.model, str(folder)).merge_and_unload()
-    card = json.loads((folder / CARD).read_text(encoding="utf-8")) if (folder / CARD).is_file() else {}
-    chosen = named_format(loaded, format or card.get("format"))
-    return write(loaded, chosen, target, max_shard_size, [{"name": folder.name, "strength": 1.0, "card": card}], say)
+        raise EngineError(f"{why} Merged it can only be at strength 1.")
+    info, config, tensors = merge_by_peft.read(folder)
+    loaded = load(base or recorded_base([info]), dtype, say)
+    refuse_other_base(info, loaded, accept_other_base)
+    chosen = format_of(loaded, [info], format)
+    say(f"adding {info.name} by PEFT")
+    loaded = merge_by_peft.add(loaded, folder, config, tensors, say)
+    about = {"name": info.name, "hash": info.hash, "strength": 1.0, "card": info.card}
+    return write(loaded, chosen, target, max_shard_size, [about], say)
+
+
+def refuse_other_base(info: AdapterInfo, base: Base, accept: bool) -> None:
+    misfit = belongs_to(info, base.name, base.hash, base.names)
+    if misfit and not accept:
+        raise EngineError(f"Adapter {info.name!r} belongs to another base: {misfit}; --accept_other_base merges all the same.")
 
 
 def recorded_base(infos: Sequence[AdapterInfo]) -> str:
@@ -186,9 +182,8 @@ def write(
     tokenizer.chat_template = portable(chosen, tokenizer)
     generation = model.generation_config
     ends = sorted(end_ids(base, chosen))
-    generation.eos_token_id = ends if len(ends) > 1 else ends[0]
-    # what a checkpoint samples with by itself is no part of what was merged, and greedy runs warn about it
-    generation.do_sample, generation.temperature, generation.top_p, generation.top_k = False, None, None, None
+    if ends:
+        generation.eos_token_id = ends if len(ends) > 1 else ends[0]
     about = {
         "name": target.name,
         "base": base.record,
@@ -200,7 +195,7 @@ def write(
     }
 
     def fill(folder: Path) -> None:
-        model.save_pretrained(folder, max_shard_size=max_shard_size)
+        save_model(model, folder, max_shard_size=max_shard_size)
         tokenizer.save_pretrained(folder)
         write_json(folder / CARD, about)
         for path in folder.iterdir():

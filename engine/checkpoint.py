@@ -1,0 +1,99 @@
+"""A checkpoint's folder on its way in and out: what is wrong with its files, an adapter left inside, settings that save."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transformers import GenerationConfig, PreTrainedModel
+
+from engine.seeming import refuse_seeming
+from engine.types import EngineError
+
+LEFT_INSIDE = re.compile(r"adapter_(config\.json|model.*\.(safetensors|bin))")
+INDEX = re.compile(r"(model|pytorch_model)\.(safetensors|bin)\.index\.json")
+WEIGHTS = re.compile(r"(model|pytorch_model).*\.(safetensors|bin)")
+READ = re.compile(rf"{WEIGHTS.pattern}|.*\.index\.json|(generation_)?config\.json|.*token.*\.json|.*\.model")
+# one of them is enough: the vocabularies of transformers' tokenizers
+VOCABULARIES = re.compile(
+    r"tokenizer\.json|.*\.model|vocab\.(json|txt)|.*vocab.*\.(json|txt|bpe)|.*\.tiktoken|tekken\.json|merges\.txt|.*tokenizer.*\.py"
+)
+
+
+def refuse_damaged(folder: Path) -> None:
+    """Raises EngineError, one sentence, for a file that is not what it seems, a shard or a tokenizer that is missing."""
+    files = sorted(path for path in folder.iterdir() if READ.fullmatch(path.name))
+    refuse_seeming(files)
+    for index in (path for path in files if INDEX.fullmatch(path.name)):
+        named = indexed(index)
+        missing = sorted(name for name in named if not (folder / name).is_file())
+        # a folder may hold the index of the other format, whose shards were left behind; then its own weights are there
+        others = [path for path in files if WEIGHTS.fullmatch(path.name) and path.name not in named]
+        if missing and not others:
+            listed = ", ".join(missing[:4])
+            raise EngineError(f"{folder} is not a whole model: {index.name} names {listed}, not there; copy it again.")
+    if not any(VOCABULARIES.fullmatch(path.name) for path in folder.iterdir()):
+        raise EngineError(
+            f"{folder} holds no tokenizer: tokenizer.json, or tokenizer.model with tokenizer_config.json, is missing; "
+            "copy it from where the weights come from."
+        )
+
+
+def indexed(index: Path) -> set[str]:
+    """The files that an index names. Raises EngineError."""
+    try:
+        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError(f"{index} is no index of weights ({type(error).__name__}: {error}); copy it again.") from None
+
+
+@contextmanager
+def without_adapter(source: str) -> Iterator[tuple[str, str]]:
+    """(where to load from, a line for people or ""). transformers would load an adapter that it finds beside the weights, or
+    even the base which that adapter names, without a word; here it sees the folder without it.
+    """
+    folder = Path(source)
+    left = sorted(path.name for path in folder.iterdir() if LEFT_INSIDE.fullmatch(path.name)) if folder.is_dir() else []
+    if not left:
+        yield source, ""
+        return
+    with tempfile.TemporaryDirectory() as view:
+        for path in folder.iterdir():
+            if path.name not in left:
+                (Path(view) / path.name).symlink_to(path.resolve())
+        yield view, f"adapter: {', '.join(left)} in {folder} is not used; the bare model is loaded."
+
+
+def save_model(model: PreTrainedModel, folder: Path, **how: object) -> None:
+    """`save_pretrained` with the generation settings kept as they are, whatever their names.
+
+    It refuses settings that it finds at odds, such as a temperature without sampling, though it has loaded them.
+    """
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        model.save_pretrained(folder, **how)
+    finally:
+        model.generation_config = own
+    (folder / "generation_config.json").write_text(json.dumps(own.to_diff_dict(), indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def context_of(config: object) -> int:
+    """Tokens that a model was made for: its positions, or as many more as its rotary scaling says.
+
+    max_sequence_length is what FastChat's scaled checkpoints write (longchat, vicuna-16k); YaRN keeps the unscaled number.
+    """
+    positions = getattr(config, "max_position_embeddings", None) or 2048
+    written = getattr(config, "max_sequence_length", None)
+    scaling = getattr(config, "rope_scaling", None) or getattr(config, "rope_parameters", None) or {}
+    if isinstance(written, int) and written > positions:
+        return written
+    original = scaling.get("original_max_position_embeddings") if isinstance(scaling, dict) else None
+    factor = scaling.get("factor") if isinstance(scaling, dict) else None
+    if isinstance(original, int) and isinstance(factor, (int, float)):
+        return max(positions, int(original * factor))
+    return positions
