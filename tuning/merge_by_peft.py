@@ -140,7 +140,7 @@ def refuse_biases(model: PreTrainedModel, folder: Path, config: LoraConfig, plac
     if without:
         raise EngineError(
             f"{folder} was trained with lora_bias, and {len(without)} of its layers have no bias in this base "
-            f"({without[0]}, ...): a merged model would have no place for it. Load it with PEFT, or train it again without lora_bias."
+            f"({without[0]}, ...): a merged model would have no place for it. Load it with PEFT, or train again without it."
         )
 
 
