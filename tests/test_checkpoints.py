@@ -1,0 +1,122 @@
+"""Checkpoints in the states in which people have them: named as what they are, or loaded as they should be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from tiny import edit_json, write_adapter, write_bayling_like
+from tiny_base import write_rows, write_tiny_base
+
+from engine import EngineError
+from engine.bases import load_base
+from tuning import loading, train
+from tuning.settings import Settings
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 13476838144\n"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("checkpoints")
+    write_tiny_base(root / "plain")
+    write_bayling_like(root / "bayling")
+    return root
+
+
+@pytest.fixture
+def copy(made, tmp_path):
+    return lambda name: shutil.copytree(made / name, tmp_path / name)
+
+
+def refusal(folder) -> str:
+    with pytest.raises(EngineError) as caught:
+        load_base(str(folder), say=lambda _: None)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_pointers_and_pages_are_named_whatever_the_file(copy, file):
+    folder = copy("plain")
+    (folder / file).write_text(POINTER)
+    assert f"{file} is a Git LFS pointer" in refusal(folder) and "git lfs pull" in refusal(folder)
+    (folder / file).write_text("<!DOCTYPE html><html><body>Sign in</body></html>")
+    assert f"{file} is an HTML page" in refusal(folder)
+    (folder / file).write_bytes(b"")
+    assert f"{file} is empty" in refusal(folder)
+
+
+@pytest.mark.parametrize("file", ["pytorch_model-00001-of-00002.bin", "tokenizer.model", "pytorch_model.bin.index.json"])
+def test_the_same_of_bayling_s_own_form(copy, file):
+    folder = copy("bayling")
+    (folder / file).write_text(POINTER)
+    assert f"{file} is a Git LFS pointer" in refusal(folder)
+
+
+def test_what_is_missing_or_cut_off_is_named(copy):
+    folder = copy("bayling")
+    (folder / "pytorch_model-00002-of-00002.bin").unlink()
+    assert "pytorch_model.bin.index.json names pytorch_model-00002-of-00002.bin, not there" in refusal(folder)
+    (folder / "pytorch_model.bin.index.json").write_text('{"weight_map": [1]}')
+    assert "pytorch_model.bin.index.json is no index of weights" in refusal(folder)
+    folder = copy("plain")
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:2000])
+    assert "model.safetensors is cut off" in refusal(folder)
+
+
+def test_a_missing_tokenizer_is_named_by_its_files(copy):
+    folder = copy("plain")
+    for path in [path for path in folder.iterdir() if "token" in path.name]:
+        path.unlink()
+    assert "holds no tokenizer: tokenizer.json, or tokenizer.model" in refusal(folder)
+
+
+@pytest.mark.parametrize("recorded", ["somebody/else-7b", "own"])
+def test_an_adapter_left_inside_is_not_used_and_said(copy, made, tmp_path, recorded):
+    folder = copy("plain")
+    left = write_adapter(tmp_path / "left", base=str(made / "plain") if recorded == "own" else recorded)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(left / name, folder)
+    said: list[str] = []
+    bare = load_base(str(made / "plain"), say=lambda _: None)
+    for base in (load_base(str(folder), say=said.append), loading.load(Settings(base_model=str(folder)), said.append)):
+        assert base.hash == bare.hash
+        assert base.spec == str(folder)
+        ids = torch.tensor([[1, 40, 41]])
+        assert torch.equal(base.model(ids).logits, bare.model(ids).logits)
+    assert sum("adapter_config.json, adapter_model.safetensors in" in line and "is not used" in line for line in said) == 2
+    assert (folder / "adapter_config.json").is_file()
+    assert "is an adapter, not a model" in refusal(left)
+
+
+@pytest.mark.parametrize(
+    ("changes", "context"),
+    [
+        ({}, 256),
+        ({"rope_scaling": {"factor": 4.0, "type": "linear"}, "max_sequence_length": 1024}, 1024),
+        ({"rope_scaling": {"factor": 4.0, "rope_type": "yarn", "original_max_position_embeddings": 256}}, 1024),
+        ({"rope_scaling": {"factor": 2.0, "rope_type": "linear"}}, 256),
+    ],
+)
+def test_a_scaled_context_is_as_long_as_it_is(copy, changes, context):
+    folder = copy("plain")
+    edit_json(folder / "config.json", **changes)
+    assert load_base(str(folder), say=lambda _: None).context == context
+
+
+def test_a_base_without_an_end_token_is_trained_with_what_ends_there(copy, tmp_path):
+    folder = copy("plain")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    for key in ("eos_token", "pad_token"):
+        config.pop(key, None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "special_tokens_map.json").unlink(missing_ok=True)
+    settings = dict(base_model=str(folder), data_path=str(write_rows(tmp_path / "rows.json", 4)), max_steps=1, batch_size=4)
+    assert train.run(Settings(output_dir=str(tmp_path / "out"), **settings)).is_dir()
+    for file in ("generation_config.json", "config.json"):
+        edit_json(folder / file, eos_token_id=None)
+    with pytest.raises(train.KNOWN, match="no token that ends one: neither eos_token"):
+        train.run(Settings(output_dir=str(tmp_path / "none"), prompt_template_name="chatglm", **settings))
