@@ -75,9 +75,13 @@ def test_a_downloaded_adapter_can_be_uploaded_again_without_its_checkpoints(tmp_
         ({"/etc/adapter_config.json": b"{}"}, "points outside"),
         ({"a\\..\\..\\adapter_config.json": b"{}"}, "points outside"),
         ({"C:/adapter_config.json": b"{}"}, "points outside"),
-        ({"run.py": b"print()"}, "does not need"),
-        ({"adapter_model.bin": b"x"}, "save it as adapter_model.safetensors"),
-        ({"a/adapter_config.json": b"{}", "b/adapter_model.safetensors": b""}, "several folders"),
+        ({"run.py": b"print()"}, "adapter_config.json and adapter_model.safetensors missing"),
+        ({"adapter_config.json": b"{}", "adapter_model.bin": b"x"}, "save it as adapter_model.safetensors"),
+        ({"a/adapter_config.json": b"{}", "b/adapter_model.safetensors": b""}, "different folders"),
+        (
+            {f"{folder}/{file}": b"{}" for folder in "ab" for file in ("adapter_config.json", "adapter_model.safetensors")},
+            r"several adapters \(a, b\)",
+        ),
         ({"adapter_config.json": b"{}"}, "adapter_model.safetensors missing"),
         ({}, "is empty"),
         ({"adapter_config.json": b"{", "adapter_model.safetensors": b"x"}, "JSON"),
@@ -88,6 +92,39 @@ def test_a_zip_that_is_no_adapter_is_refused_and_leaves_nothing(tmp_path, entrie
     with pytest.raises(EngineError, match=said):
         parcel.unpack(file, tmp_path / "shelf")
     assert not list((tmp_path / "shelf").glob("*")) and not (tmp_path / "adapter_config.json").exists()
+
+
+OWN = ("adapter_config.json", "adapter_model.safetensors")
+OTHERS = {
+    "trainer's folder": ("mine", ("trainer_state.json", "training_args.bin", "optimizer.pt", "runs/events.out")),
+    "unsloth's": ("lora_model", ("chat_template.jinja", "vocab.json", "merges.txt")),
+    "a Mac's": ("mine", ("../__MACOSX/mine/._adapter_config.json", "../__MACOSX/mine/._adapter_model.safetensors", ".DS_Store")),
+    "with checkpoints": ("mine", ("checkpoint-20/adapter_config.json", "checkpoint-20/adapter_model.safetensors")),
+    "deep": ("runs/adapters/mine", ("LICENSE", ".gitattributes")),
+    "with notes above": ("mine", ("../notes.txt",)),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_of_a_trainers_folder_the_adapter_is_taken_and_the_rest_named(tmp_path, kind):
+    inside, others = OTHERS[kind]
+    made = write_adapter(tmp_path / "made" / "mine")
+    entries = {f"{inside}/{file}": (made / file).read_bytes() for file in OWN}
+    entries |= {os.path.normpath(f"{inside}/{file}"): b"{}" for file in others}
+    passed: list[str] = []
+    kept = parcel.unpack(write_zip(tmp_path / "up.zip", entries), tmp_path / "shelf", passed)
+    assert kept.name == Path(inside).name and {path.name for path in kept.iterdir()} == set(OWN)
+    assert passed == [os.path.normpath(f"{inside}/{file}") for file in others]
+    assert all((kept / file).read_bytes() == (made / file).read_bytes() for file in OWN)
+
+
+def test_an_adapter_keeps_the_tokenizer_it_brings_down_and_up(tmp_path):
+    folder = write_adapter(tmp_path / "shelf" / "mira")
+    (folder / "tokenizer.json").write_text("{}")
+    packed, _ = parcel.pack(folder, "mira")
+    with packed:
+        (tmp_path / "mira.zip").write_bytes(packed.read())
+    assert (parcel.unpack(tmp_path / "mira.zip", tmp_path / "other") / "tokenizer.json").read_text() == "{}"
 
 
 def test_links_and_files_that_are_no_zip_are_refused(tmp_path):

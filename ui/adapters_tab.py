@@ -157,11 +157,15 @@ def _wire_shelf(
 
     def uploaded(request: gr.Request, file: str, chosen: str | None) -> dict:
         lang = house.language(request)
+        passed: list[str] = []
         try:
-            folder = parcel.unpack(file, house.made_adapters)
+            folder = parcel.unpack(file, house.made_adapters, passed)
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()
+        if passed:
+            shown = ", ".join(passed[:6]) + (" ..." if len(passed) > 6 else "")
+            gr.Info(say(lang, "upload_passed", count=len(passed), names=escape(shown)))
         name = shelf.add(house, folder)
         if name:
             gr.Info(say(lang, "uploaded", name=escape(name)))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import stat
 import tempfile
 import zipfile
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from engine.adapters import CARD, CONFIG, LEGACY, SAFETENSORS, read_adapter
+from engine.adapters import CARD, CONFIG, LEGACY, SAFETENSORS, Unfit, read_adapter
 from engine.types import EngineError
 from ui import passing
 
-PACKED = (CONFIG, SAFETENSORS, LEGACY, CARD, "README.md")
+# of an adapter that brings tokens of its own
+TOKENIZER = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+PACKED = (CONFIG, SAFETENSORS, LEGACY, CARD, "README.md", *TOKENIZER)
 # not the pickled form: safetensors cannot hold program code
-EXPECTED = (CONFIG, SAFETENSORS, CARD, "README.md")
+TAKEN = (CONFIG, SAFETENSORS, CARD, "README.md", *TOKENIZER)
 LIMIT = 512 * 2**20  # bytes unpacked; rank 64 on every layer of a 7B model takes 320 MB
 CHUNK = 2**20
 
@@ -43,17 +47,23 @@ def pack(folder: str | Path, name: str) -> tuple[IO[bytes], int]:
     return target, size
 
 
-def unpack(file: str | Path, shelf: Path) -> Path:
-    """Checks a zip, reads the adapter in it, and only then keeps it on the shelf; its folder. Raises EngineError."""
+def unpack(file: str | Path, shelf: Path, passed: list[str] | None = None) -> Path:
+    """Checks a zip, reads the adapter in it, and only then keeps it on the shelf; its folder. Raises EngineError.
+
+    passed: gets the names of entries that are no part of the adapter (checkpoints, logs, a Mac's notes) and stay behind.
+    """
     file = Path(file)
     try:
         with zipfile.ZipFile(file) as parcel:
-            entries, inner = check(parcel, file.name)
+            entries, inner, others = check(parcel, file.name)
+            if passed is not None:
+                passed += others
             shelf.mkdir(parents=True, exist_ok=True)
             beside = Path(tempfile.mkdtemp(prefix=".upload-", dir=shelf))
             try:
                 extract(parcel, entries, beside, file.name)
-                read_adapter(beside, inner or file.stem)
+                with contextlib.suppress(Unfit):  # it is kept on the shelf, to be merged
+                    read_adapter(beside, inner or file.stem)
                 return settle(beside, shelf, inner or file.stem)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
@@ -61,39 +71,55 @@ def unpack(file: str | Path, shelf: Path) -> Path:
         raise EngineError(f"{file.name} cannot be unpacked ({error}); pack the adapter's folder again as a plain zip.") from error
 
 
-def check(parcel: zipfile.ZipFile, name: str) -> tuple[list[zipfile.ZipInfo], str]:
-    """The entries to unpack and the folder they lie in ("" for none). Raises EngineError for anything that does not belong."""
-    entries = [entry for entry in parcel.infolist() if not entry.is_dir()]
+def check(parcel: zipfile.ZipFile, name: str) -> tuple[list[zipfile.ZipInfo], str, list[str]]:
+    """The adapter's entries, the folder they lie in ("" for none), and the names of the others. Raises EngineError.
+
+    The adapter is the highest folder with a configuration and weights; checkpoints below it are others.
+    """
+    entries = {place(entry): entry for entry in parcel.infolist() if not entry.is_dir()}
     if not entries:
         raise EngineError(f"{name} is empty; it should hold {CONFIG} and {SAFETENSORS}.")
-    for entry in entries:
-        path = PurePosixPath(entry.filename.replace("\\", "/"))
+    for path, entry in entries.items():
         if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", entry.filename):
             raise EngineError(f"{name} holds {entry.filename!r}, which points outside of the adapter; it was not unpacked.")
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise EngineError(f"{name} holds the link {entry.filename!r}; an adapter has plain files only.")
-        if path.name not in EXPECTED:
-            hint = f"; save it as {SAFETENSORS}" if path.name == LEGACY else ""
-            raise EngineError(f"{name} holds {entry.filename!r}, which an adapter does not need ({', '.join(EXPECTED)}){hint}.")
-    folders = {PurePosixPath(entry.filename.replace("\\", "/")).parent for entry in entries}
-    if len(folders) > 1:
-        raise EngineError(f"{name} holds several folders; pack one adapter into a zip.")
-    names = [PurePosixPath(entry.filename.replace("\\", "/")).name for entry in entries]
-    missing = [wanted for wanted in (CONFIG, SAFETENSORS) if wanted not in names]
-    if missing:
-        raise EngineError(f"{name} is no adapter: {' and '.join(missing)} missing.")
-    if len(set(names)) < len(names):
+    if len(entries) < sum(not entry.is_dir() for entry in parcel.infolist()):
         raise EngineError(f"{name} holds a file twice; pack the adapter's folder again.")
-    if sum(entry.file_size for entry in entries) > LIMIT:
+    folder = adapter_folder(entries, name)
+    taken = [path for path in entries if path.parent == folder and path.name in TAKEN]
+    if sum(entries[path].file_size for path in taken) > LIMIT:
         raise EngineError(f"{name} would take more than {LIMIT >> 20} MB unpacked; copy the folder by other means.")
-    return entries, folders.pop().name
+    return [entries[path] for path in taken], folder.name, [str(path) for path in entries if path not in taken]
+
+
+def place(entry: zipfile.ZipInfo) -> PurePosixPath:
+    return PurePosixPath(entry.filename.replace("\\", "/"))
+
+
+def adapter_folder(paths: Collection[PurePosixPath], name: str) -> PurePosixPath:
+    """The one folder that holds an adapter. Raises EngineError where there is none, or more than one side by side."""
+    folders = {path.parent for path in paths if path.name in (CONFIG, SAFETENSORS) and "__MACOSX" not in path.parts}
+    whole = [folder for folder in folders if folder / CONFIG in paths and folder / SAFETENSORS in paths]
+    if not whole:
+        legacy = any(path.name == LEGACY for path in paths)
+        hint = f"; {LEGACY} may hold program code and is not taken: save it as {SAFETENSORS}" if legacy else ""
+        missing = [wanted for wanted in (CONFIG, SAFETENSORS) if not any(path.name == wanted for path in paths)]
+        why = f"{' and '.join(missing)} missing" if missing else f"{CONFIG} and {SAFETENSORS} lie in different folders"
+        raise EngineError(f"{name} is no adapter: {why}{hint}.")
+    highest = min(len(folder.parts) for folder in whole)
+    top = sorted(folder for folder in whole if len(folder.parts) == highest)
+    if len(top) > 1:
+        listed = ", ".join(str(folder) for folder in top[:6])
+        raise EngineError(f"{name} holds several adapters ({listed}); pack one adapter into a zip.")
+    return top[0]
 
 
 def extract(parcel: zipfile.ZipFile, entries: list[zipfile.ZipInfo], folder: Path, name: str) -> None:
     """Writes the entries flat into `folder`; counts what comes out, as sizes in a zip's directory may lie."""
     left = LIMIT
     for entry in entries:
-        with parcel.open(entry) as packed, open(folder / PurePosixPath(entry.filename.replace("\\", "/")).name, "wb") as out:
+        with parcel.open(entry) as packed, open(folder / place(entry).name, "wb") as out:
             while chunk := packed.read(CHUNK):
                 left -= len(chunk)
                 if left < 0:
