@@ -65,7 +65,7 @@ class PageEngine(StandIn):
             "card": card,
             "recorded_format": style,
         }
-        self.base = SimpleNamespace(name="stand-in", hash="b", **facts)
+        self.base = SimpleNamespace(name="stand-in", spec="stand-in", hash="b", **facts)
 
     def render(self, _request) -> str:
         return "the prompt"

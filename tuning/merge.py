@@ -1,6 +1,6 @@
 """Adapters written into their base: `python -m tuning.merge --adapter A --output_dir D`.
 
-`--adapter A=0.8 --adapter B=0.5` makes a blend. The folder is a whole model that any program loads, with the chat template of
+`--adapter A=0.8 --adapter B=0.5` makes a blend. The folder is a whole model as transformers loads it, with the chat template of
 the format the adapter was trained in, so that it is asked as it was taught.
 """
 

@@ -1,6 +1,6 @@
 """The settings of a training run: one dataclass that is the form, the command line and the saved file.
 
-The command line of alpaca-lora, and so of the original experiment, is taken as it stands. No torch: importing this is cheap.
+The flags of alpaca-lora that the original experiment used have the same names here. No torch: importing this is cheap.
 """
 
 from __future__ import annotations
