@@ -26,10 +26,9 @@ VOCABULARIES = re.compile(
 
 def refuse_damaged(folder: Path) -> None:
     """Raises EngineError, one sentence, for a file that is not what it seems, a shard or a tokenizer that is missing."""
-    files = sorted(path for path in folder.iterdir() if READ.fullmatch(path.name))
-    refuse_seeming(files)
+    files = refuse_seeming_files(folder)
     for index in (path for path in files if INDEX.fullmatch(path.name)):
-        named = indexed(index)
+        named = set(weight_map(index).values())
         missing = sorted(name for name in named if not (folder / name).is_file())
         # a folder may hold the index of the other format, whose shards were left behind; then its own weights are there
         others = [path for path in files if WEIGHTS.fullmatch(path.name) and path.name not in named]
@@ -43,10 +42,20 @@ def refuse_damaged(folder: Path) -> None:
         )
 
 
-def indexed(index: Path) -> set[str]:
-    """The files that an index names. Raises EngineError."""
+def refuse_seeming_files(folder: Path) -> list[Path]:
+    """The files of a checkpoint that are read. Raises EngineError for one that is not what it seems."""
+    files = sorted(path for path in folder.iterdir() if READ.fullmatch(path.name))
+    refuse_seeming(files)
+    return files
+
+
+def weight_map(index: Path) -> dict[str, str]:
+    """Tensor -> file, as an index of weights names them. Raises EngineError."""
     try:
-        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        if not all(isinstance(file, str) and Path(file).name == file for file in named.values()):
+            raise ValueError("it names other things than files beside it")
+        return dict(named)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError(f"{index} is no index of weights ({type(error).__name__}: {error}); copy it again.") from None
 

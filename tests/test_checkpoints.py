@@ -13,6 +13,7 @@ from tiny_base import write_rows, write_tiny_base
 from engine import EngineError
 from engine.bases import load_base
 from tuning import loading, train
+from tuning.apply_delta import apply_delta
 from tuning.settings import Settings
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 13476838144\n"
@@ -116,3 +117,25 @@ def test_a_base_without_an_end_token_is_trained_with_what_ends_there(copy, tmp_p
     (folder / "special_tokens_map.json").unlink(missing_ok=True)
     settings = dict(base_model=str(folder), data_path=str(write_rows(tmp_path / "rows.json", 4)), max_steps=1, batch_size=4)
     assert train.run(Settings(output_dir=str(tmp_path / "out"), **settings)).is_dir()
+
+
+@pytest.mark.parametrize("which", ["base", "delta"])
+def test_deltas_name_damaged_files_too(copy, made, tmp_path, which):
+    broken, whole = copy("bayling"), made / "bayling"
+    parts = {"base": whole, "delta": whole, which: broken}
+
+    def said() -> str:
+        with pytest.raises(EngineError) as caught:
+            apply_delta(parts["base"], parts["delta"], tmp_path / "out", say=lambda _: None)
+        assert not (tmp_path / "out").exists()
+        return str(caught.value)
+
+    index = broken / "pytorch_model.bin.index.json"
+    for content in ("{", '{"weight_map": 3}', "[]", '{"weight_map": {"a": "../../x"}}'):
+        index.write_text(content)
+        assert "pytorch_model.bin.index.json is no index of weights" in said()
+    index.write_text(POINTER)
+    assert "is a Git LFS pointer" in said()
+    index.unlink()
+    (broken / "pytorch_model-00001-of-00002.bin").write_text(POINTER)
+    assert "pytorch_model-00001-of-00002.bin is a Git LFS pointer" in said()

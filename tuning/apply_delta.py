@@ -17,10 +17,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from engine.checkpoint import WEIGHTS, refuse_seeming_files, weight_map
 from engine.packaged import write_once
 from engine.types import EngineError
 
-WEIGHTS = re.compile(r"(model|pytorch_model).*\.(safetensors|bin)")
 BUFFERS = re.compile(r".*rotary_emb\.inv_freq")  # old checkpoints store them; they are computed, not learned
 SHARD_BYTES = 2 * 10**9
 
@@ -31,6 +31,7 @@ class Tensors:
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
             raise EngineError(f"{folder} is not a folder.")
+        refuse_seeming_files(folder)
         files = sorted(path for path in folder.iterdir() if WEIGHTS.fullmatch(path.name))
         safe = [path for path in files if path.suffix == ".safetensors"]
         if not files:
@@ -42,7 +43,7 @@ class Tensors:
 
     def refuse_missing(self) -> None:
         index = next(self.folder.glob("*.index.json"), None)
-        wanted = json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index else {}
+        wanted = weight_map(index) if index else {}
         gone = sorted({file for name, file in wanted.items() if name not in self.files and not BUFFERS.fullmatch(name)})
         if gone:
             raise EngineError(f"{self.folder} is not whole: {', '.join(gone[:5])} missing or incomplete.")
