@@ -135,6 +135,7 @@ def test_broken_lines_are_all_named(tmp_path):
         ({"messages": [user([{"type": "image_url"}]), said("b")]}, "row 2: message 1's content has parts of type 'image_url'"),
         ({"messages": [user("a"), said("b")], "output": "c"}, "row 2: has messages and output as well"),
         ({"system": "x", "messages": [{"role": "system", "content": "y"}, user("a"), said("b")]}, "row 2: has two system texts"),
+        ({"messages": [user("a", value="c"), said("b")]}, "row 2: message 1 has content and value, which differ"),
         ({"Output": "b", "output": "c", "instruction": "a"}, "row 2: output stands twice"),
         ("text", "row 2: is a text, not an object"),
         ({"messages": "hi"}, "row 2: messages is not a list"),
@@ -267,6 +268,9 @@ def test_what_is_not_used_is_named_once_with_its_number(tmp_path):
     [first, *_] = read(put(tmp_path / "d.json", rows), notes=notes)
     assert first.kind == "general"
     assert notes == ["d.json: not used: 'topic' (3 rows), 'id' (3 rows), 'kind' (3 rows)."]
+    notes.clear()
+    read(put(tmp_path / "m.json", [{"messages": [user("a", name="Tom"), said("b")]}]), notes=notes)
+    assert notes == ["m.json: not used: 'messages: name' (1 rows)."]
     notes.clear()
     read(put(tmp_path / "e.json", [{"conversations": [*ROUND, ROUND[0]]}, {"conversations": [ROUND[1], *ROUND]}]), notes=notes)
     assert notes == [

@@ -36,6 +36,7 @@ FOREIGN = {
         ("reasoning_content", "reasoning", "thinking", "thought"), "write the thought into the answer, as the model is to say it"
     ),
 }
+TEXTS = ("content", "value", "text")  # of a message
 ROLES = {
     **dict.fromkeys(("human", "user", "prompter", "usr"), "user"),
     **dict.fromkeys(("gpt", "assistant", "chatgpt", "bot", "model", "bing", "bard", "claude", "ai"), "assistant"),
@@ -90,6 +91,7 @@ def row_of(item: Any, where: str, kind: Kind, wrong: list[str], notes: Notes) ->
         return None
     own_kind, lang = fields.get("kind"), fields.get("lang")
     unknown = [key for key in fields if key not in used]
+    unknown += [f"{chat}: {key}" for key in unknown_in(fields[chat])] if chat else []
     unknown += ["kind"] if filled(own_kind) and own_kind not in ("identity", "general") else []
     notes.fields.update(unknown)
     if lang not in ("en", "zh"):
@@ -200,13 +202,23 @@ def message_turns(message: Any, what: str, wrong: list[str]) -> list[Turn]:
     if role is None:
         wrong.append(f"{what} has role {said.get('role', said.get('from'))!r}, it is system, user or assistant")
         return []
-    key = next((one for one in ("content", "value", "text") if filled(said.get(one))), "content")
+    told = [one for one in TEXTS if filled(said.get(one))]
+    if len({str(said[one]) for one in told}) > 1:
+        wrong.append(f"{what} has {' and '.join(told)}, which differ; keep one")
+    key = told[0] if told else "content"
     if said.get(key) is None:
         wrong.append(f"{what} has content that is {'null' if key in said else 'missing'}, not text")
     text, extra = text_of(said.get(key), f"{what}'s {key}", wrong), text_of(said.get("input"), f"{what}'s input", wrong)
     if extra and role != "user":
         wrong.append(f"{what} has an input, which only a user's message may have")
     return [Turn(role, text, extra, learned(said, role, what, wrong))]
+
+
+def unknown_in(chat: Any) -> list[str]:
+    """Keys of messages that are not read."""
+    known = {"role", "from", *TEXTS, "input", *WEIGHTS, *FOREIGN, *ASKED, *ANSWERED}
+    messages = [one for one in (from_cell(chat) if isinstance(chat, str) else chat) if isinstance(one, Mapping)]
+    return sorted({key for one in messages for key in map(str.lower, map(str, one)) if key not in known})
 
 
 def learned(said: Mapping[str, Any], role: str, what: str, wrong: list[str]) -> bool:
