@@ -17,6 +17,7 @@ from engine.prompts import end_id
 from engine.types import EngineError, short_hash
 from tuning import loading
 from tuning.batches import Batches, pack_batch, schedule
+from tuning.checkpoint import start_of
 from tuning.mixing import split_off
 from tuning.packing import Share
 from tuning.placeholders import fill_from_identity
@@ -25,7 +26,7 @@ from tuning.report import Report, estimate_memory, report
 from tuning.rows import DataError, Row
 from tuning.samples import Sample, sampler
 from tuning.settings import Settings, SettingsError
-from tuning.watch import last_saved_step, read_json, whole_checkpoint, write_json
+from tuning.watch import read_json, write_json
 
 SETTINGS = "settings.json"  # the run's, as `Settings.load` reads it
 PLAN = "plan.json"  # what the settings do not say of it: the data it began with
@@ -113,11 +114,11 @@ def problems(settings: Settings) -> list[str]:
 
 def folder_problems(settings: Settings) -> list[str]:
     folder = Path(settings.output_dir)
-    if settings.resume_from_checkpoint:
-        try:
-            checkpoint_of(settings)
-        except SettingsError as error:
-            return list(error.problems)
+    try:
+        start = start_of(settings)
+    except SettingsError as error:
+        return list(error.problems)
+    if start and start.step:
         return []
     if folder.is_file():
         return [f"--output_dir {folder} is a file; name a folder."]
@@ -128,27 +129,6 @@ def folder_problems(settings: Settings) -> list[str]:
             "or begin anew with --overwrite_output_dir."
         ]
     return []
-
-
-def checkpoint_of(settings: Settings) -> Path | None:
-    """The checkpoint folder to go on from. Raises SettingsError."""
-    asked = settings.resume_from_checkpoint
-    if not asked:
-        return None
-    if asked.lower() in ("last", "true", "auto"):
-        step = last_saved_step(settings.output_dir)
-        if step is None:
-            there = f"--resume_from_checkpoint: {settings.output_dir} holds no whole checkpoint"
-            raise SettingsError([f"{there}; start anew with --overwrite_output_dir."])
-        return Path(settings.output_dir) / f"checkpoint-{step}"
-    path = Path(asked)
-    if not path.is_dir():
-        raise SettingsError([f"--resume_from_checkpoint {asked} is no folder; name a checkpoint-N folder, or last."])
-    if not whole_checkpoint(path):
-        raise SettingsError(
-            [f"--resume_from_checkpoint {asked} is not a whole checkpoint (no trainer_state.json); take an earlier one, or last."]
-        )
-    return path
 
 
 def make(

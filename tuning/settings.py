@@ -48,7 +48,11 @@ class Settings:
     identity: str = flag("", "the identity that is taught, recorded in the adapter's card", "what")
     identities_dir: str = flag("", "where identities lie; empty takes the program's own folder", "what")
     overwrite_output_dir: bool = flag(False, "start anew in a folder that already holds a run", "what")
-    resume_from_checkpoint: str = flag("", "go on: a checkpoint folder, or `last` for the newest one in --output_dir", "what")
+    resume_from_checkpoint: str = flag(
+        "",
+        "go on: a checkpoint folder, `last` for the newest whole one in --output_dir; a finished adapter starts a new run",
+        "what",
+    )
 
     batch_size: int = flag(16, "rows per optimizer step, over all processes", "recipe", at_least=1)
     micro_batch_size: int = flag(

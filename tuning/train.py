@@ -26,6 +26,7 @@ from engine.types import EngineError
 from tuning import adapter, loading, plan
 from tuning.adapter import AdapterError
 from tuning.batches import pack_batch
+from tuning.checkpoint import start_of, take_weights
 from tuning.loss import loss_of_pack
 from tuning.plan import Plan
 from tuning.presets import PRESETS
@@ -84,8 +85,9 @@ def train(
     measured = [margin(settings, base)] if margin and settings.margin else []
     planned = plan.make(settings, base, rows, processes, notes)
     on_step = [*on_step, *((plan.measure_every(settings, planned.steps), one) for one in measured)]
-    checkpoint = plan.checkpoint_of(settings)
-    if checkpoint:
+    start = start_of(settings)
+    resumed = start is not None and start.step > 0
+    if resumed:
         plan.refuse_other_run(settings, planned, base)
     for line in planned.lines():
         say(line)
@@ -97,6 +99,8 @@ def train(
     arguments = training_arguments(settings, planned, base)  # joins the other processes
     set_seed(settings.seed)
     model = adapter.start(base.model, settings, base.record)
+    if start and not resumed:
+        take_weights(model, base, settings, start)
     trainer = PackedTrainer(
         model,
         arguments,
@@ -109,11 +113,12 @@ def train(
         on_step=on_step,
         say=say,
     )
-    if checkpoint:
-        step = int(checkpoint.name.rpartition("-")[2])
-        journal.cut(step)
-        say(f"resuming after step {step} from {checkpoint}")
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    for line in start.notes if start else ():
+        say(line)
+    if resumed:
+        journal.cut(start.step)
+        say(f"resuming after step {start.step} from {start.path}")
+    trainer.train(resume_from_checkpoint=str(start.path) if resumed else None)
     done = trainer.state.global_step
     if rank == 0:
         journal.state("saving", step=done)
