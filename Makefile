@@ -16,12 +16,13 @@ KNOWN_INDEX := $(shell cat $(VENV)/.torch-index 2>/dev/null)
 TORCH_INDEX ?= $(KNOWN_INDEX)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv app test lint clean bayling-mini finance-advisor
+.PHONY: help venv app test test-avx2 lint clean bayling-mini finance-advisor
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make app     open the page on http://127.0.0.1:7860; flags: ARGS=\"--port 7861 --base FOLDER\""
 	@echo "make test    lint, then all tests; a choice of them: PYTEST_ARGS=\"tests/test_store.py\""
+	@echo "make test-avx2   what computes, as on a CPU with AVX2 and nothing newer"
 	@echo "make lint    ruff and the import rules of the rooms"
 	@echo "make venv    only the installing; another Python: PYTHON=python3.12"
 	@echo "             another torch build, a V100's for example: TORCH_INDEX=ADDRESS (README)"
@@ -33,6 +34,15 @@ app: venv
 
 test: lint
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+# What computes, once more as on a CPU with AVX2 and nothing newer; on such a CPU it would be the same run twice.
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+AVX2_TESTS := $(addprefix tests/test_,any_cpu.py bank.py decode.py engine.py margin.py merge.py prefixes.py \
+  training_gradients.py training_runs.py training_samples.py)
+test-avx2: $(VENV)/.dev
+	@if [ "$$($(PY) -c 'import torch; print(torch.backends.cpu.get_cpu_capability())')" = AVX2 ]; then \
+	  echo "This CPU has AVX2 and nothing newer: the tests have run that way already."; \
+	else $(AVX2) $(PY) -m pytest -n $(WORKERS) --dist loadfile $(AVX2_TESTS); fi
 
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from job_steps import get, until, wait
 from tiny_base import write_rows, write_tiny_base
 
 import store
-from tuning import jobs, processes
+from tuning import jobs, processes, progress
 from tuning.launch import continued
 from tuning.progress import POINTS, thinned
 from tuning.settings import Settings, SettingsError
@@ -117,3 +119,16 @@ def test_paths_are_those_of_the_one_who_asks(db_path, tmp_path, monkeypatch):
     assert job["settings"]["data_path"] == str(tmp_path / "rows.json") and job["folder"] == str(tmp_path / "runs" / "x")
     assert (job["settings"]["base_model"], job["settings"]["resume_from_checkpoint"]) == ("smollm2", "last")
     assert job["arguments"][:2] == ["-m", "tuning.train"] and str(tmp_path / "rows.json") in job["arguments"]
+
+
+@pytest.mark.parametrize("every", [0, 5, 10])
+def test_the_time_left_is_right_within_a_half_after_ten_steps(every):
+    """Steps of 6 to 8 seconds, the first one four times as long, each `every`-th with a checkpoint or a validation of its own."""
+    draw = random.Random(1)
+    times = [(24 if not at else draw.uniform(6, 8)) + (9 if every and at % every == 0 else 0) for at in range(200)]
+    ends = list(itertools.accumulate(times))
+    for step in range(10, 199):
+        known = [(at + 1, ends[at]) for at in range(step)][-progress.RECENT :]
+        told, true = progress.pace(known) * (200 - step), ends[-1] - ends[step - 1]
+        assert true / 1.5 <= told <= true * 1.5
+    assert progress.pace([(1, 3.0)]) is None and progress.pace([]) is None

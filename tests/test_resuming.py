@@ -145,3 +145,10 @@ def test_alpaca_loras_checkpoint_starts_a_new_run_from_its_weights(place, done):
     assert curve(place / "more")[0] < curve(done / "done")[0] * 0.8 and len(curve(place / "more")) == 10
     (checkpoint / "pytorch_model.bin").write_text(POINTER)
     assert "pytorch_model.bin is a Git LFS pointer" in refusal(place, "pointer", resume_from_checkpoint=str(checkpoint))
+
+
+def test_the_time_left_is_told_from_the_tenth_step_on(place):
+    said: list[str] = []
+    run(place, "told", said, max_steps=12)
+    steps = [line for line in said if "  loss " in line]
+    assert ["left" in line for line in steps] == [False] * 9 + [True, True, False]

@@ -89,13 +89,18 @@ def seconds_left(rows: Sequence[dict], step: int, total: int, began: datetime | 
     if not began or total <= step:
         return 0.0 if total and began else None
     known = [(row["step"], row["time"]) for row in rows if row["time"] and row["time"] >= began.timestamp()][-RECENT:]
-    times = [(late - early) / (last - first) for (first, early), (last, late) in pairwise(known) if last > first]
-    if not times:
+    per_step = pace(known)
+    if per_step is None:
         return None
-    # the middle one, as a step with a checkpoint is no usual one; the mean of all, as there are such steps to come
-    per_step = (median(times) + sum(times) / len(times)) / 2
     since = datetime.now(UTC).timestamp() - known[-1][1]
     return max(0.0, per_step * (total - step) - min(since, per_step))
+
+
+def pace(known: Sequence[tuple[int, float]]) -> float | None:
+    """Seconds a step, from (step, clock time) of the last ones; None before there are two."""
+    times = [(late - early) / (last - first) for (first, early), (last, late) in pairwise(known) if last > first]
+    # the middle one, as a step with a checkpoint is no usual one; the mean of all, as there are such steps to come
+    return (median(times) + sum(times) / len(times)) / 2 if times else None
 
 
 def smooth(points: Sequence[tuple[int, float | None]], weight: float = SMOOTHING) -> list[tuple[int, float | None]]:

@@ -84,7 +84,7 @@ class Report:
         if self.tokens is not None:
             out.append(f"tokens: {self.tokens:,} per epoch, {self.tokens / max(1, self.rows):.0f} per row")
         if self.seconds is not None:
-            out.append(f"time: about {_duration(self.seconds)}")
+            out.append(f"time: about {duration(self.seconds)}")
         if self.memory_bytes is not None:
             out.append(f"memory: about {self.memory_bytes / 2**30:.1f} GiB")
         return out + [f"{'refused' if caution.refuse else 'caution'}: {caution.text}" for caution in self.cautions]
@@ -309,7 +309,7 @@ def _about_surroundings(format: str | None, base_format: str | None, needed: int
     return found
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{max(1, round(seconds))} s"

@@ -21,10 +21,15 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from tuning.adapter import save_weights
 from tuning.batches import Batch, Batches
 from tuning.loss import LossOfPack
+from tuning.progress import RECENT, pace
+from tuning.report import duration
 from tuning.watch import Journal, StopSign, last_saved_step
 
 OnStep = Callable[[int, PeftModel], Mapping[str, float] | None]
 SKIPPED = 12  # fp16 steps lost in a row: the scaler has then gone from 65536 to 16
+
+
+TOLD_FROM = 10  # steps; the first ones are slower
 
 
 class TrainingError(RuntimeError):
@@ -58,6 +63,7 @@ class PackedTrainer(Trainer):
         self.extra: dict[str, float] = {}
         self.batch: Batch | None = None
         self.skipped = 0
+        self.times: list[tuple[int, float]] = []
         self.since = time.perf_counter()
 
     def get_train_dataloader(self) -> DataLoader:
@@ -146,11 +152,19 @@ class PackedTrainer(Trainer):
             self.journal.state("running", step=step, total=total, epoch=known["epoch"], loss=logs["loss"])
             if self.is_world_process_zero():
                 rate = f"{line['samples_per_s']:.1f} samples/s"
-                self.say(f"{step}/{total}  loss {logs['loss']:.4f}  lr {logs['learning_rate']:.2e}  {rate}")
+                left = self.left(step, total)
+                self.say(f"{step}/{total}  loss {logs['loss']:.4f}  lr {logs['learning_rate']:.2e}  {rate}{left}")
         elif "eval_loss" in logs:
             self.journal.metric(known | {"eval_loss": logs["eval_loss"]})
             if self.is_world_process_zero():
                 self.say(f"{step}/{total}  validation loss {logs['eval_loss']:.4f}")
+
+    def left(self, step: int, total: int) -> str:
+        """The time to come, told anew from this run's own steps: what was told before it began is an estimate."""
+        self.times = [*self.times, (step, time.time())][-RECENT:]
+        if len(self.times) < TOLD_FROM or step >= total:
+            return ""
+        return f"  about {duration(pace(self.times) * (total - step))} left"
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         # PEFT's own saving asks the Hub whether the base's vocabulary was changed
