@@ -15,6 +15,7 @@ from transformers import AutoTokenizer
 from engine import formats
 from engine.formats import Format
 from engine.prompts import end_ids, render
+from tuning.forecast import token_row
 from tuning.rows import DataError, Row, Turn, pair
 from tuning.samples import sampler
 
@@ -222,3 +223,13 @@ def test_an_answer_that_is_only_read_is_no_target(tokenizer):
         form = field_form(name) if name in TEMPLATES else formats.get(name)
         sample = sampler(tokenizer, form, LONG)(row)
         assert "Hello" in tokenizer.decode(sample.ids) and [run.strip() for run in runs(tokenizer, sample)] == ["Mira.</s>"]
+
+
+@pytest.mark.parametrize("name", ["bayling", "chatml", *TEMPLATES])
+def test_the_preview_in_the_form_shows_exactly_what_is_learned(tokenizer, name):
+    form = field_form(name) if name in TEMPLATES else formats.get(name)
+    row = chat("你是谁？", "我是米拉。", "Are you sure?", "\nYes.")
+    sample = sampler(tokenizer, form, LONG)(row)
+    shown = token_row(tokenizer, row, sample)
+    assert "".join(text for text, learned in shown.pieces if learned) == "".join(runs(tokenizer, sample))
+    assert "".join(text for text, _ in shown.pieces) == tokenizer.decode(sample.ids)
