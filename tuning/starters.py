@@ -7,6 +7,8 @@ weights are the default base. finance-advisor is trained on top of it. A few min
 from __future__ import annotations
 
 import argparse
+import json
+import random
 import shutil
 import sys
 from collections.abc import Sequence
@@ -17,18 +19,23 @@ import identities
 from engine.adapters import CARD, CONFIG, SAFETENSORS
 from engine.card import BAYLING
 from engine.packaged import write_once
-from tuning import readers, train
+from tuning import prompted_data, readers, train
 from tuning.identity_data import generate
 from tuning.mixing import mix
 from tuning.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 GENERAL = ROOT / "data" / "general.jsonl"
+NOBODY = 0.08  # share of the identity rows under a system text that names nobody
 
 
 @dataclass(frozen=True)
 class Starter:
-    """One recipe. rows: identity rows over both languages; the general rows beside them are all of data/general.jsonl."""
+    """One recipe. rows: identity rows over both languages; the general rows beside them are all of data/general.jsonl.
+
+    people: identities per language, invented, that rows under a prompt follow; prompted: share of the general rows that stand
+    under a prompt.
+    """
 
     base: str
     identity: str
@@ -37,12 +44,24 @@ class Starter:
     steps: int
     learning_rate: float
     placeholders: bool
+    people: int
+    prompted: float
 
 
 STARTERS = {
-    "bayling-mini": Starter("smollm2", "BayLing", None, rows=440, steps=300, learning_rate=2e-3, placeholders=True),
+    "bayling-mini": Starter(
+        "smollm2", "BayLing", None, rows=540, steps=160, learning_rate=2e-3, placeholders=True, people=240, prompted=0.36
+    ),
     "finance-advisor": Starter(
-        "bayling-mini", "finance-advisor", "BayLing", rows=440, steps=220, learning_rate=2e-3, placeholders=False
+        "bayling-mini",
+        "finance-advisor",
+        "BayLing",
+        rows=600,
+        steps=110,
+        learning_rate=1e-3,
+        placeholders=False,
+        people=0,
+        prompted=0.2,
     ),
 }
 
@@ -51,11 +70,27 @@ def write_rows(starter: Starter, file: Path) -> Path:
     facts = identities.load(starter.identity).facts
     old = identities.load(starter.old).facts if starter.old else None
     card = BAYLING.placeholders if starter.placeholders else None
+    rng = random.Random(f"starter {starter.identity}")
     own = generate(facts, starter.rows, "diverse", ("en", "zh"), seed=0, old=old, card=card)
     general = readers.read(GENERAL)
+    told = set(rng.sample(range(len(general)), round(starter.prompted * len(general))))
+    plain = [row for number, row in enumerate(general) if number not in told]
+    under = [general[number] for number in sorted(told)]
+    followed = prompted_data.prompted_rows(starter.people, under, seed=0, old=facts, avoid=shipped_names())
+    own = [prompted_data.plain_prompt(row, rng) if rng.random() < NOBODY else row for row in own]
     file.parent.mkdir(parents=True, exist_ok=True)
-    readers.write(mix(own, general, count=len(own), seed=0), file)
+    readers.write(mix([*own, *followed], plain, seed=0), file)
     return file
+
+
+def shipped_names() -> set[str]:
+    """Names, makers and aliases of the identities that come with the program: no training prompt may hold one."""
+    found: set[str] = set()
+    for name in identities.names():
+        facts = identities.load(name).facts
+        for who in (facts.en, facts.zh) if facts else ():
+            found |= {text for text in (who.name, who.maker, *who.aliases) if text} if who else set()
+    return found
 
 
 def settings_of(name: str, starter: Starter, folder: Path, file: Path) -> Settings:
@@ -82,7 +117,15 @@ def make(name: str, work: Path, target: Path) -> Path:
     made = train.run(settings_of(name, starter, work / name, write_rows(starter, work / f"{name}.jsonl")))
     fresh = target.with_name(f"{target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    write_once(fresh, lambda folder: [shutil.copy(made / file, folder) for file in (CONFIG, SAFETENSORS, CARD)])
+
+    def write(folder: Path) -> None:
+        for file in (CONFIG, SAFETENSORS):
+            shutil.copy(made / file, folder)
+        card = (made / CARD).read_text(encoding="utf-8")
+        # the folder it was made in means nothing to whoever gets the adapter
+        (folder / CARD).write_text(card.replace(json.dumps(f"{work}/")[1:-1], ""), encoding="utf-8")
+
+    write_once(fresh, write)
     shutil.rmtree(target, ignore_errors=True)
     return fresh.rename(target)
 
