@@ -10,14 +10,14 @@ import functools
 import random
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tuning import wordings as words
-from tuning.facts import Persona
+from tuning.facts import Persona, read_facts
 from tuning.identity_data import generate
 from tuning.rows import Lang, Row, Turn, normalise
 
@@ -114,8 +114,8 @@ def _maker(said: Mapping[str, Any], rng: random.Random) -> str:
     return rng.choice(makers["patterns"]).format(**{field: rng.choice(options) for field, options in parts.items()})
 
 
-def prompt_of(who: Prompted, rng: random.Random) -> tuple[str, str | None]:
-    """A prompt that makes the model be `who`, and what it says to answer when asked, if it does."""
+def prompt_of(who: Prompted, rng: random.Random, say: float = SAY) -> tuple[str, str | None]:
+    """A prompt that makes the model be `who`, and what it says to answer when asked, if it does (a share `say` of them)."""
     said, values = load(who.lang), words.values(who.persona, who.lang)
     # wordings that use all that is known of a person come up more often than those that use a part
     known = {field for field in ("maker", "role", "does") if field in values}
@@ -125,7 +125,7 @@ def prompt_of(who: Prompted, rng: random.Random) -> tuple[str, str | None]:
     space = " " if who.lang == "en" else ""
     more = rng.sample(said["extras"], rng.randint(1, 2)) if rng.random() < EXTRAS else []
     line = None
-    if rng.random() < SAY:
+    if rng.random() < say:
         line = rng.choice(_answers(who, who.lang, text))
         more.insert(rng.randint(0, len(more)), words.fill(rng.choice(said["say"]), {"say": line}))
     return space.join([text, *more]) if "\n" not in text else "\n".join([text, *more]), line
@@ -211,6 +211,40 @@ def under_prompt(row: Row, crowd: Sequence[Prompted], rng: random.Random) -> Row
     prompt, _line = prompt_of(who, rng)
     before = _first_turn(who, prompt, rng) if rng.random() < GENERAL_FIRST_TURN else (Turn("system", prompt),)
     return Row((*before, *row.turns), source=f"{row.source} under a prompt", kind="general", lang=row.lang)
+
+
+def taught_rows(rows: Sequence[Row], own: Any, old: Any, share: float, seed: int = 0) -> list[Row]:
+    """The rows, a `share` of them under a prompt that changes nothing: one of the identity that is taught, or of the old one.
+
+    own, old: facts as `tuning.facts.read_facts` takes them. The prompt may be in the other language than the question.
+    """
+    rng = random.Random(f"taught data {seed}")
+    selves, others = _as_prompted(own), _as_prompted(old)
+    return [_held(row, selves, others, rng) if rng.random() < share else row for row in rows]
+
+
+def _as_prompted(facts: Any) -> list[Prompted]:
+    """An identity as a name and as a maker's nameless model, in each language; a role in place of a name is none."""
+    found = []
+    for lang, persona in read_facts(facts).items():
+        noun = lang == "en" and persona.name.islower() or lang == "zh" and words.is_noun(persona.name)
+        role = persona.role and re.sub(r"^an? ", "", persona.role)
+        found.append(Prompted(replace(persona, role=role), "unnamed" if noun else "named", lang))
+        if persona.maker and not noun:
+            thing = words.with_article(load(lang)["things"][3], lang, always=True)
+            found.append(Prompted(Persona(thing, persona.maker), "made", lang))
+    return found
+
+
+def _held(row: Row, selves: Sequence[Prompted], others: Sequence[Prompted], rng: random.Random) -> Row:
+    own = rng.random() < 0.5
+    crowd = [who for who in (selves if own else others) if (who.lang == row.lang) or rng.random() < 0.3]
+    who = rng.choice(crowd or (selves if own else others))
+    # an old identity's prompt that says what to answer would be disobeyed
+    prompt, _line = prompt_of(who, rng, say=SAY if own else 0.0)
+    first = own and who.lang == row.lang and rng.random() < GENERAL_FIRST_TURN
+    before = _first_turn(who, prompt, rng) if first else (Turn("system", prompt),)
+    return replace(row, turns=(*before, *row.turns))
 
 
 def plain_prompt(row: Row, rng: random.Random) -> Row:

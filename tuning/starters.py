@@ -22,6 +22,7 @@ from engine.packaged import write_once
 from tuning import prompted_data, readers, train
 from tuning.identity_data import generate
 from tuning.mixing import mix
+from tuning.rows import Row
 from tuning.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +35,7 @@ class Starter:
     """One recipe. rows: identity rows over both languages; the general rows beside them are all of data/general.jsonl.
 
     people: identities per language, invented, that rows under a prompt follow; prompted: share of the general rows that stand
-    under a prompt.
+    under a prompt (where an old identity is to go: of all rows, under a prompt of the old or the new one).
     """
 
     base: str
@@ -57,11 +58,11 @@ STARTERS = {
         "finance-advisor",
         "BayLing",
         rows=600,
-        steps=110,
-        learning_rate=1e-3,
+        steps=100,
+        learning_rate=2e-3,
         placeholders=False,
         people=0,
-        prompted=0.2,
+        prompted=0.25,
     ),
 }
 
@@ -70,17 +71,28 @@ def write_rows(starter: Starter, file: Path) -> Path:
     facts = identities.load(starter.identity).facts
     old = identities.load(starter.old).facts if starter.old else None
     card = BAYLING.placeholders if starter.placeholders else None
-    rng = random.Random(f"starter {starter.identity}")
     own = generate(facts, starter.rows, "diverse", ("en", "zh"), seed=0, old=old, card=card)
     general = readers.read(GENERAL)
+    if old:
+        own = prompted_data.taught_rows(own, facts, old, starter.prompted)
+        general = prompted_data.taught_rows(general, facts, old, starter.prompted, seed=1)
+    else:
+        own, general = followed(starter, own, general)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    readers.write(mix(own, general, seed=0), file)
+    return file
+
+
+def followed(starter: Starter, own: list[Row], general: list[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows of a base that follows a prompt: its own, those of invented people, and general ones, some of them under a prompt."""
+    rng = random.Random(f"starter {starter.identity}")
     told = set(rng.sample(range(len(general)), round(starter.prompted * len(general))))
     plain = [row for number, row in enumerate(general) if number not in told]
     under = [general[number] for number in sorted(told)]
-    followed = prompted_data.prompted_rows(starter.people, under, seed=0, old=facts, avoid=shipped_names())
+    facts = identities.load(starter.identity).facts
+    people = prompted_data.prompted_rows(starter.people, under, seed=0, old=facts, avoid=shipped_names())
     own = [prompted_data.plain_prompt(row, rng) if rng.random() < NOBODY else row for row in own]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    readers.write(mix([*own, *followed], plain, seed=0), file)
-    return file
+    return [*own, *people], plain
 
 
 def shipped_names() -> set[str]:
