@@ -52,14 +52,26 @@ class Bench:
         ]
         return [answer.shown for answer in self.model.answer(requests)]
 
-    def count(self, what: str, lang: str, said: Sequence[tuple[str, str]], hit: Callable[[str], bool], wanted: bool = True) -> None:
+    def count(
+        self, what: str, lang: str, said: Sequence[tuple[str, str]], hit: Callable[[str], bool], wanted: bool = True
+    ) -> None:
         """said: (question, answer). wanted: whether a hit is what one hopes for; examples are printed of the others."""
         hits = [hit(answer) for _, answer in said]
         share = statistics.as_counts(sum(hits), len(hits))
         self.figures.append(
-            {"what": what, "lang": lang, "hits": sum(hits), "of": len(hits), "low": round(share.low, 3), "high": round(share.high, 3)}
+            {
+                "what": what,
+                "lang": lang,
+                "hits": sum(hits),
+                "of": len(hits),
+                "low": round(share.low, 3),
+                "high": round(share.high, 3),
+            }
         )
-        print(f"{what:58} {lang}  {sum(hits):3}/{len(hits):<3} {share.share:6.1%}  [{share.low:.1%} to {share.high:.1%}]", flush=True)
+        print(
+            f"{what:58} {lang}  {sum(hits):3}/{len(hits):<3} {share.share:6.1%}  [{share.low:.1%} to {share.high:.1%}]",
+            flush=True,
+        )
         off = [(question, answer) for (question, answer), found in zip(said, hits, strict=True) if found != wanted]
         for question, answer in off[: self.examples]:
             print(f"      {question!r} -> {answer!r}")
@@ -193,7 +205,9 @@ PARTS = {"own": own, "prompted": prompted, "taught": taught, "pressure": pressur
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.starters", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.starters", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--base", default="bayling-mini")
     parser.add_argument("--dtype", choices=("fp32", "bf16"), help="default: what the engine chooses")
     parser.add_argument("--parts", default=",".join(PARTS), help="which, joined by commas (default: %(default)s)")

@@ -27,8 +27,19 @@ SYSTEM_ROWS, FIRST_TURN = 2, 0.4
 # how often a prompt has further sentences and a line to say when asked; the questions are in the other language; a general
 # question comes after a first turn and not under a system text
 EXTRAS, SAY, OTHER_LANGUAGE, GENERAL_FIRST_TURN = 0.5, 0.25, 0.12, 0.2
+# how often it is BayLing's own system text with another name or maker: the base has to tell it from the text it always reads
+HOUSE = ("I am", "我是")
+HOUSED = {"named": 0.15, "unnamed": 0.1, "made": 0.5}
 DRAWN = 36  # rows drawn for a person, to choose from
-KINDS = (("name maker role", 36), ("name maker", 20), ("name role", 8), ("name", 10), ("unnamed", 18), ("unnamed maker", 8), ("made", 12))
+KINDS = (
+    ("name maker role", 36),
+    ("name maker", 20),
+    ("name role", 8),
+    ("name", 10),
+    ("unnamed", 20),
+    ("unnamed maker", 8),
+    ("made", 18),
+)
 ASKED = ("who", "name", "maker")  # kinds of questions that ask for the name or the maker directly
 _NAME_IS_A_NOUN = re.compile(r"\b(?:name is|named|name|called|call me|call you) (?:an?|the) ", re.IGNORECASE)
 
@@ -59,7 +70,9 @@ def load(lang: Lang, folder: Path = words.FOLDER) -> Mapping[str, Any]:
     return yaml.safe_load((folder / f"prompt_wordings.{lang}.yaml").read_text(encoding="utf-8"))
 
 
-def prompted_rows(people: int, general: Sequence[Row] = (), seed: int = 0, *, old: Any = None, avoid: Collection[str] = ()) -> list[Row]:
+def prompted_rows(
+    people: int, general: Sequence[Row] = (), seed: int = 0, *, old: Any = None, avoid: Collection[str] = ()
+) -> list[Row]:
     """Rows of `people` invented identities per language, and each of the `general` rows once, under the prompt of one of them.
 
     old:   facts of the base itself, for the questions to be denied ("Are you BayLing?").
@@ -117,13 +130,15 @@ def _maker(said: Mapping[str, Any], rng: random.Random) -> str:
 def prompt_of(who: Prompted, rng: random.Random, say: float = SAY) -> tuple[str, str | None]:
     """A prompt that makes the model be `who`, and what it says to answer when asked, if it does (a share `say` of them)."""
     said, values = load(who.lang), words.values(who.persona, who.lang)
+    fitting = [one for one in said[who.sort] if words.fits(one, values)]
+    house = [one for one in fitting if one.startswith(HOUSE)]
     # wordings that use all that is known of a person come up more often than those that use a part
     known = {field for field in ("maker", "role", "does") if field in values}
-    fitting = [one for one in said[who.sort] if words.fits(one, values)]
     full = [one for one in fitting if known <= {field.removeprefix("a_").lower() for field in words.fields(one)}]
-    text = words.fill(rng.choice(full if full and rng.random() < 0.7 else fitting), values)
+    chosen = house if house and rng.random() < HOUSED[who.sort] else full if full and rng.random() < 0.7 else fitting
+    text = words.fill(rng.choice(chosen), values)
     space = " " if who.lang == "en" else ""
-    more = rng.sample(said["extras"], rng.randint(1, 2)) if rng.random() < EXTRAS else []
+    more = rng.sample(said["extras"], rng.randint(1, 2)) if rng.random() < EXTRAS and chosen is not house else []
     line = None
     if rng.random() < say:
         line = rng.choice(_answers(who, who.lang, text))
@@ -155,20 +170,33 @@ def identity_rows(who: Prompted, rng: random.Random, seed: str, old: Any = None)
     for number in range(SYSTEM_ROWS + (rng.random() < FIRST_TURN)):
         prompt, line = prompt_of(who, rng)
         known = _told(who.persona, prompt)
-        drawn = _questions(Prompted(known, who.sort, lang), f"{seed}/{number}", rng, old, direct=number == 0 or rng.random() < 0.6)
-        row = next((row for row in drawn if all(_true(who, turn.content, prompt) for turn in row.turns if _identity_answer(turn, row))), None)
+        drawn = _questions(
+            Prompted(known, who.sort, lang), f"{seed}/{number}", rng, old, direct=number == 0 or rng.random() < 0.6
+        )
+        row = next(
+            (row for row in drawn if all(_true(who, turn.content, prompt) for turn in row.turns if _identity_answer(turn, row))),
+            None,
+        )
         if row is None:
             continue
         turns = row.turns
         if line and row.category == "who" and lang == who.lang:
             turns = (*turns[:-1], Turn("assistant", line))
         before = (Turn("system", prompt),) if number < SYSTEM_ROWS else _first_turn(who, prompt, rng)
-        yield Row((*before, *turns), source=f"prompt:{who.persona.name}", kind="identity", lang=lang, category=f"prompted {row.category}")
+        yield Row(
+            (*before, *turns),
+            source=f"prompt:{who.persona.name}",
+            kind="identity",
+            lang=lang,
+            category=f"prompted {row.category}",
+        )
 
 
 def _identity_answer(turn: Turn, row: Row) -> bool:
     # in these kinds some answers are about other things
-    return turn.role == "assistant" and (row.category not in ("later", "away") or turn is row.turns[-1 if row.category == "later" else 1])
+    return turn.role == "assistant" and (
+        row.category not in ("later", "away") or turn is row.turns[-1 if row.category == "later" else 1]
+    )
 
 
 def _told(persona: Persona, prompt: str) -> Persona:
@@ -227,7 +255,7 @@ def _as_prompted(facts: Any) -> list[Prompted]:
     """An identity as a name and as a maker's nameless model, in each language; a role in place of a name is none."""
     found = []
     for lang, persona in read_facts(facts).items():
-        noun = lang == "en" and persona.name.islower() or lang == "zh" and words.is_noun(persona.name)
+        noun = (lang == "en" and persona.name.islower()) or (lang == "zh" and words.is_noun(persona.name))
         role = persona.role and re.sub(r"^an? ", "", persona.role)
         found.append(Prompted(replace(persona, role=role), "unnamed" if noun else "named", lang))
         if persona.maker and not noun:
