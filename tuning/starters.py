@@ -67,7 +67,7 @@ STARTERS = {
         "finance-advisor",
         "BayLing",
         rows=600,
-        steps=90,
+        steps=80,
         learning_rate=2e-3,
         placeholders=False,
         people=0,
