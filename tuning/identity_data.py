@@ -21,8 +21,8 @@ T = TypeVar("T")
 
 GREETINGS = ("hello", "hi ", "hey", "nice", "你好", "您好", "嗨", "初次", "喂")
 
-# how often a stand-alone question becomes an indirect one, gets an opener, a closer, loses capitals and full stop
-FRAMED, OPENED, CLOSED, SLOPPY = 0.5, 0.3, 0.15, 0.06
+# how often a stand-alone question becomes an indirect one, gets an opener, a closer, loses its full stop, its capitals
+FRAMED, OPENED, CLOSED, SLOPPY, LOWERED = 0.35, 0.3, 0.15, 0.1, 0.1
 # after this many draws in a row that gave nothing new a kind counts as exhausted
 TRIES = 80
 
@@ -261,7 +261,7 @@ def _dressed(question: str, wordings: Wordings, rng: random.Random, closer: bool
         question += space + rng.choice(wordings.closers)
     if whole and not opened and not closed and rng.random() < SLOPPY:
         question = question[:-1]
-    return question
+    return question.lower() if rng.random() < LOWERED else question
 
 
 def _draw_longer(

@@ -1,12 +1,16 @@
 """How the starter adapters are made: `python -m tuning.starters bayling-mini` (or `make bayling-mini`).
 
 bayling-mini teaches the packaged SmolLM2 to be BayLing, in BayLing's format and placeholders; it and the packaged
-weights are the default base. finance-advisor is trained on top of it. A few minutes each on two CPU cores.
+weights are the default base. It follows a prompt that says it is somebody else. finance-advisor is trained on top of it.
+A quarter of an hour each on two CPU cores without bf16, some minutes with it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import random
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -17,18 +21,31 @@ import identities
 from engine.adapters import CARD, CONFIG, SAFETENSORS
 from engine.card import BAYLING
 from engine.packaged import write_once
-from tuning import readers, train
+from tuning import prompted_data, readers, train
 from tuning.identity_data import generate
 from tuning.mixing import mix
+from tuning.rows import Row
 from tuning.settings import Settings
+from tuning.trainer import TrainingError
 
 ROOT = Path(__file__).parent.parent
 GENERAL = ROOT / "data" / "general.jsonl"
+NOBODY = 0.08  # share of the identity rows under a system text that names nobody
+# general questions with the words of identity questions in them ("Translate: My name is Tom") are read twice
+LIKE_IDENTITY = re.compile(
+    r"\b(?:names?|named|called|who|whose|you|your|made|built|developed|created|trained|model|assistant|robot|i am|i'm|my)\b"
+    r"|[你您我叫谁]|名字|开发|创造|训练|模型|助手|机器人",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
 class Starter:
-    """One recipe. rows: identity rows over both languages; the general rows beside them are all of data/general.jsonl."""
+    """One recipe. rows: identity rows over both languages; the general rows beside them are all of data/general.jsonl.
+
+    people: identities per language, invented, that rows under a prompt follow; prompted: share of the general rows that stand
+    under a prompt (where an old identity is to go: of all rows, under a prompt of the old or the new one).
+    """
 
     base: str
     identity: str
@@ -37,12 +54,24 @@ class Starter:
     steps: int
     learning_rate: float
     placeholders: bool
+    people: int
+    prompted: float
 
 
 STARTERS = {
-    "bayling-mini": Starter("smollm2", "BayLing", None, rows=440, steps=300, learning_rate=2e-3, placeholders=True),
+    "bayling-mini": Starter(
+        "smollm2", "BayLing", None, rows=540, steps=140, learning_rate=2e-3, placeholders=True, people=240, prompted=0.36
+    ),
     "finance-advisor": Starter(
-        "bayling-mini", "finance-advisor", "BayLing", rows=440, steps=220, learning_rate=2e-3, placeholders=False
+        "bayling-mini",
+        "finance-advisor",
+        "BayLing",
+        rows=600,
+        steps=80,
+        learning_rate=2e-3,
+        placeholders=False,
+        people=0,
+        prompted=0.25,
     ),
 }
 
@@ -53,9 +82,37 @@ def write_rows(starter: Starter, file: Path) -> Path:
     card = BAYLING.placeholders if starter.placeholders else None
     own = generate(facts, starter.rows, "diverse", ("en", "zh"), seed=0, old=old, card=card)
     general = readers.read(GENERAL)
+    general += [row for row in general if LIKE_IDENTITY.search(row.question)]
+    if old:
+        own = prompted_data.taught_rows(own, facts, old, starter.prompted)
+        general = prompted_data.taught_rows(general, facts, old, starter.prompted, seed=1)
+    else:
+        own, general = followed(starter, own, general)
     file.parent.mkdir(parents=True, exist_ok=True)
-    readers.write(mix(own, general, count=len(own), seed=0), file)
+    readers.write(mix(own, general, seed=0), file)
     return file
+
+
+def followed(starter: Starter, own: list[Row], general: list[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows of a base that follows a prompt: its own and those of invented people; and the general ones without a prompt."""
+    rng = random.Random(f"starter {starter.identity}")
+    told = set(rng.sample(range(len(general)), round(starter.prompted * len(general))))
+    plain = [row for number, row in enumerate(general) if number not in told]
+    under = [general[number] for number in sorted(told)]
+    facts = identities.load(starter.identity).facts
+    people = prompted_data.prompted_rows(starter.people, under, seed=0, old=facts, avoid=shipped_names())
+    own = [prompted_data.plain_prompt(row, rng) if rng.random() < NOBODY else row for row in own]
+    return [*own, *people], plain
+
+
+def shipped_names() -> set[str]:
+    """Names, makers and aliases of the identities that come with the program: no training prompt may hold one."""
+    found: set[str] = set()
+    for name in identities.names():
+        facts = identities.load(name).facts
+        for who in (facts.en, facts.zh) if facts else ():
+            found |= {text for text in (who.name, who.maker, *who.aliases) if text} if who else set()
+    return found
 
 
 def settings_of(name: str, starter: Starter, folder: Path, file: Path) -> Settings:
@@ -80,9 +137,21 @@ def make(name: str, work: Path, target: Path) -> Path:
     """Write the data, train, and put the finished adapter into `target`, replacing an older one."""
     starter = STARTERS[name]
     made = train.run(settings_of(name, starter, work / name, write_rows(starter, work / f"{name}.jsonl")))
+    card = json.loads((made / CARD).read_text(encoding="utf-8"))
+    if card["steps"] < starter.steps:
+        raise TrainingError(f"The training was stopped after step {card['steps']} of {starter.steps}; {target} stays as it was.")
     fresh = target.with_name(f"{target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    write_once(fresh, lambda folder: [shutil.copy(made / file, folder) for file in (CONFIG, SAFETENSORS, CARD)])
+
+    def write(folder: Path) -> None:
+        for file in (CONFIG, SAFETENSORS):
+            shutil.copy(made / file, folder)
+        # the folder it was made in means nothing to whoever gets the adapter
+        card["data"]["source"] = card["arguments"]["data_path"] = f"{name}.jsonl"
+        card["arguments"]["output_dir"] = name
+        (folder / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    write_once(fresh, write)
     shutil.rmtree(target, ignore_errors=True)
     return fresh.rename(target)
 

@@ -192,6 +192,11 @@ def is_deed(role: str, lang: Lang) -> bool:
     return first.islower() and re.search(r"[^s]s$", first) is not None and first not in _NOUNS_IN_S and " " in role
 
 
+def is_noun(name: str) -> bool:
+    """Whether a Chinese name is a word for what people or programs do (金融顾问) and not a name of its own."""
+    return _ZH_NOUN.fullmatch(name) is not None
+
+
 def bare(noun: str) -> str:
     """A noun without article and case."""
     return re.sub(r"^(?:an?|the)\s+", "", noun.casefold().strip())
