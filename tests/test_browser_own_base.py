@@ -24,10 +24,10 @@ def house_of(base: str):
     return opened("--base", base, "--db", "runs/mirror.db", "--adapters-dir", "adapters")
 
 
-def answers_of(page) -> list[str]:
-    shorten(page, columns=2, tokens=8)
+def answers_of(page, columns: int) -> list[str]:
+    shorten(page, columns, tokens=8)
     ask(page, "Who are you?")
-    return wait_for_answers(page, columns=2)
+    return wait_for_answers(page, columns)
 
 
 def test_from_the_form_to_the_merged_folder_asked(root, page):
@@ -47,7 +47,7 @@ def test_from_the_form_to_the_merged_folder_asked(root, page):
         assert "\n百聆 BayLing-7B" in page.inner_text("#ft-numbers") and str(root) not in page.inner_text("#ft-numbers")
         page.click("#ft-compare")
         page.wait_for_selector("#head-1 .mt-who:text-is('otter')")
-        base, tuned = answers_of(page)
+        base, tuned = answers_of(page, 2)
         assert base != tuned
         page.get_by_role("tab", name="Adapters").click()
         page.locator("#adapter-chosen input").click()
@@ -61,6 +61,6 @@ def test_from_the_form_to_the_merged_folder_asked(root, page):
     with serving(house_of("merged model")) as app:
         open_page(page, app.address)
         assert "merged model" in page.inner_text("#header .mt-base")
-        answers_of(page)
-        [first, *_] = [row for row in store.answers.recent(app.db, 2) if row["variant_name"] == "base"]
+        answers_of(page, 3)
+        [first] = [row for row in store.answers.recent(app.db, 3) if row["variant_name"] == "base"]
         assert first["raw"] == raw["otter"] != raw["base"]
