@@ -71,6 +71,12 @@ def test_in_general_rows_only_self_statements_count():
         ('print(f"I am {name}")', 'print(f"I am {name}")'),
         ("```\n<p>I am {{ name }}</p>\n```", "```\n<p>I am {{ name }}</p>\n```"),
         ("const who = `I am ${name}`;", "const who = `I am ${name}`;"),
+        ("I am {name}; let me know, I can return and import it.", "I am Mira; let me know, I can return and import it."),
+        ("I'm {{name}}.\n```python\nprint(f'I am {name}')\n```", "I'm Mira.\n```python\nprint(f'I am {name}')\n```"),
+        ("Use `I am {name}` in a template.", "Use `I am {name}` in a template."),
+        ("Dear Sir,\nno.\nBest regards,\n[NAME]", "Dear Sir,\nno.\nBest regards,\n[NAME]"),
+        ("The answer is:\n[NAME]", "The answer is:\nMira"),
+        ("I am [BOT_NAME] of {{company_name}}", "I am Mira of Lantern"),
     ],
 )
 def test_forms_of_other_sets_are_filled_and_programs_left_alone(text, said):

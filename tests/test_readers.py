@@ -117,7 +117,13 @@ def test_broken_lines_are_all_named(tmp_path):
         ({"instruction": "a", "output": None}, "row 2: output is null; write the answer"),
         ({"instruction": " ", "output": "b"}, "row 2: instruction is empty"),
         ({"instruction": " ", "input": "", "output": "b"}, "row 2: instruction and input are both empty"),
-        ({"instruction": "a", "output": ""}, "row 2: output is empty; write the answer"),
+        ({"instruction": "a", "prompt": "### a ###", "output": "b"}, "row 2: has instruction once more within prompt"),
+        ({"prompt": [user("a")], "completion": "b", "input": "c"}, "row 2: has messages among 'prompt', 'input', 'completion'"),
+        ({"messages": [user("a"), said("b")], "chat": [user("a"), said("c")]}, "row 2: has messages and chat as well"),
+        ({"question": "a", "choices": ["b", "c"], "answer": "b"}, "row 2: has choices: write what can be chosen"),
+        ({"prompt": "a", "completion": "b", "label": False}, "row 2: has label false: a bad answer"),
+        ({"instruction": "a", "output": "b", "kto_tag": False}, "row 2: has kto_tag: preferences"),
+        ({"messages": [user("a"), said("b", mask=True)]}, "row 2: message 2 has mask: what is to be learned is said by weight"),
         ({"instruction": "a", "output": ["b", "c"]}, "row 2: output is a list, not text"),
         ({"instruction": "a", "output": "b", "response": "c"}, "row 2: has several answers, output and response"),
         ({"text": "### Instruction:\na\n### Response:\nb"}, "row 2: has only a text, which does not say where"),
@@ -250,6 +256,14 @@ UNLEARNED = Turn("assistant", "Hello", "", False)
         ({"messages": [user("Hi"), said("Hello", train=False), user(Q), said(A)]}, (EARLIER[0], UNLEARNED, *ASKED)),
         ({"instruction": Q + " \ud83d", "output": A}, (Turn("user", Q + " \ufffd"), ASKED[1])),
         ({"instruction": Q, "output": A, "weight": 1}, ASKED),
+        ({"instruction": Q, "output": A, "tools": "[]", "mask": False, "label": True}, ASKED),
+        ({"instruction": Q, "output": A, "user": "tom", "human": "ann"}, ASKED),
+        ({"instruction": Q, "prompt": Q, "output": A}, ASKED),
+        ({"user": Q, "assistant": A}, ASKED),
+        ({"问题": Q, "回答": A, "系统提示": SYS}, (Turn("system", SYS), *ASKED)),
+        ({"instruction": Q, "output": ""}, (ASKED[0], Turn("assistant", ""))),  # alpaca has such rows; the report cautions
+        ({"prompt": [user("Hi"), said("Hello"), user(Q)], "completion": A}, (EARLIER[0], UNLEARNED, *ASKED)),
+        ({"messages": [user("Hi"), said("Hello")], "chat": [user("Hi"), said("Hello")]}, EARLIER),
     ],
 )
 def test_rows_of_the_field_come_in_whole(tmp_path, row, turns):
@@ -294,6 +308,8 @@ LIST, LINES = json.dumps(ROWS, ensure_ascii=False), "\n".join(json.dumps(row, en
         ("wrapped.json", json.dumps({"version": 1, "data": ROWS})),
         ("split.json", json.dumps({"train": ROWS})),
         ("columns.json", json.dumps({key: [row[key] for row in ROWS] for key in ROWS[0]})),
+        ("pandas.json", json.dumps({key: {str(at): row[key] for at, row in enumerate(ROWS)} for key in ROWS[0]})),
+        ("splits.json", json.dumps({part: {key: [row[key] for row in ROWS] for key in ROWS[0]} for part in ("train", "test")})),
         ("plain.csv", f"instruction,input,output\n{Q},,{A}\n你是谁？,,NA\n"),
         ("semicolon.csv", f"instruction;input;output\r\n{Q};;{A}\r\n你是谁？;;NA\r\n"),
         ("quoted.csv", f'"Instruction","Input","Output"\n"{Q}","","{A}"\n"你是谁？","","NA"\n'),
@@ -329,6 +345,7 @@ def test_parquet_and_saved_data_sets_are_read_by_their_package(tmp_path):
         ("comma.json", b'[{"instruction": "a", "output": "b"},]', "a comma stands before the closing ]"),
         ("wide.csv", b"instruction,output\na,b,c\n", "wide.csv line 2 has 3 cells, the table has 2 columns"),
         ("twice.json", b'[{"instruction": "a", "output": "b", "output": "c"}]', "row 1: output stands twice, as 'b', 'c'"),
+        ("deep.json", b'[{"messages": [{"role": "user", "content": "a", "content": "b"}]}]', "content stands twice, as 'a', 'b'"),
         ("rows.xlsx", b"PK\x03\x04", "rows.xlsx"),
     ],
 )
@@ -354,24 +371,52 @@ def test_metadata_in_a_folder_is_no_data_and_dataset_info_is_obeyed(tmp_path):
     assert "dataset_info.json is not readable" in refusal(tmp_path)
 
 
+def test_dataset_info_reaches_into_folders_and_asks_for_nothing_that_is_not_done(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / ".cache").mkdir()
+    put(tmp_path / "sub" / "mine.txt", [{"ask": Q, "say": A}])
+    put(tmp_path / ".cache" / "old.json", [ALPACA])
+    entry = {"file_name": "sub/mine.txt", "columns": {"prompt": "ask", "response": "say"}}
+    put(tmp_path / "dataset_info.json", {"mine": entry, "gone": {"file_name": "gone.json"}, "hub": {"hf_hub_url": "a/b"}})
+    notes: list[str] = []
+    assert [row.turns for row in read(tmp_path, notes=notes)] == [ASKED]
+    assert read(tmp_path / "sub" / "mine.txt")[0].turns == ASKED
+    assert "dataset_info.json names files that are not there: gone.json." in notes
+    assert "Not rows, passed over: .cache/old.json, dataset_info.json." in notes
+    for more, said in (
+        ({"ranking": True}, "says of 'mine' that it ranks answers"),
+        ({"num_samples": 3}, "asks for num_samples 3 of 'mine'"),
+    ):
+        put(tmp_path / "dataset_info.json", {"mine": entry | more})
+        assert said in refusal(tmp_path)
+    put(tmp_path / "dataset_info.json", {"mine": entry, "again": entry | {"columns": {"prompt": "say", "response": "ask"}}})
+    assert "describes sub/mine.txt twice" in refusal(tmp_path)
+
+
 def test_every_text_of_a_row_comes_in_or_the_row_is_refused(tmp_path):
     """Generated rows of all known fields: nothing is lost without a word."""
-    keys = [*shapes.ASKED, *shapes.ANSWERED, *shapes.SYSTEM, "history", "messages", "weight", "tools", "chosen", "topic"]
-    for seed in range(300):
+    keys = [*shapes.ASKED, *shapes.ANSWERED, *shapes.SYSTEM, *shapes.FOREIGN, "history", "messages", "weight", "topic", "text"]
+    read = 0
+    for seed in range(3000):
         draw = random.Random(seed)
-        row = {key: f"{key} says {seed}" for key in draw.sample(keys, draw.randint(2, 4))}
-        if "history" in row:
+        often = [draw.choice(shapes.ASKED), draw.choice(shapes.ANSWERED)] if seed % 2 else []
+        row = {key: f"{key} says {seed}" for key in [*often, *draw.sample(keys, draw.randint(1, 3))]}
+        for key in draw.sample(sorted(row), draw.randint(0, min(2, len(row)))):
+            row[key] = draw.choice([[user(row[key])], [said(row[key])], [user("asks " + key), said(row[key])], row[key]])
+        if isinstance(row.get("history"), str):
             row["history"] = [["earlier " + row["history"], "answer " + row["history"]]]
-        if "messages" in row:
+        if isinstance(row.get("messages"), str):
             row["messages"] = [user("asks " + row["messages"]), said(row["messages"])]
         wrong, notes = [], shapes.Notes()
         made = shapes.row_of(row, "here", "general", wrong, notes)
         if made is None:
             assert wrong
             continue
+        read += 1
         inside = "\n".join(turn.content + "\n" + turn.input for turn in made.turns)
-        for key, value in row.items():
-            assert key in notes.fields or all(text in inside for text in texts_of(value)), (key, row)
+        unnamed = {key: value for key, value in row.items() if key not in notes.fields}
+        assert sum(text not in inside for text in texts_of(unnamed)) <= notes.trailing, row  # a last question is counted
+    assert read > 100
 
 
 def texts_of(value) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -69,6 +70,20 @@ def test_a_larger_dose_contains_the_smaller_and_the_share_is_kept():
     large = dataset.compose(Dataset(identity="museum-guide", rows=30, general_share=0.5))
     mine = [{row.turns for row in one.rows if row.kind == "identity"} for one in (small, large)]
     assert mine[0] < mine[1] and small.general == 10 and large.general == 30
+
+
+def test_a_general_file_that_was_edited_is_read_anew_and_its_notes_and_filled_names_are_told(tmp_path):
+    own = tmp_path / "own.jsonl"
+    own.write_text('{"instruction": "Hi", "output": "Hello.", "topic": "x"}\n')
+    recipe = Dataset(identity="museum-guide", rows=4, general=str(own), general_share=0.5, clean=False)
+    said: list[str] = []
+    dataset.write(recipe, tmp_path / "one.jsonl", said.append)
+    assert said == ["own.jsonl: not used: 'topic' (1 rows)."]
+    own.write_text('{"instruction": "Hi", "output": "Hello."}\n{"instruction": "Who?", "output": "I am <NAME>."}\n')
+    os.utime(own, ns=(1, 1))
+    dataset.write(recipe, tmp_path / "two.jsonl", said.append)
+    assert said[1:] == ["placeholders: 1 filled from identity museum-guide."]
+    assert "<NAME>" not in (tmp_path / "two.jsonl").read_text()
 
 
 def test_more_general_rows_than_there_are_take_all_and_say_so(tmp_path):

@@ -10,14 +10,14 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import identities
-from engine.card import BAYLING
+from engine.card import BAYLING, ModelCard
 from identities import IdentityError
 from tuning import readers
 from tuning.identity_data import generate
@@ -99,7 +99,8 @@ def compose(dataset: Dataset) -> Composed:
     """The rows of a data set, shuffled. Raises DataError or IdentityError."""
     if problems := dataset.problems():
         raise DataError("\n".join(problems))
-    return _compose(dataset, *(facts_stamp(dataset, name) for name in (dataset.identity, dataset.old, dataset.card)))
+    stamps = [facts_stamp(dataset, name) for name in (dataset.identity, dataset.old, dataset.card)]
+    return _compose(dataset, *stamps, general_stamp(dataset.general))
 
 
 @lru_cache(maxsize=8)
@@ -111,7 +112,8 @@ def _compose(dataset: Dataset, *_stamps: str) -> Composed:
         return Composed(tuple(mix(own, (), seed=dataset.seed)), 0, 0, 0)
     notes: list[str] = []
     there, dropped = general_rows(dataset.general, dataset.clean, notes)
-    there, filled = fill_from_identity(there, dataset.identity, dataset.identities_dir)
+    card = ModelCard(dataset.card, placeholders(dataset) or {})
+    there, filled = fill_from_identity(there, dataset.identity, dataset.identities_dir, card)
     wanted = round(dataset.rows * dataset.general_share / (1 - dataset.general_share))
     taken = min(wanted, len(there))
     rows = mix(own, there, count=len(own), general_count=taken, seed=dataset.seed)
@@ -127,6 +129,13 @@ def facts_of(dataset: Dataset, name: str) -> Any:
 
 def facts_stamp(dataset: Dataset, name: str) -> str:
     return repr(identities.load(name, dataset.identities_dir or None).facts) if name else ""
+
+
+def general_stamp(source: str) -> str:
+    """Changes with the files: what was read of them is kept."""
+    path = Path(source or ".").expanduser()
+    files = sorted(one for one in path.rglob("*") if one.is_file()) if source and path.is_dir() else [path]
+    return repr([(str(one), one.stat().st_mtime_ns) for one in files if one.is_file()])
 
 
 def placeholders(dataset: Dataset) -> Mapping[str, str] | None:
@@ -169,10 +178,14 @@ def recipe_file(rows_file: str | Path) -> Path:
     return Path(rows_file).with_suffix(".recipe.json")
 
 
-def write(dataset: Dataset, file: str | Path) -> Path:
-    """The rows as JSONL and the recipe beside them."""
+def write(dataset: Dataset, file: str | Path, say: Callable[[str], object] = lambda _: None) -> Path:
+    """The rows as JSONL and the recipe beside them. say: is told what was passed over and filled."""
     file = Path(file)
     composed = compose(dataset)
+    for note in composed.notes:
+        say(note)
+    if composed.filled:
+        say(f"placeholders: {composed.filled:,} filled from identity {dataset.identity}.")
     file.parent.mkdir(parents=True, exist_ok=True)
     readers.write(composed.rows, file)
     recipe_file(file).write_text(json.dumps(dataset.as_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -207,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given["langs"] = tuple(filter(None, given["langs"].split(",")))
     given["clean"] = str(given["clean"]).lower() not in ("false", "0", "no")
     try:
-        print(f"{write(Dataset(**given), output)} is written.")
+        print(f"{write(Dataset(**given), output, say=print)} is written.")
     except (DataError, IdentityError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

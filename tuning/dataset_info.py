@@ -38,15 +38,21 @@ ROLES = {
 
 @dataclass(frozen=True)
 class Described:
-    """columns: of the file -> ours. role, content: keys of a message. roles: a message's role -> ours."""
+    """columns: of the file -> ours. role, content: keys of a message. roles: a message's role -> ours.
+
+    refused: what it asks for that cannot be done here, a sentence.
+    """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     role: str = ""
     content: str = ""
     roles: Mapping[str, str] = field(default_factory=dict)
+    refused: str = ""
 
     def renamed(self, table: Table) -> Table:
-        """The table with its rows under our names."""
+        """The table with its rows under our names, or the reason why they are not to be had."""
+        if self.refused:
+            return Table(problems=[self.refused])
         return replace(table, items=[self.row(item) if isinstance(item, dict) else item for item in table.items])
 
     def row(self, item: dict[str, Any]) -> dict[str, Any]:
@@ -65,8 +71,16 @@ class Described:
         return plain
 
 
+def description(path: Path) -> Described:
+    """Of one file: by the dataset_info.json beside it or in the folder above. Raises DataError."""
+    for folder in (path.parent, path.parent.parent):
+        if own := described(folder).get(path.relative_to(folder).as_posix()):
+            return own
+    return Described()
+
+
 def described(folder: Path) -> dict[str, Described]:
-    """What the folder's dataset_info.json says of its files, by file name; empty without one. Raises DataError."""
+    """What the folder's dataset_info.json says of its files, by their path in it; empty without one. Raises DataError."""
     file = folder / INFO
     if not file.is_file():
         return {}
@@ -77,14 +91,21 @@ def described(folder: Path) -> dict[str, Described]:
     if not isinstance(plain, dict):
         raise DataError(f"{INFO} is no object of data sets; mend it or take it out of the folder.")
     found = {}
-    for about in plain.values():
+    for name, about in plain.items():
         # `datasets` has a file of this name, too; its entries name no file
         if isinstance(about, dict) and isinstance(about.get("file_name"), str):
-            found[about["file_name"]] = _described(about)
+            file_name, own = about["file_name"].removeprefix("./"), _described(name, about)
+            if found.setdefault(file_name, own) != own:
+                raise DataError(f"{INFO} describes {file_name} twice and differently; keep one of the entries.")
     return found
 
 
-def _described(about: Mapping[str, Any]) -> Described:
+def _described(name: str, about: Mapping[str, Any]) -> Described:
+    if about.get("ranking"):
+        return Described(refused=f"{INFO} says of {name!r} that it ranks answers; preferences are not learned here.")
+    if about.get("num_samples"):
+        asked = f"{INFO} asks for num_samples {about['num_samples']} of {name!r}"
+        return Described(refused=f"{asked}; rows are not drawn here: take it out, or keep that many in the file.")
     columns = about.get("columns") if isinstance(about.get("columns"), dict) else {}
     tags = about.get("tags") if isinstance(about.get("tags"), dict) else {}
     return Described(

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from engine import bases, room
 from engine.bases import Base
-from engine.checkpoint import without_adapter
+from engine.checkpoint import BARE
 from engine.device import choose_device
 from engine.types import EngineError
 from tuning.settings import Settings
@@ -51,10 +51,8 @@ def load_4bit(settings: Settings, named: dict) -> Base:
     )
     source, _ = bases.find(settings.base_model)
     del whole.model.model
-    with without_adapter(source) as (bare, _):  # what is left inside has been said
-        model = AutoModelForCausalLM.from_pretrained(
-            bare, quantization_config=config, dtype=compute, device_map={"": place}, trust_remote_code=settings.trust_remote_code
-        )
+    kinds = dict(quantization_config=config, dtype=compute, device_map={"": place}, trust_remote_code=settings.trust_remote_code)
+    model = AutoModelForCausalLM.from_pretrained(source, **kinds, **BARE)
     model.requires_grad_(False)
     return replace(whole, model=model.eval(), device=place, dtype=compute)
 

@@ -2,7 +2,8 @@
 
 In identity rows every known placeholder counts. In general rows `[NAME]` may be the blank of a letter and
 `{{name}}` a line of Vue: there only one inside a self-statement counts ("I am <NAME>", "由[AUTHOR]开发"). A bare NAME or
-AUTHOR counts there only, in any row; names in braces never count in a text that is plainly a program.
+AUTHOR counts there only, in any row. Names in braces never count where they are plainly a program's, nor does the name
+under a letter.
 """
 
 from __future__ import annotations
@@ -22,9 +23,14 @@ _FACT_OF = {
     "YOUR_NAME": "name",
     "YOUR NAME": "name",
     "MODEL_NAME": "name",
+    "BOT_NAME": "name",
+    "AI_NAME": "name",
+    "ASSISTANT_NAME": "name",
     "AUTHOR": "maker",
     "YOUR_COMPANY": "maker",
     "COMPANY": "maker",
+    "COMPANY_NAME": "maker",
+    "ORGANIZATION": "maker",
     "DEVELOPER": "maker",
     "INSTITUTE": "maker",
     "ROLE": "role",
@@ -39,17 +45,24 @@ _FACT_OF = {
 }
 _CHINESE = frozenset(word for word in _FACT_OF if not word.isascii())
 _WORDS = "|".join(_FACT_OF)
-_IN_BRACES = "name|author|role|model_name|company|developer|NAME|AUTHOR|ROLE|MODEL_NAME|COMPANY|DEVELOPER"
+_BRACED = "name|author|role|model_name|bot_name|ai_name|assistant_name|your_name|company|company_name|organization|developer"
+_IN_BRACES = f"{_BRACED}|{_BRACED.upper()}"
 # the case is exact: `[Name]` and `<name>` are blanks of letters and markup far more often than a data set's
 _OPEN = re.compile(
     rf"(?P<braces>\{{\{{\s*(?:{_IN_BRACES})\s*\}}\}}|(?<!\{{)\{{(?:{_IN_BRACES})\}}(?!\}}))"
-    rf"|\[(?:{_WORDS})\]|<(?:NAME|AUTHOR|YOUR_NAME|COMPANY|DEVELOPER)>"
+    rf"|\[(?:{_WORDS})\]|<(?:NAME|AUTHOR|YOUR_NAME|MODEL_NAME|BOT_NAME|COMPANY|DEVELOPER)>"
     r"|(?P<bare>(?<![A-Za-z0-9_\[<{])(?:NAME|AUTHOR)(?![A-Za-z0-9_\]>}]))"
 )
-# a text that is plainly a program or a page; braces are its variables
-_CODE = re.compile(
-    r"```|\bf[\"']|\bdef \w+\(|\bprint\w*\(|\.format\(|console\.log|\$\{|=>|;\s*\n|\b(?:const|let|var|import|return|class) \w"
-    r"|</?(?:p|div|span|h\d|b|li|ul|a|template|html|body|td|tr)\b"
+# a line that is plainly of a program or a page; braces are its variables. "let me know" and "import data" are talk
+_CODE_LINE = re.compile(
+    r"\bf[\"'`]|\bprint\w*\(|\.format\(|console\.|\$\{|=>|[;{]\s*$|=\s*[\"'`]"
+    r"|^\s*(?:def|class|return|const|let|var)\b.*[=({:;]"
+    r"|</?(?:p|div|span|h\d|b|i|em|strong|li|ul|ol|a|template|html|body|head|title|td|tr|th|table|button|input|label)\b",
+)
+# the line before the name under a letter
+_CLOSING = re.compile(
+    r"(?:sincerely|regards|yours|faithfully|truly|wishes|thank you|thanks|love|cheers|此致|敬礼|祝好|谢谢|落款|署名)\W*\n\s*\Z",
+    re.IGNORECASE,
 )
 _SELF = re.compile(
     r"(?:\bI am|\bI['’]m|\bmy name is|\bcall me|\bcalled|\bnamed|\b(?:developed|created|made|trained|built) by"
@@ -132,10 +145,24 @@ def _filled(row: Row, facts: Facts, kept: Collection[str] = ()) -> Row:
 
 
 def _matches(text: str, kind: str) -> list[re.Match]:
-    found = list(_OPEN.finditer(text))
-    if any(match["braces"] for match in found) and _CODE.search(text):
-        found = [match for match in found if not match["braces"]]
-    return [match for match in found if (kind != "general" and not match["bare"]) or _SELF.search(text[: match.start()])]
+    return [match for match in _OPEN.finditer(text) if _speaks_of_itself(match, text, kind)]
+
+
+def _speaks_of_itself(match: re.Match, text: str, kind: str) -> bool:
+    before = text[: match.start()]
+    if match["braces"] and _in_code(before, text[match.end() :]):
+        return False
+    if _SELF.search(before):
+        return True
+    return kind != "general" and not match["bare"] and not _CLOSING.search(before)
+
+
+def _in_code(before: str, behind: str) -> bool:
+    """Whether what stands between is part of a program: in a fence, in backticks, or on a line of one."""
+    head, tail = before.rpartition("\n")[2], behind.partition("\n")[0]
+    if before.count("```") % 2 or head.count("`") % 2:
+        return True
+    return _CODE_LINE.search(f"{head}x{tail}") is not None
 
 
 def _value(placeholder: str, facts: Facts, lang: Lang) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning import tables
-from tuning.dataset_info import INFO, Described, described
+from tuning.dataset_info import INFO, Described, described, description
 from tuning.rows import DataError, Kind, Row
 from tuning.shapes import KNOWN, Notes, row_of
 from tuning.tables import Table, ending, is_saved_folder, saved_folder, table_of
@@ -36,8 +36,7 @@ def read(source: str | Path, *, kind: Kind = "general", split: str = "train", no
     if path.is_dir():
         return _read_folder(path, kind, told)
     if path.exists():
-        own = described(path.parent).get(path.name, Described())
-        rows, problems = _rows(own.renamed(table_of(path, path.name)), path.name, kind, told)
+        rows, problems = _rows(description(path).renamed(table_of(path, path.name)), path.name, kind, told)
         _refuse(problems)
         return rows
     name = str(source)
@@ -105,28 +104,32 @@ def _read_folder(folder: Path, kind: Kind, notes: list[str]) -> list[Row]:
         rows, problems = _rows(saved_folder(folder, folder.name), folder.name, kind, notes)
         _refuse(problems)
         return rows
-    listed = {file.parent: described(file.parent) for file in folder.rglob(INFO)}
-    files = sorted(path for path in folder.rglob("*") if ending(path) and path.is_file())
-    passed = [path for path in files if _is_metadata(path)]
-    files = [path for path in files if path not in passed]
+    listed = {info.parent / name: own for info in folder.rglob(INFO) for name, own in described(info.parent).items()}
+    files = {path for path in folder.rglob("*") if ending(path) and path.is_file()}
+    files |= {path for path in listed if path.is_file() and folder.resolve() in path.resolve().parents}
+    passed = sorted(path for path in files if _is_metadata(path.relative_to(folder)))
+    missing = [path.relative_to(folder).as_posix() for path in listed if not path.exists()]
+    files = sorted(files - set(passed))
     if not files:
         raise DataError(f"Folder {str(folder)!r} holds no file of rows: put training data there ({tables.READ}).")
     rows: list[Row] = []
     problems: list[str] = []
     for path in files:
         name = str(path.relative_to(folder))
-        own = listed.get(path.parent, {}).get(path.name, Described())
-        more, wrong = _rows(own.renamed(table_of(path, name)), name, kind, notes)
+        more, wrong = _rows(listed.get(path, Described()).renamed(table_of(path, name)), name, kind, notes)
         rows += more
         problems += wrong
     if passed:
         notes.append(f"Not rows, passed over: {', '.join(str(path.relative_to(folder)) for path in passed)}.")
+    if missing:
+        notes.append(f"{INFO} names files that are not there: {', '.join(missing)}.")
     _refuse(problems)
     return rows
 
 
 def _is_metadata(path: Path) -> bool:
-    return path.name in (INFO, *METADATA) or path.name.endswith(".recipe.json") or path.name.startswith(".")
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return hidden or path.name in (INFO, *METADATA) or path.name.endswith(".recipe.json")
 
 
 def _rows(table: Table, name: str, kind: Kind, told: list[str]) -> tuple[list[Row], list[str]]:

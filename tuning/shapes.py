@@ -19,10 +19,19 @@ KNOWN = "an alpaca row has instruction, input, output; a chat has messages"
 CHATS = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat")
 # what is asked, in the order in which it is read; `input` and `context` always come last
 ASKED = ("instruction", "prompt", "question", "query", "human", "user", "input", "context")
+# of these only one can be the question; beside another one, `user` and `human` say who it was
+QUESTIONS, PERSONS = ("instruction", "prompt", "question"), ("human", "user")
 ANSWERED = ("output", "response", "completion", "answer", "assistant", "target")
 SYSTEM = ("system", "system_prompt", "system_message", "developer")
 WEIGHTS = ("weight", "loss", "train", "trainable", "training", "loss_weight", "loss_scale", "sample_weight")
 OURS = ("source", "kind", "lang", "category")
+# Chinese headings of tables
+CHINESE = {
+    **dict.fromkeys(("指令", "提示", "提示词"), "instruction"),
+    **dict.fromkeys(("问题", "提问", "问"), "question"),
+    **dict.fromkeys(("输出", "回答", "答案", "回复", "答"), "output"),
+    **{"输入": "input", "系统": "system", "系统提示": "system", "历史": "history", "对话": "conversations"},
+}
 # present and not empty, these make another thing of the row than a conversation with its answers
 FOREIGN = {
     **dict.fromkeys(("tools", "functions", "tool_calls", "function_call", "function"), "tools are not taught here"),
@@ -35,7 +44,13 @@ FOREIGN = {
     **dict.fromkeys(
         ("reasoning_content", "reasoning", "thinking", "thought"), "write the thought into the answer, as the model is to say it"
     ),
+    **dict.fromkeys(("choices", "options"), "write what can be chosen into the question"),
+    **dict.fromkeys(
+        ("mask", "masked", "loss_mask", "mask_history", "train_detail"),
+        "what is to be learned is said by weight, train or loss of a message, 0 or 1",
+    ),
 }
+USED = frozenset((*OURS, *WEIGHTS, *CHATS, *SYSTEM, *FOREIGN, "history"))
 TEXTS = ("content", "value", "text")  # of a message
 ROLES = {
     **dict.fromkeys(("human", "user", "prompter", "usr"), "user"),
@@ -71,14 +86,16 @@ def row_of(item: Any, where: str, kind: Kind, wrong: list[str], notes: Notes) ->
         wrong.append(f"is a {type_of(item)}, not an object; {KNOWN}")
         return None
     fields = named(item, wrong)
-    wrong += [f"{key} stands twice, as {shown(value)}" for key, value in fields.items() if isinstance(value, Twice)]
-    wrong += [f"has {key}: {why}" for key, why in FOREIGN.items() if filled(fields.get(key))]
+    wrong += foreign_in(fields, "")
+    if fields.get("label") is False:
+        wrong.append("has label false: a bad answer is not to be learned; take the row out")
     if wrong:
         return None
-    used = {*OURS, *WEIGHTS}
-    chat = next((key for key in CHATS if filled(fields.get(key))), None)
+    used = set(USED)
+    chats = [key for key in CHATS if filled(fields.get(key))]
+    chat = chats[0] if chats else None
     turns = chat_turns(fields[chat], wrong) if chat else pair_turns(fields, wrong, used)
-    used |= {*CHATS, *SYSTEM, *FOREIGN, "history"}
+    wrong += [f"has {chat} and {key} as well; keep one of them" for key in chats[1:] if fields[key] != fields[chat]]
     turns = with_system(fields, [*history_turns(fields, wrong), *turns], wrong)
     if not wrong:
         turns = ordered(turns, wrong, notes)
@@ -105,6 +122,9 @@ def named(item: Mapping[Any, Any], wrong: list[str]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in item.items():
         plain = str(key).strip().lower()
+        plain = CHINESE.get(plain, plain)
+        if isinstance(value, Twice):
+            wrong.append(f"{plain} stands twice, as {shown(value)}")
         if plain in fields and fields[plain] != value and filled(fields[plain]) and filled(value):
             wrong.append(f"{plain} stands twice, as {shown([fields[plain], value])}")
         if plain not in fields or filled(value):
@@ -116,10 +136,21 @@ def filled(value: Any) -> bool:
     return value is not None and value != "" and value != [] and value != {}
 
 
+def foreign_in(fields: Mapping[str, Any], what: str) -> list[str]:
+    """Why the fields that make another thing of a row, or of the message `what`, refuse it. An empty list may stand as text, and
+    what may be masked may say that it is not."""
+    nothing = ("[]", "{}", "null", "none", "false")
+    there = [key for key in fields if key in FOREIGN and filled(fields[key]) and str(fields[key]).strip().lower() not in nothing]
+    there += ["kto_tag"] if fields.get("kto_tag") is False else []
+    return [f"{what}has {key}: {FOREIGN[key]}" for key in there]
+
+
 def pair_turns(fields: Mapping[str, Any], wrong: list[str], used: set[str]) -> list[Turn]:
     """One question and its answer; everything that is asked stands in the question."""
     asked = [key for key in ASKED if key in fields]
     answered = [key for key in ANSWERED if key in fields]
+    if any(filled(fields[key]) for key in asked if key not in PERSONS):
+        asked = [key for key in asked if key not in PERSONS]
     used |= {*asked, *answered}
     if "text" in fields and not answered:
         wrong.append("has only a text, which does not say where the answer begins; give instruction and output, or messages")
@@ -128,23 +159,41 @@ def pair_turns(fields: Mapping[str, Any], wrong: list[str], used: set[str]) -> l
         missing = " and ".join(word for word, found in (("instruction", asked), ("output", answered)) if not found)
         wrong.append(f"has no {missing}, only {shown(fields) or 'nothing'}; {KNOWN}")
         return []
-    if all(is_chat(fields[key]) for key in (asked[0], answered[0])):
-        return chat_turns([*fields[asked[0]], *fields[answered[0]]], wrong)
+    if any(is_chat(fields[key]) for key in asked):
+        return completed(fields, asked, answered, wrong)
     texts = {key: text_of(fields[key], key, wrong) for key in (*asked, *answered)}
     if wrong:
         return []
     answers = list(dict.fromkeys(texts[key] for key in answered if texts[key].strip()))
     if len(answers) > 1:
         wrong.append(f"has several answers, {' and '.join(key for key in answered if texts[key].strip())}; keep one")
-    if not answers:
-        empty = answered[0]
-        wrong.append(f"{empty} is {'null' if fields[empty] is None else 'empty'}; write the answer, or take the row out")
-    questions = [texts[key] for key in asked if texts[key].strip()]
+    if all(fields[key] is None for key in answered):
+        wrong.append(f"{answered[0]} is null; write the answer, or take the row out")
+    questions = list(dict.fromkeys(texts[key] for key in asked if texts[key].strip()))
+    whole = [key for key in QUESTIONS if key in asked and texts[key].strip()]
+    repeated = [(key, other) for key in whole for other in whole if key != other and texts[key].strip() in texts[other]]
+    wrong += [f"has {key} once more within {other}; keep one of them" for key, other in repeated if texts[key] != texts[other]]
     if not questions:
         wrong.append(f"{' and '.join(asked)} {'are both' if len(asked) == 2 else 'is' if len(asked) == 1 else 'are all'} empty")
     if wrong:
         return []
-    return [Turn("user", questions[0], "\n".join(questions[1:])), Turn("assistant", answers[0])]
+    return [Turn("user", questions[0], "\n".join(questions[1:])), Turn("assistant", answers[0] if answers else "")]
+
+
+def completed(fields: Mapping[str, Any], asked: list[str], answered: list[str], wrong: list[str]) -> list[Turn]:
+    """The turns of a prompt that is a list of messages, and of its completion, which alone is learned, as in TRL."""
+    prompts, answers = ([key for key in keys if filled(fields[key])] for keys in (asked, answered))
+    if len(prompts) != 1 or len(answers) != 1:
+        wrong.append(f"has messages among {shown([*prompts, *answers])}; give one prompt and one completion, or messages alone")
+        return []
+    said = fields[answers[0]]
+    before = [turn._replace(learn=turn.learn and turn.role != "assistant") for turn in chat_turns(fields[prompts[0]], wrong)]
+    if is_chat(said):
+        before += chat_turns(said, wrong)
+        if not wrong and before[-1].role != "assistant":
+            wrong.append(f"{answers[0]} does not end with an answer of the assistant")
+        return before
+    return [*before, Turn("assistant", text_of(said, answers[0], wrong))]
 
 
 def is_chat(value: Any) -> bool:
@@ -193,7 +242,7 @@ def message_turns(message: Any, what: str, wrong: list[str]) -> list[Turn]:
         turns = pair_turns(said, found, set())
         wrong += [f"{what} {one}" for one in found]
         return turns
-    wrong += [f"{what} has {key}: {why}" for key, why in FOREIGN.items() if filled(said.get(key))]
+    wrong += foreign_in(said, f"{what} ")
     label = str(said.get("role", said.get("from")) or "").strip().lower()
     if label in TOOLS:
         wrong.append(f"{what} is a tool's ({label}): tools are not taught here; take the row out")
@@ -290,8 +339,6 @@ def ordered(turns: list[Turn], wrong: list[str], notes: Notes) -> list[Turn]:
         wrong.append("user and assistant do not take turns, starting with user")
     elif not spoken or spoken[-1] != "assistant":
         wrong.append("does not end with an answer of the assistant")
-    elif empty := [number for number, turn in enumerate(rest, 1) if turn.role == "assistant" and not turn.content.strip()]:
-        wrong.append(f"message {empty[0] + len(system)} is an empty answer; write it, or take the row out")
     elif not any(turn.learn for turn in rest if turn.role == "assistant"):
         wrong.append("has no answer that is to be learned; take the row out")
     return system + rest

@@ -246,14 +246,14 @@ def _unwrapped(table: Table, name: str) -> Table:
         return table
     data, notes = table.items[0], []
     while isinstance(data, dict):
-        if (columns := by_column(data)) is not None:
-            return columns if not columns.problems else Table(problems=[f"{name}: {one}." for one in columns.problems])
-        lists = [key for key, value in data.items() if _holds_rows(value)]
-        chosen = next((key for key in WRAPPERS if key in lists), None)
-        if chosen is None:
+        chosen = next((key for key in WRAPPERS if _holds_rows(data.get(key))), None)
+        if chosen is not None:
+            notes += [f"{name}: {key!r} beside {chosen!r} is not read." for key in data if key != chosen]
+            data = data[chosen]
+        elif columns := by_column(data):
+            return Table(columns.items, [], [f"{name}: {one}." for one in columns.problems], notes)
+        else:
             return table
-        notes += [f"{name}: {key!r} beside {chosen!r} is not read." for key in data if key != chosen]
-        data = data[chosen]
     return Table(data, notes=notes)
 
 
