@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from engine import formats, packaged, room
 from engine.adapters import CARD, read_json
 from engine.card import BAYLING, NO_CARD, ModelCard
-from engine.checkpoint import context_of, refuse_damaged, without_adapter
+from engine.checkpoint import BARE, WEIGHTS, context_of, left_inside, refuse_damaged
 from engine.device import choose_device
 from engine.formats import Format
 from engine.types import EngineError
@@ -83,8 +83,9 @@ def load_base(
     torch_dtype, dtype_reason = room.choose_dtype(source, torch_device, dtype, name)
     if os.path.isdir(source):
         refuse_damaged(Path(source))
-    with without_adapter(source) as (bare, left):
-        model, tokenizer = read(bare, torch_device, torch_dtype, trust_remote_code, source)
+    model, tokenizer = read(source, torch_device, torch_dtype, trust_remote_code)
+    folder = room.folder_of(source)
+    left = left_inside(folder) if folder else ""
     record = recorded(source)
     known = recorded_format(record)
     if format:
@@ -104,7 +105,7 @@ def load_base(
         format=chosen,
         # the anonymised release speaks in placeholders, and its format is how it is known
         card=card or (BAYLING if chosen.name == "bayling" else NO_CARD),
-        hash=cached_hash(source, record) or weights_hash(model, room.folder_of(source) or ""),
+        hash=cached_hash(source, record) or weights_hash(model, folder or ""),
         names=(*names, link),  # also as the folder was called here, where that is a link
         reasons=[device_reason, dtype_reason, format_reason, *filter(None, [left])],
         recorded_format=known,
@@ -175,20 +176,19 @@ def find_in_folder(folder: Path, say: Callable[[str], None]) -> tuple[str, tuple
 
 
 def read(
-    place: str, device: torch.device, dtype: torch.dtype, trust_remote_code: bool, source: str = ""
+    source: str, device: torch.device, dtype: torch.dtype, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model and its tokenizer. source: what sentences call the place, where that is another view of it."""
-    source = source or place
     transformers_logging.disable_progress_bar()
     placement = {} if device.type == "cpu" else {"device_map": {"": device}}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
         model, loading = AutoModelForCausalLM.from_pretrained(
-            place,
+            source,
             dtype=dtype,
             weights_only=True,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
+            **BARE,
             **placement,
         )
     except Exception as error:
@@ -259,11 +259,12 @@ class StoredTensors(Mapping):
 
     def __init__(self, folder: Path) -> None:
         self.places: dict[str, tuple] = {}
-        for file in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
+        files = sorted(file for file in folder.iterdir() if WEIGHTS.fullmatch(file.name)) if folder.is_dir() else []
+        for file in (file for file in files if file.suffix == ".safetensors"):  # not an adapter's that was left inside
             opened = safe_open(file, "pt")
             self.places |= {name: (opened, name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
-        if not self.places and folder.is_dir():
-            for file in sorted(folder.glob("pytorch_model*.bin")):
+        if not self.places:
+            for file in files:
                 self.places |= {name: (None, tensor) for name, tensor in read_mapped(file).items()}
 
     def __getitem__(self, name: str) -> torch.Tensor:

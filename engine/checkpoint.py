@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from transformers import GenerationConfig, PreTrainedModel
@@ -14,6 +11,9 @@ from transformers import GenerationConfig, PreTrainedModel
 from engine.seeming import refuse_seeming
 from engine.types import EngineError
 
+# for from_pretrained, which would load an adapter that it finds beside the weights, in a folder or on the Hub, or even the base
+# which that adapter names, without a word: it is sent to look where there is none
+BARE = {"adapter_kwargs": {"subfolder": "no-adapter"}}
 LEFT_INSIDE = re.compile(r"adapter_(config\.json|model.*\.(safetensors|bin))")
 INDEX = re.compile(r"(model|pytorch_model)\.(safetensors|bin)\.index\.json")
 WEIGHTS = re.compile(r"(model|pytorch_model).*\.(safetensors|bin)")
@@ -60,21 +60,10 @@ def weight_map(index: Path) -> dict[str, str]:
         raise EngineError(f"{index} is no index of weights ({type(error).__name__}: {error}); copy it again.") from None
 
 
-@contextmanager
-def without_adapter(source: str) -> Iterator[tuple[str, str]]:
-    """(where to load from, a line for people or ""). transformers would load an adapter that it finds beside the weights, or
-    even the base which that adapter names, without a word; here it sees the folder without it.
-    """
-    folder = Path(source)
-    left = sorted(path.name for path in folder.iterdir() if LEFT_INSIDE.fullmatch(path.name)) if folder.is_dir() else []
-    if not left:
-        yield source, ""
-        return
-    with tempfile.TemporaryDirectory() as view:
-        for path in folder.iterdir():
-            if path.name not in left:
-                (Path(view) / path.name).symlink_to(path.resolve())
-        yield view, f"adapter: {', '.join(left)} in {folder} is not used; the bare model is loaded."
+def left_inside(folder: Path) -> str:
+    """A line for people if an adapter was left beside the weights, else "". `BARE` is how it is passed over."""
+    left = sorted(path.name for path in folder.iterdir() if LEFT_INSIDE.fullmatch(path.name))
+    return f"adapter: {', '.join(left)} in {folder} is not used; the bare model is loaded." if left else ""
 
 
 def save_model(model: PreTrainedModel, folder: Path, **how: object) -> None:
@@ -95,14 +84,16 @@ def context_of(config: object) -> int:
     """Tokens that a model was made for: its positions, or as many more as its rotary scaling says.
 
     max_sequence_length is what FastChat's scaled checkpoints write (longchat, vicuna-16k); YaRN keeps the unscaled number.
+    llama3 and longrope scale, too, and their positions say so already: Llama 3.2 has 131,072 and not 32 times 8,192.
     """
     positions = getattr(config, "max_position_embeddings", None) or 2048
     written = getattr(config, "max_sequence_length", None)
     scaling = getattr(config, "rope_scaling", None) or getattr(config, "rope_parameters", None) or {}
     if isinstance(written, int) and written > positions:
         return written
-    original = scaling.get("original_max_position_embeddings") if isinstance(scaling, dict) else None
-    factor = scaling.get("factor") if isinstance(scaling, dict) else None
-    if isinstance(original, int) and isinstance(factor, (int, float)):
+    scaling = scaling if isinstance(scaling, dict) else {}
+    kind = scaling.get("rope_type") or scaling.get("type")
+    original, factor = scaling.get("original_max_position_embeddings"), scaling.get("factor")
+    if kind in ("yarn", "linear", "dynamic") and isinstance(original, int) and isinstance(factor, (int, float)):
         return max(positions, int(original * factor))
     return positions

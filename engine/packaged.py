@@ -74,13 +74,13 @@ def bayling_mini_folder(say: Callable[[str], None] = print) -> Path:
 
 def converted(gguf: Path, say: Callable[[str], None] = print) -> Path:
     """Folder with the dequantised weights (fp32, exact) of a GGUF file; about 20 s the first time, nothing afterwards."""
-    refuse_seeming([gguf])
     stat = gguf.stat()
     target = cache_dir() / f"{gguf.stem}-{short_hash([gguf.name, stat.st_size, stat.st_mtime_ns // 10**9])}"
     if (target / "config.json").is_file():
         return target
     from engine import room  # imports torch, which the cached case does without
 
+    refuse_seeming([gguf])
     room.refuse_gguf(gguf)
     say(f"Converting {gguf.name} to safetensors, once, into {target} ...")
 
@@ -89,7 +89,7 @@ def converted(gguf: Path, say: Callable[[str], None] = print) -> Path:
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
         from transformers.utils import logging
 
-        from engine.checkpoint import save_model
+        from engine.checkpoint import BARE, save_model
 
         logging.disable_progress_bar()
 
@@ -97,7 +97,7 @@ def converted(gguf: Path, say: Callable[[str], None] = print) -> Path:
         try:
             # gguf_file stands in both places: the config alone is not enough where the folder has no config.json
             model = AutoModelForCausalLM.from_pretrained(
-                gguf.parent, gguf_file=gguf.name, quantization_config=config, dtype=torch.float32
+                gguf.parent, gguf_file=gguf.name, quantization_config=config, dtype=torch.float32, **BARE
             )
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         except Exception as error:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 
+import gguf
+import numpy as np
 import pytest
 import torch
-from tiny import edit_json, write_adapter, write_bayling_like
+from tiny import edit_json, tiny_llama, write_adapter, write_bayling_like
 from tiny_base import write_rows, write_tiny_base
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from engine import EngineError
 from engine.bases import load_base
@@ -17,6 +20,14 @@ from tuning.apply_delta import apply_delta
 from tuning.settings import Settings
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 13476838144\n"
+
+LLAMA3 = {  # in Llama 3.2 the positions are scaled already
+    "rope_type": "llama3",
+    "factor": 32.0,
+    "original_max_position_embeddings": 16,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +104,43 @@ def test_an_adapter_left_inside_is_not_used_and_said(copy, made, tmp_path, recor
     assert "is an adapter, not a model" in refusal(left)
 
 
+def test_an_adapter_left_inside_does_not_lend_its_numbers_to_the_base_s_name(made, tmp_path):
+    folder = shutil.copytree(made / "plain", tmp_path / "older")
+    state = tiny_llama().state_dict()
+    (folder / "model.safetensors").unlink()
+    torch.save(state, folder / "pytorch_model.bin")  # fp32, so that rounding twice would tell
+    whole = {dtype: load_base(str(folder), dtype=dtype, say=lambda _: None).hash for dtype in ("fp32", "fp16")}
+    left = write_adapter(tmp_path / "left", base="somebody/else-7b")
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(left / name, folder)
+    assert {dtype: load_base(str(folder), dtype=dtype, say=lambda _: None).hash for dtype in whole} == whole
+    assert len(set(whole.values())) == 1
+
+
+def test_an_adapter_left_beside_a_gguf_file_is_not_converted_with_it(monkeypatch, tmp_path):
+    left = write_adapter(tmp_path / "models", base="somebody/else-7b")
+    file = write_gguf(left / "tiny.gguf")
+    asked = {}
+
+    def load(place, **named):
+        asked.update(named)
+        raise ValueError("enough is seen")
+
+    monkeypatch.setenv("MIRROR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", load)
+    with pytest.raises(EngineError, match="enough is seen"):
+        load_base(str(file), say=lambda _: None)
+    assert find_adapter_config_file(str(left)) and not find_adapter_config_file(str(left), **asked["adapter_kwargs"])
+
+
+def write_gguf(file):
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.add_tensor("token_embd.weight", np.zeros((4, 4), dtype=np.float32))
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
+        write()
+    return file
+
+
 @pytest.mark.parametrize(
     ("changes", "context"),
     [
@@ -100,6 +148,7 @@ def test_an_adapter_left_inside_is_not_used_and_said(copy, made, tmp_path, recor
         ({"rope_scaling": {"factor": 4.0, "type": "linear"}, "max_sequence_length": 1024}, 1024),
         ({"rope_scaling": {"factor": 4.0, "rope_type": "yarn", "original_max_position_embeddings": 256}}, 1024),
         ({"rope_scaling": {"factor": 2.0, "rope_type": "linear"}}, 256),
+        ({"rope_scaling": LLAMA3}, 256),
     ],
 )
 def test_a_scaled_context_is_as_long_as_it_is(copy, changes, context):

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from gradio_client import Client
 from served import opened, serving
-from tiny import write_adapter, write_bayling_like
+from tiny import tiny_llama, write_adapter, write_bayling_like
 from tiny_base import write_tiny_base
 
 import store
@@ -180,6 +180,18 @@ def test_a_model_of_the_hubs_cache_is_told_by_its_id_and_a_job_finds_it(here, hu
     assert job["status"] == "done", job["message"]
     assert shelf.add(house, job["folder"]) == "heron"
     assert house.engine.adapters["heron"].base == "ictnlp/tiny-bayling"
+
+
+def test_an_adapter_left_in_the_hubs_cache_is_not_used_and_said(hub, tmp_path):
+    bare = bases.load_base("ictnlp/tiny-bayling", say=lambda _line: None)
+    left = write_adapter(tmp_path / "left", tiny_llama(num_key_value_heads=4, vocab_size=3000), base="somebody/else-7b")
+    [snapshot] = (hub / "models--ictnlp--tiny-bayling" / "snapshots").iterdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(left / name, snapshot)
+    said: list[str] = []
+    base = bases.load_base("ictnlp/tiny-bayling", say=said.append)
+    assert base.hash == bare.hash and not any("lora" in name for name, _ in base.model.named_parameters())
+    assert any("adapter_config.json, adapter_model.safetensors in" in line and "is not used" in line for line in said)
 
 
 @pytest.mark.model
