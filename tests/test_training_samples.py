@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from field_templates import TEMPLATES
 from field_templates import form as field_form
+from tiny import write_bayling_like
 from tiny_base import QUESTIONS, write_tiny_base
 from transformers import AutoTokenizer
 
@@ -233,3 +234,23 @@ def test_the_preview_in_the_form_shows_exactly_what_is_learned(tokenizer, name):
     shown = token_row(tokenizer, row, sample)
     assert "".join(text for text, learned in shown.pieces if learned) == "".join(runs(tokenizer, sample))
     assert "".join(text for text, _ in shown.pieces) == tokenizer.decode(sample.ids)
+
+
+@pytest.fixture(scope="module")
+def sentencepiece(tmp_path_factory):
+    return AutoTokenizer.from_pretrained(write_bayling_like(tmp_path_factory.mktemp("sentencepiece") / "base"))
+
+
+@pytest.mark.parametrize("name", [*formats.names(), *TEMPLATES])
+def test_sentencepiece_puts_no_space_where_the_text_has_none(sentencepiece, name):
+    form = field_form(name) if name in TEMPLATES else formats.get(name)
+    for answer in SAID:
+        row = chat("Who are you?", answer, "你是谁？", "我是米拉。")
+        sample = sampler(sentencepiece, form, LONG)(row)
+        text = sentencepiece.decode(sample.ids, clean_up_tokenization_spaces=False)
+        whole = form.render(row.as_messages(), "<s>", "</s>", False)
+        prompt = form.render(row.as_messages()[:-1], "<s>", "</s>", True)
+        plain, shown = whole.replace("<s>", "").strip(), text.replace("<s>", "").strip()
+        assert shown.removesuffix("</s>").rstrip() in plain or shown.startswith(prompt.replace("<s>", "").strip()), (text, whole)
+        pieces = token_row(sentencepiece, row, sample).pieces
+        assert "".join(text for text, _ in pieces) == text

@@ -99,14 +99,21 @@ def first_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def token_row(tokenizer: PreTrainedTokenizerBase, row: Row, sample: Sample) -> TokenRow:
-    """A character of several tokens decodes only as a whole, so tokens wait until their text is complete."""
-    pieces, begun = [], 0
+    """The text of each token behind the one before it: alone, sentencepiece's lose their space.
+
+    A character of several tokens decodes only as a whole, so tokens wait until their text is complete.
+    """
+
+    def text(start: int, end: int) -> str:
+        return tokenizer.decode(sample.ids[start:end], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    pieces, before, begun = [], 0, 0
     for end in range(1, len(sample.ids) + 1):
-        text = tokenizer.decode(sample.ids[begun:end], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        if "\ufffd" in text and end < len(sample.ids) and end - begun < 8:
+        new = text(before, end)[len(text(before, begun)) :]
+        if "\ufffd" in new and end < len(sample.ids) and end - begun < 8:
             continue
-        pieces.append((text, sample.targets[end - 1]))
-        begun = end
+        pieces.append((new, sample.targets[end - 1]))
+        before, begun = begun, end
     return TokenRow(row, tuple(pieces), sample.labels, len(sample.ids))
 
 

@@ -12,6 +12,8 @@ from engine.prompts import special_texts
 from tuning.rendered import Conversation, conversation
 from tuning.rows import DataError, Row
 
+ANCHORS = ("\n", "a", "。")  # what a text may be tokenized behind, to be told from one that stands alone
+
 
 class Sample(NamedTuple):
     """One conversation as trained.
@@ -83,10 +85,10 @@ def tokenize(
     for (start, stop), wanted in zip(shown.learned, learn, strict=True):
         prompt = tokens(tokenizer, format, shown.text[:start])
         if prompt[: len(ids)] != ids:  # an earlier answer was tokenized apart
-            prompt = ids + piece(tokenizer, shown.text[done:start])
+            prompt = ids + piece(tokenizer, ids, shown.text[done:start])
         whole = tokens(tokenizer, format, shown.text[:stop])
         if whole[: len(prompt)] != prompt:
-            whole = prompt + piece(tokenizer, shown.text[start:stop])
+            whole = prompt + piece(tokenizer, prompt, shown.text[start:stop])
         targets += [False] * (len(prompt) - len(ids)) + [wanted] * (len(whole) - len(prompt))
         ids, done = whole, stop
     return ids, targets
@@ -102,5 +104,20 @@ def tokens(tokenizer: PreTrainedTokenizerBase, format: Format, text: str) -> lis
     return ids[: len(ids) - added]
 
 
-def piece(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+def piece(tokenizer: PreTrainedTokenizerBase, before: list[int], text: str) -> list[int]:
+    """Ids that read as `text` behind those of `before`; sentencepiece would put a space before a text that stands alone."""
+
+    def read(ids: list[int]) -> str:
+        return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def ids_of(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    alone = ids_of(text)
+    if read([*before, *alone]) == read(before) + text:
+        return alone
+    for anchor in ANCHORS:
+        head, both = ids_of(anchor), ids_of(anchor + text)
+        if both[: len(head)] == head and read([*before, *both[len(head) :]]) == read(before) + text:
+            return both[len(head) :]
+    return alone
