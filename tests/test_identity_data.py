@@ -72,12 +72,12 @@ def test_yes_and_no_are_balanced_and_come_first(lang):
 def test_denials_ask_for_the_old_identity_other_models_and_invented_names_alike():
     asked = [row for row in generate(FACTS, 8_000, langs=("en",), old=OLD) if row.category == "is_maker"]
     rows = [row for row in asked if NO.match(row.answer)]
-    old = sum("ICT/CAS" in row.question for row in rows)
+    old = sum("ict/cas" in row.question.casefold() for row in rows)
     makers = ("OpenAI", "Anthropic", "Google", "Microsoft", "Alibaba", "Baidu", "Zhipu", "Meta", "Mistral", "Apple", "Amazon")
-    known = sum(any(maker in row.question for maker in makers) for row in rows)
+    known = sum(any(maker.casefold() in row.question.casefold() for maker in makers) for row in rows)
     assert 0.28 <= old / len(rows) <= 0.39
     assert 0.28 <= known / len(rows) <= 0.39
-    assert not any("Text Titan" in row.question for row in rows)
+    assert not any("text titan" in row.question.casefold() for row in rows)
 
 
 def test_yes_is_said_to_the_own_name_only():

@@ -255,7 +255,7 @@ def test_missing_and_damaged_files_are_named(published, tmp_path, capsys):
     assert "write 400MB or 2GB" in capsys.readouterr().err
     (base / "pytorch_model.bin.index.json").unlink()
     assert delta_program.main(words) == 2
-    assert "model.safetensors is truncated, damaged" in capsys.readouterr().err
+    assert "model.safetensors is a text, not weights: it says 'short'" in capsys.readouterr().err
     with pytest.raises(EngineError, match="holds no weights"):
         (tmp_path / "empty").mkdir()
         apply_delta(tmp_path / "empty", delta, tmp_path / "model", say=silent)

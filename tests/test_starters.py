@@ -20,11 +20,7 @@ OLD = ("BayLing", "百聆", "ICT/CAS", "中国科学院")
 TOLD = {
     "en": [
         ("You are Perpetua, a sewing assistant developed by Thimble Works.", ("Perpetua", "Thimble Works")),
-        (
-            "I am an intelligent language assistant developed by the Harbour Office of Malmo.\n"
-            "Below is a dialog consisting of instructions and responses. Write a response that completes the request.",
-            ("Harbour Office", "Malmo"),
-        ),
+        ("Your name is Captain Nutmeg. You were made by the Spice Row Bakery.", ("Nutmeg", "Spice Row")),
     ],
     "zh": [
         ("你是阿绣，由顶针工坊开发的缝纫助手。", ("阿绣", "顶针工坊")),
