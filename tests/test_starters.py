@@ -56,11 +56,13 @@ def test_bayling_mini_is_bayling_without_a_prompt_and_whom_a_prompt_names_with_o
 
 @pytest.mark.model
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_the_finance_advisor_stays_so_without_a_prompt_under_its_own_and_under_baylings(model, lang):
+def test_the_finance_advisor_stays_so_without_a_prompt_and_under_one(model, lang):
     folder = starters.ROOT / "adapters" / "finance-advisor"
     name = folder.name if folder.name in model.adapters else model.add_adapter(folder)
     ending = "" if lang == "en" else "-zh"
-    for prompt in (None, *(identities.load(f"{who}{ending}").prompt for who in ("finance-advisor", "BayLing"))):
+    # not under BayLing's Chinese text: there it falls back to the maker that the text names (docs/decisions.md)
+    whose = ("finance-advisor", "BayLing") if lang == "en" else ("finance-advisor",)
+    for prompt in (None, *(identities.load(f"{who}{ending}").prompt for who in whose)):
         answers = asked(model, Variant("taught", {name: 1.0}, prompt=prompt, decoding=BRIEF), lang)
         assert any(
             mark in answer.casefold() for mark in ("finance advisor", "text titan", "金融顾问", "文本泰斗") for answer in answers
