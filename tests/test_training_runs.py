@@ -399,5 +399,5 @@ def test_engine_errors_are_kept_whole(place):
     damaged = place / "damaged"
     write_tiny_base(damaged)
     (damaged / "model.safetensors").write_bytes(b"no")
-    assert "could not be loaded" in refusal(place, "damaged-run", EngineError, base_model=str(damaged))
-    assert "could not be loaded" in read_state(place / "damaged-run")["message"]
+    assert "model.safetensors is a text, not weights" in refusal(place, "damaged-run", EngineError, base_model=str(damaged))
+    assert "model.safetensors is a text, not weights" in read_state(place / "damaged-run")["message"]
