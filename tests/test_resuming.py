@@ -15,7 +15,7 @@ from engine import EngineError
 from tuning import train as training
 from tuning.checkpoint import faults
 from tuning.settings import Settings, SettingsError
-from tuning.watch import read_metrics
+from tuning.watch import last_saved_step, read_metrics
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 134768\n"
 PLAIN = dict(
@@ -79,6 +79,11 @@ DAMAGES = {
     "a pointer": (lambda path: (path / "adapter_model.safetensors").write_text(POINTER), "is a Git LFS pointer"),
     "an empty state": (lambda path: (path / "trainer_state.json").write_text(""), "trainer_state.json is empty"),
     "half a state": (lambda path: cut(path / "trainer_state.json"), "trainer_state.json is cut off or damaged"),
+    "a state of little": (lambda path: (path / "trainer_state.json").write_text('{"global_step": 5}'), "lacks max_steps"),
+    "a step of 0": (lambda path: (path / "trainer_state.json").write_text('{"global_step": 0}'), "names no step"),
+    "another optimizer": (lambda path: torch.save({"x": 1}, path / "optimizer.pt"), "optimizer.pt holds something else"),
+    "another schedule": (lambda path: torch.save([1], path / "scheduler.pt"), "scheduler.pt holds something else"),
+    "cut random numbers": (lambda path: cut(path / "rng_state.pth"), "rng_state.pth is cut off"),
     "a state without a step": (lambda path: (path / "trainer_state.json").write_text("{}"), "names no step"),
 }
 
@@ -115,6 +120,57 @@ def test_without_random_numbers_it_goes_on_and_says_so(place):
     said: list[str] = []
     run(place, "done", said, resume_from_checkpoint="last")
     assert any("has no rng_state.pth: dropout draws other random numbers" in line for line in said)
+
+
+OTHERS = {
+    "rank": (dict(lora_r=4), "--lora_r was 8 and is 4"),
+    "alpha": (dict(lora_alpha=99), "--lora_alpha was 16 and is 99"),
+    "layers": (dict(lora_target_modules=["q_proj"]), "--lora_target_modules was"),
+    "batch": (dict(batch_size=5), "--batch_size was 4 and is 5"),
+    "rate": (dict(learning_rate=1e-5), "--learning_rate was 0.005 and is 1e-05"),
+    "schedule": (dict(lr_scheduler_type="cosine"), "--lr_scheduler_type was linear and is cosine"),
+    "decay": (dict(weight_decay=0.1), "--weight_decay was 0"),
+    "warmup": (dict(warmup_steps=3), "--warmup_steps was 0 and is 3"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_runs_checkpoint_is_refused_whichever_folder_it_is_to_go_on_in(place, other):
+    changes, said = OTHERS[other]
+    assert said in refusal(place, "elsewhere", resume_from_checkpoint=str(half(place)), **changes)
+    assert not (place / "elsewhere" / "settings.json").exists()
+
+
+def test_other_rows_are_refused_in_another_folder_too(place):
+    write_rows(place / "fewer.json", 20)
+    other = dict(resume_from_checkpoint=str(half(place)), data_path=str(place / "fewer.json"))
+    assert "The training rows are not the ones the run began with." in refusal(place, "elsewhere", **other)
+
+
+def test_a_checkpoint_alone_is_held_to_its_own_weights(place, done):
+    alone = str(shutil.move(half(place), place / "alone"))
+    said: list[str] = []
+    run(place, "on", said, resume_from_checkpoint=alone)
+    assert any(line.startswith("no settings.json lies beside ") for line in said)
+    assert curve(place / "on", "lr") == curve(done / "done", "lr")[5:]
+    assert "--lora_r is 4 and the adapter's is 8" in refusal(place, "r4", resume_from_checkpoint=alone, lora_r=4)
+    fewer = refusal(place, "fewer", resume_from_checkpoint=alone, lora_target_modules=["q_proj"])
+    assert "is of another base or other --lora_target_modules" in fewer
+
+
+def test_a_longer_run_says_its_schedule_and_a_shorter_one_is_refused(place):
+    assert "is of step 10 and the run has only 7" in refusal(place, "done", resume_from_checkpoint="last", max_steps=7)
+    said: list[str] = []
+    run(place, "done", said, resume_from_checkpoint="last", max_steps=12)
+    assert any("of a run of 10 steps, this one has 12: from step 10 on the learning rate is that" in line for line in said)
+
+
+def test_a_job_names_the_step_that_it_will_go_on_from(place):
+    assert last_saved_step(place / "done") == 10
+    cut(place / "done" / "checkpoint-10" / "optimizer.pt")
+    assert last_saved_step(place / "done") == 5
+    (place / "done" / "checkpoint-5" / "scheduler.pt").unlink()
+    assert last_saved_step(place / "done") is None
 
 
 def test_a_finished_adapter_starts_a_new_run_from_its_weights(place, done):

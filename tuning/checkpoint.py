@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, set_peft_model_state_dict
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 
 from engine.adapters import CONFIG, LEGACY, SAFETENSORS, belongs_to, read_adapter, read_config, read_tensors
 from engine.bases import Base
@@ -20,9 +20,10 @@ from engine.seeming import not_what_it_seems
 from engine.types import EngineError
 from tuning import legacy, merge_by_peft
 from tuning.settings import Settings, SettingsError
-from tuning.watch import read_json
+from tuning.watch import PARTS, missing_parts, read_json
 
-STATE, OPTIMIZER, SCHEDULER, RANDOM = "trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state*.pth"
+STATE, OPTIMIZER, SCHEDULER, RANDOM = PARTS[0], PARTS[3], PARTS[4], "rng_state*.pth"
+HOLDS = {OPTIMIZER: ("state", "param_groups"), SCHEDULER: ("last_epoch", "lr_lambdas", "base_lrs")}
 LAST = ("last", "true", "auto")
 FLAG = "--resume_from_checkpoint"
 
@@ -74,29 +75,23 @@ def number_of(path: Path) -> int:
 
 def faults(path: Path) -> list[str]:
     """What keeps a checkpoint from being gone on from exactly."""
-    found = []
-    for name in (STATE, CONFIG, SAFETENSORS, OPTIMIZER, SCHEDULER):
-        if not (path / name).is_file():
-            found.append(f"{name} is missing")
-        elif what := not_what_it_seems(path / name):
-            found.append(f"{name} {what}")
-    if not found:
-        found += unreadable(path)
-    return found
+    return missing_parts(path) or unreadable(path)
 
 
 def unreadable(path: Path) -> list[str]:
-    try:
-        state = read_json(path / STATE) or {}
-    except ValueError:
-        return [f"{STATE} is cut off or damaged"]
-    if not isinstance(state, dict) or type(state.get("global_step")) is not int:
-        return [f"{STATE} names no step (global_step)"]
-    for name in (OPTIMIZER, SCHEDULER):
+    state = read_json(path / STATE) or {}
+    if lost := [name for name in ("max_steps", "train_batch_size") if type(state.get(name)) is not int]:
+        return [f"{STATE} lacks {' and '.join(lost)}"]
+    for name, keys in HOLDS.items():
         try:
-            torch.load(path / name, map_location="cpu", weights_only=True, mmap=True)
+            held = torch.load(path / name, map_location="cpu", weights_only=True, mmap=True)
         except Exception:  # whatever torch says of it: it is not what was saved
             return [f"{name} is cut off or damaged"]
+        if not isinstance(held, dict) or any(key not in held for key in keys):
+            return [f"{name} holds something else ({', '.join(keys)} are not all in it)"]
+    for file in path.glob(RANDOM):
+        if what := not_what_it_seems(file):
+            return [f"{file.name} {what}, or delete this one file to go on without it"]
     try:
         read_tensors(path)
     except EngineError:
@@ -137,6 +132,30 @@ def take_weights(model: PeftModel, base: Base, settings: Settings, start: Start)
     if lost := sorted(result.unexpected_keys):
         where = f"{len(lost)} of its tensors belong to layers that --lora_target_modules leaves out ({lost[0]}, ...)"
         raise SettingsError([f"{FLAG} {start.path}: {where}; give the adapter's own."])
+
+
+def refuse_misfit(model: PeftModel, settings: Settings, start: Start, steps: int) -> list[str]:
+    """Lines on what is otherwise than in the checkpoint. Raises SettingsError if its weights or its step do not fit this run.
+
+    steps: of the whole run, as it is planned now.
+    """
+    refuse_other_settings(read_config(start.path), settings, start.path)
+    own = {key: tuple(tensor.shape) for key, tensor in get_peft_model_state_dict(model).items()}
+    saved = {key: tuple(tensor.shape) for key, tensor in read_tensors(start.path)[1].items()}
+    if other := sorted(key for key in own.keys() | saved.keys() if own.get(key) != saved.get(key)):
+        where = f"{other[0]} is {saved.get(other[0], 'missing')} there and {own.get(other[0], 'missing')} here"
+        raise SettingsError(
+            [f"{FLAG} {start.path} is of another base or other --lora_target_modules: {where}; give the run's own."]
+        )
+    if start.step > steps:
+        raise SettingsError([f"{FLAG} {start.path} is of step {start.step} and the run has only {steps}; give it more steps."])
+    was = (read_json(start.path / STATE) or {})["max_steps"]
+    if was == steps:
+        return []
+    return [
+        f"the checkpoint is of a run of {was} steps, this one has {steps}: from step {start.step} on the learning rate is that "
+        f"of a run of {steps}."
+    ]
 
 
 def refuse_other_settings(config: Any, settings: Settings, path: Path) -> None:

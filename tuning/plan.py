@@ -17,7 +17,7 @@ from engine.prompts import end_id
 from engine.types import EngineError, short_hash
 from tuning import loading
 from tuning.batches import Batches, pack_batch, schedule
-from tuning.checkpoint import start_of
+from tuning.checkpoint import Start, start_of
 from tuning.mixing import split_off
 from tuning.packing import Share
 from tuning.placeholders import fill_from_identity
@@ -46,6 +46,12 @@ FIXED = (
     "lora_dropout",
     "lora_target_modules",
     "load_in_4bit",
+    # the checkpoint's rate and decay would be taken whatever is asked for, and another schedule would begin in its middle
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "warmup_ratio",
+    "weight_decay",
 )
 MARGINS = 10  # in a run: enough for a curve, few enough for a CPU (docs/decisions.md)
 CHECKPOINTS = 10  # in a run: a killed one loses a tenth at most
@@ -320,19 +326,36 @@ def record(settings: Settings, plan: Plan, base: Base) -> None:
     write_json(folder / PLAN, {"data_hash": plan.data_hash, "base_hash": base.hash, "steps": plan.steps, "report": plan.lines()})
 
 
-def refuse_other_run(settings: Settings, plan: Plan, base: Base) -> None:
-    """Raise SettingsError if the run to be resumed was another one. A base may have moved: its weights tell it."""
-    folder = Path(settings.output_dir)
-    was, now, begun = read_json(folder / SETTINGS) or {}, settings.as_dict(), read_json(folder / PLAN) or {}
-    weights = begun.get("base_hash")
+def refuse_other_run(settings: Settings, plan: Plan, base: Base, start: Start | None = None) -> list[str]:
+    """Raise SettingsError if the run to be resumed was another one. A base may have moved: its weights tell it.
+
+    start: where it goes on from; the run that a checkpoint elsewhere was saved by counts as well. Lines on what cannot be known.
+    """
+    folders = {Path(settings.output_dir).resolve(), *([start.path.resolve().parent] if start else [])}
+    known = sorted(folder for folder in folders if (folder / SETTINGS).is_file())
+    changed = dict.fromkeys(line for folder in known for line in otherwise(folder, settings, plan, base))
+    if changed:
+        raise SettingsError([f"--resume_from_checkpoint: {one} Resume with the old value, or start anew." for one in changed])
+    if known:
+        return []
+    where = start.path if start else settings.output_dir
+    return [f"no {SETTINGS} lies beside {where}: whether rows and recipe are those it began with cannot be known."]
+
+
+def otherwise(folder: Path, settings: Settings, plan: Plan, base: Base) -> list[str]:
+    """In what the run in `folder` was another."""
+    try:
+        was, begun = read_json(folder / SETTINGS) or {}, read_json(folder / PLAN) or {}
+    except ValueError:
+        return [f"{folder / SETTINGS} or {PLAN} is damaged, so that the run it began as is not known."]
+    now, weights = settings.as_dict(), begun.get("base_hash")
     fixed = FIXED if weights is None else FIXED[1:]  # the base's name, where nothing better is known of it
     changed = [f"--{name} was {was[name]} and is {now[name]}." for name in fixed if name in was and was[name] != now[name]]
     if weights not in (None, base.hash):
         changed.append(f"The weights of --base_model {settings.base_model} are not those the run began with.")
     if begun.get("data_hash", plan.data_hash) != plan.data_hash:
         changed.append("The training rows are not the ones the run began with.")
-    if changed:
-        raise SettingsError([f"--resume_from_checkpoint: {one} Resume with the old value, or start anew." for one in changed])
+    return changed
 
 
 def processes() -> tuple[int, int]:

@@ -26,7 +26,7 @@ from engine.types import EngineError
 from tuning import adapter, loading, plan
 from tuning.adapter import AdapterError
 from tuning.batches import pack_batch
-from tuning.checkpoint import start_of, take_weights
+from tuning.checkpoint import refuse_misfit, start_of, take_weights
 from tuning.loss import loss_of_pack
 from tuning.plan import Plan
 from tuning.presets import PRESETS
@@ -87,20 +87,22 @@ def train(
     on_step = [*on_step, *((plan.measure_every(settings, planned.steps), one) for one in measured)]
     start = start_of(settings)
     resumed = start is not None and start.step > 0
+    told = [*start.notes] if start else []
     if resumed:
-        plan.refuse_other_run(settings, planned, base)
+        told += plan.refuse_other_run(settings, planned, base, start)
     for line in planned.lines():
         say(line)
     journal.state("starting", "preparing", total=planned.steps, report=planned.lines())
-    if rank == 0:
-        clear(folder, anew=settings.overwrite_output_dir)
-        plan.record(settings, planned, base)
-
     arguments = training_arguments(settings, planned, base)  # joins the other processes
     set_seed(settings.seed)
     model = adapter.start(base.model, settings, base.record)
-    if start and not resumed:
+    if resumed:
+        told += refuse_misfit(model, settings, start, planned.steps)
+    elif start:
         take_weights(model, base, settings, start)
+    if rank == 0:  # only now: what is refused leaves an earlier run's record as it was
+        clear(folder, anew=settings.overwrite_output_dir)
+        plan.record(settings, planned, base)
     trainer = PackedTrainer(
         model,
         arguments,
@@ -113,7 +115,7 @@ def train(
         on_step=on_step,
         say=say,
     )
-    for line in start.notes if start else ():
+    for line in told:
         say(line)
     if resumed:
         journal.cut(start.step)

@@ -17,8 +17,12 @@ from typing import Any, Literal
 
 import psutil
 
+from engine.seeming import not_what_it_seems
+
 Status = Literal["starting", "running", "saving", "done", "stopped", "failed"]
 METRICS, STATE, STOP = "metrics.jsonl", "state.json", "stop"
+# of a checkpoint that a run can go on from; the first is written last
+PARTS = ("trainer_state.json", "adapter_config.json", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt")
 
 
 class Journal:
@@ -80,7 +84,7 @@ def alive(state: Mapping[str, Any]) -> bool:
 
 
 def last_saved_step(folder: str | Path) -> int | None:
-    """The step of the newest whole checkpoint; trainer_state.json is written last, so one without it is half a checkpoint."""
+    """The step of the newest checkpoint of which nothing is missing, empty or cut off."""
     steps = []
     for path in Path(folder).glob("checkpoint-*"):
         number = path.name.removeprefix("checkpoint-")
@@ -90,10 +94,25 @@ def last_saved_step(folder: str | Path) -> int | None:
 
 
 def whole_checkpoint(path: Path) -> bool:
-    try:
-        return (path / "trainer_state.json").read_text(encoding="utf-8").rstrip().endswith("}")
-    except OSError:
-        return False
+    return not missing_parts(path)
+
+
+def missing_parts(path: Path) -> list[str]:
+    """What a checkpoint lacks, as far as the files show it unopened."""
+    found = []
+    for name in PARTS:
+        if what := not_what_it_seems(path / name):
+            found.append(f"{name} {what}")
+        elif not (path / name).is_file():
+            found.append(f"{name} is missing")
+    if not found:
+        try:
+            state = read_json(path / PARTS[0])
+        except ValueError:
+            return [f"{PARTS[0]} is cut off or damaged"]
+        if not isinstance(state, dict) or type(state.get("global_step")) is not int or state["global_step"] < 1:
+            return [f"{PARTS[0]} names no step (global_step)"]
+    return found
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
