@@ -7,7 +7,8 @@ of the names that wrappers give them (engine.adapter_keys), and each has to find
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -43,9 +44,10 @@ def add(base: Base, folder: Path, config: LoraConfig, tensors: Mapping[str, torc
     model = base.model
     placed = in_place(model, folder, tensors)
     tokenizer = grown(base, folder, placed, say)
-    untie(model, placed, config)
-    refuse_biases(model, folder, config, placed)
-    before = fingerprint(model)
+    untie(model, placed)
+    refuse_biases(model, folder, placed)
+    touched = {PLACE.fullmatch(key)["module"] for key in placed}
+    before = fingerprint(model, touched)
     model.requires_grad_(False)
     try:
         wrapped = get_peft_model(model, config)
@@ -59,12 +61,9 @@ def add(base: Base, folder: Path, config: LoraConfig, tensors: Mapping[str, torc
             f"({lost[0].removeprefix('base_model.model.')}, ...)."
         )
     merged = wrapped.merge_and_unload()
-    if fingerprint(merged) == before:
+    if fingerprint(merged, touched) == before:
         raise EngineError(f"Adapter {folder.name!r} changes nothing in this base: all it adds is zero; nothing is merged.")
-    object.__setattr__(base, "model", merged)
-    if tokenizer is not None:
-        object.__setattr__(base, "tokenizer", tokenizer)
-    return base
+    return replace(base, model=merged, tokenizer=tokenizer or base.tokenizer)
 
 
 def in_place(model: PreTrainedModel, folder: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -120,7 +119,7 @@ def grown(base: Base, folder: Path, placed: Mapping[str, torch.Tensor], say) -> 
     return tokenizer
 
 
-def untie(model: PreTrainedModel, placed: Mapping[str, torch.Tensor], config: LoraConfig) -> None:
+def untie(model: PreTrainedModel, placed: Mapping[str, torch.Tensor]) -> None:
     """Head and embeddings that were saved apart must not share one tensor."""
     head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
     if head is None or head.weight is not embeddings.weight:
@@ -134,7 +133,7 @@ def untie(model: PreTrainedModel, placed: Mapping[str, torch.Tensor], config: Lo
         model.config.tie_word_embeddings = False
 
 
-def refuse_biases(model: PreTrainedModel, folder: Path, config: LoraConfig, placed: Mapping[str, torch.Tensor]) -> None:
+def refuse_biases(model: PreTrainedModel, folder: Path, placed: Mapping[str, torch.Tensor]) -> None:
     """PEFT cannot merge a bias into a layer that has none, and the base's configuration has no place for it."""
     trained = sorted(key.partition(".lora_B")[0] for key in placed if re.search(r"\.lora_B(\.[^.]+)?\.bias$", key))
     without = [name for name in trained if getattr(model.get_submodule(name), "bias", None) is None]
@@ -145,9 +144,11 @@ def refuse_biases(model: PreTrainedModel, folder: Path, config: LoraConfig, plac
         )
 
 
-def fingerprint(model: nn.Module) -> dict[str, tuple[float, ...]]:
-    """Numbers that change when any weight does, for all practical purposes; by name, as merging keeps them."""
-    return {
-        name: (tensor.detach().double().sum().item(), tensor.detach().double().square().sum().item(), float(len(tensor)))
-        for name, tensor in model.named_parameters()
-    }
+def fingerprint(model: nn.Module, modules: Collection[str]) -> dict[str, tuple[float, float]]:
+    """Numbers that change when any weight of these modules does, for all practical purposes."""
+    found = {}
+    for name, tensor in model.named_parameters():
+        if name.rpartition(".")[0] in modules:
+            wide = tensor.detach().double()  # one at a time: an embedding of 7B is a gigabyte so
+            found[name] = (wide.sum().item(), wide.square().sum().item())
+    return found
