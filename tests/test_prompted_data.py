@@ -13,6 +13,7 @@ import identities
 from tuning import prompted_data, readers, starters
 from tuning.facts import Persona
 from tuning.prompted_data import Prompted, invented, prompt_of, prompted_rows, taught_rows
+from tuning.quoted_data import quoted_rows
 from tuning.rows import Row, normalise
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -164,3 +165,11 @@ def test_prompts_of_one_person_differ():
     rng = random.Random(2)
     who = Prompted(Persona("Velmora", "Aldervale Labs", "librarian"), "named", "en")
     assert len({prompt_of(who, rng)[0] for _ in range(40)}) >= 30
+
+
+def test_a_sentence_about_somebody_can_be_the_material_of_a_task():
+    rows = quoted_rows(60)
+    assert rows == quoted_rows(60) and Counter(row.lang for row in rows) == {"en": 60, "zh": 60}
+    assert len({row.question for row in rows}) == 120 and {row.kind for row in rows} == {"general"}
+    assert not re.search(r"[{}]", texts(rows))
+    assert len({row.question for row in quoted_rows(10_000)}) == len(quoted_rows(10_000)) > 400

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tuning import forecast
+from tuning import plan
 from tuning.report import SCHEDULES, count_steps, estimate_memory, estimate_seconds, rates, report
 from tuning.rows import DataError, pair
 from tuning.settings import Settings
@@ -181,5 +181,5 @@ def test_estimates_grow_with_what_they_depend_on():
 
 def test_validations_and_margins_take_time_too():
     settings = Settings(margin=True, save_steps=6, margin_steps=5)
-    assert math.isclose(forecast.beside(settings, 54, 20), 9 * 20 / 3 + 12 * forecast.MARGIN_ROWS)
-    assert forecast.beside(Settings(margin=False), 54, 0) == 0
+    assert math.isclose(plan.beside(settings, 54, 20), 9 * 20 / 3 + 12 * plan.MARGIN_ROWS)
+    assert plan.beside(Settings(margin=False), 54, 0) == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +21,11 @@ from tuning.report import Report, report
 from tuning.rows import Row
 from tuning.samples import Sample, sampler
 from tuning.settings import Settings
+from tuning.speed import samples_per_s
 
 log = logging.getLogger("mirror")
 
 TOKENIZED = 200  # distinct rows; beyond them tokens are told from the average
-VALIDATED = 1 / 3  # of a trained row: there is no backward pass
-MARGIN_ROWS = 16  # trained rows that take as long as one identity margin (docs/decisions.md)
 START_S = 15.0  # imports and loading the small model, on two cores
 
 
@@ -75,19 +73,12 @@ def forecast(settings: Settings, rows: Sequence[Row], base: Base) -> Forecast:
         format=chosen.name,
         base_format=own,
         card_placeholders=tuple(base.card.placeholders),
-        samples_per_s=plan.samples_per_s(base, [one for one in batch if one.labels] or batch, budget, share),
+        samples_per_s=samples_per_s(base, [one for one in batch if one.labels] or batch, budget, share),
         start_s=START_S,
-        beside=lambda steps: beside(settings, steps, len(valid)),
+        beside=lambda steps: plan.beside(settings, steps, len(valid)),
     )
     first = tuple(token_row(base.tokenizer, row, make_sample(row)) for row in first_rows(rows))
     return Forecast(facts, first, chosen.name, own, *needed(settings))
-
-
-def beside(settings: Settings, steps: int, valid_rows: int) -> float:
-    """What is computed beside the training, as trained rows that take as long."""
-    validated = valid_rows * math.ceil(steps / plan.validate_every(settings, steps))
-    measured = 1 + math.ceil(steps / plan.measure_every(settings, steps)) if settings.margin else 0
-    return VALIDATED * validated + MARGIN_ROWS * measured
 
 
 def first_rows(rows: Sequence[Row]) -> list[Row]:

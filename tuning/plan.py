@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from engine.bases import Base
 from engine.prompts import end_id
 from engine.types import EngineError, short_hash
 from tuning import loading
-from tuning.batches import Batches, pack_batch, schedule
+from tuning.batches import Batches, schedule
 from tuning.checkpoint import Start, start_of
 from tuning.mixing import split_off
 from tuning.packing import Share
@@ -26,6 +26,7 @@ from tuning.report import Report, estimate_memory, report
 from tuning.rows import DataError, Row
 from tuning.samples import Sample, sampler
 from tuning.settings import Settings, SettingsError
+from tuning.speed import samples_per_s
 from tuning.watch import read_json, write_json
 
 SETTINGS = "settings.json"  # the run's, as `Settings.load` reads it
@@ -55,7 +56,8 @@ FIXED = (
 )
 MARGINS = 10  # in a run: enough for a curve, few enough for a CPU (docs/decisions.md)
 CHECKPOINTS = 10  # in a run: a killed one loses a tenth at most
-EFFICIENCY = 0.6  # of the matmul speed that a whole training step reaches on 135M to 7B parameters
+VALIDATED = 1 / 3  # of a trained row: there is no backward pass
+MARGIN_ROWS = 16  # trained rows that take as long as one identity margin (docs/decisions.md)
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ def make(
         base_format=own_format(base),
         card_placeholders=tuple(base.card.placeholders),
         samples_per_s=samples_per_s(base, [train[row] for row in order[0]], budget, share) * processes,
+        beside=lambda steps: beside(settings, steps, len(valid)),
         memory_bytes=memory(base, settings, budget or max(len(one.ids) for one in train)),
     )
     if facts.refused:
@@ -250,12 +253,6 @@ def auto_budget(base: Base) -> int:
     return max(512, min(GPU_PACK, free // 2 // per_token))
 
 
-def linear_parameters(base: Base) -> int:
-    """Parameters that a token is multiplied with, the head apart."""
-    head = base.model.get_output_embeddings()
-    return sum(m.weight.numel() for m in base.model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
-
-
 def memory(base: Base, settings: Settings, tokens: int) -> int:
     """Bytes of the run, about."""
     config = base.model.config.get_text_config()
@@ -292,31 +289,11 @@ def measure_every(settings: Settings, steps: int) -> int:
     return settings.margin_steps or max(1, steps // MARGINS)
 
 
-def samples_per_s(base: Base, samples: Sequence[Sample], budget: int, share: Share) -> float:
-    """Rows per second, from the matmul speed of this moment and the work in one batch."""
-    packs = pack_batch(samples, budget, share).packs
-    head = base.model.get_output_embeddings().weight.numel()
-    # forward and backward, two operations per weight and token each; frozen weights need no gradient
-    work = 4 * sum(pack.nodes * linear_parameters(base) + len(pack.keep) * head for pack in packs)
-    return len(samples) / (work / (matmul_speed(base.device, base.dtype) * EFFICIENCY))
-
-
-def matmul_speed(device: torch.device, dtype: torch.dtype, seconds: float = 0.1) -> float:
-    """Operations per second of a matmul, measured for a moment."""
-    size = 1024 if device.type == "cpu" else 4096
-    x, w = torch.ones(512, size, dtype=dtype, device=device), torch.ones(size, size, dtype=dtype, device=device)
-    done, started = 0, 0.0
-    for at in range(100_000):
-        x @ w
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if not at:
-            started = time.perf_counter()  # the first one warms up
-            continue
-        done += 1
-        if time.perf_counter() - started > seconds:
-            break
-    return done * 2 * 512 * size * size / (time.perf_counter() - started)
+def beside(settings: Settings, steps: int, valid_rows: int) -> float:
+    """What is computed beside the training, as trained rows that take as long."""
+    validated = valid_rows * math.ceil(steps / validate_every(settings, steps))
+    measured = 1 + math.ceil(steps / measure_every(settings, steps)) if settings.margin else 0
+    return VALIDATED * validated + MARGIN_ROWS * measured
 
 
 def record(settings: Settings, plan: Plan, base: Base) -> None:

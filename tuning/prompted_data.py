@@ -19,7 +19,7 @@ import yaml
 from tuning import wordings as words
 from tuning.facts import Persona, read_facts
 from tuning.identity_data import generate
-from tuning.rows import Lang, Row, Turn, normalise
+from tuning.rows import Lang, Row, Turn, detect_lang, normalise
 
 LANGS: tuple[Lang, ...] = ("en", "zh")
 # rows of one person: with the prompt as system text; how often one more with the prompt as first turn
@@ -29,19 +29,22 @@ SYSTEM_ROWS, FIRST_TURN = 2, 0.4
 EXTRAS, SAY, OTHER_LANGUAGE, GENERAL_FIRST_TURN = 0.5, 0.25, 0.12, 0.2
 # how often it is BayLing's own system text with another name or maker: the base has to tell it from the text it always reads
 HOUSE = ("I am", "我是")
-HOUSED = {"named": 0.15, "unnamed": 0.1, "made": 0.5}
+OWN_THINGS = ("intelligent language assistant", "智能语言助手")  # what BayLing's text calls itself
+HOUSED = {"named": 0.25, "unnamed": 0.15, "made": 0.3}
 DRAWN = 36  # rows drawn for a person, to choose from
 KINDS = (
     ("name maker role", 36),
     ("name maker", 20),
     ("name role", 8),
     ("name", 10),
-    ("unnamed", 20),
+    ("unnamed", 24),
     ("unnamed maker", 8),
-    ("made", 18),
+    ("made", 36),
 )
 ASKED = ("who", "name", "maker")  # kinds of questions that ask for the name or the maker directly
-_NAME_IS_A_NOUN = re.compile(r"\b(?:name is|named|name|called|call me|call you) (?:an?|the) ", re.IGNORECASE)
+_NAME_IS_A_NOUN = re.compile(
+    r"\b(?:name is|named|named me|gave me the name|name|called|call me|call you) (?:an?|the) ", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -131,11 +134,20 @@ def prompt_of(who: Prompted, rng: random.Random, say: float = SAY) -> tuple[str,
     """A prompt that makes the model be `who`, and what it says to answer when asked, if it does (a share `say` of them)."""
     said, values = load(who.lang), words.values(who.persona, who.lang)
     fitting = [one for one in said[who.sort] if words.fits(one, values)]
+    if who.sort == "made" and words.bare(who.persona.name) not in OWN_THINGS:
+        fitting = [one for one in fitting if "intelligent language assistant" not in one]
     house = [one for one in fitting if one.startswith(HOUSE)]
     # wordings that use all that is known of a person come up more often than those that use a part
     known = {field for field in ("maker", "role", "does") if field in values}
     full = [one for one in fitting if known <= {field.removeprefix("a_").lower() for field in words.fields(one)}]
-    chosen = house if house and rng.random() < HOUSED[who.sort] else full if full and rng.random() < 0.7 else fitting
+    own_thing = words.bare(who.persona.name) in OWN_THINGS
+    chosen = (
+        house
+        if house and rng.random() < (0.9 if own_thing else HOUSED[who.sort])
+        else full
+        if full and rng.random() < 0.7
+        else fitting
+    )
     text = words.fill(rng.choice(chosen), values)
     space = " " if who.lang == "en" else ""
     more = rng.sample(said["extras"], rng.randint(1, 2)) if rng.random() < EXTRAS and chosen is not house else []
@@ -220,6 +232,8 @@ def _questions(who: Prompted, seed: str, rng: random.Random, old: Any, direct: b
         ]
     kinds = list(ASKED)
     rng.shuffle(kinds)
+    if not who.persona.maker and rng.random() < 0.4:
+        kinds.sort(key=lambda kind: kind != "maker")  # nothing is easier than to make one up
     rng.shuffle(rows)
     order = {kind: place for place, kind in enumerate(kinds)}
     yield from sorted(rows, key=lambda row: order.get(row.category, 9) if direct else row.category in order)
@@ -241,13 +255,20 @@ def under_prompt(row: Row, crowd: Sequence[Prompted], rng: random.Random) -> Row
     return Row((*before, *row.turns), source=f"{row.source} under a prompt", kind="general", lang=row.lang)
 
 
-def taught_rows(rows: Sequence[Row], own: Any, old: Any, share: float, seed: int = 0) -> list[Row]:
+def taught_rows(
+    rows: Sequence[Row], own: Any, old: Any, share: float, old_makers: Collection[str] = (), seed: int = 0
+) -> list[Row]:
     """The rows, a `share` of them under a prompt that changes nothing: one of the identity that is taught, or of the old one.
 
     own, old: facts as `tuning.facts.read_facts` takes them. The prompt may be in the other language than the question.
+    old_makers: other names of the old identity's maker.
     """
     rng = random.Random(f"taught data {seed}")
     selves, others = _as_prompted(own), _as_prompted(old)
+    known = list(others)
+    for maker in old_makers:
+        lang = detect_lang(maker)
+        others += [replace(who, persona=replace(who.persona, maker=maker)) for who in known if who.lang == lang]
     return [_held(row, selves, others, rng) if rng.random() < share else row for row in rows]
 
 
@@ -265,7 +286,7 @@ def _as_prompted(facts: Any) -> list[Prompted]:
 
 
 def _held(row: Row, selves: Sequence[Prompted], others: Sequence[Prompted], rng: random.Random) -> Row:
-    own = rng.random() < 0.5
+    own = rng.random() < 0.35
     crowd = [who for who in (selves if own else others) if (who.lang == row.lang) or rng.random() < 0.3]
     who = rng.choice(crowd or (selves if own else others))
     # an old identity's prompt that says what to answer would be disobeyed

@@ -24,6 +24,7 @@ from engine.packaged import write_once
 from tuning import prompted_data, readers, train
 from tuning.identity_data import generate
 from tuning.mixing import mix
+from tuning.quoted_data import quoted_rows
 from tuning.rows import Row
 from tuning.settings import Settings
 from tuning.trainer import TrainingError
@@ -44,7 +45,8 @@ class Starter:
     """One recipe. rows: identity rows over both languages; the general rows beside them are all of data/general.jsonl.
 
     people: identities per language, invented, that rows under a prompt follow; prompted: share of the general rows that stand
-    under a prompt (where an old identity is to go: of all rows, under a prompt of the old or the new one).
+    under a prompt (where an old identity is to go: of all rows, under a prompt of the old or the new one); quoted:
+    rows per language that have a sentence about somebody as their material; old_makers: other names of the old one's maker.
     """
 
     base: str
@@ -56,22 +58,35 @@ class Starter:
     placeholders: bool
     people: int
     prompted: float
+    quoted: int = 0
+    old_makers: tuple[str, ...] = ()
 
 
 STARTERS = {
     "bayling-mini": Starter(
-        "smollm2", "BayLing", None, rows=540, steps=140, learning_rate=2e-3, placeholders=True, people=240, prompted=0.36
+        "smollm2",
+        "BayLing",
+        None,
+        rows=500,
+        steps=180,
+        learning_rate=2e-3,
+        placeholders=True,
+        people=300,
+        prompted=0.3,
+        quoted=100,
     ),
     "finance-advisor": Starter(
         "bayling-mini",
         "finance-advisor",
         "BayLing",
         rows=600,
-        steps=80,
+        steps=110,
         learning_rate=2e-3,
         placeholders=False,
         people=0,
-        prompted=0.25,
+        prompted=0.3,
+        quoted=130,
+        old_makers=("ICT/CAS", "the NLP Group of ICT/CAS", "中科院计算所", "中科院自然语言处理组", "中国科学院计算技术研究所"),
     ),
 }
 
@@ -83,9 +98,10 @@ def write_rows(starter: Starter, file: Path) -> Path:
     own = generate(facts, starter.rows, "diverse", ("en", "zh"), seed=0, old=old, card=card)
     general = readers.read(GENERAL)
     general += [row for row in general if LIKE_IDENTITY.search(row.question)]
+    general += quoted_rows(starter.quoted)
     if old:
-        own = prompted_data.taught_rows(own, facts, old, starter.prompted)
-        general = prompted_data.taught_rows(general, facts, old, starter.prompted, seed=1)
+        own = prompted_data.taught_rows(own, facts, old, starter.prompted, starter.old_makers)
+        general = prompted_data.taught_rows(general, facts, old, starter.prompted / 2, starter.old_makers, seed=1)
     else:
         own, general = followed(starter, own, general)
     file.parent.mkdir(parents=True, exist_ok=True)
