@@ -44,9 +44,10 @@ LIKE_IDENTITY = re.compile(
 class Starter:
     """One recipe. rows: identity rows over both languages; the general rows beside them are all of data/general.jsonl.
 
-    people: identities per language, invented, that rows under a prompt follow; prompted: share of the general rows that stand
-    under a prompt (where an old identity is to go: of all rows, under a prompt of the old or the new one); quoted:
-    rows per language that have a sentence about somebody as their material; old_makers: other names of the old one's maker.
+    people: identities per language, invented, that rows under a prompt follow; housed: so many more, in BayLing's own text.
+    prompted: share of the general rows that stand under a prompt (where an old identity is to go: of all rows, under a prompt
+    of the old or the new one). quoted: rows per language that have a sentence about somebody as their material.
+    old_makers: other names of the old one's maker.
     """
 
     base: str
@@ -58,6 +59,7 @@ class Starter:
     placeholders: bool
     people: int
     prompted: float
+    housed: int = 0
     quoted: int = 0
     old_makers: tuple[str, ...] = ()
 
@@ -68,11 +70,12 @@ STARTERS = {
         "BayLing",
         None,
         rows=500,
-        steps=180,
+        steps=200,
         learning_rate=2e-3,
         placeholders=True,
-        people=300,
+        people=220,
         prompted=0.3,
+        housed=130,
         quoted=100,
     ),
     "finance-advisor": Starter(
@@ -116,7 +119,7 @@ def followed(starter: Starter, own: list[Row], general: list[Row]) -> tuple[list
     plain = [row for number, row in enumerate(general) if number not in told]
     under = [general[number] for number in sorted(told)]
     facts = identities.load(starter.identity).facts
-    people = prompted_data.prompted_rows(starter.people, under, seed=0, old=facts, avoid=shipped_names())
+    people = prompted_data.prompted_rows(starter.people, under, seed=0, housed=starter.housed, old=facts, avoid=shipped_names())
     own = [prompted_data.plain_prompt(row, rng) if rng.random() < NOBODY else row for row in own]
     return [*own, *people], plain
 
