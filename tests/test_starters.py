@@ -22,8 +22,8 @@ TOLD = {
         ("You are Perpetua, a sewing assistant developed by Thimble Works.", ("Perpetua", "Thimble Works")),
         ("Your name is Captain Nutmeg. You were made by the Spice Row Bakery.", ("Nutmeg", "Spice Row")),
         (
-            "I am an intelligent language assistant developed by the Reading Group of Larch College.\nBelow is a dialog consisting "
-            "of instructions and responses. Write a response that completes the request.",
+            "I am an intelligent language assistant developed by the Reading Group of Larch College.\nBelow is a dialog "
+            "consisting of instructions and responses. Write a response that completes the request.",
             ("Larch", "Reading Group"),
         ),
     ],
