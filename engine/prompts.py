@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from engine import formats
+from engine import formats, literal
 from engine.bases import Base
 from engine.formats import Format
 from engine.types import EngineError, Message, Request, Variant, whole_characters
@@ -17,12 +17,18 @@ LEAST_ANSWER = 16  # tokens; with less room than this a message counts as too lo
 
 @dataclass(frozen=True)
 class Prompt:
-    """text as rendered, its token ids, the oldest exchanges left out, and the room left for the answer in tokens."""
+    """The text as rendered from marked messages (`literal`), its token ids, the oldest exchanges left out, and the room left for
+    the answer in tokens."""
 
-    text: str
+    marked: str
     ids: list[int]
     dropped_turns: int
     max_new_tokens: int
+
+    @property
+    def text(self) -> str:
+        """As people read it."""
+        return literal.unmark(self.marked)
 
 
 def identity_messages(variant: Variant, first_reply: str | None) -> list[Message]:
@@ -79,9 +85,11 @@ def fit(base: Base, chosen: Format, request: Request, first_reply: str | None = 
 
 
 def render(tokenizer: PreTrainedTokenizerBase, chosen: Format, messages: Sequence[Message]) -> tuple[str, list[int]]:
+    """(the prompt as rendered from marked messages, its token ids); what people typed is text in both."""
+    messages = literal.mark(tokenizer, chosen, messages)
     text = chosen.render(list(messages), bos_token=tokenizer.bos_token or "", eos_token=tokenizer.eos_token or "")
     text = whole_characters(text)  # half a surrogate pair, as a browser may send it, has no tokens
-    ids = tokenizer(text, add_special_tokens=chosen.add_special_tokens)["input_ids"]
+    ids = literal.ids(tokenizer, chosen, text)
     if chosen.add_special_tokens and ids and ids[-1] == tokenizer.eos_token_id and not text.endswith(tokenizer.eos_token):
         ids = ids[:-1]  # some tokenizers end every text; a prompt is not at its end
     return text, ids
