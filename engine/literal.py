@@ -56,8 +56,8 @@ def mark(tokenizer: PreTrainedTokenizerBase, form: Format, messages: Sequence[Me
     if not known.near(typed) and not any(map(_MARKS.search, texts)):
         return messages
     marked = []
-    for number, (message, places) in enumerate(zip(messages, kept, strict=True), 1):
-        where = f"message {number} ({message['role']})"
+    for message, places in zip(messages, kept, strict=True):
+        where = f"the {message['role']}'s text"
         texts = {"content": _mark(tokenizer, known, message["content"], places, where)}
         if message.get("input"):
             texts["input"] = _mark(tokenizer, known, message["input"], (), where)
@@ -120,7 +120,7 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase, template: str) -> dict[st
 
 
 class Controls:
-    """The control tokens of a tokenizer under one template, and how their texts are spelled. It keeps no hold of the tokenizer."""
+    """The control tokens of a tokenizer under one template, and how texts are spelled with them. Keeps no hold of the tokenizer."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, tokens: Mapping[str, int]) -> None:
         self.tokens = tokens
@@ -175,9 +175,12 @@ class Controls:
 
     def in_pieces(self, tokenizer: PreTrainedTokenizerBase, text: str, special: bool) -> list[int]:
         """For tokenizers written in Python, which tokenize what stands between two added tokens by itself."""
-        found: list[int] = []
-        pieces = re.split(f"({any_of(token.content for token in self.added.values()).pattern})", text)
         known = {token.content: (at, token) for at, token in self.added.items()}
+        words = re.compile(f"({any_of(known.keys() - self.tokens.keys()).pattern})")
+        pieces: list[str] = []  # every second one is a token
+        for at, piece in enumerate(re.split(f"({self.find.pattern})", text)):
+            pieces += [piece] if at % 2 else words.split(unmark(piece))
+        found: list[int] = []
         for at, piece in enumerate(pieces):
             if at % 2:
                 found.append(known[piece][0])
@@ -187,7 +190,7 @@ class Controls:
             if at + 1 < len(pieces) and known[pieces[at + 1]][1].lstrip:
                 piece = piece.rstrip()
             if piece:
-                found += tokenizer.encode(unmark(piece), add_special_tokens=False, split_special_tokens=True)
+                found += tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=True)
         return tokenizer.build_inputs_with_special_tokens(found) if special else found
 
 
@@ -248,9 +251,11 @@ def _mark(tokenizer: PreTrainedTokenizerBase, known: Controls, text: str, kept: 
         typed = text[done:start]
         for token in {found.group() for found in known.find.finditer(typed)}:
             if not known.can_say(tokenizer, token):
+                at = typed.index(token)
+                near = typed[max(0, at - 20) : at + len(token) + 20]
                 raise EngineError(
-                    f"The text {token!r} in {where} is a control token of this base, whose tokenizer has no other way to write "
-                    "it; write it otherwise."
+                    f"In {where} ({near!r}) {token!r} is a control token of this base, and its tokenizer has no way to write it as "
+                    "text; write it otherwise."
                 )
         parts += [_marked(known.begins, typed), _marked(_MARKS, text[start:end])]
         done = end
