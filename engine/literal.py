@@ -19,7 +19,7 @@ import secrets
 import string
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import jinja2
@@ -35,8 +35,9 @@ _PLANE = 0x100000
 _MARKS = re.compile("[\U00100000-\U0010ffff]+")
 # An added token that is not called special and is one: <|fim_prefix|>, [PAD], <reserved_7>. An HTML tag is ordinary text.
 _SHAPED = re.compile(r"[<\[◁✿](?=.*\w)\S+[>\]▷✿]")
+_BLACK = re.compile(r"\S")
 _HTML = re.compile(r"</?[a-z]+[1-6]?/?>")
-_FORMATS = 64  # that are remembered of a tokenizer
+_FORMATS, _COPIES = 64, 4  # that are remembered of a tokenizer
 
 Place = tuple[int, int]
 
@@ -100,12 +101,18 @@ def ids(tokenizer: PreTrainedTokenizerBase, form: Format, text: str, special: bo
     return found
 
 
+def literals(template: str) -> list[str]:
+    """What a template writes by itself."""
+    pieces = jinja2.Environment().lex(template)
+    return [text[1:-1] if kind == "string" else text for _, kind, text in pieces if kind in ("data", "string")]
+
+
 def control_tokens(tokenizer: PreTrainedTokenizerBase, template: str) -> dict[str, int]:
     """The tokens that steer a model, with their ids: special ones, and other added ones that the template writes or that look so.
 
     The rest of the added tokens are words: white space, HTML tags.
     """
-    written = "\0".join(text for _, kind, text in jinja2.Environment().lex(template) if kind in ("data", "string"))
+    written = "\0".join(literals(template))
     added = tokenizer.added_tokens_decoder
     special = {*tokenizer.all_special_tokens, *(token.content for token in added.values() if token.special)}
     found = {token.content: at for at, token in added.items()}
@@ -119,32 +126,54 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase, template: str) -> dict[st
     return {token: at for token, at in found.items() if token.strip() and steers(token)}
 
 
-class Controls:
-    """The control tokens of a tokenizer under one template, and how texts are spelled with them. Keeps no hold of the tokenizer."""
+class Renamed(NamedTuple):
+    """A tokenizer in which the control tokens have other names; token -> name; ids of its added tokens -> the true ones."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, tokens: Mapping[str, int]) -> None:
-        self.tokens = tokens
-        self.by_id = {at: token for token, at in tokens.items()}
+    tokenizer: Tokenizer
+    names: dict[str, str]
+    ids: dict[int, int]
+
+
+class Controls:
+    """The control tokens of a tokenizer under one template, and how texts are spelled with them. Keeps no hold on the tokenizer,
+    under which it is remembered."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: str, copies: dict[Any, Renamed]) -> None:
+        self.tokens = control_tokens(tokenizer, template)
+        self.by_id = {at: token for token, at in self.tokens.items()}
         self.added = tokenizer.added_tokens_decoder
         self.backend = getattr(tokenizer, "backend_tokenizer", None)
+        self.copies = copies
         self.unknown = tokenizer.unk_token_id
-        self.counted = frozenset(tokens.values()) - {self.unknown}
-        self.find = any_of(tokens)
-        self.squeezed = any_of(squeezed([token]) for token in tokens)
-        self.begins = re.compile(f"[{re.escape(''.join({token.strip()[0] for token in tokens}))}\U00100000-\U0010ffff]")
+        self.counted = frozenset(self.by_id) - {self.unknown}
+        self.find = any_of(self.tokens)
+        self.squeezed = any_of(squeezed([token]) for token in self.tokens)
+        self.begins = re.compile(f"[{re.escape(''.join({token.strip()[0] for token in self.tokens}))}\U00100000-\U0010ffff]")
+        # what would be a control token behind the words of the template, as "/s>" is where it writes "<" before a text
+        ends = {text[-size:] for text in literals(template) for size in range(1, 1 + min(len(text), 64))}
+        self.rests = {token[size:] for token in self.tokens for size in range(1, len(token)) if token[:size] in ends}
         self.sayable: dict[str, bool] = {}
 
     def near(self, texts: Iterable[str]) -> bool:
         """Whether a control token could come out of these texts, trimmed, lowered and put together as a template may."""
         texts = list(texts)
-        return bool(self.squeezed.search(squeezed(texts)) or any(map(_MARKS.search, texts)))
+        found = self.squeezed.search(squeezed(texts)) or any(map(_MARKS.search, texts))
+        return bool(found) or (bool(self.rests) and any(map(self.continues, texts)))
+
+    def continues(self, text: str) -> bool:
+        text = text.strip()
+        return bool(text) and any(text.startswith(rest) or rest.startswith(text) for rest in self.rests)
+
+    def marked(self, text: str) -> str:
+        first = len(text) - len(text.lstrip()) + 1 if self.rests else 0
+        return _marked(_BLACK, text[:first]) + _marked(self.begins, text[first:])
 
     def count(self, found: Sequence[int]) -> Counter[int]:
         return Counter(one for one in found if one in self.counted)
 
     def can_say(self, tokenizer: PreTrainedTokenizerBase, token: str) -> bool:
         if token not in self.sayable:
-            _, spelled = self.ids(tokenizer, _marked(re.compile(r"[\s\S]"), token), False)
+            _, spelled = self.ids(tokenizer, _marked(_BLACK, token), False)
             self.sayable[token] = not self.count(spelled) and self.unknown not in spelled
         return self.sayable[token]
 
@@ -152,7 +181,7 @@ class Controls:
         """(ids of the text with its marks, in which all control tokens are the structure's; ids of the text as it is meant)."""
         if not isinstance(self.backend, Tokenizer):
             return tokenizer(text, add_special_tokens=special)["input_ids"], self.in_pieces(tokenizer, text, special)
-        renamed, names, back = self.renamed
+        renamed, names, back = self.renamed()
         structure = self.backend.encode(text, add_special_tokens=special)
         parts, done = [], 0
         for one, (start, end) in zip(structure.ids, structure.offsets, strict=True):
@@ -164,14 +193,19 @@ class Controls:
         found = renamed.encode(unmark("".join([*parts, text[done:]])), add_special_tokens=special).ids
         return structure.ids, [back.get(one, one) for one in found]
 
-    @cached_property
-    def renamed(self) -> tuple[Tokenizer, dict[str, str], dict[int, int]]:
-        """(the tokenizer with other names for its control tokens, token -> name, its ids -> those of the tokenizer)."""
-        letters = ["".join(secrets.choice(string.ascii_lowercase) for _ in range(32)) for _ in self.tokens]
-        names = dict(zip(self.tokens, letters, strict=True))
-        copy = rename(self.backend, names)
-        back = {copy.token_to_id(names.get(token.content, token.content)): at for at, token in self.added.items()}
-        return copy, names, back
+    def renamed(self) -> Renamed:
+        key = frozenset(self.tokens), len(self.added)
+        found = self.copies.get(key)
+        if found is None:
+            letters = ["".join(secrets.choice(string.ascii_lowercase) for _ in range(32)) for _ in self.tokens]
+            names = dict(zip(self.tokens, letters, strict=True))
+            copy = rename(self.backend, names)
+            back = {copy.token_to_id(names.get(token.content, token.content)): at for at, token in self.added.items()}
+            found = Renamed(copy, names, back)
+            if len(self.copies) >= _COPIES:
+                self.copies.clear()
+            self.copies[key] = found
+        return found
 
     def in_pieces(self, tokenizer: PreTrainedTokenizerBase, text: str, special: bool) -> list[int]:
         """For tokenizers written in Python, which tokenize what stands between two added tokens by itself."""
@@ -195,16 +229,18 @@ class Controls:
 
 
 def controls(tokenizer: PreTrainedTokenizerBase, form: Format) -> Controls:
-    formats = _known.setdefault(tokenizer, {})
+    formats, copies = _known.setdefault(tokenizer, ({}, {}))
     key = (form.template, len(tokenizer))  # tokens may be added to it
-    if key not in formats:
+    found = formats.get(key)
+    if found is None:
+        found = Controls(tokenizer, form.template, copies)
         if len(formats) >= _FORMATS:
             formats.clear()
-        formats[key] = Controls(tokenizer, control_tokens(tokenizer, form.template))
-    return formats[key]
+        formats[key] = found
+    return found
 
 
-_known: WeakKeyDictionary[PreTrainedTokenizerBase, dict[tuple[str, int], Controls]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[dict[Any, Controls], dict[Any, Renamed]]] = WeakKeyDictionary()
 
 
 def rename(backend: Tokenizer, names: Mapping[str, str]) -> Tokenizer:
@@ -254,10 +290,10 @@ def _mark(tokenizer: PreTrainedTokenizerBase, known: Controls, text: str, kept: 
                 at = typed.index(token)
                 near = typed[max(0, at - 20) : at + len(token) + 20]
                 raise EngineError(
-                    f"In {where} ({near!r}) {token!r} is a control token of this base, and its tokenizer has no way to write it as "
-                    "text; write it otherwise."
+                    f"In {where} ({near!r}) {token!r} is a control token of this base, and its tokenizer has no way to write it "
+                    "as text; write it otherwise."
                 )
-        parts += [_marked(known.begins, typed), _marked(_MARKS, text[start:end])]
+        parts += [known.marked(typed), _marked(_MARKS, text[start:end])]
         done = end
     return "".join(parts)
 

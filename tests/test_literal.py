@@ -31,6 +31,7 @@ CHANGING = {  # templates that do something to what they are given
     "takes spaces out": "{% for m in messages %}{{ '<s>' + m.content.replace(' ', '') }}{% endfor %}{{ '</s>' }}",
     "puts texts side by side": "{% for m in messages %}{{ m.content | trim }}{% endfor %}",
     "writes them as JSON": "{{ '<|im_start|>' + messages | tojson + '<|im_end|>' }}",
+    "writes the brackets": "{% for m in messages %}<{{ m.content }}>{% endfor %}",
     "reads them by the letter": "{% for m in messages %}{% for c in m.content %}{{ c }}{% endfor %}<|im_end|>{% endfor %}",
 }
 NAMES = [*formats.names(), *TEMPLATES, *CHANGING]
@@ -85,7 +86,12 @@ def today(tokenizer, form: Format, messages) -> list[int]:
 
 def talk(form: Format, question: str, answer: str, system: str, last: str = "Who?") -> list:
     told = [] if form.traits.no_system else [{"role": "system", "content": system}]
-    return [*told, {"role": "user", "content": question}, {"role": "assistant", "content": answer}, {"role": "user", "content": last}]
+    return [
+        *told,
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": answer},
+        {"role": "user", "content": last},
+    ]
 
 
 @SOME
@@ -159,6 +165,13 @@ def test_two_texts_side_by_side_make_no_token(tokenizer):
     assert "</s>" in literal.unmark(text)
 
 
+@pytest.mark.parametrize("text", ["s", "/s", " /s> x", "|im_start|", "|im_end|> </s>"])
+def test_a_text_and_the_template_together_make_no_token(tokenizer, text):
+    form = form_of("writes the brackets")
+    prompt, ids = render(tokenizer, form, talk(form, text, text, text, text))
+    assert not control_ids(tokenizer, ids) and f"<{text}>" in literal.unmark(prompt) and said(tokenizer, ids, f"<{text}>")
+
+
 def test_words_among_the_added_tokens_stay_and_what_the_template_writes_does_not(tokenizer):
     chatml, thinking = formats.get("chatml"), form_of("qwen3: an empty thought in the last answer only")
     added = {token.content: at for at, token in tokenizer.added_tokens_decoder.items()}
@@ -207,7 +220,12 @@ def test_a_base_that_cannot_write_the_text_says_so():
 
 
 def test_the_engine_and_the_margin_take_no_control_token_from_people(tmp_path):
-    tiny = engine_room.load(str(write_tiny_base(tmp_path / "base", max_position_embeddings=1024)), format="chatml", dtype="fp32", say=lambda _line: None)
+    tiny = engine_room.load(
+        str(write_tiny_base(tmp_path / "base", max_position_embeddings=1024)),
+        format="chatml",
+        dtype="fp32",
+        say=lambda _line: None,
+    )
     tokenizer = tiny.base.tokenizer
 
     def asked(text: str, mode: str) -> list[int]:

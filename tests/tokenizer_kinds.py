@@ -15,7 +15,16 @@ SPECIAL = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "
 WORDS = ["<|fim_prefix|>", "<think>", "</think>", "<reserved_106>", "<b>", "\n\n"]  # added, and not called special
 WORDS_OF_TOKENS = "<s></s> unk kun im_start end eot_id INST inst fim_prefix think reserved_106 x u k"
 TEXTS = [*QUESTIONS, *ANSWERS, "### Instruction:\n", "### Response:\n", "a < b, c > d [e] {f} | g / h", WORDS_OF_TOKENS]
-KINDS = ("byte-level BPE", "sentencepiece, legacy", "sentencepiece", "prepended", "unigram", "WordPiece", "Python", "Python, bytes")
+KINDS = (
+    "byte-level BPE",
+    "sentencepiece, legacy",
+    "sentencepiece",
+    "prepended",
+    "unigram",
+    "WordPiece",
+    "Python",
+    "Python, bytes",
+)
 
 
 def tokenizer_of(kind: str, folder: Path) -> PreTrainedTokenizerBase:
@@ -27,7 +36,9 @@ def tokenizer_of(kind: str, folder: Path) -> PreTrainedTokenizerBase:
         return with_words(GPTSw3Tokenizer(str(folder / "tokenizer.model"), **special))
     if kind == "Python, bytes":
         return with_words(ByT5Tokenizer())
-    return with_words(PreTrainedTokenizerFast(tokenizer_object=trained(kind), bos_token="<s>", eos_token="</s>", unk_token="<unk>"))
+    return with_words(
+        PreTrainedTokenizerFast(tokenizer_object=trained(kind), bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    )
 
 
 @cache
