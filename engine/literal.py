@@ -211,19 +211,18 @@ class Controls:
         """For tokenizers written in Python, which tokenize what stands between two added tokens by itself."""
         known = {token.content: (at, token) for at, token in self.added.items()}
         words = re.compile(f"({any_of(known.keys() - self.tokens.keys()).pattern})")
-        pieces: list[str] = []  # every second one is a token
+        pieces: list[tuple[str, Any]] = []
         for at, piece in enumerate(re.split(f"({self.find.pattern})", text)):
-            pieces += [piece] if at % 2 else words.split(unmark(piece))
+            parts = [piece] if at % 2 else words.split(unmark(piece))
+            pieces += [(part, known[part][1] if (at + place) % 2 else None) for place, part in enumerate(parts) if part]
         found: list[int] = []
-        for at, piece in enumerate(pieces):
-            if at % 2:
+        around = [None, *(token for _, token in pieces), None]
+        for (piece, token), before, after in zip(pieces, around, around[2:], strict=False):
+            piece = piece.lstrip() if before and before.rstrip else piece
+            piece = piece.rstrip() if after and after.lstrip else piece  # of a token that is white space nothing is left
+            if token and piece == token.content:
                 found.append(known[piece][0])
-                continue
-            if at and known[pieces[at - 1]][1].rstrip:
-                piece = piece.lstrip()
-            if at + 1 < len(pieces) and known[pieces[at + 1]][1].lstrip:
-                piece = piece.rstrip()
-            if piece:
+            elif piece:
                 found += tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=True)
         return tokenizer.build_inputs_with_special_tokens(found) if special else found
 
