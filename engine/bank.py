@@ -166,6 +166,7 @@ class Bank:
         self.model = model
         self.linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
         self.adapters: dict[str, dict[str, LowRank]] = {}  # on the base's device, in its dtype
+        self.heard: Sequence[Mapping[str, float]] | None = None  # what `hear` was told last, None where it no longer stands
         packed = onednn.worthwhile(model)
         self.groups = [make_group(model, self.linears, names, packed) for names in names_by_input(model, self.linears)]
         for group in self.groups:
@@ -213,6 +214,7 @@ class Bank:
         """Lay out anew the groups that these adapters change; out of memory leaves the bank as it was."""
         changed = {module for name in adapters.keys() ^ self.adapters.keys() for module in (adapters | self.adapters)[name]}
         groups = [group for group in self.groups if changed & set(group.names)]
+        self.heard = None  # a group that is laid out anew has no mask
         done = []
         try:
             for group in groups:
@@ -265,9 +267,11 @@ class Bank:
                 if group.blocks not in masks:
                     masks[group.blocks] = row_mask(rows, group.blocks, group.linears[0].weight.device, self.model.dtype)
                 group.mask = masks[group.blocks]
+        self.heard = rows
 
     def silence(self) -> None:
         """Back to the bare base."""
+        self.heard = None
         for group in self.groups:
             group.silence()
 

@@ -172,12 +172,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Piece:
-    """One row's news while streaming: the text so far, and the whole answer once it is finished."""
+    """One row's news while streaming: the text so far, and the whole answer once it is finished.
+
+    before: how many have their turn before this one, while it has not begun.
+    """
 
     row: int
     raw: str
     shown: str
     answer: Answer | None = None
+    before: int = 0
 
 
 def short_hash(value: object) -> str:
