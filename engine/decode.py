@@ -5,11 +5,13 @@ What several prompts of one variant begin with is computed once (`engine.prefixe
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -39,7 +41,8 @@ class Row:
     stops: tuple[str, ...] = ()
     new_ids: list[int] = field(default_factory=list)
     text: str = ""
-    finish: Finish | None = None
+    finish: Finish | Literal["failed"] | None = None
+    failed: bool = False  # its newest token comes from logits that are no numbers
     logprob: float = 0.0
     prefill_s: float = 0.0
     prefilled_at: float = 0.0
@@ -154,6 +157,7 @@ class Batch:
     def take(self, rows: list[Row], tokens: list[int], logprobs: list[float]) -> None:
         for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
             row.new_ids.append(token)
+            row.failed = not math.isfinite(logprob)
             row.logprob += logprob
 
     def leave(self) -> None:
@@ -211,7 +215,8 @@ def run(
 ) -> Iterator[list[Row]]:
     """Decode all rows, at most `slots` at a time; after every step yield the rows that have news.
 
-    A set `stop` ends all rows within one step. The caller holds the engine's lock and is the computing thread.
+    A row for which the model computes NaN or infinity ends as "failed", the others go on. A set `stop` ends all rows within one
+    step. The caller holds the engine's lock and is the computing thread.
     """
     batch = Batch(model, bank)
     if batch.ready_mask:  # a window or ALiBi counts columns, and a row with a prefix has padding in its middle
@@ -260,6 +265,10 @@ def settle(row: Row, tokenizer: PreTrainedTokenizerBase) -> None:
     Text is the difference between decoding a short context with and without the new tokens: alone, a
     sentencepiece token loses its leading space, and half a character decodes to U+FFFD.
     """
+    if row.failed:
+        del row.new_ids[-1]
+        finish(row, "failed", row.text)
+        return
     ended = row.new_ids[-1] in row.end_ids
     full = len(row.new_ids) >= row.max_new_tokens
     news = unsettled(row, tokenizer, row.new_ids[:-1] if ended else row.new_ids)
@@ -302,5 +311,5 @@ def text_so_far(row: Row) -> str:
     return row.text[: len(row.text) - max(held, default=0)]
 
 
-def finish(row: Row, why: Finish, text: str) -> None:
+def finish(row: Row, why: Finish | Literal["failed"], text: str) -> None:
     row.finish, row.text, row.finished_at = why, text, time.perf_counter()

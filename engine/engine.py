@@ -6,13 +6,13 @@ import gc
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from engine import decode, formats
+from engine import decode, formats, limits
 from engine.adapters import AdapterInfo, belongs_to, read_adapter
 from engine.bank import Bank
 from engine.bases import DEFAULT_BASE, Base, load_base
@@ -177,10 +177,10 @@ class Engine:
         """The exact prompt of a request, without answering it (in first-turn mode the model's reply is made if need be)."""
         if request.variant.mode == "system" or request.variant.prompt is None:
             return self.prompt(request).text  # nothing to compute: a preview need not wait for a running batch
-        with self.lock:
-            self.ready()
-            self.make_first_replies([request.variant], threading.Event())
-            return self.prompt(request).text
+        failed, [prompt] = self.prepared([request], threading.Event())
+        if prompt is None:
+            raise EngineError(failed[0])
+        return prompt.text
 
     def prompt(self, request: Request) -> Prompt:
         # in first-turn mode only a stop leaves no reply behind, and then nothing is answered any more
@@ -190,8 +190,10 @@ class Engine:
     def reply_key(self, variant: Variant) -> tuple:
         return tuple(sorted(variant.adapters.items())), variant.prompt, self.format_of(variant).hash
 
-    def make_first_replies(self, variants: Sequence[Variant], stop: threading.Event) -> None:
-        """First-turn mode: what each variant answers to its own identity, greedily, once."""
+    def make_first_replies(self, variants: Sequence[Variant], stop: threading.Event) -> dict[tuple, str]:
+        """First-turn mode: what each variant answers to its own identity, greedily, once. Returns reply key -> sentence of those
+        that the model computes no numbers for.
+        """
         asked = [variant for variant in variants if variant.mode == "first_turn" and variant.prompt is not None]
         missing = {self.reply_key(variant): variant for variant in asked}
         missing = {key: variant for key, variant in missing.items() if key not in self.first_replies}
@@ -206,19 +208,30 @@ class Engine:
             rows.append(self.row(at, ids, variant, chosen, decoding, decoding.max_new_tokens))
         for _ in self.run(rows, stop):
             pass
-        for key, row, prompt in zip(missing, rows, prompts, strict=True):
-            if row.finish != "stopped":
+        failed = {}
+        for (key, variant), row, prompt in zip(missing.items(), rows, prompts, strict=True):
+            if row.finish == "failed":
+                failed[key] = no_numbers(variant)
+            elif row.finish != "stopped":
                 self.first_replies[key] = spoken(row.text, prompt).strip()
+        return failed
 
     # answers
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        """All answers, in the order of the requests. Raises EngineError."""
-        answers: dict[int, Answer] = {}
+        """All answers, in the order of the requests. Raises EngineError, also where a single row has failed."""
+        answers = self.outcomes(requests)
+        if failed := [one for one in answers if isinstance(one, EngineError)]:
+            raise failed[0]
+        return answers
+
+    def outcomes(self, requests: Sequence[Request]) -> list[Answer | EngineError]:
+        """The same, with an error in the place of a row that failed alone. Raises EngineError for what concerns them all."""
         requests = copied(requests)
+        found: dict[int, Answer | EngineError] = {}
         for pieces in self.compute(requests, threading.Event()):
-            answers |= {piece.row: piece.answer for piece in pieces if piece.answer}
-        return [answers[row] for row in range(len(requests))]
+            found |= {piece.row: piece.answer or EngineError(piece.problem) for piece in pieces if piece.answer or piece.problem}
+        return [found[row] for row in range(len(requests))]
 
     def stream(self, requests: Sequence[Request], stop: threading.Event | None = None) -> Iterator[list[Piece]]:
         """After every step, the news of the rows that took part; a row's last piece carries its answer.
@@ -254,17 +267,34 @@ class Engine:
     def compute(self, requests: list[Request], stop: threading.Event) -> Iterator[list[Piece]]:
         """Answer in the calling thread, which must be the one that exhausts this generator: it holds the lock."""
         asked_at = time.perf_counter()
+        failed, prompts = self.prepared(requests, stop)
+        if failed:
+            yield [Piece(at, "", "", None, problem) for at, problem in failed.items()]
         with self.lock:
             self.ready()
-            self.make_first_replies([request.variant for request in requests], stop)
-            prompts = [self.prompt(request) for request in requests]
             rows = []
             for at, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
+                if prompt is None:
+                    continue
                 variant = request.variant
                 chosen = self.format_of(variant)
                 rows.append(self.row(at, prompt.ids, variant, chosen, variant.decoding, prompt.max_new_tokens))
             for news in self.run(rows, stop):
                 yield [self.piece(row, requests[row.index], prompts[row.index], asked_at) for row in news]
+
+    def prepared(self, requests: Sequence[Request], stop: threading.Event) -> tuple[dict[int, str], list[Prompt | None]]:
+        """(row -> sentence of those that failed already, a prompt for every other row). The lock is held only while first
+        replies are computed: templates and long conversations keep nobody waiting.
+        """
+        self.ready()
+        asked = [request.variant for request in requests]
+        failed: dict[tuple, str] = {}
+        if any(variant.mode == "first_turn" and variant.prompt is not None for variant in asked):
+            with self.lock:
+                self.ready()
+                failed = self.make_first_replies(asked, stop)
+        lost = {at: failed[key] for at, variant in enumerate(asked) if failed and (key := self.reply_key(variant)) in failed}
+        return lost, [None if at in lost else self.prompt(request) for at, request in enumerate(requests)]
 
     def row(self, at: int, ids: list[int], variant: Variant, chosen: Format, decoding: Decoding, room: int) -> decode.Row:
         return decode.Row(at, ids, variant.adapters, decoding, room, end_ids(self.base, chosen), chosen.stop)
@@ -312,6 +342,8 @@ class Engine:
             raw = decode.text_so_far(row)
             return Piece(row.index, raw, self.base.card.show_so_far(raw).lstrip())
         variant, chosen = request.variant, self.format_of(request.variant)
+        if row.finish == "failed":
+            return Piece(row.index, row.text, self.base.card.show(row.text).strip(), None, no_numbers(variant))
         answer = Answer(
             variant=variant,
             raw=row.text,
@@ -345,6 +377,18 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in said)
 
 
-def copied(requests: Iterable[Request]) -> list[Request]:
-    """The requests as they are now: a conversation that goes on while they wait for the lock is not theirs."""
-    return [replace(request, messages=[dict(message) for message in request.messages]) for request in requests]
+def no_numbers(variant: Variant) -> str:
+    heard = [name for name, strength in variant.adapters.items() if strength]
+    without = f"ask it without {' and '.join(map(repr, heard))}, or " if heard else ""
+    return f"Variant {variant.name!r} has no answer: the model computed NaN or infinity for it; {without}start with --dtype fp32."
+
+
+def copied(requests: Sequence[Request]) -> list[Request]:
+    """The requests as they are now: a conversation that goes on while they wait for the lock is not theirs. Raises TooMuch."""
+    limits.check(requests)
+    copies: dict[int, object] = {}  # variants that are asked the same question share its messages
+
+    def copy(message: object) -> object:
+        return copies.setdefault(id(message), dict(message) if isinstance(message, dict) else message)
+
+    return [replace(request, messages=[copy(message) for message in request.messages]) for request in requests]
