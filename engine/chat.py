@@ -65,6 +65,8 @@ def reply(engine, messages: list, variant: Variant, raw: bool):
             text = piece.raw if raw else piece.shown
             print(text[len(shown) :], end="", flush=True)
             shown, raw_text, answer = text, piece.raw, piece.answer
+            if piece.problem:
+                raise EngineError(piece.problem)
     except KeyboardInterrupt:
         pieces.close()
     print()

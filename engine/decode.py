@@ -6,10 +6,12 @@ Which rows join is decided in `engine.sharing`. What several prompts of one vari
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -39,7 +41,8 @@ class Row:
     stops: tuple[str, ...] = ()
     new_ids: list[int] = field(default_factory=list)
     text: str = ""
-    finish: Finish | None = None
+    finish: Finish | Literal["failed"] | None = None
+    failed: bool = False  # its newest token comes from logits that are no numbers
     logprob: float = 0.0
     prefill_s: float = 0.0
     prefilled_at: float = 0.0
@@ -188,6 +191,7 @@ class Batch:
     def take(self, rows: list[Row], tokens: list[int], logprobs: list[float]) -> None:
         for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
             row.new_ids.append(token)
+            row.failed = not math.isfinite(logprob)
             row.logprob += logprob
 
     def leave(self) -> None:
@@ -217,6 +221,14 @@ class Part:
     rows: list[Row]
     real: torch.Tensor
     cache: RowsCache
+
+    @torch.inference_mode()
+    def going_on(self) -> Part:
+        """Without the rows that have ended."""
+        stay = [at for at, row in enumerate(self.rows) if row.finish is None]
+        if len(stay) == len(self.rows):
+            return self
+        return Part([self.rows[at] for at in stay], self.real[stay], self.cache.part(stay))
 
     @torch.inference_mode()
     def single(self) -> list[Part]:
@@ -273,6 +285,10 @@ def settle(row: Row, tokenizer: PreTrainedTokenizerBase) -> None:
     Text is the difference between decoding a short context with and without the new tokens: alone, a
     sentencepiece token loses its leading space, and half a character decodes to U+FFFD.
     """
+    if row.failed:
+        del row.new_ids[-1]
+        finish(row, "failed", row.text)
+        return
     ended = row.new_ids[-1] in row.end_ids
     full = len(row.new_ids) >= row.max_new_tokens
     news = unsettled(row, tokenizer, row.new_ids[:-1] if ended else row.new_ids)
@@ -315,5 +331,5 @@ def text_so_far(row: Row) -> str:
     return row.text[: len(row.text) - max(held, default=0)]
 
 
-def finish(row: Row, why: Finish, text: str) -> None:
+def finish(row: Row, why: Finish | Literal["failed"], text: str) -> None:
     row.finish, row.text, row.finished_at = why, text, time.perf_counter()

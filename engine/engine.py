@@ -5,15 +5,17 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
-from engine import decode, formats
+from engine import formats, limits
 from engine.adapters import AdapterInfo, belongs_to, read_adapter
 from engine.answering import Answering
+from engine.asked import Asked, no_numbers, piece
 from engine.bank import Bank
 from engine.bases import DEFAULT_BASE, Base, load_base
 from engine.card import ModelCard
@@ -22,9 +24,10 @@ from engine.formats import Format
 from engine.prompts import Prompt, end_ids, fit, identity_messages, render
 from engine.sharing import Loop, reach
 from engine.thoughts import spoken
-from engine.types import Answer, Decoding, EngineError, Piece, Request, Timings, Variant, short_hash
+from engine.types import Answer, Decoding, EngineError, Piece, Request, Variant, short_hash
 
 MAX_ROWS = 32  # rows decoded at once; more gain little on a CPU, and the cache grows with them
+T = TypeVar("T")
 FIRST_REPLY_TOKENS = 128  # at most, and an eighth of the context: it stands before every conversation in first-turn mode
 
 
@@ -183,8 +186,10 @@ class Engine:
 
     def render(self, request: Request) -> str:
         """The exact prompt of a request, without answering it (in first-turn mode the model's reply is made if need be)."""
-        replies = exhausted(self.make_first_replies([request.variant], threading.Event(), object()))
-        return self.prompt(request, replies).text
+        failed, [asked] = exhausted(self.prepared([request], threading.Event(), object(), 0.0))
+        if asked is None:
+            raise EngineError(failed[0])
+        return asked.prompt.text
 
     def prompt(self, request: Request, replies: Mapping[tuple, str] | None = None) -> Prompt:
         # in first-turn mode only a stop leaves no reply behind, and then nothing is answered any more
@@ -196,8 +201,11 @@ class Engine:
 
     def make_first_replies(
         self, variants: Sequence[Variant], stop: threading.Event, owner: Hashable
-    ) -> Generator[list[Piece], None, dict[tuple, str]]:
-        """First-turn mode: what each variant answers to its own identity, greedily, once. Yields while it takes; the replies."""
+    ) -> Generator[list[Piece], None, tuple[dict[tuple, str], dict[tuple, str]]]:
+        """First-turn mode: what each variant answers to its own identity, greedily, once. Yields while it takes.
+
+        Returns reply key -> reply, and reply key -> sentence of those that the model computes no numbers for.
+        """
         asked = [variant for variant in variants if variant.mode == "first_turn" and variant.prompt is not None]
         wanted = {self.reply_key(variant): variant for variant in asked}
         known = {key: reply for key, reply in self.first_replies.items() if key in wanted}
@@ -211,26 +219,35 @@ class Engine:
             if len(ids) + decoding.max_new_tokens > self.base.context:
                 raise EngineError(f"The identity of variant {variant.name!r} takes {len(ids)} tokens, too many for the context.")
             rows.append(self.row(at, ids, variant, chosen, decoding, decoding.max_new_tokens))
-        if rows:
-            yield from self.run(rows, stop, owner, lambda _news: [])
-        for key, row, prompt in zip(missing, rows, prompts, strict=True):
-            if row.finish != "stopped":
-                known[key] = spoken(row.text, prompt).strip()
-        if not missing:
-            return known
-        with self.lock:  # an adapter that is removed meanwhile takes its replies with it
-            made = {key: reply for key, reply in known.items() if set(dict(key[0])) <= set(self.adapters)}
-            self.first_replies = self.first_replies | made
-        return known
+        if not rows:
+            return known, {}
+        yield from self.run(rows, stop, owner, lambda _news: [])
+        made, failed = {}, {}
+        for (key, variant), row, prompt in zip(missing.items(), rows, prompts, strict=True):
+            if row.finish == "failed":
+                failed[key] = no_numbers(variant)
+            elif row.finish != "stopped":
+                made[key] = spoken(row.text, prompt).strip()
+        with self.lock:  # an adapter that was removed meanwhile has taken its replies with it
+            kept = {key: reply for key, reply in made.items() if set(dict(key[0])) <= set(self.adapters)}
+            self.first_replies = self.first_replies | kept
+        return known | made, failed
 
     # answers
 
     def answer(self, requests: Sequence[Request], owner: Hashable = None) -> list[Answer]:
-        """All answers, in the order of the requests. owner: see `stream`. Raises EngineError."""
-        answers: dict[int, Answer] = {}
+        """All answers, in the order of the requests. Raises EngineError, also where a single row has failed."""
+        answers = self.outcomes(requests, owner)
+        if failed := [one for one in answers if isinstance(one, EngineError)]:
+            raise failed[0]
+        return answers
+
+    def outcomes(self, requests: Sequence[Request], owner: Hashable = None) -> list[Answer | EngineError]:
+        """The same, with an error in the place of a row that failed alone. Raises EngineError for what concerns them all."""
+        found: dict[int, Answer | EngineError] = {}
         for pieces in self.stream(requests, owner=owner):
-            answers |= {piece.row: piece.answer for piece in pieces if piece.answer}
-        return [answers[row] for row in range(len(requests))]
+            found |= {piece.row: piece.answer or EngineError(piece.problem) for piece in pieces if piece.answer or piece.problem}
+        return [found[row] for row in range(len(requests))]
 
     def stream(
         self, requests: Sequence[Request], stop: threading.Event | None = None, owner: Hashable = None
@@ -247,16 +264,31 @@ class Engine:
     def streamed(self, requests: list[Request], stop: threading.Event, owner: Hashable) -> Iterator[list[Piece]]:
         asked_at = time.perf_counter()
         try:
-            self.ready()
-            replies = yield from self.make_first_replies([request.variant for request in requests], stop, owner)
-            asked = [self.asked(request, self.prompt(request, replies), asked_at) for request in requests]
+            failed, asked = yield from self.prepared(requests, stop, owner, asked_at)
+            if failed:
+                yield [Piece(at, "", "", None, problem) for at, problem in failed.items()]
             rows = [
                 self.row(at, one.prompt.ids, one.variant, one.format, one.variant.decoding, one.prompt.max_new_tokens)
                 for at, one in enumerate(asked)
+                if one is not None
             ]
-            yield from self.run(rows, stop, owner, lambda news: [self.piece(row, asked[row.index]) for row in news])
+            yield from self.run(rows, stop, owner, lambda news: [piece(self.base.card, row, asked[row.index]) for row in news])
         finally:
             stop.set()
+
+    def prepared(
+        self, requests: Sequence[Request], stop: threading.Event, owner: Hashable, asked_at: float
+    ) -> Generator[list[Piece], None, tuple[dict[int, str], list[Asked | None]]]:
+        """(row -> sentence of those that failed already, what every other row is asked). All of it in the asker's own thread,
+        but for first replies: templates and long conversations keep nobody waiting.
+        """
+        self.ready()
+        replies, failed = yield from self.make_first_replies([request.variant for request in requests], stop, owner)
+        lost = {at: failed[key] for at, one in enumerate(requests) if failed and (key := self.reply_key(one.variant)) in failed}
+        return lost, [
+            None if at in lost else self.asked(request, self.prompt(request, replies), asked_at)
+            for at, request in enumerate(requests)
+        ]
 
     def row(self, at: int, ids: list[int], variant: Variant, chosen: Format, decoding: Decoding, room: int) -> Row:
         return Row(at, ids, variant.adapters, decoding, room, end_ids(self.base, chosen), chosen.stop)
@@ -298,7 +330,7 @@ class Engine:
         if self.limit is not None:
             free = max(0, min(free, self.limit - reserved))
         free += reserved - torch.cuda.memory_allocated(self.base.device)
-        if cache := self.answering.loop.batch.cache:
+        if (cache := self.answering.loop.batch.cache) is not None:
             free += cache.nbytes()  # it holds the rows of which we speak
         # twice: when rows join or leave, the old and the new cache stand side by side
         return max(1, min(self.max_rows, int(free * 0.9 / (2 * per_token * longest))))
@@ -307,49 +339,14 @@ class Engine:
         chosen = self.format_of(request.variant)
         return Asked(request.variant, prompt, chosen, self.hashes(request.variant, chosen), asked_at)
 
-    def piece(self, row: Row, asked: Asked) -> Piece:
-        if row.finish is None:
-            raw = decode.text_so_far(row)
-            return Piece(row.index, raw, self.base.card.show_so_far(raw).lstrip())
-        answer = Answer(
-            variant=asked.variant,
-            raw=row.text,
-            shown=self.base.card.show(row.text).strip(),
-            prompt=asked.prompt.text,
-            format=asked.format.name,
-            finish=row.finish,
-            prompt_tokens=len(row.ids),
-            new_tokens=len(row.new_ids),
-            mean_logprob=row.logprob / max(1, len(row.new_ids)),
-            dropped_turns=asked.prompt.dropped_turns,
-            timings=Timings(
-                queued_s=(row.started_at or row.finished_at) - asked.at,
-                prefill_s=row.prefill_s,
-                decode_s=row.finished_at - row.prefilled_at if row.prefilled_at else 0.0,
-            ),
-            hashes=asked.hashes,
-        )
-        return Piece(row.index, row.text, answer.shown, answer)
-
     def hashes(self, variant: Variant, chosen: Format) -> dict:
         """What it takes to know that an answer was made by the very same thing."""
-        adapters: Mapping[str, str] = {name: self.adapters[name].hash for name in variant.adapters}
+        adapters: Mapping[str, str] = {name: self.info(name).hash for name in variant.adapters}
         identity = short_hash(variant.prompt) if variant.prompt is not None else None
         return {"base": self.base.hash, "adapters": adapters, "format": chosen.hash, "identity": identity}
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What a row's answer will carry, fixed before it begins."""
-
-    variant: Variant
-    prompt: Prompt
-    format: Format
-    hashes: dict
-    at: float
-
-
-def exhausted(generator: Generator[object, None, dict]) -> dict:
+def exhausted(generator: Generator[object, None, T]) -> T:
     """What a generator returns."""
     while True:
         try:
@@ -364,6 +361,12 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in said)
 
 
-def copied(requests: Iterable[Request]) -> list[Request]:
-    """The requests as they are now: a conversation that goes on while they wait for the lock is not theirs."""
-    return [replace(request, messages=[dict(message) for message in request.messages]) for request in requests]
+def copied(requests: Sequence[Request]) -> list[Request]:
+    """The requests as they are now: a conversation that goes on while they wait for the lock is not theirs. Raises TooMuch."""
+    limits.check(requests)
+    copies: dict[int, object] = {}  # variants that are asked the same question share its messages
+
+    def copy(message: object) -> object:
+        return copies.setdefault(id(message), dict(message) if isinstance(message, dict) else message)
+
+    return [replace(request, messages=[copy(message) for message in request.messages]) for request in requests]

@@ -273,7 +273,8 @@ class Loop:
     def prompt(self, group: list[Row], parts: list[Part]) -> None:
         part = self.batch.prefill(group)
         self.settle(group)
-        parts.append(part)
+        if (left := part.going_on()).rows:
+            parts.append(left)
 
     def seat(self, parts: list[Part], displaced: list[Row]) -> None:
         leaving = [row for row in displaced if row.finish is None]
@@ -299,7 +300,10 @@ class Loop:
 
     def tell(self, news: dict[Ask, list[Row]]) -> None:
         for ask, rows in news.items():
-            ask.tell(rows)
+            try:
+                ask.tell(rows)
+            except Exception as error:  # this ask's own affair
+                self.close(ask, error)
             if not ask.wants and not ask.inside:
                 self.close(ask, None)
 

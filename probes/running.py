@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine import Answer, Engine, EngineError, Request, Variant, thoughts
+from engine import Answer, Engine, EngineError, Request, Variant, limits, thoughts
 from probes import plan
 from probes.events import Progress, Reply, Settings, Switches
 from probes.plan import Conversation, Place, Turn
@@ -72,7 +72,7 @@ def run(
             settings=dataclasses.asdict(settings) | {"base_spec": engine.base.spec} | ({"about": dict(about)} if about else {}),
         )
     asking = Asking(engine, variants, settings, db, run_id if db is not None else None, reuse, switches, total, open_)
-    return asking.events(at_once or BATCHES_AT_ONCE * engine.max_rows)
+    return asking.events(min(at_once or BATCHES_AT_ONCE * engine.max_rows, limits.ROWS))
 
 
 def again(db: str | Path, run_id: int) -> tuple[list[Variant], list[Probe], Settings, dict]:
@@ -212,12 +212,13 @@ class Asking:
         stream = self.engine.stream(requests)
         try:
             for pieces in stream:
-                self.begun |= {piece.row: piece.answer is not None for piece in pieces}
+                self.begun |= {piece.row: piece.answer is not None or bool(piece.problem) for piece in pieces}
                 finished = [
                     (chunk[piece.row], self.plain(requests[piece.row], piece.answer, chunk[piece.row]), None)
                     for piece in pieces
                     if piece.answer is not None and piece.answer.finish != "stopped"
                 ]
+                finished += [(chunk[piece.row], None, piece.problem) for piece in pieces if piece.problem]
                 replies = self.settle(finished)
                 self.asked += len(replies)
                 if replies or time.monotonic() - told >= EVENT_S:

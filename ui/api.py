@@ -9,6 +9,7 @@ from dataclasses import asdict
 import gradio as gr
 
 import identities as identity_files
+from engine import limits
 from engine.types import Answer, EngineError, Request
 from probes import preferences
 from ui import shelf, try_it
@@ -41,18 +42,26 @@ def build_api(house: House) -> None:
 
         variants: JSON, a list of {name, adapters: {NAME: strength}, identity, prompt, mode, format, decoding}, all optional.
         history: JSON, a list of {role, content} that comes before the question.
+        A variant that the model computes no numbers for has {name, problem} in the place of its answer.
         """
         try:
-            chosen = [from_plain(plain, house.identities) for plain in _read(variants, "variants")]
+            asked = _read(variants, "variants")
+            limits.refuse_over("limit_variants", len(asked), limits.VARIANTS)
+            chosen = [from_plain(plain, house.identities) for plain in asked]
             said = _read(history, "history")
             if not chosen:
                 raise EngineError("variants is an empty list; name at least one variant, {} is the base.")
             requests = [Request([*said, {"role": "user", "content": question}], variant) for variant in chosen]
-            answers = house.engine.answer(requests)
-            ids = remember(house, requests, answers, "api", SESSION)
+            said_by = house.engine.outcomes(requests)
+            if all(isinstance(one, EngineError) for one in said_by):
+                raise said_by[0]
+            ids = remember(house, requests, [one if isinstance(one, Answer) else None for one in said_by], "api", SESSION)
         except Exception as error:
             raise refuse(None, error) from None
-        return [plain_answer(answer, stored) for answer, stored in zip(answers, ids, strict=True)]
+        return [
+            plain_answer(one, stored) if isinstance(one, Answer) else {"name": variant.name, "problem": str(one)}
+            for one, variant, stored in zip(said_by, chosen, ids, strict=True)
+        ]
 
     def identities() -> list:
         """Every identity: name, prompt, and what of its file is ignored."""
