@@ -23,7 +23,7 @@ from store.db import connected
 from store.runs import Entry, Status
 
 EVENT_S = 0.5  # at the latest there is news this often, if only of the time left
-BATCHES_AT_ONCE = 8  # engine batches handed over together: rows refill within them, other users of the engine come between
+BATCHES_AT_ONCE = 8  # engine batches handed over together: rows refill within them, and others' rows come between them
 BESIDE_SETTINGS = ("about", "base_spec")  # what a run's row keeps under `settings` beside them
 PLAIN = ("raw", "shown", "prompt", "format", "finish", "prompt_tokens", "new_tokens", "mean_logprob", "dropped_turns")
 
@@ -209,10 +209,11 @@ class Asking:
         requests = [self.request(conversation) for conversation in chunk]
         self.begun, self.since = {}, time.monotonic()
         told = 0.0
-        stream = self.engine.stream(requests)
+        stream = self.engine.stream(requests, owner=None if self.run is None else f"run {self.run}")
         try:
             for pieces in stream:
-                self.begun |= {piece.row: piece.answer is not None or bool(piece.problem) for piece in pieces}
+                begun = [piece for piece in pieces if not piece.before]
+                self.begun |= {piece.row: piece.answer is not None or bool(piece.problem) for piece in begun}
                 finished = [
                     (chunk[piece.row], self.plain(requests[piece.row], piece.answer, chunk[piece.row]), None)
                     for piece in pieces
