@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import random
 import threading
 from collections import Counter
@@ -265,7 +266,7 @@ def test_a_crowds_prompts_come_in_passes_with_steps_between_them(loop, model, mo
     finished(loop)
     prompts = [at for at, width in enumerate(widths) if width >= 100]
     assert max(widths) <= PASS and len(prompts) == 4
-    assert all(later - earlier >= 2 for earlier, later in zip(prompts, prompts[1:], strict=False))
+    assert all(later - earlier >= 2 for earlier, later in itertools.pairwise(prompts))
 
 
 def test_newcomers_have_their_first_word_in_the_middle_of_somebodys_pass(loop, model, bank):
