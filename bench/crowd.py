@@ -235,9 +235,7 @@ def report(result: dict) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default=DEFAULT_BASE)
-    parser.add_argument(
-        "--rows", type=int, default=engine.engine.MAX_ROWS, help="answers computed at once (default: %(default)s)"
-    )
+    parser.add_argument("--rows", type=int, default=MAX_ROWS, help="answers computed at once (default: %(default)s)")
     parser.add_argument("--run", type=int, default=1500, help="answers of the probe run (default: %(default)s)")
     parser.add_argument("--variants", type=int, default=200, help="of the other request (default: %(default)s)")
     parser.add_argument("--questions", type=int, default=20, help="asked alone, and beside the crowd (default: %(default)s)")

@@ -43,9 +43,9 @@ class Answering:
         with self.door:
             self.loop.add(Ask(rows, owner, stop, lambda some: news.put(pieces(some)), placed, news.put, check))
             if not self.working:
-                self.working = True
                 # no daemon: the program must not end in the middle of a step, torch aborts then
                 threading.Thread(target=self.work, name="answering").start()
+                self.working = True
         while True:
             try:
                 got = news.get(timeout=LOOK_UP_S)
@@ -64,10 +64,12 @@ class Answering:
                     self.working = False
                     return
             with self.lock:
-                if threading.main_thread().is_alive():
+                try:
+                    if not threading.main_thread().is_alive():
+                        raise EngineError("The program has ended.")
                     self.loop.turn()
-                else:
-                    self.loop.end(EngineError("The program has ended."))
+                except Exception as error:  # nobody may wait for ever
+                    self.loop.end(error)
 
     @contextmanager
     def without(self, adapter: str | None = None) -> Iterator[None]:

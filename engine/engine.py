@@ -151,9 +151,14 @@ class Engine:
         with self.lock:
             if name not in self.adapters:
                 raise EngineError(f"No adapter named {name!r} is loaded; there is {', '.join(self.adapters) or 'none'}.")
+            info = self.adapters[name]
             self.adapters = {other: info for other, info in self.adapters.items() if other != name}
         with self.answering.without(name):
-            self.bank.remove(name)
+            try:
+                self.bank.remove(name)
+            except (RuntimeError, MemoryError):
+                self.adapters = self.adapters | {name: info}
+                raise
             self.first_replies = {key: reply for key, reply in self.first_replies.items() if name not in dict(key[0])}
 
     # prompts
@@ -186,6 +191,8 @@ class Engine:
 
     def render(self, request: Request) -> str:
         """The exact prompt of a request, without answering it (in first-turn mode the model's reply is made if need be)."""
+        if request.variant.mode == "system" or request.variant.prompt is None:
+            return self.prompt(request).text  # nothing to compute, also while the base is parked
         failed, [asked] = exhausted(self.prepared([request], threading.Event(), object(), 0.0))
         if asked is None:
             raise EngineError(failed[0])

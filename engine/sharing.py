@@ -53,6 +53,7 @@ class Ask:
     aside: deque[Part] = field(default_factory=deque)  # one row each
     inside: int = 0  # rows in the batch, or on their way into it
     begun: bool = False
+    served: int = 0  # of all rows that have begun, which was the last of this ask
     before: int = 0  # what `placed` was told last
 
     @property
@@ -80,6 +81,8 @@ class Loop:
         self.arrivals: deque[Ask] = deque()
         self.asks: list[Ask] = []  # in the order in which they came
         self.of: dict[Row, Ask] = {}  # whose the rows in the batch are, and those on their way into it
+        self.count = 0  # rows that have begun
+        self.served: dict[Hashable, int] = {}  # and which of them was the last of an owner's
         self.filled = False  # whether the last pass computed prompts
         self.squeezed: int | None = 0  # rows computed in the middle of this pass; None where there must be no more
 
@@ -100,14 +103,12 @@ class Loop:
         self.squeezed = 0
         self.receive()
         self.let_go()
-        if not (self.filled and self.batch.rows):  # prompts and steps by turns: nobody stands still while a crowd comes in
-            picked, displaced = self.picked()
-            if picked:
-                self.fill(picked, displaced)
-                self.filled = True
-                return
-        self.filled = False
-        if self.batch.rows:
+        by_turns = self.filled and self.batch.rows  # nobody stands still while a crowd comes in
+        picked, displaced = ([], []) if by_turns else self.picked()
+        self.filled = bool(picked)
+        if picked:
+            self.fill(picked, displaced)
+        elif self.batch.rows:
             self.guarded(self.step, self.batch.rows)
         if not self.batch.rows:
             self.bank.silence()
@@ -122,6 +123,8 @@ class Loop:
             if self.batch.ready_mask:  # a window or ALiBi counts columns, and a row with a prefix has padding in its middle
                 share(ask.rows)
             ask.waiting = deque(sorted(ask.rows, key=own_length, reverse=True))  # alike lengths meet: little padding
+            ask.served = self.count
+            self.served.setdefault(ask.owner, self.count)  # not 0: those who come later are not before those who wait
             self.asks.append(ask)
             came.append(ask)
             if not ask.rows:
@@ -143,6 +146,8 @@ class Loop:
         if ask not in self.asks:
             return
         self.asks.remove(ask)
+        if not any(other.owner == ask.owner for other in self.asks):
+            del self.served[ask.owner]
         for row in ask.rows:
             self.of.pop(row, None)
             if row.finish is None:
@@ -167,13 +172,13 @@ class Loop:
         newcomers: only of these, and only what need not wait for a free place and is no long text.
         """
         picked, displaced, tokens, ample = [], [], 0, None
-        inside = sum(ask.inside for ask in self.asks)
         longest = max(map(reach, self.of), default=0)
         while len(picked) < most and (ask := self.poorest(newcomers)):
             one = ask.aside[0] if ask.aside else ask.waiting[0]
             row, cost = (one.rows[0], 0) if isinstance(one, Part) else (one, own_length(one))
             longest = max(longest, reach(row))
             slots, claims = self.slots(longest), self.claims(ask)
+            inside = sum(other.inside for other in self.asks)
             free = slots - inside
             if ample is None:  # a pass for prompts halts everybody, so those without a claim come in groups
                 wanted = sum(len(other.waiting) + len(other.aside) for other in self.asks)
@@ -190,8 +195,10 @@ class Loop:
                 self.of[victim].inside -= 1
             (ask.aside if isinstance(one, Part) else ask.waiting).popleft()
             ask.inside, ask.begun, self.of[row] = ask.inside + 1, True, ask
+            self.count += 1
+            ask.served = self.served[ask.owner] = self.count
             picked.append(one)
-            inside, tokens = inside + 1 - bool(victim), tokens + cost
+            tokens += cost
         if not newcomers:
             self.tell_places()
         return picked, displaced
@@ -203,10 +210,14 @@ class Loop:
         return counts
 
     def poorest(self, among: Sequence[Ask] | None = None) -> Ask | None:
-        """The ask whose next row is to begin first: of the owner with the fewest rows in the batch, the first that came."""
+        """The ask whose next row is to begin first."""
+        return next((ask for ask in self.in_order() if ask.wants and (among is None or ask in among)), None)
+
+    def in_order(self) -> list[Ask]:
+        """Owners with the fewest rows in the batch first, and of those who have equally many whoever has waited longest for the
+        last one; the same between the asks of one owner."""
         owners = self.rows_of_owners()
-        wanting = [ask for ask in self.asks if ask.wants and (among is None or ask in among)]
-        return min(wanting, key=lambda ask: (owners[ask.owner], ask.inside), default=None)
+        return sorted(self.asks, key=lambda ask: (owners[ask.owner], self.served[ask.owner], ask.inside, ask.served))
 
     def claims(self, ask: Ask) -> bool:
         """Whether it need not wait for a free place: its owner has but few rows in the batch, or all of them in another ask."""
@@ -237,8 +248,7 @@ class Loop:
         return True
 
     def tell_places(self) -> None:
-        owners = self.rows_of_owners()
-        unbegun = sorted((ask for ask in self.asks if not ask.begun), key=lambda ask: (owners[ask.owner], ask.inside))
+        unbegun = [ask for ask in self.in_order() if not ask.begun]
         for before, ask in enumerate(unbegun, 1):  # 1: somebody has to finish first
             if ask.before != before:
                 ask.before = before
@@ -271,6 +281,9 @@ class Loop:
         self.guarded(lambda: self.seat(parts, displaced), everybody)
 
     def prompt(self, group: list[Row], parts: list[Part]) -> None:
+        group = [row for row in group if row in self.of]  # the failure of another group may have ended some
+        if not group:
+            return
         part = self.batch.prefill(group)
         self.settle(group)
         if (left := part.going_on()).rows:
