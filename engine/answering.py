@@ -83,3 +83,9 @@ class Answering:
                     yield
                     return
             time.sleep(DRAIN_S)
+
+    def give_way(self, seconds: float) -> None:
+        """Returns after so long, or as soon as nobody asks: for whoever takes the lock often, and for longer than a step."""
+        until = time.monotonic() + seconds
+        while self.loop.busy and time.monotonic() < until:
+            time.sleep(DRAIN_S)

@@ -77,6 +77,7 @@ class Engine:
         # Guards the model, the bank's masks and blocks, the loop, and first_replies. Always taken in the thread that computes,
         # and held for one pass of the model: who waits for it comes between two steps, in the order of asking.
         self.lock = self.answering.lock
+        self.give_way = self.answering.give_way
 
     # the device
 

@@ -168,6 +168,16 @@ def test_whoever_takes_the_lock_comes_between_two_steps(tiny):
         assert len(came) < 300 and tiny.answering.loop.busy
 
 
+def test_whoever_computes_at_length_lets_others_have_as_long(tiny):
+    began = time.monotonic()
+    tiny.give_way(60)
+    assert time.monotonic() - began < 30, "there is nobody"
+    with crowd(tiny):
+        began = time.monotonic()
+        tiny.give_way(0.2)
+        assert time.monotonic() - began >= 0.2 and tiny.answering.loop.busy
+
+
 def test_the_computing_thread_leaves_when_nobody_asks_and_comes_back(tiny):
     tiny.answer(requests(1, SHORT))
     assert eventually(lambda: not tiny.answering.working)
