@@ -100,7 +100,10 @@ def rows(count: int, adapters: list[str | None], vocabulary: int) -> list[decode
 class NoBank:
     """The bank's part in the loop, left out where PEFT applies the adapters."""
 
-    def hear(self, rows) -> None: ...
+    heard = None
+
+    def hear(self, rows) -> None:
+        self.heard = rows
 
     def silence(self) -> None: ...
 

@@ -81,6 +81,7 @@ class Loop:
         self.arrivals: deque[Ask] = deque()
         self.asks: list[Ask] = []  # in the order in which they came
         self.of: dict[Row, Ask] = {}  # whose the rows in the batch are, and those on their way into it
+        self.most = PASS
         self.count = 0  # rows that have begun
         self.served: dict[Hashable, int] = {}  # and which of them was the last of an owner's
         self.filled = False  # whether the last pass computed prompts
@@ -186,7 +187,7 @@ class Loop:
             victim = self.victim(ask, displaced) if claims and free == 0 else None
             if not victim and not (free > 0 and (claims or ample)):
                 break
-            if (newcomers and not claims) or ((newcomers or picked) and tokens + cost > PASS):
+            if (newcomers and not claims) or ((newcomers or picked) and tokens + cost > self.most):
                 break
             if not self.allowed(ask):
                 continue
@@ -375,6 +376,7 @@ def run(
     """Decode all rows, at most `slots` at a time, with nobody else there; after every step yield the rows that have news."""
     news, over = [], []
     loop = Loop(model, tokenizer, bank, lambda _longest: slots)
+    loop.most = inf
     loop.add(Ask(rows, None, stop, tell=news.append, ended=over.append))
     try:
         while not over:
