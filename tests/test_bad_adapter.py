@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny import Letters, edit_weights, tiny_llama, write_adapter, write_bayling_like
 
 import engine as engine_room
-from engine import Decoding, EngineError, Request, Variant, decode
+from engine import Decoding, EngineError, Request, Variant, decode, sharing
 from engine.adapters import LowRank, read_adapter
 from engine.bank import Bank, may_overflow
 
@@ -108,7 +108,7 @@ def rows_of(heard: list[dict[str, float]], **decoding) -> list[decode.Row]:
 
 
 def run(model, bank, rows, slots=16) -> list[decode.Row]:
-    for _ in decode.run(model, Letters(), bank, rows, slots=slots, stop=threading.Event()):
+    for _ in sharing.run(model, Letters(), bank, rows, slots=slots, stop=threading.Event()):
         pass
     return rows
 
