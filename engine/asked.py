@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from engine.adapters import AdapterInfo
 from engine.card import ModelCard
 from engine.decode import Row, text_so_far
 from engine.formats import Format
@@ -19,6 +21,7 @@ class Asked:
     prompt: Prompt
     format: Format
     hashes: dict
+    heard: Mapping[str, AdapterInfo]
     at: float
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -190,6 +190,9 @@ class Engine:
             raise EngineError(f"Adapter {name!r} is not loaded; there is {', '.join(self.adapters) or 'none'}.")
         return self.adapters[name]
 
+    def infos(self, variants: Iterable[Variant]) -> dict[str, AdapterInfo]:
+        return {name: self.info(name) for variant in variants for name in variant.adapters}
+
     def render(self, request: Request) -> str:
         """The exact prompt of a request, without answering it (in first-turn mode the model's reply is made if need be)."""
         if request.variant.mode == "system" or request.variant.prompt is None:
@@ -215,6 +218,7 @@ class Engine:
         Returns reply key -> reply, and reply key -> sentence of those that the model computes no numbers for.
         """
         asked = [variant for variant in variants if variant.mode == "first_turn" and variant.prompt is not None]
+        heard = self.infos(asked)
         wanted = {self.reply_key(variant): variant for variant in asked}
         known = {key: reply for key, reply in self.first_replies.items() if key in wanted}
         missing = {key: variant for key, variant in wanted.items() if key not in known}
@@ -229,16 +233,16 @@ class Engine:
             rows.append(self.row(at, ids, variant, chosen, decoding, decoding.max_new_tokens))
         if not rows:
             return known, {}
-        yield from self.run(rows, stop, owner, lambda _news: [])
+        yield from self.run(rows, heard, stop, owner, lambda _news: [])
         made, failed = {}, {}
         for (key, variant), row, prompt in zip(missing.items(), rows, prompts, strict=True):
             if row.finish == "failed":
                 failed[key] = no_numbers(variant)
             elif row.finish != "stopped":
                 made[key] = spoken(row.text, prompt).strip()
-        with self.lock:  # an adapter that was removed meanwhile has taken its replies with it
-            kept = {key: reply for key, reply in made.items() if set(dict(key[0])) <= set(self.adapters)}
-            self.first_replies = self.first_replies | kept
+        with self.lock:
+            if all(self.adapters.get(name) is info for name, info in heard.items()):  # a removed one took its replies along
+                self.first_replies = self.first_replies | made
         return known | made, failed
 
     # answers
@@ -275,12 +279,17 @@ class Engine:
             failed, asked = yield from self.prepared(requests, stop, owner, asked_at)
             if failed:
                 yield [Piece(at, "", "", None, problem) for at, problem in failed.items()]
+            there = [(at, one) for at, one in enumerate(asked) if one is not None]
             rows = [
                 self.row(at, one.prompt.ids, one.variant, one.format, one.variant.decoding, one.prompt.max_new_tokens)
-                for at, one in enumerate(asked)
-                if one is not None
+                for at, one in there
             ]
-            yield from self.run(rows, stop, owner, lambda news: [piece(self.base.card, row, asked[row.index]) for row in news])
+            heard = {name: info for _, one in there for name, info in one.heard.items()}
+
+            def pieces(news: list[Row]) -> list[Piece]:
+                return [piece(self.base.card, row, asked[row.index]) for row in news]
+
+            yield from self.run(rows, heard, stop, owner, pieces)
         finally:
             stop.set()
 
@@ -293,19 +302,20 @@ class Engine:
         self.ready()
         replies, failed = yield from self.make_first_replies([request.variant for request in requests], stop, owner)
         lost = {at: failed[key] for at, one in enumerate(requests) if failed and (key := self.reply_key(one.variant)) in failed}
-        return lost, [
-            None if at in lost else self.asked(request, self.prompt(request, replies), asked_at)
-            for at, request in enumerate(requests)
-        ]
+        return lost, [None if at in lost else self.asked(request, replies, asked_at) for at, request in enumerate(requests)]
 
     def row(self, at: int, ids: list[int], variant: Variant, chosen: Format, decoding: Decoding, room: int) -> Row:
         return Row(at, ids, variant.adapters, decoding, room, end_ids(self.base, chosen), chosen.stop)
 
     def run(
-        self, rows: list[Row], stop: threading.Event, owner: Hashable, pieces: Callable[[list[Row]], list[Piece]]
+        self,
+        rows: list[Row],
+        heard: Mapping[str, AdapterInfo],
+        stop: threading.Event,
+        owner: Hashable,
+        pieces: Callable[[list[Row]], list[Piece]],
     ) -> Iterator[list[Piece]]:
-        """Has the rows answered beside everybody else's, and yields what comes of it."""
-        heard = {name: self.info(name) for row in rows for name in row.adapters}
+        """Has the rows answered beside everybody else's, and yields what comes of it. heard: adapters as they were asked for."""
 
         def check() -> None:
             self.ready()
@@ -343,9 +353,11 @@ class Engine:
         # twice: when rows join or leave, the old and the new cache stand side by side
         return max(1, min(self.max_rows, int(free * 0.9 / (2 * per_token * longest))))
 
-    def asked(self, request: Request, prompt: Prompt, asked_at: float) -> Asked:
+    def asked(self, request: Request, replies: Mapping[tuple, str], asked_at: float) -> Asked:
+        heard = self.infos([request.variant])  # first: what follows may only be true of these
         chosen = self.format_of(request.variant)
-        return Asked(request.variant, prompt, chosen, self.hashes(request.variant, chosen), asked_at)
+        hashes = self.hashes(request.variant, chosen)
+        return Asked(request.variant, self.prompt(request, replies), chosen, hashes, heard, asked_at)
 
     def hashes(self, variant: Variant, chosen: Format) -> dict:
         """What it takes to know that an answer was made by the very same thing."""
