@@ -209,13 +209,14 @@ def call(app, name: str, *data) -> str:
 
 
 def told(address: str):
-    """(event, data) as they come."""
+    """(event, what the endpoint yielded) as they come."""
     with httpx.stream("GET", address, timeout=120) as events:
         for line in events.iter_lines():
             if line.startswith("event: "):
                 event = line.removeprefix("event: ")
             elif line.startswith("data: "):
-                yield event, json.loads(line.removeprefix("data: "))
+                data = json.loads(line.removeprefix("data: "))
+                yield event, data[0] if isinstance(data, list) else data  # one value each
 
 
 LONG_ONES = json.dumps([{"name": f"v{at}", "decoding": {"max_new_tokens": 150}} for at in range(20)])
