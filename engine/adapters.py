@@ -16,6 +16,7 @@ from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 
 from engine.adapter_keys import KEY, other_form, unwrapped
+from engine.entries import refuse_large, refuse_ranks, shapes_of
 from engine.formats import Format, checked
 from engine.seeming import refuse_seeming
 from engine.types import EngineError, short_hash
@@ -69,6 +70,7 @@ def read_adapter(folder: str | Path, name: str | None = None) -> tuple[AdapterIn
     """
     folder = Path(folder).expanduser()
     config = read_config(folder)
+    own_format(folder / CARD, card_of(folder))  # of one that is only merged, too
     refuse_unfit(folder, config)
     file, tensors = read_tensors(folder)
     weights = pair_up(file, tensors, config)
@@ -79,7 +81,7 @@ def describe(
     folder: Path, config: LoraConfig, file: Path, weights: Mapping[str, LowRank], name: str | None = None
 ) -> AdapterInfo:
     """What its files say of an adapter; `weights` may be empty where it is none of plain pairs."""
-    card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    card = card_of(folder)
     return AdapterInfo(
         name=name or folder.resolve().name,
         path=str(folder),
@@ -93,6 +95,10 @@ def describe(
         own_format=own_format(folder / CARD, card),
         card=card,
     )
+
+
+def card_of(folder: Path) -> dict:
+    return read_json(folder / CARD) if (folder / CARD).is_file() else {}
 
 
 def own_format(file: Path, card: Mapping) -> Format | None:
@@ -141,6 +147,7 @@ def read_config(folder: Path) -> LoraConfig:
     ]
     if wrong:
         raise EngineError(f"{folder / CONFIG} is not a LoRA configuration: {'; '.join(wrong)}.")
+    refuse_ranks(folder / CONFIG, plain)
     kind = plain.get("peft_type")
     if kind != "LORA":
         raise EngineError(f"{folder}: its peft_type is {kind!r}, only LORA adapters can be loaded.")
@@ -194,6 +201,7 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
     refuse_seeming([folder / SAFETENSORS if os.path.lexists(folder / SAFETENSORS) else folder / LEGACY])
     if (folder / SAFETENSORS).is_file():
         file = folder / SAFETENSORS
+        refuse_large(file, shapes_of(file))
         try:
             return file, load_file(file)
         except Exception as error:  # the Rust reader has an exception type of its own
@@ -213,6 +221,7 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
         ) from error
     if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
         raise EngineError(f"{file} is not a table of weights; get the adapter again, best as {SAFETENSORS}.")
+    refuse_large(file, {key: tuple(tensor.shape) for key, tensor in tensors.items()})
     return file, tensors
 
 
@@ -240,6 +249,8 @@ def pair_up(file: Path, tensors: Mapping[str, torch.Tensor], config: LoraConfig)
         if set(pair) != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
             raise EngineError(f"{file}: {module} has no matching pair of lora_A and lora_B.")
         weights[module] = LowRank(pair["A"], pair["B"] * scaling(config, module, pair["A"].shape[0]))
+        if not torch.isfinite(weights[module].b).all():
+            raise EngineError(f"{file}: {module} is too large for fp32 once it is scaled by lora_alpha; its training went wrong.")
     if not any(pair.a.any() and pair.b.any() for pair in weights.values()):
         raise EngineError(f"{file} is all zero: it was never trained, or not saved, and would answer exactly like the base.")
     return weights

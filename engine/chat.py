@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 
@@ -60,10 +61,12 @@ def reply(engine, messages: list, variant: Variant, raw: bool):
     shown, raw_text, answer = "", "", None
     pieces = engine.stream([Request(messages, variant)])
     try:
-        for [piece] in pieces:
+        for piece in itertools.chain.from_iterable(pieces):
             text = piece.raw if raw else piece.shown
             print(text[len(shown) :], end="", flush=True)
             shown, raw_text, answer = text, piece.raw, piece.answer
+            if piece.problem:
+                raise EngineError(piece.problem)
     except KeyboardInterrupt:
         pieces.close()
     print()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from engine import rendering
 from engine.traits import Traits, examine
 from engine.types import EngineError, Message, short_hash
 
@@ -177,6 +178,12 @@ def from_tokenizer(tokenizer) -> Format | None:
         template = template.get("default") or (next(iter(template.values())) if len(template) == 1 else None)
     if not template:
         return None
+    return _of_checkpoint(template)
+
+
+@functools.lru_cache(maxsize=8)
+def _of_checkpoint(template: str) -> Format:
+    """Once for each template: what it does with a conversation is found out once."""
     return checked(Format("checkpoint", template, (), False, "the checkpoint's own chat template"))
 
 
@@ -236,24 +243,13 @@ def check(messages: Sequence[Message], add_generation_prompt: bool) -> None:
 
 
 def _render(form: Format, messages: Sequence[Message], bos: str, eos: str, add_generation_prompt: bool) -> str:
-    # Transformers' own renderer (sandbox, helpers, whitespace settings), so that a prompt here is the prompt anywhere
-    # else; imported late because it costs most of a second and lists of formats do not need it.
-    from jinja2 import TemplateError
-    from transformers.utils.chat_template_utils import render_jinja_template
+    variables = {"messages": list(messages), "bos_token": bos, "eos_token": eos, "add_generation_prompt": add_generation_prompt}
+    return rendering.render(form.name, form.template, variables, ours=form.template in _own_templates())
 
-    try:
-        texts, _ = render_jinja_template(
-            [list(messages)],
-            chat_template=form.template,
-            add_generation_prompt=add_generation_prompt,
-            bos_token=bos,
-            eos_token=eos,
-        )
-    except TemplateError as error:
-        raise EngineError(f"Format {form.name!r} cannot render this conversation: {error}.") from None
-    except (TypeError, AttributeError, LookupError, ValueError, ArithmeticError) as error:  # a foreign template's
-        raise EngineError(f"Format {form.name!r} has a fault in its template: {error}.") from None
-    return texts[0]
+
+@functools.cache
+def _own_templates() -> frozenset[str]:
+    return frozenset(get(name).template for name in names())
 
 
 def _read(path: Path) -> str:

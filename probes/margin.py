@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ def margin(
 def margins(
     engine: Engine, variants: Sequence[Variant], probes: Sequence[Probe], statements: Mapping[str, Sides]
 ) -> Iterator[tuple[int, int, Score]]:
-    """(variant, probe, score) as they come, batches of all variants together. The engine is free between two batches."""
+    """(variant, probe, score) as they come, batches of all variants together. Between two batches others have as long."""
     check(probes, statements)
     tokenizer = engine.base.tokenizer
     asked = []
@@ -130,9 +131,12 @@ def margins(
             asked.append(ask(tokenizer, text, special, statements[probe.lang], at * len(probes) + number, variant.adapters))
     for batch in batches(asked, engine.base.model):
         with engine.lock:
+            began = time.monotonic()
             if ready := getattr(engine, "ready", None):
                 ready()
             found = score_batch(engine.base.model, batch, engine.bank.hearing)
+        if give_way := getattr(engine, "give_way", None):
+            give_way(time.monotonic() - began)
         for one, values in zip(batch, found, strict=True):
             at, number = divmod(one.at, len(probes))
             yield at, number, scored(probes[number], values, statements)

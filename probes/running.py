@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine import Answer, Engine, EngineError, Request, Variant, thoughts
+from engine import Answer, Engine, EngineError, Request, Variant, limits, thoughts
 from probes import plan
 from probes.events import Progress, Reply, Settings, Switches
 from probes.plan import Conversation, Place, Turn
@@ -23,7 +23,7 @@ from store.db import connected
 from store.runs import Entry, Status
 
 EVENT_S = 0.5  # at the latest there is news this often, if only of the time left
-BATCHES_AT_ONCE = 8  # engine batches handed over together: rows refill within them, other users of the engine come between
+BATCHES_AT_ONCE = 8  # engine batches handed over together: rows refill within them, and others' rows come between them
 BESIDE_SETTINGS = ("about", "base_spec")  # what a run's row keeps under `settings` beside them
 PLAIN = ("raw", "shown", "prompt", "format", "finish", "prompt_tokens", "new_tokens", "mean_logprob", "dropped_turns")
 
@@ -72,7 +72,7 @@ def run(
             settings=dataclasses.asdict(settings) | {"base_spec": engine.base.spec} | ({"about": dict(about)} if about else {}),
         )
     asking = Asking(engine, variants, settings, db, run_id if db is not None else None, reuse, switches, total, open_)
-    return asking.events(at_once or BATCHES_AT_ONCE * engine.max_rows)
+    return asking.events(min(at_once or BATCHES_AT_ONCE * engine.max_rows, limits.ROWS))
 
 
 def again(db: str | Path, run_id: int) -> tuple[list[Variant], list[Probe], Settings, dict]:
@@ -209,15 +209,17 @@ class Asking:
         requests = [self.request(conversation) for conversation in chunk]
         self.begun, self.since = {}, time.monotonic()
         told = 0.0
-        stream = self.engine.stream(requests)
+        stream = self.engine.stream(requests, owner=None if self.run is None else f"run {self.run}")
         try:
             for pieces in stream:
-                self.begun |= {piece.row: piece.answer is not None for piece in pieces}
+                begun = [piece for piece in pieces if not piece.before]
+                self.begun |= {piece.row: piece.answer is not None or bool(piece.problem) for piece in begun}
                 finished = [
                     (chunk[piece.row], self.plain(requests[piece.row], piece.answer, chunk[piece.row]), None)
                     for piece in pieces
                     if piece.answer is not None and piece.answer.finish != "stopped"
                 ]
+                finished += [(chunk[piece.row], None, piece.problem) for piece in pieces if piece.problem]
                 replies = self.settle(finished)
                 self.asked += len(replies)
                 if replies or time.monotonic() - told >= EVENT_S:

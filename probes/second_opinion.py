@@ -33,6 +33,7 @@ from probes.facts import FactPair, Side
 from probes.suggest import CONTROL_GROUPS, CONTROL_LABELS, IDENTITY_LABELS, judged_text, read_rows
 
 UNCLEAR = "unclear"
+PIECE = 256  # prompts handed to the engine together: others come between
 KEY_VARIABLE = "MIRROR_TEST_JUDGE_KEY"
 Ask = Callable[[str], str]
 
@@ -149,7 +150,9 @@ def judge_of(named: str, model: str, engine) -> Judge:
 def replies(engine, prompts: Sequence[str], *, max_tokens: int = 16) -> list[str]:
     """What the engine's base says to the prompts: greedy, in batches, without adapter and identity. Raises EngineError."""
     variant = Variant("judge", decoding=Decoding(max_new_tokens=max_tokens))
-    return [one.raw for one in engine.answer([Request([{"role": "user", "content": prompt}], variant) for prompt in prompts])]
+    asked = [Request([{"role": "user", "content": prompt}], variant) for prompt in prompts]
+    pieces = (asked[start : start + PIECE] for start in range(0, len(asked), PIECE))
+    return [one.raw for piece in pieces for one in engine.answer(piece)]
 
 
 def judged(rows: Sequence[Mapping[str, Any]], facts: FactPair, args: argparse.Namespace) -> list[dict[str, Any]]:

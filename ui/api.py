@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from dataclasses import asdict
 
 import gradio as gr
 
 import identities as identity_files
+from engine import limits
 from engine.types import Answer, EngineError, Request
 from probes import preferences
 from ui import shelf, try_it
-from ui.asking import remember
+from ui.asking import frames, owner_of, remember
 from ui.house import House, sentence
 from ui.variants import from_plain
 
 SESSION = "api"
+TOLD_S = 0.25  # between two pieces of news in an endpoint's stream
 
 
 def plain_answer(answer: Answer, stored: int | None) -> dict:
@@ -36,23 +39,39 @@ def build_api(house: House) -> None:
     def refuse(request: gr.Request | None, error: Exception) -> gr.Error:
         return gr.Error(sentence(house.language(request), error), print_exception=False)
 
-    def ask(question: str, variants: str = "[{}]", history: str = "[]") -> list:
-        """Put one question to several variants in one batch.
+    # The two that compute are generators, though Gradio reads a list from what is written here: so a client that leaves is
+    # noticed. What they yield last is the result.
+
+    def ask(request: gr.Request, question: str, variants: str = "[{}]", history: str = "[]") -> list:
+        """Put one question to several variants in one batch. The stream tells how many wait before it, then how far it is.
 
         variants: JSON, a list of {name, adapters: {NAME: strength}, identity, prompt, mode, format, decoding}, all optional.
         history: JSON, a list of {role, content} that comes before the question.
+        A variant that the model computes no numbers for has {name, problem} in the place of its answer.
         """
         try:
-            chosen = [from_plain(plain, house.identities) for plain in _read(variants, "variants")]
+            asked = _read(variants, "variants")
+            limits.refuse_over("limit_variants", len(asked), limits.VARIANTS)
+            chosen = [from_plain(plain, house.identities) for plain in asked]
             said = _read(history, "history")
             if not chosen:
                 raise EngineError("variants is an empty list; name at least one variant, {} is the base.")
             requests = [Request([*said, {"role": "user", "content": question}], variant) for variant in chosen]
-            answers = house.engine.answer(requests)
-            ids = remember(house, requests, answers, "api", SESSION)
+            failed: dict[int, str] = {}
+            told = 0.0
+            for _, said_by, before in frames(house, requests, threading.Event(), failed, owner_of(request)):
+                if time.monotonic() - told >= TOLD_S:
+                    told = time.monotonic()
+                    yield [{"before_you": before}] if before else [{"answered": sum(map(bool, said_by)), "of": len(requests)}]
+            if not any(said_by):
+                raise EngineError(failed[0])
+            ids = remember(house, requests, said_by, "api", SESSION)
         except Exception as error:
             raise refuse(None, error) from None
-        return [plain_answer(answer, stored) for answer, stored in zip(answers, ids, strict=True)]
+        yield [
+            plain_answer(one, stored) if one else {"name": variant.name, "problem": failed[at]}
+            for at, (one, variant, stored) in enumerate(zip(said_by, chosen, ids, strict=True))
+        ]
 
     def identities() -> list:
         """Every identity: name, prompt, and what of its file is ignored."""
@@ -67,24 +86,16 @@ def build_api(house: House) -> None:
         shelf.rescan(house)
         return shelf.listing(house)
 
-    def try_identity(prompt: str, mode: str = "system", questions: str = "both", max_new_tokens: int = try_it.TOKENS) -> list:
+    def try_identity(
+        request: gr.Request, prompt: str, mode: str = "system", questions: str = "both", max_new_tokens: int = try_it.TOKENS
+    ) -> list:
         """Eight questions (both, en or zh), answered by the base and under the prompt: rows {question, base, prompted}."""
         try:
-            rows = list(
-                try_it.attempt(
-                    house,
-                    identity_files.from_line(prompt) or None,
-                    mode.replace(" ", "_"),
-                    "tried",
-                    questions,
-                    int(max_new_tokens),
-                    threading.Event(),
-                    SESSION,
-                )
-            )[-1]
+            asked = identity_files.from_line(prompt) or None, mode.replace(" ", "_"), "tried", questions, int(max_new_tokens)
+            for news in try_it.attempt(house, *asked, threading.Event(), SESSION, owner_of(request)):
+                yield [{"before_you": news}] if isinstance(news, int) else [_plain_row(row) for row in news]
         except Exception as error:
             raise refuse(None, error) from None
-        return [{"question": row.question, "base": row.base, "prompted": row.prompted} for row in rows]
 
     def votes() -> list:
         """Which of two variants people preferred: per pair and language, blind and open apart, with an interval."""
@@ -95,6 +106,10 @@ def build_api(house: House) -> None:
 
     for endpoint in (ask, identities, adapters, try_identity, votes):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+
+
+def _plain_row(row: try_it.Tried) -> dict:
+    return {"question": row.question, "base": row.base, "prompted": row.prompted}
 
 
 def _read(text: str | list | dict, name: str) -> list:

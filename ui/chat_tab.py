@@ -12,7 +12,7 @@ import gradio as gr
 from engine.types import Variant
 from store import votes
 from ui import conversation, picker, view
-from ui.asking import ask, upcoming
+from ui.asking import ask, owner_of, upcoming
 from ui.conversation import MAX_COLUMNS, Page
 from ui.house import House, sentence
 from ui.pages import Pages
@@ -186,13 +186,15 @@ def _wire(
                 conversation.start_blind(page)
                 places = page.places()
             yield everything(page, lang) | view.while_asking(chat, page, lang, text)
-            for news in ask(house, page, text, lang, stop, session):
+            for news in ask(house, page, text, lang, stop, session, owner_of(request)):
                 if isinstance(news, str):
                     gr.Warning(news)
                     continue
+                queued = isinstance(news, int)
+                words = say(lang, "before_you", number=news) if queued else say(lang, "waiting")
                 yield {
-                    chat.columns[place].live: live_html(lang, text, shown, say(lang, "waiting"))
-                    for (place, _), shown in zip(places, news, strict=True)
+                    chat.columns[place].live: live_html(lang, text, shown, words)
+                    for (place, _), shown in zip(places, [""] * len(places) if queued else news, strict=True)
                 }
         finally:
             stop.set()

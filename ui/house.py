@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.limits import TooMuch
 from engine.types import EngineError
 from identities import IdentityError
 from probes.collect import RowsError
@@ -60,6 +61,8 @@ class House:
 
 def sentence(lang: str, error: BaseException) -> str:
     """What a person is told about an error; the trace of one that nobody foresaw goes to the terminal."""
+    if isinstance(error, TooMuch):
+        return say(lang, error.key, count=error.count, most=error.most)
     ours = EngineError | IdentityError | StoreError | DataError | SettingsError | JobError
     if isinstance(error, ours | JudgeError | ProbeError | FactsError | VariantsError | RowsError | DoseError):
         return str(error)

@@ -13,6 +13,7 @@ import identities
 from engine.types import Request, Variant
 from identities.files import CHINESE
 from ui import try_it
+from ui.asking import owner_of
 from ui.house import House, sentence
 from ui.words import i18n, say
 
@@ -344,7 +345,11 @@ def _wire_try(house: House, tab: IdentityTab, which: gr.Radio, tokens: gr.Slider
         busy = {tab.try_button: gr.update(visible=False), tab.try_stop: gr.update(visible=True)}
         try:
             yield busy | {tab.table: try_it.table_html(lang, rows, title, note)}
-            for rows in try_it.attempt(house, prompt, mode, name, which, int(tokens), stop, session):
+            for news in try_it.attempt(house, prompt, mode, name, which, int(tokens), stop, session, owner_of(request)):
+                if isinstance(news, int):
+                    yield {tab.table: try_it.table_html(lang, rows, title, say(lang, "before_you", number=news))}
+                    continue
+                rows = news
                 yield {tab.table: try_it.table_html(lang, rows, title, note)}
         except Exception as error:
             table = try_it.table_html(lang, rows, title, note)

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from engine.adapters import CARD, CONFIG, LEGACY, SAFETENSORS, Unfit, read_adapter
+from engine.entries import opened, packed_otherwise
 from engine.types import EngineError
 from ui import passing
 
@@ -54,7 +55,7 @@ def unpack(file: str | Path, shelf: Path, passed: list[str] | None = None) -> Pa
     """
     file = Path(file)
     try:
-        with zipfile.ZipFile(file) as parcel:
+        with opened(file) as parcel:
             entries, inner, others = check(parcel, file.name)
             if passed is not None:
                 passed += others
@@ -88,6 +89,8 @@ def check(parcel: zipfile.ZipFile, name: str) -> tuple[list[zipfile.ZipInfo], st
         raise EngineError(f"{name} holds a file twice; pack the adapter's folder again.")
     folder = adapter_folder(entries, name)
     taken = [path for path in entries if path.parent == folder and path.name in TAKEN]
+    if otherwise := packed_otherwise(entries[path] for path in taken):
+        raise EngineError(f"{name} {otherwise}; pack the adapter's folder again as a plain zip.")
     if sum(entries[path].file_size for path in taken) > LIMIT:
         raise EngineError(f"{name} would take more than {LIMIT >> 20} MB unpacked; copy the folder by other means.")
     return [entries[path] for path in taken], folder.name, [str(path) for path in entries if path not in taken]

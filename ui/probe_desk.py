@@ -59,7 +59,7 @@ def start(desk: Desk, wish: Wish) -> int:
         switches = Switches()
         events = running.run(
             house.engine, variants, probes, wish.settings, db=house.db, name=wish.name, set_name=wish.set_name,
-            reuse=wish.reuse, at_once=house.engine.max_rows, switches=switches, about=about,
+            reuse=wish.reuse, switches=switches, about=about,
         )  # fmt: skip
         return _go(desk, events, switches, variants, probes, about)
 
@@ -79,9 +79,7 @@ def again(desk: Desk, run: int) -> None:
                     house.engine.add_adapter(path, name, accept_other_base=house.accept_other_base)
         running.check_same(house.engine, row)
         switches = Switches()
-        events = running.run(
-            house.engine, variants, probes, settings, db=house.db, run_id=run, at_once=house.engine.max_rows, switches=switches
-        )
+        events = running.run(house.engine, variants, probes, settings, db=house.db, run_id=run, switches=switches)
         _go(desk, events, switches, variants, probes, about_of(row))
 
 
