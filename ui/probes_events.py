@@ -12,7 +12,7 @@ import gradio as gr
 from engine.seeming import not_what_it_seems
 from probes.questions import ProbeError
 from store import runs
-from ui import probe_board, probe_cell, probe_desk, probe_exports, probe_summary, probe_wish, probes_tab
+from ui import filling, probe_board, probe_cell, probe_desk, probe_exports, probe_summary, probe_wish, probes_tab
 from ui.conversation import Page
 from ui.house import House, sentence
 from ui.probe_board import Boards
@@ -179,8 +179,8 @@ def picks_of(page: Page, wanted: bool) -> list[Picked]:
     return [page.picks[column] for column in page.shown] if wanted else []
 
 
-def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr.State) -> None:
-    """page: the chat's, whose columns can be asked, too."""
+def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr.State, notice: gr.HTML) -> None:
+    """page: the chat's, whose columns can be asked, too. notice: what cannot be filled is said there."""
     form = tab.form
 
     def start(request: gr.Request, page: Page, *given) -> dict:
@@ -228,4 +228,4 @@ def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr
     tab.upload.upload(uploaded, tab.upload, [form.own, form.sets], **private)
     tab.edit.click(edit, form.sets, [form.own, form.sets], **private)
     sides = [form.variants, form.old, form.new]
-    visited.select(refreshed, sides, sides, **private)
+    visited.select(filling.guarded(house, notice, refreshed), sides, [*sides, notice], **private)
