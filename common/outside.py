@@ -10,7 +10,7 @@ import math
 import os
 import reprlib
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +61,15 @@ class Shape(BaseModel):
 
 def read_bytes(path: str | Path, error: type[Exception], largest: int = LARGEST) -> bytes:
     """A plain file of at most `largest` bytes: no device, no pipe, nothing that never ends."""
+    found = None
     try:
         with open(path, "rb", opener=_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise error(f"{shown(path)} is no plain file; give the file itself.")
-            found = file.read(largest + 1)
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                found = file.read(largest + 1)
     except (OSError, ValueError) as problem:
         raise error(f"{shown(path)} cannot be read ({getattr(problem, 'strerror', None) or problem}).") from None
+    if found is None:
+        raise error(f"{shown(path)} is no plain file; give the file itself.")
     if len(found) > largest:
         raise error(f"{shown(path)} has more than {size(largest)}, too much for such a file; is it the right one?")
     return found
@@ -96,16 +98,17 @@ def from_json(
         if "recursion" in str(problem):  # the parser's own bound is 200
             raise error(f"{where} is nested more than {DEPTH} deep; nothing that is read here is.") from None
         raise error(f"{where} {broken}: {problem}.") from None
-    return _bounded(plain, where, error, gaps)
+    return bounded(plain, where, error, gaps)
 
 
-def _bounded(plain: Any, where: str, error: type[Exception], gaps: bool, depth: int = 0) -> Any:
+def bounded(plain: Any, where: str, error: type[Exception], gaps: bool = False, depth: int = 0) -> Any:
+    """Plain data that another parser has read, held to what `from_json` promises."""
     if depth > DEPTH:
         raise error(f"{where} is nested more than {DEPTH} deep; nothing that is read here is.")
     if isinstance(plain, list):
-        return [_bounded(item, where, error, gaps, depth + 1) for item in plain]
+        return [bounded(item, where, error, gaps, depth + 1) for item in plain]
     if isinstance(plain, dict):
-        return {key: _bounded(value, where, error, gaps, depth + 1) for key, value in plain.items()}
+        return {key: bounded(value, where, error, gaps, depth + 1) for key, value in plain.items()}
     if isinstance(plain, float) and not math.isfinite(plain):
         if gaps:
             return None
@@ -115,8 +118,14 @@ def _bounded(plain: Any, where: str, error: type[Exception], gaps: bool, depth: 
     return plain
 
 
-def from_yaml(text: str, where: str, error: type[Exception], loader: type = yaml.SafeLoader) -> Any:
-    """Plain data of YAML; aliases are followed as long as they stay small: a few hundred bytes can name themselves for ever."""
+def from_yaml(
+    text: str, where: str, error: type[Exception], loader: type = yaml.SafeLoader,
+    look: Callable[[yaml.Node], object] | None = None, broken: str = " is not valid YAML",
+) -> Any:  # fmt: skip
+    """Plain data of YAML; aliases are followed as long as they stay small: a few hundred bytes can name themselves for ever.
+
+    look: is shown the whole, bounded, before it becomes plain data.
+    """
     if len(text) > LARGEST_YAML:
         raise error(f"{where} has more than {size(LARGEST_YAML)}; that is too much for such a file.")
     try:
@@ -125,16 +134,18 @@ def from_yaml(text: str, where: str, error: type[Exception], loader: type = yaml
             node = reading.get_single_node()
             if node is None:
                 return None
-            _written_out(node, where, error)
+            _written_out(node, where, error, broken)
+            if look:
+                look(node)
             return reading.construct_document(node)
         finally:
             reading.dispose()
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        raise error(f"{where}{line} is not valid YAML ({problem.problem or problem.context}).") from None
+        raise error(f"{where}{line}{broken} ({problem.problem or problem.context}).") from None
     except yaml.YAMLError as problem:
-        raise error(f"{where} is not valid YAML ({' '.join(str(problem).split())}).") from None
+        raise error(f"{where}{broken} ({' '.join(str(problem).split())}).") from None
     except RecursionError:
         raise error(f"{where} is nested too deep; nothing that is read here is.") from None
     except (ValueError, OverflowError) as problem:  # a date of the 99th, a number of 5,000 digits
@@ -143,14 +154,14 @@ def from_yaml(text: str, where: str, error: type[Exception], loader: type = yaml
         raise error(f"{where} holds a value that is none ({problem}); put it in quotes if it is a text.") from None
 
 
-def _written_out(node: yaml.Node, where: str, error: type[Exception]) -> None:
+def _written_out(node: yaml.Node, where: str, error: type[Exception], broken: str) -> None:
     """Raises `error` for what would be endless, too deep or too much with every alias written out."""
     counted: dict[int, int] = {}
     under_way: set[int] = set()
 
     def count(one: yaml.Node, depth: int) -> int:
         if id(one) in under_way:
-            raise error(f"{where}, line {one.start_mark.line + 1} contains itself (an alias); write it out.")
+            raise error(f"{where}, line {one.start_mark.line + 1}{broken} (an alias makes it contain itself).")
         if depth > DEPTH:
             raise error(f"{where} is nested more than {DEPTH} deep; nothing that is read here is.")
         if id(one) not in counted:
