@@ -16,6 +16,7 @@ from common.outside import Shape
 from engine.seeming import refuse_seeming
 from engine.types import EngineError
 
+CARD = "card.json"
 LARGEST_RANK = 2**20  # no layer is wider; what fits into memory is asked later
 Count = Annotated[int, Field(ge=0, lt=2**53)]  # a browser counts no further
 Name = Annotated[str, Field(max_length=4096)]

@@ -16,7 +16,7 @@ from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 
 from engine.adapter_keys import KEY, other_form, unwrapped
-from engine.adapter_shapes import check_config, read_card, read_json
+from engine.adapter_shapes import CARD, check_config, read_card, read_json
 from engine.formats import Format, checked
 from engine.seeming import refuse_seeming
 from engine.types import EngineError, short_hash
@@ -24,7 +24,6 @@ from engine.types import EngineError, short_hash
 CONFIG = "adapter_config.json"
 SAFETENSORS = "adapter_model.safetensors"
 LEGACY = "adapter_model.bin"
-CARD = "card.json"
 MORE = re.compile(r".+\.(lora_embedding_[AB]|lora_magnitude_vector|lora_B|token_adapter|trainable_tokens_delta)(\..+)?")
 # how the names of quantised copies end; their adapters are used on the plain model, too
 QUANTISED = re.compile(

@@ -15,8 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from engine import formats, packaged, room
-from engine.adapter_shapes import read_card
-from engine.adapters import CARD
+from engine.adapter_shapes import CARD, read_card
 from engine.card import BAYLING, NO_CARD, ModelCard
 from engine.checkpoint import BARE, WEIGHTS, context_of, left_inside, refuse_damaged
 from engine.device import choose_device

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import asdict
+from typing import Annotated
 
 import gradio as gr
+from pydantic import AfterValidator
 
 import identities as identity_files
+from common import outside
 from engine.types import Answer, EngineError, Request
 from probes import preferences
-from ui import shelf, try_it
+from ui import api_arguments, shelf, try_it
+from ui.api_arguments import JSON
 from ui.asking import remember
 from ui.house import House, sentence
 from ui.variants import from_plain
 
 SESSION = "api"
+Questions = Annotated[str, AfterValidator(api_arguments.one_of("both", "en", "zh"))]
 
 
 def plain_answer(answer: Answer, stored: int | None) -> dict:
@@ -36,15 +40,19 @@ def build_api(house: House) -> None:
     def refuse(request: gr.Request | None, error: Exception) -> gr.Error:
         return gr.Error(sentence(house.language(request), error), print_exception=False)
 
-    def ask(question: str, variants: str = "[{}]", history: str = "[]") -> list:
+    def ask(question: str, variants: JSON = "[{}]", history: JSON = "[]") -> list:
         """Put one question to several variants in one batch.
 
         variants: JSON, a list of {name, adapters: {NAME: strength}, identity, prompt, mode, format, decoding}, all optional.
         history: JSON, a list of {role, content} that comes before the question.
         """
         try:
-            chosen = [from_plain(plain, house.identities) for plain in _read(variants, "variants")]
-            said = _read(history, "history")
+            wanted, said = api_arguments.read_list(variants, "variants"), api_arguments.read_list(history, "history")
+            wrong = outside.faults(api_arguments.VARIANTS, wanted, "variants")
+            wrong |= outside.faults(api_arguments.HISTORY, said, "history")
+            if wrong:
+                raise EngineError(f"ask: {outside.said(wrong)}.")
+            chosen = [from_plain(plain, house.identities) for plain in wanted]
             if not chosen:
                 raise EngineError("variants is an empty list; name at least one variant, {} is the base.")
             requests = [Request([*said, {"role": "user", "content": question}], variant) for variant in chosen]
@@ -67,7 +75,9 @@ def build_api(house: House) -> None:
         shelf.rescan(house)
         return shelf.listing(house)
 
-    def try_identity(prompt: str, mode: str = "system", questions: str = "both", max_new_tokens: int = try_it.TOKENS) -> list:
+    def try_identity(
+        prompt: str, mode: str = "system", questions: Questions = "both", max_new_tokens: int = try_it.TOKENS
+    ) -> list:
         """Eight questions (both, en or zh), answered by the base and under the prompt: rows {question, base, prompted}."""
         try:
             rows = list(
@@ -93,17 +103,4 @@ def build_api(house: House) -> None:
         except Exception as error:
             raise refuse(None, error) from None
 
-    for endpoint in (ask, identities, adapters, try_identity, votes):
-        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
-
-
-def _read(text: str | list | dict, name: str) -> list:
-    """A list from JSON text, or the list itself if the client sent one; a single object counts as a list of it."""
-    try:
-        plain = json.loads(text) if isinstance(text, str) else text
-    except json.JSONDecodeError as error:
-        raise EngineError(f"{name} is no JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from None
-    plain = [plain] if isinstance(plain, dict) else plain
-    if not isinstance(plain, list) or not all(isinstance(entry, dict) for entry in plain):
-        raise EngineError(f"{name} is a JSON list of objects, not {str(text)[:60]!r}.")
-    return plain
+    api_arguments.offer(house, ask, identities, adapters, try_identity, votes)

@@ -13,6 +13,7 @@ from tuning import jobs, memory
 from ui import (
     adapter_download,
     adapters_tab,
+    bodies,
     chat_tab,
     filling,
     finetune_events,
@@ -192,7 +193,7 @@ def serve(
         css=theme.css(),
         head=theme.head(),
         app_kwargs={
-            "middleware": [Middleware(LanguageDoor, default=house.language.default)],
+            "middleware": [Middleware(bodies.BodyDoor), Middleware(LanguageDoor, default=house.language.default)],
             "routes": [*label_routes.routes(house), *adapter_download.routes(house)],
         },
     )

@@ -6,9 +6,13 @@ import time
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from typing import Annotated, Any
 
 import gradio as gr
+from pydantic import Field
 
+from common import outside
+from common.outside import Shape
 from engine.seeming import not_what_it_seems
 from probes.questions import ProbeError
 from store import runs
@@ -23,6 +27,28 @@ from ui.words import LANGUAGES, WORDS, say
 
 LISTED = 60  # runs in the list
 SHOWN_WORDS = ("pb_", "seed", "greedy", "raw", "prompt", "finish_stop", "finish_length", "cancel")
+
+
+Number = Annotated[int, Field(ge=0, lt=outside.INT64)]
+
+
+class Asked(Shape):
+    """What the board's script sends to any of its functions."""
+
+    run: Number | None = None
+    other: Number | None = None
+    variant: Number = 0
+    since: Number = 0
+    overlap: Number | None = None
+    act: str | None = None
+    probe: str = ""
+    stamp: str = ""
+    kind: str | None = None
+    name: str | None = None
+    words: Any = None
+    samples: bool | None = None
+    blind: bool | None = None
+    keys: list | None = None
 
 
 def listed(desk: Desk) -> list[dict]:
@@ -45,7 +71,11 @@ def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
         def guard(given: dict, request: gr.Request) -> dict:
             lang = house.language(request)
             try:
-                return act(lang, dict(given or {}))
+                asked = outside.bounded(given if given is not None else {}, "The request", ProbeError)
+                outside.check(Asked, asked, "The request", ProbeError, "load the page again")
+                if act not in (pb_open, pb_news) and asked.get("run") is None:
+                    raise ProbeError("The request names no run; load the page again.")
+                return act(lang, dict(asked))
             except Exception as error:
                 return {"error": sentence(lang, error)}
 
