@@ -153,10 +153,12 @@ def test_an_upload_is_left_to_its_own_limit():
 
 
 HUGE = b'{"queue": 1' + b"0" * 30 + b"}"
-BODIES = [b"[" * 100_000, HUGE, b'{"queue": NaN}', b'{"queue": 1e999}', b'{"queue": "1"}', b'{"queue": 1, "annotator": {}}',
-          b'[]', b'{"queue": 1, "without": [-1]}', b'{"queue": 1, "held": [[]]}', b'{"queue": 1, "skipped": 2}', b"", b"{", b"\xff",
-          b'{"decisions": [[]]}', b'{"decisions": {}}', b'{"queue": true}', b"{}", b"1", b'"' + b"x" * 2_000_000 + b'"',
-          b'{"queue": 1, "annotator": "' + b"x" * 2000 + b'"}']  # fmt: skip
+BODIES = [
+    b"[" * 100_000, HUGE, b'{"queue": NaN}', b'{"queue": 1e999}', b'{"queue": "1"}', b'{"queue": 1, "annotator": {}}', b"[]",
+    b'{"queue": 1, "without": [-1]}', b'{"queue": 1, "held": [[]]}', b'{"queue": 1, "skipped": 2}', b"", b"{", b"\xff",
+    b'{"decisions": [[]]}', b'{"decisions": {}}', b'{"queue": true}', b"{}", b"1", b'"' + b"x" * 2_000_000 + b'"',
+    b'{"queue": 1, "annotator": "' + b"x" * 2000 + b'"}',
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
