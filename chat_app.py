@@ -178,8 +178,10 @@ def open_house(args: argparse.Namespace, say=print):
     )
     shelf.rescan(house)
     for folder in args.adapter:
-        if not shelf.add(house, folder):
-            raise engine.EngineError(f"--adapter {folder}: {house.refused[folder]}")
+        try:
+            shelf.take(house, folder)
+        except engine.EngineError as error:
+            raise engine.EngineError(f"--adapter {folder}: {error}") from None
     if loaded.adapters:
         say(f"adapters {', '.join(sorted(loaded.adapters, key=identities.natural))}")
     for folder, why in house.refused.items():

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from engine import formats, packaged, room
-from engine.adapters import CARD, read_json
+from engine.adapter_shapes import CARD, read_card
 from engine.card import BAYLING, NO_CARD, ModelCard
 from engine.checkpoint import BARE, WEIGHTS, context_of, left_inside, refuse_damaged
 from engine.device import choose_device
@@ -208,8 +208,7 @@ def read(
 
 def recorded(source: str) -> dict:
     """What the card.json of a merged model says, {} if there is none."""
-    card = Path(source) / CARD
-    return read_json(card) if card.is_file() else {}
+    return read_card(Path(source) / CARD)[0]
 
 
 def recorded_format(record: dict) -> Format | None:

@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from common import outside
 from engine import rendering
 from engine.traits import Traits, examine
 from engine.types import EngineError, Message, short_hash
@@ -147,6 +146,8 @@ def from_alpaca_json(path: str | Path) -> Format:
         plain = json.loads(_read(path))
     except json.JSONDecodeError as error:
         raise EngineError(f"{path}, line {error.lineno}: this is no JSON ({error.msg}).") from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 lists in one another
+        raise EngineError(f"{path}: this is no JSON that can be read ({error}).") from None
     keys = ("prompt_input", "prompt_no_input", "response_split")
     wrong = [key for key in keys if not isinstance(plain, dict) or not isinstance(plain.get(key), str) or not plain[key]]
     if wrong:
@@ -262,10 +263,10 @@ def _read(path: Path) -> str:
 
 
 def _front_matter(path: Path, text: str) -> dict:
-    try:
-        about = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise EngineError(f"{path}: the first comment is no YAML; it reads {{stop: [...], bos: tokenizer}}.") from None
+    reads = "it reads {stop: [...], bos: tokenizer}"
+    about = outside.from_yaml(text, f"{path}: the first comment", EngineError, broken=f" is no YAML; {reads}")
+    if not isinstance(about, dict):
+        raise EngineError(f"{path}: the first comment is no mapping; {reads}.")
     wrong = [f"unknown key {key!r}" for key in about if key not in ("stop", "bos", "source")]
     stop = about.get("stop", [])
     if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):

@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from identities.facts import Facts, IdentityError, read_facts
+from identities.facts import Facts, IdentityError, read_facts, read_text
 from identities.order import natural
 
 FOLDER = Path(__file__).parent
@@ -77,11 +77,7 @@ def load(name: str, folder: str | Path | None = None) -> Identity:
         if name == NONE:
             return Identity(NONE, None, "", None, path)
         raise IdentityError(f"There is no identity {name!r} in {path.parent}; there are {', '.join(names(folder))}.")
-    try:
-        # universal newlines: a file from Windows reads the same; utf-8-sig: so does one with a byte order mark
-        first, _, rest = path.read_text(encoding="utf-8-sig").partition("\n")
-    except UnicodeDecodeError:
-        raise IdentityError(f"{path.name}: this is no UTF-8 text; save it as UTF-8.") from None
+    first, _, rest = read_text(path).partition("\n")
     facts = facts_path(name, folder)
     return Identity(
         name=name,

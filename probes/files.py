@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from common import outside
 from engine.seeming import not_what_it_seems
 
 
@@ -59,12 +58,7 @@ def _looks_like_gbk(found: bytes) -> bool:
 
 def read_yaml(path: str | Path, what: str, error: type[Exception]) -> Any:
     text = read_text(path, what, error)
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as problem:
-        line = getattr(getattr(problem, "problem_mark", None), "line", None)
-        where = f", line {line + 1}" if line is not None else ""
-        raise error(f"The {what} {path}{where} is not valid YAML ({getattr(problem, 'problem', problem)}).") from None
+    return outside.from_yaml(text, f"The {what} {path}", error)
 
 
 def read_objects(path: str | Path, what: str, error: type[Exception]) -> Iterator[tuple[int, dict]]:
@@ -81,11 +75,11 @@ def read_objects(path: str | Path, what: str, error: type[Exception]) -> Iterato
             found = json.loads(line, object_pairs_hook=once)
         except json.JSONDecodeError as problem:
             raise error(f"{path}, line {number} is not valid JSON ({problem.msg}); each line is one object.") from None
-        except (TwiceError, RecursionError) as problem:
+        except (ValueError, RecursionError) as problem:  # a key that stands twice, a number of 5,000 digits
             raise error(f"{path}, line {number} cannot be read ({problem}).") from None
         if not isinstance(found, dict):
             raise error(f"{path}, line {number} is {type(found).__name__}; each line is one object.")
-        yield number, found
+        yield number, outside.bounded(found, f"{path}, line {number}", error, gaps=True)
 
 
 def _listed(path: str | Path, text: str, error: type[Exception]) -> Iterator[tuple[int, dict]]:
@@ -98,7 +92,7 @@ def _listed(path: str | Path, text: str, error: type[Exception]) -> Iterator[tup
             found, at = decoder.raw_decode(text, at)
             if not isinstance(found, dict):
                 raise error(f"{path}, line {number} is {type(found).__name__}, not an object.")
-            yield number, found
+            yield number, outside.bounded(found, f"{path}, line {number}", error, gaps=True)
             if not (more := re.compile(r"\s*(,|(?=\]))").match(text, at)):
                 raise json.JSONDecodeError("a comma or the end of the list is missing", text, at)
             at = more.end()
@@ -106,7 +100,9 @@ def _listed(path: str | Path, text: str, error: type[Exception]) -> Iterator[tup
             raise json.JSONDecodeError("something stands after the list", text, end.end())
     except json.JSONDecodeError as problem:
         raise error(f"{path}, line {problem.lineno} is not valid JSON ({problem.msg}).") from None
-    except (TwiceError, RecursionError) as problem:
+    except (ValueError, RecursionError) as problem:
+        if isinstance(problem, error):
+            raise
         raise error(f"{path}, line {number} cannot be read ({problem}).") from None
 
 

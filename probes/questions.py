@@ -210,6 +210,9 @@ def _read(path: Path, problems: list[str], twins: bool) -> list[tuple[int, Probe
         except json.JSONDecodeError as error:
             problems.append(f"{where}: not JSON at column {error.colno} ({error.msg}); one probe is one object on one line.")
             continue
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 lists in one another
+            problems.append(f"{where}: cannot be read ({error}); one probe is one object on one line.")
+            continue
         if wrong := _problems(plain):
             problems += [f"{where}: {text}" for text in wrong]
             continue

@@ -14,9 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, FiniteFloat
 
 import identities
+from common import outside
+from common.outside import Shape
 from engine.card import BAYLING, ModelCard
 from identities import IdentityError
 from tuning import readers
@@ -28,6 +32,23 @@ from tuning.scan import drop, scan
 
 GENERAL = Path(__file__).parent.parent / "data" / "general.jsonl"
 MOST_ROWS = 200_000  # a slip of the hand should not fill a disk
+
+
+class Recipe(Shape):
+    """What is said of a data set in a file or a request, as far as types go."""
+
+    identity: Annotated[str, Field(max_length=64)] | None = None
+    langs: list[Literal["en", "zh"]] | None = None
+    style: Literal["singular", "diverse"] | None = None
+    old: Annotated[str, Field(max_length=64)] | None = None
+    card: Annotated[str, Field(max_length=64)] | None = None
+    general: str | None = None
+    clean: bool | None = None
+    rows: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    general_share: FiniteFloat | None = None
+    identities_dir: str | None = None
+    name: Annotated[str, Field(max_length=200)] | None = None
 
 
 @dataclass(frozen=True)
@@ -195,8 +216,10 @@ def write(dataset: Dataset, file: str | Path, say: Callable[[str], object] = lam
 def recipe_of(rows_file: str | Path) -> Dataset | None:
     """The recipe of a rows file, None if it has none that can be read."""
     try:
-        return Dataset.from_dict(json.loads(recipe_file(rows_file).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        plain = outside.read_json(recipe_file(rows_file), DataError)
+        outside.check(Recipe, plain, outside.shown(recipe_file(rows_file)), DataError)
+        return Dataset.from_dict(plain)
+    except DataError:
         return None
 
 

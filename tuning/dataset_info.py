@@ -86,7 +86,7 @@ def described(folder: Path) -> dict[str, Described]:
         return {}
     try:
         plain = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{INFO} is not readable as JSON ({error}); mend it or take it out of the folder.") from None
     if not isinstance(plain, dict):
         raise DataError(f"{INFO} is no object of data sets; mend it or take it out of the folder.")

@@ -41,7 +41,7 @@ def start(where: str | Path | Database, id: int) -> bool:
         for name in (STATE, STOP, RECORD):  # of an earlier attempt: they would be taken for this one's
             (folder / name).unlink(missing_ok=True)
         process = launch(job)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: an argument that no command line can hold
         return stored.change(where, job, status="failed", message=f"The job could not be started: {error}.", ended=now())
     stored.change(where, job, pid=process.pid, process_start=processes.identity(process.pid))
     return True

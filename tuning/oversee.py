@@ -6,22 +6,25 @@ Nothing here waits; what needs time goes on at the next look, whoever has it.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
 from sqlite_utils import Database
 
+from common import outside
+from common.outside import Shape
 from store import jobs as stored
 from store.db import now
 from tuning import processes
 from tuning.launch import LOG, RECORD
 from tuning.progress import tail
-from tuning.watch import METRICS, STATE, STOP, read_state
+from tuning.watch import METRICS, STATE, STOP, FileError, metrics_line, read_json, read_state
 
 APPEAR_S = 30  # a process that has not shown itself by then never will: it needs a fraction of a second
 KEEP_S = 60  # a step on a slow machine may take that long; the signal that follows asks for the same as the file
@@ -32,6 +35,18 @@ RUN_FILES = ("checkpoint-*", "adapter_config.json", "adapter_model.*", "card.jso
 RUN_FILES += (METRICS, STATE, STOP, RECORD, LOG)
 
 Where = str | Path | Database
+Pid = Annotated[int, Field(gt=0, lt=2**31)]
+
+
+class Record(Shape):
+    """process.json, which a job's first process writes."""
+
+    token: str
+    pid: Pid
+    start: str | None
+    child_pid: Pid | None = None
+    child_start: str | None = None
+    code: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
 
 
 def look_after(where: Where, job: dict) -> bool:
@@ -74,17 +89,20 @@ def is_alive(job: Mapping) -> bool:
 def read_record(job: Mapping) -> dict | None:
     """What the attempt's own first process wrote, None if there is nothing yet."""
     try:
-        record = json.loads((Path(job["folder"]) / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_json(Path(job["folder"]) / RECORD)
+    except (OSError, FileError):
         return None
-    return record if record.get("token") == job["token"] else None
+    # one that is not this attempt's, or not written by its process, says nothing of it
+    fits = record is not None and not outside.faults(Record, record) and record["token"] == job["token"]
+    return record if fits else None
 
 
 def state_of(job: Mapping) -> dict | None:
+    """The run's own state; of a file that is none, the sentence that says so as its message."""
     try:
         return read_state(job["folder"])
-    except (OSError, ValueError):
-        return None
+    except (OSError, FileError) as error:
+        return {"message": str(error)}
 
 
 def sync_metrics(where: Where, job: Mapping) -> bool:
@@ -101,11 +119,7 @@ def sync_metrics(where: Where, job: Mapping) -> bool:
     whole = read[: read.rfind(b"\n") + 1]  # a line that is still being written waits for its end
     if not whole and not anew:
         return False
-    lines = []
-    for text in whole.split(b"\n"):
-        with contextlib.suppress(ValueError):  # the half line of a killed run
-            line = json.loads(text)
-            lines += [line] if isinstance(line, dict) else []
+    lines = [line for text in whole.split(b"\n") if text and (line := metrics_line(text)) is not None]
     return stored.take_metrics(where, job, lines, name, (0 if anew else offset) + len(whole), anew)
 
 

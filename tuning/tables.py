@@ -123,7 +123,7 @@ def _from_objects(text: str, name: str) -> Table:
     found, at = Table(), 0
     while (at := _next(text, at)) < len(text):
         try:
-            item, end = _DECODER.raw_decode(text, at)
+            item, end = _told(lambda at=at: _DECODER.raw_decode(text, at), text, at)
         except json.JSONDecodeError as error:
             found.problems.append(_broken(name, error, 0))
             break
@@ -153,7 +153,19 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=lambda _: 
 
 
 def _loads(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_object, parse_constant=lambda _: None)
+    return _told(lambda: json.loads(text, object_pairs_hook=_object, parse_constant=lambda _: None), text, 0)
+
+
+def _told(parse: Callable[[], Any], text: str, at: int) -> Any:
+    """What else a parser stumbles over, as an error with a place."""
+    try:
+        return parse()
+    except json.JSONDecodeError:
+        raise
+    except RecursionError:
+        raise json.JSONDecodeError("nested too deep", text, at) from None
+    except ValueError as error:  # a number of 5,000 digits
+        raise json.JSONDecodeError(str(error), text, at) from None
 
 
 def _broken(name: str, error: json.JSONDecodeError, lines_before: int) -> str:

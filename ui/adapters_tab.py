@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
 import gradio as gr
 
+from common.outside import same_place, typed_path
 from engine.types import MAX_STRENGTH, EngineError
-from identities import natural
 from store import jobs as stored
 from tuning import jobs, memory
 from ui import adapter_cards, adapter_download, parcel, shelf
@@ -82,10 +81,10 @@ def build_adapters(house: House) -> Adapters:
 
 def show(house: House, tab: Adapters, lang: str, chosen: str | None = None) -> dict:
     """The whole tab, with one adapter looked at or none."""
-    loaded = sorted(house.engine.adapters, key=natural)
-    resting = [folder.name for folder in shelf.resting(house) if folder.name not in loaded]
-    choices = [*loaded, *((f"{name} ({say(lang, 'is_resting')})", name) for name in resting)]
-    chosen = chosen if chosen in (*loaded, *resting) else None
+    known = shelf.choices(house)
+    states = {"loaded": "", "resting": f" ({say(lang, 'is_resting')})", "refused": f" ({say(lang, 'is_refused')})"}
+    choices = [(f"{name}{states[what]}", name) for name, (what, _) in known.items()]
+    chosen = chosen if chosen in known else None
     return {
         tab.table: adapter_cards.table_html(house, lang),
         tab.chosen: gr.update(choices=choices, value=chosen),
@@ -118,11 +117,11 @@ def export(house: House, name: str, target: str, strength: float) -> int:
     """Queues the merging of an adapter into a model folder; the job's id. Raises EngineError, JobError or StoreError."""
     if not target.strip():
         raise EngineError("The folder for the model is not named; name a new one.")
-    place = Path(target.strip()).expanduser()
+    place = typed_path(target, EngineError)
     if place.exists():
         raise EngineError(f"{place} is there already; name a new folder for the model.")
-    folder = shelf.folder_of(house, name).resolve()
-    arguments = ["-m", "tuning.merge", "--adapter", str(folder), "--output_dir", str(place.absolute()), "--base", house.base_spec]
+    folder = same_place(shelf.folder_of(house, name))
+    arguments = ["-m", "tuning.merge", "--adapter", folder, "--output_dir", str(place.absolute()), "--base", house.base_spec]
     arguments += ["--strength", f"{strength:g}"]
     if house.accept_other_base:
         arguments.append("--accept_other_base")
@@ -144,10 +143,13 @@ def _wire_shelf(
         if not folder.strip():
             gr.Warning(say(lang, "no_path"))
             return gr.skip()
-        name = shelf.add(house, folder)
-        if name:
-            gr.Info(say(lang, "adapter_added", name=escape(name)))
-        return show(house, tab, lang, chosen) | {tab.path: "" if name else gr.update()}
+        try:
+            name = shelf.take(house, folder)
+        except EngineError as error:
+            gr.Warning(escape(sentence(lang, error)))
+            return show(house, tab, lang, chosen)
+        gr.Info(say(lang, "adapter_added", name=escape(name)))
+        return show(house, tab, lang, chosen) | {tab.path: ""}
 
     def rescan(request: gr.Request, chosen: str | None) -> dict:
         lang = house.language(request)
@@ -206,7 +208,7 @@ def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
         if name in house.engine.adapters:
             house.engine.remove_adapter(name)
         else:
-            shelf.loaded(house, shelf.folder_of(house, name))
+            name = shelf.loaded(house, shelf.folder_of(house, name))
         return show(house, tab, lang, name)
 
     def ask(doing: str) -> Callable:

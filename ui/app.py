@@ -13,7 +13,9 @@ from tuning import jobs, memory
 from ui import (
     adapter_download,
     adapters_tab,
+    bodies,
     chat_tab,
+    filling,
     finetune_events,
     finetune_tab,
     identity_tab,
@@ -58,34 +60,43 @@ def build(house: House) -> gr.Blocks:
         header = gr.HTML(header_html(house, "en"), elem_id="header")
         with gr.Tabs(elem_classes="mt-tabs") as tabs:
             with gr.Tab(i18n("tab_chat"), id="chat", elem_id="tab-chat") as chat_page:
+                notices = {"chat": filling.notice("chat")}
                 chat = chat_tab.build_chat(house, pages)
             with gr.Tab(i18n("tab_probes"), id="probes", elem_id="tab-probes", render_children=True) as probes_page:
+                notices["probes"] = filling.notice("probes")
                 probing = probes_tab.build_probes(probes_events.board_functions(house, desk, boards))
             with gr.Tab(i18n("tab_label"), id="label", elem_id="tab-label", render_children=True) as label_page:
+                notices["label"] = filling.notice("label")
                 labelling = label_tab.build_label(labels_whose)
             with gr.Tab(i18n("tab_results"), id="results", elem_id="tab-results", render_children=True) as results_page:
+                notices["results"] = filling.notice("results")
                 results = results_tab.build_results()
             with gr.Tab(i18n("tab_identity"), id="identity", elem_id="tab-identity", render_children=True):
+                notices["identity"] = filling.notice("identity")
                 editor = identity_tab.build_identity(house)
             with gr.Tab(i18n("tab_finetune"), id="finetune", elem_id="tab-finetune", render_children=True):
+                notices["finetune"] = filling.notice("finetune")
                 tuner = finetune_tab.build_finetune()
             with gr.Tab(i18n("tab_adapters"), id="adapters", elem_id="tab-adapters", render_children=True) as adapters_page:
+                notices["adapters"] = filling.notice("adapters")
                 shelves = adapters_tab.build_adapters(house)
 
-        def open_page(request: gr.Request, known: str) -> dict:
+        def open_chat(request: gr.Request, known: str) -> dict:
             lang = house.language(request)
             page = pages.again(known) or Page(picks=picker.first_picks(house, MAX_COLUMNS, lang))
             page.key = known or new_key()
             pages.keep(page)
-            return (
-                {key: page.key, header: header_html(house, lang)}
-                | view.everything(house, chat, page, lang)
-                | identity_tab.open_identity(house, editor, lang)
-                | finetune_events.open_finetune(house, tuner, lang)
-                | adapters_tab.show(house, shelves, lang)
-                | {editor.sample: say(lang, "sample")}
-                | probes_tab.open_probes(house, probing, lang, probes_events.first_shown(desk))
-            )
+            return {key: page.key, header: header_html(house, lang)} | view.everything(house, chat, page, lang)
+
+        def open_probes(request: gr.Request) -> dict:
+            return probes_tab.open_probes(house, probing, house.language(request), probes_events.first_shown(desk))
+
+        def open_identity(request: gr.Request) -> dict:
+            lang = house.language(request)
+            return identity_tab.open_identity(house, editor, lang) | {editor.sample: say(lang, "sample")}
+
+        def open_finetune(request: gr.Request) -> dict:
+            return finetune_events.open_finetune(house, tuner, house.language(request))
 
         def open_adapters(request: gr.Request) -> dict:
             return adapters_tab.show(house, shelves, house.language(request))
@@ -96,18 +107,26 @@ def build(house: House) -> gr.Blocks:
                     running[request.session_hash].set()
 
         private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-        outputs = [key, header, *chat.outputs, *editor.editor, editor.sample, *tuner.outputs, *shelves.outputs]
-        outputs += probing.outputs
-        demo.load(open_page, key, outputs, **private).then(
+
+        def fills(tab: str, fill: Callable[..., dict], inputs, outputs: list) -> dict:
+            """A load or select event that fills one tab, and only that one: `event(**fills(...))`."""
+            place = notices[tab]
+            return {"fn": filling.guarded(house, place, fill), "inputs": inputs, "outputs": [*outputs, place]} | private
+
+        demo.load(**fills("chat", open_chat, key, [key, header, *chat.outputs]))
+        demo.load(**fills("identity", open_identity, None, [*editor.editor, editor.sample])).then(
             identity_tab.show_if_quick(house), [editor.listed, editor.text, editor.mode, editor.sample], editor.preview, **private
         )
+        demo.load(**fills("finetune", open_finetune, None, tuner.outputs))
+        demo.load(**fills("adapters", open_adapters, None, shelves.outputs))
+        demo.load(**fills("probes", open_probes, None, probing.outputs))
         finetune_events.wire_finetune(house, tuner)
         finetune_events.wire_compare(house, pages, tabs, chat, tuner)
-        label_events.wire_label(house, labelling, demo, label_page)
-        results_events.wire_results(house, results, results_page)
-        probes_events.wire_probes(house, desk, probing, probes_page, chat.page)
-        chat_page.select(chat.refresh, chat.page, chat.outputs, **private)
-        adapters_page.select(open_adapters, None, shelves.outputs, **private)
+        label_events.wire_label(house, labelling, demo, label_page, notices["label"])
+        results_events.wire_results(house, results, results_page, notices["results"])
+        probes_events.wire_probes(house, desk, probing, probes_page, chat.page, notices["probes"])
+        chat_page.select(**fills("chat", chat.refresh, chat.page, chat.outputs))
+        adapters_page.select(**fills("adapters", open_adapters, None, shelves.outputs))
         demo.unload(left)
     return demo
 
@@ -174,7 +193,7 @@ def serve(
         css=theme.css(),
         head=theme.head(),
         app_kwargs={
-            "middleware": [Middleware(LanguageDoor, default=house.language.default)],
+            "middleware": [Middleware(bodies.BodyDoor), Middleware(LanguageDoor, default=house.language.default)],
             "routes": [*label_routes.routes(house), *adapter_download.routes(house)],
         },
     )

@@ -7,7 +7,7 @@ from html import escape
 import gradio as gr
 
 from store import labels, queues
-from ui import label_agreement, label_files, label_tab, training
+from ui import filling, label_agreement, label_files, label_tab, training
 from ui.house import House, sentence
 from ui.label_files import Wish
 from ui.label_tab import FILE, Label
@@ -80,8 +80,9 @@ def of_run(house: House, tab: Label, run: int | None) -> dict:
     return updates
 
 
-def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab) -> None:
-    """Everything that happens in the tab. page: its Tab, to look for new queues when it is opened."""
+def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab, notice: gr.HTML) -> None:
+    """Everything that happens in the tab. page: its Tab, to look for new queues when it is opened. notice: what cannot be
+    filled is said there."""
 
     def opened(request: gr.Request, chosen: dict) -> dict:
         return open_label(house, tab, house.language(request), request, chosen)
@@ -104,10 +105,10 @@ def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab) -> None:
         return show(house, tab, house.language(request), annotator, queue)
 
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-    demo.load(opened, tab.chosen, tab.outputs, **private)
+    demo.load(filling.guarded(house, notice, opened), tab.chosen, [*tab.outputs, notice], **private)
     making = tab.making
     offered = [tab.queue, making.run, making.variants, making.old, making.new]
-    page.select(came, making.run, offered, **private)
+    page.select(filling.guarded(house, notice, came), making.run, [*offered, notice], **private)
     given = [tab.annotator, tab.queue, tab.chosen]
     # Every one, in its order: a queue chosen while the name is still on its way is neither dropped nor taken back.
     ordered = private | {"trigger_mode": "multiple", "concurrency_limit": 1}

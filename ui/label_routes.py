@@ -7,18 +7,37 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from typing import Annotated
 
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from common import outside
+from common.outside import Shape
 from store import StoreError
-from ui import label_desk
+from ui import bodies, label_desk
 from ui.house import House, sentence
 
 LARGEST = 2_000_000  # bytes of one request
 FOLDER = "/label/"
+
+
+Id = Annotated[int, Field(ge=0, lt=outside.INT64)]
+Ids = Annotated[list[Id], Field(max_length=10_000)]
+
+
+class Asked(Shape):
+    """The body of any of the four."""
+
+    queue: Id | None = None
+    annotator: Annotated[str, Field(max_length=1000)] | None = None
+    without: Ids | None = None
+    held: Ids | None = None
+    skipped: bool | None = None
+    decisions: list[dict] | None = None
 
 
 def routes(house: House) -> list[Route]:
@@ -60,10 +79,11 @@ def _endpoint(house: House, act: Callable[[dict], dict]) -> Callable:
         # Another site's page cannot send this type without asking first, and is then refused by Gradio.
         if not request.headers.get("content-type", "").startswith("application/json"):
             return JSONResponse({"message": "This address takes JSON."}, 415)
-        if int(request.headers.get("content-length") or LARGEST + 1) > LARGEST:
-            return JSONResponse({"message": "This is too much at once."}, 413)
         try:
-            asked = await request.json()
+            asked = read(await bodies.whole(request.receive, request.headers.get("content-length"), LARGEST))
+        except bodies.Refused as error:
+            return JSONResponse({"message": str(error)}, error.status)
+        try:
             asked["login"] = login
             asked["annotator"] = login or str(asked.get("annotator") or "")
             return JSONResponse(await run_in_threadpool(act, asked))
@@ -76,6 +96,13 @@ def _endpoint(house: House, act: Callable[[dict], dict]) -> Callable:
             return JSONResponse({"message": sentence("en", StoreError(f"The request could not be read ({error!r})."))}, 400)
 
     return endpoint
+
+
+def read(body: bytes) -> dict:
+    """What is asked, its own fields of the right types; each decision is looked at when it is carried out. Raises Refused."""
+    asked = outside.from_json(body, "This request", bodies.Refused, largest=LARGEST)
+    outside.check(Asked, asked, "This request", bodies.Refused, "load the page again")
+    return asked
 
 
 def visitor(request: Request) -> str | None:
@@ -91,4 +118,4 @@ def visitor(request: Request) -> str | None:
 
 
 def _ids(asked: dict, key: str) -> list[int]:
-    return [int(id) for id in asked.get(key) or ()][:1000]
+    return list(asked.get(key) or ())

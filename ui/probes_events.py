@@ -6,13 +6,17 @@ import time
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from typing import Annotated, Any
 
 import gradio as gr
+from pydantic import Field
 
+from common import outside
+from common.outside import Shape
 from engine.seeming import not_what_it_seems
 from probes.questions import ProbeError
 from store import runs
-from ui import probe_board, probe_cell, probe_desk, probe_exports, probe_summary, probe_wish, probes_tab
+from ui import filling, probe_board, probe_cell, probe_desk, probe_exports, probe_summary, probe_wish, probes_tab
 from ui.conversation import Page
 from ui.house import House, sentence
 from ui.probe_board import Boards
@@ -23,6 +27,28 @@ from ui.words import LANGUAGES, WORDS, say
 
 LISTED = 60  # runs in the list
 SHOWN_WORDS = ("pb_", "seed", "greedy", "raw", "prompt", "finish_stop", "finish_length", "cancel")
+
+
+Number = Annotated[int, Field(ge=0, lt=outside.INT64)]
+
+
+class Asked(Shape):
+    """What the board's script sends to any of its functions."""
+
+    run: Number | None = None
+    other: Number | None = None
+    variant: Number = 0
+    since: Number = 0
+    overlap: Number | None = None
+    act: str | None = None
+    probe: str = ""
+    stamp: str = ""
+    kind: str | None = None
+    name: str | None = None
+    words: Any = None
+    samples: bool | None = None
+    blind: bool | None = None
+    keys: list | None = None
 
 
 def listed(desk: Desk) -> list[dict]:
@@ -45,7 +71,11 @@ def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
         def guard(given: dict, request: gr.Request) -> dict:
             lang = house.language(request)
             try:
-                return act(lang, dict(given or {}))
+                asked = outside.bounded(given if given is not None else {}, "The request", ProbeError)
+                outside.check(Asked, asked, "The request", ProbeError, "load the page again")
+                if act not in (pb_open, pb_news) and asked.get("run") is None:
+                    raise ProbeError("The request names no run; load the page again.")
+                return act(lang, dict(asked))
             except Exception as error:
                 return {"error": sentence(lang, error)}
 
@@ -179,8 +209,8 @@ def picks_of(page: Page, wanted: bool) -> list[Picked]:
     return [page.picks[column] for column in page.shown] if wanted else []
 
 
-def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr.State) -> None:
-    """page: the chat's, whose columns can be asked, too."""
+def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr.State, notice: gr.HTML) -> None:
+    """page: the chat's, whose columns can be asked, too. notice: what cannot be filled is said there."""
     form = tab.form
 
     def start(request: gr.Request, page: Page, *given) -> dict:
@@ -228,4 +258,4 @@ def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr
     tab.upload.upload(uploaded, tab.upload, [form.own, form.sets], **private)
     tab.edit.click(edit, form.sets, [form.own, form.sets], **private)
     sides = [form.variants, form.old, form.new]
-    visited.select(refreshed, sides, sides, **private)
+    visited.select(filling.guarded(house, notice, refreshed), sides, [*sides, notice], **private)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import identities
+from common import outside
 from engine import bases
 from engine.types import EngineError
 from identities import IdentityError
@@ -67,6 +68,8 @@ def read_wish(house: House, plain: Mapping[str, Any]) -> Wish:
         known = sorted({*settings, *DATA, "preset", "name", "park"})
         raise DataError(f"A training has no {', '.join(unknown)}; it has {', '.join(known)}.")
     preset = plain.get("preset") or PRESET
+    if not isinstance(preset, str):
+        raise DataError(f"preset is {outside.brief(preset)}; choose one of {', '.join(PRESETS)}.")
     if preset not in PRESETS:
         raise DataError(f"Preset {preset!r} is unknown; choose one of {', '.join(PRESETS)}.")
     given = {name: value for name, value in plain.items() if name in DATA and value is not None}
@@ -75,8 +78,11 @@ def read_wish(house: House, plain: Mapping[str, Any]) -> Wish:
     for name, kind in (("rows", int), ("general_share", float), ("seed", int)):
         try:
             given[name] = kind(given.get(name, getattr(Dataset, name)))
-        except (TypeError, ValueError):
-            raise DataError(f"{name} is {given[name]!r}; give a number.") from None
+        except (TypeError, ValueError, OverflowError):
+            raise DataError(f"{name} is {outside.brief(given[name])}; give a number.") from None
+    outside.check(data_sets.Recipe, given | {"name": plain.get("name")}, "The wish", DataError)
+    if given.get("general"):
+        outside.typed_path(given["general"], DataError)
     wanted = Dataset.from_dict(given)
     card = house.engine.base.card
     folder = "" if house.identities == identities.FOLDER else str(house.identities.absolute())
