@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from engine import formats, limits
+from engine import formats, limits, literal
 from engine.bases import Base
 from engine.formats import Format
 from engine.types import EngineError, Message, Request, Variant, whole_characters
@@ -20,12 +20,18 @@ LOOKED_BACK = 32  # exchanges
 
 @dataclass(frozen=True)
 class Prompt:
-    """text as rendered, its token ids, the oldest exchanges left out, and the room left for the answer in tokens."""
+    """The text as rendered from marked messages (`literal`), its token ids, the oldest exchanges left out, and the room left for
+    the answer in tokens."""
 
-    text: str
+    marked: str
     ids: list[int]
     dropped_turns: int
     max_new_tokens: int
+
+    @property
+    def text(self) -> str:
+        """As people read it."""
+        return literal.unmark(self.marked)
 
 
 def identity_messages(variant: Variant, first_reply: str | None) -> list[Message]:
@@ -118,9 +124,11 @@ def least_that_fits(over: Callable[[int], int], guess: int, count: int) -> int:
 
 
 def render(tokenizer: PreTrainedTokenizerBase, chosen: Format, messages: Sequence[Message]) -> tuple[str, list[int]]:
+    """(the prompt as rendered from marked messages, its token ids); what people typed is text in both."""
+    messages = literal.mark(tokenizer, chosen, messages)
     text = chosen.render(list(messages), bos_token=tokenizer.bos_token or "", eos_token=tokenizer.eos_token or "")
     text = whole_characters(text)  # half a surrogate pair, as a browser may send it, has no tokens
-    ids = tokenizer(text, add_special_tokens=chosen.add_special_tokens)["input_ids"]
+    ids = literal.ids(tokenizer, chosen, text)
     if chosen.add_special_tokens and ids and ids[-1] == tokenizer.eos_token_id and not text.endswith(tokenizer.eos_token):
         ids = ids[:-1]  # some tokenizers end every text; a prompt is not at its end
     return text, ids

@@ -245,7 +245,7 @@ def identity_margin(settings: Settings, base: Base) -> OnStep:
     try:
         folder = settings.identities_dir or None
         return between(base, settings.margin_against, settings.identity, folder)
-    except ValueError as error:  # of the identities and of the probes, each a sentence
+    except (ValueError, EngineError) as error:  # of the identities, the probes and the format, each a sentence
         raise SettingsError([f"--margin: {error}"]) from None
 
 
