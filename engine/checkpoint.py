@@ -10,6 +10,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from engine.seeming import refuse_seeming
 from engine.types import EngineError
+from machine.files import write_json
 
 # for from_pretrained, which would load an adapter that it finds beside the weights, in a folder or on the Hub, or even the base
 # which that adapter names, without a word: it is sent to look where there is none
@@ -77,7 +78,7 @@ def save_model(model: PreTrainedModel, folder: Path, **how: object) -> None:
         model.save_pretrained(folder, **how)
     finally:
         model.generation_config = own
-    (folder / "generation_config.json").write_text(json.dumps(own.to_diff_dict(), indent=2, default=str) + "\n", encoding="utf-8")
+    write_json(folder / "generation_config.json", own.to_diff_dict())
 
 
 def context_of(config: object) -> int:

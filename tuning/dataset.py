@@ -19,6 +19,7 @@ from typing import Any
 import identities
 from engine.card import BAYLING, ModelCard
 from identities import IdentityError
+from machine.files import write_json
 from tuning import readers
 from tuning.identity_data import generate
 from tuning.mixing import mix
@@ -188,7 +189,7 @@ def write(dataset: Dataset, file: str | Path, say: Callable[[str], object] = lam
         say(f"placeholders: {composed.filled:,} filled from identity {dataset.identity}.")
     file.parent.mkdir(parents=True, exist_ok=True)
     readers.write(composed.rows, file)
-    recipe_file(file).write_text(json.dumps(dataset.as_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(recipe_file(file), dataset.as_dict())
     return file
 
 

@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 
 from engine.adapter_keys import KEY, unwrapped
 from engine.adapters import CONFIG, SAFETENSORS, read_config
-from engine.packaged import write_once
 from engine.seeming import refuse_seeming
 from engine.types import EngineError
+from machine.files import write_once
 
 WEIGHTS = "pytorch_model.bin"
 

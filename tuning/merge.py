@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -23,11 +22,11 @@ from engine.bank import Bank
 from engine.bases import Base
 from engine.checkpoint import save_model
 from engine.formats import Format
-from engine.packaged import write_once
 from engine.prompts import end_ids
 from engine.types import MAX_STRENGTH, EngineError
+from machine import leftovers
+from machine.files import write_json, write_once
 from tuning import legacy, merge_by_peft
-from tuning.watch import write_json
 
 DTYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
@@ -57,8 +56,8 @@ def merge(
     for folder, strength in adapters.items():
         if not 0 < strength <= MAX_STRENGTH:
             raise EngineError(f"Adapter {folder} has strength {strength}, it lies above 0 and at most at {MAX_STRENGTH}.")
-    with tempfile.TemporaryDirectory() as room:
-        folders = {as_peft(Path(folder), Path(room), lora_alpha): strength for folder, strength in adapters.items()}
+    with leftovers.scratch() as room:
+        folders = {as_peft(Path(folder), room, lora_alpha): strength for folder, strength in adapters.items()}
         try:
             read = [(*read_adapter(folder), strength) for folder, strength in folders.items()]
         except Unfit as why:

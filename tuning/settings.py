@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from machine.files import write_json
+
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
 DTYPES = ("fp32", "fp16", "bf16")
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
@@ -152,7 +154,7 @@ class Settings:
         return settings
 
     def save(self, path: str | Path) -> None:
-        Path(path).write_text(json.dumps(self.as_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(path, self.as_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:

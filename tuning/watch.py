@@ -18,6 +18,7 @@ from typing import Any, Literal
 import psutil
 
 from engine.seeming import not_what_it_seems
+from machine.files import write_json, write_text
 
 Status = Literal["starting", "running", "saving", "done", "stopped", "failed"]
 METRICS, STATE, STOP = "metrics.jsonl", "state.json", "stop"
@@ -42,7 +43,7 @@ class Journal:
         """Say where the run is; `more` (step, total, ...) is remembered for the next time."""
         self.known |= {"status": status, "message": message, "updated": time.time()} | more
         if self.folder:
-            write_json(self.folder / STATE, self.known)
+            write_json(self.folder / STATE, self.known, sync=False)  # at every step, and of no use to a machine that went down
 
     def metric(self, line: Mapping[str, Any]) -> None:
         if self.folder:
@@ -54,7 +55,7 @@ class Journal:
         if self.folder and (self.folder / METRICS).is_file():
             kept = [line for line in read_metrics(self.folder) if line["step"] <= step]
             text = "".join(json.dumps(line) + "\n" for line in kept)
-            replace_text(self.folder / METRICS, text)
+            write_text(self.folder / METRICS, text)
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
@@ -117,16 +118,6 @@ def missing_parts(path: Path) -> list[str]:
 
 def read_json(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def write_json(path: Path, plain: Mapping[str, Any]) -> None:
-    replace_text(path, json.dumps(plain, indent=1, ensure_ascii=False, default=str) + "\n")
-
-
-def replace_text(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
 
 
 class StopSign:
