@@ -53,10 +53,14 @@ def scratch() -> Iterator[Path]:
 
 
 def put_away(path: Path) -> None:
-    """Removes a file or folder as one: it is out of its place at once, and then goes. OSError if it cannot be moved."""
+    """Removes a file or folder as one: it is out of its place at once, and then goes. OSError if it cannot be."""
     aside = new_folder(path.parent)
     try:
         os.replace(path, aside / "gone")
+    except OSError:  # a mounted folder, for instance, stays in its place
+        remove(path)
+        if os.path.lexists(path):
+            raise
     finally:
         remove(aside)
 

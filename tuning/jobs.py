@@ -14,8 +14,9 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from store import jobs as stored
+from tuning.folders import wipe
 from tuning.launch import LOG, absolute, best_device, start
-from tuning.oversee import look_after, wipe
+from tuning.oversee import look_after
 from tuning.progress import Progress, progress, tail
 from tuning.settings import Settings, SettingsError
 from tuning.watch import last_saved_step
@@ -156,11 +157,12 @@ def resume(where: Where, id: int, base: str = "") -> int:
 
 
 def remove(where: Where, id: int, files: bool = False) -> None:
-    """Forgets a job that is not running; with `files`, what it wrote goes, too. Raises StoreError while it runs."""
+    """Forgets a job that is not running; with `files`, what it wrote goes, too. Raises StoreError while it runs, and JobError
+    where the folder is not its own any more: the job is then forgotten, and the folder stays."""
     job = stored.get(where, id)
     stored.remove(where, id)
-    if files:
-        wipe(job)
+    if files and not wipe(job):
+        raise JobError(f"Job {id} is forgotten; {job['folder']} holds what it did not write, so that stays as it is.")
 
 
 def keep_ticking(

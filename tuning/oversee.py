@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
+import threading
+import time
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -19,19 +19,18 @@ from sqlite_utils import Database
 from store import jobs as stored
 from store.db import now
 from tuning import processes
-from tuning.launch import LOG, RECORD
+from tuning.folders import RECORD, wipe
 from tuning.progress import tail
-from tuning.watch import METRICS, STATE, STOP, read_state
+from tuning.watch import METRICS, STOP, read_state
 
 APPEAR_S = 30  # a process that has not shown itself by then never will: it needs a fraction of a second
 KEEP_S = 60  # a step on a slow machine may take that long; the signal that follows asks for the same as the file
 DISCARD_S = 5
 METRICS_BYTES = 2**23  # read at once; the rest at the next look
-# what a run of tuning.train leaves in a folder that it does not have for itself
-RUN_FILES = ("checkpoint-*", "adapter_config.json", "adapter_model.*", "card.json", "settings.json", ".adapter-*")
-RUN_FILES += (METRICS, STATE, STOP, RECORD, LOG)
 
 Where = str | Path | Database
+_known: dict[tuple, float] = {}  # (attempt's token, column, moment) -> when it was first seen, on the clock that nobody sets
+_known_lock = threading.Lock()
 
 
 def look_after(where: Where, job: dict) -> bool:
@@ -49,7 +48,7 @@ def look_after(where: Where, job: dict) -> bool:
         facts |= noted(record)
     if not living:
         unseen = job["pid"] is None and not record
-        if unseen and seconds_since(job["started"]) < APPEAR_S:
+        if unseen and waited(job, "started") < APPEAR_S:
             return new
         return end(where, job | facts, record or {}, state) or new
     if job["status"] == "starting" and record:
@@ -111,18 +110,18 @@ def sync_metrics(where: Where, job: Mapping) -> bool:
 
 def press(where: Where, job: dict, state: Mapping) -> None:
     """Goes on with a stop. Of several that press at once, the one that notes it in the store signals."""
-    waited = seconds_since(job["stop_asked"])
+    pressed = waited(job, "stop_asked")
     if job["stop_keep"]:
         # again and again: a run that is just starting clears away the stop sign of an earlier one
         with contextlib.suppress(OSError):
             (Path(job["folder"]) / STOP).touch()
         beginning = state.get("status", "starting") == "starting"  # nothing to keep, and it may be long till it looks
         # once: a second signal would cut off the saving
-        if (beginning or waited > KEEP_S) and job["child_pid"] and stored.sign(where, job):
+        if (beginning or pressed > KEEP_S) and job["child_pid"] and stored.sign(where, job):
             send_first(job, state, signal.SIGTERM)
     elif stored.sign(where, job):
         send_all(job, signal.SIGTERM)
-    elif waited > DISCARD_S:
+    elif pressed > DISCARD_S:
         send_all(job, signal.SIGKILL)
 
 
@@ -144,8 +143,9 @@ def end(where: Where, job: dict, record: Mapping, state: Mapping) -> bool:
     status, message = outcome(job, record, state)
     facts = {name: job[name] for name in ("step", "total", "pid", "process_start", "child_pid", "child_start")}
     changed = stored.change(where, job, **facts, status=status, message=message, exit_code=record.get("code"), ended=now())
-    if changed and status == "discarded":  # only who ended it: a moment later the folder may be another job's
-        wipe(job)
+    if changed and status == "discarded" and not wipe(job):  # only who ended it
+        left = f"stopped; {job['folder']} is not its own any more and stays as it is"
+        stored.change(where, job | {"status": status}, message=left)
     return changed
 
 
@@ -180,19 +180,10 @@ def last_words(job: Mapping) -> str:
     return "\n".join(lines).strip() or "The process failed without a word."
 
 
-def wipe(job: Mapping) -> None:
-    """Removes what a job wrote. A folder that holds other things keeps them."""
-    folder = Path(job["folder"])
-    if not folder.is_dir():
-        return
-    for path in {path for pattern in (("*",) if job["owned"] else RUN_FILES) for path in folder.glob(pattern)}:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # not empty
-        folder.rmdir()
-
-
-def seconds_since(moment: str) -> float:
-    return (datetime.fromisoformat(now()) - datetime.fromisoformat(moment)).total_seconds()
+def waited(job: Mapping, since: str) -> float:
+    """Seconds for which this program has known of the moment in the column `since`; no clock that is set moves them."""
+    key, at = (job["token"], since, job[since]), time.monotonic()
+    with _known_lock:
+        for old in [one for one in _known if one[:2] == key[:2] and one != key]:
+            del _known[old]
+        return at - _known.setdefault(key, at)

@@ -161,7 +161,7 @@ class PackedTrainer(Trainer):
 
     def left(self, step: int, total: int) -> str:
         """The time to come, told anew from this run's own steps: what was told before it began is an estimate."""
-        self.times = [*self.times, (step, time.time())][-RECENT:]
+        self.times = [*self.times, (step, time.monotonic())][-RECENT:]
         if len(self.times) < TOLD_FROM or step >= total:
             return ""
         return f"  about {duration(pace(self.times) * (total - step))} left"

@@ -15,9 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-
 from engine.seeming import not_what_it_seems
+from machine import process
 from machine.files import write_json, write_text
 
 Status = Literal["starting", "running", "saving", "done", "stopped", "failed"]
@@ -33,7 +32,7 @@ class Journal:
         self.folder = Path(folder) if folder else None
         self.known: dict[str, Any] = {
             "pid": os.getpid(),
-            "process_started": psutil.Process().create_time(),
+            "process_started": process.identity(os.getpid()),
             "started": time.time(),
             "step": 0,
             "total": 0,
@@ -77,11 +76,8 @@ def read_state(folder: str | Path) -> dict[str, Any] | None:
 
 
 def alive(state: Mapping[str, Any]) -> bool:
-    """Whether the process that wrote this state still is; the start time tells it from a later one with its number."""
-    try:
-        return abs(psutil.Process(state["pid"]).create_time() - state["process_started"]) < 1
-    except psutil.Error:
-        return False
+    """Whether the process that wrote this state still is; its start tells it from a later one with its number."""
+    return process.alive(state["pid"], state["process_started"])
 
 
 def last_saved_step(folder: str | Path) -> int | None:

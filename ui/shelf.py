@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 from engine.packaged import BAYLING_MINI
 from engine.types import EngineError
 from identities import natural
+from machine import leftovers
+from machine.files import write_json
 from store import jobs as stored
 from ui.house import House, sentence
 
@@ -134,11 +135,16 @@ def rename(house: House, name: str, wanted: str) -> str:
     target = folder.with_name(wanted)
     if target.exists() or wanted in house.engine.adapters:
         raise EngineError(f"There is an adapter called {wanted} already; choose another name.")
-    was_loaded = name in house.engine.adapters
-    folder.rename(target)
-    if card := read_card(target):
-        text = json.dumps(card | {"name": wanted}, indent=1, ensure_ascii=False)
-        (target / CARD).write_text(text + "\n", encoding="utf-8")
+    refuse_promised(house, target)
+    was_loaded, card = name in house.engine.adapters, read_card(folder)
+    if card:  # first: should there be no room for it, nothing has changed
+        write_json(folder / CARD, card | {"name": wanted})
+    try:
+        folder.rename(target)
+    except OSError:
+        if card:
+            write_json(folder / CARD, card)
+        raise
     house.refused.pop(str(folder), None)
     if was_loaded:
         house.engine.remove_adapter(name)
@@ -152,7 +158,14 @@ def delete(house: House, name: str) -> None:
     if name in house.engine.adapters:
         house.engine.remove_adapter(name)
     house.refused.pop(str(folder), None)
-    shutil.rmtree(folder)
+    leftovers.put_away(folder)
+
+
+def refuse_promised(house: House, folder: Path) -> None:
+    """Raises EngineError if a training that waits in the queue is to write to the folder."""
+    for job in stored.unfinished(house.db):
+        if Path(job["folder"]).resolve() == folder.resolve():
+            raise EngineError(f"Job {job['id']} ({job['name']}) is to write to {folder}; choose another name, or stop it first.")
 
 
 def movable(house: House, name: str) -> Path:
