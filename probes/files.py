@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from common.files import write_text
 from engine.seeming import not_what_it_seems
-from machine.files import write_text
 
 
 class TwiceError(ValueError):

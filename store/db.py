@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from sqlite_utils import Database
 
-from machine import space
+from common import space
 from store.look import StoreError, look, refuse_newer
 from store.migrations import APPLICATION_ID, migrations
 

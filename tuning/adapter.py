@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from common import leftovers
+from common.files import write_json
+from common.space import room_for
 from engine.adapters import CARD, CONFIG, SAFETENSORS, read_adapter
 from engine.bank import Bank
 from engine.bases import Base
 from engine.types import EngineError
-from machine import leftovers
-from machine.files import write_json
-from machine.space import room_for
 from tuning.settings import Settings
 
 

@@ -16,9 +16,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from common.files import write_json, write_once
 from engine.checkpoint import WEIGHTS, refuse_seeming_files, weight_map
 from engine.types import EngineError
-from machine.files import write_json, write_once
 
 BUFFERS = re.compile(r".*rotary_emb\.inv_freq")  # old checkpoints store them; they are computed, not learned
 SHARD_BYTES = 2 * 10**9

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 
+from common import leftovers
 from engine.adapters import CONFIG, LEGACY, SAFETENSORS, belongs_to, read_adapter, read_config, read_tensors
 from engine.bases import Base
 from engine.seeming import not_what_it_seems
 from engine.types import EngineError
-from machine import leftovers
 from tuning import legacy, merge_by_peft
 from tuning.settings import Settings, SettingsError
 from tuning.watch import PARTS, missing_parts, read_json

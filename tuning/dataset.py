@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import identities
+from common.files import write_json
 from engine.card import BAYLING, ModelCard
 from identities import IdentityError
-from machine.files import write_json
 from tuning import readers
 from tuning.identity_data import generate
 from tuning.mixing import mix

@@ -11,8 +11,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from machine import leftovers
-from machine.files import write_json
+from common import leftovers
+from common.files import write_json
 
 RECORD = "process.json"  # of the process that runs it, see tuning.job_process
 MARK = ".mirror-job.json"  # {"mark": the job's, "before": names of what was there when it began}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from machine.space import told
+from common.space import told
 from store import jobs as stored
 from store.db import now
 from tuning import folders, processes

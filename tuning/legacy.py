@@ -15,11 +15,11 @@ import torch
 from peft import LoraConfig
 from safetensors.torch import save_file
 
+from common.files import write_once
 from engine.adapter_keys import KEY, unwrapped
 from engine.adapters import CONFIG, SAFETENSORS, read_config
 from engine.seeming import refuse_seeming
 from engine.types import EngineError
-from machine.files import write_once
 
 WEIGHTS = "pytorch_model.bin"
 

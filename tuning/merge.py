@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
+from common import leftovers
+from common.files import write_json, write_once
 from engine import bases, formats
 from engine.adapters import CARD, AdapterInfo, LowRank, Unfit, belongs_to, read_adapter
 from engine.bank import Bank
@@ -24,8 +26,6 @@ from engine.checkpoint import save_model
 from engine.formats import Format
 from engine.prompts import end_ids
 from engine.types import MAX_STRENGTH, EngineError
-from machine import leftovers
-from machine.files import write_json, write_once
 from tuning import legacy, merge_by_peft
 
 DTYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}

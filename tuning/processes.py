@@ -7,7 +7,7 @@ import signal
 
 import psutil
 
-from machine.process import alive, identity
+from common.process import alive, identity
 
 __all__ = ["MARK", "alive", "identity", "members", "send"]
 MARK = "MIRROR_TEST_JOB"  # environment variable that a job's processes carry

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from machine.files import whole
+from common.files import whole
 from tuning import tables
 from tuning.dataset_info import INFO, Described, described, description
 from tuning.rows import DataError, Kind, Row

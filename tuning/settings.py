@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from machine.files import write_json
+from common.files import write_json
 
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
 DTYPES = ("fp32", "fp16", "bf16")

@@ -20,7 +20,7 @@ from pathlib import Path
 import identities
 from engine.adapters import CARD, CONFIG, SAFETENSORS
 from engine.card import BAYLING
-from machine.files import replace_folder, write_json
+from common.files import replace_folder, write_json
 from tuning import prompted_data, readers, train
 from tuning.identity_data import generate
 from tuning.mixing import mix

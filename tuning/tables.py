@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common import leftovers
 from engine.seeming import not_what_it_seems
-from machine import leftovers
 
 JSON, TABLES, BINARY = (".json", ".jsonl", ".ndjson"), (".csv", ".tsv"), (".parquet", ".arrow")
 PLAIN = (*JSON, *TABLES, *BINARY)

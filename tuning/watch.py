@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+
+from common.files import write_json, write_text
 from engine.seeming import not_what_it_seems
-from machine import process
-from machine.files import write_json, write_text
 
 Status = Literal["starting", "running", "saving", "done", "stopped", "failed"]
 METRICS, STATE, STOP = "metrics.jsonl", "state.json", "stop"
@@ -32,7 +33,7 @@ class Journal:
         self.folder = Path(folder) if folder else None
         self.known: dict[str, Any] = {
             "pid": os.getpid(),
-            "process_started": process.identity(os.getpid()),
+            "process_started": psutil.Process().create_time(),
             "started": time.time(),
             "step": 0,
             "total": 0,
@@ -76,8 +77,11 @@ def read_state(folder: str | Path) -> dict[str, Any] | None:
 
 
 def alive(state: Mapping[str, Any]) -> bool:
-    """Whether the process that wrote this state still is; its start tells it from a later one with its number."""
-    return process.alive(state["pid"], state["process_started"])
+    """Whether the process that wrote this state still is; the start time tells it from a later one with its number."""
+    try:
+        return abs(psutil.Process(state["pid"]).create_time() - state["process_started"]) < 1
+    except psutil.Error:
+        return False
 
 
 def last_saved_step(folder: str | Path) -> int | None:

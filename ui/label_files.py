@@ -8,7 +8,7 @@ from pathlib import Path
 
 import identities
 import store
-from machine.files import write_text
+from common.files import write_text
 from probes import collect, exchange
 from probes import facts as facts_of
 from probes.facts import FactPair

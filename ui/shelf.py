@@ -6,11 +6,11 @@ import json
 import re
 from pathlib import Path
 
+from common import leftovers
+from common.files import write_json
 from engine.packaged import BAYLING_MINI
 from engine.types import EngineError
 from identities import natural
-from machine import leftovers
-from machine.files import write_json
 from store import jobs as stored
 from ui.house import House, sentence
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn
 
-from machine.space import DiskFull
+from common.space import DiskFull
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 CLEANING_S = 5.0  # what is removed at the end is removed at the next start if it takes longer

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from machine import process
+from common import process
 
 PREFIX = ".mirror-"
 NAME = re.compile(r"\.mirror-([0-9a-f]{6})-(\d{1,9})-([0-9a-f]{12})-\w*")

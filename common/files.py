@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from machine import leftovers
-from machine.space import room_for
+from common import leftovers
+from common.space import room_for
 
 
 @contextmanager
