@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import identities
+from common.files import replace_folder, write_json
 from engine.adapters import CARD, CONFIG, SAFETENSORS
 from engine.card import BAYLING
-from common.files import replace_folder, write_json
 from tuning import prompted_data, readers, train
 from tuning.identity_data import generate
 from tuning.mixing import mix
