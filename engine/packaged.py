@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from common.files import write_json, write_once
-from engine import formats
+from common.files import write_json
+from engine import cached, formats
 from engine.seeming import refuse_seeming
 from engine.types import EngineError, short_hash
 
@@ -47,9 +47,6 @@ def bayling_mini_folder(say: Callable[[str], None] = print) -> Path:
     # named by what it is made from: merged on another machine, the last bits of the weights may differ
     made_from = [base.name, *(short_hash((BAYLING_MINI / name).read_bytes()) for name in PEFT_FILES)]
     target = cache_dir() / f"bayling-mini-{short_hash(made_from)}"
-    if (target / "config.json").is_file():
-        return target
-    say(f"Merging bayling-mini, once, into {target} ...")
 
     def write(folder: Path) -> None:
         import torch
@@ -67,27 +64,25 @@ def bayling_mini_folder(say: Callable[[str], None] = print) -> Path:
         card = {"name": "bayling-mini", "hash": short_hash(made_from[1:]), "format": "bayling", "format_hash": bayling.hash}
         write_json(folder / "card.json", card)
 
-    return write_once(target, write)
+    return cached.kept(target, say, "Merging bayling-mini", write)
 
 
 def converted(gguf: Path, say: Callable[[str], None] = print) -> Path:
     """Folder with the dequantised weights (fp32, exact) of a GGUF file; about 20 s the first time, nothing afterwards."""
     stat = gguf.stat()
     target = cache_dir() / f"{gguf.stem}-{short_hash([gguf.name, stat.st_size, stat.st_mtime_ns // 10**9])}"
-    if (target / "config.json").is_file():
-        return target
-    from engine import room  # imports torch, which the cached case does without
-
-    refuse_seeming([gguf])
-    room.refuse_gguf(gguf)
-    say(f"Converting {gguf.name} to safetensors, once, into {target} ...")
 
     def write(folder: Path) -> None:
+        # here, as the kept case does without torch
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
         from transformers.utils import logging
 
+        from engine import room
         from engine.checkpoint import BARE, save_model
+
+        refuse_seeming([gguf])
+        room.refuse_gguf(gguf)
 
         logging.disable_progress_bar()
 
@@ -103,4 +98,4 @@ def converted(gguf: Path, say: Callable[[str], None] = print) -> Path:
         save_model(model, folder)
         tokenizer.save_pretrained(folder)
 
-    return write_once(target, write)
+    return cached.kept(target, say, f"Converting {gguf.name} to safetensors", write)
