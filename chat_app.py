@@ -14,6 +14,8 @@ import sys
 import threading
 from pathlib import Path
 
+from common import ending, space
+
 HERE = Path(__file__).parent
 SHELVES = (HERE / "adapters", HERE / "runs" / "adapters")
 
@@ -163,7 +165,7 @@ def open_house(args: argparse.Namespace, say=print):
     )
     # only now: Gradio is still being imported in its own thread while the weights are read
     from probes.second_opinion import judge_of
-    from ui import shelf
+    from ui import passing, shelf
     from ui.house import House
     from ui.words import Languages
 
@@ -176,6 +178,7 @@ def open_house(args: argparse.Namespace, say=print):
         accept_other_base=args.accept_other_base,
         judge=judge_of(args.judge, args.judge_model, loaded) if args.judge else None,
     )
+    passing.tidy(house)
     shelf.rescan(house)
     for folder in args.adapter:
         if not shelf.add(house, folder):
@@ -188,7 +191,12 @@ def open_house(args: argparse.Namespace, say=print):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    args = flags().parse_args(arguments)
+    with ending.Bell().hanging() as bell:
+        return opened(flags().parse_args(arguments), bell)
+
+
+def opened(args: argparse.Namespace, bell: ending.Bell) -> int:
+    """The exit code, when the page has been closed or cannot be opened."""
     if wrong := problems(args):
         print("; ".join(wrong) + ".", file=sys.stderr)
         return 2
@@ -200,6 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         house = open_house(args)
+        bell.waiting(house.closed.set)
         from ui.app import serve
 
         serve(
@@ -211,13 +220,17 @@ def main(arguments: list[str] | None = None) -> int:
             auth=[tuple(one.split(":", 1)) for one in args.auth] or None,
             say=lambda address: print(f"Mirror Test is open at {address}", flush=True),
         )
-    except (EngineError, IdentityError, StoreError) as error:
+    except (EngineError, IdentityError, StoreError, space.DiskFull) as error:
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print()
-    return 0
+    except OSError as error:
+        # whoever else began to listen there while the base was being loaded
+        if not (wrong := port_taken(args.host, args.port) or space.told(error)):
+            raise
+        print(f"{wrong}.".replace("..", "."), file=sys.stderr)
+        return 1
+    return bell.code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.leave(main())

@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from common.space import DiskFull
@@ -27,11 +28,18 @@ class Bell:
         self.number = 0
         self.wake: Callable[[], object] | None = None
 
-    def hang(self) -> Bell:
-        """From here on; only a program's first thread may call it."""
-        for number in SIGNALS:
-            signal.signal(number, self.ring)
-        return self
+    @contextmanager
+    def hanging(self) -> Iterator[Bell]:
+        """For the length of the block; in another thread than a program's first, where no signal arrives, it never rings."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {number: signal.signal(number, self.ring) for number in SIGNALS}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def ring(self, number: int, _frame: object) -> None:
         again, self.number = self.number, number
@@ -68,6 +76,29 @@ def clean() -> None:
             continue
 
 
+@contextmanager
+def asked(stop: Callable[[], object]) -> Iterator[list[int]]:
+    """The first Ctrl-C or SIGTERM in the block calls `stop` and is listed; the second does what it would do elsewhere."""
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def hear(number: int, _frame: object) -> None:
+        received.append(number)
+        restore()
+        stop()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in SIGNALS:
+        signal.signal(number, hear)
+    try:
+        yield received
+    finally:
+        restore()
+
+
 def run(main: Callable[[], int]) -> NoReturn:
     """`sys.exit(main())` for a command: Ctrl-C and SIGTERM end it with 130 and 143, a full disk with its sentence and 1."""
     received: list[int] = []
@@ -83,7 +114,7 @@ def run(main: Callable[[], int]) -> NoReturn:
         sys.exit(main())
     except KeyboardInterrupt:
         print(file=sys.stderr)
-        sys.exit(code(received[0] if received else signal.SIGINT))
+        leave(code(received[0] if received else signal.SIGINT))
     except DiskFull as error:
         print(error, file=sys.stderr)
         sys.exit(1)

@@ -51,7 +51,7 @@ def is_full(error: BaseException, where: str | Path | None = None) -> bool:
     return False
 
 
-def told(error: BaseException, where: str | Path) -> str | None:
+def told(error: BaseException, where: str | Path | None = None) -> str | None:
     """The sentence for an error that comes from a full disk, None for every other. where: if the error does not say it."""
     if not is_full(error, where):
         return None
@@ -59,7 +59,9 @@ def told(error: BaseException, where: str | Path) -> str | None:
         if isinstance(one, DiskFull):
             return str(one)
     named = next((one.filename for one in chain(error) if isinstance(one, OSError) and isinstance(one.filename, str)), None)
-    return sentence(named or where)
+    if named or where:
+        return sentence(named or where)
+    return "A disk is full, and nothing more could be written on it; make room there and try again."
 
 
 def sentence(where: str | Path, what: str = "Nothing more could be written") -> str:

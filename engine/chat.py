@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from common import ending
 from engine.bases import DEFAULT_BASE
 from engine.engine import MAX_ROWS, load
 from engine.thoughts import spoken
@@ -130,4 +131,4 @@ def talk(engine, variant: Variant, raw: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

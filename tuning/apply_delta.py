@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from common import ending
 from common.files import write_json, write_once
 from engine.checkpoint import WEIGHTS, refuse_seeming_files, weight_map
 from engine.types import EngineError
@@ -176,4 +177,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

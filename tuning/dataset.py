@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import identities
+from common import ending
 from common.files import write_json
 from engine.card import BAYLING, ModelCard
 from identities import IdentityError
@@ -229,4 +230,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from common import space
 from store import jobs as stored
 from tuning.folders import wipe
 from tuning.launch import LOG, absolute, best_device, start
@@ -175,13 +176,17 @@ def keep_ticking(
     """A thread of the app that ticks, so that the queue moves with no page open; `after` is called after each tick."""
 
     def work() -> None:
+        told = ""
         while not stop_now.wait(every_s):
             try:
                 tick(where, may_start)
                 if after:
                     after()
-            except Exception:  # a full disk passes, and the queue must not stand still for ever after it
-                log.exception("the jobs could not be looked after; trying again in %g s", every_s)
+                told = ""
+            except Exception as error:  # a full disk passes, and the queue must not stand still for ever after it
+                full, before, told = space.told(error), told, repr(error)
+                if told != before:  # said once, not every two seconds
+                    log.error("the jobs could not be looked after; trying again every %g s: %s", every_s, full, exc_info=not full)
 
     thread = threading.Thread(target=work, name="jobs", daemon=True)
     thread.start()

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
-from common import leftovers
+from common import ending, leftovers
 from common.files import write_json, write_once
 from engine import bases, formats
 from engine.adapters import CARD, AdapterInfo, LowRank, Unfit, belongs_to, read_adapter
@@ -255,4 +255,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from common import space
 from store import jobs as stored
 from store.db import now
 from tuning import processes
@@ -177,7 +178,10 @@ def outcome(job: Mapping, record: Mapping, state: Mapping) -> tuple[str, str]:
 def last_words(job: Mapping) -> str:
     """The end of the log: of a refused call, all that is wrong with it."""
     lines = [line for line in tail(job["log"], 20, 2000).splitlines() if not line.startswith("$ ")]
-    return "\n".join(lines).strip() or "The process failed without a word."
+    said = "\n".join(lines).strip()
+    if not said and space.free(job["folder"]) < space.NEARLY:  # there was no room for its words either
+        return space.sentence(job["folder"], "The process failed")
+    return said or "The process failed without a word."
 
 
 def waited(job: Mapping, since: str) -> float:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import identities
+from common import ending
 from common.files import replace_folder, write_json
 from engine.adapters import CARD, CONFIG, SAFETENSORS
 from engine.card import BAYLING
@@ -186,4 +187,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

@@ -22,6 +22,7 @@ from ui.house import House, sentence
 from ui.probe_wish import Wish, variants_of
 
 PAUSE_S = 0.3
+THREAD = "probing"  # the name of the thread that a run goes on in
 
 
 @dataclass(eq=False)
@@ -167,7 +168,7 @@ def _go(desk: Desk, events, switches: Switches, variants: list, probes: list, ab
         raise EngineError(str(error)) from error
     desk.run, desk.switches, desk.news, desk.phase, desk.measured = news.run, switches, news, "asking", (0, 0)
     desk.problems.pop(news.run, None)
-    desk.thread = threading.Thread(target=_work, args=(desk, events, variants, probes, about), name="probing", daemon=True)
+    desk.thread = threading.Thread(target=_work, args=(desk, events, variants, probes, about), name=THREAD, daemon=True)
     desk.thread.start()
     return news.run
 
