@@ -36,7 +36,8 @@ RULES = {
         "having count(*) > 1",
     "answers with two standing adjudications":
         "select max(id) from labels where superseded_by is null and kind = 'adjudication' group by answer having count(*) > 1",
-    "places of runs with neither an answer nor a problem": "select rowid from run_answers where answer is null and problem is null",
+    "places of runs with neither an answer nor a problem":
+        "select rowid from run_answers where answer is null and problem is null",
     "marks of people on items of other queues":
         "select m.item from queue_marks m join queue_items i on i.id = m.item where i.queue != m.queue",
     "pairs whose two answers are one": "select id from queue_items where other = answer",
@@ -68,8 +69,8 @@ def contents(path: Path, connection: sqlite3.Connection) -> list[str]:
     tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
     if pending := refuse_newer(path, connection):
         known = len(migrations._migrations)
-        what = "it is empty" if not tables else f"it is of version {known - len(pending)} of {known} (the next start brings it up)"
-        return [what]
+        old = f"it is of version {known - len(pending)} of {known}; the next start of the program brings it up to date"
+        return [old if tables else "it is empty"]
     found = []
     lost: dict[tuple[str, str], list[int]] = {}
     for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):

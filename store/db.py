@@ -113,10 +113,12 @@ def in_pieces(db: Database, items: Iterable[Item], write: Callable[[Item], None]
     while item is not None:
         until = time.monotonic() + HELD_S
         with writing(db):
-            while item is not None and time.monotonic() < until:
+            while True:
                 write(item)
                 done += 1
                 item = next(waiting, None)
+                if item is None or time.monotonic() >= until:
+                    break
         yield done
         if item is not None:
             time.sleep(LET_GO_S)
