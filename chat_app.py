@@ -165,7 +165,7 @@ def open_house(args: argparse.Namespace, say=print):
     )
     # only now: Gradio is still being imported in its own thread while the weights are read
     from probes.second_opinion import judge_of
-    from ui import passing, shelf
+    from ui import shelf
     from ui.house import House
     from ui.words import Languages
 
@@ -178,7 +178,7 @@ def open_house(args: argparse.Namespace, say=print):
         accept_other_base=args.accept_other_base,
         judge=judge_of(args.judge, args.judge_model, loaded) if args.judge else None,
     )
-    passing.tidy(house)
+    shelf.tidy(house)
     shelf.rescan(house)
     for folder in args.adapter:
         if not shelf.add(house, folder):

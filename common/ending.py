@@ -45,7 +45,7 @@ class Bell:
         again, self.number = self.number, number
         if again or self.wake is None:
             leave(code(number))
-        self.wake()
+        beside(self.wake)
 
     def waiting(self, wake: Callable[[], object]) -> None:
         self.wake = wake
@@ -53,6 +53,11 @@ class Bell:
     @property
     def code(self) -> int:
         return code(self.number) if self.number else 0
+
+
+def beside(call: Callable[[], object]) -> None:
+    """In a thread of its own: the one that was interrupted may hold the very lock that the call needs."""
+    threading.Thread(target=call, name="bell", daemon=True).start()
 
 
 def code(number: int) -> int:
@@ -85,7 +90,7 @@ def asked(stop: Callable[[], object]) -> Iterator[list[int]]:
     def hear(number: int, _frame: object) -> None:
         received.append(number)
         restore()
-        stop()
+        beside(stop)
 
     def restore() -> None:
         for number, handler in before.items():

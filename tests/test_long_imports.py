@@ -58,7 +58,8 @@ def test_others_write_between_the_pieces(db_path, small_pieces, what):
 
     def write():
         connection = other or sqlite3.connect(db_path, timeout=0)
-        connection.execute("insert into reveals (created, annotator) values ('', 'me')")  # fails at once if somebody holds the lock
+        # fails at once if somebody holds the lock
+        connection.execute("insert into reveals (created, annotator) values ('', 'me')")
         connection.commit()
 
     calls = small_pieces(write)

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -25,10 +26,10 @@ from common import files, leftovers, space
 from common.space import DiskFull
 from engine.types import EngineError
 from probes import exchange
-from tuning import dataset, readers, watch
+from tuning import dataset, oversee, readers, train, watch
 from tuning.dataset import Dataset
-from tuning.rows import Row
 from tuning.settings import Settings
+from tuning.trainer import PackedTrainer
 from ui import parcel, shelf
 from ui.house import sentence
 
@@ -81,7 +82,6 @@ def test_a_link_stays_a_link(tmp_path):
     assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_text() == "after"
 
 
-ROW = Row.from_pair("q", "a") if hasattr(Row, "from_pair") else None
 WRITERS = {
     "text": lambda file: files.write_text(file, "after"),
     "json": lambda file: files.write_json(file, {"a": 1}),
@@ -208,6 +208,31 @@ def test_an_upload_that_does_not_fit_leaves_nothing_on_the_shelf(tmp_path, monke
     assert list((tmp_path / "shelf").iterdir()) == []
 
 
+def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
+    folder = tmp_path / "checkpoint-3"
+
+    def save(_trainer, _model, _trial):
+        folder.mkdir()
+        (folder / "optimizer.pt").write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc:814] . PytorchStreamWriter failed writing file data/3")
+
+    monkeypatch.setattr(transformers.Trainer, "_save_checkpoint", save)
+    monkeypatch.setattr(space, "free", lambda where: 0)
+    unmade = object.__new__(PackedTrainer)
+    unmade.args = SimpleNamespace(output_dir=str(tmp_path), should_save=True)
+    unmade.state = SimpleNamespace(global_step=3)
+    with pytest.raises(DiskFull, match=rf"^The checkpoint of step 3 could not be .*{folder} is full \(0 bytes") as full:
+        unmade._save_checkpoint(None, None)
+    assert not folder.exists() and train.sentence(full.value, tmp_path) == str(full.value)
+
+
+def test_a_job_that_finds_no_room_for_its_last_words_is_told_of_the_disk(tmp_path, monkeypatch):
+    job = {"log": str(tmp_path / "log.txt"), "folder": str(tmp_path)}
+    assert oversee.last_words(job) == "The process failed without a word."
+    monkeypatch.setattr(space, "free", lambda where: 100)
+    assert oversee.last_words(job).startswith(f"The process failed: the disk that holds {tmp_path} is full (100 bytes free)")
+
+
 # --- what is left ----------------------------------------------------------------------------------------------------------
 
 KILLED = """
@@ -298,3 +323,16 @@ def test_a_recipe_is_written_whole(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"rows.jsonl", "rows.recipe.json"} and dataset.recipe_of(file)
     with pytest.raises(EngineError):
         parcel.unpack(file, tmp_path)
+
+
+def test_the_program_sweeps_wherever_it_writes(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIRROR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    places = [tmp_path / name for name in ("shelf", "shelf/run", "runs", "runs/data", "identities", "cache", "tmp")]
+    for place in places:
+        place.mkdir(parents=True)
+        (place / f".mirror-{leftovers.host()}-999999-0123456789ab-x").mkdir()
+        (place / "kept").touch()
+    house = SimpleNamespace(adapters=(tmp_path / "shelf",), identities=tmp_path / "identities", runs=tmp_path / "runs")
+    assert len(shelf.tidy(house)) == len(places)
+    assert all((place / "kept").exists() for place in places)

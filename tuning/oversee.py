@@ -164,7 +164,7 @@ def outcome(job: Mapping, record: Mapping, state: Mapping) -> tuple[str, str]:
         return "stopped", f"stopped {at}"
     if code is None:
         if not record:
-            return "died", "The process ended before it had begun; try again."
+            return "died", no_room(job) or "The process ended before it had begun; try again."
         return "died", f"The process ended {at} without a word: it was killed, or the machine was restarted."
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
@@ -178,10 +178,12 @@ def outcome(job: Mapping, record: Mapping, state: Mapping) -> tuple[str, str]:
 def last_words(job: Mapping) -> str:
     """The end of the log: of a refused call, all that is wrong with it."""
     lines = [line for line in tail(job["log"], 20, 2000).splitlines() if not line.startswith("$ ")]
-    said = "\n".join(lines).strip()
-    if not said and space.free(job["folder"]) < space.NEARLY:  # there was no room for its words either
-        return space.sentence(job["folder"], "The process failed")
-    return said or "The process failed without a word."
+    return "\n".join(lines).strip() or no_room(job) or "The process failed without a word."
+
+
+def no_room(job: Mapping) -> str:
+    """A sentence if the job's disk is full, so that not even a word of the process found room."""
+    return space.sentence(job["folder"], "The process failed") if space.free(job["folder"]) < space.NEARLY else ""
 
 
 def waited(job: Mapping, since: str) -> float:

@@ -15,10 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from common import leftovers
-from engine import packaged
 from tuning import processes
-from ui.house import House
 
 PLACE = "GRADIO_TEMP_DIR"  # Gradio's own variable; a place that somebody chose is kept to
 PREFIX = "mirror-test-files-"
@@ -54,13 +51,6 @@ def unnamed() -> IO[bytes]:
     """An empty file that no folder shows; closing it, or the end of the program, is the end of it."""
     folder().mkdir(exist_ok=True)
     return tempfile.TemporaryFile(dir=folder())
-
-
-def tidy(house: House) -> list[Path]:
-    """Removes what programs that were killed left unfinished, wherever this one writes; what was removed."""
-    shelves = [*house.adapters, *(run for shelf in house.adapters for run in shelf.glob("*") if run.is_dir())]
-    places = [house.identities, house.runs, house.runs / "data", packaged.cache_dir(), Path(tempfile.gettempdir())]
-    return leftovers.sweep([*shelves, *places])
 
 
 def sweep(root: Path) -> list[Path]:

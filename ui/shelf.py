@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from pathlib import Path
 
 from common import leftovers
 from common.files import write_json
+from engine import packaged
 from engine.packaged import BAYLING_MINI
 from engine.types import EngineError
 from identities import natural
@@ -34,6 +36,13 @@ def rescan(house: House) -> list[str]:
     house.refused.clear()
     new = [folder for folder in folders(house.adapters) if folder.resolve() not in loaded and not in_base(house, folder)]
     return [name for folder in new if (name := add(house, folder))]
+
+
+def tidy(house: House) -> list[Path]:
+    """Removes what programs that were killed left unfinished, wherever this one writes; what was removed."""
+    shelves = [*house.adapters, *(run for shelf in house.adapters for run in shelf.glob("*") if run.is_dir())]
+    places = [house.identities, house.runs, house.runs / "data", packaged.cache_dir(), Path(tempfile.gettempdir())]
+    return leftovers.sweep([*shelves, *places])
 
 
 def in_base(house: House, folder: Path) -> bool:
