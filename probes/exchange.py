@@ -75,8 +75,8 @@ def add_answers(where: str | Path | Database, rows: Iterable[Mapping], name: str
             for key, id in store.answers.add_many(db, (_as_stored(row, key) for key, row in new.items()), _imported):
                 known[key] = id
         except sqlite3.OperationalError as error:
-            why = space.told(error, where if not isinstance(where, Database) else ".") or str(error)
-            raise RowsError(_broken_off("answers", sum(key in known for key in new), len(new), why)) from error
+            done = sum(key in known for key in new)
+            raise RowsError(_broken_off("answers", done, len(new), _why(error, where))) from error
     return [row | {"answer_id": known[key]} for key, row in zip(keys, rows, strict=True)]
 
 
@@ -89,8 +89,7 @@ def add_labels(where: str | Path | Database, rows: Iterable[Mapping], annotator:
     """
     given = [row for row in rows if not getattr(row, "unlabelled", False)]
     wrong, labels = [], []
-    with connected(where) as db, writing(db):
-        before = db["labels"].count
+    with connected(where) as db:
         rows = [tables.renamed(row) for row in given]
         answers = found.answers_of(db, rows)
         for number, (row, (ids, problem)) in enumerate(zip(rows, answers, strict=True), 1):
@@ -109,33 +108,37 @@ def add_labels(where: str | Path | Database, rows: Iterable[Mapping], annotator:
             labels += [_as_label(row, answer, label if kind != "skip" else None, kind, annotator) for answer in ids]
         _raise(wrong, "The labels are not imported")
         labels = _not_standing(db, labels)
-        if len(labels) <= AT_ONCE:
+        if len(labels) > AT_ONCE:
+            return _in_pieces(db, labels, where)
+        with writing(db):
+            before = db["labels"].count
             try:
-                store.labels.add_many(db, labels)
+                store.labels.add_many(db, _not_standing(db, labels))
             except StoreError as error:
                 raise RowsError(f"The labels are not imported: {error}") from error
             return db["labels"].count - before
-    return _in_pieces(where, labels)
 
 
-def _in_pieces(where: str | Path | Database, labels: Sequence[Mapping]) -> int:
+def _in_pieces(db: Database, labels: Sequence[Mapping], where: str | Path | Database) -> int:
     """How many were new; others write between the pieces, and the same file goes on from where it was broken off."""
     new = done = 0
-    with connected(where) as db:
 
-        def write(label: Mapping) -> None:
-            nonlocal new
-            before = db.conn.total_changes
-            store.labels.add(db, **label)
-            new += db.conn.total_changes > before  # a label that was there already changes nothing
+    def write(label: Mapping) -> None:
+        nonlocal new
+        before = db.conn.total_changes
+        store.labels.add(db, **label)
+        new += db.conn.total_changes > before  # a label that was there already changes nothing
 
-        try:
-            for done in in_pieces(db, labels, write):  # noqa: B007
-                pass
-        except (StoreError, sqlite3.OperationalError) as error:
-            why = space.told(error, where if not isinstance(where, Database) else ".") or str(error)
-            raise RowsError(_broken_off("labels", done, len(labels), why)) from error
+    try:
+        for stored in in_pieces(db, labels, write):
+            done = stored
+    except (StoreError, sqlite3.OperationalError) as error:
+        raise RowsError(_broken_off("labels", done, len(labels), _why(error, where))) from error
     return new
+
+
+def _why(error: Exception, where: str | Path | Database) -> str:
+    return space.told(error, None if isinstance(where, Database) else where) or str(error)
 
 
 def _broken_off(what: str, done: int, total: int, why: str) -> str:

@@ -55,7 +55,7 @@ def copy(source: sqlite3.Connection, file: Path) -> None:
         source.backup(made)  # in one step: of one moment, and in WAL mode nobody waits for it
         found = [line for (line,) in made.execute("PRAGMA quick_check(1)")]
         if found != ["ok"]:
-            raise sqlite3.DatabaseError(" ".join(found))
+            raise sqlite3.DatabaseError(" ".join(" ".join(found).split()))
     finally:
         made.close()  # whose log then is in the file
     with open(file, "rb") as written:
