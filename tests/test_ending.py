@@ -39,7 +39,8 @@ class App:
         self.temporary.mkdir()
         for name in ("adapters", "identities"):
             (folder / name).mkdir()
-        environment = os.environ | {"TMPDIR": str(self.temporary), "GRADIO_TEMP_DIR": str(self.temporary), "PYTHONUNBUFFERED": "1"}
+        places = dict.fromkeys(("TMPDIR", "GRADIO_TEMP_DIR"), str(self.temporary))
+        environment = os.environ | places | {"PYTHONUNBUFFERED": "1"}
         flags = ["--base", str(base), "--port", str(port), "--db", str(folder / "mirror.db")]
         flags += ["--adapters-dir", str(folder / "adapters"), "--identities-dir", str(folder / "identities")]
         with self.log.open("wb") as log:

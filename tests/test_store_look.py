@@ -11,11 +11,14 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import store
 from store import StoreError, backup, check, look
 from store.migrations import APPLICATION_ID, migrations
 
+WAL = b"\x10\0\2\2\0@ "  # the next bytes of a header
 ANSWER = {"variant": {"name": "base"}, "messages": [{"role": "user", "content": "?"}], "raw": "an answer " * 50, "shown": "a"}
 
 
@@ -119,6 +122,16 @@ def test_a_database_that_is_cut_off_is_a_sentence(tmp_path, length):
     with pytest.raises(StoreError):
         store.open(path)
     assert path.read_bytes() == was
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(start=st.sampled_from([b"", *(look.MAGIC + more for more in (b"", WAL, b"\x10\0\1\1\0@ "))]), rest=st.binary(max_size=300))
+def test_any_bytes_are_a_sentence_and_stay(tmp_path_factory, start, rest):
+    path = tmp_path_factory.mktemp("bytes") / "mirror.db"
+    path.write_bytes(data := start + rest or b"x")
+    with pytest.raises(StoreError, match="--db"):
+        store.open(path)
+    assert everything(path.parent) == {"mirror.db": data}
 
 
 def test_looking_for_damage_takes_no_longer_than_it_may(tmp_path, monkeypatch):
