@@ -74,9 +74,10 @@ def test_a_run_of_another_program_is_not_interrupted_and_is_not_asked_twice(hous
 
 def test_whoever_has_a_run_taken_from_them_stores_nothing_more_in_it(house, desk, slow, other):  # noqa: F811
     run = probe_desk.start(desk, wish())
+    claim = owners.Claim()
     with store.open(house.db) as db:
-        db["runs"].update(run, {"owner": owners.Claim().text})  # as if it had been silent for too long
-        slow.set()
+        db["runs"].update(run, {"owner": claim.text})  # as if it had been silent for too long
+    slow.set()
     assert "taken over" in finished(desk)["message"]
     assert runs.get(house.db, run)["status"] == "running" and runs.get(house.db, run)["done"] == 0
 
