@@ -37,7 +37,7 @@ def backup(path: str | Path, target: str | Path) -> Path:
             room = leftovers.new_folder(target.parent)  # SQLite keeps files of its own beside the copy
             try:
                 copy(source, room / "copy.db")
-                os.link(room / "copy.db", target)  # unlike a rename, fails if somebody was faster
+                put(room / "copy.db", target)
             finally:
                 leftovers.remove(room)
     except DiskFull:
@@ -47,6 +47,15 @@ def backup(path: str | Path, target: str | Path) -> Path:
     except (OSError, sqlite3.DatabaseError) as error:
         raise StoreError(f"{path} cannot be copied to {target} ({error}); python -m store.check {path} may say more.") from error
     return target
+
+
+def put(file: Path, target: Path) -> None:
+    try:
+        os.link(file, target)  # unlike a rename, fails if somebody was faster
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without links
+        os.rename(file, target)
 
 
 def copy(source: sqlite3.Connection, file: Path) -> None:
