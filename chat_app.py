@@ -5,6 +5,11 @@
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":  # until `main` listens itself, Ctrl-C is what it is to every other program: no trace of imports
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import ipaddress
 import os
@@ -13,6 +18,8 @@ import socket
 import sys
 import threading
 from pathlib import Path
+
+from common import ending, space
 
 HERE = Path(__file__).parent
 SHELVES = (HERE / "adapters", HERE / "runs" / "adapters")
@@ -176,6 +183,7 @@ def open_house(args: argparse.Namespace, say=print):
         accept_other_base=args.accept_other_base,
         judge=judge_of(args.judge, args.judge_model, loaded) if args.judge else None,
     )
+    shelf.tidy(house)
     shelf.rescan(house)
     for folder in args.adapter:
         try:
@@ -190,7 +198,12 @@ def open_house(args: argparse.Namespace, say=print):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    args = flags().parse_args(arguments)
+    with ending.Bell().hanging() as bell:
+        return opened(flags().parse_args(arguments), bell)
+
+
+def opened(args: argparse.Namespace, bell: ending.Bell) -> int:
+    """The exit code, when the page has been closed or cannot be opened."""
     if wrong := problems(args):
         print("; ".join(wrong) + ".", file=sys.stderr)
         return 2
@@ -202,6 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         house = open_house(args)
+        bell.waiting(house.closed.set)
         from ui.app import serve
 
         serve(
@@ -213,13 +227,17 @@ def main(arguments: list[str] | None = None) -> int:
             auth=[tuple(one.split(":", 1)) for one in args.auth] or None,
             say=lambda address: print(f"Mirror Test is open at {address}", flush=True),
         )
-    except (EngineError, IdentityError, StoreError) as error:
+    except (EngineError, IdentityError, StoreError, space.DiskFull) as error:
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print()
-    return 0
+    except OSError as error:
+        # whoever else began to listen there while the base was being loaded
+        if not (wrong := port_taken(args.host, args.port) or space.told(error)):
+            raise
+        print(f"{wrong}.".replace("..", "."), file=sys.stderr)
+        return 1
+    return bell.code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.leave(main())

@@ -7,6 +7,7 @@ import itertools
 import sys
 from pathlib import Path
 
+from common import ending
 from engine.bases import DEFAULT_BASE
 from engine.engine import MAX_ROWS, load
 from engine.thoughts import spoken
@@ -133,4 +134,4 @@ def talk(engine, variant: Variant, raw: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transformers import GenerationConfig, PreTrainedModel
 
+from common.files import write_json
 from engine.seeming import refuse_seeming
 from engine.types import EngineError
 
@@ -77,7 +78,7 @@ def save_model(model: PreTrainedModel, folder: Path, **how: object) -> None:
         model.save_pretrained(folder, **how)
     finally:
         model.generation_config = own
-    (folder / "generation_config.json").write_text(json.dumps(own.to_diff_dict(), indent=2, default=str) + "\n", encoding="utf-8")
+    write_json(folder / "generation_config.json", own.to_diff_dict())
 
 
 def context_of(config: object) -> int:

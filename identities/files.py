@@ -10,11 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.files import copy, write_text
 from identities.facts import Facts, IdentityError, read_facts, read_text
 from identities.order import natural
 
@@ -111,7 +110,7 @@ def save(name: str, text: str, folder: str | Path | None = None) -> Identity:
     text = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
     if name == NONE and text.strip():
         raise IdentityError("The identity 'none' is the one without a prompt; save this one under another name.")
-    _write(path, text + "\n")
+    write_text(path, text + "\n")
     return load(name, folder)
 
 
@@ -132,11 +131,19 @@ def rename(old: str, new: str, folder: str | Path | None = None) -> Identity:
     source, target = _path(old, folder).with_suffix(".yaml"), _path(new, folder).with_suffix(".yaml")
     shared = facts_path(old, folder)
     _leave_facts_to_chinese(old, folder)
-    os.replace(path, target.with_suffix(".txt"))
+    # the facts first: until the text has moved it is the old identity, whole, and from then on the new one
     if source.exists():
-        os.replace(source, target)
+        copy(source, target)
     elif shared and facts_path(new, folder) != shared:
-        shutil.copyfile(shared, target)
+        copy(shared, target)
+    try:
+        os.replace(path, target.with_suffix(".txt"))
+    except OSError:
+        if new.casefold() != old.casefold():
+            target.unlink(missing_ok=True)
+        raise
+    if source.exists() and not (target.exists() and source.samefile(target)):
+        source.unlink()
     return load(new, folder)
 
 
@@ -178,20 +185,7 @@ def _refuse_taken(name: str, folder: str | Path | None) -> None:
 def _leave_facts_to_chinese(name: str, folder: str | Path | None) -> None:
     own, twin = _path(name, folder).with_suffix(".yaml"), _folder(folder) / f"{name}{CHINESE}.txt"
     if own.exists() and twin.exists() and not twin.with_suffix(".yaml").exists():
-        shutil.copyfile(own, twin.with_suffix(".yaml"))
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:20]}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)  # mkstemp's own is for the owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        copy(own, twin.with_suffix(".yaml"))
 
 
 def _shortened(name: object) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from common import outside
+from common.files import write_text
 from engine.seeming import not_what_it_seems
 
 
@@ -104,24 +103,6 @@ def _listed(path: str | Path, text: str, error: type[Exception]) -> Iterator[tup
         if isinstance(problem, error):
             raise
         raise error(f"{path}, line {number} cannot be read ({problem}).") from None
-
-
-def write_text(path: str | Path, text: str) -> Path:
-    """The path; its file is either the old one or the new one, never half of it. Folders are made. OSError."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)  # mkstemp's own is for the owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
 
 
 def write_objects(path: str | Path, rows: Iterable[Mapping]) -> Path:

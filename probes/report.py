@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 import identities
 import store
-from common import outside
+from common import ending, outside
 from identities import natural
 from probes import collect, curves, dose, exchange, facts, files, found, margin_series, preferences, table, thresholds, verdicts
 from probes.behind import Pair
@@ -260,4 +260,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

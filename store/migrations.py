@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlite_utils import Database, Migrations
 
 migrations = Migrations("mirror-test")
+APPLICATION_ID = 0x4D697254  # "MirT", in the header of every database of ours (PRAGMA application_id)
 
 
 @migrations()
@@ -285,3 +286,13 @@ def m007_opinions(db: Database) -> None:
 def m008_unestimated_jobs(db: Database) -> None:
     """Why nobody knows how much memory a job needs."""
     db["jobs"].add_column("unestimated", str, not_null_default="")
+
+
+@migrations()
+def m009_owners(db: Database) -> None:
+    """Whose a run under way is, that a job's folder is its own, and an order of the queue that no clock changes."""
+    db["runs"].add_column("owner", str)
+    db["runs"].add_column("beat", int, not_null_default=0)
+    db["jobs"].add_column("mark", str)
+    db["jobs"].add_column("place", int, not_null_default=0)
+    db.execute("update jobs set place = id")

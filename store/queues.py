@@ -290,7 +290,7 @@ def _pace(db: Database, settings: Mapping, annotator: str) -> float | None:
     times = [row["created"] for row in db[table].rows_where(which, values, select="created", order_by="id desc", limit=TIMED)]
     moments = [datetime.fromisoformat(time) for time in times]
     gaps = [(later - earlier).total_seconds() for later, earlier in pairwise(moments)]
-    worked = [gap for gap in gaps if gap <= PAUSE_S]
+    worked = [gap for gap in gaps if 0 <= gap <= PAUSE_S]  # a clock may have been set back
     return statistics.median(worked) if worked else None
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, FiniteFloat
 
 import identities
-from common import outside
+from common import ending, outside
+from common.files import write_json
 from common.outside import Shape
 from engine.card import BAYLING, ModelCard
 from identities import IdentityError
@@ -209,7 +209,7 @@ def write(dataset: Dataset, file: str | Path, say: Callable[[str], object] = lam
         say(f"placeholders: {composed.filled:,} filled from identity {dataset.identity}.")
     file.parent.mkdir(parents=True, exist_ok=True)
     readers.write(composed.rows, file)
-    recipe_file(file).write_text(json.dumps(dataset.as_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(recipe_file(file), dataset.as_dict())
     return file
 
 
@@ -251,4 +251,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from common.files import whole
 from tuning import tables
 from tuning.dataset_info import INFO, Described, described, description
 from tuning.rows import DataError, Kind, Row
@@ -86,7 +87,7 @@ def read_hub(name: str, *, kind: Kind = "general", split: str = "train", notes: 
 
 def write(rows: Iterable[Row], path: str | Path) -> None:
     """Writes rows as JSONL that `read` gives back: alpaca fields for one question and answer, else messages."""
-    with open(path, "w", encoding="utf-8") as out:
+    with whole(path) as out:
         for row in rows:
             if [turn.role for turn in row.turns] == ["user", "assistant"] and all(turn.learn for turn in row.turns):
                 user, answer = row.turns

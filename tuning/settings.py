@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
-import json
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from common import outside
+from common.files import write_json
 
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
 DTYPES = ("fp32", "fp16", "bf16")
@@ -160,7 +160,7 @@ class Settings:
         return settings
 
     def save(self, path: str | Path) -> None:
-        Path(path).write_text(json.dumps(self.as_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(path, self.as_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:

@@ -11,12 +11,12 @@ import io
 import json
 import logging
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common import leftovers
 from engine.seeming import not_what_it_seems
 
 JSON, TABLES, BINARY = (".json", ".jsonl", ".ndjson"), (".csv", ".tsv"), (".parquet", ".arrow")
@@ -244,9 +244,9 @@ def _asked(read: Callable[[Any, str], Any], sentence: Callable[[str], str]) -> T
         return Table(problems=[sentence("reading it needs the package datasets: pip install datasets")])
     datasets.disable_progress_bars()
     logging.getLogger("datasets").setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory() as cache:
+    with leftovers.scratch() as cache:
         try:
-            return Table(read(datasets, cache).to_list())
+            return Table(read(datasets, str(cache)).to_list())
         except Exception as error:  # pyarrow's many kinds, all of them mean "not readable"
             reason = " ".join(str(error.__cause__ or error).split())[:160] or type(error).__name__
             return Table(problems=[sentence(reason)])

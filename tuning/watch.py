@@ -19,6 +19,7 @@ import psutil
 from pydantic import Field, FiniteFloat
 
 from common import outside
+from common.files import write_json, write_text
 from common.outside import Shape
 from engine.seeming import not_what_it_seems
 
@@ -63,7 +64,7 @@ class Journal:
         """Say where the run is; `more` (step, total, ...) is remembered for the next time."""
         self.known |= {"status": status, "message": message, "updated": time.time()} | more
         if self.folder:
-            write_json(self.folder / STATE, self.known)
+            write_json(self.folder / STATE, self.known, sync=False)  # at every step, and of no use to a machine that went down
 
     def metric(self, line: Mapping[str, Any]) -> None:
         if self.folder:
@@ -75,7 +76,7 @@ class Journal:
         if self.folder and (self.folder / METRICS).is_file():
             kept = [line for line in read_metrics(self.folder) if line["step"] <= step]
             text = "".join(json.dumps(line) + "\n" for line in kept)
-            replace_text(self.folder / METRICS, text)
+            write_text(self.folder / METRICS, text)
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
@@ -157,16 +158,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(plain, dict):
         raise FileError(f"{outside.shown(path)} holds {type(plain).__name__}, an object is expected; no run wrote it.")
     return plain
-
-
-def write_json(path: Path, plain: Mapping[str, Any]) -> None:
-    replace_text(path, json.dumps(plain, indent=1, ensure_ascii=False, default=str) + "\n")
-
-
-def replace_text(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
 
 
 class StopSign:

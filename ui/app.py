@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -24,6 +26,7 @@ from ui import (
     label_tab,
     passing,
     picker,
+    probe_desk,
     probes_events,
     probes_tab,
     results_events,
@@ -42,6 +45,7 @@ from ui.probe_desk import Desk
 from ui.words import LanguageDoor, i18n, say
 
 TITLE = "Mirror Test 镜测"
+GOODBYE_S = 10.0  # how long a probe run may take to stop when the program ends; a step of a large model takes seconds
 UPLOAD_LIMIT = "64mb"  # an adapter's zip is smaller; nothing larger has to come through a shared page
 
 
@@ -162,7 +166,7 @@ def serve(
     block: bool = True,
     say: Callable[[str], None] = print,
 ) -> tuple[gr.Blocks, str]:
-    """Launches the page; (the Blocks, its address). With `block` it returns when the server is stopped.
+    """Launches the page; (the Blocks, its address). With `block` it returns once `house.closed` is set.
 
     root_path: under which path ("/mirror") or address a proxy shows the page to people.
     """
@@ -200,10 +204,11 @@ def serve(
     address = shared or address
     say(address)
     if block:
-        try:
-            demo.block_thread()
-        finally:
-            house.closed.set()
+        house.closed.wait()
+        until = time.monotonic() + GOODBYE_S
+        for thread in threading.enumerate():
+            if thread.name == probe_desk.THREAD:  # it stops after its step, and says so in the store
+                thread.join(max(0.0, until - time.monotonic()))
     return demo, address
 
 

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common import space
 from engine.limits import TooMuch
 from engine.types import EngineError
 from identities import IdentityError
@@ -66,5 +67,7 @@ def sentence(lang: str, error: BaseException) -> str:
     ours = EngineError | IdentityError | StoreError | DataError | SettingsError | JobError
     if isinstance(error, ours | JudgeError | ProbeError | FactsError | VariantsError | RowsError | DoseError):
         return str(error)
+    if full := space.told(error):
+        return full
     log.error("unforeseen", exc_info=error)
     return say(lang, "unforeseen", kind=type(error).__name__, problem=str(error).strip().split("\n")[0][:200])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import identities
 import store
+from common.files import write_text
 from probes import collect, exchange
 from probes import facts as facts_of
 from probes.facts import FactPair
@@ -134,7 +135,7 @@ def give_out(house: House, queue: int | None) -> tuple[list[str], dict]:
     exchange.write_rows(files[1], rows)
     exchange.write_rows(files[2], exchange.label_studio([*queued.values(), *alone.values()], said))
     interface = folder / "label-studio-interface.xml"
-    interface.write_text(exchange.label_studio_config(), encoding="utf-8")
+    write_text(interface, exchange.label_studio_config())
     counts = {
         "n": len(rows),
         "people": len({row["annotator"] for row in rows}),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import identities
+from common import leftovers
 from engine.types import Decoding, Variant
 from identities.files import CHINESE
 from probes import plan, questions
@@ -96,7 +96,7 @@ def number(plain: Mapping, key: str, otherwise: int) -> int:
 
 def written(text: str) -> list[Probe]:
     """Probes from JSONL text. Raises ProbeError with line numbers."""
-    with tempfile.TemporaryDirectory(prefix="mirror-") as folder:
+    with leftovers.scratch() as folder:
         file = Path(folder) / "your probes"
         file.write_bytes(text.encode("utf-8", "replace"))
         return questions.load(file, twins=False)

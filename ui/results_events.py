@@ -10,6 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 import store
+from common.files import whole
 from probes import report
 from probes.report import Report
 from ui import filling, passing, results_behind, results_files, results_source, results_view, results_votes
@@ -51,7 +52,7 @@ def written(made: Report, title: str, lang: str) -> tuple[Path, list[Path]]:
     folder = passing.fresh() / "mirror-report"
     files = report.write(replace(made, title=title.strip()), folder, LANGS[results_view.short(lang)])
     parcel = folder.with_suffix(".zip")
-    with zipfile.ZipFile(parcel, "w", zipfile.ZIP_DEFLATED) as packed:
+    with whole(parcel, binary=True, sync=False) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
         for file in files:
             packed.write(file, f"{folder.name}/{file.name}")
     return parcel, files

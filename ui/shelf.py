@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
+import tempfile
 from pathlib import Path
 
+from common import leftovers
+from common.files import write_json
 from common.outside import same_place, shown, typed_path
-from engine import adapter_shapes
+from engine import adapter_shapes, packaged
 from engine.packaged import BAYLING_MINI
 from engine.types import EngineError
 from identities import natural
@@ -40,6 +41,13 @@ def rescan(house: House) -> list[str]:
 
 def loaded_places(house: House) -> set[str]:
     return {same_place(info.path) for info in house.engine.adapters.values()}
+
+
+def tidy(house: House) -> list[Path]:
+    """Removes what programs that were killed left unfinished, wherever this one writes; what was removed."""
+    shelves = [*house.adapters, *(run for shelf in house.adapters for run in shelf.glob("*") if run.is_dir())]
+    places = [house.identities, house.runs, house.runs / "data", packaged.cache_dir(), Path(tempfile.gettempdir())]
+    return leftovers.sweep([*shelves, *places])
 
 
 def in_base(house: House, folder: Path) -> bool:
@@ -188,12 +196,18 @@ def rename(house: House, name: str, wanted: str) -> str:
     target = folder.with_name(wanted)
     if target.exists() or wanted in house.engine.adapters:
         raise EngineError(f"There is an adapter called {wanted} already; choose another name.")
+    refuse_promised(house, target)
     was_loaded = name in house.engine.adapters
-    folder.rename(target)
-    card, wrong = card_of(target)
-    if card and not wrong:  # an odd one stays as it is: written anew it would lose what is odd
-        text = json.dumps(card | {"name": wanted}, indent=1, ensure_ascii=False)
-        (target / CARD).write_text(text + "\n", encoding="utf-8")
+    card, wrong = card_of(folder)
+    kept = bool(card) and not wrong  # an odd one stays as it is: written anew it would lose what is odd
+    if kept:  # first: should there be no room for it, nothing has changed
+        write_json(folder / CARD, card | {"name": wanted})
+    try:
+        folder.rename(target)
+    except OSError:
+        if kept:
+            write_json(folder / CARD, card)
+        raise
     house.refused.pop(str(folder), None)
     if was_loaded:
         house.engine.remove_adapter(name)
@@ -211,9 +225,16 @@ def delete(house: House, name: str) -> None:
         if folder.is_symlink():
             folder.unlink()
         else:
-            shutil.rmtree(folder)
+            leftovers.put_away(folder)
     except OSError as error:
         raise EngineError(f"{shown(folder)} cannot be removed ({error.strerror or error}).") from error
+
+
+def refuse_promised(house: House, folder: Path) -> None:
+    """Raises EngineError if a training that waits in the queue is to write to the folder."""
+    for job in stored.unfinished(house.db):
+        if Path(job["folder"]).resolve() == folder.resolve():
+            raise EngineError(f"Job {job['id']} ({job['name']}) is to write to {folder}; choose another name, or stop it first.")
 
 
 def movable(house: House, name: str) -> Path:
