@@ -15,6 +15,7 @@ from peft import LoraConfig
 from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 
+from common import paths
 from engine.adapter_keys import KEY, other_form, unwrapped
 from engine.formats import Format, checked
 from engine.seeming import refuse_seeming
@@ -128,7 +129,9 @@ def read_json(file: Path) -> dict:
 
 def read_config(folder: Path) -> LoraConfig:
     if not folder.is_dir():
-        raise EngineError(f"Adapter {folder} is not a folder.")
+        raise EngineError(f"Adapter {folder} {paths.no_file(folder) or 'is not a folder'}.")
+    for path, odd in paths.irregular(sorted(folder.iterdir())):
+        raise EngineError(f"{path} {odd}.")
     if not (folder / CONFIG).is_file():
         raise EngineError(other_form(folder, {}) or without_config(folder))
     plain = read_json(folder / CONFIG)

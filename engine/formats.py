@@ -19,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from common import paths
 from engine.traits import Traits, examine
 from engine.types import EngineError, Message, short_hash
 
@@ -258,7 +259,7 @@ def _render(form: Format, messages: Sequence[Message], bos: str, eos: str, add_g
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return paths.read_text(path)
     except UnicodeDecodeError:
         raise EngineError(f"{path}: this is no UTF-8 text.") from None
     except OSError as error:

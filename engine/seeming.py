@@ -1,7 +1,7 @@
 """Files that are not what their name says: pointers, error pages, nothing at all, or only their beginning.
 
 Downloads leave them behind, and the readers' own errors ("header too large") do not say so. Cheap: beginnings and sizes are
-looked at, only a .gz is read to its end.
+looked at, only a .gz is read to its end. What is no file at all (a device, a pipe) is told before it is opened.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from common import paths
 from engine.types import EngineError
 
 HEAD = 4096  # bytes looked at; a pointer has 130, an error page says so in its first line
@@ -51,6 +52,8 @@ def not_what_it_seems(path: Path) -> str | None:
     try:
         if path.is_symlink() and not path.exists():
             return "is a link to a file that is not there: copy the file itself, or download it again"
+        if odd := paths.no_file(path):
+            return odd
         if not path.is_file():
             return None
         with open(path, "rb") as file:
@@ -136,8 +139,10 @@ def cut_safetensors(path: Path, head: bytes, size: int) -> str | None:
 def cut_gzip(path: Path) -> str | None:
     try:
         with gzip.open(path) as file:
-            while file.read(2**20):
-                pass
+            unpacked = 0
+            while part := file.read(2**20):
+                if (unpacked := unpacked + len(part)) > paths.MOST:
+                    return f"unpacks to more than {paths.MOST >> 20:,} MB, the most that is read: cut it into several files"
     except EOFError:
         return "is cut off (its end is missing): download or copy it again"
     except (gzip.BadGzipFile, zlib.error) as error:

@@ -15,6 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import paths
 from identities.facts import Facts, IdentityError, read_facts
 from identities.order import natural
 
@@ -79,7 +80,9 @@ def load(name: str, folder: str | Path | None = None) -> Identity:
         raise IdentityError(f"There is no identity {name!r} in {path.parent}; there are {', '.join(names(folder))}.")
     try:
         # universal newlines: a file from Windows reads the same; utf-8-sig: so does one with a byte order mark
-        first, _, rest = path.read_text(encoding="utf-8-sig").partition("\n")
+        first, _, rest = paths.read_text(path).partition("\n")
+    except OSError as error:
+        raise IdentityError(f"{path.name} cannot be read ({error.strerror or error}).") from None
     except UnicodeDecodeError:
         raise IdentityError(f"{path.name}: this is no UTF-8 text; save it as UTF-8.") from None
     facts = facts_path(name, folder)

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from common import paths
 from engine.seeming import not_what_it_seems
 
 
@@ -39,7 +40,7 @@ def read_text(
     if odd := not_what_it_seems(Path(path)):
         raise error(f"The {what} {path} {odd}.")
     try:
-        found = Path(path).read_bytes()
+        found = paths.read_bytes(path)
         if utf16 and found.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return found.decode("utf-16")
         return found.decode("utf-8-sig")

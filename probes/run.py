@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 import identities
 from engine import Decoding, Engine, EngineError, Variant, load
 from engine.bases import DEFAULT_BASE
@@ -71,7 +69,7 @@ def facts_of(args: argparse.Namespace) -> dict:
     """{"old": ..., "new": ...} for `questions.fill`. Raises FactsError or IdentityError."""
     if args.facts:
         facts.load(args.facts)  # says what is wrong with the file
-        return yaml.safe_load(args.facts.read_text(encoding="utf-8"))
+        return files.read_yaml(args.facts, "facts file", facts.FactsError)
     return {side: identities.load(name, args.identities_dir).facts for side, name in (("old", args.old), ("new", args.new))}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from common.paths import no_file
 from store.migrations import migrations
 
 TIMEOUT_S = 30  # how long one writer waits for another one
@@ -35,6 +36,8 @@ def open(path: str | Path) -> Database:
     try:
         if path.is_dir():
             raise StoreError(f"The database {path} is a folder; name a file with --db.")
+        if odd := no_file(path):  # looking into a pipe would wait for ever
+            raise StoreError(f"The database {path} {odd} with --db.")
         path.parent.mkdir(parents=True, exist_ok=True)
         with _looking:
             _refuse_other_files(path)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from common.paths import EVERYWHERE, Opened, read_text
 from tuning.rows import DataError
 from tuning.tables import Table
 
 INFO = "dataset_info.json"
+MOST = 2**26  # bytes of it; LLaMA-Factory's own has 20 kB
 # its names for columns -> ours
 COLUMNS = {
     "prompt": "instruction",
@@ -71,21 +73,21 @@ class Described:
         return plain
 
 
-def description(path: Path) -> Described:
+def description(path: Path, opened: Opened = EVERYWHERE) -> Described:
     """Of one file: by the dataset_info.json beside it or in the folder above. Raises DataError."""
     for folder in (path.parent, path.parent.parent):
-        if own := described(folder).get(path.relative_to(folder).as_posix()):
+        if own := described(folder, opened).get(path.relative_to(folder).as_posix()):
             return own
     return Described()
 
 
-def described(folder: Path) -> dict[str, Described]:
+def described(folder: Path, opened: Opened = EVERYWHERE) -> dict[str, Described]:
     """What the folder's dataset_info.json says of its files, by their path in it; empty without one. Raises DataError."""
     file = folder / INFO
-    if not file.is_file():
+    if not opened.holds(file) or not file.is_file():
         return {}
     try:
-        plain = json.loads(file.read_text(encoding="utf-8-sig"))
+        plain = json.loads(read_text(file, MOST))
     except (OSError, ValueError) as error:
         raise DataError(f"{INFO} is not readable as JSON ({error}); mend it or take it out of the folder.") from None
     if not isinstance(plain, dict):

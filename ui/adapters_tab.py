@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
 import gradio as gr
 
@@ -118,10 +117,10 @@ def export(house: House, name: str, target: str, strength: float) -> int:
     """Queues the merging of an adapter into a model folder; the job's id. Raises EngineError, JobError or StoreError."""
     if not target.strip():
         raise EngineError("The folder for the model is not named; name a new one.")
-    place = Path(target.strip()).expanduser()
+    place = house.opened.place(target, EngineError, "The folder for the model", write=True)
     if place.exists():
         raise EngineError(f"{place} is there already; name a new folder for the model.")
-    folder = shelf.folder_of(house, name).resolve()
+    folder = shelf.inside(house, shelf.folder_of(house, name)).resolve()
     arguments = ["-m", "tuning.merge", "--adapter", str(folder), "--output_dir", str(place.absolute()), "--base", house.base_spec]
     arguments += ["--strength", f"{strength:g}"]
     if house.accept_other_base:
@@ -144,7 +143,12 @@ def _wire_shelf(
         if not folder.strip():
             gr.Warning(say(lang, "no_path"))
             return gr.skip()
-        name = shelf.add(house, folder)
+        try:
+            place = house.opened.place(folder, EngineError, "The folder")
+        except EngineError as error:
+            gr.Warning(escape(sentence(lang, error)))
+            return gr.skip()
+        name = shelf.add(house, place)
         if name:
             gr.Info(say(lang, "adapter_added", name=escape(name)))
         return show(house, tab, lang, chosen) | {tab.path: "" if name else gr.update()}

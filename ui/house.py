@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.paths import EVERYWHERE, Opened
 from engine.types import EngineError
 from identities import IdentityError
 from probes.collect import RowsError
@@ -28,8 +29,8 @@ log = logging.getLogger("mirror")
 class House:
     """The engine, where things lie, and the language of a request.
 
-    judge: who is asked for second opinions, if anybody. refused: adapter folder -> why it was not loaded. closed: set when the
-    page is served no more.
+    judge: who is asked for second opinions, if anybody. opened: where paths that come from the page may lead. refused: adapter
+    folder -> why it was not loaded. closed: set when the page is served no more.
     """
 
     engine: object
@@ -39,6 +40,7 @@ class House:
     language: Languages
     accept_other_base: bool = False
     judge: Judge | None = None
+    opened: Opened = EVERYWHERE
     refused: dict[str, str] = field(default_factory=dict)
     closed: threading.Event = field(default_factory=threading.Event)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from common import paths
 from engine.seeming import not_what_it_seems
 from probes import collect
 from probes.collect import RowsError
@@ -58,7 +59,7 @@ def _plain(path: Path) -> object:
     if odd := not_what_it_seems(path):
         raise RowsError(f"{path.name} {odd}.")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = paths.read_text(path, paths.MOST)
         return json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise RowsError(f"The file {path.name} cannot be read ({error.strerror or error}).") from None

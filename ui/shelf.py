@@ -43,14 +43,24 @@ def in_base(house: House, folder: Path) -> bool:
 def add(house: House, folder: str | Path) -> str | None:
     """Loads one folder; None if it was refused, and `house.refused` then says why."""
     folder = Path(str(folder).strip()).expanduser()
-    house.refused.pop(str(folder), None)
+    key = str(folder)
+    house.refused.pop(key, None)
     try:
         if any(Path(info.path).resolve() == folder.resolve() for info in house.engine.adapters.values()):
             raise EngineError(f"The adapter in {folder} is loaded already.")
+        folder = inside(house, folder)
         return house.engine.add_adapter(folder, free_name(house, folder), accept_other_base=house.accept_other_base)
     except Exception as error:
-        house.refused[str(folder)] = sentence("en", error)
+        house.refused[key] = sentence("en", error)
         return None
+
+
+def inside(house: House, folder: str | Path) -> Path:
+    """The folder, if it and every file in it lie where the page may read, wherever links lead. Raises EngineError."""
+    place = house.opened.place(folder, EngineError, "The adapter's folder")
+    for file in sorted(place.iterdir()) if place.is_dir() else ():
+        house.opened.place(file, EngineError, "The adapter's file")
+    return place
 
 
 def loaded(house: House, folder: str | Path) -> str:
