@@ -1,0 +1,87 @@
+"""The time told before a training comes from the base's own matrix products."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tiny import tiny_llama
+
+from tuning import speed
+from tuning.samples import Sample
+
+
+def base_of(dtype: torch.dtype = torch.float32, **changes) -> SimpleNamespace:
+    return SimpleNamespace(model=tiny_llama(**changes).to(dtype), dtype=dtype, device=torch.device("cpu"))
+
+
+def samples(rows: int, tokens: int) -> list[Sample]:
+    ids = tuple(range(4, 4 + tokens))
+    return [Sample((row + 5, *ids[1:]), (False, *[True] * (tokens - 1))) for row in range(rows)]
+
+
+@dataclass
+class Clock:
+    """Products that take one second for each thousand million operations, as far as they are seen here."""
+
+    operations: int = 0
+
+    def count(self, monkeypatch) -> None:
+        def product(x, weight, bias=None):
+            self.operations += 2 * x.shape[0] * weight.numel()
+            return torch.zeros(x.shape[0], weight.shape[0])
+
+        def back(gradient, weight):
+            self.operations += 2 * gradient.shape[0] * weight.numel()
+            return torch.zeros(gradient.shape[0], weight.shape[1])
+
+        def seconds_of(work, _device):
+            before = self.operations
+            work()
+            return (self.operations - before) / 1e9
+
+        monkeypatch.setattr(speed.widened, "product", product)
+        monkeypatch.setattr(speed.widened, "back", back)
+        monkeypatch.setattr(speed, "seconds_of", seconds_of)
+
+
+def test_a_row_costs_its_products_with_every_weight(monkeypatch):
+    Clock().count(monkeypatch)
+    base = base_of()
+    head = base.model.get_output_embeddings()
+    inner = sum(m.weight.numel() for m in base.model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
+    told = speed.samples_per_s(base, samples(4, 9), 0, "nothing")
+    # the head is asked at the eight tokens that have a learned one behind them
+    assert told == pytest.approx(speed.PRODUCTS / ((9 * inner + 8 * head.weight.numel()) * 4 / 1e9))
+
+
+def test_longer_rows_and_deeper_models_are_slower(monkeypatch):
+    Clock().count(monkeypatch)
+    short, long = (speed.samples_per_s(base_of(), samples(4, tokens), 0, "nothing") for tokens in (8, 16))
+    assert 1.9 < short / long < 2.2
+    shallow, deep = (speed.samples_per_s(base_of(num_hidden_layers=n), samples(4, 8), 0, "nothing") for n in (1, 3))
+    assert shallow > deep
+
+
+def test_rows_that_share_their_beginning_are_faster(monkeypatch):
+    Clock().count(monkeypatch)
+    rows = [Sample((4, 5, 6, 7, 8, 9, 10 + row), (False,) * 6 + (True,)) for row in range(6)]
+    assert speed.samples_per_s(base_of(), rows, 512, "tree") > 2 * speed.samples_per_s(base_of(), rows, 0, "nothing")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_every_dtype_is_timed_as_it_is_computed(dtype):
+    assert 0 < speed.samples_per_s(base_of(dtype), samples(2, 6), 0, "nothing") < math.inf
+
+
+def test_a_quantised_weight_is_timed_in_its_layers_shape(monkeypatch):
+    seen = []
+    monkeypatch.setattr(speed, "seconds_of", lambda work, _device: work() or 1.0)
+    monkeypatch.setattr(speed.widened, "product", lambda x, weight: seen.append((weight.dtype, tuple(weight.shape))))
+    monkeypatch.setattr(speed.widened, "back", lambda gradient, weight: None)
+    packed = torch.zeros(64, 1, dtype=torch.uint8)
+    speed.seconds_a_row(packed, (16, 8), 4, base_of())
+    assert seen == [(torch.float32, (16, 8))]
