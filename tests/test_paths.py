@@ -235,7 +235,7 @@ def test_dataset_info_beside_what_was_opened_is_not_looked_at(rooms):
     (rooms.opened.parent / "dataset_info.json").write_text("the secret")
     (rooms.opened / "dataset_info.json").symlink_to(rooms.outside / "secrets.json")
     assert len(readers.read(rooms.opened / "rows.jsonl", opened=rooms.gate)) == 1
-    with pytest.raises(DataError, match=r"dataset_info\.json is not readable"):
+    with pytest.raises(DataError, match=r"dataset_info\.json is no object"):
         readers.read(rooms.opened / "rows.jsonl")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ def _read_folder(folder: Path, kind: Kind, notes: list[str], opened: Opened) -> 
     files = {path for path in below if ending(path) and path.is_file()}
     files |= {path for path in listed if path not in outside and path.is_file()}
     passed = sorted(path for path in files if _is_metadata(path.relative_to(folder)))
-    missing = [path.relative_to(folder).as_posix() for path in listed if path not in outside and not path.exists()]
+    missing = [os.path.relpath(path, folder) for path in listed if path not in outside and not path.exists()]
     files = sorted(files - set(passed))
     if not files:
         raise DataError(f"Folder {str(folder)!r} holds no file of rows: put training data there ({tables.READ}).")
@@ -142,7 +143,7 @@ def _read_folder(folder: Path, kind: Kind, notes: list[str], opened: Opened) -> 
     if missing:
         notes.append(f"{INFO} names files that are not there: {', '.join(missing)}.")
     if outside:
-        named = ", ".join(path.relative_to(folder).as_posix() for path in outside)
+        named = ", ".join(os.path.relpath(path, folder) for path in outside)
         notes.append(f"{INFO} names files outside of the folder, which are not read: {named}.")
     _refuse(problems)
     return rows
