@@ -75,10 +75,10 @@ EVERYWHERE = Opened()
 
 def no_file(path: str | Path) -> str | None:
     """What is wrong with the kind of thing that a path leads to, as the second part of a sentence; None for a file, a folder
-    and for nothing. OSError where that cannot be told."""
+    and for what cannot be looked at, which reading it will say."""
     try:
         about = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except (OSError, ValueError):
         return None
     if what := next((what for is_one, what in KINDS if is_one(about.st_mode)), None):
         return f"is {what}, not a file: name a plain file or a folder"

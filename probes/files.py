@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 import os
 import re
@@ -114,6 +115,8 @@ def _listed(path: str | Path, text: str, error: type[Exception]) -> Iterator[tup
 def write_text(path: str | Path, text: str) -> Path:
     """The path; its file is either the old one or the new one, never half of it. Folders are made. OSError."""
     path = Path(path)
+    if odd := paths.no_file(path):  # the new file would take the place of the device
+        raise OSError(errno.EINVAL, f"it {odd}", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -21,16 +21,18 @@ import identities
 import store
 from common import paths
 from common.paths import Opened
-from engine import EngineError, formats
+from engine import EngineError, bases, formats
 from engine.adapters import read_adapter
 from engine.card import NO_CARD
 from engine.checkpoint import refuse_seeming_files
 from identities import IdentityError
-from probes import exchange, facts, plan
+from probes import exchange, facts, files, plan
 from store import StoreError
+from tuning import plan as plan_of_run
 from tuning import readers
 from tuning.dataset import GENERAL, Dataset, compose
 from tuning.rows import DataError
+from tuning.settings import Settings
 from ui import adapters_tab, probe_wish, shelf, training
 from ui.house import House
 from ui.words import Languages
@@ -131,6 +133,23 @@ def test_files_kept_in_memory_are_files(tmp_path):
         assert len(readers.read(file)) == 1
     finally:
         file.unlink()
+
+
+@pytest.mark.parametrize("write", [lambda path: files.write_text(path, "x"), lambda path: readers.write([], path)])
+def test_nothing_is_written_over_a_pipe_or_a_device(tmp_path, write):
+    os.mkfifo(tmp_path / "out.jsonl")
+    (tmp_path / "null").symlink_to("/dev/null")
+    for path in (tmp_path / "out.jsonl", tmp_path / "null"):
+        with at_once(), pytest.raises((OSError, DataError), match="a pipe|a device"):
+            write(path)
+    assert (tmp_path / "out.jsonl").is_fifo() and (tmp_path / "null").is_symlink()
+
+
+def test_a_base_and_a_run_s_folder_are_no_devices(tmp_path):
+    with pytest.raises(EngineError, match="is a device"):
+        bases.find("/dev/zero")
+    settings = Settings(data_path="x", output_dir="/dev/null")
+    assert plan_of_run.folder_problems(settings) == [f"--output_dir /dev/null {paths.no_file('/dev/null')}."]
 
 
 def test_an_identity_that_is_a_pipe_stops_nobody(tmp_path):
@@ -405,8 +424,9 @@ def test_the_door_opens_folders_to_those_who_log_in_and_all_to_the_local_user(tm
 
     assert gate(others=False) == Opened()
     shared = gate("--data-dir", str(data), "--data-dir", str(elsewhere), "--adapter", str(tmp_path / "mine"), others=True)
-    readable = [data / "x", elsewhere / "y", shelves[0] / "a", tmp_path / "home" / "merged" / "m", tmp_path / "home" / "data" / "r"]
-    assert all(shared.holds(path, write=True) for path in readable)
+    home = tmp_path / "home"
+    there = [data / "x", elsewhere / "y", shelves[0] / "a", home / "merged" / "m", home / "data" / "r"]
+    assert all(shared.holds(path, write=True) for path in there)
     assert shared.holds(GENERAL) and not shared.holds(GENERAL, write=True)
     assert shared.holds(tmp_path / "mine") and not shared.holds(tmp_path / "mine", write=True)
     for path in (tmp_path / "home" / "mirror.db", tmp_path / "home" / "letter.txt", tmp_path, "/etc/passwd"):

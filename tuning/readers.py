@@ -101,7 +101,10 @@ def read_hub(name: str, *, kind: Kind = "general", split: str = "train", notes: 
 
 
 def write(rows: Iterable[Row], path: str | Path) -> None:
-    """Writes rows as JSONL that `read` gives back: alpaca fields for one question and answer, else messages."""
+    """Writes rows as JSONL that `read` gives back: alpaca fields for one question and answer, else messages. DataError for a
+    path that is a device or a pipe."""
+    if odd := paths.no_file(path):
+        raise DataError(f"{path} {odd}.")
     with open(path, "w", encoding="utf-8") as out:
         for row in rows:
             if [turn.role for turn in row.turns] == ["user", "assistant"] and all(turn.learn for turn in row.turns):
