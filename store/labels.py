@@ -264,7 +264,10 @@ def _beside_queue(db: Database, row: Mapping) -> list[str]:
 
 def _replaced(db: Database, row: Mapping) -> list[dict]:
     if row["kind"] == "adjudication":
-        return _standing(db, "answer = ? and kind = 'adjudication'", [row["answer"]])
+        mine = "kind = 'skip' and annotator = ? and queue = ?"  # of the same queue to settle
+        return _standing(
+            db, f"answer = ? and (kind = 'adjudication' or ({mine}))", [row["answer"], row["annotator"], row["queue"]]
+        )
     # A skip takes back no label: who settles disagreements may pass over one they have labelled.
     kinds = "('skip')" if row["kind"] == "skip" else "('label', 'skip')"
     return _standing(db, f"answer = ? and annotator = ? and kind in {kinds}", [row["answer"], row["annotator"]])
@@ -297,7 +300,7 @@ def _must_stand(row: Mapping) -> None:
 def _unlocked(db: Database, row: Mapping) -> None:
     if row["blind"] and row["kind"] != "skip" and is_revealed(db, row["annotator"], row["answer"]):
         raise StoreError(
-            f"The blind label {row['id']} is locked: answer {row['answer']} has been revealed to {row['annotator']}; "
+            f"The blind label {row['id']} is locked: its answer has been revealed to {row['annotator']}; "
             "an adjudication can settle it."
         )
 

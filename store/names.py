@@ -32,7 +32,7 @@ def _plain(name: str, what: str, longest: int) -> str:
         raise StoreError(f"{what} has {len(name):,} characters; give one of at most {longest}.")
     plain = " ".join(unicodedata.normalize("NFKC", name).split())
     if odd := next((character for character in plain if unicodedata.category(character) in UNSEEN), None):
-        raise StoreError(f"{what} {plain!a} holds U+{ord(odd):04X}, which nobody sees; write it without.")
+        raise StoreError(f"{what} {plain[:40]!a} holds U+{ord(odd):04X}, which nobody sees; write it without.")
     if len(plain) > longest:
         raise StoreError(f"{what} has {len(plain)} characters; give one of at most {longest}.")
     return plain

@@ -27,7 +27,7 @@ def vote(
             raise StoreError(f"There is no pair {item}.")
         settings = get(db, row["queue"])
         if sorted(shown_order) != sorted([row["answer"], row["other"]]):
-            raise StoreError(f"The vote is not stored: pair {item} does not show the answers {list(shown_order)}.")
+            raise StoreError("The vote is not stored: its pair does not show these two answers; load the page again.")
         mark = next(iter(db["queue_marks"].rows_where("item = ? and annotator = ?", [item, annotator])), None)
         left, right = shown_order
         new = votes.add(db, left, right, choice, shown_order=shown_order, blind=settings["blind"], annotator=annotator,

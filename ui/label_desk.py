@@ -206,9 +206,9 @@ def _veiled(text: str, hide: FactPair | None) -> str:
 
 
 def _decided(db: Database, annotator: str, decision: Mapping) -> dict:
-    token = decision.get("token")
+    token = decision.get("token") if isinstance(decision.get("token"), str) else None
     try:
-        if not token or not isinstance(token, str):
+        if not token:
             raise StoreError("A decision came without a token and is not stored; load the page again.")
         if len(token) > LONGEST_TOKEN:
             raise StoreError(f"A decision came with a token of {len(token):,} characters and is not stored; load the page again.")

@@ -14,6 +14,7 @@ from ui.label_files import Wish
 from ui.label_tab import FILE, Label
 from ui.words import say
 
+NAMED = 120  # characters of a queue's name in that of the queue that settles it
 LEAVE_NAME = "() => { const at = document.activeElement; if (at?.closest('#lb-annotator')) at.blur(); }"
 
 
@@ -181,6 +182,7 @@ def _wire_agreeing(house: House, tab: Label) -> None:
         queue = None if scope == "all" else queue
         try:
             name = queues.get(house.db, queue)["name"] if queue is not None else say(lang, "lb_scope_all")
+            name = name if len(name) <= NAMED else f"{name[:NAMED]}…"
             made = label_agreement.settling_queue(house, say(lang, "lb_settle_name", name=name), queue)
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
