@@ -93,10 +93,11 @@ def read_bytes(path: str | Path, most: int = MOST) -> bytes:
         raise OSError(errno.EINVAL, f"it {odd}", str(path))
     # not to wait for a pipe that was put there in this moment
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(handle)
+        raise OSError(errno.EISDIR, "it is not a file", str(path))
     with os.fdopen(handle, "rb") as file:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode):
-            raise OSError(errno.EINVAL, "it is not a file", str(path))
         if about.st_size > most:
             raise OSError(errno.EFBIG, too_much(about.st_size, most), str(path))
         return file.read(about.st_size)

@@ -249,6 +249,18 @@ def test_dataset_info_leads_out_of_no_folder(rooms):
     assert any("outside of the folder, which are not read" in note and "secrets.json" in note for note in notes)
 
 
+@pytest.mark.parametrize("name", ["a\0b", "\ud800.json", "", "x" * 5000, "loop", "loop/x.json", "."])
+def test_dataset_info_may_name_what_it_likes(rooms, name):
+    (rooms.opened / "below" / "loop").symlink_to(rooms.opened / "below" / "loop")
+    (rooms.opened / "below" / "own.json").write_text(f"[{ROW}]")
+    (rooms.opened / "below" / "dataset_info.json").write_text(json.dumps({"a": {"file_name": name}}))
+    for gate in (Opened(), rooms.gate):
+        try:
+            assert len(readers.read(rooms.opened / "below", opened=gate)) == 1
+        except DataError as refused:
+            assert "dataset_info.json names" in str(refused)
+
+
 def test_dataset_info_beside_what_was_opened_is_not_looked_at(rooms):
     """The one in the folder above lies where nobody opened anything; neither is one that is a link."""
     (rooms.opened.parent / "dataset_info.json").write_text("the secret")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -97,9 +98,19 @@ def described(folder: Path, opened: Opened = EVERYWHERE) -> dict[str, Described]
         # `datasets` has a file of this name, too; its entries name no file
         if isinstance(about, dict) and isinstance(about.get("file_name"), str):
             file_name, own = about["file_name"].removeprefix("./"), _described(name, about)
+            if not _is_path(file_name):
+                raise DataError(f"{INFO} names the file {file_name[:60]!a}, which can be none; mend it or take the entry out.")
             if found.setdefault(file_name, own) != own:
                 raise DataError(f"{INFO} describes {file_name} twice and differently; keep one of the entries.")
     return found
+
+
+def _is_path(text: str) -> bool:
+    """Whether a file can be called so: not with a NUL byte or half of a character, which JSON may hold."""
+    try:
+        return bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _described(name: str, about: Mapping[str, Any]) -> Described:

@@ -126,7 +126,8 @@ def _read_folder(folder: Path, kind: Kind, notes: list[str], opened: Opened) -> 
         return rows
     infos = [path.parent for path in below if path.name == INFO]
     listed = {info / name: own for info in infos for name, own in described(info, opened).items()}
-    outside = [path for path in listed if folder.resolve() not in path.resolve().parents or not opened.holds(path)]
+    root = os.path.realpath(folder)
+    outside = [path for path in listed if not Path(os.path.realpath(path)).is_relative_to(root) or not opened.holds(path)]
     files = {path for path in below if ending(path) and path.is_file()}
     files |= {path for path in listed if path not in outside and path.is_file()}
     passed = sorted(path for path in files if _is_metadata(path.relative_to(folder)))
