@@ -129,9 +129,9 @@ def _read_folder(folder: Path, kind: Kind, notes: list[str], opened: Opened) -> 
     root = os.path.realpath(folder)
     outside = [path for path in listed if not Path(os.path.realpath(path)).is_relative_to(root) or not opened.holds(path)]
     files = {path for path in below if ending(path) and path.is_file()}
-    files |= {path for path in listed if path not in outside and path.is_file()}
+    files |= {path for path in listed if path not in outside and os.path.isfile(path)}  # a name may be too long for any file
     passed = sorted(path for path in files if _is_metadata(path.relative_to(folder)))
-    missing = [os.path.relpath(path, folder) for path in listed if path not in outside and not path.exists()]
+    missing = [os.path.relpath(path, folder) for path in listed if path not in outside and not os.path.exists(path)]
     files = sorted(files - set(passed))
     if not files:
         raise DataError(f"Folder {str(folder)!r} holds no file of rows: put training data there ({tables.READ}).")
