@@ -20,6 +20,7 @@ import threading
 from pathlib import Path
 
 from common import ending, space
+from common.paths import EVERYWHERE, Opened
 
 HERE = Path(__file__).parent
 SHELVES = (HERE / "adapters", HERE / "runs" / "adapters")
@@ -40,6 +41,15 @@ def flags() -> argparse.ArgumentParser:
     say("--adapter", action="append", default=[], metavar="FOLDER", help="a PEFT adapter to load; may be given several times")
     say("--adapters-dir", type=Path, metavar="FOLDER", help="where adapters lie (default: adapters/ and runs/adapters/)")
     say("--identities-dir", type=Path, metavar="FOLDER", help="where identities lie (default: identities/)")
+    say(
+        "--data-dir",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="opens a folder to those who log in, to read data from and write models to, beside the adapters and runs/; may be "
+        "given several times. Without a login the page is the local user's, to whom every folder is open",
+    )
     say("--db", type=Path, default=HERE / "runs" / "mirror.db", help="database of answers and votes (default: runs/mirror.db)")
     say("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)")
     say("--port", type=int, default=7860, help="port to listen on (default: %(default)s)")
@@ -104,7 +114,24 @@ def problems(args: argparse.Namespace) -> list[str]:
         folder = getattr(args, flag)
         if folder is not None and not folder.is_dir():
             wrong.append(f"--{flag.replace('_', '-')} {folder} is no folder")
+    wrong += [f"--data-dir {folder} is no folder" for folder in args.data_dir if not folder.expanduser().is_dir()]
     return wrong
+
+
+def opened(args: argparse.Namespace, shelves: tuple[Path, ...], others: bool) -> Opened:
+    """Where paths that come from the page may lead. others: than the local user can reach it. The database is nobody's."""
+    if not others:
+        return EVERYWHERE
+    from ui.app import database_files
+
+    # a database may lie in a home folder, of which only what is made here is meant
+    runs = [args.db.parent] if args.db.parent.name == "runs" else [args.db.parent / "data", args.db.parent / "merged"]
+    folders = [*(folder.expanduser() for folder in args.data_dir), *shelves, *runs]
+    return Opened(
+        folders=tuple(dict.fromkeys(folder.absolute() for folder in folders)),
+        readable=(HERE / "data", *(Path(folder).expanduser().absolute() for folder in args.adapter)),
+        closed=tuple(map(Path, database_files(args.db))),
+    )
 
 
 def loopback(host: str) -> bool:
@@ -174,11 +201,13 @@ def open_house(args: argparse.Namespace, say=print):
     from ui.house import House
     from ui.words import Languages
 
+    shelves = (args.adapters_dir,) if args.adapters_dir else SHELVES
     house = House(
         engine=loaded,
         db=args.db,
         identities=args.identities_dir or identities.FOLDER,
-        adapters=(args.adapters_dir,) if args.adapters_dir else SHELVES,
+        adapters=shelves,
+        opened=opened(args, shelves, others=bool(args.auth or args.share)),
         language=Languages(args.lang),
         accept_other_base=args.accept_other_base,
         judge=judge_of(args.judge, args.judge_model, loaded) if args.judge else None,
@@ -199,10 +228,10 @@ def open_house(args: argparse.Namespace, say=print):
 
 def main(arguments: list[str] | None = None) -> int:
     with ending.Bell().hanging() as bell:
-        return opened(flags().parse_args(arguments), bell)
+        return run(flags().parse_args(arguments), bell)
 
 
-def opened(args: argparse.Namespace, bell: ending.Bell) -> int:
+def run(args: argparse.Namespace, bell: ending.Bell) -> int:
     """The exit code, when the page has been closed or cannot be opened."""
     if wrong := problems(args):
         print("; ".join(wrong) + ".", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from common import leftovers
+from common import leftovers, paths
 from common.space import room_for
 
 
@@ -23,6 +24,8 @@ def whole(path: str | Path, binary: bool = False, sync: bool = True) -> Iterator
     """
     path = Path(path)
     path = Path(os.path.realpath(path)) if path.is_symlink() else path  # the file changes, and the link stays
+    if odd := paths.no_file(path):  # the new file would take the place of the device
+        raise OSError(errno.EINVAL, f"it {odd}", str(path))
     with room_for(str(path), path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = leftovers.new_file(path.parent)

@@ -18,6 +18,8 @@ import pydantic_core
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from common import paths
+
 LARGEST = 4 * 2**20  # bytes of one JSON text; the longest card of a training has some 50 kB
 LARGEST_YAML = 512 * 1024  # its parser takes a second for as much
 DEPTH = 64  # lists and objects in one another; what we write has five
@@ -62,6 +64,8 @@ class Shape(BaseModel):
 def read_bytes(path: str | Path, error: type[Exception], largest: int = LARGEST) -> bytes:
     """A plain file of at most `largest` bytes: no device, no pipe, nothing that never ends."""
     found = None
+    if odd := paths.no_file(path):
+        raise error(f"{shown(path)} {odd}.")
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -15,6 +15,7 @@ from peft import LoraConfig
 from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 
+from common import paths
 from engine.adapter_keys import KEY, other_form, unwrapped
 from engine.adapter_shapes import CARD, check_config, read_card, read_json
 from engine.entries import refuse_large, refuse_ranks, shapes_of
@@ -117,7 +118,9 @@ def scaling_facts(config: LoraConfig) -> str:
 
 def read_config(folder: Path) -> LoraConfig:
     if not folder.is_dir():
-        raise EngineError(f"Adapter {folder} is not a folder.")
+        raise EngineError(f"Adapter {folder} {paths.no_file(folder) or 'is not a folder'}.")
+    for path, odd in paths.irregular(sorted(folder.iterdir())):
+        raise EngineError(f"{path} {odd}.")
     if not (folder / CONFIG).is_file():
         raise EngineError(other_form(folder, {}) or without_config(folder))
     plain = read_json(folder / CONFIG)

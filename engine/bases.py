@@ -14,6 +14,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from common.paths import no_file
 from engine import formats, packaged, room
 from engine.adapter_shapes import CARD, read_card
 from engine.card import BAYLING, NO_CARD, ModelCard
@@ -143,6 +144,8 @@ def find(spec: str, say: Callable[[str], None] = print) -> tuple[str, tuple[str,
         folder = packaged.bayling_mini_folder(say) if spec == BAYLING_MINI else packaged.smollm2_folder(say)
         return str(folder), (*(SMOLLM2_NAMES if spec in SMOLLM2_NAMES else (spec,)), folder.name)
     path = place(spec)
+    if odd := no_file(path):
+        raise EngineError(f"The base {spec!r} {odd}.")
     if path.is_file() and path.suffix.lower() == ".gguf":
         folder = packaged.converted(path, say)
         return str(folder), (path.stem, folder.name)

@@ -7,7 +7,7 @@ import itertools
 import sys
 from pathlib import Path
 
-from common import ending
+from common import ending, paths
 from engine.bases import DEFAULT_BASE
 from engine.engine import MAX_ROWS, load
 from engine.thoughts import spoken
@@ -40,7 +40,7 @@ def identity_prompt(args: argparse.Namespace) -> str | None:
     if not args.prompt_file:
         return args.prompt
     try:
-        first = args.prompt_file.read_text(encoding="utf-8-sig").partition("\n")[0]
+        first = paths.read_text(args.prompt_file).partition("\n")[0]
     except (OSError, UnicodeDecodeError) as error:
         raise EngineError(f"--prompt-file {args.prompt_file}: cannot be read as UTF-8 text ({error}).") from error
     return first.replace("\\n", "\n") or None

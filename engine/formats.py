@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import outside
+from common import outside, paths
 from engine import rendering
 from engine.traits import Traits, examine
 from engine.types import EngineError, Message, short_hash
@@ -255,7 +255,7 @@ def _own_templates() -> frozenset[str]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return paths.read_text(path)
     except UnicodeDecodeError:
         raise EngineError(f"{path}: this is no UTF-8 text.") from None
     except OSError as error:

@@ -1,7 +1,7 @@
 """Files that are not what their name says: pointers, error pages, nothing at all, or only their beginning.
 
 Downloads leave them behind, and the readers' own errors ("header too large") do not say so. Cheap: beginnings and sizes are
-looked at, only a .gz is read to its end.
+looked at, only a .gz is read to its end. What is no file at all (a device, a pipe) is told before it is opened.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from common import paths
 from engine import entries
 from engine.types import EngineError
 
@@ -53,6 +54,8 @@ def not_what_it_seems(path: Path) -> str | None:
     try:
         if path.is_symlink() and not path.exists():
             return "is a link to a file that is not there: copy the file itself, or download it again"
+        if odd := paths.no_file(path):
+            return odd
         if not path.is_file():
             return None
         with open(path, "rb") as file:

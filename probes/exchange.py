@@ -26,6 +26,7 @@ from probes.tables import Row
 from store import StoreError
 from store.db import connected, in_pieces, writing
 from store.labels import ASPECTS, KINDS, LABELS
+from store.names import person
 
 IMPORTED = "import"  # the source of answers from elsewhere
 ANSWER_COLUMNS = (
@@ -80,8 +81,11 @@ def add_answers(where: str | Path | Database, rows: Iterable[Mapping], name: str
     return [row | {"answer_id": known[key]} for key, row in zip(keys, rows, strict=True)]
 
 
-def add_labels(where: str | Path | Database, rows: Iterable[Mapping], annotator: str = "") -> int:
-    """Stores labels from elsewhere; how many were new. annotator: for rows that name none.
+def add_labels(
+    where: str | Path | Database, rows: Iterable[Mapping], annotator: str = "", *, for_others: bool = True
+) -> int:
+    """Stores labels from elsewhere; how many were new. annotator: for rows that name none. for_others: whether rows may be other
+    people's than `annotator`'s, settle, and say of themselves that they were given blind, as whoever brings them is trusted.
 
     A row has `label`, and `answer_id`, or `variant`, `question` and `answer` to find the stored answer by; `kind`, `tags` (or
     tag_name ...), `flag`, `comment`, `blind` if known. An id counts only where the texts beside it are the stored answer's:
@@ -102,10 +106,17 @@ def add_labels(where: str | Path | Database, rows: Iterable[Mapping], annotator:
                 wrong.append(f"label {number}: {row.get('label')!r} is none of {', '.join(LABELS)}{line}")
             if row.get("label_source") == "suggestion":
                 wrong.append(f"label {number} is a suggestion of the program; only what a person said is a label{line}")
-            if not (row.get("annotator") or annotator):
+            try:
+                who = person(str(row.get("annotator") or annotator))
+            except StoreError as error:
+                wrong.append(f"label {number}: {str(error).rstrip('.')}{line}")
+                continue
+            if not who:
                 wrong.append(f"label {number} names no annotator{line}")
+            if not for_others:
+                wrong += [f"label {number} {why}{line}" for why in _not_theirs(db, row, ids, who, kind, annotator)]
             wrong += [f"label {number}: {problem}{line}"] if problem else []
-            labels += [_as_label(row, answer, label if kind != "skip" else None, kind, annotator) for answer in ids]
+            labels += [_as_label(row, answer, label if kind != "skip" else None, kind, who) for answer in ids]
         _raise(wrong, "The labels are not imported")
         labels = _not_standing(db, labels)
         if len(labels) > AT_ONCE:
@@ -149,6 +160,20 @@ def _imported(db: Database, after: int) -> dict[str, int]:
     """Keys of imported answers that came after the id, with their ids."""
     sql = "select session, id from answers where source = ? and id > ? order by id desc"
     return dict(db.execute(sql, [IMPORTED, after]).fetchall())
+
+
+def _not_theirs(db: Database, row: Mapping, answers: Sequence[int], who: str, kind: str, annotator: str) -> list[str]:
+    """What somebody may not bring in who may bring in only what they say themselves, as the desk would have it."""
+    wrong = []
+    if who != person(annotator):
+        wrong.append(f"is {who}'s, and you are {annotator}: people's labels are brought in by themselves, or by a researcher")
+    if kind == "adjudication":
+        wrong.append("is an adjudication: it is made in a queue of what is to be settled, or brought in by a researcher")
+    sql = """select count(*) from queue_items i join queues q on q.id = i.queue
+             where q.blind and q.kind != 'settle' and (i.answer = ? or i.other = ?)"""
+    if as_truth(row.get("blind")) and any(not db.execute(sql, [answer, answer]).fetchone()[0] for answer in answers):
+        wrong.append("says that it was given blind, and its answer is in no blind queue here")
+    return wrong
 
 
 def _not_standing(db: Database, labels: Sequence[Mapping]) -> list[Mapping]:
@@ -292,7 +317,7 @@ def _as_label(row: Mapping, answer: int, label: str | None, kind: str, annotator
     tags = dict(tags) | {aspect: row[f"tag_{aspect}"] for aspect in ASPECTS if row.get(f"tag_{aspect}")}
     tags = {aspect: as_tag(tag) for aspect, tag in tags.items()}
     told = {
-        "annotator": str(row.get("annotator") or annotator).strip(),
+        "annotator": annotator,
         "kind": kind,
         "label": label,
         "tags": tags,

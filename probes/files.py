@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from common import outside
+from common import outside, paths
 from common.files import write_text
 from engine.seeming import not_what_it_seems
 
@@ -37,7 +37,7 @@ def read_text(
     if odd := not_what_it_seems(Path(path)):
         raise error(f"The {what} {path} {odd}.")
     try:
-        found = Path(path).read_bytes()
+        found = paths.read_bytes(path)
         if utf16 and found.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return found.decode("utf-16")
         return found.decode("utf-8-sig")

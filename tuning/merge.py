@@ -148,11 +148,9 @@ def format_of(base: Base, infos: Sequence[AdapterInfo], asked: str | None) -> Fo
     own = next((info.own_format for info in infos if info.own_format and info.format == name), None)
     if own and not asked and name not in (*formats.names(), base.format.name):
         return own
-    return named_format(base, name)
-
-
-def named_format(base: Base, name: str | None) -> Format:
-    return base.format if name in (None, base.format.name) else formats.find(name)
+    if name in (None, base.format.name):
+        return base.format
+    return formats.find(name) if asked else formats.get(name)  # what an adapter's card says is a name and opens no file
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from html import escape
 
 import gradio as gr
 
-from common.outside import same_place, typed_path
+from common.outside import same_place
 from engine.types import MAX_STRENGTH, EngineError
 from store import jobs as stored
 from tuning import jobs, memory
@@ -117,10 +117,10 @@ def export(house: House, name: str, target: str, strength: float) -> int:
     """Queues the merging of an adapter into a model folder; the job's id. Raises EngineError, JobError or StoreError."""
     if not target.strip():
         raise EngineError("The folder for the model is not named; name a new one.")
-    place = typed_path(target, EngineError)
+    place = house.opened.place(target, EngineError, "The folder for the model", write=True)
     if place.exists():
         raise EngineError(f"{place} is there already; name a new folder for the model.")
-    folder = same_place(shelf.folder_of(house, name))
+    folder = same_place(shelf.inside(house, shelf.folder_of(house, name)))
     arguments = ["-m", "tuning.merge", "--adapter", folder, "--output_dir", str(place.absolute()), "--base", house.base_spec]
     arguments += ["--strength", f"{strength:g}"]
     if house.accept_other_base:
@@ -144,7 +144,7 @@ def _wire_shelf(
             gr.Warning(say(lang, "no_path"))
             return gr.skip()
         try:
-            name = shelf.take(house, folder)
+            name = shelf.take(house, house.opened.place(folder, EngineError, "The folder"))
         except EngineError as error:
             gr.Warning(escape(sentence(lang, error)))
             return show(house, tab, lang, chosen)

@@ -87,7 +87,7 @@ def build_training_api(house: House) -> None:
     def stop_job(id: int, keep: bool = True) -> dict:
         """Stops a job after the step in progress and keeps what it has, or at once and discards it."""
         try:
-            queue.stop(house.db, int(id), bool(keep))
+            training.stop(house, int(id), bool(keep))
             queue.tick(house.db, memory.admission(house.engine, house.db))
             return plain_job(house, stored.get(house.db, int(id)))
         except Exception as error:

@@ -194,8 +194,8 @@ def _wire_run(house: House, tab: FineTune) -> None:
     tab.runs.input(choose, **acting)
     tab.stop.click(ask("really_stop", tab.keep, tab.discard), **private | {"outputs": tab.run})
     tab.forget.click(ask("really_forget", tab.really_forget), **private | {"outputs": tab.run})
-    tab.keep.click(act(lambda id: jobs.stop(house.db, id, keep=True)), **acting)
-    tab.discard.click(act(lambda id: jobs.stop(house.db, id, keep=False)), **acting)
+    tab.keep.click(act(lambda id: training.stop(house, id, keep=True)), **acting)
+    tab.discard.click(act(lambda id: training.stop(house, id, keep=False)), **acting)
     tab.resume.click(act(lambda id: training.resume(house, id)), **acting)
     tab.really_forget.click(act(lambda id: jobs.remove(house.db, id)), **acting)
     tab.cancel.click(lambda: gr.update(visible=False), outputs=tab.dialog, **private)
@@ -211,8 +211,7 @@ def wire_compare(house: House, pages: Pages, tabs: gr.Tabs, chat: Chat, tab: Fin
             gr.Warning(say(lang, "still_answering"))
             return gr.skip()
         try:
-            job = stored.get(house.db, int(chosen))
-            name = shelf.loaded(house, job["folder"])
+            name = shelf.loaded(house, training.folder_opened(house, int(chosen))["folder"])
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()

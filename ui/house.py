@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common import space
+from common.paths import EVERYWHERE, Opened
 from engine.limits import TooMuch
 from engine.types import EngineError
 from identities import IdentityError
@@ -30,8 +31,8 @@ log = logging.getLogger("mirror")
 class House:
     """The engine, where things lie, and the language of a request.
 
-    judge: who is asked for second opinions, if anybody. refused: adapter folder -> why it was not loaded. closed: set when the
-    page is served no more.
+    judge: who is asked for second opinions, if anybody. opened: where paths that come from the page may lead. refused: adapter
+    folder -> why it was not loaded. closed: set when the page is served no more.
     """
 
     engine: object
@@ -41,6 +42,7 @@ class House:
     language: Languages
     accept_other_base: bool = False
     judge: Judge | None = None
+    opened: Opened = EVERYWHERE
     refused: dict[str, str] = field(default_factory=dict)
     closed: threading.Event = field(default_factory=threading.Event)
 

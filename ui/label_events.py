@@ -6,20 +6,22 @@ from html import escape
 
 import gradio as gr
 
-from store import labels, queues
+from store import StoreError, labels, queues
+from store.names import person
 from ui import filling, label_agreement, label_files, label_tab, training
 from ui.house import House, sentence
 from ui.label_files import Wish
 from ui.label_tab import FILE, Label
 from ui.words import say
 
+NAMED = 120  # characters of a queue's name in that of the queue that settles it
 LEAVE_NAME = "() => { const at = document.activeElement; if (at?.closest('#lb-annotator')) at.blur(); }"
 
 
 def open_label(house: House, tab: Label, lang: str, request: gr.Request, chosen: dict) -> dict:
     """The whole tab as the browser left it."""
     chosen = chosen if isinstance(chosen, dict) else {}
-    annotator = login_of(request) or str(chosen.get("annotator") or "")
+    annotator = named(request, str(chosen.get("annotator") or ""))
     known = training.known_identities(house)
     base = house.engine.base
     card = getattr(base, "card", None)
@@ -46,6 +48,21 @@ def open_label(house: House, tab: Label, lang: str, request: gr.Request, chosen:
 def login_of(request: gr.Request) -> str:
     """The name somebody has logged in with; "" where no login is asked for."""
     return getattr(request, "username", None) or ""
+
+
+def named(request: gr.Request, annotator: str | None) -> str:
+    """Who labels, as names are stored; "" for nobody, and for what is no name, which is said."""
+    try:
+        return person(login_of(request) or annotator or "")
+    except StoreError as error:
+        gr.Warning(escape(str(error)))
+        return ""
+
+
+def role_of(house: House, request: gr.Request) -> str | None:
+    """None without a login; of somebody whose role nobody knows the least that labels."""
+    login, accounts = login_of(request), getattr(house, "accounts", None)
+    return ((accounts and accounts.role(login)) or "labeler") if login else None
 
 
 def show(house: House, tab: Label, lang: str, annotator: str, queue: int | None) -> dict:
@@ -99,7 +116,7 @@ def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab, notice: 
         }
 
     def choose(request: gr.Request, annotator: str, queue: int | None, chosen: dict) -> dict:
-        annotator = login_of(request) or (annotator or "").strip()
+        annotator = named(request, annotator)
         if chosen and chosen.get("annotator") == annotator and chosen.get("queue") == queue:
             return gr.skip()
         return show(house, tab, house.language(request), annotator, queue)
@@ -138,7 +155,7 @@ def _wire_making(house: House, tab: Label) -> None:
             queue = queues.get(house.db, label_files.make(house, lang, wish))
         except Exception as error:
             return {making.said: f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'}
-        made = show(house, tab, lang, login_of(request) or (annotator or "").strip(), queue["id"])
+        made = show(house, tab, lang, named(request, annotator), queue["id"])
         items = next(one["items"] for one in queues.listed(house.db) if one["id"] == queue["id"])
         gr.Info(escape(say(lang, "lb_made", name=queue["name"], items=items)))
         return made | {making.said: "", making.fold: gr.update(open=False)}
@@ -153,7 +170,7 @@ def _wire_agreeing(house: House, tab: Label) -> None:
     part = tab.agreeing
 
     def tell(request: gr.Request, annotator: str, queue: int | None, scope: str) -> dict:
-        lang, annotator = house.language(request), login_of(request) or (annotator or "").strip()
+        lang, annotator = house.language(request), named(request, annotator)
         try:
             told = label_agreement.told_html(house, lang, queue, scope == "all", annotator)
             hidden = "" if queue is None else label_agreement.revealed_html(house, lang, queue, annotator)
@@ -162,10 +179,11 @@ def _wire_agreeing(house: House, tab: Label) -> None:
         return {part.told: told, part.hidden: hidden}
 
     def settle(request: gr.Request, annotator: str, queue: int | None, scope: str) -> dict:
-        lang, annotator = house.language(request), login_of(request) or (annotator or "").strip()
+        lang, annotator = house.language(request), named(request, annotator)
         queue = None if scope == "all" else queue
         try:
             name = queues.get(house.db, queue)["name"] if queue is not None else say(lang, "lb_scope_all")
+            name = name if len(name) <= NAMED else f"{name[:NAMED]}…"
             made = label_agreement.settling_queue(house, say(lang, "lb_settle_name", name=name), queue)
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
@@ -176,13 +194,13 @@ def _wire_agreeing(house: House, tab: Label) -> None:
         return show(house, tab, lang, annotator, made)
 
     def ask(request: gr.Request, annotator: str, queue: int | None) -> dict:
-        if queue is None or not (annotator or "").strip():
+        if queue is None or not named(request, annotator):
             gr.Info(say(house.language(request), "lb_need_name" if queue is not None else "lb_need_queue"))
             return gr.skip()
         return {part.dialog: gr.update(visible=True)}
 
     def reveal(request: gr.Request, annotator: str, queue: int) -> dict:
-        lang, annotator = house.language(request), login_of(request) or (annotator or "").strip()
+        lang, annotator = house.language(request), named(request, annotator)
         try:
             labels.reveal(house.db, annotator, queue=queue)
         except Exception as error:
@@ -206,11 +224,11 @@ def _wire_files(house: House, tab: Label) -> None:
     files = tab.files
 
     def take_in(request: gr.Request, path: str | None, annotator: str) -> str:
-        lang, annotator = house.language(request), login_of(request) or (annotator or "").strip()
+        lang, annotator = house.language(request), named(request, annotator)
         if not path:
             return ""
         try:
-            new, rows = label_files.take_in(house, path, annotator)
+            new, rows = label_files.take_in(house, path, annotator, role_of(house, request))
         except Exception as error:
             return f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'
         return f'<p class="lb-quiet" role="status">{escape(say(lang, "lb_imported", n=new, rows=rows))}</p>'

@@ -19,6 +19,7 @@ from ui.label_tab import FILE, RUN
 from ui.words import say
 
 RUNS_SHOWN = 40
+FOR_OTHERS = (None, "researcher")  # the roles that bring in what others said
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,11 @@ def who(house: House, name: str) -> str:
     return f"{names} ({makers})" if makers else names
 
 
-def take_in(house: House, path: str, annotator: str) -> tuple[int, int]:
-    """(new labels, rows) of a file. RowsError or StoreError."""
+def take_in(house: House, path: str, annotator: str, role: str | None = None) -> tuple[int, int]:
+    """(new labels, rows) of a file. role: of who is logged in as `annotator`; None without a login, where the local user brings
+    in everybody's. RowsError or StoreError."""
     rows = exchange.read_rows(path)
-    return exchange.add_labels(house.db, rows, annotator), len(rows)
+    return exchange.add_labels(house.db, rows, annotator, for_others=role in FOR_OTHERS), len(rows)
 
 
 def give_out(house: House, queue: int | None) -> tuple[list[str], dict]:

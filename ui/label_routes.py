@@ -18,8 +18,10 @@ from starlette.routing import Route
 from common import outside
 from common.outside import Shape
 from store import StoreError
+from store.names import person
 from ui import bodies, label_desk
 from ui.house import House, sentence
+from ui.label_desk import whole
 
 LARGEST = 2_000_000  # bytes of one request
 FOLDER = "/label/"
@@ -44,27 +46,30 @@ def routes(house: House) -> list[Route]:
     """For the application that serves the page."""
 
     def opened(asked: dict) -> dict:
-        return label_desk.opened(house, int(asked["queue"]), asked["annotator"])
+        return label_desk.opened(house, whole(asked["queue"]), asked["annotator"])
 
     def more(asked: dict) -> dict:
-        return label_desk.more(house, int(asked["queue"]), asked["annotator"], _ids(asked, "without"), bool(asked.get("skipped")))
+        skipped = bool(asked.get("skipped"))
+        return label_desk.more(house, whole(asked["queue"]), asked["annotator"], _ids(asked, "without"), skipped)
 
     def told(asked: dict) -> dict:
-        return label_desk.told(house, int(asked["queue"]), asked["annotator"], _ids(asked, "held"))
+        return label_desk.told(house, whole(asked["queue"]), asked["annotator"], _ids(asked, "held"))
 
     def decide(asked: dict) -> dict:
         """Each decision is its own annotator's; where there is a login only that one's, others wait for theirs."""
-        results = []
-        for decision in list(asked["decisions"])[: label_desk.MOST]:
+        results, decisions = [], list(asked["decisions"])[: label_desk.MOST]
+        if not all(isinstance(decision, dict) for decision in decisions):
+            raise ValueError("a decision is an object")  # before any of them is carried out
+        for decision in decisions:
             who = str(decision.get("annotator") or "")
-            if asked["login"] and who != asked["login"]:
+            if asked["login"] and not _same(who, asked["login"]):
                 results.append({"token": decision.get("token"), "status": label_desk.ELSEWHERE})
             else:
                 results += label_desk.decide(house, who, [decision])
         if not asked.get("queue"):
             return {"results": results}
-        queue, held = int(asked["queue"]), _ids(asked, "held")
-        items = [int(decision["item"]) for decision in asked["decisions"] if decision.get("queue") == queue]
+        queue, held = whole(asked["queue"]), _ids(asked, "held")
+        items = [whole(decision["item"]) for decision in decisions if decision.get("queue") == queue and "item" in decision]
         return {"results": results} | label_desk.told(house, queue, asked["annotator"], held, items, everybody=False)
 
     found = {"open": opened, "more": more, "told": told, "decide": decide}
@@ -85,15 +90,16 @@ def _endpoint(house: House, act: Callable[[dict], dict]) -> Callable:
             return JSONResponse({"message": str(error)}, error.status)
         try:
             asked["login"] = login
-            asked["annotator"] = login or str(asked.get("annotator") or "")
+            asked["annotator"] = person(login or str(asked.get("annotator") or ""))
             return JSONResponse(await run_in_threadpool(act, asked))
         except sqlite3.OperationalError as error:
             return JSONResponse({"message": f"The database is busy ({error})."}, 503)
         except StoreError as error:
             busy = isinstance(error.__cause__, sqlite3.OperationalError)
             return JSONResponse({"message": str(error)}, 503 if busy else 409)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            return JSONResponse({"message": sentence("en", StoreError(f"The request could not be read ({error!r})."))}, 400)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+            why = f"{type(error).__name__}: {str(error)[:200]}"
+            return JSONResponse({"message": sentence("en", StoreError(f"The request could not be read ({why})."))}, 400)
 
     return endpoint
 
@@ -118,4 +124,12 @@ def visitor(request: Request) -> str | None:
 
 
 def _ids(asked: dict, key: str) -> list[int]:
-    return list(asked.get(key) or ())
+    return [whole(id) for id in list(asked.get(key) or ())[:1000]]
+
+
+def _same(who: str, login: str) -> bool:
+    """Whether both are one person, as names are stored."""
+    try:
+        return person(who) == person(login)
+    except StoreError:
+        return False

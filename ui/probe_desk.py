@@ -76,6 +76,7 @@ def again(desk: Desk, run: int) -> None:
         for one in row["variants"]:
             for name, path in one["paths"].items():
                 if name not in house.engine.adapters and Path(path).is_dir():
+                    house.opened.place(path, EngineError, f"The adapter {name} of this run lies elsewhere; its folder")
                     house.engine.add_adapter(path, name, accept_other_base=house.accept_other_base)
         running.check_same(house.engine, row)
         switches = Switches()

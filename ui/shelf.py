@@ -58,14 +58,16 @@ def in_base(house: House, folder: Path) -> bool:
 def take(house: House, folder: str | Path) -> str:
     """Loads one folder; its name. Raises EngineError; of a path that can be one, `house.refused` then says why."""
     folder = typed_path(folder, EngineError)
-    house.refused.pop(str(folder), None)
+    key = str(folder)
+    house.refused.pop(key, None)
     try:
         if same_place(folder) in loaded_places(house):
             raise EngineError(f"The adapter in {folder} is loaded already.")
+        folder = inside(house, folder)
         return house.engine.add_adapter(folder, free_name(house, folder), accept_other_base=house.accept_other_base)
     except Exception as error:
-        house.refused[str(folder)] = sentence("en", error)
-        raise EngineError(house.refused[str(folder)]) from error
+        house.refused[key] = sentence("en", error)
+        raise EngineError(house.refused[key]) from error
 
 
 def add(house: House, folder: str | Path) -> str | None:
@@ -74,6 +76,14 @@ def add(house: House, folder: str | Path) -> str | None:
         return take(house, folder)
     except EngineError:
         return None
+
+
+def inside(house: House, folder: str | Path) -> Path:
+    """The folder, if it and every file in it lie where the page may read, wherever links lead. Raises EngineError."""
+    place = house.opened.place(folder, EngineError, "The adapter's folder")
+    for file in sorted(place.iterdir()) if place.is_dir() else ():
+        house.opened.place(file, EngineError, "The adapter's file")
+    return place
 
 
 def loaded(house: House, folder: str | Path) -> str:
