@@ -25,14 +25,14 @@ SHORT = 32  # tokens; the machines that test have few cores
 
 @contextmanager
 def served(
-    engine, root: Path, lang: str | None = None, judge: Judge | None = None, root_path: str | None = None
+    engine, root: Path, lang: str | None = None, judge: Judge | None = None, root_path: str | None = None, accounts=None
 ) -> Iterator[SimpleNamespace]:
     """`.address`, `.house` and `.db` of a page over `engine` whose files lie under `root`."""
     folder = root / "identities"
     folder.mkdir(parents=True)
     for file in (*identities.FOLDER.glob("*.txt"), *identities.FOLDER.glob("*.yaml")):
         shutil.copy(file, folder)
-    house = House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge)
+    house = House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge, accounts=accounts)
     with serving(house, root_path) as page:
         yield page
 

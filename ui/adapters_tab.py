@@ -13,7 +13,7 @@ from engine.types import MAX_STRENGTH, EngineError
 from identities import natural
 from store import jobs as stored
 from tuning import jobs, memory
-from ui import adapter_cards, adapter_download, parcel, shelf
+from ui import adapter_cards, adapter_download, parcel, roles, shelf
 from ui.house import House, sentence
 from ui.words import i18n, say
 
@@ -200,7 +200,10 @@ def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
                 gr.Warning(escape(sentence(lang, error)))
                 return show(house, tab, lang, name)
 
-        return guard
+        return roles.called(guard, act)
+
+    def choose(lang: str, name: str) -> dict:
+        return look_at(house, tab, lang, name)
 
     def take(lang: str, name: str) -> dict:
         if name in house.engine.adapters:
@@ -242,8 +245,11 @@ def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
         except EngineError as error:
             raise gr.Error(escape(sentence(house.language(request), error)), print_exception=False) from None
 
+    def close() -> dict:
+        return gr.update(visible=False)
+
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None, "outputs": tab.outputs}
-    tab.chosen.input(guarded(lambda lang, name: look_at(house, tab, lang, name)), tab.chosen, **private)
+    tab.chosen.input(guarded(choose), tab.chosen, **private)
     tab.take.click(guarded(take), tab.chosen, **private)
     for doing, button in tab.actions.items():
         button.click(guarded(ask(doing)), tab.chosen, **private)
@@ -251,4 +257,4 @@ def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
     tab.download.click(still_there, tab.chosen, **there).success(None, tab.chosen, js=adapter_download.FETCH)
     given = [tab.chosen, tab.doing, tab.text, tab.strength]
     gr.on([tab.confirm.click, tab.text.submit], guarded(confirm), given, **private)
-    cancel.click(lambda: gr.update(visible=False), outputs=tab.dialog, api_visibility="private", show_progress="hidden")
+    cancel.click(close, outputs=tab.dialog, api_visibility="private", show_progress="hidden")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from html import escape
 from pathlib import Path
 
 import gradio as gr
+from gradio.route_utils import CustomCORSMiddleware
 from starlette.middleware import Middleware
 
 from tuning import jobs, memory
@@ -16,16 +18,19 @@ from ui import (
     chat_tab,
     finetune_events,
     finetune_tab,
+    gate,
     identity_tab,
     label_events,
     label_routes,
     label_tab,
+    login,
     passing,
     picker,
     probes_events,
     probes_tab,
     results_events,
     results_tab,
+    roles,
     theme,
     view,
 )
@@ -34,6 +39,7 @@ from ui.api_probes import build_probes_api
 from ui.api_training import build_training_api
 from ui.conversation import MAX_COLUMNS, Page
 from ui.house import House
+from ui.page_memory import MOST, Memory
 from ui.pages import Pages, new_key
 from ui.probe_board import Boards
 from ui.probe_desk import Desk
@@ -109,6 +115,7 @@ def build(house: House) -> gr.Blocks:
         chat_page.select(chat.refresh, chat.page, chat.outputs, **private)
         adapters_page.select(open_adapters, None, shelves.outputs, **private)
         demo.unload(left)
+    roles.check_events(house, demo)
     return demo
 
 
@@ -138,7 +145,6 @@ def serve(
     host: str = "127.0.0.1",
     port: int | None = 7860,
     share: bool = False,
-    auth: list[tuple[str, str]] | None = None,
     root_path: str | None = None,
     block: bool = True,
     say: Callable[[str], None] = print,
@@ -153,14 +159,18 @@ def serve(
     )
     demo = build(house)
     demo.queue(api_open=False)  # else /run/NAME would go past the queue
+    memory_of_pages = Memory()
+    door = gate.open_door(host, root_path, house.language, memory_of_pages, house.accounts)
+    ways_in = login.routes(door.sessions, house.language, (root_path or "").startswith("https:")) if door.sessions else []
     _, address, shared = demo.launch(
         server_name=host,
         server_port=port,
         share=share,
-        auth=auth,
+        auth_dependency=label_routes.visitor if door.sessions else None,
+        state_session_capacity=MOST,
         root_path=root_path,
         strict_cors=True,
-        blocked_paths=database_files(house.db),
+        blocked_paths=[*database_files(house.db), *accounts_files(house)],
         max_file_size=UPLOAD_LIMIT,
         run_history=False,
         enable_monitoring=False,
@@ -174,10 +184,12 @@ def serve(
         css=theme.css(),
         head=theme.head(),
         app_kwargs={
-            "middleware": [Middleware(LanguageDoor, default=house.language.default)],
-            "routes": [*label_routes.routes(house), *adapter_download.routes(house)],
+            "middleware": [Middleware(gate.Gate, door=door), Middleware(LanguageDoor, default=house.language.default)],
+            "routes": [*ways_in, *label_routes.routes(house), *adapter_download.routes(house)],
+            "lifespan": prepared(demo, memory_of_pages),
         },
     )
+    door.add(shared or "")
     address = shared or address
     say(address)
     if block:
@@ -188,6 +200,24 @@ def serve(
     return demo, address
 
 
+def prepared(demo: gr.Blocks, memory_of_pages: Memory) -> Callable:
+    """What Gradio's application becomes before it serves: no other site is allowed anything, and sessions are small."""
+
+    @asynccontextmanager
+    async def prepare(app) -> AsyncIterator[None]:
+        app.user_middleware = [one for one in app.user_middleware if one.cls is not CustomCORSMiddleware]
+        app.middleware_stack = None  # Starlette makes it anew for the first request
+        app.state_holder = memory_of_pages
+        memory_of_pages.set_blocks(demo)
+        yield
+
+    return prepare
+
+
 def database_files(db: Path) -> list[str]:
     """The database and what SQLite keeps beside it."""
     return [str(Path(f"{db}{ending}").absolute()) for ending in ("", "-wal", "-shm", "-journal")]
+
+
+def accounts_files(house: House) -> list[str]:
+    return [str(house.accounts.file.absolute())] if house.accounts and house.accounts.file else []

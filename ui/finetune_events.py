@@ -12,7 +12,7 @@ from tuning import jobs, memory
 from tuning.jobs import progress, tail
 from tuning.launch import shell_lines
 from tuning.presets import PRESETS
-from ui import conversation, finetune_tab, foresight, run_page, settings_form, shelf, training, view
+from ui import conversation, finetune_tab, foresight, roles, run_page, settings_form, shelf, training, view
 from ui.chart import curves_html
 from ui.chat_tab import Chat
 from ui.conversation import Page
@@ -169,7 +169,22 @@ def _wire_run(house: House, tab: FineTune) -> None:
                 gr.Warning(escape(sentence(lang, error)))
             return show(house, tab, lang, chosen, {}) | {tab.dialog: gr.update(visible=False)}
 
-        return acted
+        return roles.called(acted, what)
+
+    def keep(id: int) -> None:
+        jobs.stop(house.db, id, keep=True)
+
+    def discard(id: int) -> None:
+        jobs.stop(house.db, id, keep=False)
+
+    def resume(id: int) -> None:
+        training.resume(house, id)
+
+    def forget(id: int) -> None:
+        jobs.remove(house.db, id)
+
+    def close() -> dict:
+        return gr.update(visible=False)
 
     def ask(key: str, *buttons: gr.Button) -> Callable:
         def asked(request: gr.Request) -> dict:
@@ -194,11 +209,11 @@ def _wire_run(house: House, tab: FineTune) -> None:
     tab.runs.input(choose, **acting)
     tab.stop.click(ask("really_stop", tab.keep, tab.discard), **private | {"outputs": tab.run})
     tab.forget.click(ask("really_forget", tab.really_forget), **private | {"outputs": tab.run})
-    tab.keep.click(act(lambda id: jobs.stop(house.db, id, keep=True)), **acting)
-    tab.discard.click(act(lambda id: jobs.stop(house.db, id, keep=False)), **acting)
-    tab.resume.click(act(lambda id: training.resume(house, id)), **acting)
-    tab.really_forget.click(act(lambda id: jobs.remove(house.db, id)), **acting)
-    tab.cancel.click(lambda: gr.update(visible=False), outputs=tab.dialog, **private)
+    tab.keep.click(act(keep), **acting)
+    tab.discard.click(act(discard), **acting)
+    tab.resume.click(act(resume), **acting)
+    tab.really_forget.click(act(forget), **acting)
+    tab.cancel.click(close, outputs=tab.dialog, **private)
     tab.again.click(again, tab.runs, [*tab.run, *tab.form.inputs], **private)
 
 

@@ -19,6 +19,7 @@ from store import StoreError
 from tuning.jobs import JobError
 from tuning.rows import DataError
 from tuning.settings import SettingsError
+from ui.accounts import Accounts
 from ui.words import Languages, say
 
 log = logging.getLogger("mirror")
@@ -28,7 +29,7 @@ log = logging.getLogger("mirror")
 class House:
     """The engine, where things lie, and the language of a request.
 
-    judge: who is asked for second opinions, if anybody. refused: adapter folder -> why it was not loaded. closed: set when the
+    judge: who is asked for second opinions, if anybody. accounts: who may log in; None where nobody has to. refused: adapter folder -> why it was not loaded. closed: set when the
     page is served no more.
     """
 
@@ -39,6 +40,7 @@ class House:
     language: Languages
     accept_other_base: bool = False
     judge: Judge | None = None
+    accounts: Accounts | None = None
     refused: dict[str, str] = field(default_factory=dict)
     closed: threading.Event = field(default_factory=threading.Event)
 

@@ -295,6 +295,9 @@ def _wire_editor(house: House, tab: IdentityTab, buttons: dict[str, gr.Button], 
             return gr.skip()
         return open_identity(house, tab, lang, name, drafts)
 
+    def close() -> dict:
+        return {tab.dialog: gr.update(visible=False)}
+
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     change = private | {"outputs": tab.editor}
     seen = [tab.listed, tab.text, tab.mode, tab.sample]
@@ -312,7 +315,7 @@ def _wire_editor(house: House, tab: IdentityTab, buttons: dict[str, gr.Button], 
         buttons[doing].click(ask_for(doing), tab.listed, **change)
     given = [tab.doing, tab.listed, tab.dialog_name, tab.drafts]
     gr.on([buttons["confirm"].click, tab.dialog_name.submit], confirm, given, **change).then(show_if_quick(house), **draw)
-    buttons["cancel"].click(lambda: {tab.dialog: gr.update(visible=False)}, **change)
+    buttons["cancel"].click(close, **change)
 
 
 def show_if_quick(house: House):

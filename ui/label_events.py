@@ -130,6 +130,9 @@ def _wire_making(house: House, tab: Label) -> None:
             making.variants: gr.update(visible=False, choices=[], value=[]),
         }
 
+    def of_chosen(run: int | None) -> dict:
+        return of_run(house, tab, run)
+
     def make(request: gr.Request, annotator: str, *given) -> dict:
         lang = house.language(request)
         wish = Wish(*given[:8], int(given[8] or 1), given[9], int(given[10] or 0), *(value or "" for value in given[11:]))
@@ -144,7 +147,7 @@ def _wire_making(house: House, tab: Label) -> None:
 
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     making.source.input(source, making.source, [making.run, making.file, making.variants], **private)
-    making.run.input(lambda run: of_run(house, tab, run), making.run, [making.variants, making.old, making.new], **private)
+    making.run.input(of_chosen, making.run, [making.variants, making.old, making.new], **private)
     making.make.click(make, [tab.annotator, *making.inputs], tab.outputs, trigger_mode="once", **private)
 
 
@@ -191,13 +194,16 @@ def _wire_agreeing(house: House, tab: Label) -> None:
         desk = label_tab.desk_html(house, lang, annotator, queue, True, revealed=True)
         return {part.dialog: gr.update(visible=False), tab.desk: desk} | tell(request, annotator, queue, "queue")
 
+    def close() -> dict:
+        return gr.update(visible=False)
+
     private = {"api_visibility": "private", "concurrency_limit": None}
     hidden = private | {"show_progress": "hidden"}
     given = [tab.annotator, tab.queue, part.scope]
     gr.on([part.fold.expand, part.again.click, part.scope.input], tell, given, [part.told, part.hidden], **private)
     part.settle.click(settle, given, tab.outputs, trigger_mode="once", **hidden)
     part.reveal.click(ask, given[:2], part.dialog, **hidden)
-    part.cancel.click(lambda: gr.update(visible=False), outputs=part.dialog, **hidden)
+    part.cancel.click(close, outputs=part.dialog, **hidden)
     part.confirm.click(reveal, given[:2], [part.dialog, tab.desk, part.told, part.hidden], trigger_mode="once", **hidden)
 
 

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from store import StoreError
 from ui import label_desk
+from ui.gate import WHO
 from ui.house import House, sentence
 
 LARGEST = 2_000_000  # bytes of one request
@@ -79,15 +80,8 @@ def _endpoint(house: House, act: Callable[[dict], dict]) -> Callable:
 
 
 def visitor(request: Request) -> str | None:
-    """The name somebody has logged in with, "" where no login is asked for, None for who has not logged in.
-
-    Gradio protects its own addresses only; this reads the cookies of its login as it does.
-    """
-    app = request.app
-    if app.auth is None:
-        return ""
-    cookies = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
-    return app.tokens.get(next((request.cookies[name] for name in cookies if name in request.cookies), None))
+    """The name somebody has logged in with, "" where no login is asked for, None for who has not logged in."""
+    return request.scope.get(WHO)  # what has not come through the gate has nobody's name
 
 
 def _ids(asked: dict, key: str) -> list[int]:
