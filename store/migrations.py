@@ -285,3 +285,13 @@ def m007_opinions(db: Database) -> None:
 def m008_unestimated_jobs(db: Database) -> None:
     """Why nobody knows how much memory a job needs."""
     db["jobs"].add_column("unestimated", str, not_null_default="")
+
+
+@migrations()
+def m012_events(db: Database) -> None:
+    """Who did what that others may want to know of."""
+    db["events"].create(
+        {"id": int, "created": str, "who": str, "deed": str, "thing": str, "detail": str},
+        pk="id",
+        not_null={"created", "who", "deed", "thing", "detail"},
+    )

@@ -44,7 +44,7 @@ def opened(*flags: str) -> House:
 
 @contextmanager
 def serving(house: House, root_path: str | None = None) -> Iterator[SimpleNamespace]:
-    """`.address`, `.house`, `.db` and `.adapters` of a page over `house`."""
+    """`.address`, `.demo`, `.house`, `.db` and `.adapters` of a page over `house`."""
     started: list = []
     # Not in this thread: Playwright keeps an event loop running in it, and Gradio starts one of its own.
     quiet = {"port": None, "block": False, "say": lambda _address: None, "root_path": root_path}
@@ -53,7 +53,7 @@ def serving(house: House, root_path: str | None = None) -> Iterator[SimpleNamesp
     starter.join()
     demo, address = started[0]
     try:
-        yield SimpleNamespace(address=address, house=house, db=house.db, adapters=house.made_adapters)
+        yield SimpleNamespace(address=address, demo=demo, house=house, db=house.db, adapters=house.made_adapters)
     finally:
         house.closed.set()
         demo.close()

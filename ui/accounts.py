@@ -131,7 +131,8 @@ def read(file: Path) -> dict[str, Account]:
         raise AccountError(f"{file} cannot be read ({error.strerror}).") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise AccountError(f"{file}: an account's {'.'.join(map(str, first['loc'])) or 'entry'} is wrong: {first['msg']}.") from error
+        where = ".".join(map(str, first["loc"])) or "entry"
+        raise AccountError(f"{file}: an account's {where} is wrong: {first['msg']}.") from error
     except (ValueError, RecursionError) as error:
         raise AccountError(f"{file} is no file of accounts ({error}).") from error
 

@@ -146,6 +146,7 @@ def _wire_shelf(
             return gr.skip()
         name = shelf.add(house, folder)
         if name:
+            roles.record(house, "added adapter", name, folder)
             gr.Info(say(lang, "adapter_added", name=escape(name)))
         return show(house, tab, lang, chosen) | {tab.path: "" if name else gr.update()}
 
@@ -160,6 +161,7 @@ def _wire_shelf(
         passed: list[str] = []
         try:
             folder = parcel.unpack(file, house.made_adapters, passed)
+            roles.record(house, "uploaded adapter", folder.name)
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()
@@ -230,12 +232,15 @@ def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
 
     def confirm(lang: str, name: str, doing: str, text: str, strength: float) -> dict:
         if doing == "rename":
-            name = shelf.rename(house, name, text)
+            old, name = name, shelf.rename(house, name, text)
+            roles.record(house, "renamed adapter", old, name)
         elif doing == "delete":
             shelf.delete(house, name)
+            roles.record(house, "deleted adapter", name)
             gr.Info(say(lang, "adapter_deleted", name=escape(name)))
         elif doing == "merge":
             export(house, name, text, strength)
+            roles.record(house, "merged adapter", name, text)
         return show(house, tab, lang, name)
 
     def still_there(request: gr.Request, name: str | None) -> None:

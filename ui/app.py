@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from html import escape
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import gradio as gr
 from gradio.route_utils import CustomCORSMiddleware
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
 from tuning import jobs, memory
@@ -84,7 +86,7 @@ def build(house: House) -> gr.Blocks:
             page.key = known or new_key()
             pages.keep(page)
             return (
-                {key: page.key, header: header_html(house, lang)}
+                {key: page.key, header: header_html(house, lang, request.username)}
                 | view.everything(house, chat, page, lang)
                 | identity_tab.open_identity(house, editor, lang)
                 | finetune_events.open_finetune(house, tuner, lang)
@@ -119,7 +121,7 @@ def build(house: House) -> gr.Blocks:
     return demo
 
 
-def header_html(house: House, lang: str) -> str:
+def header_html(house: House, lang: str, who: str | None = None) -> str:
     base = house.engine.base
     dtype = str(base.dtype).removeprefix("torch.")
     facts = [base.name, f"{dtype}, {base.device}", say(lang, "header_format", name=base.format.name)]
@@ -135,7 +137,19 @@ def header_html(house: House, lang: str) -> str:
         f'<header class="mt-header"><div class="mt-brand"><h1>Mirror Test<span lang="zh-CN">镜测</span></h1>'
         f"<p>{escape(say(lang, 'tagline'))}</p></div>"
         f'<div class="mt-base" title="{reasons}">{said}</div>'
-        f'<div class="mt-switch">{switch}{theme_switch}</div></header>'
+        f'<div class="mt-switch">{switch}{theme_switch}</div>{_way_out(house, lang, who)}</header>'
+    )
+
+
+def _way_out(house: House, lang: str, who: str | None) -> str:
+    """Who is logged in, as what, and the button that ends it."""
+    role = house.accounts.role(who) if house.accounts and who else None
+    if role is None:
+        return ""
+    name = f"{escape(who)} · {escape(say(lang, f'role_{role}'))}"
+    return (
+        f'<form class="mt-switch" method="post" action="logout" id="way-out"><span>{name}</span>'
+        f'<button type="submit">{escape(say(lang, "login_out"))}</button></form>'
     )
 
 
@@ -209,9 +223,17 @@ def prepared(demo: gr.Blocks, memory_of_pages: Memory) -> Callable:
         app.middleware_stack = None  # Starlette makes it anew for the first request
         app.state_holder = memory_of_pages
         memory_of_pages.set_blocks(demo)
+        clearing = asyncio.create_task(clear_by_age())
         yield
+        clearing.cancel()
 
     return prepare
+
+
+async def clear_by_age() -> None:
+    while True:
+        await asyncio.sleep(passing.LOOKED_AT_EVERY)
+        await run_in_threadpool(passing.clear)
 
 
 def database_files(db: Path) -> list[str]:

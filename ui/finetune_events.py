@@ -108,6 +108,7 @@ def wire_finetune(house: House, tab: FineTune) -> None:
         lang = house.language(request)
         try:
             id = training.start(house, training.read_wish(house, finetune_tab.plain(form, given)), bool(park))
+            roles.record(house, "started training", id)
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()
@@ -173,15 +174,19 @@ def _wire_run(house: House, tab: FineTune) -> None:
 
     def keep(id: int) -> None:
         jobs.stop(house.db, id, keep=True)
+        roles.record(house, "stopped training", id)
 
     def discard(id: int) -> None:
         jobs.stop(house.db, id, keep=False)
+        roles.record(house, "discarded training", id)
 
     def resume(id: int) -> None:
         training.resume(house, id)
+        roles.record(house, "resumed training", id)
 
     def forget(id: int) -> None:
         jobs.remove(house.db, id)
+        roles.record(house, "removed training", id)
 
     def close() -> dict:
         return gr.update(visible=False)

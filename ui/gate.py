@@ -27,8 +27,11 @@ API = "/gradio_api"
 # What is served to anybody: the way in, and what a browser or the launch itself asks for before it.
 OPEN = ("/login", "/favicon.ico", "/robots.txt", f"{API}/startup-events")
 # What Gradio serves and this page has no use for: links to a page's state, other servers' files, its own login.
-CLOSED = (f"{API}/deep_link", f"{API}/proxy=", f"{API}/file=http:", f"{API}/file=https:", f"{API}/process_recording", "/monitoring",
-          f"{API}/token", "/login/")  # fmt: skip
+CLOSED = (
+    *(f"{API}/{name}" for name in ("deep_link", "proxy=", "file=http:", "file=https:", "process_recording", "token", "dev/")),
+    "/monitoring",
+    "/login/",
+)
 # Gradio's page is made of inline scripts and compiles the events' own (`js=`), so both are allowed; nothing is fetched from, sent
 # to, or shown on another site.
 POLICY = "; ".join(
@@ -92,9 +95,7 @@ class Door:
         )
 
 
-def open_door(
-    host: str, root_path: str | None, language: Languages, memory: Memory, accounts: Accounts | None = None
-) -> Door:
+def open_door(host: str, root_path: str | None, language: Languages, memory: Memory, accounts: Accounts | None = None) -> Door:
     """host: what is listened on. root_path: as the command line takes it, a path or a whole address."""
     names = {"localhost", name_of(host)}
     anyhow = host in ("", "0.0.0.0", "::")
@@ -109,8 +110,9 @@ def open_door(
 
 def name_of(host: str) -> str:
     """`[::1]:7860` -> `::1`, `Example.org:80` -> `example.org`."""
+    bracketed = host if host.count(":") < 2 or host.startswith("[") else f"[{host}]"
     try:
-        return (urlsplit(f"//{host}" if host.count(":") < 2 or host.startswith("[") else f"//[{host}]").hostname or "").rstrip(".")
+        return (urlsplit(f"//{bracketed}").hostname or "").rstrip(".")
     except ValueError:
         return ""
 

@@ -29,8 +29,8 @@ log = logging.getLogger("mirror")
 class House:
     """The engine, where things lie, and the language of a request.
 
-    judge: who is asked for second opinions, if anybody. accounts: who may log in; None where nobody has to. refused: adapter folder -> why it was not loaded. closed: set when the
-    page is served no more.
+    judge: who is asked for second opinions, if anybody. accounts: who may log in; None where nobody has to.
+    refused: adapter folder -> why it was not loaded. closed: set when the page is served no more.
     """
 
     engine: object

@@ -12,7 +12,7 @@ import gradio as gr
 import identities
 from engine.types import Request, Variant
 from identities.files import CHINESE
-from ui import try_it
+from ui import roles, try_it
 from ui.house import House, sentence
 from ui.words import i18n, say
 
@@ -255,6 +255,7 @@ def _wire_editor(house: House, tab: IdentityTab, buttons: dict[str, gr.Button], 
             gr.Warning(sentence(lang, error))
             return gr.skip()
         drafts.pop(name, None)
+        roles.record(house, "changed identity", name)
         gr.Info(say(lang, "saved", name=name))
         return open_identity(house, tab, lang, name, drafts)
 
@@ -282,13 +283,16 @@ def _wire_editor(house: House, tab: IdentityTab, buttons: dict[str, gr.Button], 
             if doing == "new":
                 identities.create(given, say(lang, "new_text", name=given), house.identities)
                 name = given
+                roles.record(house, "made identity", name)
             elif doing == "rename":
                 identities.rename(name, given, house.identities)
+                roles.record(house, "renamed identity", name, given)
                 if name in drafts:
                     drafts[given] = drafts.pop(name)
                 name = given
             elif doing == "delete":
                 identities.delete(name, house.identities)
+                roles.record(house, "deleted identity", name)
                 drafts.pop(name, None)
         except Exception as error:
             gr.Warning(sentence(lang, error))

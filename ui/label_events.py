@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 
 import gradio as gr
 
 from store import labels, queues
-from ui import label_agreement, label_files, label_tab, training
+from ui import label_agreement, label_files, label_tab, roles, training
 from ui.house import House, sentence
 from ui.label_files import Wish
 from ui.label_tab import FILE, Label
@@ -138,6 +139,7 @@ def _wire_making(house: House, tab: Label) -> None:
         wish = Wish(*given[:8], int(given[8] or 1), given[9], int(given[10] or 0), *(value or "" for value in given[11:]))
         try:
             queue = queues.get(house.db, label_files.make(house, lang, wish))
+            roles.record(house, "made queue", queue["id"], queue["name"])
         except Exception as error:
             return {making.said: f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'}
         made = show(house, tab, lang, login_of(request) or (annotator or "").strip(), queue["id"])
@@ -175,6 +177,7 @@ def _wire_agreeing(house: House, tab: Label) -> None:
         if made is None:
             gr.Info(say(lang, "lb_settle_none"))
             return gr.skip()
+        roles.record(house, "made queue", made, name)
         return show(house, tab, lang, annotator, made)
 
     def ask(request: gr.Request, annotator: str, queue: int | None) -> dict:
@@ -216,6 +219,7 @@ def _wire_files(house: House, tab: Label) -> None:
             return ""
         try:
             new, rows = label_files.take_in(house, path, annotator)
+            roles.record(house, "imported labels", Path(path).name, f"{new} new of {rows}")
         except Exception as error:
             return f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'
         return f'<p class="lb-quiet" role="status">{escape(say(lang, "lb_imported", n=new, rows=rows))}</p>'

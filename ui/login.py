@@ -168,15 +168,18 @@ def asking(lang: str, why: str = "", name: str = "", status: int = 401, headers:
     html = f"""<!doctype html><html lang="{lang}"><head><meta charset="utf-8"><title>Mirror Test 镜测</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>
 <form method="post" action="login"><h1>Mirror Test<span lang="zh-CN">镜测</span></h1>{said}
-<label>{escape(say(lang, "login_name"))}<input name="username" value="{escape(name)}" autocomplete="username" required autofocus></label>
-<label>{escape(say(lang, "login_password"))}<input name="password" type="password" autocomplete="current-password" required></label>
+<label>{escape(say(lang, "login_name"))}
+<input name="username" value="{escape(name)}" autocomplete="username" required autofocus></label>
+<label>{escape(say(lang, "login_password"))}
+<input name="password" type="password" autocomplete="current-password" required></label>
 <button>{escape(say(lang, "login_enter"))}</button></form></body></html>"""
     return HTMLResponse(html, status, {"Cache-Control": "no-store"} | (headers or {}))
 
 
 STYLE = """:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;display:grid;place-items:center;min-height:90vh;
 margin:0;background:light-dark(#faf9f6,#131312);color:light-dark(#1c1b1a,#f3f1ec)}form{display:grid;gap:14px;width:min(320px,90vw)}
-h1{font-size:20px;margin:0;font-weight:600}h1 span{margin-left:.5em;font-weight:400;opacity:.6}p{margin:0;color:light-dark(#9c3f2e,#e08a78)}
+h1{font-size:20px;margin:0;font-weight:600}h1 span{margin-left:.5em;font-weight:400;opacity:.6}
+p{margin:0;color:light-dark(#9c3f2e,#e08a78)}
 label{display:grid;gap:4px;font-size:13px}input,button{font:inherit;padding:8px 10px;border-radius:4px;
 border:1px solid light-dark(#d3cfc6,#43413d);background:light-dark(#fff,#1c1b1a);color:inherit}
 button{background:#236a63;border-color:#236a63;color:#fff;cursor:pointer}"""

@@ -6,9 +6,8 @@ a session until 10,000 others have come, and makes one for every call of a scrip
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -51,25 +50,10 @@ class _Shared:
     """The blocks' own configuration, with this session's components before it."""
 
     def __init__(self, common):
-        self.common, self.blocks = common, _Before(common.blocks)
+        self.common, self.blocks = common, ChainMap({}, common.blocks)
 
     def __getattr__(self, name):
         return getattr(self.common, name)
-
-
-class _Before(dict):
-    def __init__(self, common: dict):
-        super().__init__()
-        self.common = common
-
-    def __missing__(self, key):
-        return self.common[key]
-
-    def get(self, key, default=None):
-        return self[key] if key in self else default
-
-    def __contains__(self, key):
-        return super().__contains__(key) or key in self.common
 
 
 class Memory(StateHolder):

@@ -7,9 +7,11 @@ may do everything. What has no rule here is done by nobody who logs in, and a te
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import gradio as gr
 
+from store import events
 from ui.accounts import ROLES
 from ui.house import House
 from ui.words import say
@@ -41,8 +43,9 @@ RULES: dict[str, dict[str, str]] = {
         "forget": RESEARCHER, "start": RESEARCHER, "compare": RESEARCHER,
     },
     "label_events": {
-        "opened": VIEWER, "came": VIEWER, "choose": VIEWER, "source": VIEWER, "of_chosen": VIEWER, "tell": VIEWER, "close": VIEWER,
-        "ask": LABELER, "reveal": LABELER, "take_in": LABELER, "give_out": LABELER, "make": RESEARCHER, "settle": RESEARCHER,
+        "opened": VIEWER, "came": VIEWER, "choose": VIEWER, "source": VIEWER, "of_chosen": VIEWER, "tell": VIEWER,
+        "close": VIEWER, "ask": LABELER, "reveal": LABELER,
+        "take_in": LABELER, "give_out": LABELER, "make": RESEARCHER, "settle": RESEARCHER,
     },
     "results_events": {
         "opened": VIEWER, "show": VIEWER, "draw": VIEWER, "chose": VIEWER, "look": VIEWER, "write": VIEWER, "forget": VIEWER,
@@ -50,8 +53,8 @@ RULES: dict[str, dict[str, str]] = {
     },
     "probes_events": {
         "changed": VIEWER, "script_or_not": VIEWER, "edit": VIEWER, "refreshed": VIEWER, "start": RESEARCHER,
-        "uploaded": RESEARCHER, "pb_open": VIEWER, "pb_news": VIEWER, "pb_cell": VIEWER, "pb_compare": VIEWER, "pb_export": VIEWER,
-        "pb_act": RESEARCHER, "pb_opinion": RESEARCHER, "pb_send": RESEARCHER,
+        "uploaded": RESEARCHER, "pb_open": VIEWER, "pb_news": VIEWER, "pb_cell": VIEWER, "pb_compare": VIEWER,
+        "pb_export": VIEWER, "pb_act": RESEARCHER, "pb_opinion": RESEARCHER, "pb_send": RESEARCHER,
     },
 }  # fmt: skip
 
@@ -64,6 +67,9 @@ ADDRESSES = {
     "/adapters/download": VIEWER,
     "/gradio_api/upload": LABELER,
 }
+
+
+_who: ContextVar[str] = ContextVar("who", default="")  # asked for what is being carried out; "" for the local user
 
 
 def enough(role: str | None, needed: str) -> bool:
@@ -86,11 +92,13 @@ def called(guard: Callable, act: Callable) -> Callable:
 
 
 def too_little(lang: str, name: str, role: str | None, needed: str) -> str:
-    return say(lang, "role_needed", needed=say(lang, f"role_{needed}"), name=name, role=say(lang, f"role_{role}") if role else "?")
+    own = say(lang, f"role_{role}") if role else "?"
+    return say(lang, "role_needed", needed=say(lang, f"role_{needed}"), name=name, role=own)
 
 
 def refusal(house: House, lang: str, name: str | None, fn: Callable) -> str:
-    """Why this person may not do it, in a sentence; "" if they may. name: as they logged in."""
+    """Why this person may not do it, in a sentence; "" if they may. name: as they logged in; what follows is done by them."""
+    _who.set(name or "")
     if house.accounts is None:
         return ""
     needed = of_function(fn)
@@ -98,6 +106,11 @@ def refusal(house: House, lang: str, name: str | None, fn: Callable) -> str:
         return say(lang, "role_no_rule", what=f"{fn.__module__}.{fn.__name__}")
     role = house.accounts.role(name or "")
     return "" if enough(role, needed) else too_little(lang, name or "?", role, needed)
+
+
+def record(house: House, deed: str, thing: object, detail: object = "") -> None:
+    """Notes that the person whose event is being carried out has done something. StoreError."""
+    events.add(house.db, _who.get(), deed, str(thing), str(detail))
 
 
 def check_events(house: House, demo: gr.Blocks) -> None:
