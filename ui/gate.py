@@ -25,7 +25,7 @@ from ui.words import Languages, say
 WHO = "mirror.who"  # in a scope: who has logged in, "" where nobody needs to
 API = "/gradio_api"
 # What is served to anybody: the way in, and what a browser or the launch itself asks for before it.
-OPEN = ("/login", "/favicon.ico", "/robots.txt", f"{API}/startup-events")
+OPEN = ("/login", "/favicon.ico", "/manifest.json", "/robots.txt", f"{API}/startup-events")
 # What Gradio serves and this page has no use for: links to a page's state, other servers' files, its own login.
 CLOSED = (
     *(f"{API}/{name}" for name in ("deep_link", "proxy=", "file=http:", "file=https:", "process_recording", "token", "dev/")),

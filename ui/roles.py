@@ -24,7 +24,10 @@ RULES: dict[str, dict[str, str]] = {
     "api": {"ask": VIEWER, "identities": VIEWER, "adapters": VIEWER, "try_identity": VIEWER, "votes": VIEWER},
     "api_training": {"plan_training": RESEARCHER, "start_training": RESEARCHER, "jobs": VIEWER, "stop_job": RESEARCHER},
     "api_probes": {"probe_runs": VIEWER, "probe_answers": VIEWER},
-    "app": {"open_page": VIEWER, "open_adapters": VIEWER, "left": VIEWER},
+    "app": {
+        **dict.fromkeys(("open_page", "open_adapters", "left"), VIEWER),
+        **dict.fromkeys(("open_chat", "open_probes", "open_identity", "open_finetune"), VIEWER),
+    },
     "chat_tab": {
         "asked": VIEWER, "again": VIEWER, "stop_it": VIEWER, "edit_last": VIEWER, "clear_all": VIEWER, "add_column": VIEWER,
         "remove": VIEWER, "set_blind": VIEWER, "change": VIEWER, "refresh": VIEWER, "cast": LABELER,
