@@ -102,10 +102,8 @@ class Memory(StateHolder):
     def _forget(self, keep: str = "") -> None:
         now = self.clock()
         gone = [session for session in self.session_data if session not in self.open and session != keep]
-        old = [session for session in gone if now - self.used[session] > KEPT_S]
-        for session in {*old, *gone[: max(0, len(gone) - KEPT)], *self._too_many(keep)}:
+        dropped = {session for session in gone if now - self.used[session] > KEPT_S} | {*gone[: max(0, len(gone) - KEPT)]}
+        left = [session for session in self.session_data if session not in dropped and session != keep]
+        dropped |= {*left[: max(0, len(left) + bool(keep) - MOST)]}
+        for session in dropped:
             del self.session_data[session], self.used[session]
-
-    def _too_many(self, keep: str) -> list[str]:
-        over = len(self.session_data) - MOST
-        return [session for session in self.session_data if session != keep][:over] if over > 0 else []
