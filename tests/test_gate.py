@@ -93,6 +93,14 @@ def test_what_a_browser_says_of_a_request_without_an_origin_counts_too():
     assert client.get("/", headers={"sec-fetch-site": "same-origin"}).status_code == 200
 
 
+def test_two_hosts_or_origins_are_none():
+    client, own = behind(door()), "127.0.0.1:7860"
+    for host in (f"{own},evil.org", "evil.org@localhost", "localhost/x", "localhost:x", "", "[::1", "[localhost]"):
+        assert client.get("/", headers={"host": host}).status_code == 421, host
+    assert client.get("/", headers=[("host", own), ("host", "evil.org")]).status_code == 421
+    assert client.get("/", headers=[("origin", f"http://{own}"), ("origin", "http://evil.org")]).status_code == 403
+
+
 def test_a_proxys_address_is_our_own_too():
     client = behind(door(root_path="https://lab.org/mirror"))
     assert client.post("/x", headers={"host": "lab.org", "origin": "https://lab.org"}).status_code == 200

@@ -8,6 +8,7 @@ from has to come from ours.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
@@ -28,7 +29,7 @@ API = "/gradio_api"
 OPEN = ("/login", "/favicon.ico", "/manifest.json", "/robots.txt", f"{API}/startup-events")
 # What Gradio serves and this page has no use for: links to a page's state, other servers' files, its own login.
 CLOSED = (
-    *(f"{API}/{name}" for name in ("deep_link", "proxy=", "file=http:", "file=https:", "process_recording", "token", "dev/")),
+    *(f"{API}/{name}" for name in ("deep_link", "proxy=", "file=http", "file/", "process_recording", "token", "dev/")),
     "/monitoring",
     "/login/",
 )
@@ -49,6 +50,7 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+HOST = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^\s/@?#:,\\\[\]]+))(?::\d{0,5})?")
 HEADERS = {
     "content-security-policy": POLICY,
     "x-frame-options": "DENY",
@@ -81,6 +83,8 @@ class Door:
 
     def knows(self, host: str) -> bool:
         name = name_of(host)
+        if not name:
+            return False
         try:
             address = ipaddress.ip_address(name)
         except ValueError:
@@ -97,7 +101,7 @@ class Door:
 
 def open_door(host: str, root_path: str | None, language: Languages, memory: Memory, accounts: Accounts | None = None) -> Door:
     """host: what is listened on. root_path: as the command line takes it, a path or a whole address."""
-    names = {"localhost", name_of(host)}
+    names = {"localhost", host.strip("[]").lower()}
     anyhow = host in ("", "0.0.0.0", "::")
     if anyhow:
         own = socket.gethostname().lower()
@@ -109,12 +113,9 @@ def open_door(host: str, root_path: str | None, language: Languages, memory: Mem
 
 
 def name_of(host: str) -> str:
-    """`[::1]:7860` -> `::1`, `Example.org:80` -> `example.org`."""
-    bracketed = host if host.count(":") < 2 or host.startswith("[") else f"[{host}]"
-    try:
-        return (urlsplit(f"//{bracketed}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
+    """`[::1]:7860` -> `::1`, `Example.org:80` -> `example.org`; "" for what is no host and port."""
+    found = HOST.fullmatch(host)
+    return (found[1] or found[2]).lower().rstrip(".") if found else ""
 
 
 def bare(host: str) -> str:
@@ -149,15 +150,17 @@ class Gate:
         """The answer to what is not let through."""
         headers, asked = Headers(scope=scope), HTTPConnection(scope)
         lang = login.language_of(asked, self.door.language)
-        host, origin, path = headers.get("host", ""), headers.get("origin"), self.path(scope)
+        # of several of these, which one somebody else goes by cannot be told
+        host, origin = ",".join(headers.getlist("host")), ",".join(headers.getlist("origin")) if "origin" in headers else None
+        path = self.path(scope)
         if not self.door.knows(host):
             return PlainTextResponse(say(lang, "door_host", host=quote(host[:200], safe=":[].-")), 421)
         if foreign(headers, origin is not None and not self.door.welcomes(origin, host)):
             return PlainTextResponse(say(lang, "door_origin", origin=quote((origin or "-")[:200], safe=":/[].-")), 403)
-        if path.startswith(CLOSED):
+        if path.lower().startswith(CLOSED):
             return PlainTextResponse(say(lang, "door_closed"), 404)
         sessions = self.door.sessions
-        scope[WHO] = name = sessions.who(sessions.token(headers.get("cookie", ""))) if sessions else ""
+        scope[WHO] = name = sessions.who(asked.cookies.get(sessions.cookie)) if sessions else ""
         if name is None and path not in OPEN:
             if path in ("", "/"):
                 return login.asking(lang)
@@ -165,7 +168,8 @@ class Gate:
         if name and (needed := roles.of_address(path)):
             role = sessions.accounts.role(name)
             if not roles.enough(role, needed):
-                return JSONResponse({"detail": roles.too_little(lang, name, role, needed)}, 403)
+                why = roles.too_little(lang, name, role, needed)
+                return JSONResponse({"detail": why, "message": why}, 403)
         return None
 
 

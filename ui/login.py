@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from http.cookies import CookieError, SimpleCookie
 
 import anyio
 from starlette.requests import Request
@@ -54,17 +53,10 @@ class Sessions:
         with self.lock:
             self.known.pop(token, None)
 
-    def token(self, cookies: str) -> str:
-        try:
-            found = SimpleCookie(cookies).get(self.cookie)
-        except CookieError:
-            return ""
-        return found.value if found else ""
-
-    def who(self, token: str) -> str | None:
+    def who(self, token: str | None) -> str | None:
         """The name behind a token, if its session has not ended and the account is as it was."""
         with self.lock:
-            session = self.known.get(token)
+            session = self.known.get(token or "")
             if session is None:
                 return None
             now = self.clock()
@@ -142,7 +134,7 @@ def routes(sessions: Sessions, language: Languages, secure: bool = False) -> lis
         return answer
 
     async def logout(request: Request) -> Response:
-        sessions.end(sessions.token(request.headers.get("cookie", "")))
+        sessions.end(request.cookies.get(sessions.cookie, ""))
         answer = RedirectResponse("./", 303)
         answer.delete_cookie(sessions.cookie)
         return answer
