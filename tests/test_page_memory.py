@@ -10,6 +10,7 @@ from served import served
 
 from ui import page_memory
 from ui.page_memory import KEPT, KEPT_S, Memory
+from ui.pages import own_key
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +99,11 @@ def test_the_served_page_keeps_its_sessions_there(tmp_path):
             assert heart.status_code == 200
             next(heart.iter_raw())
             assert memory.open["mine"] == 1
+
+
+def test_a_conversation_is_its_persons_though_two_share_a_browser():
+    mine = own_key("", "An")
+    assert own_key(mine, "An") == mine and len({own_key("", "An"), own_key("", "An")}) == 2
+    for known, who in ((mine, "Bo"), (mine, None), (mine, ""), (None, "An"), (["An/x"], "An"), ("a", "An")):
+        assert own_key(known, who) != known
+    assert own_key(own_key("", None), None) and own_key(own_key("", None), "An").startswith("An/")

@@ -42,7 +42,7 @@ from ui.api_training import build_training_api
 from ui.conversation import MAX_COLUMNS, Page
 from ui.house import House
 from ui.page_memory import MOST, Memory
-from ui.pages import Pages, new_key
+from ui.pages import Pages, own_key
 from ui.probe_board import Boards
 from ui.probe_desk import Desk
 from ui.words import LanguageDoor, i18n, say
@@ -82,8 +82,9 @@ def build(house: House) -> gr.Blocks:
 
         def open_page(request: gr.Request, known: str) -> dict:
             lang = house.language(request)
+            known = own_key(known, request.username)
             page = pages.again(known) or Page(picks=picker.first_picks(house, MAX_COLUMNS, lang))
-            page.key = known or new_key()
+            page.key = known
             pages.keep(page)
             return (
                 {key: page.key, header: header_html(house, lang, request.username)}
