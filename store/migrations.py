@@ -326,3 +326,13 @@ def m011_one_spelling_of_a_name(db: Database) -> None:
             known.add(plain)
             for table in tables:
                 db.execute(f"update {table} set annotator = ? where annotator = ?", [plain, name])
+
+
+@migrations()
+def m012_events(db: Database) -> None:
+    """Who did what that others may want to know of."""
+    db["events"].create(
+        {"id": int, "created": str, "who": str, "deed": str, "thing": str, "detail": str},
+        pk="id",
+        not_null={"created", "who", "deed", "thing", "detail"},
+    )

@@ -25,14 +25,14 @@ SHORT = 32  # tokens; the machines that test have few cores
 
 @contextmanager
 def served(
-    engine, root: Path, lang: str | None = None, judge: Judge | None = None, root_path: str | None = None
+    engine, root: Path, lang: str | None = None, judge: Judge | None = None, root_path: str | None = None, accounts=None
 ) -> Iterator[SimpleNamespace]:
     """`.address`, `.house` and `.db` of a page over `engine` whose files lie under `root`."""
     folder = root / "identities"
     folder.mkdir(parents=True)
     for file in (*identities.FOLDER.glob("*.txt"), *identities.FOLDER.glob("*.yaml")):
         shutil.copy(file, folder)
-    house = House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge)
+    house = House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge, accounts=accounts)
     with serving(house, root_path) as page:
         yield page
 
@@ -44,7 +44,7 @@ def opened(*flags: str) -> House:
 
 @contextmanager
 def serving(house: House, root_path: str | None = None) -> Iterator[SimpleNamespace]:
-    """`.address`, `.house`, `.db` and `.adapters` of a page over `house`."""
+    """`.address`, `.demo`, `.house`, `.db` and `.adapters` of a page over `house`."""
     started: list = []
     # Not in this thread: Playwright keeps an event loop running in it, and Gradio starts one of its own.
     quiet = {"port": None, "block": False, "say": lambda _address: None, "root_path": root_path}
@@ -53,7 +53,7 @@ def serving(house: House, root_path: str | None = None) -> Iterator[SimpleNamesp
     starter.join()
     demo, address = started[0]
     try:
-        yield SimpleNamespace(address=address, house=house, db=house.db, adapters=house.made_adapters)
+        yield SimpleNamespace(address=address, demo=demo, house=house, db=house.db, adapters=house.made_adapters)
     finally:
         house.closed.set()
         demo.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.cookiejar
 import json
 import shutil
@@ -21,6 +22,7 @@ from probes import exchange
 from probes.collect import RowsError
 from store import StoreError
 from ui import label_agreement, label_desk, label_events, label_files, label_tab
+from ui.accounts import Accounts
 from ui.app import serve
 from ui.house import House, sentence
 from ui.label_files import Wish
@@ -266,7 +268,8 @@ def test_bad_requests_are_refused_in_words(app):
 
 def test_where_there_is_a_login_only_it_opens_the_desk_and_it_is_the_annotator(house):
     queue = label_page.queue(house.db, 20)
-    demo, address = serve(house, port=None, block=False, auth=("An", "secret"), say=lambda _address: None)
+    house = dataclasses.replace(house, accounts=Accounts(once={"An": "secret"}))
+    demo, address = serve(house, port=None, block=False, say=lambda _address: None)
     try:
         asked = {"queue": queue, "annotator": "Somebody Else"}
         assert post(address, "open", asked)[0] == 401

@@ -12,7 +12,7 @@ from common.outside import same_place
 from engine.types import MAX_STRENGTH, EngineError
 from store import jobs as stored
 from tuning import jobs, memory
-from ui import adapter_cards, adapter_download, parcel, shelf
+from ui import adapter_cards, adapter_download, parcel, roles, shelf
 from ui.house import House, sentence
 from ui.words import i18n, say
 
@@ -148,6 +148,7 @@ def _wire_shelf(
         except EngineError as error:
             gr.Warning(escape(sentence(lang, error)))
             return show(house, tab, lang, chosen)
+        roles.record(house, "added adapter", name, folder)
         gr.Info(say(lang, "adapter_added", name=escape(name)))
         return show(house, tab, lang, chosen) | {tab.path: ""}
 
@@ -162,6 +163,7 @@ def _wire_shelf(
         passed: list[str] = []
         try:
             folder = parcel.unpack(file, house.made_adapters, passed)
+            roles.record(house, "uploaded adapter", folder.name)
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()
@@ -202,7 +204,10 @@ def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
                 gr.Warning(escape(sentence(lang, error)))
                 return show(house, tab, lang, name)
 
-        return guard
+        return roles.called(guard, act)
+
+    def choose(lang: str, name: str) -> dict:
+        return look_at(house, tab, lang, name)
 
     def take(lang: str, name: str) -> dict:
         if name in house.engine.adapters:
@@ -229,12 +234,15 @@ def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
 
     def confirm(lang: str, name: str, doing: str, text: str, strength: float) -> dict:
         if doing == "rename":
-            name = shelf.rename(house, name, text)
+            old, name = name, shelf.rename(house, name, text)
+            roles.record(house, "renamed adapter", old, name)
         elif doing == "delete":
             shelf.delete(house, name)
+            roles.record(house, "deleted adapter", name)
             gr.Info(say(lang, "adapter_deleted", name=escape(name)))
         elif doing == "merge":
             export(house, name, text, strength)
+            roles.record(house, "merged adapter", name, text)
         return show(house, tab, lang, name)
 
     def still_there(request: gr.Request, name: str | None) -> None:
@@ -244,8 +252,11 @@ def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
         except EngineError as error:
             raise gr.Error(escape(sentence(house.language(request), error)), print_exception=False) from None
 
+    def close() -> dict:
+        return gr.update(visible=False)
+
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None, "outputs": tab.outputs}
-    tab.chosen.input(guarded(lambda lang, name: look_at(house, tab, lang, name)), tab.chosen, **private)
+    tab.chosen.input(guarded(choose), tab.chosen, **private)
     tab.take.click(guarded(take), tab.chosen, **private)
     for doing, button in tab.actions.items():
         button.click(guarded(ask(doing)), tab.chosen, **private)
@@ -253,4 +264,4 @@ def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
     tab.download.click(still_there, tab.chosen, **there).success(None, tab.chosen, js=adapter_download.FETCH)
     given = [tab.chosen, tab.doing, tab.text, tab.strength]
     gr.on([tab.confirm.click, tab.text.submit], guarded(confirm), given, **private)
-    cancel.click(lambda: gr.update(visible=False), outputs=tab.dialog, api_visibility="private", show_progress="hidden")
+    cancel.click(close, outputs=tab.dialog, api_visibility="private", show_progress="hidden")

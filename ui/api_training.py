@@ -10,7 +10,7 @@ from store import jobs as stored
 from tuning import jobs as queue
 from tuning import memory
 from tuning.progress import progress, tail
-from ui import api_arguments, training
+from ui import api_arguments, roles, training
 from ui.api_arguments import JSON, read_object
 from ui.house import House, sentence
 
@@ -73,6 +73,7 @@ def build_training_api(house: House) -> None:
         try:
             plain = read_object(wish, "wish")
             id = training.start(house, training.read_wish(house, plain), bool(plain.get("park")))
+            roles.record(house, "started training", id)
             return plain_job(house, stored.get(house.db, id))
         except Exception as error:
             raise refuse(error) from None
@@ -88,6 +89,7 @@ def build_training_api(house: House) -> None:
         """Stops a job after the step in progress and keeps what it has, or at once and discards it."""
         try:
             training.stop(house, int(id), bool(keep))
+            roles.record(house, "stopped training" if keep else "discarded training", int(id))
             queue.tick(house.db, memory.admission(house.engine, house.db))
             return plain_job(house, stored.get(house.db, int(id)))
         except Exception as error:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from html import escape
 from pathlib import Path
 
 import gradio as gr
+from gradio.route_utils import CustomCORSMiddleware
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
 from tuning import jobs, memory
@@ -20,10 +24,12 @@ from ui import (
     filling,
     finetune_events,
     finetune_tab,
+    gate,
     identity_tab,
     label_events,
     label_routes,
     label_tab,
+    login,
     passing,
     picker,
     probe_desk,
@@ -31,6 +37,7 @@ from ui import (
     probes_tab,
     results_events,
     results_tab,
+    roles,
     theme,
     view,
 )
@@ -39,7 +46,8 @@ from ui.api_probes import build_probes_api
 from ui.api_training import build_training_api
 from ui.conversation import MAX_COLUMNS, Page
 from ui.house import House
-from ui.pages import Pages, new_key
+from ui.page_memory import MOST, Memory
+from ui.pages import Pages, own_key
 from ui.probe_board import Boards
 from ui.probe_desk import Desk
 from ui.words import LanguageDoor, i18n, say
@@ -87,10 +95,12 @@ def build(house: House) -> gr.Blocks:
 
         def open_chat(request: gr.Request, known: str) -> dict:
             lang = house.language(request)
+            known = own_key(known, request.username)
             page = pages.again(known) or Page(picks=picker.first_picks(house, MAX_COLUMNS, lang))
-            page.key = known or new_key()
+            page.key = known
             pages.keep(page)
-            return {key: page.key, header: header_html(house, lang)} | view.everything(house, chat, page, lang)
+            header_now = header_html(house, lang, request.username)
+            return {key: page.key, header: header_now} | view.everything(house, chat, page, lang)
 
         def open_probes(request: gr.Request) -> dict:
             return probes_tab.open_probes(house, probing, house.language(request), probes_events.first_shown(desk))
@@ -132,10 +142,11 @@ def build(house: House) -> gr.Blocks:
         chat_page.select(**fills("chat", chat.refresh, chat.page, chat.outputs))
         adapters_page.select(**fills("adapters", open_adapters, None, shelves.outputs))
         demo.unload(left)
+    roles.check_events(house, demo)
     return demo
 
 
-def header_html(house: House, lang: str) -> str:
+def header_html(house: House, lang: str, who: str | None = None) -> str:
     base = house.engine.base
     dtype = str(base.dtype).removeprefix("torch.")
     facts = [base.name, f"{dtype}, {base.device}", say(lang, "header_format", name=base.format.name)]
@@ -151,7 +162,19 @@ def header_html(house: House, lang: str) -> str:
         f'<header class="mt-header"><div class="mt-brand"><h1>Mirror Test<span lang="zh-CN">镜测</span></h1>'
         f"<p>{escape(say(lang, 'tagline'))}</p></div>"
         f'<div class="mt-base" title="{reasons}">{said}</div>'
-        f'<div class="mt-switch">{switch}{theme_switch}</div></header>'
+        f'<div class="mt-switch">{switch}{theme_switch}</div>{_way_out(house, lang, who)}</header>'
+    )
+
+
+def _way_out(house: House, lang: str, who: str | None) -> str:
+    """Who is logged in, as what, and the button that ends it."""
+    role = house.accounts.role(who) if house.accounts and who else None
+    if role is None:
+        return ""
+    name = f"{escape(who)} · {escape(say(lang, f'role_{role}'))}"
+    return (
+        f'<form class="mt-switch" method="post" action="logout" id="way-out"><span>{name}</span>'
+        f'<button type="submit">{escape(say(lang, "login_out"))}</button></form>'
     )
 
 
@@ -161,7 +184,6 @@ def serve(
     host: str = "127.0.0.1",
     port: int | None = 7860,
     share: bool = False,
-    auth: list[tuple[str, str]] | None = None,
     root_path: str | None = None,
     block: bool = True,
     say: Callable[[str], None] = print,
@@ -176,14 +198,18 @@ def serve(
     )
     demo = build(house)
     demo.queue(api_open=False)  # else /run/NAME would go past the queue
+    memory_of_pages = Memory()
+    door = gate.open_door(host, root_path, house.language, memory_of_pages, house.accounts)
+    ways_in = login.routes(door.sessions, house.language, (root_path or "").startswith("https:")) if door.sessions else []
     _, address, shared = demo.launch(
         server_name=host,
         server_port=port,
         share=share,
-        auth=auth,
+        auth_dependency=label_routes.visitor if door.sessions else None,
+        state_session_capacity=MOST,
         root_path=root_path,
         strict_cors=True,
-        blocked_paths=database_files(house.db),
+        blocked_paths=[*database_files(house.db), *accounts_files(house)],
         max_file_size=UPLOAD_LIMIT,
         run_history=False,
         enable_monitoring=False,
@@ -197,10 +223,16 @@ def serve(
         css=theme.css(),
         head=theme.head(),
         app_kwargs={
-            "middleware": [Middleware(bodies.BodyDoor), Middleware(LanguageDoor, default=house.language.default)],
-            "routes": [*label_routes.routes(house), *adapter_download.routes(house)],
+            "middleware": [
+                Middleware(gate.Gate, door=door),
+                Middleware(bodies.BodyDoor),
+                Middleware(LanguageDoor, default=house.language.default),
+            ],
+            "routes": [*ways_in, *label_routes.routes(house), *adapter_download.routes(house)],
+            "lifespan": prepared(demo, memory_of_pages),
         },
     )
+    door.add(shared or "")
     address = shared or address
     say(address)
     if block:
@@ -212,6 +244,32 @@ def serve(
     return demo, address
 
 
+def prepared(demo: gr.Blocks, memory_of_pages: Memory) -> Callable:
+    """What Gradio's application becomes before it serves: no other site is allowed anything, and sessions are small."""
+
+    @asynccontextmanager
+    async def prepare(app) -> AsyncIterator[None]:
+        app.user_middleware = [one for one in app.user_middleware if one.cls is not CustomCORSMiddleware]
+        app.middleware_stack = None  # Starlette makes it anew for the first request
+        app.state_holder = memory_of_pages
+        memory_of_pages.set_blocks(demo)
+        clearing = asyncio.create_task(clear_by_age())
+        yield
+        clearing.cancel()
+
+    return prepare
+
+
+async def clear_by_age() -> None:
+    while True:
+        await asyncio.sleep(passing.LOOKED_AT_EVERY)
+        await run_in_threadpool(passing.clear)
+
+
 def database_files(db: Path) -> list[str]:
     """The database and what SQLite keeps beside it."""
     return [str(Path(f"{db}{ending}").absolute()) for ending in ("", "-wal", "-shm", "-journal")]
+
+
+def accounts_files(house: House) -> list[str]:
+    return [str(house.accounts.file.absolute())] if house.accounts and house.accounts.file else []

@@ -8,6 +8,7 @@ from html import escape
 
 import gradio as gr
 
+from ui import roles
 from ui.house import House, sentence
 from ui.words import say
 
@@ -32,8 +33,7 @@ def guarded(house: House, place: gr.HTML, fill: Callable[..., dict]) -> Callable
         except Exception as error:
             return {place: problem_html(house, request, error)}
 
-    filled.__name__ = fill.__name__
-    return filled
+    return roles.called(filled, fill)
 
 
 def problem_html(house: House, request: gr.Request | None, error: Exception) -> str:

@@ -22,6 +22,7 @@ from store import StoreError
 from tuning.jobs import JobError
 from tuning.rows import DataError
 from tuning.settings import SettingsError
+from ui.accounts import Accounts
 from ui.words import Languages, say
 
 log = logging.getLogger("mirror")
@@ -31,8 +32,9 @@ log = logging.getLogger("mirror")
 class House:
     """The engine, where things lie, and the language of a request.
 
-    judge: who is asked for second opinions, if anybody. opened: where paths that come from the page may lead. refused: adapter
-    folder -> why it was not loaded. closed: set when the page is served no more.
+    judge: who is asked for second opinions, if anybody. opened: where paths that come from the page may lead. accounts: who may
+    log in; None where nobody has to. refused: adapter folder -> why it was not loaded. closed: set when the page is served no
+    more.
     """
 
     engine: object
@@ -43,6 +45,7 @@ class House:
     accept_other_base: bool = False
     judge: Judge | None = None
     opened: Opened = EVERYWHERE
+    accounts: Accounts | None = None
     refused: dict[str, str] = field(default_factory=dict)
     closed: threading.Event = field(default_factory=threading.Event)
 

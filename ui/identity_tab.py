@@ -12,7 +12,7 @@ import gradio as gr
 import identities
 from engine.types import Request, Variant
 from identities.files import CHINESE
-from ui import try_it
+from ui import roles, try_it
 from ui.asking import owner_of
 from ui.house import House, sentence
 from ui.words import i18n, say
@@ -256,6 +256,7 @@ def _wire_editor(house: House, tab: IdentityTab, buttons: dict[str, gr.Button], 
             gr.Warning(sentence(lang, error))
             return gr.skip()
         drafts.pop(name, None)
+        roles.record(house, "changed identity", name)
         gr.Info(say(lang, "saved", name=name))
         return open_identity(house, tab, lang, name, drafts)
 
@@ -283,18 +284,24 @@ def _wire_editor(house: House, tab: IdentityTab, buttons: dict[str, gr.Button], 
             if doing == "new":
                 identities.create(given, say(lang, "new_text", name=given), house.identities)
                 name = given
+                roles.record(house, "made identity", name)
             elif doing == "rename":
                 identities.rename(name, given, house.identities)
+                roles.record(house, "renamed identity", name, given)
                 if name in drafts:
                     drafts[given] = drafts.pop(name)
                 name = given
             elif doing == "delete":
                 identities.delete(name, house.identities)
+                roles.record(house, "deleted identity", name)
                 drafts.pop(name, None)
         except Exception as error:
             gr.Warning(sentence(lang, error))
             return gr.skip()
         return open_identity(house, tab, lang, name, drafts)
+
+    def close() -> dict:
+        return {tab.dialog: gr.update(visible=False)}
 
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     change = private | {"outputs": tab.editor}
@@ -313,7 +320,7 @@ def _wire_editor(house: House, tab: IdentityTab, buttons: dict[str, gr.Button], 
         buttons[doing].click(ask_for(doing), tab.listed, **change)
     given = [tab.doing, tab.listed, tab.dialog_name, tab.drafts]
     gr.on([buttons["confirm"].click, tab.dialog_name.submit], confirm, given, **change).then(show_if_quick(house), **draw)
-    buttons["cancel"].click(lambda: {tab.dialog: gr.update(visible=False)}, **change)
+    buttons["cancel"].click(close, **change)
 
 
 def show_if_quick(house: House):

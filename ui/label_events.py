@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 
 import gradio as gr
 
 from store import StoreError, labels, queues
 from store.names import person
-from ui import filling, label_agreement, label_files, label_tab, training
+from ui import filling, label_agreement, label_files, label_tab, roles, training
 from ui.house import House, sentence
 from ui.label_files import Wish
 from ui.label_tab import FILE, Label
@@ -60,9 +61,8 @@ def named(request: gr.Request, annotator: str | None) -> str:
 
 
 def role_of(house: House, request: gr.Request) -> str | None:
-    """None without a login; of somebody whose role nobody knows the least that labels."""
-    login, accounts = login_of(request), getattr(house, "accounts", None)
-    return ((accounts and accounts.role(login)) or "labeler") if login else None
+    """None where nobody has to log in; of somebody whose role nobody knows the least that labels."""
+    return None if house.accounts is None else house.accounts.role(login_of(request)) or roles.LABELER
 
 
 def show(house: House, tab: Label, lang: str, annotator: str, queue: int | None) -> dict:
@@ -148,11 +148,15 @@ def _wire_making(house: House, tab: Label) -> None:
             making.variants: gr.update(visible=False, choices=[], value=[]),
         }
 
+    def of_chosen(run: int | None) -> dict:
+        return of_run(house, tab, run)
+
     def make(request: gr.Request, annotator: str, *given) -> dict:
         lang = house.language(request)
         wish = Wish(*given[:8], int(given[8] or 1), given[9], int(given[10] or 0), *(value or "" for value in given[11:]))
         try:
             queue = queues.get(house.db, label_files.make(house, lang, wish))
+            roles.record(house, "made queue", queue["id"], queue["name"])
         except Exception as error:
             return {making.said: f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'}
         made = show(house, tab, lang, named(request, annotator), queue["id"])
@@ -162,7 +166,7 @@ def _wire_making(house: House, tab: Label) -> None:
 
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     making.source.input(source, making.source, [making.run, making.file, making.variants], **private)
-    making.run.input(lambda run: of_run(house, tab, run), making.run, [making.variants, making.old, making.new], **private)
+    making.run.input(of_chosen, making.run, [making.variants, making.old, making.new], **private)
     making.make.click(make, [tab.annotator, *making.inputs], tab.outputs, trigger_mode="once", **private)
 
 
@@ -191,6 +195,7 @@ def _wire_agreeing(house: House, tab: Label) -> None:
         if made is None:
             gr.Info(say(lang, "lb_settle_none"))
             return gr.skip()
+        roles.record(house, "made queue", made, name)
         return show(house, tab, lang, annotator, made)
 
     def ask(request: gr.Request, annotator: str, queue: int | None) -> dict:
@@ -210,13 +215,16 @@ def _wire_agreeing(house: House, tab: Label) -> None:
         desk = label_tab.desk_html(house, lang, annotator, queue, True, revealed=True)
         return {part.dialog: gr.update(visible=False), tab.desk: desk} | tell(request, annotator, queue, "queue")
 
+    def close() -> dict:
+        return gr.update(visible=False)
+
     private = {"api_visibility": "private", "concurrency_limit": None}
     hidden = private | {"show_progress": "hidden"}
     given = [tab.annotator, tab.queue, part.scope]
     gr.on([part.fold.expand, part.again.click, part.scope.input], tell, given, [part.told, part.hidden], **private)
     part.settle.click(settle, given, tab.outputs, trigger_mode="once", **hidden)
     part.reveal.click(ask, given[:2], part.dialog, **hidden)
-    part.cancel.click(lambda: gr.update(visible=False), outputs=part.dialog, **hidden)
+    part.cancel.click(close, outputs=part.dialog, **hidden)
     part.confirm.click(reveal, given[:2], [part.dialog, tab.desk, part.told, part.hidden], trigger_mode="once", **hidden)
 
 
@@ -229,6 +237,7 @@ def _wire_files(house: House, tab: Label) -> None:
             return ""
         try:
             new, rows = label_files.take_in(house, path, annotator, role_of(house, request))
+            roles.record(house, "imported labels", Path(path).name, f"{new} new of {rows}")
         except Exception as error:
             return f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'
         return f'<p class="lb-quiet" role="status">{escape(say(lang, "lb_imported", n=new, rows=rows))}</p>'

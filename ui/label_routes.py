@@ -20,6 +20,7 @@ from common.outside import Shape
 from store import StoreError
 from store.names import person
 from ui import bodies, label_desk
+from ui.gate import WHO
 from ui.house import House, sentence
 from ui.label_desk import whole
 
@@ -112,15 +113,8 @@ def read(body: bytes) -> dict:
 
 
 def visitor(request: Request) -> str | None:
-    """The name somebody has logged in with, "" where no login is asked for, None for who has not logged in.
-
-    Gradio protects its own addresses only; this reads the cookies of its login as it does.
-    """
-    app = request.app
-    if app.auth is None:
-        return ""
-    cookies = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
-    return app.tokens.get(next((request.cookies[name] for name in cookies if name in request.cookies), None))
+    """The name somebody has logged in with, "" where no login is asked for, None for who has not logged in."""
+    return request.scope.get(WHO)  # what has not come through the gate has nobody's name
 
 
 def _ids(asked: dict, key: str) -> list[int]:

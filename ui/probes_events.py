@@ -16,9 +16,10 @@ from common.outside import Shape
 from engine.seeming import not_what_it_seems
 from probes.questions import ProbeError
 from store import runs
-from ui import filling, probe_board, probe_cell, probe_desk, probe_exports, probe_summary, probe_wish, probes_tab
+from ui import filling, probe_board, probe_cell, probe_desk, probe_exports, probe_summary, probe_wish, probes_tab, roles
 from ui.conversation import Page
 from ui.house import House, sentence
+from ui.label_routes import visitor
 from ui.probe_board import Boards
 from ui.probe_desk import Desk
 from ui.probes_tab import Probes
@@ -70,6 +71,8 @@ def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
     def guarded(act: Callable[[str, dict], dict]) -> Callable:
         def guard(given: dict, request: gr.Request) -> dict:
             lang = house.language(request)
+            if why := roles.refusal(house, lang, visitor(request), act):
+                return {"error": why}
             try:
                 asked = outside.bounded(given if given is not None else {}, "The request", ProbeError)
                 outside.check(Asked, asked, "The request", ProbeError, "load the page again")
@@ -79,8 +82,7 @@ def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
             except Exception as error:
                 return {"error": sentence(lang, error)}
 
-        guard.__name__ = act.__name__
-        return guard
+        return roles.called(guard, act)
 
     def pb_open(lang: str, given: dict) -> dict:
         """A run with all its cells; without `run` the list alone, and which run is under way."""
@@ -243,6 +245,9 @@ def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr
     def edit(sets: list[str]) -> dict:
         return {form.own: probe_wish.as_text(sets), form.sets: []} if sets else gr.skip()
 
+    def script_or_not(asking: str) -> dict:
+        return gr.update(visible=asking == "scripted")
+
     def refreshed(request: gr.Request, variants: list[str], old: str, new: str) -> dict:
         """After a visit to another tab: identities and adapters may have changed."""
         kept = {"variants": variants, "old": old, "new": new}
@@ -254,7 +259,7 @@ def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr
     gr.on(
         [component.change for component in form.inputs], changed, everything, tab.told, trigger_mode="always_last", **private
     )  # fmt: skip
-    form.asking.input(lambda asking: gr.update(visible=asking == "scripted"), form.asking, form.script, **private)
+    form.asking.input(script_or_not, form.asking, form.script, **private)
     tab.upload.upload(uploaded, tab.upload, [form.own, form.sets], **private)
     tab.edit.click(edit, form.sets, [form.own, form.sets], **private)
     sides = [form.variants, form.old, form.new]
