@@ -21,6 +21,10 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=6,
 )
+ODD = (
+    "[]", "5", "{", "\x00", "[" * 100_000, '{"step": 1' + "0" * 400 + "}", '{"step": true, "loss": []}',
+    '{"pid": "x", "token": "the token"}', '{"token": "the token", "pid": 1' + "0" * 30 + "}",
+)  # fmt: skip
 STATES = ("pid", "process_started", "status", "message", "step", "total", "updated")
 RECORDS = ("token", "pid", "start", "child_pid", "child_start", "code")
 
@@ -36,8 +40,7 @@ def job(db_path, tmp_path) -> dict:
 
 
 @pytest.mark.parametrize("file", [STATE, RECORD, METRICS])
-@pytest.mark.parametrize("text", ["[]", "5", "{", '{"pid": "x", "token": "the token"}', "[" * 100_000, '{"step": 1' + "0" * 400 + "}",
-                                  '{"token": "the token", "pid": 1' + "0" * 30 + "}", "\x00", '{"step": true, "loss": []}'])  # fmt: skip
+@pytest.mark.parametrize("text", ODD)
 def test_an_odd_file_of_one_run_does_not_stop_the_queue(db_path, job, tmp_path, file, text):
     (tmp_path / "run" / file).write_text(text + "\n")
     jobs.tick(db_path)
@@ -53,7 +56,9 @@ def test_what_is_wrong_with_a_state_is_told_where_the_run_s_message_stands(job, 
 
 
 @SOME
-@given(st.dictionaries(st.sampled_from(STATES), VALUES, max_size=5), st.dictionaries(st.sampled_from(RECORDS), VALUES, max_size=5))
+@given(
+    st.dictionaries(st.sampled_from(STATES), VALUES, max_size=5), st.dictionaries(st.sampled_from(RECORDS), VALUES, max_size=5)
+)
 def test_any_state_and_record_are_read_or_told(tmp_path_factory, state, record):
     folder = tmp_path_factory.getbasetemp()
     (folder / STATE).write_text(json.dumps(state))

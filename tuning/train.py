@@ -177,8 +177,8 @@ def finish(settings: Settings, folder: Path, base: Base, planned: Plan, model, s
 def card(settings: Settings, folder: Path, base: Base, planned: Plan, steps: int) -> dict:
     """What has to be known of an adapter to use it, and to make it again."""
     lines = read_metrics(folder)
-    losses = [line["loss"] for line in lines if "loss" in line]
-    checks = [[line["step"], line["eval_loss"]] for line in lines if "eval_loss" in line]
+    losses = [line["loss"] for line in lines if line.get("loss") is not None]
+    checks = [[line["step"], line["eval_loss"]] for line in lines if line.get("eval_loss") is not None]
     facts = planned.report
     about = {
         "name": settings.adapter_name,
