@@ -57,7 +57,13 @@ class Wanted(Shape):
     prompt: str | None = None
     mode: str | None = None
     format: str | None = None
-    decoding: dict[str, int | float] | None = None
+    decoding: dict[str, Annotated[Any, AfterValidator(lambda value: number(value))]] | None = None
+
+
+def number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("a number")
+    return value
 
 
 def strengths(value: Any) -> Any:
