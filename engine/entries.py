@@ -58,10 +58,14 @@ def wrong_in_saved(file: Path, size: int) -> str:
 
 
 def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
-    """Tensor -> shape, from the header of a .safetensors file that is whole (engine.seeming has looked)."""
+    """Tensor -> shape, from the header of a .safetensors file that is whole (engine.seeming has looked). Raises EngineError."""
     with open(file, "rb") as raw:
         header = json.loads(raw.read(int.from_bytes(raw.read(8), "little")))
-    return {name: tuple(about["shape"]) for name, about in header.items() if name != "__metadata__"}
+    shapes = {name: about.get("shape") for name, about in header.items() if name != "__metadata__"}
+    for name, shape in shapes.items():
+        if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+            raise EngineError(f"{file} is damaged ({name} has the shape {str(shape)[:60]}); download or copy it again.")
+    return {name: tuple(shape) for name, shape in shapes.items()}
 
 
 def refuse_large(file: Path, shapes: Mapping[str, Sequence[int]]) -> None:
