@@ -51,7 +51,7 @@ def wrong_in_saved(file: Path, size: int) -> str:
     except zipfile.BadZipFile as error:
         return f"is damaged ({error})"
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        return "is a packed archive, which torch.save does not write: unpack it and save it again, best as .safetensors"
+        return "is a packed archive, which torch.save does not write (best as .safetensors)"
     if (held := sum(entry.file_size for entry in entries)) > size:
         return f"promises {held:,} bytes of weights in a file of {size:,}"
     return ""
@@ -74,7 +74,7 @@ def refuse_large(file: Path, shapes: Mapping[str, Sequence[int]]) -> None:
         raise EngineError(f"{file} holds {len(shapes):,} tensors, at most {ENTRIES:,} are read; it is no adapter of one model.")
     rank, key = max(((shape[0 if match["side"] == "A" else 1], key) for key, shape, match in low_rank(shapes)), default=(0, ""))
     if rank > RANK:
-        raise EngineError(f"{file}: {key} has rank {rank:,}, at most {RANK:,} is taken; merge it into a model of its own.")
+        raise EngineError(f"{file}: {key} has rank {rank:,}, at most {RANK:,} is taken; get the adapter again.")
     from engine import room  # brings torch, which nobody needs to look at a table of data
 
     need, there = 4 * sum(map(prod, shapes.values())), room.free("cpu")

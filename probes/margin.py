@@ -12,6 +12,7 @@ ALiBi) gets one row per statement.
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -118,7 +119,10 @@ def margin(
 def margins(
     engine: Engine, variants: Sequence[Variant], probes: Sequence[Probe], statements: Mapping[str, Sides]
 ) -> Iterator[tuple[int, int, Score]]:
-    """(variant, probe, score) as they come, batches of all variants together. The engine is free between two batches."""
+    """(variant, probe, score) as they come, batches of all variants together. The engine is free between two batches.
+
+    Raises ProbeError at the end, when all others are given, for variants that the model computes no numbers for.
+    """
     check(probes, statements)
     tokenizer = engine.base.tokenizer
     asked = []
@@ -128,6 +132,7 @@ def margins(
             text = engine.render(request)
             special = engine.format_of(variant).add_special_tokens
             asked.append(ask(tokenizer, text, special, statements[probe.lang], at * len(probes) + number, variant.adapters))
+    lost: list[str] = []
     for batch in batches(asked, engine.base.model):
         with engine.lock:
             if ready := getattr(engine, "ready", None):
@@ -135,7 +140,13 @@ def margins(
             found = score_batch(engine.base.model, batch, engine.bank.hearing)
         for one, values in zip(batch, found, strict=True):
             at, number = divmod(one.at, len(probes))
-            yield at, number, scored(probes[number], values, statements)
+            if all(map(math.isfinite, values)):
+                yield at, number, scored(probes[number], values, statements)
+            elif variants[at].name not in lost:
+                lost.append(variants[at].name)
+    if lost:
+        named = ", ".join(map(repr, lost))
+        raise ProbeError(f"There is no margin of {named}: the model computed NaN or infinity; leave it out, or use --dtype fp32.")
 
 
 def margin_of(

@@ -207,15 +207,17 @@ def _measure(desk: Desk, variants: list, probes: list, known: Mapping) -> None:
         desk.phase, desk.measured = "margin", (0, total)
     found: list[tuple[int, str, float, float]] = []
     scores = margin.margins(house.engine, [variants[at] for at in left], suited, statements)
-    for at, _, score in scores:
-        found.append((left[at], score.probe_id, score.old, score.new))
-        spent = time.monotonic() - began
-        with desk.lock:
-            desk.measured = (len(found), total)
-            desk.news = dataclasses.replace(desk.news, left_s=spent / len(found) * (total - len(found)))
-        while desk.switches.pause.is_set() and not desk.switches.stop.wait(PAUSE_S):
-            pass
-        if desk.switches.stop.is_set() or house.closed.is_set():
-            break
-    runs.add_margins(house.db, run, found)
+    try:
+        for at, _, score in scores:
+            found.append((left[at], score.probe_id, score.old, score.new))
+            spent = time.monotonic() - began
+            with desk.lock:
+                desk.measured = (len(found), total)
+                desk.news = dataclasses.replace(desk.news, left_s=spent / len(found) * (total - len(found)))
+            while desk.switches.pause.is_set() and not desk.switches.stop.wait(PAUSE_S):
+                pass
+            if desk.switches.stop.is_set() or house.closed.is_set():
+                break
+    finally:  # what could be measured is kept, also where one variant is all NaN
+        runs.add_margins(house.db, run, found)
     runs.set_status(house.db, run, "done" if len(found) == total else "stopped")
