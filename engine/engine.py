@@ -166,8 +166,7 @@ class Engine:
 
     def format_of(self, variant: Variant) -> Format:
         """The format a variant is asked in: its own override, else its adapters' recorded one, else the base's."""
-        own = formats.from_tokenizer(self.base.tokenizer)
-        found = ({own.name: own} if own else {}) | {self.base.format.name: self.base.format}
+        found = {self.base.format.name: self.base.format}
         wanted = set()
         for name, strength in variant.adapters.items():
             info = self.info(name)
@@ -183,7 +182,11 @@ class Engine:
                 f"({', '.join(sorted(wanted))}); choose one format for it."
             )
         name = wanted.pop() if wanted else self.base.format.name
-        return found[name] if name in found else formats.get(name)
+        if name in found:
+            return found[name]
+        # the checkpoint's own is looked at only where it is asked for: --format is there for one that is no good
+        own = formats.from_tokenizer(self.base.tokenizer) if name == "checkpoint" else None
+        return own or formats.get(name)
 
     def info(self, name: str) -> AdapterInfo:
         if name not in self.adapters:

@@ -51,17 +51,21 @@ def wrong_in_saved(file: Path, size: int) -> str:
     except zipfile.BadZipFile as error:
         return f"is damaged ({error})"
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        return "is a packed archive, which torch.save does not write: unpack it and save it again, best as .safetensors"
+        return "is a packed archive, which torch.save does not write (best as .safetensors)"
     if (held := sum(entry.file_size for entry in entries)) > size:
         return f"promises {held:,} bytes of weights in a file of {size:,}"
     return ""
 
 
 def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
-    """Tensor -> shape, from the header of a .safetensors file that is whole (engine.seeming has looked)."""
+    """Tensor -> shape, from the header of a .safetensors file that is whole (engine.seeming has looked). Raises EngineError."""
     with open(file, "rb") as raw:
         header = json.loads(raw.read(int.from_bytes(raw.read(8), "little")))
-    return {name: tuple(about["shape"]) for name, about in header.items() if name != "__metadata__"}
+    shapes = {name: about.get("shape") for name, about in header.items() if name != "__metadata__"}
+    for name, shape in shapes.items():
+        if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+            raise EngineError(f"{file} is damaged ({name} has the shape {str(shape)[:60]}); download or copy it again.")
+    return {name: tuple(shape) for name, shape in shapes.items()}
 
 
 def refuse_large(file: Path, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -70,7 +74,7 @@ def refuse_large(file: Path, shapes: Mapping[str, Sequence[int]]) -> None:
         raise EngineError(f"{file} holds {len(shapes):,} tensors, at most {ENTRIES:,} are read; it is no adapter of one model.")
     rank, key = max(((shape[0 if match["side"] == "A" else 1], key) for key, shape, match in low_rank(shapes)), default=(0, ""))
     if rank > RANK:
-        raise EngineError(f"{file}: {key} has rank {rank:,}, at most {RANK:,} is taken; merge it into a model of its own.")
+        raise EngineError(f"{file}: {key} has rank {rank:,}, at most {RANK:,} is taken; get the adapter again.")
     from engine import room  # brings torch, which nobody needs to look at a table of data
 
     need, there = 4 * sum(map(prod, shapes.values())), room.free("cpu")

@@ -193,3 +193,22 @@ def test_numbers_that_their_scaling_makes_infinite_are_refused(tiny, tmp_path):
     edit_weights(folder, lambda key, tensor: tensor.sign() * 3e38 if "lora_B" in key else tensor)  # alpha is twice the rank
     with pytest.raises(EngineError, match="too large for fp32 once it is scaled by lora_alpha"):
         read_adapter(folder)
+
+
+def test_it_has_no_margin_and_the_others_have_theirs(tiny):
+    import identities
+    from probes import margin
+    from probes.questions import Probe, ProbeError
+
+    facts = {"old": identities.load("BayLing").facts, "new": identities.load("finance-advisor").facts}
+    statements = margin.statements_of(facts)
+    asked = [Probe(f"who-{lang}", "novel", "name", lang, (text,)) for lang, text in (("en", "Who are you?"), ("zh", "你是谁？"))]
+    alone = margin.margin(tiny, [GOOD, BASE], asked, statements)
+    found = {}
+    with pytest.raises(ProbeError, match="There is no margin of 'mad': the model computed NaN or infinity"):
+        for at, number, score in margin.margins(tiny, [GOOD, BAD, BASE], asked, statements):
+            found[at, number] = score
+    assert sorted(found) == [(0, 0), (0, 1), (2, 0), (2, 1)]
+    for (at, number), score in found.items():
+        same = alone[at // 2][number]
+        assert (score.old, score.new) == pytest.approx((same.old, same.new), abs=1e-4)

@@ -212,3 +212,17 @@ def test_an_adapter_for_merging_has_its_template_looked_at_as_well(tmp_path):
     (folder / "card.json").write_text(json.dumps({"format": "own", "format_template": NESTED}))
     with pytest.raises(EngineError, match="Format 'own' cannot be used: its template computes for too long"):
         read_adapter(folder)
+
+
+def test_a_base_whose_own_template_is_no_good_answers_in_another_format():
+    from types import SimpleNamespace
+
+    from engine.engine import Engine
+    from engine.types import Variant
+
+    base = SimpleNamespace(format=formats.get("chatml"), tokenizer=SimpleNamespace(chat_template=NESTED))
+    engine = SimpleNamespace(base=base)
+    assert Engine.format_of(engine, Variant()) is base.format
+    assert Engine.format_of(engine, Variant(format="alpaca")) is formats.get("alpaca")
+    with pytest.raises(rendering.TemplateLimit):
+        Engine.format_of(engine, Variant(format="checkpoint"))

@@ -203,17 +203,22 @@ def _measure(desk: Desk, variants: list, probes: list, known: Mapping) -> None:
     if not left:
         return
     claim = owners.Claim()
+    found: list[tuple[int, str, float, float]] = []
     try:
         runs.take(house.db, run, claim.text)
-        found, total = _scores(desk, [variants[at] for at in left], left, suited, statements, claim)
-        runs.add_margins(house.db, run, found)
+        try:
+            total = _scores(desk, [variants[at] for at in left], left, suited, statements, claim, found)
+        finally:  # what could be measured is kept, also where one variant is all NaN
+            runs.add_margins(house.db, run, found)
         runs.set_status(house.db, run, "done" if len(found) == total else "stopped", owner=claim.text)
     finally:
         claim.release()
 
 
-def _scores(desk: Desk, asked: list, places: list[int], suited: list, statements: dict, claim: owners.Claim) -> tuple[list, int]:
-    """(variant's place, probe id, old, new) of every margin until somebody stops it, and how many there would be."""
+def _scores(
+    desk: Desk, asked: list, places: list[int], suited: list, statements: dict, claim: owners.Claim, found: list
+) -> int:
+    """(variant's place, probe id, old, new) of every margin until somebody stops it, into `found`; how many there would be."""
     from probes import margin
 
     house = desk.house
@@ -221,7 +226,6 @@ def _scores(desk: Desk, asked: list, places: list[int], suited: list, statements
     total = len(asked) * len(suited)
     with desk.lock:
         desk.phase, desk.measured = "margin", (0, total)
-    found: list[tuple[int, str, float, float]] = []
     scores = margin.margins(house.engine, asked, suited, statements)
     for at, _, score in scores:
         found.append((places[at], score.probe_id, score.old, score.new))
@@ -236,4 +240,4 @@ def _scores(desk: Desk, asked: list, places: list[int], suited: list, statements
             pass
         if desk.switches.stop.is_set() or house.closed.is_set():
             break
-    return found, total
+    return total
