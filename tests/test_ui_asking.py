@@ -117,12 +117,15 @@ def test_who_waits_is_told_the_place_and_then_shown_the_words(house, monkeypatch
     assert "2 before you" in say("en", "before_you", number=2) and "2" in say("zh-CN", "before_you", number=2)
 
 
-def test_a_request_is_its_logins_else_its_pages_else_its_machines():
+def test_a_request_is_its_logins_else_its_pages_and_a_scripts_its_machines():
     def request(username=None, session_hash=None, host="10.0.0.7"):
         return SimpleNamespace(username=username, session_hash=session_hash, client=SimpleNamespace(host=host))
 
     assert asking.owner_of(request("ann", "page 1")) == asking.owner_of(request("ann", "page 2")) == "ann"
-    assert asking.owner_of(request(None, "page 1")) == "page 1" and asking.owner_of(request()) == "10.0.0.7"
+    assert asking.owner_of(request("ann", "page 1"), script=True) == "ann"
+    assert asking.owner_of(request(None, "page 1")) == "page 1"
+    assert asking.owner_of(request(None, "call 1"), script=True) == asking.owner_of(request(None, "call 2"), script=True)
+    assert asking.owner_of(request(), script=True) != asking.owner_of(request(host="10.0.0.8"), script=True)
 
 
 def test_leaving_closes_the_stream(house):

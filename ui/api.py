@@ -66,7 +66,7 @@ def build_api(house: House) -> None:
             requests = [Request([*said, {"role": "user", "content": question}], variant) for variant in chosen]
             failed: dict[int, str] = {}
             told = 0.0
-            for _, said_by, before in frames(house, requests, threading.Event(), failed, owner_of(request)):
+            for _, said_by, before in frames(house, requests, threading.Event(), failed, owner_of(request, script=True)):
                 if time.monotonic() - told >= TOLD_S:
                     told = time.monotonic()
                     yield [{"before_you": before}] if before else [{"answered": sum(map(bool, said_by)), "of": len(requests)}]
@@ -99,7 +99,7 @@ def build_api(house: House) -> None:
         """Eight questions (both, en or zh), answered by the base and under the prompt: rows {question, base, prompted}."""
         try:
             asked = identity_files.from_line(prompt) or None, mode.replace(" ", "_"), "tried", questions, int(max_new_tokens)
-            for news in try_it.attempt(house, *asked, threading.Event(), SESSION, owner_of(request)):
+            for news in try_it.attempt(house, *asked, threading.Event(), SESSION, owner_of(request, script=True)):
                 yield [{"before_you": news}] if isinstance(news, int) else [_plain_row(row) for row in news]
         except Exception as error:
             raise refuse(None, error) from None

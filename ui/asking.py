@@ -16,9 +16,12 @@ from ui.variants import variant_of
 FRAME_S = 0.125  # eight pictures a second read as flowing; each costs the browser and the server computing time
 
 
-def owner_of(request) -> str:
-    """Whose a request (gr.Request) is in the engine's eyes: a login's, else a page's, else a machine's."""
-    return request.username or request.session_hash or (request.client.host if request.client else "somebody")
+def owner_of(request, script: bool = False) -> str:
+    """Whose a request (gr.Request) is in the engine's eyes: a login's, else a page's. A script's is its machine's: each of its
+    calls may come under another session."""
+    if request.username:
+        return request.username
+    return f"scripts at {request.client.host if request.client else '?'}" if script else request.session_hash
 
 
 def frames(
