@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 
 import gradio as gr
@@ -58,8 +59,10 @@ def endpoints(house) -> dict:
 
 
 def refusal(act, *given) -> str:
+    asks_who = any(one.annotation in (gr.Request, "gr.Request") for one in inspect.signature(act).parameters.values())
     with pytest.raises(gr.Error) as caught:
-        act(*given)
+        said = act(*((None,) if asks_who else ()), *given)
+        next(iter(said))  # an endpoint that streams begins here
     return caught.value.message
 
 
