@@ -14,7 +14,7 @@ GRADIO = "/gradio_api/"
 LARGEST = 4 * 2**20  # bytes of a body that is no upload; a long text pasted into a form travels with each of its events
 DEEPEST = 2 * outside.DEPTH  # Gradio wraps what a form holds
 TOO_DEEP = f"This request is nested more than {DEEPEST} deep; nothing that is asked here is."
-UPLOADS = ("multipart/form-data", "application/octet-stream")  # their route has a limit of its own
+UPLOADS = ("multipart/form-data",)  # their route has a limit of its own
 log = logging.getLogger("mirror")
 
 
