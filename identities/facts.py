@@ -120,10 +120,15 @@ def _faults(plain: object) -> list[tuple[tuple, str]]:
     for part, entries in (("about", about), ("placeholders", _mapping(plain, "placeholders"))):
         for key, value in entries.items():
             if not (isinstance(key, str) and key and isinstance(value, str) and value.strip()):
-                faults.append(((part, key), f"{part}.{outside.brief(key)} is a text, not empty"))
+                faults.append(((part, key), f"{part}.{_told(key)} is a text, not empty"))
             elif max(len(key), len(value)) > LONGEST:
-                faults.append(((part, key), f"{part}.{outside.brief(key)} is longer than {LONGEST:,} characters"))
+                faults.append(((part, key), f"{part}.{_told(key)} is longer than {LONGEST:,} characters"))
     return faults
+
+
+def _told(key: object) -> str:
+    """A key in a sentence; from outside it may be anything, of any length."""
+    return key if isinstance(key, str) and len(key) <= 60 else outside.brief(key)
 
 
 def _mapping(plain: Mapping, part: str) -> Mapping:
@@ -136,8 +141,7 @@ def _unknown(plain: Mapping, known: tuple[str, ...], inside: tuple) -> list[tupl
         if key not in known:
             near = difflib.get_close_matches(str(key)[:60], known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-            told = key if isinstance(key, str) and len(key) <= 60 else outside.brief(key)
-            faults.append(((*inside, key), f"unknown key {'.'.join((*inside, told))} ({hint})"))
+            faults.append(((*inside, key), f"unknown key {'.'.join((*inside, _told(key)))} ({hint})"))
     return faults
 
 

@@ -191,5 +191,8 @@ def test_a_link_on_the_shelf_is_removed_and_what_it_leads_to_stays(house, model,
     kept = write_adapter(tmp_path / "elsewhere", model)
     (house.adapters[0] / "linked").symlink_to(kept)
     shelf.rescan(house)
-    shelf.delete(house, next(iter(shelf.choices(house))))
+    [name] = shelf.choices(house)
+    with pytest.raises(EngineError, match="is a link"):
+        shelf.rename(house, name, "other")
+    shelf.delete(house, name)
     assert (kept / "adapter_config.json").is_file() and not os.path.lexists(house.adapters[0] / "linked")

@@ -225,7 +225,7 @@ def recipe_of(rows_file: str | Path) -> Dataset | None:
     try:
         plain = outside.read_json(recipe_file(rows_file), DataError)
         outside.check(Recipe, plain, outside.shown(recipe_file(rows_file)), DataError)
-        return Dataset.from_dict(plain)
+        return Dataset.from_dict({name: value for name, value in plain.items() if value is not None})
     except DataError:
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 import pydantic_core
@@ -9,10 +10,12 @@ from starlette.responses import JSONResponse
 
 from common import outside
 
+GRADIO = "/gradio_api/"
 LARGEST = 4 * 2**20  # bytes of a body that is no upload; a long text pasted into a form travels with each of its events
 DEEPEST = 2 * outside.DEPTH  # Gradio wraps what a form holds
 TOO_DEEP = f"This request is nested more than {DEEPEST} deep; nothing that is asked here is."
-UPLOADS = ("multipart/form-data", "application/octet-stream")  # their route has a limit of its own
+UPLOADS = ("multipart/form-data",)  # their route has a limit of its own
+log = logging.getLogger("mirror")
 
 
 class Refused(Exception):
@@ -52,12 +55,10 @@ class BodyDoor:
             return await self.app(scope, receive, send)
         try:
             body = await whole(receive, headers.get(b"content-length"))
-            check(body)
+            check(body, headers.get(b"content-type", "").startswith("application/json"))
         except Refused as refused:
-            # "detail" is where Gradio's client looks, "message" is what our own routes say
-            told = {"detail": str(refused), "message": str(refused)}
-            return await JSONResponse(told, refused.status, {"Connection": "close"})(scope, receive, send)
-        given = False
+            return await told(refused)(scope, receive, send)
+        given = started = False
 
         async def again():
             nonlocal given
@@ -66,18 +67,39 @@ class BodyDoor:
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        await self.app(scope, again, send)
+        async def noting(message):
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, again, noting)
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            # Gradio's routes look up what a body names before they ask whether it is there
+            if started or GRADIO not in scope["path"]:
+                raise
+            log.warning("a request that names nothing here: %s: %r", scope["path"], error)
+            said = f"This request names nothing that this page has ({type(error).__name__}); load the page again."
+            await told(Refused(said))(scope, receive, send)
 
 
-def check(body: bytes) -> None:
-    """Raises Refused for JSON that is nested too deep. What is no JSON at all, the route says itself."""
-    if body.lstrip()[:1] not in (b"{", b"["):
+def told(refused: Refused) -> JSONResponse:
+    """`detail` is where Gradio's client looks, `message` what our own routes say."""
+    said = {"detail": str(refused), "message": str(refused)}
+    return JSONResponse(said, refused.status, {"Connection": "close"})
+
+
+def check(body: bytes, promised: bool = False) -> None:
+    """Raises Refused for JSON that is nested too deep. promised: its type says that it is JSON; else it may be something else."""
+    if not body or not (promised or body.lstrip()[:1] in (b"{", b"[")):
         return
     try:
         level, depth = [pydantic_core.from_json(body)], 0
     except ValueError as error:
         if "recursion" in str(error):  # the parser's own bound is 200
             raise Refused(TOO_DEEP) from None
+        if promised:
+            raise Refused(f"This request is not readable as JSON: {error}.") from None
         return
     while level := [item for one in level if isinstance(one, list | dict) for item in items(one)]:
         depth += 1

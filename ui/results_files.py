@@ -16,6 +16,10 @@ BROKEN = "is neither JSON nor YAML"
 ACCEPTED = (".jsonl", ".json", ".yaml", ".yml")
 
 
+class Unreadable(Exception):
+    """What keeps a file from being YAML."""
+
+
 @dataclass(frozen=True)
 class Given:
     """A file that somebody added. count: answers in it; None where it holds none."""
@@ -60,6 +64,8 @@ def _plain(path: Path) -> object:
     if path.suffix.lower() == ".json":
         return outside.from_json(raw, where, RowsError, gaps=True, broken=f"{BROKEN} in UTF-8")
     try:
-        return outside.from_yaml(raw.decode("utf-8-sig"), where, RowsError, broken=f" {BROKEN}")
+        return outside.from_yaml(raw.decode("utf-8-sig"), "it", Unreadable)
+    except Unreadable as error:
+        raise RowsError(f"{where} {BROKEN} ({str(error).rstrip('.')}).") from None
     except UnicodeDecodeError:
         raise RowsError(f"The file {path.name} is not UTF-8 text; save it as UTF-8.") from None

@@ -201,6 +201,8 @@ def rename(house: House, name: str, wanted: str) -> str:
     """Gives an adapter and its folder another name. Raises EngineError."""
     wanted = wanted.strip()
     folder = movable(house, name)
+    if folder.is_symlink():
+        raise EngineError(f"{shown(folder)} is a link; it can be removed here, and renamed only where it was made.")
     if not NAME.fullmatch(wanted):
         raise EngineError(f"{wanted!r} is no name for an adapter; use letters, digits, dots, - and _, at most 80.")
     target = folder.with_name(wanted)
