@@ -7,6 +7,7 @@ import threading
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from probe_runs import probe
 from stand_in import StandIn, answer
 from tiny import write_bayling_like
 
@@ -15,8 +16,8 @@ import identities
 import store
 from engine import Decoding, EngineError, Piece, Request, Variant, limits
 from engine.limits import SENTENCES, TooMuch
-from probe_runs import probe
-from probes import run, second_opinion
+from probes import second_opinion
+from probes.running import run
 from ui import api, asking
 from ui.conversation import Page
 from ui.house import House, sentence
