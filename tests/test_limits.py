@@ -16,7 +16,8 @@ import identities
 import store
 from engine import Decoding, EngineError, Piece, Request, Variant, limits
 from engine.limits import SENTENCES, TooMuch
-from probes import run, second_opinion
+from probes import second_opinion
+from probes.running import run
 from ui import api, asking
 from ui.conversation import Page
 from ui.house import House, sentence
