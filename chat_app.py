@@ -149,7 +149,7 @@ def opened(args: argparse.Namespace, shelves: tuple[Path, ...], others: bool) ->
     return Opened(
         folders=tuple(dict.fromkeys(folder.absolute() for folder in folders)),
         readable=(HERE / "data", *(Path(folder).expanduser().absolute() for folder in args.adapter)),
-        closed=tuple(map(Path, database_files(args.db))),
+        closed=(*map(Path, database_files(args.db)), *([args.accounts.expanduser().absolute()] if args.accounts else [])),
     )
 
 

@@ -12,7 +12,6 @@ import os
 import sys
 import tempfile
 import threading
-import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,11 +21,13 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from store import StoreError
+from store.names import person
+
 ROLES = ("viewer", "labeler", "researcher")  # each may do what those before it may
 FILE = Path(__file__).parent.parent / "runs" / "accounts.json"
 PASSWORD = "MIRROR_PASSWORD"  # the environment variable that a password is taken from instead of being asked for
 SHORTEST, LONGEST = 8, 256  # characters of a password (NIST SP 800-63B: 8 at least); hashing has no bound of its own
-NAME_LONGEST = 64  # characters
 LARGEST = 1_000_000  # bytes of the file
 _hasher = PasswordHasher()  # its defaults are RFC 9106's: argon2id, 64 MiB, about 0.1 s
 _hashing = threading.Lock()  # one at a time: so guesses cost one core and 64 MiB, however many come at once
@@ -172,13 +173,14 @@ def changing(file: Path) -> Iterator[dict[str, Account]]:
 
 
 def checked_name(name: str) -> str:
-    """The name as it is kept. It stands beside labels and decisions, so it is one short line of text."""
-    name = unicodedata.normalize("NFC", name).strip()
-    if not name:
+    """The name as it is kept beside labels and decisions: one spelling for what looks alike."""
+    try:
+        plain = person(name)
+    except StoreError as error:
+        raise AccountError(str(error)) from None
+    if not plain:
         raise AccountError("An account needs a name.")
-    if len(name) > NAME_LONGEST or any(unicodedata.category(sign)[0] == "C" for sign in name):
-        raise AccountError(f"{name[:NAME_LONGEST]!r} is no name: {NAME_LONGEST} characters at most, none of them invisible.")
-    return name
+    return plain
 
 
 def checked_password(password: str, whose: str) -> str:
