@@ -265,10 +265,10 @@ class Loop:
         except Exception as error:
             failed, concerned = self.problem(error, rows), list(dict.fromkeys(self.of[row] for row in rows if row in self.of))
         # outside the except block: the traceback would keep the batch's tensors alive
+        self.bank.silence()  # before anybody is told: who is may look
         for ask in concerned:
             self.close(ask, failed)
         self.batch.leave()
-        self.bank.silence()
         gc.collect()
         if self.batch.model.device.type == "cuda":
             torch.cuda.empty_cache()
