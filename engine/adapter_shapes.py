@@ -13,11 +13,12 @@ from pydantic import AfterValidator, Field, FiniteFloat
 
 from common import outside
 from common.outside import Shape
+from engine.entries import RANK
 from engine.seeming import refuse_seeming
 from engine.types import EngineError
 
 CARD = "card.json"
-LARGEST_RANK = 2**20  # no layer is wider; what fits into memory is asked later
+LARGEST_LAYER = 2**20  # a number no model has layers of
 Count = Annotated[int, Field(ge=0, lt=2**53)]  # a browser counts no further
 Name = Annotated[str, Field(max_length=4096)]
 Prose = Annotated[str, Field(max_length=65_536)]
@@ -33,7 +34,7 @@ def one_or_more(value: Any) -> Any:
 
 def layers(value: Any) -> Any:
     numbers = value if isinstance(value, list) else [value]
-    if value is not None and not all(type(one) is int and 0 <= one < LARGEST_RANK for one in numbers):
+    if value is not None and not all(type(one) is int and 0 <= one < LARGEST_LAYER for one in numbers):
         raise ValueError("a whole number or a list of them")
     return value
 
@@ -53,7 +54,7 @@ class Config(Shape):
     peft_type: str | None = None
     task_type: str | None = None
     base_model_name_or_path: Name | None = None
-    r: Annotated[int, Field(ge=1, le=LARGEST_RANK)] = 8
+    r: Annotated[int, Field(ge=1, le=RANK)] = 8
     lora_alpha: FiniteFloat = 8
     lora_dropout: FiniteFloat | None = 0.0
     bias: str | None = "none"
@@ -62,7 +63,7 @@ class Config(Shape):
     use_rslora: bool | None = False
     use_dora: bool | None = False
     lora_bias: bool | None = False
-    rank_pattern: dict[str, Annotated[int, Field(ge=1, le=LARGEST_RANK)]] | None = None
+    rank_pattern: dict[str, Annotated[int, Field(ge=1, le=RANK)]] | None = None
     alpha_pattern: dict[str, FiniteFloat] | None = None
     target_modules: Texts = None
     exclude_modules: Texts = None

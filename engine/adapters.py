@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from common import paths
 from engine.adapter_keys import KEY, other_form, unwrapped
 from engine.adapter_shapes import CARD, check_config, read_card, read_json
-from engine.entries import refuse_large, refuse_ranks, shapes_of
+from engine.entries import refuse_large, refuse_layers, shapes_of
 from engine.formats import Format, checked
 from engine.seeming import refuse_seeming
 from engine.types import EngineError, short_hash
@@ -127,7 +127,7 @@ def read_config(folder: Path) -> LoraConfig:
     if "peft_type" not in plain and (other := other_form(folder, plain)):
         raise EngineError(other)
     check_config(folder / CONFIG, plain)
-    refuse_ranks(folder / CONFIG, plain)
+    refuse_layers(folder / CONFIG, plain)
     kind = plain.get("peft_type")
     if kind != "LORA":
         raise EngineError(f"{folder}: its peft_type is {kind!r}, only LORA adapters can be loaded.")

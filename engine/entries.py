@@ -87,12 +87,8 @@ def low_rank(shapes: Mapping[str, Sequence[int]]) -> list[tuple[str, Sequence[in
     return [(key, shape, match) for key, shape, match in found if match and len(shape) == 2]
 
 
-def refuse_ranks(file: Path, config: Mapping) -> None:
-    """Raises EngineError for numbers in an adapter's configuration by which PEFT would make layers too large or too many."""
-    pattern = config.get("rank_pattern")
-    for rank in (config.get("r"), *(pattern.values() if isinstance(pattern, Mapping) else ())):
-        if isinstance(rank, (int, float)) and not 0 <= rank <= RANK:
-            raise EngineError(f"{file} names rank {rank}, at most {RANK:,} is taken; get the adapter again.")
+def refuse_layers(file: Path, config: Mapping) -> None:
+    """Raises EngineError for a configuration by which PEFT would make more layers than any model has."""
     ranges = config.get("layer_replication")
     pairs = [one for one in ranges if isinstance(one, list) and len(one) == 2] if isinstance(ranges, list) else []
     layers = sum(max(1, end - start) for start, end in pairs if type(start) is type(end) is int)

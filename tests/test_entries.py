@@ -202,8 +202,8 @@ def test_a_bin_whose_numbers_stand_for_very_many_is_refused(made, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"r": 10**9}, "names rank 1000000000, at most 4,096"),
-        ({"rank_pattern": {"q_proj": 10**6}}, "names rank 1000000, at most 4,096"),
+        ({"r": 10**9}, "r is 1000000000, at most 4096"),
+        ({"rank_pattern": {"q_proj": 10**6}}, "1000000, at most 4096"),
         ({"layer_replication": [[0, 10**9]]}, "makes 1,000,000,000 layers"),
         ({"layer_replication": [[0, 1]] * 2000}, "makes 2,000 layers"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from field_templates import form
@@ -21,10 +22,15 @@ CONTEXT = 200
 class Characters:
     """A token a character, which makes every prompt's length plain to see; counts what it is given."""
 
-    bos_token, eos_token, eos_token_id = "<s>", "</s>", 2
+    bos_token, eos_token, eos_token_id, unk_token_id = "<s>", "</s>", 2, 0
+    all_special_tokens = ()  # nothing that is typed can be one
+    added_tokens_decoder: ClassVar = {}
 
     def __init__(self) -> None:
         self.calls, self.read = 0, 0
+
+    def __len__(self) -> int:
+        return 0x110000
 
     def __call__(self, text: str, add_special_tokens: bool = False) -> dict:
         self.calls, self.read = self.calls + 1, self.read + len(text)

@@ -48,9 +48,9 @@ def asked(tiny, monkeypatch) -> list:
     """Every request that reaches the model and is answered, in order."""
     answered, stream = [], tiny.stream
 
-    def watched(requests, stop=None):
+    def watched(requests, stop=None, **more):
         requests = list(requests)
-        for pieces in stream(requests, stop):
+        for pieces in stream(requests, stop, **more):
             answered.extend(requests[piece.row] for piece in pieces if piece.answer and piece.answer.finish != "stopped")
             yield pieces
 

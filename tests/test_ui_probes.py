@@ -35,7 +35,7 @@ from ui.variants import Picked
 from ui.words import WORDS, Languages
 
 NASTY = '</script><img src=x onerror=alert(1)> & "quotes" | `ticks` *stars*'
-REQUEST = SimpleNamespace(cookies={}, headers={"accept-language": "en"})
+REQUEST = SimpleNamespace(cookies={}, scope={}, headers={"accept-language": "en"})
 
 
 @pytest.fixture(scope="module")
