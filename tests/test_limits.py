@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -164,7 +165,8 @@ def test_the_api_says_how_many_variants_it_takes_and_answers_for_those_that_can(
     endpoint = ask_of(house)
 
     def ask(question: str, variants: list) -> list:
-        *_, last = endpoint(None, question, variants)
+        script = SimpleNamespace(username=None, client=None, headers={}, cookies={})
+        *_, last = endpoint(script, question, variants)
         return last
 
     with pytest.raises(api.gr.Error, match="goes to 257 variants, at most 256"):

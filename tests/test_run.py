@@ -147,7 +147,7 @@ def test_a_paused_run_lets_go_of_the_engine_and_goes_on(tiny, db_path, asked):
 
 
 def test_a_run_that_fails_says_so_and_can_be_continued(tiny, db_path, asked, monkeypatch):
-    def broken(requests, stop=None):
+    def broken(requests, stop=None, **more):
         raise RuntimeError("the power went")
         yield
 
