@@ -140,7 +140,7 @@ def _written(typed: str | Path, error: type[Exception], what: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as problem:  # a user who is not there
-        raise error(f"{what} {_short(text)} cannot be followed ({problem}).") from None
+        raise error(f"{what} {_short(text)} cannot be followed ({problem}); type another.") from None
 
 
 def _real(path: Path, error: type[Exception], what: str) -> Path:
@@ -152,7 +152,7 @@ def _real(path: Path, error: type[Exception], what: str) -> Path:
         pass
     except (OSError, ValueError) as problem:
         why = getattr(problem, "strerror", None) or problem
-        raise error(f"{what} {_short(path)} cannot be followed ({why}).") from None
+        raise error(f"{what} {_short(path)} cannot be followed ({why}); type another.") from None
     return Path(real)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import shutil
@@ -106,7 +107,9 @@ def test_who_is_logged_in_without_a_known_role_brings_in_their_own_only(house):
     from types import SimpleNamespace
 
     assert label_events.role_of(house, SimpleNamespace(username=None)) is None
-    assert label_events.role_of(house, SimpleNamespace(username="An")) == "labeler"
+    guarded = dataclasses.replace(house, accounts=SimpleNamespace(role={"Bo": "researcher"}.get))
+    assert label_events.role_of(guarded, SimpleNamespace(username="An")) == "labeler"
+    assert label_events.role_of(guarded, SimpleNamespace(username="Bo")) == "researcher"
 
 
 # --- what a blind page is told ----------------------------------------------------------------------------------------------

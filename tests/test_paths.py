@@ -157,7 +157,7 @@ def test_an_identity_that_is_a_pipe_stops_nobody(tmp_path):
     (tmp_path / "good.txt").write_text("You are Good.\n")
     with at_once():
         assert identities.load("good", tmp_path).prompt == "You are Good."
-        with pytest.raises(IdentityError, match=r"odd\.txt cannot be read \(it is a pipe"):
+        with pytest.raises(IdentityError, match=r"odd\.txt is a pipe"):
             identities.load("odd", tmp_path)
 
 

@@ -17,7 +17,7 @@ import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from test_adapter_parcels import write_adapter
 
 import identities
@@ -149,12 +149,13 @@ def test_whoever_meets_it_says_it_in_their_own_words_and_is_understood(tmp_path,
     ):
         try:
             if save == "safetensors":
-                save_file({"a": torch.zeros(100_000)}, FULL)
+                # not written to FULL: safetensors would put its file in the place of the device
+                raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
             elif save == "torch":
                 torch.save({"a": torch.zeros(100_000)}, FULL)
             else:
                 FULL.write_bytes(bytes(100_000))
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise RuntimeError("could not be saved") from error
 
 

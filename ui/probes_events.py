@@ -76,7 +76,7 @@ def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
             try:
                 asked = outside.bounded(given if given is not None else {}, "The request", ProbeError)
                 outside.check(Asked, asked, "The request", ProbeError, "load the page again")
-                if act not in (pb_open, pb_news) and asked.get("run") is None:
+                if act not in (pb_open, pb_news, pb_compare) and asked.get("run") is None:
                     raise ProbeError("The request names no run; load the page again.")
                 return act(lang, dict(asked))
             except Exception as error:
