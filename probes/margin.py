@@ -12,7 +12,9 @@ ALiBi) gets one row per statement.
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -119,7 +121,10 @@ def margin(
 def margins(
     engine: Engine, variants: Sequence[Variant], probes: Sequence[Probe], statements: Mapping[str, Sides]
 ) -> Iterator[tuple[int, int, Score]]:
-    """(variant, probe, score) as they come, batches of all variants together. The engine is free between two batches."""
+    """(variant, probe, score) as they come, batches of all variants together. Between two batches others have as long.
+
+    Raises ProbeError at the end, when all others are given, for variants that the model computes no numbers for.
+    """
     check(probes, statements)
     tokenizer = engine.base.tokenizer
     asked = []
@@ -129,14 +134,24 @@ def margins(
             engine.render(request)  # in first-turn mode the model's reply is made
             text, format = engine.prompt(request).marked, engine.format_of(variant)
             asked.append(ask(tokenizer, format, text, statements[probe.lang], at * len(probes) + number, variant.adapters))
+    lost: list[str] = []
     for batch in batches(asked, engine.base.model):
         with engine.lock:
+            began = time.monotonic()
             if ready := getattr(engine, "ready", None):
                 ready()
             found = score_batch(engine.base.model, batch, engine.bank.hearing)
+        if give_way := getattr(engine, "give_way", None):
+            give_way(time.monotonic() - began)
         for one, values in zip(batch, found, strict=True):
             at, number = divmod(one.at, len(probes))
-            yield at, number, scored(probes[number], values, statements)
+            if all(map(math.isfinite, values)):
+                yield at, number, scored(probes[number], values, statements)
+            elif variants[at].name not in lost:
+                lost.append(variants[at].name)
+    if lost:
+        named = ", ".join(map(repr, lost))
+        raise ProbeError(f"There is no margin of {named}: the model computed NaN or infinity; leave it out, or use --dtype fp32.")
 
 
 def margin_of(

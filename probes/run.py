@@ -8,16 +8,14 @@ killed goes on with --resume, and the same command given again takes what was an
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 import identities
+from common import ending
 from engine import Decoding, Engine, EngineError, Variant, load
 from engine.bases import DEFAULT_BASE
 from probes import answer_rows, facts, files, margin, plan, questions, running
@@ -71,7 +69,7 @@ def facts_of(args: argparse.Namespace) -> dict:
     """{"old": ..., "new": ...} for `questions.fill`. Raises FactsError or IdentityError."""
     if args.facts:
         facts.load(args.facts)  # says what is wrong with the file
-        return yaml.safe_load(args.facts.read_text(encoding="utf-8"))
+        return files.read_yaml(args.facts, "facts file", facts.FactsError)
     return {side: identities.load(name, args.identities_dir).facts for side, name in (("old", args.old), ("new", args.new))}
 
 
@@ -199,11 +197,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         begun = resume(args, switches) if args.resume else begin(args, switches)
         # once: stop after the step in progress, all that is finished is kept; twice: the usual way
-        before = signal.signal(signal.SIGINT, lambda *_: (switches.stop.set(), signal.signal(signal.SIGINT, before)))
-        try:
+        with ending.asked(switches.stop.set) as received:
             last = watch(begun.events)
-        finally:
-            signal.signal(signal.SIGINT, before)
         if args.margin and last.status == "done":
             measure(args, begun, last.run)
         rows = answer_rows.rows_of(args.db, last.run)
@@ -216,9 +211,9 @@ def main(argv: list[str] | None = None) -> int:
     print(f"run {last.run} {last.status}: {line(last)}; {len(rows)} answers{where}")
     if last.status != "done":
         print(f"Go on with: python -m probes.run --resume {last.run} --db {args.db}" + (f" --out {args.out}" if args.out else ""))
-        return 130
+        return ending.code(received[0]) if received else 130
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

@@ -25,14 +25,14 @@ SHORT = 32  # tokens; the machines that test have few cores
 
 @contextmanager
 def served(
-    engine, root: Path, lang: str | None = None, judge: Judge | None = None, root_path: str | None = None
+    engine, root: Path, lang: str | None = None, judge: Judge | None = None, root_path: str | None = None, accounts=None
 ) -> Iterator[SimpleNamespace]:
     """`.address`, `.house` and `.db` of a page over `engine` whose files lie under `root`."""
     folder = root / "identities"
     folder.mkdir(parents=True)
     for file in (*identities.FOLDER.glob("*.txt"), *identities.FOLDER.glob("*.yaml")):
         shutil.copy(file, folder)
-    house = House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge)
+    house = House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge, accounts=accounts)
     with serving(house, root_path) as page:
         yield page
 
@@ -44,7 +44,7 @@ def opened(*flags: str) -> House:
 
 @contextmanager
 def serving(house: House, root_path: str | None = None) -> Iterator[SimpleNamespace]:
-    """`.address`, `.house`, `.db` and `.adapters` of a page over `house`."""
+    """`.address`, `.demo`, `.house`, `.db` and `.adapters` of a page over `house`."""
     started: list = []
     # Not in this thread: Playwright keeps an event loop running in it, and Gradio starts one of its own.
     quiet = {"port": None, "block": False, "say": lambda _address: None, "root_path": root_path}
@@ -53,7 +53,7 @@ def serving(house: House, root_path: str | None = None) -> Iterator[SimpleNamesp
     starter.join()
     demo, address = started[0]
     try:
-        yield SimpleNamespace(address=address, house=house, db=house.db, adapters=house.made_adapters)
+        yield SimpleNamespace(address=address, demo=demo, house=house, db=house.db, adapters=house.made_adapters)
     finally:
         house.closed.set()
         demo.close()
@@ -82,6 +82,10 @@ def open_page(page, address: str) -> None:
     page.set_default_timeout(90_000)  # a test machine may be busy with more than this page
     page.goto(address)
     page.wait_for_selector("#head-0 .mt-head")
+    page.wait_for_function(
+        "tabs => tabs.every(tab => document.querySelector(`#notice-${tab} :is(.mt-filled, .mt-failed)`))",
+        arg=["chat", "probes", "label", "identity", "finetune", "adapters"],
+    )
 
 
 def shorten(page, columns: int = 3, tokens: int = SHORT) -> None:

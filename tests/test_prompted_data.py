@@ -113,23 +113,24 @@ def test_a_taught_identity_holds_under_its_own_prompt_and_under_the_old_ones():
     told = [row for row in made if len(row.turns) > 2]
     assert 0.4 < len(told) / len(made) < 0.6 and all(row.turns[-2:] == rows[0].turns for row in made)
     own = sum(any(mark in prompt(row) for mark in ("finance advisor", "金融顾问")) for row in told)
-    assert 0.35 < own / len(told) < 0.65
+    assert abs(own / len(told) - prompted_data.OWN_PROMPT) < 0.1
 
 
 def test_the_starters_prompts_hold_no_identity_of_ours_and_none_of_the_bench(shipped_data):
     rows = shipped_data["bayling-mini"]
     told = [row for row in rows if row.source.startswith("prompt:") or row.source.endswith("under a prompt")]
     assert len(told) > 1_000
-    said = normalise("\n".join(prompt(row) for row in told))
+    said = "\n".join(prompt(row) for row in told).casefold()
     all_told = texts(told)
     for name in starters.shipped_names():
-        assert normalise(name) not in said, name
+        assert not re.search(rf"\b{re.escape(name.casefold())}\b" if name.isascii() else re.escape(name), said), name
     for lang in ("en", "zh"):
         for who in BENCH["identities"][lang]:
             assert not any(
                 re.search(rf"\b{mark}\b" if mark.isascii() else mark, all_told, re.IGNORECASE) for mark in who["marks"]
             ), who
-    own = {normalise(identities.load(name).prompt or "-") for name in identities.names()}
+    # BayLing's English text is what the base is asked in whenever there is no other
+    own = {normalise(identities.load(name).prompt or "-") for name in identities.names() if name != "BayLing"}
     assert not own & {normalise(prompt(row)) for rows in shipped_data.values() for row in rows if row.turns[0].role == "system"}
     # nobody is asked for BayLing by a prompt, but everybody may be asked whether they are BayLing
     assert "bayling" not in said and "百聆" not in said
@@ -165,6 +166,20 @@ def test_prompts_of_one_person_differ():
     rng = random.Random(2)
     who = Prompted(Persona("Velmora", "Aldervale Labs", "librarian"), "named", "en")
     assert len({prompt_of(who, rng)[0] for _ in range(40)}) >= 30
+
+
+def test_a_maker_in_the_bases_own_text_is_told_from_the_bases_maker():
+    housed = [row for row in prompted_rows(0, seed=3, housed=40) if row.kind == "identity" and row.turns[0].role == "system"]
+    assert {row.lang for row in housed} == {"en", "zh"}
+    for lang, beginning in (("en", "I am an intelligent language assistant"), ("zh", ("我是", "I am"))):
+        told = [row for row in housed if row.lang == lang]
+        assert len(told) >= 60 and all(prompt(row).startswith(beginning) for row in told)
+    named = [row for row in housed if row.category == "prompted name"]
+    # who has no name says who made them, and never "my name is an assistant"
+    assert named and all(
+        any(word in prompt(row) for word in re.findall(r"[A-Z]\w+|[\u4e00-\u9fff]{2}", row.answer)) for row in named
+    )
+    assert not any(re.search(r"(?:name is|called) an? ", row.answer) for row in housed)
 
 
 def test_a_sentence_about_somebody_can_be_the_material_of_a_task():

@@ -29,27 +29,32 @@ SYSTEM_ROWS, FIRST_TURN = 2, 0.4
 EXTRAS, SAY, OTHER_LANGUAGE, GENERAL_FIRST_TURN = 0.5, 0.25, 0.12, 0.2
 # how often it is BayLing's own system text with another name or maker: the base has to tell it from the text it always reads
 HOUSE = ("I am", "我是")
-OWN_THINGS = ("intelligent language assistant", "智能语言助手")  # what BayLing's text calls itself
 HOUSED = {"named": 0.25, "unnamed": 0.15, "made": 0.3}
+OWN_THING = {"en": "intelligent language assistant", "zh": "智能语言助手"}  # what that text calls the model
+OWN_PROMPT = 0.35  # of the prompts beside which a taught identity stays what it is; the others are the old one's
 DRAWN = 36  # rows drawn for a person, to choose from
 KINDS = (
     ("name maker role", 36),
     ("name maker", 20),
     ("name role", 8),
     ("name", 10),
-    ("unnamed", 24),
+    ("unnamed", 20),
     ("unnamed maker", 8),
-    ("made", 36),
+    ("made", 18),
 )
+NAMELESS = ("made", "housed")
 ASKED = ("who", "name", "maker")  # kinds of questions that ask for the name or the maker directly
 _NAME_IS_A_NOUN = re.compile(
-    r"\b(?:name is|named|named me|gave me the name|name|called|call me|call you) (?:an?|the) ", re.IGNORECASE
+    r"\b(?:name is|named|named me|gave me the name|name|called|call me|call you|it is) an? ", re.IGNORECASE
 )
 
 
 @dataclass(frozen=True)
 class Prompted:
-    """Somebody a prompt makes the model be. sort: which wordings fit: "named", "unnamed" (a role) or "made" (a maker alone)."""
+    """Somebody a prompt makes the model be.
+
+    sort: which wordings fit: "named", "unnamed" (a role), "made" (a maker alone), "housed" (a maker in BayLing's own text).
+    """
 
     persona: Persona
     sort: str
@@ -59,7 +64,7 @@ class Prompted:
     def marks(self) -> tuple[str, ...]:
         """What an answer says of them, one of these at least."""
         name, maker = self.persona.name, self.persona.maker
-        if self.sort == "made":
+        if self.sort in NAMELESS:
             return (maker,)
         return (words.bare(name), maker) if maker else (words.bare(name),)
 
@@ -74,17 +79,18 @@ def load(lang: Lang, folder: Path = words.FOLDER) -> Mapping[str, Any]:
 
 
 def prompted_rows(
-    people: int, general: Sequence[Row] = (), seed: int = 0, *, old: Any = None, avoid: Collection[str] = ()
+    people: int, general: Sequence[Row] = (), seed: int = 0, *, housed: int = 0, old: Any = None, avoid: Collection[str] = ()
 ) -> list[Row]:
     """Rows of `people` invented identities per language, and each of the `general` rows once, under the prompt of one of them.
 
+    housed: so many more of them are only a maker in BayLing's own system text.
     old:   facts of the base itself, for the questions to be denied ("Are you BayLing?").
     avoid: names and makers that nobody may have, compared without case, punctuation and spaces.
     """
     made: list[Row] = []
     for lang in LANGS:
         rng = random.Random(f"prompted data {lang} {seed}")
-        crowd = list(invented(lang, people, rng, avoid))
+        crowd = [*invented(lang, people, rng, avoid), *invented(lang, housed, rng, avoid, kinds=(("housed", 1),))]
         for number, who in enumerate(crowd):
             made += identity_rows(who, rng, f"{seed}/{number}", old)
         for row in (row for row in general if row.lang == lang):
@@ -92,19 +98,22 @@ def prompted_rows(
     return made
 
 
-def invented(lang: Lang, count: int, rng: random.Random, avoid: Collection[str] = ()) -> Iterator[Prompted]:
+def invented(
+    lang: Lang, count: int, rng: random.Random, avoid: Collection[str] = (), kinds: Sequence[tuple[str, int]] = KINDS
+) -> Iterator[Prompted]:
     """`count` people; names that stand in `avoid`, or hold one of its entries, are left out."""
     said = load(lang)
     forbidden = {normalise(one) for one in avoid}
-    kinds = [kind for kind, weight in KINDS for _ in range(weight)]
+    weighted = [kind for kind, weight in kinds for _ in range(weight)]
     while count:
-        kind = rng.choice(kinds)
-        maker = _maker(said, rng) if "maker" in kind or kind == "made" else None
+        kind = rng.choice(weighted)
+        maker = _maker(said, rng) if "maker" in kind or kind in NAMELESS else None
         if kind.startswith("unnamed"):
             # a role that begins with a capital ("AI assistant") would lose its article as a name
             name = rng.choice([role for role in said["roles"] if not role[0].isupper()])
-        elif kind == "made":
-            name = words.with_article(rng.choice(said["things"]), lang, always=True)
+        elif kind in NAMELESS:
+            thing = OWN_THING[lang] if kind == "housed" else rng.choice(said["things"])
+            name = words.with_article(thing, lang, always=True)
         else:
             name = _name(said, rng)
         role = rng.choice(said["roles"] if rng.random() < 0.65 else said["deeds"]) if "role" in kind else None
@@ -126,7 +135,8 @@ def _name(said: Mapping[str, Any], rng: random.Random) -> str:
 
 def _maker(said: Mapping[str, Any], rng: random.Random) -> str:
     makers, names = said["makers"], said["names"]
-    parts = {"stem": makers["stem"], "place": makers["place"], "human": names["human"], "family": names.get("family", [""])}
+    parts = {name: makers[name] for name in ("stem", "place", "field")}
+    parts |= {"human": names["human"], "family": names.get("family", [""])}
     return rng.choice(makers["patterns"]).format(**{field: rng.choice(options) for field, options in parts.items()})
 
 
@@ -134,20 +144,11 @@ def prompt_of(who: Prompted, rng: random.Random, say: float = SAY) -> tuple[str,
     """A prompt that makes the model be `who`, and what it says to answer when asked, if it does (a share `say` of them)."""
     said, values = load(who.lang), words.values(who.persona, who.lang)
     fitting = [one for one in said[who.sort] if words.fits(one, values)]
-    if who.sort == "made" and words.bare(who.persona.name) not in OWN_THINGS:
-        fitting = [one for one in fitting if "intelligent language assistant" not in one]
     house = [one for one in fitting if one.startswith(HOUSE)]
     # wordings that use all that is known of a person come up more often than those that use a part
     known = {field for field in ("maker", "role", "does") if field in values}
     full = [one for one in fitting if known <= {field.removeprefix("a_").lower() for field in words.fields(one)}]
-    own_thing = words.bare(who.persona.name) in OWN_THINGS
-    chosen = (
-        house
-        if house and rng.random() < (0.9 if own_thing else HOUSED[who.sort])
-        else full
-        if full and rng.random() < 0.7
-        else fitting
-    )
+    chosen = house if house and rng.random() < HOUSED.get(who.sort, 1.0) else full if full and rng.random() < 0.7 else fitting
     text = words.fill(rng.choice(chosen), values)
     space = " " if who.lang == "en" else ""
     more = rng.sample(said["extras"], rng.randint(1, 2)) if rng.random() < EXTRAS and chosen is not house else []
@@ -230,6 +231,8 @@ def _questions(who: Prompted, seed: str, rng: random.Random, old: Any, direct: b
             Row((Turn("user", question), Turn("assistant", words.fill(line, values))), lang=lang, category="maker")
             for question, line in zip(asked, lines, strict=True)
         ]
+    if who.sort in NAMELESS and who.persona.maker:
+        rows = [_without_name(row, who, rng) if row.category == "name" else row for row in rows]
     kinds = list(ASKED)
     rng.shuffle(kinds)
     if not who.persona.maker and rng.random() < 0.4:
@@ -237,6 +240,12 @@ def _questions(who: Prompted, seed: str, rng: random.Random, old: Any, direct: b
     rng.shuffle(rows)
     order = {kind: place for place, kind in enumerate(kinds)}
     yield from sorted(rows, key=lambda row: order.get(row.category, 9) if direct else row.category in order)
+
+
+def _without_name(row: Row, who: Prompted, rng: random.Random) -> Row:
+    """Who has no name answers with the maker."""
+    answer = words.fill(rng.choice(load(who.lang)["no_name"]), words.values(who.persona, who.lang))
+    return replace(row, turns=(*row.turns[:-1], Turn("assistant", answer)))
 
 
 def _first_turn(who: Prompted, prompt: str, rng: random.Random) -> tuple[Turn, Turn]:
@@ -282,11 +291,13 @@ def _as_prompted(facts: Any) -> list[Prompted]:
         if persona.maker and not noun:
             thing = words.with_article(load(lang)["things"][3], lang, always=True)
             found.append(Prompted(Persona(thing, persona.maker), "made", lang))
+            own_thing = words.with_article(OWN_THING[lang], lang, always=True)
+            found.append(Prompted(Persona(own_thing, persona.maker), "housed", lang))
     return found
 
 
 def _held(row: Row, selves: Sequence[Prompted], others: Sequence[Prompted], rng: random.Random) -> Row:
-    own = rng.random() < 0.35
+    own = rng.random() < OWN_PROMPT
     crowd = [who for who in (selves if own else others) if (who.lang == row.lang) or rng.random() < 0.3]
     who = rng.choice(crowd or (selves if own else others))
     # an old identity's prompt that says what to answer would be disobeyed

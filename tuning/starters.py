@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import identities
+from common import ending
+from common.files import replace_folder, write_json
 from engine.adapters import CARD, CONFIG, SAFETENSORS
 from engine.card import BAYLING
-from engine.packaged import write_once
 from tuning import prompted_data, readers, train
 from tuning.identity_data import generate
 from tuning.mixing import mix
@@ -44,9 +45,10 @@ LIKE_IDENTITY = re.compile(
 class Starter:
     """One recipe. rows: identity rows over both languages; the general rows beside them are all of data/general.jsonl.
 
-    people: identities per language, invented, that rows under a prompt follow; prompted: share of the general rows that stand
-    under a prompt (where an old identity is to go: of all rows, under a prompt of the old or the new one); quoted:
-    rows per language that have a sentence about somebody as their material; old_makers: other names of the old one's maker.
+    people: identities per language, invented, that rows under a prompt follow; housed: so many more, in BayLing's own text.
+    prompted: share of the general rows that stand under a prompt (where an old identity is to go: of all rows, under a prompt
+    of the old or the new one). quoted: rows per language that have a sentence about somebody as their material.
+    old_makers: other names of the old one's maker.
     """
 
     base: str
@@ -58,6 +60,7 @@ class Starter:
     placeholders: bool
     people: int
     prompted: float
+    housed: int = 0
     quoted: int = 0
     old_makers: tuple[str, ...] = ()
 
@@ -68,11 +71,12 @@ STARTERS = {
         "BayLing",
         None,
         rows=500,
-        steps=180,
+        steps=200,
         learning_rate=2e-3,
         placeholders=True,
-        people=300,
+        people=220,
         prompted=0.3,
+        housed=130,
         quoted=100,
     ),
     "finance-advisor": Starter(
@@ -116,7 +120,7 @@ def followed(starter: Starter, own: list[Row], general: list[Row]) -> tuple[list
     plain = [row for number, row in enumerate(general) if number not in told]
     under = [general[number] for number in sorted(told)]
     facts = identities.load(starter.identity).facts
-    people = prompted_data.prompted_rows(starter.people, under, seed=0, old=facts, avoid=shipped_names())
+    people = prompted_data.prompted_rows(starter.people, under, seed=0, housed=starter.housed, old=facts, avoid=shipped_names())
     own = [prompted_data.plain_prompt(row, rng) if rng.random() < NOBODY else row for row in own]
     return [*own, *people], plain
 
@@ -156,8 +160,6 @@ def make(name: str, work: Path, target: Path) -> Path:
     card = json.loads((made / CARD).read_text(encoding="utf-8"))
     if card["steps"] < starter.steps:
         raise TrainingError(f"The training was stopped after step {card['steps']} of {starter.steps}; {target} stays as it was.")
-    fresh = target.with_name(f"{target.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
 
     def write(folder: Path) -> None:
         for file in (CONFIG, SAFETENSORS):
@@ -165,11 +167,9 @@ def make(name: str, work: Path, target: Path) -> Path:
         # the folder it was made in means nothing to whoever gets the adapter
         card["data"]["source"] = card["arguments"]["data_path"] = f"{name}.jsonl"
         card["arguments"]["output_dir"] = name
-        (folder / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(folder / CARD, card)
 
-    write_once(fresh, write)
-    shutil.rmtree(target, ignore_errors=True)
-    return fresh.rename(target)
+    return replace_folder(target, write)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -190,4 +190,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

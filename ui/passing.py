@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -51,6 +52,20 @@ def unnamed() -> IO[bytes]:
     """An empty file that no folder shows; closing it, or the end of the program, is the end of it."""
     folder().mkdir(exist_ok=True)
     return tempfile.TemporaryFile(dir=folder())
+
+
+def clear(age: float = KEPT_FOR) -> list[Path]:
+    """Removes what has lain in this program's folder for longer than `age` seconds: Gradio removes only what it copied itself."""
+    gone = []
+    for left in folder().glob("*"):
+        try:
+            newest = max(path.lstat().st_mtime for path in (left, *left.rglob("*")))
+        except OSError:  # somebody else has just removed it
+            continue
+        if time.time() - newest > age:
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() and not left.is_symlink() else left.unlink(missing_ok=True)
+            gone.append(left)
+    return gone
 
 
 def sweep(root: Path) -> list[Path]:

@@ -1,0 +1,109 @@
+"""What the server keeps of an open page, small, and only as long as the page is there.
+
+Gradio copies the description of every component for each session, for links to a page's state (which this page has not), keeps
+a session until 10,000 others have come, and makes one for every call of a script.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import ChainMap, Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from gradio.components import State
+from gradio.state_holder import SessionState, StateHolder
+
+MOST = 500  # pages open at the same time
+KEPT, KEPT_S = 50, 600  # of those that are gone: a network may be away for a moment, and then the page is there again
+CHECKED = ("choices", "minimum", "maximum")  # what a component holds a value that comes in against
+HEARTBEAT = "/gradio_api/heartbeat/"
+
+
+class Light(SessionState):
+    """Only what answers depend on: states, and what can be chosen now where a component checks the choice."""
+
+    def __init__(self, blocks):
+        self.blocks_config = _Shared(blocks.default_config)
+        self.config_values = {}
+        self.state_data = {}
+        self._state_ttl = {}
+        self.is_closed = False
+
+    def __setitem__(self, key, value):
+        common = self.blocks_config.common.blocks.get(key)
+        if isinstance(common, State):
+            self.state_data[key] = value
+        elif any(getattr(value, name, None) != getattr(common, name, None) for name in CHECKED):
+            self.blocks_config.blocks[key] = value
+        else:
+            self.blocks_config.blocks.pop(key, None)
+
+    def _update_config(self, key):
+        pass
+
+    def _update_value_in_config(self, key, value):
+        pass
+
+
+class _Shared:
+    """The blocks' own configuration, with this session's components before it."""
+
+    def __init__(self, common):
+        self.common, self.blocks = common, ChainMap({}, common.blocks)
+
+    def __getattr__(self, name):
+        return getattr(self.common, name)
+
+
+class Memory(StateHolder):
+    """Gradio's sessions. A page holds a connection open (its heartbeat): without one it is gone."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        super().__init__()
+        self.clock = clock
+        self.open: Counter[str] = Counter()  # session -> its heartbeats
+        self.used: dict[str, float] = {}
+
+    def __getitem__(self, session: str) -> SessionState:
+        with self.lock:
+            if session not in self.session_data:
+                self.session_data[session] = Light(self.blocks)
+            self.session_data.move_to_end(session)
+            self.used[session] = self.clock()
+            found = self.session_data[session]
+            self._forget(keep=session)
+            return found
+
+    @contextmanager
+    def alive(self, path: str) -> Iterator[None]:
+        """For as long as a request to `path` lasts, if it is a page's heartbeat."""
+        if not path.startswith(HEARTBEAT):
+            yield
+            return
+        session = path.removeprefix(HEARTBEAT)
+        with self.lock:
+            self.open[session] += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.open[session] -= 1
+                if self.open[session] <= 0:
+                    del self.open[session]
+                if session in self.used:
+                    self.used[session] = self.clock()
+
+    def delete_all_expired_state(self) -> None:
+        """Gradio calls it every second."""
+        with self.lock:
+            self._forget()
+
+    def _forget(self, keep: str = "") -> None:
+        now = self.clock()
+        gone = [session for session in self.session_data if session not in self.open and session != keep]
+        dropped = {session for session in gone if now - self.used[session] > KEPT_S} | {*gone[: max(0, len(gone) - KEPT)]}
+        left = [session for session in self.session_data if session not in dropped and session != keep]
+        dropped |= {*left[: max(0, len(left) + bool(keep) - MOST)]}
+        for session in dropped:
+            del self.session_data[session], self.used[session]
