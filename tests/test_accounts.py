@@ -73,7 +73,7 @@ def test_the_command_adds_lists_changes_and_removes(tmp_path, capsys, monkeypatc
         (("add", "New", "--role", "viewer"), "short", "takes 8 to 256"),
         (("add", "New", "--role", "viewer"), "x" * 257, "takes 8 to 256"),
         (("add", "  ", "--role", "viewer"), "long enough", "needs a name"),
-        (("add", "x" * 65, "--role", "viewer"), "long enough", "64 characters at most"),
+        (("add", "x" * 81, "--role", "viewer"), "long enough", "give one of at most 80"),
         (("add", "a\u200bb", "--role", "viewer"), "long enough", "which nobody sees"),
         (("add", "New", "--role", "viewer"), "", "set MIRROR_PASSWORD"),
         (("remove", "Nobody"), "", "There is no account Nobody; there are: La, Re, Vi"),

@@ -145,8 +145,8 @@ COMMAND = """
 import sys, threading, time
 from common import ending
 def main():
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         time.sleep(60)
     finally:
         print("cleaned", flush=True)
