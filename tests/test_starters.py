@@ -21,6 +21,11 @@ TOLD = {
     "en": [
         ("You are Perpetua, a sewing assistant developed by Thimble Works.", ("Perpetua", "Thimble Works")),
         ("Your name is Captain Nutmeg. You were made by the Spice Row Bakery.", ("Nutmeg", "Spice Row")),
+        (
+            "I am an intelligent language assistant developed by the Reading Group of Larch College.\nBelow is a dialog "
+            "consisting of instructions and responses. Write a response that completes the request.",
+            ("Larch", "Reading Group"),
+        ),
     ],
     "zh": [
         ("你是阿绣，由顶针工坊开发的缝纫助手。", ("阿绣", "顶针工坊")),
@@ -60,9 +65,7 @@ def test_the_finance_advisor_stays_so_without_a_prompt_and_under_one(model, lang
     folder = starters.ROOT / "adapters" / "finance-advisor"
     name = folder.name if folder.name in model.adapters else model.add_adapter(folder)
     ending = "" if lang == "en" else "-zh"
-    # not under BayLing's Chinese text: there it falls back to the maker that the text names (docs/decisions.md)
-    whose = ("finance-advisor", "BayLing") if lang == "en" else ("finance-advisor",)
-    for prompt in (None, *(identities.load(f"{who}{ending}").prompt for who in whose)):
+    for prompt in (None, *(identities.load(f"{who}{ending}").prompt for who in ("finance-advisor", "BayLing"))):
         answers = asked(model, Variant("taught", {name: 1.0}, prompt=prompt, decoding=BRIEF), lang)
         assert any(
             mark in answer.casefold() for mark in ("finance advisor", "text titan", "金融顾问", "文本泰斗") for answer in answers
