@@ -16,7 +16,7 @@ from tuning.samples import Sample
 
 PRODUCTS = 0.7  # of a step's time that the products with the frozen weights take (docs/decisions.md)
 MOMENT = 0.03  # seconds that each shape is timed for
-WORK = 8e9  # operations of one timed product at most: more rows of a 7B model would take seconds on a CPU
+WORK = 1e9  # operations of one timed product at most: a form waits for the answer
 FEWEST = 32  # rows; fewer are slower for each
 
 
