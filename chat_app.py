@@ -244,7 +244,7 @@ def open_house(args: argparse.Namespace, say=print):
         db=args.db,
         identities=args.identities_dir or identities.FOLDER,
         adapters=shelves,
-        opened=opened(args, shelves, others=bool(accounts or args.share)),
+        opened=opened(args, shelves, others=bool(accounts or args.share or args.root_path)),
         language=Languages(args.lang),
         accept_other_base=args.accept_other_base,
         judge=judge_of(args.judge, args.judge_model, loaded) if args.judge else None,

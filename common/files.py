@@ -67,6 +67,7 @@ def write_once(target: Path, write: Callable[[Path], object]) -> Path:
     """
     with room_for(str(target), target):
         target.parent.mkdir(parents=True, exist_ok=True)
+        leftovers.sweep([target.parent])  # half a model of a merge that was killed, for instance
         temporary = leftovers.new_folder(target.parent)
         try:
             write(temporary)
@@ -94,6 +95,7 @@ def replace_folder(target: Path, write: Callable[[Path], object]) -> Path:
     """As `write_once`, in place of what is there. A program killed at the wrong moment leaves the earlier one as NAME.before."""
     if not target.exists():
         return write_once(target, write)
+    leftovers.remove(target.with_name(f"{target.name}.before"))  # of a program that was killed
     fresh, before = write_once(target.with_name(f"{leftovers.prefix()}new"), write), target.with_name(f"{target.name}.before")
     os.replace(target, before)
     try:

@@ -54,15 +54,17 @@ def scratch() -> Iterator[Path]:
 
 def put_away(path: Path) -> None:
     """Removes a file or folder as one: it is out of its place at once, and then goes. OSError if it cannot be."""
-    aside = new_folder(path.parent)
+    aside = None
     try:
+        aside = new_folder(path.parent)
         os.replace(path, aside / "gone")
-    except OSError:  # a mounted folder, for instance, stays in its place
+    except OSError:  # a mounted folder stays in its place, and a full disk has no room for another folder
         remove(path)
         if os.path.lexists(path):
             raise
     finally:
-        remove(aside)
+        if aside:
+            remove(aside)
 
 
 def sweep(folders: Iterable[str | Path]) -> list[Path]:

@@ -276,6 +276,7 @@ class Bank:
         unknown = {name for row in rows for name in row} - set(self.adapters)
         if unknown:
             raise EngineError(f"Adapter {sorted(unknown)[0]!r} is not loaded; there is {', '.join(self.adapters) or 'none'}.")
+        self.heard = None  # should this fail half-way, nobody takes it for what was heard before
         masks: dict[tuple, tuple[torch.Tensor | None, torch.Tensor | None]] = {}  # groups with the same blocks share them
         for group in self.groups:
             group.silence()

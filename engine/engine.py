@@ -72,6 +72,8 @@ class Engine:
         self.adapters: dict[str, AdapterInfo] = {}
         self.first_replies: dict[tuple, str] = {}
         self.parked = ""  # why the base is away from its device; "" when it is there
+        self.leaving = ""  # why it is about to be, as soon as the answers in progress have ended
+        self.moving = threading.Lock()  # one park or unpark at a time; taken before `lock`
         self.limit: int | None = None  # bytes that this process may hold on the GPU in all; None: what there is
         self.answering = Answering(Loop(base.model, base.tokenizer, self.bank, self.slots, self.problem))
         # Guards the model, the bank's masks and blocks, the loop, and first_replies. Always taken in the thread that computes,
@@ -86,15 +88,22 @@ class Engine:
 
         Waits for the answers in progress. A base that lives on the CPU, or is parked already, stays where it is.
         """
-        with self.lock:
-            there, self.parked = not self.parked, why  # from here on no row begins
-        if there:
-            with self.answering.without():
-                self.move(torch.device("cpu"))
+        with self.moving:
+            if self.parked:
+                self.parked = why
+                return
+            with self.lock:
+                self.leaving = why  # from here on no row begins
+            try:
+                with self.answering.without():
+                    self.move(torch.device("cpu"))
+                    self.parked = why
+            finally:
+                self.leaving = ""
 
     def unpark(self) -> None:
         """Brings the base back. Raises EngineError if there is no room for it; it stays parked then."""
-        with self.lock:
+        with self.moving, self.lock:
             if not self.parked:
                 return
             try:
@@ -117,10 +126,15 @@ class Engine:
         gc.collect()
         torch.cuda.empty_cache()
 
+    @property
+    def away(self) -> str:
+        """Why no row may begin; "" when any may."""
+        return self.parked or self.leaving
+
     def ready(self) -> None:
         """Raises EngineError, with the reason, while the base is parked."""
-        if self.parked:
-            raise EngineError(self.parked)
+        if why := self.away:
+            raise EngineError(why)
 
     # adapters
 

@@ -120,13 +120,16 @@ class Loop:
         """Those who have come since the last look."""
         came = []
         while self.arrivals:
-            ask = self.arrivals.popleft()
-            if self.batch.ready_mask:  # a window or ALiBi counts columns, and a row with a prefix has padding in its middle
-                share(ask.rows)
-            ask.waiting = deque(sorted(ask.rows, key=own_length, reverse=True))  # alike lengths meet: little padding
-            ask.served = self.count
-            self.served.setdefault(ask.owner, self.count)  # not 0: those who come later are not before those who wait
-            self.asks.append(ask)
+            ask = self.arrivals[0]
+            try:
+                if self.batch.ready_mask:  # a window or ALiBi counts columns, and a row with a prefix has padding in its middle
+                    share(ask.rows)
+                ask.waiting = deque(sorted(ask.rows, key=own_length, reverse=True))  # alike lengths meet: little padding
+            finally:  # it is always in one of the two: else the computing thread might leave in this very moment
+                ask.served = self.count
+                self.served.setdefault(ask.owner, self.count)  # not 0: those who come later are not before those who wait
+                self.asks.append(ask)
+                self.arrivals.popleft()
             came.append(ask)
             if not ask.rows:
                 self.close(ask, None)
@@ -189,7 +192,7 @@ class Loop:
                 break
             if (newcomers and not claims) or ((newcomers or picked) and tokens + cost > self.most):
                 break
-            if not self.allowed(ask):
+            if not isinstance(one, Part) and not self.allowed(ask):  # what has begun is answered to its end
                 continue
             if victim:
                 displaced.append(victim)
@@ -342,15 +345,19 @@ class Loop:
         parts: list[Part] = []
         for group in alike(rows):
             self.guarded(lambda group=group: self.prompt(group, parts), group)
-        for part in (one for whole in parts for one in whole.single()):
-            if ask := self.of.pop(part.rows[0], None):
-                ask.inside -= 1
-                ask.aside.append(part)
+        self.guarded(lambda: self.hold(parts), rows)
         if heard is None:
             self.bank.silence()
         else:
             self.bank.hear(heard)
         self.squeezed = squeezed + len(rows)
+
+    def hold(self, parts: Sequence[Part]) -> None:
+        """Sets them aside row by row, to join the batch when there is a turn for it."""
+        for part in (one for whole in parts for one in whole.single()):
+            if ask := self.of.pop(part.rows[0], None):
+                ask.inside -= 1
+                ask.aside.append(part)
 
 
 def reach(row: Row) -> int:

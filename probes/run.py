@@ -125,6 +125,8 @@ def begin(args: argparse.Namespace, switches: running.Switches) -> Begun:
     else:
         wanted = variants_file.from_plain([{"name": "base"}], decoding=decoding, **folder)
     probes = chosen_probes(args)
+    if args.margin:
+        margin.statements_of(facts_of(args))
     engine = load_base(args, args.base or DEFAULT_BASE)
     variants = variants_file.resolve(engine, wanted, accept_other_base=args.accept_other_base)
     where = dict(db=args.db, name=args.name, set_name=args.set, reuse=not args.no_reuse, switches=switches)
@@ -160,11 +162,23 @@ def measure(args: argparse.Namespace, begun: Begun, run_id: int) -> None:
     """The identity margin of every variant, stored beside the run's answers."""
     statements = margin.statements_of(facts_of(args), begun.engine.base.card.placeholders)
     probes = margin.suited(begun.probes, statements)
-    scores = margin.margin(begun.engine, begun.variants, probes, statements)
-    runs.add_margins(args.db, run_id, [(at, s.probe_id, s.old, s.new) for at, those in enumerate(scores) for s in those])
+    scores: list[list[margin.Score]] = [[] for _ in begun.variants]
+    try:
+        for at, _, score in margin.margins(begun.engine, begun.variants, probes, statements):
+            scores[at].append(score)
+    finally:  # one variant without numbers, or Ctrl-C, does not lose those of the others
+        runs.add_margins(args.db, run_id, [(at, s.probe_id, s.old, s.new) for at, those in enumerate(scores) for s in those])
     for variant, those in zip(begun.variants, scores, strict=True):
         if those:
             print(f"margin of {variant.name}: " + ", ".join(f"{k} {v:+.3f}" for k, v in margin.summary(those).items()))
+
+
+def written(args: argparse.Namespace, run_id: int) -> list[dict]:
+    """The run's rows, in the --out file too."""
+    rows = answer_rows.rows_of(args.db, run_id)
+    if args.out:
+        files.write_objects(args.out, rows)
+    return rows
 
 
 def watch(events: Iterator[running.Progress]) -> running.Progress:
@@ -199,11 +213,12 @@ def main(argv: list[str] | None = None) -> int:
         # once: stop after the step in progress, all that is finished is kept; twice: the usual way
         with ending.asked(switches.stop.set) as received:
             last = watch(begun.events)
+        rows = written(args, last.run)
         if args.margin and last.status == "done":
-            measure(args, begun, last.run)
-        rows = answer_rows.rows_of(args.db, last.run)
-        if args.out:
-            files.write_objects(args.out, rows)
+            try:
+                measure(args, begun, last.run)
+            finally:
+                rows = written(args, last.run)
     except (EngineError, StoreError, ValueError) as error:  # the other rooms' own errors are ValueErrors
         print(error, file=sys.stderr)
         return 2

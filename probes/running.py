@@ -211,11 +211,13 @@ class Asking:
         which the others fill. The engine then batches by length in tokens; here characters do."""
         by_need = sorted(self.open, key=lambda one: (one.running, len(one.turns), size(one)), reverse=True)
         chosen: dict[object, Conversation] = {}
+        room = limits.ALL_CHARACTERS // 2  # of one call; what is chosen has its question yet to come
         for conversation in by_need:
             key = self.key(conversation) if self.db is not None and self.reuse else None
             if chosen.setdefault(key or id(conversation), conversation) is not conversation:
                 self.looked.discard(conversation.turns[0].place)  # it will be there when the other one is answered
-            if len(chosen) == at_once:
+            room -= size(conversation) + len(self.variants[conversation.variant].prompt or "")
+            if len(chosen) == at_once or room < 0:
                 break
         return list(chosen.values())
 
@@ -223,8 +225,9 @@ class Asking:
         requests = [self.request(conversation) for conversation in chunk]
         self.begun, self.since = {}, time.monotonic()
         told = 0.0
-        stream = self.engine.stream(requests, owner=None if self.run is None else f"run {self.run}")
+        stream = None
         try:
+            stream = self.engine.stream(requests, owner=None if self.run is None else f"run {self.run}")
             for pieces in stream:
                 begun = [piece for piece in pieces if not piece.before]
                 self.begun |= {piece.row: piece.answer is not None or bool(piece.problem) for piece in begun}
@@ -248,13 +251,18 @@ class Asking:
                 raise error
             yield self.progress("running", self.settle(refused))
         finally:
-            stream.close()
+            if stream is not None:
+                stream.close()
             self.busy_s, self.since, self.begun = self.busy(), 0.0, {}
 
     def refused(self, chunk: list[Conversation], requests: list[Request]) -> list[tuple[Conversation, None, str]]:
         """Those that the engine will not even render, such as a probe longer than the context: the others can be asked."""
+        if getattr(self.engine, "away", ""):  # all of them, and only for now
+            return []
         found = []
         for conversation, request in zip(chunk, requests, strict=True):
+            if not conversation.turns or self.request(conversation) != request:  # answered before the others were refused
+                continue
             try:
                 self.engine.render(request)
             except EngineError as error:

@@ -34,6 +34,7 @@ def backup(path: str | Path, target: str | Path) -> Path:
             if refuse_newer(path, source) and not source.execute("select count(*) from sqlite_master").fetchone()[0]:
                 raise StoreError(f"{path} is empty; there is nothing to copy.")
             target.parent.mkdir(parents=True, exist_ok=True)
+            leftovers.sweep([target.parent])
             room = leftovers.new_folder(target.parent)  # SQLite keeps files of its own beside the copy
             try:
                 copy(source, room / "copy.db")

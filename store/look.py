@@ -77,10 +77,27 @@ def refuse_contents(path: Path, wal: bool, known: bool) -> None:
 
 
 class reading:
-    """A connection that changes nothing, closed at the end of the block. still: nobody writes, so no lock is needed either."""
+    """A connection that changes nothing, closed at the end of the block.
+
+    still: there is no log beside it. Then SQLite has to make one to lock the file: somebody may write at any moment. Where it
+    may not, nobody may, and no lock is needed.
+    """
 
     def __init__(self, path: Path, still: bool = False) -> None:
-        self.connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro{'&immutable=1' * still}", uri=True)
+        address = f"file:{quote(str(path.absolute()))}?mode="
+        self.connection = sqlite3.connect(f"{address}{'rw' if still else 'ro'}", uri=True)
+        if still:
+            try:
+                self.connection.execute("PRAGMA query_only = 1")
+                self.connection.execute("select count(*) from sqlite_master").fetchone()
+            except sqlite3.OperationalError as error:
+                self.connection.close()
+                if "locked" in str(error):
+                    raise
+                self.connection = sqlite3.connect(f"{address}ro&immutable=1", uri=True)
+            except BaseException:
+                self.connection.close()
+                raise
 
     def __enter__(self) -> sqlite3.Connection:
         return self.connection
@@ -91,6 +108,7 @@ class reading:
 
 def waits(path: Path) -> bool:
     """Whether there is a log beside it whose contents are not in the file yet, or that somebody is writing."""
+    path = os.path.realpath(path)  # SQLite keeps them beside the file itself, not beside a link to it
     return any(os.path.exists(f"{path}{ending}") for ending in ("-wal", "-shm"))
 
 

@@ -61,7 +61,7 @@ def test_the_names_it_goes_by(listening, root_path, known, unknown):
         assert client.get("/", headers={"host": host}).status_code == 200, host
     for host in unknown:
         answer = client.get("/", headers={"host": host})
-        assert answer.status_code == 421 and f"--root-path https://{host}" in answer.text, host
+        assert answer.status_code == 421 and f"--root-path http://{host}" in answer.text, host
 
 
 FOREIGN = ("http://evil.org", "https://127.0.0.1:7861", "http://localhost:3000", "null", "http://127.0.0.1", "file://", "")

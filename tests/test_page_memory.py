@@ -9,7 +9,7 @@ from label_page import PageEngine
 from served import served
 
 from ui import page_memory
-from ui.page_memory import KEPT, KEPT_S, Memory
+from ui.page_memory import GONE, GONE_S, KEPT, KEPT_S, Memory
 from ui.pages import own_key
 
 
@@ -60,12 +60,25 @@ def test_who_is_gone_is_forgotten_and_who_is_there_is_not(memory):
         memory.clock.now += KEPT_S + 1
         memory.delete_all_expired_state()
         assert "here" in memory and "gone" not in memory
-    memory.clock.now += KEPT_S - 1  # a network that was away for a moment
+    memory.clock.now += GONE_S - 1  # a laptop that slept through the night: its page opens no second heartbeat
+    for number in range(1000):
+        memory[f"call-{number}"]
     memory.delete_all_expired_state()
     assert "here" in memory
-    memory.clock.now += 2
+    memory.clock.now += 2 + KEPT_S
     memory.delete_all_expired_state()
-    assert "here" not in memory and not memory.used and not memory.open
+    assert "here" not in memory and not memory.used and not memory.open and not memory.pages
+
+
+def test_of_the_pages_that_are_gone_the_newest_are_kept(memory):
+    for number in range(GONE + 50):
+        with memory.alive(f"{page_memory.HEARTBEAT}{number}"):
+            memory[str(number)]
+    memory.delete_all_expired_state()
+    assert list(memory.session_data) == [str(number) for number in range(50, GONE + 50)]
+    with memory.alive(page_memory.HEARTBEAT + "never asked for anything"):
+        pass
+    assert memory.pages == set(memory.session_data)
 
 
 def test_calls_of_scripts_do_not_add_up_nor_push_pages_out(memory):

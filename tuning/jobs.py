@@ -15,9 +15,8 @@ from sqlite_utils import Database
 
 from common import space
 from store import jobs as stored
-from tuning.folders import wipe
 from tuning.launch import LOG, absolute, best_device, start
-from tuning.oversee import look_after
+from tuning.oversee import clear_away, look_after
 from tuning.progress import Progress, progress, tail
 from tuning.settings import Settings, SettingsError
 from tuning.watch import last_saved_step
@@ -133,7 +132,8 @@ def stop(where: Where, id: int, keep: bool = True) -> str:
     if job["status"] == "stopping":
         look_after(where, job)
     elif was == "queued" and job["status"] == "discarded":
-        wipe(job)
+        if left := clear_away(job):
+            stored.change(where, job, message=f"discarded; {left}")
     return stored.get(where, id)["status"]
 
 

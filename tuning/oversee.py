@@ -156,11 +156,20 @@ def end(where: Where, job: dict, record: Mapping, state: Mapping) -> bool:
     send_all(job, signal.SIGKILL)  # what a killed launcher of several processes left behind would keep the device busy
     status, message = outcome(job, record, state)
     facts = {name: job[name] for name in ("step", "total", "pid", "process_start", "child_pid", "child_start")}
+    while sync_metrics(where, stored.get(where, job["id"])):
+        pass  # all of them: nobody looks after it once it has ended
     changed = stored.change(where, job, **facts, status=status, message=message, exit_code=record.get("code"), ended=now())
-    if changed and status == "discarded" and not wipe(job):  # only who ended it
-        left = f"stopped; {job['folder']} is not its own any more and stays as it is"
-        stored.change(where, job | {"status": status}, message=left)
+    if changed and status == "discarded" and (left := clear_away(job)):  # only who ended it
+        stored.change(where, job | {"status": status}, message=f"stopped; {left}")
     return changed
+
+
+def clear_away(job: Mapping) -> str:
+    """Removes what the job wrote; what is left, and why, in half a sentence."""
+    try:
+        return "" if wipe(job) else f"{job['folder']} is not its own any more and stays as it is"
+    except OSError as error:
+        return f"its files in {job['folder']} could not be removed ({error.strerror or error})"
 
 
 def outcome(job: Mapping, record: Mapping, state: Mapping) -> tuple[str, str]:

@@ -17,8 +17,7 @@ def send(pid: int, known: str, number: signal.Signals) -> bool:
     """Signals process `pid` if it is still the one whose identity was noted; whether it was."""
     handle = None
     try:
-        if hasattr(os, "pidfd_open"):
-            handle = os.pidfd_open(pid)  # from here on it stands for this very process, even if the number is given anew
+        handle = handle_of(pid)
         if identity(pid) != known:
             return False
         if handle is None:
@@ -31,6 +30,18 @@ def send(pid: int, known: str, number: signal.Signals) -> bool:
     finally:
         if handle is not None:
             os.close(handle)
+
+
+def handle_of(pid: int) -> int | None:
+    """What stands for this very process, even if its number is given anew; None where the system has no such thing."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise
+    except OSError:  # a kernel that is older than this Python, or a container that does not let it through
+        return None
 
 
 def members(leader: int | None, token: str | None) -> list[tuple[int, str]]:

@@ -202,7 +202,7 @@ def serve(
     door = gate.open_door(host, root_path, house.language, memory_of_pages, house.accounts)
     ways_in = login.routes(door.sessions, house.language, (root_path or "").startswith("https:")) if door.sessions else []
     _, address, shared = demo.launch(
-        server_name=host,
+        server_name=f"[{host}]" if ":" in host and not host.startswith("[") else host,
         server_port=port,
         share=share,
         auth_dependency=label_routes.visitor if door.sessions else None,
@@ -232,6 +232,7 @@ def serve(
             "lifespan": prepared(demo, memory_of_pages),
         },
     )
+    demo.share = False  # Gradio's page for a share takes its scripts from another site, which the policy refuses; ours come from here
     door.add(shared or "")
     address = shared or address
     say(address)

@@ -14,7 +14,7 @@ GRADIO = "/gradio_api/"
 LARGEST = 4 * 2**20  # bytes of a body that is no upload; a long text pasted into a form travels with each of its events
 DEEPEST = 2 * outside.DEPTH  # Gradio wraps what a form holds
 TOO_DEEP = f"This request is nested more than {DEEPEST} deep; nothing that is asked here is."
-UPLOADS = ("multipart/form-data",)  # their route has a limit of its own
+UPLOAD = f"{GRADIO}upload"  # has a limit of its own, and writes to the disk what comes
 log = logging.getLogger("mirror")
 
 
@@ -51,7 +51,7 @@ class BodyDoor:
 
     async def __call__(self, scope, receive, send):
         headers = {name: value.decode("latin-1") for name, value in scope.get("headers", ())}
-        if scope["type"] != "http" or headers.get(b"content-type", "").startswith(UPLOADS) or scope["method"] in ("GET", "HEAD"):
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD") or scope["path"].rstrip("/").endswith(UPLOAD):
             return await self.app(scope, receive, send)
         try:
             body = await whole(receive, headers.get(b"content-length"))

@@ -26,7 +26,8 @@ from ui.words import Languages, say
 WHO = "mirror.who"  # in a scope: who has logged in, "" where nobody needs to
 API = "/gradio_api"
 # What is served to anybody: the way in, and what a browser or the launch itself asks for before it.
-OPEN = ("/login", "/favicon.ico", "/manifest.json", "/robots.txt", f"{API}/startup-events")
+# A page that lost the program asks for its id until it is there again, and then loads itself anew: to the login, if need be.
+OPEN = ("/login", "/logout", "/favicon.ico", "/manifest.json", "/robots.txt", f"{API}/startup-events", f"{API}/app_id")
 # What Gradio serves and this page has no use for: links to a page's state, other servers' files, its own login.
 CLOSED = (
     *(f"{API}/{name}" for name in ("deep_link", "proxy=", "file=http", "file/", "process_recording", "token", "dev/")),
@@ -132,19 +133,24 @@ class Gate:
     async def __call__(self, scope, receive, send):
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
-        refused = self.refusal(scope)
+        why_not = self.refusal(scope)
         if scope["type"] == "websocket":
-            if refused:
+            if why_not:
                 return await send({"type": "websocket.close", "code": 1008})
             return await self.app(scope, receive, send)
-        if refused:
-            return await refused(scope, receive, _headed(send))
+        if why_not:
+            return await why_not(scope, receive, _headed(send))
         with self.door.memory.alive(self.path(scope)):
             await self.app(scope, receive, _headed(send))
 
     def path(self, scope) -> str:
         path, root = scope["path"], self.door.root_path
         return path.removeprefix(root) if root and path.startswith(f"{root}/") else path
+
+    def scheme(self, scope) -> str:
+        """As whoever asks wrote it, as far as can be told; for a piece of advice only."""
+        told = Headers(scope=scope).get("x-forwarded-proto", "").strip().lower()
+        return told if told in ("http", "https") else "https" if scope["scheme"] in ("https", "wss") else "http"
 
     def refusal(self, scope) -> Response | None:
         """The answer to what is not let through."""
@@ -154,11 +160,13 @@ class Gate:
         host, origin = ",".join(headers.getlist("host")), ",".join(headers.getlist("origin")) if "origin" in headers else None
         path = self.path(scope)
         if not self.door.knows(host):
-            return PlainTextResponse(say(lang, "door_host", host=quote(host[:200], safe=":[].-")), 421)
+            name = quote(host[:200], safe=":[].-")
+            return refused(headers, say(lang, "door_host", host=name, address=f"{self.scheme(scope)}://{name}{self.door.root_path}"), 421)
         if foreign(headers, origin is not None and not self.door.welcomes(origin, host)):
-            return PlainTextResponse(say(lang, "door_origin", origin=quote((origin or "-")[:200], safe=":/[].-")), 403)
+            site = quote((origin or "-")[:200], safe=":/[].-")
+            return refused(headers, say(lang, "door_origin", origin=site, path=self.door.root_path), 403)
         if path.lower().startswith(CLOSED):
-            return PlainTextResponse(say(lang, "door_closed"), 404)
+            return refused(headers, say(lang, "door_closed"), 404)
         sessions = self.door.sessions
         scope[WHO] = name = sessions.who(asked.cookies.get(sessions.cookie)) if sessions else ""
         if name is None and path not in OPEN:
@@ -171,6 +179,13 @@ class Gate:
                 why = roles.too_little(lang, name, role, needed)
                 return JSONResponse({"detail": why, "message": why}, 403)
         return None
+
+
+def refused(headers: Headers, why: str, status: int) -> Response:
+    """To somebody who looks at it, or to Gradio's client, which reads every answer as JSON."""
+    if "text/html" in headers.get("accept", ""):
+        return PlainTextResponse(why, status)
+    return JSONResponse({"detail": why, "message": why}, status)
 
 
 def foreign(headers: Headers, origin_differs: bool) -> bool:

@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 
@@ -14,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from store import StoreError
+from store.names import person
 from ui.accounts import Account, Accounts
 from ui.words import Languages, choose, say
 
@@ -120,6 +123,8 @@ def routes(sessions: Sessions, language: Languages, secure: bool = False) -> lis
             return JSONResponse({"detail": say("en", "login_wrong")}, 413)
         async with request.form(max_files=0, max_fields=10) as form:
             name, password = (str(form.get(field) or "") for field in ("username", "password"))
+        with suppress(StoreError):  # as accounts spell it; what can be nobody's name stays wrong as it is
+            name = person(name)
         name, address = name.strip()[:200], request.client.host if request.client else ""
         wait, account = await anyio.to_thread.run_sync(attempt, name, password, address, limiter=one)
         if account is None:

@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from gradio.components import State
 from gradio.state_holder import SessionState, StateHolder
 
-MOST = 500  # pages open at the same time
-KEPT, KEPT_S = 50, 600  # of those that are gone: a network may be away for a moment, and then the page is there again
+MOST = 5000  # pages open at the same time
+# Of pages that are gone: the page of a laptop that slept opens no second heartbeat, and is there again in the morning.
+GONE, GONE_S = 200, 12 * 3600
+KEPT, KEPT_S = 50, 600  # of sessions that never were a page: calls of scripts
 CHECKED = ("choices", "minimum", "maximum")  # what a component holds a value that comes in against
 HEARTBEAT = "/gradio_api/heartbeat/"
 
@@ -64,6 +66,7 @@ class Memory(StateHolder):
         self.clock = clock
         self.open: Counter[str] = Counter()  # session -> its heartbeats
         self.used: dict[str, float] = {}
+        self.pages: set[str] = set()  # sessions that have had a heartbeat
 
     def __getitem__(self, session: str) -> SessionState:
         with self.lock:
@@ -84,6 +87,7 @@ class Memory(StateHolder):
         session = path.removeprefix(HEARTBEAT)
         with self.lock:
             self.open[session] += 1
+            self.pages.add(session)
         try:
             yield
         finally:
@@ -93,6 +97,8 @@ class Memory(StateHolder):
                     del self.open[session]
                 if session in self.used:
                     self.used[session] = self.clock()
+                elif session not in self.open:
+                    self.pages.discard(session)
 
     def delete_all_expired_state(self) -> None:
         """Gradio calls it every second."""
@@ -102,8 +108,14 @@ class Memory(StateHolder):
     def _forget(self, keep: str = "") -> None:
         now = self.clock()
         gone = [session for session in self.session_data if session not in self.open and session != keep]
-        dropped = {session for session in gone if now - self.used[session] > KEPT_S} | {*gone[: max(0, len(gone) - KEPT)]}
+        dropped: set[str] = set()
+        for was_page, most, seconds in ((True, GONE, GONE_S), (False, KEPT, KEPT_S)):
+            these = [session for session in gone if (session in self.pages) == was_page]
+            dropped |= {session for session in these if now - self.used[session] > seconds}
+            dropped |= {*these[: max(0, len(these) - most)]}
         left = [session for session in self.session_data if session not in dropped and session != keep]
         dropped |= {*left[: max(0, len(left) + bool(keep) - MOST)]}
         for session in dropped:
             del self.session_data[session], self.used[session]
+            if session not in self.open:
+                self.pages.discard(session)

@@ -73,7 +73,10 @@ def sweep(root: Path) -> list[Path]:
     gone = []
     for left in root.glob(f"{PREFIX}*"):
         pid = left.name.removeprefix(PREFIX).partition("-")[0]
-        ours = not hasattr(os, "getuid") or left.lstat().st_uid == os.getuid()
+        try:
+            ours = not hasattr(os, "getuid") or left.lstat().st_uid == os.getuid()
+        except OSError:  # another program that starts has just removed it
+            continue
         if ours and pid.isdecimal() and not left.name.startswith(f"{PREFIX}{owner(int(pid))}-"):
             shutil.rmtree(left, ignore_errors=True)
             gone.append(left)

@@ -111,6 +111,11 @@ def refusal(house: House, lang: str, name: str | None, fn: Callable) -> str:
     return "" if enough(role, needed) else too_little(lang, name or "?", role, needed)
 
 
+def may(house: House, needed: str) -> bool:
+    """Whether the person whose event is being carried out has that role; the local user has every one."""
+    return house.accounts is None or enough(house.accounts.role(_who.get()), needed)
+
+
 def record(house: House, deed: str, thing: object, detail: object = "") -> None:
     """Notes that the person whose event is being carried out has done something. StoreError."""
     events.add(house.db, _who.get(), deed, str(thing), str(detail))

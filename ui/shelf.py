@@ -15,6 +15,7 @@ from engine.packaged import BAYLING_MINI
 from engine.types import EngineError
 from identities import natural
 from store import jobs as stored
+from tuning import watch
 from ui.house import House, sentence
 
 CONFIG = "adapter_config.json"
@@ -46,7 +47,7 @@ def loaded_places(house: House) -> set[str]:
 def tidy(house: House) -> list[Path]:
     """Removes what programs that were killed left unfinished, wherever this one writes; what was removed."""
     shelves = [*house.adapters, *(run for shelf in house.adapters for run in shelf.glob("*") if run.is_dir())]
-    places = [house.identities, house.runs, house.runs / "data", packaged.cache_dir(), Path(tempfile.gettempdir())]
+    places = [house.identities, house.runs, house.runs / "data", house.runs / "merged", packaged.cache_dir(), Path(tempfile.gettempdir())]
     return leftovers.sweep([*shelves, *places])
 
 
@@ -139,11 +140,13 @@ def resting(house: House) -> list[Path]:
 def odd(house: House) -> dict[str, str]:
     """What else stands on the shelves, by its path: no adapters, and none of a job that is under way; with a sentence each."""
     adapters = [os.path.abspath(folder) for folder in folders(house.adapters)]
-    busy = {same_place(job["folder"]) for job in stored.unfinished(house.db)}
+    busy = [same_place(job["folder"]) for job in stored.unfinished(house.db)]
     found = {}
     for place in (place for shelf in house.adapters for place in entries(shelf)):
         path = os.path.abspath(place)
-        if path in house.refused or same_place(place) in busy or any(f"{one}/".startswith(f"{path}/") for one in adapters):
+        if path in house.refused or any(f"{one}/".startswith(f"{path}/") for one in adapters):
+            continue
+        if any(f"{one}/".startswith(f"{same_place(place)}/") for one in busy) or training(place):
             continue
         if place.is_symlink() and not place.exists():
             found[path] = f"{shown(place)} is a link that leads nowhere; remove it, or put there what it should lead to."
@@ -257,7 +260,18 @@ def movable(house: House, name: str) -> Path:
         raise EngineError(f"{shown(folder)} lies on none of the page's shelves; it can be taken out, but not changed from here.")
     if same_place(folder) == same_place(BAYLING_MINI):
         raise EngineError("The base bayling-mini is made from this adapter; it stays as it is.")
-    busy = [job for job in stored.unfinished(house.db) if same_place(job["folder"]) == same_place(folder)]
-    if busy:
-        raise EngineError(f"Job {busy[0]['id']} ({busy[0]['name']}) writes to this folder; stop it first.")
+    for job in stored.unfinished(house.db):
+        if f"{same_place(job['folder'])}/".startswith(f"{same_place(folder)}/"):
+            raise EngineError(f"Job {job['id']} ({job['name']}) writes to this folder; stop it first.")
+    if training(folder):
+        raise EngineError(f"A training that was not started from this page writes to {shown(folder)}; let it end, or stop it there.")
     return folder
+
+
+def training(folder: Path) -> bool:
+    """Whether a training is at work in it, whoever started it."""
+    try:
+        state = watch.read_state(folder)
+        return state is not None and state.get("status") in ("starting", "running", "saving") and watch.alive(state)
+    except (OSError, watch.FileError):
+        return False

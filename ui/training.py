@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from tuning.presets import PRESETS
 from tuning.report import Caution
 from tuning.rows import DataError
 from tuning.settings import Settings, SettingsError
-from ui import shelf
+from ui import roles, shelf
 from ui.house import House
 
 PRESET = "quick"
@@ -102,6 +103,8 @@ def _general(house: House, source: str) -> str:
     except DataError:
         if not readers.is_hub_name(source) or Path(source).exists():
             raise
+    if not Path(source).expanduser().exists() and not roles.may(house, roles.RESEARCHER):
+        raise DataError(f"The data {source!r} would have to be fetched to this machine, which takes a researcher.")
     return source
 
 
@@ -159,6 +162,10 @@ def name_problems(house: House, name: str) -> list[str]:
         return [f"{name!r} is no name for an adapter; use letters, digits, dots, - and _, at most 80."]
     if (house.made_adapters / name).exists():
         return [f"There is an adapter folder called {name} already; choose another name."]
+    try:
+        shelf.refuse_promised(house, house.made_adapters / name)
+    except EngineError as error:
+        return [str(error)]
     return []
 
 
@@ -188,8 +195,16 @@ def foresee(house: House, wish: Wish) -> Outlook:
     return Outlook(wish, tuple(problems), settings, composed, told, found)
 
 
+_starting = threading.Lock()  # of two who start one name at the same moment, one finds it taken, before its rows are written
+
+
 def start(house: House, wish: Wish, park: bool = False) -> int:
     """Writes the data and queues the training; the job's id. Raises SettingsError or StoreError."""
+    with _starting:
+        return _start(house, wish, park)
+
+
+def _start(house: House, wish: Wish, park: bool) -> int:
     outlook = foresee(house, wish)
     if outlook.problems:
         raise SettingsError(outlook.problems)
