@@ -25,7 +25,7 @@ SHORT = 32  # tokens; the machines that test have few cores
 
 @contextmanager
 def served(
-    engine, root: Path, lang: str | None = None, judge: Judge | None = None, root_path: str | None = None, accounts=None
+    engine, root: Path, lang: str | None = None, judge: Judge | None = None, root_path: str | None = None, accounts=None, **more
 ) -> Iterator[SimpleNamespace]:
     """`.address`, `.house` and `.db` of a page over `engine` whose files lie under `root`."""
     folder = root / "identities"
@@ -33,7 +33,7 @@ def served(
     for file in (*identities.FOLDER.glob("*.txt"), *identities.FOLDER.glob("*.yaml")):
         shutil.copy(file, folder)
     house = House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge, accounts=accounts)
-    with serving(house, root_path) as page:
+    with serving(house, root_path, **more) as page:
         yield page
 
 
@@ -43,11 +43,11 @@ def opened(*flags: str) -> House:
 
 
 @contextmanager
-def serving(house: House, root_path: str | None = None) -> Iterator[SimpleNamespace]:
+def serving(house: House, root_path: str | None = None, **more) -> Iterator[SimpleNamespace]:
     """`.address`, `.demo`, `.house`, `.db` and `.adapters` of a page over `house`."""
     started: list = []
     # Not in this thread: Playwright keeps an event loop running in it, and Gradio starts one of its own.
-    quiet = {"port": None, "block": False, "say": lambda _address: None, "root_path": root_path}
+    quiet = {"port": None, "block": False, "say": lambda _address: None, "root_path": root_path} | more
     starter = threading.Thread(target=lambda: started.append(serve(house, **quiet)))
     starter.start()
     starter.join()

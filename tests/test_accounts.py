@@ -219,6 +219,10 @@ def test_the_form_leads_back_to_the_page_and_says_what_is_wrong(door):
     assert right.status_code == 303 and right.headers["location"] == "./" and person.get("/").text == "La is here"
 
 
+def test_a_name_is_the_same_however_it_is_typed(door):
+    assert enter(client(door), " Ｌａ ", "La's secret").json() == {"success": True}
+
+
 def test_odd_forms_are_refused(door):
     person = client(door)
     assert enter(person, "La", "x" * 20_000).status_code == 413

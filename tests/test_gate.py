@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import httpx
 import pytest
@@ -150,6 +151,22 @@ def test_the_page_itself_is_behind_the_gate(app):
             assert not [name for name in answer.headers if name.startswith("access-control")], (method, path)
     own = httpx.get(f"{address}/config", headers={"origin": address})
     assert own.status_code == 200 and "access-control-allow-origin" not in own.headers
+
+
+def test_a_share_loads_nothing_from_elsewhere(tmp_path, monkeypatch):
+    """Gradio's own page for it has its only script on another site, which the policy refuses: nothing would be seen."""
+    monkeypatch.setattr("gradio.networking.setup_tunnel", lambda **_: "https://abc.gradio.live")
+    with served(PageEngine(), tmp_path / "app", "en", share=True) as app:
+        page = httpx.get(app.demo.local_url, headers={"host": "abc.gradio.live"})
+        assert page.status_code == 200 and app.demo.share_url == "https://abc.gradio.live"
+        assert not re.findall(r"<script[^>]+src=.https?://[^>]*>", page.text)
+
+
+def test_a_refusal_can_be_read_by_whom_it_reaches(app):
+    told = httpx.post(f"{app.address}gradio_api/queue/join", headers={"host": "lab.org", "x-forwarded-proto": "https"})
+    assert told.status_code == 421 and "--root-path https://lab.org" in told.json()["detail"] == told.json()["message"]
+    shown = httpx.get(app.address, headers={"origin": "https://lab.org", "accept": "text/html,*/*"})
+    assert shown.status_code == 403 and shown.text.endswith("--root-path https://lab.org")
 
 
 def test_what_gradio_serves_and_the_page_does_not_need_is_closed(app):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from job_steps import get, until
+from job_steps import get, until, wait
 
 import store
+from common import leftovers
 from engine.types import EngineError
-from tuning import folders, jobs, oversee, processes, progress
+from tuning import folders, jobs, oversee, processes, progress, watch
+from tuning.watch import Journal
 from ui import shelf
 
 FAKE = ["-m", "tests.fake_trainer"]
@@ -102,6 +106,56 @@ def test_a_mark_that_cannot_be_read_is_nobodys(tmp_path, text):
     assert folders.read_mark(tmp_path) is None
     assert not folders.wipe({"mark": "x", "token": None, "owned": 1, "folder": str(tmp_path)})
     assert (tmp_path / folders.MARK).is_file()
+
+
+def test_a_full_disk_hinders_no_removing(db_path, queue, tmp_path, monkeypatch):
+    def full(_folder):
+        raise OSError(28, "No space left on device")
+
+    was = tmp_path / "was"
+    adapter(was)
+    monkeypatch.setattr(leftovers, "new_folder", full)
+    leftovers.put_away(was)
+    assert not was.exists()
+
+
+def test_files_that_cannot_be_removed_are_told_and_the_queue_goes_on(db_path, queue, tmp_path, monkeypatch):
+    id = queue("kept", owned=True)
+
+    def fails(_job):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(oversee, "wipe", fails)
+    assert jobs.stop(db_path, id, keep=False) == "discarded"
+    assert "could not be removed (Read-only file system)" in get(db_path, id)["message"]
+
+
+def test_all_numbers_of_a_run_that_ended_while_nobody_looked_are_taken(db_path, queue, tmp_path, monkeypatch):
+    monkeypatch.setattr(oversee, "METRICS_BYTES", 200)
+    id = queue("long", "--total", "40", owned=True)
+    jobs.tick(db_path)
+    state = tmp_path / "long" / "state.json"
+    wait(lambda: state.exists() and watch.read_json(state)["status"] == "done" and not oversee.is_alive(get(db_path, id)))
+    until(db_path, id, "done")
+    with contextlib.closing(sqlite3.connect(db_path)) as db:
+        steps = {step for (step,) in db.execute("select step from metrics where job = ?", [id])}
+    assert steps == set(range(1, 41))
+
+
+@pytest.mark.parametrize("below", ["", "/run"])
+def test_a_training_of_somebody_else_is_not_cleared_away(tmp_path, monkeypatch, db_path, below):
+    house = SimpleNamespace(adapters=(tmp_path / "adapters",), db=db_path, refused={}, engine=SimpleNamespace(adapters={}))
+    house.base_spec, folder = "smollm2", tmp_path / "adapters" / "theirs"
+    folder.mkdir(parents=True)
+    if below:
+        jobs.enqueue_command(db_path, [*FAKE], folder / "run", name="theirs")
+    else:
+        Journal(folder).state("running")
+    assert not shelf.odd(house)
+    house.refused[str(folder)] = "holds no adapter"
+    with pytest.raises(EngineError, match="writes to th"):
+        shelf.delete(house, "theirs")
+    assert folder.is_dir()
 
 
 def test_no_adapter_gets_the_name_that_a_queued_training_is_to_have(db_path, queue, tmp_path):

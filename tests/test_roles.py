@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import itertools
 
 import httpx
@@ -16,7 +17,8 @@ from served import served
 import identities
 import store
 from store import events
-from ui import accounts, roles
+from tuning.rows import DataError
+from ui import accounts, roles, shelf, training
 from ui.accounts import ROLES, Accounts
 from ui.gate import API, OPEN
 
@@ -135,6 +137,27 @@ def test_scripts_log_in_and_are_told_in_a_sentence_what_they_may_not(app):
         Client(app.address, auth=("Re", SECRET), verbose=False).predict(1, api_name="/stop_job")
 
 
+def test_a_viewer_loads_nothing_for_everybody_and_has_nothing_fetched(app, people, monkeypatch):
+    looked = []
+    monkeypatch.setattr(shelf, "rescan", lambda house: looked.append(house) or [])
+    for role in ("viewer", "labeler", "researcher"):
+        assert isinstance(Client(app.address, auth=(NAMES[role], SECRET), verbose=False).predict(api_name="/adapters"), list)
+    assert len(looked) == 1
+
+    def asked(role: str) -> str:
+        roles.refusal(app.house, "en", NAMES[role], test_everything_has_a_rule)
+        return training._general(app.house, "somebody/a-data-set")
+
+    assert contextvars.copy_context().run(asked, "researcher") == "somebody/a-data-set"
+    with pytest.raises(DataError, match="which takes a researcher"):
+        contextvars.copy_context().run(asked, "viewer")
+
+
+def test_a_page_that_lost_the_program_finds_it_again_and_comes_to_the_login(app):
+    assert httpx.get(f"{app.root}{API}/app_id").status_code == 200
+    assert httpx.post(f"{app.root}/logout", headers={"accept": "text/html"}).status_code == 303
+
+
 def test_the_board_is_held_to_the_rules(app, people):
     board = next(block for block in app.demo.blocks.values() if block.elem_id == "pb-board")
     for role, client in people.items():
@@ -148,7 +171,7 @@ def test_nothing_of_gradio_is_open_to_strangers(app):
     for route in app.demo.app.routes:
         path = getattr(route, "path", "/").replace("{", "").replace("}", "").replace(":path", "")
         for method in sorted(getattr(route, "methods", None) or {"GET"}):
-            if path not in OPEN and path not in ("/logout", "/login"):
+            if path.rstrip("/") not in OPEN:
                 answer = httpx.request(method, app.root + path)
                 assert answer.status_code in (401, 404), (method, path, answer.status_code)
 

@@ -289,6 +289,43 @@ def test_a_probe_that_cannot_be_asked_fails_alone(tiny, db_path, asked):
     assert whole(tiny, [BASE], [endless, *PROBES[:3]], db=db_path, run_id=1).failed == 2
 
 
+def halfway(engine, monkeypatch, away: str = "") -> None:
+    """The first answers come; the others of the same call are refused, as when an adapter is taken out or the base is parked."""
+    stream, calls = engine.stream, []
+
+    def broken(requests, stop=None, **more):
+        calls.append(len(requests))
+        if len(calls) > 1:
+            yield from stream(requests, stop, **more)
+            return
+        yield from stream(list(requests)[:3], stop, **more)
+        if away:
+            monkeypatch.setattr(engine, "leaving", away)
+        raise engine_room.EngineError(away or "Adapter 'mine' is not loaded.")
+
+    monkeypatch.setattr(engine, "stream", broken)
+
+
+def test_who_was_answered_before_the_others_were_refused_stays_answered(tiny, db_path, monkeypatch):
+    turns = [probe(f"t{at}", "First?", "Second?") for at in range(2)]
+    long = Variant("long", prompt="x " * 20_000, decoding=SHORT)
+    halfway(tiny, monkeypatch)
+    last = whole(tiny, [BASE, long], [*turns, *PROBES[:3]], db=db_path)
+    rows = answer_rows.rows_of(db_path, last.run)
+    assert last.status == "done" and all(row["raw"] for row in rows if row["variant"] == "base")
+    assert not [row for row in rows if row["variant"] == "long" and row["raw"]]
+
+
+def test_a_base_that_is_parked_halfway_is_no_fault_of_the_probes(tiny, db_path, monkeypatch):
+    halfway(tiny, monkeypatch, away="The base is parked while job 3 trains.")
+    with pytest.raises(engine_room.EngineError, match="is parked"):
+        whole(tiny, [BASE, GUIDE], PROBES, db=db_path)
+    monkeypatch.undo()
+    run_id = store.runs.recent(db_path, 1)[0]["id"]
+    last = whole(tiny, [BASE, GUIDE], PROBES, db=db_path, run_id=run_id)
+    assert (last.status, last.failed) == ("done", 0)
+
+
 def test_settings_name_everything_that_is_wrong():
     with pytest.raises(ProbeError, match="samples is 0.*mode is 'loud'.*temperature is 0"):
         Settings(samples=0, mode="loud", temperature=0)

@@ -314,6 +314,66 @@ def test_a_failure_in_somebodys_prompt_is_theirs_alone(loop, model, bank, monkey
     assert [row.new_ids for row in good.rows] == [alone(model, bank, at, 9) for at in range(2)]
 
 
+def test_a_failure_while_newcomers_are_set_aside_is_theirs_alone(loop, model, bank, monkeypatch):
+    loop, ended = loop(4), []
+    crowd = make_ask("crowd", [make_row(at, new=9) for at in range(4)])
+    loop.add(crowd)
+    loop.turn()
+    came = []
+
+    def comes(*_):
+        if not came:
+            came.append(make_ask("late", [make_row(7, new=4)], ended=ended.append))
+            loop.add(came[0])
+
+    def full(_parts):
+        raise MemoryError
+
+    monkeypatch.setattr(loop, "hold", full)
+    hooks = [model.model.layers[1].register_forward_pre_hook(comes)]
+    hooks += [one.register_forward_pre_hook(lambda *_: loop.glance()) for one in sharing.layers(model)]
+    try:
+        finished(loop)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert len(ended) == 1 and isinstance(ended[0], MemoryError)
+    assert [row.new_ids for row in crowd.rows] == [alone(model, bank, at, 9) for at in range(4)]
+
+
+def test_a_row_that_was_set_aside_has_begun_and_is_not_refused(loop, model, bank):
+    loop, why = loop(2), []
+
+    def check():
+        if why:
+            raise EngineError(why[0])
+
+    crowd = make_ask("crowd", [make_row(at, new=9) for at in range(2)], check=check)
+    loop.add(crowd)
+    loop.turn()
+    loop.add(make_ask("late", [make_row(7, new=4)]))
+    for _ in range(20):
+        loop.turn()
+        if crowd.aside:
+            break
+    assert crowd.aside
+    why.append("The base is parked.")
+    finished(loop)
+    assert [row.new_ids for row in crowd.rows] == [alone(model, bank, at, 9) for at in range(2)]
+
+
+def test_who_has_come_is_always_somewhere(loop, monkeypatch):
+    """The computing thread leaves when nobody asks: an ask that is in neither list for a moment would wait for ever."""
+    loop, busy = loop(2), []
+    ask = make_ask("a", [make_row(1, new=1)])
+    loop.add(ask)
+    length = sharing.own_length
+    monkeypatch.setattr(sharing, "own_length", lambda row: busy.append(loop.busy) or length(row))
+    loop.receive()
+    assert busy and all(busy)
+    finished(loop)
+
+
 def test_a_failure_in_a_step_ends_those_in_the_batch_and_the_next_goes_on(loop, model, bank, monkeypatch):
     loop, ended = loop(2), []
     loop.add(make_ask("a", [make_row(at, new=9) for at in range(2)], ended=ended.append))

@@ -211,6 +211,30 @@ def test_a_copy_taken_while_others_write_is_whole_and_of_one_moment(db_path, tmp
     assert {path.name.partition("-")[0] for path in tmp_path.iterdir()} == {"runs", *(copy.name for copy in copies)}
 
 
+def test_a_copy_by_way_of_a_link_has_what_only_the_log_holds(db_path, tmp_path):
+    store.answers.add(db_path, [ANSWER])
+    held = sqlite3.connect(db_path)  # as long as somebody has it open, new answers stay in the log
+    held.execute("select count(*) from answers").fetchone()
+    store.answers.add(db_path, [ANSWER] * 4)
+    (tmp_path / "link.db").symlink_to(db_path)
+    copy = backup.backup(tmp_path / "link.db", tmp_path / "copy.db")
+    held.close()
+    assert sqlite3.connect(copy).execute("select count(*) from answers").fetchone() == (5,)
+
+
+def test_what_is_read_where_there_is_no_log_stays_of_one_moment(db_path):
+    store.answers.add(db_path, [ANSWER] * 200)
+    assert not look.waits(db_path)
+    with look.reading(db_path, still=True) as connection:
+        connection.execute("BEGIN")
+        assert connection.execute("select count(*) from answers").fetchone() == (200,)
+        store.answers.add(db_path, [ANSWER] * 200)  # and closes, which would put the log into the file
+        rows = connection.execute("select id, raw from answers").fetchall()
+        assert len(rows) == 200 and {raw for _, raw in rows} == {ANSWER["raw"]}
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            connection.execute("delete from answers")
+
+
 def test_a_copy_is_restored_by_putting_it_in_the_place_of_the_database(db_path, tmp_path):
     store.answers.add(db_path, [ANSWER])
     (tmp_path / "copies").mkdir()
