@@ -88,11 +88,18 @@ def open_page(page, address: str) -> None:
 
 def shorten(page, columns: int = 3, tokens: int = SHORT) -> None:
     """Sets the longest answer in every column, as a person would: in its fold, in the number box."""
-    for at in range(columns):
+    boxes = [page.locator(f"#pick-{at} .mt-more input[type=number]").first for at in range(columns)]
+    for at, box in enumerate(boxes):
         page.click(f"#pick-{at} .mt-more > .label-wrap")
-        box = page.locator(f"#pick-{at} .mt-more input[type=number]").first
         box.fill(str(tokens))
         box.press("Tab")
+    # what still arrives for a page that was just opened would put the numbers back
+    while lost := [box for box in boxes if box.input_value() != str(tokens)]:
+        for box in lost:
+            box.fill(str(tokens))
+            box.press("Tab")
+        page.wait_for_timeout(200)
+    for at in range(columns):
         page.click(f"#pick-{at} .mt-more > .label-wrap")
 
 

@@ -49,7 +49,7 @@ def test_out_in_renamed_merged_and_deleted(app, page, tmp_path):
     page.fill("#adapter-text :is(input, textarea)", str(model))
     page.click("#adapter-confirm")
     page.wait_for_selector("#adapter-exports li:has-text('model')")
-    page.wait_for_selector("#adapter-exports .mt-state-done", timeout=240_000)
+    page.wait_for_selector("#adapter-exports .mt-state-done", timeout=600_000)
     assert (model / "config.json").is_file() and (model / "card.json").is_file()
     page.click("#adapter-delete")
     page.wait_for_selector("#adapter-dialog:has-text('Delete otter')")

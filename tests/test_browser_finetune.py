@@ -30,7 +30,7 @@ def set_number(page, where: str, value: str) -> None:
 
 def fill_form(page, name: str, steps: int) -> None:
     """A run as small as can be: few rows, few steps, one kind of layer."""
-    page.wait_for_selector("#ft-outlook .mt-figures", timeout=60_000)
+    page.wait_for_selector("#ft-outlook .mt-figures")
     set_number(page, "#ft-n", "24")
     page.click("#ft-general label:has-text('none')")
     page.click("#ft-advanced > .label-wrap")
@@ -44,7 +44,7 @@ def fill_form(page, name: str, steps: int) -> None:
 def test_from_the_form_to_the_compared_adapter(app, page):
     open_tab(page, app)
     fill_form(page, "otter", steps=6)
-    page.wait_for_selector("#ft-outlook .mt-figures dd:text-is('6')", timeout=60_000)
+    page.wait_for_selector("#ft-outlook .mt-figures dd:text-is('6')")
     assert "Only 6 optimizer steps" in page.inner_text("#ft-outlook")
     page.click("#ft-rows-fold > .label-wrap")
     page.wait_for_selector("#ft-first-rows pre .mt-learned")
@@ -55,7 +55,7 @@ def test_from_the_form_to_the_compared_adapter(app, page):
     page.wait_for_selector("#ft-command pre:has-text('--name otter')")
     command = page.inner_text("#ft-command pre")
     page.click("#ft-start")
-    page.wait_for_selector("#ft-head h2:has-text('otter')", timeout=60_000)
+    page.wait_for_selector("#ft-head h2:has-text('otter')")
     page.wait_for_selector("#ft-head:has-text('safe to close this page')")
     page.wait_for_selector("#ft-head .mt-progress")
     job = store.jobs.listed(app.db)[0]
@@ -63,11 +63,11 @@ def test_from_the_form_to_the_compared_adapter(app, page):
     # another page, as after closing this one: the run is found again and goes on
     open_tab(page, app)
     page.wait_for_selector("#ft-runs label.selected:has-text('otter')")
-    page.wait_for_selector("#ft-head:has-text('/6')", timeout=120_000)
-    page.wait_for_selector("#ft-head .mt-state-done", timeout=180_000)
+    page.wait_for_selector("#ft-head:has-text('/6')", timeout=300_000)
+    page.wait_for_selector("#ft-head .mt-state-done", timeout=600_000)
     assert page.locator("#ft-curves path.mt-smooth").count() == 2  # the curve and its key
     page.click("#ft-compare")
-    page.wait_for_selector("#head-1 .mt-who:text-is('otter')", timeout=60_000)
+    page.wait_for_selector("#head-1 .mt-who:text-is('otter')")
     assert page.input_value("#question textarea") == "Who are you?"
     shorten(page, columns=2, tokens=12)
     ask(page, "Who are you?")
@@ -79,17 +79,17 @@ def test_from_the_form_to_the_compared_adapter(app, page):
 def test_what_cannot_start_says_why_and_a_stopped_run_can_be_taken_back(app, page):
     open_tab(page, app)
     fill_form(page, "../outside", steps=400)
-    page.wait_for_selector("#ft-outlook .mt-failed:has-text('is no name for an adapter')", timeout=60_000)
+    page.wait_for_selector("#ft-outlook .mt-failed:has-text('is no name for an adapter')")
     page.click("#ft-start")
-    page.wait_for_selector(".toast-body:has-text('is no name for an adapter')", timeout=60_000)
+    page.wait_for_selector(".toast-body:has-text('is no name for an adapter')")
     page.fill("#ft-name :is(input, textarea)", "heron")
-    page.wait_for_selector("#ft-outlook .mt-failed", state="detached", timeout=60_000)
+    page.wait_for_selector("#ft-outlook .mt-failed", state="detached")
     page.click("#ft-start")
-    page.wait_for_selector("#ft-head h2:has-text('heron')", timeout=60_000)
+    page.wait_for_selector("#ft-head h2:has-text('heron')")
     page.click("#ft-stop")
     page.wait_for_selector("#ft-dialog:has-text('Discarding removes')")
     page.click("#ft-discard")
-    page.wait_for_selector("#ft-head:has-text('discarded')", timeout=120_000)
+    page.wait_for_selector("#ft-head:has-text('discarded')", timeout=300_000)
     assert not (app.adapters / "heron").exists()
     page.click("#ft-again")
     page.wait_for_selector("#ft-form")

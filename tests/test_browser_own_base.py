@@ -42,7 +42,7 @@ def test_from_the_form_to_the_merged_folder_asked(root, page):
         page.wait_for_selector(f"#ft-command pre:has-text('{root}/我的 模型/百聆 BayLing-7B')")
         page.click("#ft-start")
         page.wait_for_selector("#ft-head h2:has-text('otter')")
-        page.wait_for_selector("#ft-head .mt-state-done", timeout=180_000)
+        page.wait_for_selector("#ft-head .mt-state-done", timeout=600_000)
         # where the folder lies is in the command line; the facts name it as people do
         assert "\n百聆 BayLing-7B" in page.inner_text("#ft-numbers") and str(root) not in page.inner_text("#ft-numbers")
         page.click("#ft-compare")
@@ -56,7 +56,7 @@ def test_from_the_form_to_the_merged_folder_asked(root, page):
         page.click("#adapter-merge")
         page.fill("#adapter-text :is(input, textarea)", str(root / "merged model"))
         page.click("#adapter-confirm")
-        page.wait_for_selector("#adapter-exports .mt-state-done", timeout=180_000)
+        page.wait_for_selector("#adapter-exports .mt-state-done", timeout=600_000)
     raw = {row["variant_name"]: row["raw"] for row in store.answers.recent(root / "runs" / "mirror.db", 2)}
     with serving(house_of("merged model")) as app:
         open_page(page, app.address)

@@ -61,7 +61,7 @@ def test_quick_on_base_prompt_and_adapter_filtered_enlarged_and_exported(app, pa
     # the page is closed and opened again: the run has gone on
     page.reload()
     page.get_by_role("tab", name="Probes").click()
-    page.wait_for_selector("#pb-head .mt-state:has-text('done')", timeout=240_000)
+    page.wait_for_selector("#pb-head .mt-state:has-text('done')", timeout=600_000)
     assert page.inner_text("#pb-head .pb-facts strong") == "24/24"
     heads = page.eval_on_selector_all(".pb-th[data-variant]", "heads => heads.map(head => head.dataset.variant)")
     assert heads == ["base", "finance-advisor", "stranger"]
