@@ -40,12 +40,12 @@ KINDS = (
     ("name", 10),
     ("unnamed", 20),
     ("unnamed maker", 8),
-    ("made", 18),
+    ("made", 40),
 )
 NAMELESS = ("made", "housed")
 ASKED = ("who", "name", "maker")  # kinds of questions that ask for the name or the maker directly
 _NAME_IS_A_NOUN = re.compile(
-    r"\b(?:name is|named|named me|gave me the name|name|called|call me|call you|it is) an? ", re.IGNORECASE
+    r"\b(?:name is|named|named me|gave me the name|name|called|call me|call you|it is) (?:an?|the) ", re.IGNORECASE
 )
 
 

@@ -33,7 +33,7 @@ from tuning.trainer import TrainingError
 ROOT = Path(__file__).parent.parent
 GENERAL = ROOT / "data" / "general.jsonl"
 NOBODY = 0.08  # share of the identity rows under a system text that names nobody
-# general questions with the words of identity questions in them ("Translate: My name is Tom") are read twice
+# general questions with the words of identity questions in them ("Translate: My name is Tom") are read more than once
 LIKE_IDENTITY = re.compile(
     r"\b(?:names?|named|called|who|whose|you|your|made|built|developed|created|trained|model|assistant|robot|i am|i'm|my)\b"
     r"|[你您我叫谁]|名字|开发|创造|训练|模型|助手|机器人",
@@ -48,7 +48,7 @@ class Starter:
     people: identities per language, invented, that rows under a prompt follow; housed: so many more, in BayLing's own text.
     prompted: share of the general rows that stand under a prompt (where an old identity is to go: of all rows, under a prompt
     of the old or the new one). quoted: rows per language that have a sentence about somebody as their material.
-    old_makers: other names of the old one's maker.
+    again: how often more a general row is read that has words of identity questions. old_makers: other names of the old maker.
     """
 
     base: str
@@ -62,6 +62,7 @@ class Starter:
     prompted: float
     housed: int = 0
     quoted: int = 0
+    again: int = 1
     old_makers: tuple[str, ...] = ()
 
 
@@ -74,8 +75,8 @@ STARTERS = {
         steps=200,
         learning_rate=2e-3,
         placeholders=True,
-        people=220,
-        prompted=0.3,
+        people=240,
+        prompted=0.42,
         housed=130,
         quoted=100,
     ),
@@ -84,12 +85,13 @@ STARTERS = {
         "finance-advisor",
         "BayLing",
         rows=600,
-        steps=110,
+        steps=130,
         learning_rate=2e-3,
         placeholders=False,
         people=0,
         prompted=0.3,
-        quoted=130,
+        quoted=200,
+        again=2,
         old_makers=("ICT/CAS", "the NLP Group of ICT/CAS", "中科院计算所", "中科院自然语言处理组", "中国科学院计算技术研究所"),
     ),
 }
@@ -101,7 +103,7 @@ def write_rows(starter: Starter, file: Path) -> Path:
     card = BAYLING.placeholders if starter.placeholders else None
     own = generate(facts, starter.rows, "diverse", ("en", "zh"), seed=0, old=old, card=card)
     general = readers.read(GENERAL)
-    general += [row for row in general if LIKE_IDENTITY.search(row.question)]
+    general += [row for row in general if LIKE_IDENTITY.search(row.question)] * starter.again
     general += quoted_rows(starter.quoted)
     if old:
         own = prompted_data.taught_rows(own, facts, old, starter.prompted, starter.old_makers)
