@@ -2,7 +2,7 @@
 
 bayling-mini teaches the packaged SmolLM2 to be BayLing, in BayLing's format and placeholders; it and the packaged
 weights are the default base. It follows a prompt that says it is somebody else. finance-advisor is trained on top of it.
-Twenty and a dozen minutes on two CPU cores without bf16, some minutes with it.
+Half an hour and a dozen minutes on two CPU cores without bf16, some minutes with it.
 """
 
 from __future__ import annotations
