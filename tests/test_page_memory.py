@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import gradio as gr
 import httpx
 import pytest
@@ -47,10 +49,30 @@ def test_states_and_choices_are_a_sessions_own_and_the_rest_is_shared(blocks, me
     assert [value for _, value in mine[blocks.choice._id].choices] == ["a", "b"]
     assert [value for _, value in other[blocks.choice._id].choices] == ["a"]
     assert (mine[blocks.number._id].maximum, other[blocks.number._id].maximum) == (9, 3)
-    assert mine[blocks.text._id] is blocks.text  # what it shows is with the browser
     mine[blocks.choice._id] = gr.Dropdown(["a"], render=False)  # as it was built: shared again
+    mine[blocks.number._id] = gr.Number(minimum=0, maximum=3, render=False)
     assert mine[blocks.choice._id] is blocks.choice
+    assert mine[blocks.text._id] is blocks.text  # what it shows is with the browser
     assert blocks.choice._id in mine and 10**9 not in mine and mine.get(10**9, "none") == "none"
+
+
+def test_the_browser_is_told_all_that_an_event_changes(memory):
+    """Gradio tells it what the session's component says, once that is made anew: also what the session does not keep."""
+    with gr.Blocks() as demo:
+        box, choice, text = gr.Column(), gr.Dropdown(["a"]), gr.HTML()
+        button = gr.Button()
+
+        def act():
+            classes = {"elem_classes": ["away"], "visible": False}
+            return gr.update(**classes), gr.update(choices=["b"], label="Which?", interactive=False), gr.update(elem_id="x")
+
+        button.click(act, None, [box, choice, text])
+    memory.set_blocks(demo)
+    for _ in range(2):
+        told = asyncio.run(demo.postprocess_data(demo.fns[0], act(), memory["mine"]))
+        assert (told[0]["elem_classes"], told[0]["visible"]) == (["away"], False)
+        assert (told[1]["choices"], told[1]["label"], told[1]["interactive"]) == ([["b", "b"]], "Which?", False)
+        assert told[2]["elem_id"] == "x"
 
 
 def test_who_is_gone_is_forgotten_and_who_is_there_is_not(memory):

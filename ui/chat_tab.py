@@ -127,7 +127,7 @@ def build_chat(house: House, pages: Pages) -> Chat:
 
     def refresh(request: gr.Request, page: Page) -> dict:
         """After a visit to another tab: what can be picked may have changed."""
-        if request.session_hash in running:
+        if not page.key or request.session_hash in running:  # a page that is just being opened says that it was chosen, too
             return gr.skip()
         lang = house.language(request)
         if page.blind is None:

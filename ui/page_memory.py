@@ -31,12 +31,19 @@ class Light(SessionState):
         self.state_data = {}
         self._state_ttl = {}
         self.is_closed = False
+        # the component that an event has just changed: Gradio reads from it what it tells the browser, before it makes the next
+        self.made: tuple[int, object] | None = None
+
+    def __getitem__(self, key):
+        return self.made[1] if self.made and self.made[0] == key else super().__getitem__(key)
 
     def __setitem__(self, key, value):
         common = self.blocks_config.common.blocks.get(key)
         if isinstance(common, State):
             self.state_data[key] = value
-        elif any(getattr(value, name, None) != getattr(common, name, None) for name in CHECKED):
+            return
+        self.made = key, value
+        if any(getattr(value, name, None) != getattr(common, name, None) for name in CHECKED):
             self.blocks_config.blocks[key] = value
         else:
             self.blocks_config.blocks.pop(key, None)
