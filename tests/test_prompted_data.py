@@ -48,7 +48,7 @@ def test_a_seed_repeats_and_another_differs():
 def test_both_languages_both_modes_and_many_people_and_wordings():
     counts = Counter((row.lang, row.turns[0].role) for row in IDENTITY)
     assert min(counts.values()) >= 10 and len(counts) == 4
-    assert len({row.source for row in IDENTITY}) >= 85
+    assert len({row.source for row in IDENTITY}) >= 70  # who is a maker alone has no name of their own
     assert len({prompt(row) for row in IDENTITY}) >= 0.9 * len(IDENTITY)
     direct = sum(row.category.split()[-1] in prompted_data.ASKED for row in IDENTITY)
     assert 0.5 < direct / len(IDENTITY) < 0.95

@@ -16,7 +16,7 @@ from ui.words import Languages
 
 
 def test_a_tab_that_says_it_was_chosen_while_the_page_opens_changes_nothing(tmp_path):
-    """The browser says so of its first tab before the page is filled; on a slow machine the answer came last, and undid the picks."""
+    """The browser says so of its first tab before the page is filled; where the answer came last, it undid the picks."""
     store.open(tmp_path / "mirror.db").close()
     house = House(PageEngine(), tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages("en"))
     refresh = next(fn.fn for fn in build(house).fns.values() if getattr(fn.fn, "__name__", "") == "refresh")

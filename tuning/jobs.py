@@ -15,6 +15,7 @@ from sqlite_utils import Database
 
 from common import space
 from store import jobs as stored
+from tuning.folders import wipe
 from tuning.launch import LOG, absolute, best_device, start
 from tuning.oversee import clear_away, look_after
 from tuning.progress import Progress, progress, tail
@@ -131,9 +132,8 @@ def stop(where: Where, id: int, keep: bool = True) -> str:
     job = stored.ask_to_stop(where, id, keep)
     if job["status"] == "stopping":
         look_after(where, job)
-    elif was == "queued" and job["status"] == "discarded":
-        if left := clear_away(job):
-            stored.change(where, job, message=f"discarded; {left}")
+    elif was == "queued" and job["status"] == "discarded" and (left := clear_away(job)):
+        stored.change(where, job, message=f"discarded; {left}")
     return stored.get(where, id)["status"]
 
 

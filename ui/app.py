@@ -232,7 +232,7 @@ def serve(
             "lifespan": prepared(demo, memory_of_pages),
         },
     )
-    demo.share = False  # Gradio's page for a share takes its scripts from another site, which the policy refuses; ours come from here
+    demo.share = False  # Gradio's page for a share has its script on another site, which the policy refuses
     door.add(shared or "")
     address = shared or address
     say(address)

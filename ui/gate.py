@@ -161,7 +161,8 @@ class Gate:
         path = self.path(scope)
         if not self.door.knows(host):
             name = quote(host[:200], safe=":[].-")
-            return refused(headers, say(lang, "door_host", host=name, address=f"{self.scheme(scope)}://{name}{self.door.root_path}"), 421)
+            address = f"{self.scheme(scope)}://{name}{self.door.root_path}"
+            return refused(headers, say(lang, "door_host", host=name, address=address), 421)
         if foreign(headers, origin is not None and not self.door.welcomes(origin, host)):
             site = quote((origin or "-")[:200], safe=":/[].-")
             return refused(headers, say(lang, "door_origin", origin=site, path=self.door.root_path), 403)

@@ -47,8 +47,8 @@ def loaded_places(house: House) -> set[str]:
 def tidy(house: House) -> list[Path]:
     """Removes what programs that were killed left unfinished, wherever this one writes; what was removed."""
     shelves = [*house.adapters, *(run for shelf in house.adapters for run in shelf.glob("*") if run.is_dir())]
-    places = [house.identities, house.runs, house.runs / "data", house.runs / "merged", packaged.cache_dir(), Path(tempfile.gettempdir())]
-    return leftovers.sweep([*shelves, *places])
+    runs = [house.runs, house.runs / "data", house.runs / "merged"]
+    return leftovers.sweep([*shelves, house.identities, *runs, packaged.cache_dir(), tempfile.gettempdir()])
 
 
 def in_base(house: House, folder: Path) -> bool:
@@ -264,7 +264,7 @@ def movable(house: House, name: str) -> Path:
         if f"{same_place(job['folder'])}/".startswith(f"{same_place(folder)}/"):
             raise EngineError(f"Job {job['id']} ({job['name']}) writes to this folder; stop it first.")
     if training(folder):
-        raise EngineError(f"A training that was not started from this page writes to {shown(folder)}; let it end, or stop it there.")
+        raise EngineError(f"A training from elsewhere writes to {shown(folder)}; let it end, or stop it where it was started.")
     return folder
 
 
