@@ -135,7 +135,7 @@ def test_twenty_kills_while_labelling_lose_and_double_nothing(tmp_path):
             expected[item["item"]] = label
             at += 1
 
-    kills, deadline = 0, time.monotonic() + 300
+    kills, deadline = 0, time.monotonic() + 900
     while kills < KILLS and time.monotonic() < deadline:
         sent = outbox.sent
         while outbox.sent < sent + 2 and time.monotonic() < deadline:  # the server is up and has confirmed something

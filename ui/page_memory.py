@@ -16,7 +16,7 @@ from gradio.state_holder import SessionState, StateHolder
 
 MOST = 5000  # pages open at the same time
 # Of pages that are gone: the page of a laptop that slept opens no second heartbeat, and is there again in the morning.
-GONE, GONE_S = 200, 12 * 3600
+GONE, GONE_S = 100, 12 * 3600
 KEPT, KEPT_S = 50, 600  # of sessions that never were a page: calls of scripts
 CHECKED = ("choices", "minimum", "maximum")  # what a component holds a value that comes in against
 HEARTBEAT = "/gradio_api/heartbeat/"
