@@ -5,6 +5,11 @@
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":  # until `main` listens itself, Ctrl-C is what it is to every other program: no trace of imports
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import ipaddress
 import os
@@ -14,6 +19,10 @@ import sys
 import threading
 from pathlib import Path
 
+from common import ending, space
+from common.paths import EVERYWHERE, Opened
+
+PASSWORD = "MIRROR_PASSWORD"  # whose value is a password of --auth
 HERE = Path(__file__).parent
 SHELVES = (HERE / "adapters", HERE / "runs" / "adapters")
 
@@ -33,6 +42,15 @@ def flags() -> argparse.ArgumentParser:
     say("--adapter", action="append", default=[], metavar="FOLDER", help="a PEFT adapter to load; may be given several times")
     say("--adapters-dir", type=Path, metavar="FOLDER", help="where adapters lie (default: adapters/ and runs/adapters/)")
     say("--identities-dir", type=Path, metavar="FOLDER", help="where identities lie (default: identities/)")
+    say(
+        "--data-dir",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="opens a folder to those who log in, to read data from and write models to, beside the adapters and runs/; may be "
+        "given several times. Without a login the page is the local user's, to whom every folder is open",
+    )
     say("--db", type=Path, default=HERE / "runs" / "mirror.db", help="database of answers and votes (default: runs/mirror.db)")
     say("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)")
     say("--port", type=int, default=7860, help="port to listen on (default: %(default)s)")
@@ -53,16 +71,25 @@ def flags() -> argparse.ArgumentParser:
     say("--judge-model", default="", metavar="NAME", help="the judge's name on that server")
     say(
         "--root-path",
-        metavar="PATH",
-        help="the path under which a reverse proxy shows this page, such as /mirror; the proxy takes it off and passes Host on",
+        metavar="ADDRESS",
+        help="where a reverse proxy shows this page, such as https://lab.example.org/mirror (only a path: under the names of "
+        "this machine); the proxy takes the path off and passes Host on",
     )
-    say("--share", action="store_true", help="a public address through Gradio's servers; needs --auth")
+    say("--share", action="store_true", help="a public address through Gradio's servers; needs --accounts or --auth")
+    say(
+        "--accounts",
+        type=Path,
+        metavar="FILE",
+        help="who may log in and for what: a file made with `python -m ui.accounts add NAME --role ROLE`; this, or --auth, is "
+        "needed with --share or another host than this machine",
+    )
     say(
         "--auth",
-        metavar="USER:PASSWORD",
+        metavar="USER[:PASSWORD]",
         action="append",
         default=[],
-        help="ask for a name and a password; needed with --share or another host than this machine; repeat it for more people",
+        help="somebody who may log in this time, for everything; without the password it is taken from MIRROR_PASSWORD or asked "
+        "for, and nobody sees it in the list of processes; repeat it for more people",
     )
     say("--lang", choices=("en", "zh"), help="language of the page until someone switches it (default: the browser's)")
     return parser
@@ -71,12 +98,21 @@ def flags() -> argparse.ArgumentParser:
 def problems(args: argparse.Namespace) -> list[str]:
     """Everything that is wrong with the flags, a sentence each, found before anything slow begins."""
     wrong = []
-    if not all(all(one.partition(":")[::2]) for one in args.auth):
-        wrong.append("--auth is written USER:PASSWORD, with neither of them empty")
-    if not args.auth and args.share:
-        wrong.append("--share gives everyone who has the address this page; add --auth USER:PASSWORD")
-    if not args.auth and not loopback(args.host):
-        wrong.append(f"--host {args.host} opens this page to other machines; add --auth USER:PASSWORD or use 127.0.0.1")
+    named = [one.partition(":") for one in args.auth]
+    if not all(name and (password or not colon) for name, colon, password in named):
+        wrong.append("--auth is written USER:PASSWORD or USER, with neither of them empty")
+    elif unasked := [name for name, colon, _ in named if not colon and not os.environ.get(PASSWORD) and not sys.stdin.isatty()]:
+        wrong.append(
+            f"--auth {unasked[0]} has no password: write USER:PASSWORD, set {PASSWORD}, or start this in a terminal to be asked"
+        )
+    if twice := [name for name, _, _ in named if sum(name == other for other, _, _ in named) > 1]:
+        wrong.append(f"--auth names {twice[0]} twice")
+    if not (args.auth or args.accounts) and args.share:
+        wrong.append("--share gives everyone who has the address this page; add --accounts FILE or --auth USER:PASSWORD")
+    if not (args.auth or args.accounts) and not loopback(args.host):
+        wrong.append(
+            f"--host {args.host} opens this page to other machines; add --accounts FILE or --auth USER:PASSWORD, or use 127.0.0.1"
+        )
     if not 1 <= args.port <= 65535:
         wrong.append(f"--port {args.port} is no port; it lies between 1 and 65535")
     elif taken := port_taken(args.host, args.port):
@@ -97,7 +133,24 @@ def problems(args: argparse.Namespace) -> list[str]:
         folder = getattr(args, flag)
         if folder is not None and not folder.is_dir():
             wrong.append(f"--{flag.replace('_', '-')} {folder} is no folder")
+    wrong += [f"--data-dir {folder} is no folder" for folder in args.data_dir if not folder.expanduser().is_dir()]
     return wrong
+
+
+def opened(args: argparse.Namespace, shelves: tuple[Path, ...], others: bool) -> Opened:
+    """Where paths that come from the page may lead. others: than the local user can reach it. The database is nobody's."""
+    if not others:
+        return EVERYWHERE
+    from ui.app import database_files
+
+    # a database may lie in a home folder, of which only what is made here is meant
+    runs = [args.db.parent] if args.db.parent.name == "runs" else [args.db.parent / "data", args.db.parent / "merged"]
+    folders = [*(folder.expanduser() for folder in args.data_dir), *shelves, *runs]
+    return Opened(
+        folders=tuple(dict.fromkeys(folder.absolute() for folder in folders)),
+        readable=(HERE / "data", *(Path(folder).expanduser().absolute() for folder in args.adapter)),
+        closed=(*map(Path, database_files(args.db)), *([args.accounts.expanduser().absolute()] if args.accounts else [])),
+    )
 
 
 def loopback(host: str) -> bool:
@@ -138,12 +191,30 @@ def model_card(args: argparse.Namespace):
     return from_mapping(args.card, facts.placeholders)
 
 
+def accounts_of(args: argparse.Namespace):
+    """Who may log in, or None if nobody has to. AccountError."""
+    from ui.accounts import AccountError, Accounts, asked_password, checked_name
+
+    if not (args.accounts or args.auth):
+        return None
+    once = {}
+    for one in args.auth:
+        name, colon, password = one.partition(":")
+        once[checked_name(name)] = password if colon else asked_password(name)
+    os.environ.pop(PASSWORD, None)  # no process that is started later has to know it
+    accounts = Accounts(args.accounts and args.accounts.expanduser().absolute(), once)
+    if not accounts.once and not accounts.read:
+        raise AccountError(f"{args.accounts} holds no account; add one with: python -m ui.accounts add NAME --role ROLE.")
+    return accounts
+
+
 def open_house(args: argparse.Namespace, say=print):
-    """Loads the base and what belongs to it. Raises EngineError, IdentityError or StoreError, one sentence each."""
+    """Loads the base and what belongs to it. Raises AccountError, EngineError, IdentityError or StoreError, a sentence each."""
     import engine
     import identities
     import store
 
+    accounts = accounts_of(args)
     # as seen from here: what is started later works in another folder
     for name in ("db", "adapters_dir", "identities_dir"):
         if path := getattr(args, name):
@@ -167,19 +238,25 @@ def open_house(args: argparse.Namespace, say=print):
     from ui.house import House
     from ui.words import Languages
 
+    shelves = (args.adapters_dir,) if args.adapters_dir else SHELVES
     house = House(
         engine=loaded,
         db=args.db,
         identities=args.identities_dir or identities.FOLDER,
-        adapters=(args.adapters_dir,) if args.adapters_dir else SHELVES,
+        adapters=shelves,
+        opened=opened(args, shelves, others=bool(accounts or args.share or args.root_path)),
         language=Languages(args.lang),
         accept_other_base=args.accept_other_base,
         judge=judge_of(args.judge, args.judge_model, loaded) if args.judge else None,
+        accounts=accounts,
     )
+    shelf.tidy(house)
     shelf.rescan(house)
     for folder in args.adapter:
-        if not shelf.add(house, folder):
-            raise engine.EngineError(f"--adapter {folder}: {house.refused[folder]}")
+        try:
+            shelf.take(house, folder)
+        except engine.EngineError as error:
+            raise engine.EngineError(f"--adapter {folder}: {error}") from None
     if loaded.adapters:
         say(f"adapters {', '.join(sorted(loaded.adapters, key=identities.natural))}")
     for folder, why in house.refused.items():
@@ -188,7 +265,12 @@ def open_house(args: argparse.Namespace, say=print):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    args = flags().parse_args(arguments)
+    with ending.Bell().hanging() as bell:
+        return run(flags().parse_args(arguments), bell)
+
+
+def run(args: argparse.Namespace, bell: ending.Bell) -> int:
+    """The exit code, when the page has been closed or cannot be opened."""
     if wrong := problems(args):
         print("; ".join(wrong) + ".", file=sys.stderr)
         return 2
@@ -197,9 +279,11 @@ def main(arguments: list[str] | None = None) -> int:
     from engine import EngineError
     from identities import IdentityError
     from store import StoreError
+    from ui.accounts import AccountError
 
     try:
         house = open_house(args)
+        bell.waiting(house.closed.set)
         from ui.app import serve
 
         serve(
@@ -208,16 +292,19 @@ def main(arguments: list[str] | None = None) -> int:
             port=args.port,
             share=args.share,
             root_path=(args.root_path or "").rstrip("/") or None,
-            auth=[tuple(one.split(":", 1)) for one in args.auth] or None,
             say=lambda address: print(f"Mirror Test is open at {address}", flush=True),
         )
-    except (EngineError, IdentityError, StoreError) as error:
+    except (AccountError, EngineError, IdentityError, StoreError, space.DiskFull) as error:
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print()
-    return 0
+    except OSError as error:
+        # whoever else began to listen there while the base was being loaded
+        if not (wrong := port_taken(args.host, args.port) or space.told(error)):
+            raise
+        print(f"{wrong}.".replace("..", "."), file=sys.stderr)
+        return 1
+    return bell.code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.leave(main())

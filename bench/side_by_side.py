@@ -29,7 +29,7 @@ import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 
 import engine
-from engine import Decoding, EngineError, decode
+from engine import Decoding, EngineError, decode, sharing
 from engine.adapters import read_adapter
 from engine.bank import Bank
 from engine.device import choose_device, choose_dtype
@@ -100,7 +100,10 @@ def rows(count: int, adapters: list[str | None], vocabulary: int) -> list[decode
 class NoBank:
     """The bank's part in the loop, left out where PEFT applies the adapters."""
 
-    def hear(self, rows) -> None: ...
+    heard = None
+
+    def hear(self, rows) -> None:
+        self.heard = rows
 
     def silence(self) -> None: ...
 
@@ -117,7 +120,7 @@ def timed(model, bank: Bank, batch: list[decode.Row]) -> dict:
     sync = torch.cuda.synchronize if model.device.type == "cuda" else lambda: None
     sync()
     marks = [time.perf_counter()]
-    for _ in decode.run(model, NoText(), bank, batch, slots=len(batch), stop=threading.Event()):
+    for _ in sharing.run(model, NoText(), bank, batch, slots=len(batch), stop=threading.Event()):
         sync()
         marks.append(time.perf_counter())
     steps = [(after - before) * 1e3 for before, after in itertools.pairwise(marks[1:])]

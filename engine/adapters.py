@@ -15,7 +15,10 @@ from peft import LoraConfig
 from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 
+from common import paths
 from engine.adapter_keys import KEY, other_form, unwrapped
+from engine.adapter_shapes import CARD, check_config, read_card, read_json
+from engine.entries import refuse_large, refuse_layers, shapes_of
 from engine.formats import Format, checked
 from engine.seeming import refuse_seeming
 from engine.types import EngineError, short_hash
@@ -23,7 +26,6 @@ from engine.types import EngineError, short_hash
 CONFIG = "adapter_config.json"
 SAFETENSORS = "adapter_model.safetensors"
 LEGACY = "adapter_model.bin"
-CARD = "card.json"
 MORE = re.compile(r".+\.(lora_embedding_[AB]|lora_magnitude_vector|lora_B|token_adapter|trainable_tokens_delta)(\..+)?")
 # how the names of quantised copies end; their adapters are used on the plain model, too
 QUANTISED = re.compile(
@@ -58,7 +60,7 @@ class AdapterInfo:
     base_hash: str | None = None
     format: str | None = None
     own_format: Format | None = None  # that format itself, where it is none of ours and travels in the card
-    card: dict = field(default_factory=dict)
+    card: dict = field(default_factory=dict)  # as engine.adapter_shapes has it: what is otherwise is left out
 
 
 def read_adapter(folder: str | Path, name: str | None = None) -> tuple[AdapterInfo, dict[str, LowRank]]:
@@ -69,6 +71,7 @@ def read_adapter(folder: str | Path, name: str | None = None) -> tuple[AdapterIn
     """
     folder = Path(folder).expanduser()
     config = read_config(folder)
+    own_format(folder / CARD, read_card(folder / CARD)[0])  # of one that is only merged, too
     refuse_unfit(folder, config)
     file, tensors = read_tensors(folder)
     weights = pair_up(file, tensors, config)
@@ -79,7 +82,7 @@ def describe(
     folder: Path, config: LoraConfig, file: Path, weights: Mapping[str, LowRank], name: str | None = None
 ) -> AdapterInfo:
     """What its files say of an adapter; `weights` may be empty where it is none of plain pairs."""
-    card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    card, _ = read_card(folder / CARD)
     return AdapterInfo(
         name=name or folder.resolve().name,
         path=str(folder),
@@ -100,10 +103,8 @@ def own_format(file: Path, card: Mapping) -> Format | None:
     name, template = text_or_none(card.get("format")), card.get("format_template")
     if template is None or name is None:
         return None
-    stop, special = card.get("format_stop", []), card.get("format_adds_special_tokens", True)
-    if not (isinstance(template, str) and isinstance(stop, list) and all(isinstance(one, str) and one for one in stop)):
-        raise EngineError(f"{file}: format_template is a text and format_stop a list of texts; get the adapter again.")
-    return checked(Format(name, template, tuple(stop), bool(special), source=f"the card of {file.parent.name}"))
+    stop, special = card.get("format_stop") or (), card.get("format_adds_special_tokens") is not False
+    return checked(Format(name, template, tuple(stop), special, source=f"the card of {file.parent.name}"))
 
 
 def text_or_none(value: object) -> str | None:
@@ -115,39 +116,25 @@ def scaling_facts(config: LoraConfig) -> str:
     return json.dumps({key: getattr(config, key) for key in kept}, sort_keys=True, default=str)
 
 
-def read_json(file: Path) -> dict:
-    refuse_seeming([file])
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EngineError(f"{file} is not readable as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise EngineError(f"{file} holds {type(value).__name__}, a JSON object is expected.")
-    return value
-
-
 def read_config(folder: Path) -> LoraConfig:
     if not folder.is_dir():
-        raise EngineError(f"Adapter {folder} is not a folder.")
+        raise EngineError(f"Adapter {folder} {paths.no_file(folder) or 'is not a folder'}.")
+    for path, odd in paths.irregular(sorted(folder.iterdir())):
+        raise EngineError(f"{path} {odd}.")
     if not (folder / CONFIG).is_file():
         raise EngineError(other_form(folder, {}) or without_config(folder))
     plain = read_json(folder / CONFIG)
     if "peft_type" not in plain and (other := other_form(folder, plain)):
         raise EngineError(other)
-    wrong = [
-        f"{key} is {plain[key]!r}"
-        for key, kinds in (("lora_alpha", (int, float)), ("r", int), ("alpha_pattern", dict), ("base_model_name_or_path", str))
-        if key in plain and not isinstance(plain[key], kinds) and not (plain[key] is None and key not in ("lora_alpha", "r"))
-    ]
-    if wrong:
-        raise EngineError(f"{folder / CONFIG} is not a LoRA configuration: {'; '.join(wrong)}.")
+    check_config(folder / CONFIG, plain)
+    refuse_layers(folder / CONFIG, plain)
     kind = plain.get("peft_type")
     if kind != "LORA":
         raise EngineError(f"{folder}: its peft_type is {kind!r}, only LORA adapters can be loaded.")
     try:
         return LoraConfig.from_pretrained(str(folder))  # knows the configs of every year, 2023's too
-    except (TypeError, ValueError) as error:
-        raise EngineError(f"{folder / CONFIG} is not a LoRA configuration: {error}") from error
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:  # PEFT checks nothing
+        raise EngineError(f"{folder / CONFIG} is not a LoRA configuration: {error}.") from error
 
 
 def without_config(folder: Path) -> str:
@@ -194,6 +181,7 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
     refuse_seeming([folder / SAFETENSORS if os.path.lexists(folder / SAFETENSORS) else folder / LEGACY])
     if (folder / SAFETENSORS).is_file():
         file = folder / SAFETENSORS
+        refuse_large(file, shapes_of(file))
         try:
             return file, load_file(file)
         except Exception as error:  # the Rust reader has an exception type of its own
@@ -213,6 +201,7 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
         ) from error
     if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
         raise EngineError(f"{file} is not a table of weights; get the adapter again, best as {SAFETENSORS}.")
+    refuse_large(file, {key: tuple(tensor.shape) for key, tensor in tensors.items()})
     return file, tensors
 
 
@@ -240,6 +229,8 @@ def pair_up(file: Path, tensors: Mapping[str, torch.Tensor], config: LoraConfig)
         if set(pair) != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
             raise EngineError(f"{file}: {module} has no matching pair of lora_A and lora_B.")
         weights[module] = LowRank(pair["A"], pair["B"] * scaling(config, module, pair["A"].shape[0]))
+        if not torch.isfinite(weights[module].b).all():
+            raise EngineError(f"{file}: {module} is too large for fp32 once it is scaled by lora_alpha; its training went wrong.")
     if not any(pair.a.any() and pair.b.any() for pair in weights.values()):
         raise EngineError(f"{file} is all zero: it was never trained, or not saved, and would answer exactly like the base.")
     return weights

@@ -11,6 +11,9 @@ layer instead; punica and S-LoRA gather per row in CUDA kernels for Ampere and u
 Decoding is bound by the number of matrix products and the bytes they read. So layers that read the same input
 (q, k, v; gate, up) are one product, and the A blocks lie below their weights and come with it: an adapted group
 costs one further product, whatever the number of adapters.
+
+A masked block contributes nothing because a number times 0 is 0. Infinity times 0 is not: where x A^T may overflow - in fp16,
+or with an A of numbers that no training makes - what is masked is put to 0 instead.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ from engine.adapter_keys import fold
 from engine.adapters import LowRank
 from engine.types import EngineError
 
+# An input above this has failed by itself: RMSNorm squares what it reads, and the square is infinite in fp32 and bf16.
+REACH = 1e19
 Block = tuple[str, int]  # adapter, rank
 Product = Callable[[torch.Tensor], torch.Tensor]
 
@@ -50,6 +55,8 @@ class Group:
         self.wide: Product | None = None  # the same and A's, or A's alone where the layer keeps its own weight
         self.up: Product | None = None  # hidden -> outputs
         self.mask: torch.Tensor | None = None  # (rows, 1, total rank), None: no row hears anything here
+        self.heard: torch.Tensor | None = None  # where the mask is not 0; only where `overflows`
+        self.overflows = False  # x A^T may be infinite for an ordinary x
         self.input: torch.Tensor | None = None
         self.result: torch.Tensor | None = None
         self.left = 0  # members that still have to read `result`
@@ -83,8 +90,10 @@ class Group:
             base = product(weight[: self.out], None if bias is None else bias[: self.out], self.packed)
             wide = product(weight, bias, self.packed) if a else None
         up = product(torch.cat(b, dim=1), None, self.packed) if b else None
+        overflows = any(may_overflow(one) for one in a)
         # everything is allocated: from here on nothing can fail
         self.base, self.wide, self.up, self.blocks, self.mask = base, wide, up, tuple(blocks), None
+        self.heard, self.overflows = None, overflows
         if not self.own_weight:
             for linear in self.linears:
                 linear.weight.data = weight[linear.section]
@@ -126,10 +135,17 @@ class Group:
             y, hidden = wide[..., : self.out], wide[..., self.out :]
         rows = self.mask.shape[0]
         heard = hidden.view(rows, -1, hidden.shape[-1]) * self.mask  # some models flatten rows and tokens
+        if self.heard is not None:
+            heard = heard.where(self.heard, 0.0)
         return self.up(heard.view(hidden.shape)).add_(y)
 
     def silence(self) -> None:
-        self.mask = self.input = self.result = None
+        self.mask = self.heard = self.input = self.result = None
+
+
+def may_overflow(a: torch.Tensor) -> bool:
+    """Whether an input that is no failure by itself can make x A^T infinite. a: (rank, in)."""
+    return a.dtype == torch.float16 or bool(a.float().abs().sum(1).max() > torch.finfo(a.dtype).max / REACH)
 
 
 def product(weight: torch.Tensor, bias: torch.Tensor | None, packed: bool) -> Product:
@@ -166,6 +182,7 @@ class Bank:
         self.model = model
         self.linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
         self.adapters: dict[str, dict[str, LowRank]] = {}  # on the base's device, in its dtype
+        self.heard: Sequence[Mapping[str, float]] | None = None  # what `hear` was told last, None where it no longer stands
         packed = onednn.worthwhile(model)
         self.groups = [make_group(model, self.linears, names, packed) for names in names_by_input(model, self.linears)]
         for group in self.groups:
@@ -213,6 +230,7 @@ class Bank:
         """Lay out anew the groups that these adapters change; out of memory leaves the bank as it was."""
         changed = {module for name in adapters.keys() ^ self.adapters.keys() for module in (adapters | self.adapters)[name]}
         groups = [group for group in self.groups if changed & set(group.names)]
+        self.heard = None  # a group that is laid out anew has no mask
         done = []
         try:
             for group in groups:
@@ -258,16 +276,21 @@ class Bank:
         unknown = {name for row in rows for name in row} - set(self.adapters)
         if unknown:
             raise EngineError(f"Adapter {sorted(unknown)[0]!r} is not loaded; there is {', '.join(self.adapters) or 'none'}.")
-        masks: dict[tuple, torch.Tensor | None] = {}  # groups with the same blocks share one
+        self.heard = None  # should this fail half-way, nobody takes it for what was heard before
+        masks: dict[tuple, tuple[torch.Tensor | None, torch.Tensor | None]] = {}  # groups with the same blocks share them
         for group in self.groups:
             group.silence()
             if group.blocks:
                 if group.blocks not in masks:
-                    masks[group.blocks] = row_mask(rows, group.blocks, group.linears[0].weight.device, self.model.dtype)
-                group.mask = masks[group.blocks]
+                    mask = row_mask(rows, group.blocks, group.linears[0].weight.device, self.model.dtype)
+                    masks[group.blocks] = mask, None if mask is None else mask != 0
+                group.mask, heard = masks[group.blocks]
+                group.heard = heard if group.overflows else None
+        self.heard = rows
 
     def silence(self) -> None:
         """Back to the bare base."""
+        self.heard = None
         for group in self.groups:
             group.silence()
 

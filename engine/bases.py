@@ -14,8 +14,9 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from common.paths import no_file
 from engine import formats, packaged, room
-from engine.adapters import CARD, read_json
+from engine.adapter_shapes import CARD, read_card
 from engine.card import BAYLING, NO_CARD, ModelCard
 from engine.checkpoint import BARE, WEIGHTS, context_of, left_inside, refuse_damaged
 from engine.device import choose_device
@@ -143,6 +144,8 @@ def find(spec: str, say: Callable[[str], None] = print) -> tuple[str, tuple[str,
         folder = packaged.bayling_mini_folder(say) if spec == BAYLING_MINI else packaged.smollm2_folder(say)
         return str(folder), (*(SMOLLM2_NAMES if spec in SMOLLM2_NAMES else (spec,)), folder.name)
     path = place(spec)
+    if odd := no_file(path):
+        raise EngineError(f"The base {spec!r} {odd}.")
     if path.is_file() and path.suffix.lower() == ".gguf":
         folder = packaged.converted(path, say)
         return str(folder), (path.stem, folder.name)
@@ -208,8 +211,7 @@ def read(
 
 def recorded(source: str) -> dict:
     """What the card.json of a merged model says, {} if there is none."""
-    card = Path(source) / CARD
-    return read_json(card) if card.is_file() else {}
+    return read_card(Path(source) / CARD)[0]
 
 
 def recorded_format(record: dict) -> Format | None:

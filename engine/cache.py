@@ -66,6 +66,25 @@ class RowsCache(Cache):
             layer.values = layer.values[:, :, start : layer.length].index_select(0, at)
             layer.length -= start
 
+    def part(self, rows: list[int], start: int = 0) -> RowsCache:
+        """A cache of these rows alone, without the first `start` columns; this one stays as it is."""
+        taken = RowsCache(len(self.layers))
+        for mine, theirs in zip(self.layers, taken.layers, strict=True):
+            at = torch.tensor(rows, device=mine.keys.device)
+            theirs.keys = mine.keys[:, :, start : mine.length].index_select(0, at)
+            theirs.values = mine.values[:, :, start : mine.length].index_select(0, at)
+            theirs.length, theirs.is_initialized = mine.length - start, True
+        return taken
+
+    def to(self, device: torch.device) -> RowsCache:
+        """This cache, on `device`."""
+        for layer in self.layers:
+            layer.keys, layer.values = layer.keys.to(device), layer.values.to(device)
+        return self
+
+    def nbytes(self) -> int:
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
+
     def join(self, other: RowsCache) -> None:
         """Append the other cache's rows; the shorter one is padded on the left."""
         for mine, theirs in zip(self.layers, other.layers, strict=True):

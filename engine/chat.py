@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 
+from common import ending, paths
 from engine.bases import DEFAULT_BASE
 from engine.engine import MAX_ROWS, load
 from engine.thoughts import spoken
@@ -38,7 +40,7 @@ def identity_prompt(args: argparse.Namespace) -> str | None:
     if not args.prompt_file:
         return args.prompt
     try:
-        first = args.prompt_file.read_text(encoding="utf-8-sig").partition("\n")[0]
+        first = paths.read_text(args.prompt_file).partition("\n")[0]
     except (OSError, UnicodeDecodeError) as error:
         raise EngineError(f"--prompt-file {args.prompt_file}: cannot be read as UTF-8 text ({error}).") from error
     return first.replace("\\n", "\n") or None
@@ -60,10 +62,12 @@ def reply(engine, messages: list, variant: Variant, raw: bool):
     shown, raw_text, answer = "", "", None
     pieces = engine.stream([Request(messages, variant)])
     try:
-        for [piece] in pieces:
+        for piece in itertools.chain.from_iterable(pieces):
             text = piece.raw if raw else piece.shown
             print(text[len(shown) :], end="", flush=True)
             shown, raw_text, answer = text, piece.raw, piece.answer
+            if piece.problem:
+                raise EngineError(piece.problem)
     except KeyboardInterrupt:
         pieces.close()
     print()
@@ -130,4 +134,4 @@ def talk(engine, variant: Variant, raw: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from transformers import GenerationConfig, PreTrainedModel
 
+from common import paths
+from common.files import write_json
 from engine.seeming import refuse_seeming
 from engine.types import EngineError
 
@@ -44,7 +46,10 @@ def refuse_damaged(folder: Path) -> None:
 
 def refuse_seeming_files(folder: Path) -> list[Path]:
     """The files of a checkpoint that are read. Raises EngineError for one that is not what it seems."""
-    files = sorted(path for path in folder.iterdir() if READ.fullmatch(path.name))
+    there = sorted(folder.iterdir())
+    for path, odd in paths.irregular(there):  # loaders open more than what is looked into here, and would wait at a pipe
+        raise EngineError(f"{path} {odd}.")
+    files = [path for path in there if READ.fullmatch(path.name)]
     refuse_seeming(files)
     return files
 
@@ -77,7 +82,7 @@ def save_model(model: PreTrainedModel, folder: Path, **how: object) -> None:
         model.save_pretrained(folder, **how)
     finally:
         model.generation_config = own
-    (folder / "generation_config.json").write_text(json.dumps(own.to_diff_dict(), indent=2, default=str) + "\n", encoding="utf-8")
+    write_json(folder / "generation_config.json", own.to_diff_dict())
 
 
 def context_of(config: object) -> int:

@@ -1,15 +1,17 @@
-"""One batched loop for rows of mixed variants: left padding, rows leave when they finish, waiting rows take their place.
+"""The running batch of rows of mixed variants: left padding, rows join it between two steps and leave when they finish.
 
-What several prompts of one variant begin with is computed once (`engine.prefixes`).
+Which rows join is decided in `engine.sharing`. What several prompts of one variant begin with is computed once
+(`engine.prefixes`).
 """
 
 from __future__ import annotations
 
-import threading
+import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -17,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from engine import thoughts
 from engine.bank import Bank
 from engine.cache import RowsCache
-from engine.prefixes import Prefix, cache_of, own_length, remember, share
+from engine.prefixes import Prefix, cache_of, own_length, remember
 from engine.sampling import Chooser
 from engine.types import Decoding, Finish
 
@@ -39,12 +41,14 @@ class Row:
     stops: tuple[str, ...] = ()
     new_ids: list[int] = field(default_factory=list)
     text: str = ""
-    finish: Finish | None = None
+    finish: Finish | Literal["failed"] | None = None
+    failed: bool = False  # its newest token comes from logits that are no numbers
     logprob: float = 0.0
     prefill_s: float = 0.0
     prefilled_at: float = 0.0
     started_at: float = 0.0
     finished_at: float = 0.0
+    aside_at: float = 0.0  # since when it has been out of the batch, between two steps of it
     generator: torch.Generator = None
     prefix: Prefix | None = None  # until the prompt is computed
     settled: int = 0  # new_ids before this one are decoded for good ...
@@ -65,20 +69,23 @@ class Batch:
         self.real = torch.zeros(0, 0, dtype=torch.bool)  # (rows, columns): False is padding
         self.next_ids: list[int] = []
         self.chooser: Chooser | None = None
+        self.heard: list[Mapping[str, float]] = []
         self.ready_mask = takes_ready_mask(model)
 
     def recompose(self) -> None:
         """After rows came or went: masks of the bank and decoding settings for those that are there now."""
         rows = self.rows
-        self.bank.hear([row.adapters for row in rows])
+        self.heard = [row.adapters for row in rows]
+        self.bank.hear(self.heard)
         self.chooser = chooser_for(rows, self.model)
         self.positions = self.real.sum(1, keepdim=True)
         self.padded = not bool(self.real.all())
         self.room = torch.empty(0)
 
     @torch.inference_mode()
-    def prefill(self, rows: list[Row]) -> None:
-        """Run the prompts of `rows` in one forward pass (two where a shared beginning is new) and add the rows to the batch."""
+    def prefill(self, rows: list[Row]) -> Part:
+        """Run the prompts of `rows` in one forward pass (two where a shared beginning is new): their first tokens."""
+        started = time.perf_counter()
         new = list(dict.fromkeys(row.prefix for row in rows if row.prefix and not row.prefix.layers))
         if new:
             _, _, cache = self.forward([prefix.ids for prefix in new], [prefix.adapters for prefix in new])
@@ -88,9 +95,29 @@ class Batch:
             [row.adapters for row in rows],
             *cache_of(rows, self.layers),
         )
+        self.take(rows, *chooser_for(rows, self.model).choose(logits))
         for row in rows:
             row.prefix = None
-        self.take(rows, *chooser_for(rows, self.model).choose(logits))
+            row.started_at, row.prefilled_at = started, time.perf_counter()
+            row.prefill_s = row.prefilled_at - started
+        return Part(list(rows), real, cache)
+
+    @torch.inference_mode()
+    def join(self, parts: Sequence[Part]) -> None:
+        """Rows that are computed so far take part from the next step on."""
+        if not parts:
+            return
+        device = self.model.device
+        # the small ones among themselves first: each joining copies all that is there
+        rows, real, cache = list(parts[0].rows), parts[0].real.to(device), parts[0].cache.to(device)
+        for part in parts[1:]:
+            rows, real = rows + part.rows, joined(real, part.real.to(device))
+            cache.join(part.cache)
+        now = time.perf_counter()
+        for row in rows:
+            if row.aside_at:  # it counts as waiting
+                row.started_at, row.prefilled_at = (at + now - row.aside_at for at in (row.started_at, row.prefilled_at))
+                row.aside_at = 0.0
         if self.rows:
             self.cache.join(cache)
             self.real = joined(self.real, real)
@@ -99,6 +126,14 @@ class Batch:
         self.rows = self.rows + rows
         self.next_ids = [row.new_ids[-1] for row in self.rows]
         self.recompose()
+
+    @torch.inference_mode()
+    def set_aside(self, rows: Sequence[Row]) -> list[Part]:
+        """Takes rows out of the batch as they are, one part each, in CPU memory; `join` goes on with them."""
+        places = [at for at, row in enumerate(self.rows) if row in rows]
+        taken = Part([self.rows[at] for at in places], self.real[places], self.cache.part(places)).single()
+        self.keep([at for at in range(len(self.rows)) if at not in places])
+        return taken
 
     def forward(
         self,
@@ -129,6 +164,8 @@ class Batch:
     @torch.inference_mode()
     def step(self) -> None:
         """One more token for every row."""
+        if self.bank.heard is not self.heard:  # somebody else was heard since, or an adapter came or went
+            self.bank.hear(self.heard)
         device = self.model.device
         width = self.real.shape[1] + 1
         mask = None
@@ -154,13 +191,17 @@ class Batch:
     def take(self, rows: list[Row], tokens: list[int], logprobs: list[float]) -> None:
         for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
             row.new_ids.append(token)
+            row.failed = not math.isfinite(logprob)
             row.logprob += logprob
 
     def leave(self) -> None:
         """Rows that finished go, and with them the padding that only they needed."""
         stay = [at for at, row in enumerate(self.rows) if row.finish is None]
-        if len(stay) == len(self.rows):
-            return
+        if len(stay) < len(self.rows):
+            self.keep(stay)
+
+    @torch.inference_mode()
+    def keep(self, stay: list[int]) -> None:
         self.rows = [self.rows[at] for at in stay]
         self.next_ids = [row.new_ids[-1] for row in self.rows]
         if not self.rows:
@@ -171,6 +212,33 @@ class Batch:
         self.cache.keep(stay, start)
         self.real = real[:, start:]
         self.recompose()
+
+
+@dataclass(eq=False)
+class Part:
+    """Rows whose prompts are computed and that are in no batch: their mask (rows, columns) and their keys and values."""
+
+    rows: list[Row]
+    real: torch.Tensor
+    cache: RowsCache
+
+    @torch.inference_mode()
+    def going_on(self) -> Part:
+        """Without the rows that have ended."""
+        stay = [at for at, row in enumerate(self.rows) if row.finish is None]
+        if len(stay) == len(self.rows):
+            return self
+        return Part([self.rows[at] for at in stay], self.real[stay], self.cache.part(stay))
+
+    @torch.inference_mode()
+    def single(self) -> list[Part]:
+        """One part per row, without its padding on the left, in CPU memory."""
+        parts = []
+        for at, row in enumerate(self.rows):
+            start = int(self.real[at].int().argmax())
+            row.aside_at = time.perf_counter()
+            parts.append(Part([row], self.real[at : at + 1, start:].cpu(), self.cache.part([at], start).to(torch.device("cpu"))))
+        return parts
 
 
 def takes_ready_mask(model: PreTrainedModel) -> bool:
@@ -200,58 +268,15 @@ def joined(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return torch.cat(left_padded)
 
 
-def run(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    bank: Bank,
-    rows: Sequence[Row],
-    *,
-    slots: int,
-    stop: threading.Event,
-) -> Iterator[list[Row]]:
-    """Decode all rows, at most `slots` at a time; after every step yield the rows that have news.
-
-    A set `stop` ends all rows within one step. The caller holds the engine's lock and is the computing thread.
-    """
-    batch = Batch(model, bank)
-    if batch.ready_mask:  # a window or ALiBi counts columns, and a row with a prefix has padding in its middle
-        share(rows)
-    waiting = sorted(rows, key=own_length, reverse=True)  # alike lengths meet: little padding
-    try:
-        while (waiting or batch.rows) and not stop.is_set():
-            free = slots - len(batch.rows)
-            # a prefill halts everybody, so newcomers come in groups
-            if waiting and (not batch.rows or free >= min(len(waiting), max(1, slots // 4))):
-                group = prefill_group(waiting, free)
-                del waiting[: len(group)]
-                started = time.perf_counter()
-                for row in group:
-                    row.started_at = started
-                batch.prefill(group)
-                for row in group:
-                    row.prefilled_at = time.perf_counter()
-                    row.prefill_s = row.prefilled_at - started
-                news = group
-            else:
-                batch.step()
-                news = list(batch.rows)
-            for row in news:
-                settle(row, tokenizer)
-            batch.leave()
-            yield news
-        stopped = [row for row in rows if row.finish is None]
-        for row in stopped:
-            finish(row, "stopped", row.text)
-        if stopped:
-            yield stopped
-    finally:
-        bank.silence()
-
-
-def prefill_group(waiting: Sequence[Row], free: int) -> list[Row]:
-    """The longest waiting rows that fit the free slots and each other's length."""
-    shortest = own_length(waiting[0]) / PADDING_WASTE - PADDING_SLACK
-    return [row for row in waiting[:free] if own_length(row) >= shortest]
+def alike(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rows in groups that fit each other's length, the longest first: little padding."""
+    groups: list[list[Row]] = []
+    for row in sorted(rows, key=own_length, reverse=True):
+        if groups and own_length(row) >= own_length(groups[-1][0]) / PADDING_WASTE - PADDING_SLACK:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
 
 
 def settle(row: Row, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -260,6 +285,10 @@ def settle(row: Row, tokenizer: PreTrainedTokenizerBase) -> None:
     Text is the difference between decoding a short context with and without the new tokens: alone, a
     sentencepiece token loses its leading space, and half a character decodes to U+FFFD.
     """
+    if row.failed:
+        del row.new_ids[-1]
+        finish(row, "failed", row.text)
+        return
     ended = row.new_ids[-1] in row.end_ids
     full = len(row.new_ids) >= row.max_new_tokens
     news = unsettled(row, tokenizer, row.new_ids[:-1] if ended else row.new_ids)
@@ -302,5 +331,5 @@ def text_so_far(row: Row) -> str:
     return row.text[: len(row.text) - max(held, default=0)]
 
 
-def finish(row: Row, why: Finish, text: str) -> None:
+def finish(row: Row, why: Finish | Literal["failed"], text: str) -> None:
     row.finish, row.text, row.finished_at = why, text, time.perf_counter()

@@ -1,28 +1,33 @@
-"""The engine: one base, its bank, one lock. Everything that asks the model goes through here."""
+"""The engine: one base, its bank, one lock, one running batch. Everything that asks the model goes through here."""
 
 from __future__ import annotations
 
 import gc
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
-from engine import decode, formats
+from engine import formats, limits
 from engine.adapters import AdapterInfo, belongs_to, read_adapter
+from engine.answering import Answering
+from engine.asked import Asked, no_numbers, piece
 from engine.bank import Bank
 from engine.bases import DEFAULT_BASE, Base, load_base
 from engine.card import ModelCard
+from engine.decode import Row
 from engine.formats import Format
 from engine.prompts import Prompt, end_ids, fit, identity_messages, render
+from engine.sharing import Loop, reach
 from engine.thoughts import spoken
-from engine.types import Answer, Decoding, EngineError, Piece, Request, Timings, Variant, short_hash
+from engine.types import Answer, Decoding, EngineError, Piece, Request, Variant, short_hash
 
 MAX_ROWS = 32  # rows decoded at once; more gain little on a CPU, and the cache grows with them
+T = TypeVar("T")
 FIRST_REPLY_TOKENS = 128  # at most, and an eighth of the context: it stands before every conversation in first-turn mode
 
 
@@ -56,7 +61,7 @@ def load(
 
 
 class Engine:
-    """Answers requests of mixed variants in one batch. Safe to call from several threads; calls wait for each other."""
+    """Answers requests of mixed variants in one batch, which all who ask share (`engine.sharing`). For calls from any thread."""
 
     def __init__(self, base: Base, max_rows: int = MAX_ROWS) -> None:
         self.base = base
@@ -67,10 +72,14 @@ class Engine:
         self.adapters: dict[str, AdapterInfo] = {}
         self.first_replies: dict[tuple, str] = {}
         self.parked = ""  # why the base is away from its device; "" when it is there
+        self.leaving = ""  # why it is about to be, as soon as the answers in progress have ended
+        self.moving = threading.Lock()  # one park or unpark at a time; taken before `lock`
         self.limit: int | None = None  # bytes that this process may hold on the GPU in all; None: what there is
-        # Guards the model, the bank's masks and blocks, and first_replies. Always taken in the thread that
-        # computes and held for a whole batch: a cancelled request's last step must end before the next begins.
-        self.lock = threading.RLock()
+        self.answering = Answering(Loop(base.model, base.tokenizer, self.bank, self.slots, self.problem))
+        # Guards the model, the bank's masks and blocks, the loop, and first_replies. Always taken in the thread that computes,
+        # and held for one pass of the model: who waits for it comes between two steps, in the order of asking.
+        self.lock = self.answering.lock
+        self.give_way = self.answering.give_way
 
     # the device
 
@@ -79,14 +88,22 @@ class Engine:
 
         Waits for the answers in progress. A base that lives on the CPU, or is parked already, stays where it is.
         """
-        with self.lock:
-            if not self.parked:
-                self.move(torch.device("cpu"))
-            self.parked = why
+        with self.moving:
+            if self.parked:
+                self.parked = why
+                return
+            with self.lock:
+                self.leaving = why  # from here on no row begins
+            try:
+                with self.answering.without():
+                    self.move(torch.device("cpu"))
+                    self.parked = why
+            finally:
+                self.leaving = ""
 
     def unpark(self) -> None:
         """Brings the base back. Raises EngineError if there is no room for it; it stays parked then."""
-        with self.lock:
+        with self.moving, self.lock:
             if not self.parked:
                 return
             try:
@@ -109,10 +126,15 @@ class Engine:
         gc.collect()
         torch.cuda.empty_cache()
 
+    @property
+    def away(self) -> str:
+        """Why no row may begin; "" when any may."""
+        return self.parked or self.leaving
+
     def ready(self) -> None:
         """Raises EngineError, with the reason, while the base is parked."""
-        if self.parked:
-            raise EngineError(self.parked)
+        if why := self.away:
+            raise EngineError(why)
 
     # adapters
 
@@ -140,17 +162,25 @@ class Engine:
         return info.name
 
     def remove_adapter(self, name: str) -> None:
+        """Once no row that has begun hears it any more. Those that have not are refused. Raises EngineError."""
         with self.lock:
-            self.bank.remove(name)
+            if name not in self.adapters:
+                raise EngineError(f"No adapter named {name!r} is loaded; there is {', '.join(self.adapters) or 'none'}.")
+            info = self.adapters[name]
             self.adapters = {other: info for other, info in self.adapters.items() if other != name}
+        with self.answering.without(name):
+            try:
+                self.bank.remove(name)
+            except (RuntimeError, MemoryError):
+                self.adapters = self.adapters | {name: info}
+                raise
             self.first_replies = {key: reply for key, reply in self.first_replies.items() if name not in dict(key[0])}
 
     # prompts
 
     def format_of(self, variant: Variant) -> Format:
         """The format a variant is asked in: its own override, else its adapters' recorded one, else the base's."""
-        own = formats.from_tokenizer(self.base.tokenizer)
-        found = ({own.name: own} if own else {}) | {self.base.format.name: self.base.format}
+        found = {self.base.format.name: self.base.format}
         wanted = set()
         for name, strength in variant.adapters.items():
             info = self.info(name)
@@ -166,35 +196,49 @@ class Engine:
                 f"({', '.join(sorted(wanted))}); choose one format for it."
             )
         name = wanted.pop() if wanted else self.base.format.name
-        return found[name] if name in found else formats.get(name)
+        if name in found:
+            return found[name]
+        # the checkpoint's own is looked at only where it is asked for: --format is there for one that is no good
+        own = formats.from_tokenizer(self.base.tokenizer) if name == "checkpoint" else None
+        return own or formats.get(name)
 
     def info(self, name: str) -> AdapterInfo:
         if name not in self.adapters:
             raise EngineError(f"Adapter {name!r} is not loaded; there is {', '.join(self.adapters) or 'none'}.")
         return self.adapters[name]
 
+    def infos(self, variants: Iterable[Variant]) -> dict[str, AdapterInfo]:
+        return {name: self.info(name) for variant in variants for name in variant.adapters}
+
     def render(self, request: Request) -> str:
         """The exact prompt of a request, without answering it (in first-turn mode the model's reply is made if need be)."""
         if request.variant.mode == "system" or request.variant.prompt is None:
-            return self.prompt(request).text  # nothing to compute: a preview need not wait for a running batch
-        with self.lock:
-            self.ready()
-            self.make_first_replies([request.variant], threading.Event())
-            return self.prompt(request).text
+            return self.prompt(request).text  # nothing to compute, also while the base is parked
+        failed, [asked] = exhausted(self.prepared([request], threading.Event(), object(), 0.0))
+        if asked is None:
+            raise EngineError(failed[0])
+        return asked.prompt.text
 
-    def prompt(self, request: Request) -> Prompt:
+    def prompt(self, request: Request, replies: Mapping[tuple, str] | None = None) -> Prompt:
         # in first-turn mode only a stop leaves no reply behind, and then nothing is answered any more
-        reply = self.first_replies.get(self.reply_key(request.variant), "")
+        reply = (replies or self.first_replies).get(self.reply_key(request.variant), "")
         return fit(self.base, self.format_of(request.variant), request, reply)
 
     def reply_key(self, variant: Variant) -> tuple:
         return tuple(sorted(variant.adapters.items())), variant.prompt, self.format_of(variant).hash
 
-    def make_first_replies(self, variants: Sequence[Variant], stop: threading.Event) -> None:
-        """First-turn mode: what each variant answers to its own identity, greedily, once."""
+    def make_first_replies(
+        self, variants: Sequence[Variant], stop: threading.Event, owner: Hashable
+    ) -> Generator[list[Piece], None, tuple[dict[tuple, str], dict[tuple, str]]]:
+        """First-turn mode: what each variant answers to its own identity, greedily, once. Yields while it takes.
+
+        Returns reply key -> reply, and reply key -> sentence of those that the model computes no numbers for.
+        """
         asked = [variant for variant in variants if variant.mode == "first_turn" and variant.prompt is not None]
-        missing = {self.reply_key(variant): variant for variant in asked}
-        missing = {key: variant for key, variant in missing.items() if key not in self.first_replies}
+        heard = self.infos(asked)
+        wanted = {self.reply_key(variant): variant for variant in asked}
+        known = {key: reply for key, reply in self.first_replies.items() if key in wanted}
+        missing = {key: variant for key, variant in wanted.items() if key not in known}
         decoding = Decoding(max_new_tokens=min(FIRST_REPLY_TOKENS, self.base.context // 8))
         rows, prompts = [], []
         for at, variant in enumerate(missing.values()):
@@ -204,139 +248,148 @@ class Engine:
             if len(ids) + decoding.max_new_tokens > self.base.context:
                 raise EngineError(f"The identity of variant {variant.name!r} takes {len(ids)} tokens, too many for the context.")
             rows.append(self.row(at, ids, variant, chosen, decoding, decoding.max_new_tokens))
-        for _ in self.run(rows, stop):
-            pass
-        for key, row, prompt in zip(missing, rows, prompts, strict=True):
-            if row.finish != "stopped":
-                self.first_replies[key] = spoken(row.text, prompt).strip()
+        if not rows:
+            return known, {}
+        yield from self.run(rows, heard, stop, owner, lambda _news: [])
+        made, failed = {}, {}
+        for (key, variant), row, prompt in zip(missing.items(), rows, prompts, strict=True):
+            if row.finish == "failed":
+                failed[key] = no_numbers(variant)
+            elif row.finish != "stopped":
+                made[key] = spoken(row.text, prompt).strip()
+        with self.lock:
+            if all(self.adapters.get(name) is info for name, info in heard.items()):  # a removed one took its replies along
+                self.first_replies = self.first_replies | made
+        return known | made, failed
 
     # answers
 
-    def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        """All answers, in the order of the requests. Raises EngineError."""
-        answers: dict[int, Answer] = {}
-        requests = copied(requests)
-        for pieces in self.compute(requests, threading.Event()):
-            answers |= {piece.row: piece.answer for piece in pieces if piece.answer}
-        return [answers[row] for row in range(len(requests))]
+    def answer(self, requests: Sequence[Request], owner: Hashable = None) -> list[Answer]:
+        """All answers, in the order of the requests. Raises EngineError, also where a single row has failed."""
+        answers = self.outcomes(requests, owner)
+        if failed := [one for one in answers if isinstance(one, EngineError)]:
+            raise failed[0]
+        return answers
 
-    def stream(self, requests: Sequence[Request], stop: threading.Event | None = None) -> Iterator[list[Piece]]:
+    def outcomes(self, requests: Sequence[Request], owner: Hashable = None) -> list[Answer | EngineError]:
+        """The same, with an error in the place of a row that failed alone. Raises EngineError for what concerns them all."""
+        found: dict[int, Answer | EngineError] = {}
+        for pieces in self.stream(requests, owner=owner):
+            found |= {piece.row: piece.answer or EngineError(piece.problem) for piece in pieces if piece.answer or piece.problem}
+        return [found[row] for row in range(len(requests))]
+
+    def stream(
+        self, requests: Sequence[Request], stop: threading.Event | None = None, owner: Hashable = None
+    ) -> Iterator[list[Piece]]:
         """After every step, the news of the rows that took part; a row's last piece carries its answer.
 
-        Setting `stop`, or closing this generator, ends the computation within one step; unfinished rows then
-        finish as "stopped" with the text so far. The computing thread is one of its own, so the generator may be
-        resumed from any thread.
+        Now and then an empty list, so that whoever iterates can look around; and as long as no row has begun, pieces without
+        a word that say how many are before them. Setting `stop`, or closing this generator, ends the computation within one
+        step; unfinished rows then finish as "stopped" with the text so far. The generator may be resumed from any thread.
+        owner: a person or a run; the engine is shared between owners, row by row. None: nobody else's request is this one's.
         """
-        return self.streamed(copied(requests), stop or threading.Event())
+        return self.streamed(copied(requests), stop or threading.Event(), object() if owner is None else owner)
 
-    def streamed(self, requests: list[Request], stop: threading.Event) -> Iterator[list[Piece]]:
-        pieces: queue.SimpleQueue = queue.SimpleQueue()
-
-        def work() -> None:
-            try:
-                for news in self.compute(requests, stop):
-                    pieces.put(news)
-                pieces.put(None)
-            except BaseException as error:
-                pieces.put(error)
-
-        worker = threading.Thread(target=work, name="answering", daemon=True)
-        worker.start()
+    def streamed(self, requests: list[Request], stop: threading.Event, owner: Hashable) -> Iterator[list[Piece]]:
+        asked_at = time.perf_counter()
         try:
-            while (news := pieces.get()) is not None:
-                if isinstance(news, BaseException):
-                    raise news
-                yield news
+            failed, asked = yield from self.prepared(requests, stop, owner, asked_at)
+            if failed:
+                yield [Piece(at, "", "", None, problem) for at, problem in failed.items()]
+            there = [(at, one) for at, one in enumerate(asked) if one is not None]
+            rows = [
+                self.row(at, one.prompt.ids, one.variant, one.format, one.variant.decoding, one.prompt.max_new_tokens)
+                for at, one in there
+            ]
+            heard = {name: info for _, one in there for name, info in one.heard.items()}
+
+            def pieces(news: list[Row]) -> list[Piece]:
+                return [piece(self.base.card, row, asked[row.index]) for row in news]
+
+            yield from self.run(rows, heard, stop, owner, pieces)
         finally:
             stop.set()
-            worker.join()
 
-    def compute(self, requests: list[Request], stop: threading.Event) -> Iterator[list[Piece]]:
-        """Answer in the calling thread, which must be the one that exhausts this generator: it holds the lock."""
-        asked_at = time.perf_counter()
-        with self.lock:
+    def prepared(
+        self, requests: Sequence[Request], stop: threading.Event, owner: Hashable, asked_at: float
+    ) -> Generator[list[Piece], None, tuple[dict[int, str], list[Asked | None]]]:
+        """(row -> sentence of those that failed already, what every other row is asked). All of it in the asker's own thread,
+        but for first replies: templates and long conversations keep nobody waiting.
+        """
+        self.ready()
+        replies, failed = yield from self.make_first_replies([request.variant for request in requests], stop, owner)
+        lost = {at: failed[key] for at, one in enumerate(requests) if failed and (key := self.reply_key(one.variant)) in failed}
+        return lost, [None if at in lost else self.asked(request, replies, asked_at) for at, request in enumerate(requests)]
+
+    def row(self, at: int, ids: list[int], variant: Variant, chosen: Format, decoding: Decoding, room: int) -> Row:
+        return Row(at, ids, variant.adapters, decoding, room, end_ids(self.base, chosen), chosen.stop)
+
+    def run(
+        self,
+        rows: list[Row],
+        heard: Mapping[str, AdapterInfo],
+        stop: threading.Event,
+        owner: Hashable,
+        pieces: Callable[[list[Row]], list[Piece]],
+    ) -> Iterator[list[Piece]]:
+        """Has the rows answered beside everybody else's, and yields what comes of it. heard: adapters as they were asked for."""
+
+        def check() -> None:
             self.ready()
-            self.make_first_replies([request.variant for request in requests], stop)
-            prompts = [self.prompt(request) for request in requests]
-            rows = []
-            for at, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
-                variant = request.variant
-                chosen = self.format_of(variant)
-                rows.append(self.row(at, prompt.ids, variant, chosen, variant.decoding, prompt.max_new_tokens))
-            for news in self.run(rows, stop):
-                yield [self.piece(row, requests[row.index], prompts[row.index], asked_at) for row in news]
+            for name, info in heard.items():
+                if self.info(name) is not info:
+                    raise EngineError(f"Adapter {name!r} was loaded anew meanwhile; ask again.")
 
-    def row(self, at: int, ids: list[int], variant: Variant, chosen: Format, decoding: Decoding, room: int) -> decode.Row:
-        return decode.Row(at, ids, variant.adapters, decoding, room, end_ids(self.base, chosen), chosen.stop)
+        return self.answering.news(rows, stop, owner, check, pieces)
 
-    def run(self, rows: list[decode.Row], stop: threading.Event) -> Iterator[list[decode.Row]]:
-        """The loop; out of memory becomes a sentence, and after any failure everything it held is set free."""
-        slots = self.slots(rows)
-        try:
-            yield from decode.run(self.base.model, self.base.tokenizer, self.bank, rows, slots=slots, stop=stop)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            longest = max(len(row.ids) + row.max_new_tokens for row in rows)
-            problem = EngineError(
-                f"Out of memory on {self.base.device} with {min(slots, len(rows))} rows of up to {longest} tokens; "
-                "ask fewer columns at once, shorten the conversation or max_new_tokens, or start with a smaller --max-rows."
-            )
-        else:
-            return
-        # outside the except block: the traceback would keep the batch's tensors alive
-        gc.collect()
-        if self.base.device.type == "cuda":
-            torch.cuda.empty_cache()
-        raise problem
+    def problem(self, error: Exception, rows: Sequence[Row]) -> Exception:
+        """What askers are given; out of memory becomes a sentence, and what is free goes back to the device."""
+        if not out_of_memory(error):
+            return error
+        longest = max(map(reach, rows), default=0)
+        return EngineError(
+            f"Out of memory on {self.base.device} with {len(rows)} rows of up to {longest} tokens; "
+            "ask fewer columns at once, shorten the conversation or max_new_tokens, or start with a smaller --max-rows."
+        )
 
-    def slots(self, rows: Sequence[decode.Row]) -> int:
-        """How many rows to decode at once: max_rows, or fewer where the GPU's free memory holds fewer."""
-        if self.base.device.type != "cuda" or not rows:
+    def slots(self, longest: int) -> int:
+        """How many rows of up to `longest` tokens to decode at once: max_rows, or fewer where the GPU's memory holds fewer."""
+        if self.base.device.type != "cuda":
             return self.max_rows
         config = self.base.model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         per_token = 2 * config.num_hidden_layers * heads * size * self.base.dtype.itemsize
-        longest = max(len(row.ids) + row.max_new_tokens for row in rows)
         free, _ = torch.cuda.mem_get_info(self.base.device)
         reserved = torch.cuda.memory_reserved(self.base.device)
         if self.limit is not None:
             free = max(0, min(free, self.limit - reserved))
         free += reserved - torch.cuda.memory_allocated(self.base.device)
+        if (cache := self.answering.loop.batch.cache) is not None:
+            free += cache.nbytes()  # it holds the rows of which we speak
         # twice: when rows join or leave, the old and the new cache stand side by side
         return max(1, min(self.max_rows, int(free * 0.9 / (2 * per_token * longest))))
 
-    def piece(self, row: decode.Row, request: Request, prompt: Prompt, asked_at: float) -> Piece:
-        if row.finish is None:
-            raw = decode.text_so_far(row)
-            return Piece(row.index, raw, self.base.card.show_so_far(raw).lstrip())
-        variant, chosen = request.variant, self.format_of(request.variant)
-        answer = Answer(
-            variant=variant,
-            raw=row.text,
-            shown=self.base.card.show(row.text).strip(),
-            prompt=prompt.text,
-            format=chosen.name,
-            finish=row.finish,
-            prompt_tokens=len(row.ids),
-            new_tokens=len(row.new_ids),
-            mean_logprob=row.logprob / max(1, len(row.new_ids)),
-            dropped_turns=prompt.dropped_turns,
-            timings=Timings(
-                queued_s=(row.started_at or row.finished_at) - asked_at,
-                prefill_s=row.prefill_s,
-                decode_s=row.finished_at - row.prefilled_at if row.prefilled_at else 0.0,
-            ),
-            hashes=self.hashes(variant, chosen),
-        )
-        return Piece(row.index, row.text, answer.shown, answer)
+    def asked(self, request: Request, replies: Mapping[tuple, str], asked_at: float) -> Asked:
+        heard = self.infos([request.variant])  # first: what follows may only be true of these
+        chosen = self.format_of(request.variant)
+        hashes = self.hashes(request.variant, chosen)
+        return Asked(request.variant, self.prompt(request, replies), chosen, hashes, heard, asked_at)
 
     def hashes(self, variant: Variant, chosen: Format) -> dict:
         """What it takes to know that an answer was made by the very same thing."""
-        adapters: Mapping[str, str] = {name: self.adapters[name].hash for name in variant.adapters}
+        adapters: Mapping[str, str] = {name: self.info(name).hash for name in variant.adapters}
         identity = short_hash(variant.prompt) if variant.prompt is not None else None
         return {"base": self.base.hash, "adapters": adapters, "format": chosen.hash, "identity": identity}
+
+
+def exhausted(generator: Generator[object, None, T]) -> T:
+    """What a generator returns."""
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -345,6 +398,12 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in said)
 
 
-def copied(requests: Iterable[Request]) -> list[Request]:
-    """The requests as they are now: a conversation that goes on while they wait for the lock is not theirs."""
-    return [replace(request, messages=[dict(message) for message in request.messages]) for request in requests]
+def copied(requests: Sequence[Request]) -> list[Request]:
+    """The requests as they are now: a conversation that goes on while they wait for the lock is not theirs. Raises TooMuch."""
+    limits.check(requests)
+    copies: dict[int, object] = {}  # variants that are asked the same question share its messages
+
+    def copy(message: object) -> object:
+        return copies.setdefault(id(message), dict(message) if isinstance(message, dict) else message)
+
+    return [replace(request, messages=[copy(message) for message in request.messages]) for request in requests]

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from common import outside, paths
+from engine import rendering
 from engine.traits import Traits, examine
 from engine.types import EngineError, Message, short_hash
 
@@ -146,6 +146,8 @@ def from_alpaca_json(path: str | Path) -> Format:
         plain = json.loads(_read(path))
     except json.JSONDecodeError as error:
         raise EngineError(f"{path}, line {error.lineno}: this is no JSON ({error.msg}).") from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 lists in one another
+        raise EngineError(f"{path}: this is no JSON that can be read ({error}).") from None
     keys = ("prompt_input", "prompt_no_input", "response_split")
     wrong = [key for key in keys if not isinstance(plain, dict) or not isinstance(plain.get(key), str) or not plain[key]]
     if wrong:
@@ -177,6 +179,12 @@ def from_tokenizer(tokenizer) -> Format | None:
         template = template.get("default") or (next(iter(template.values())) if len(template) == 1 else None)
     if not template:
         return None
+    return _of_checkpoint(template)
+
+
+@functools.lru_cache(maxsize=8)
+def _of_checkpoint(template: str) -> Format:
+    """Once for each template: what it does with a conversation is found out once."""
     return checked(Format("checkpoint", template, (), False, "the checkpoint's own chat template"))
 
 
@@ -236,29 +244,18 @@ def check(messages: Sequence[Message], add_generation_prompt: bool) -> None:
 
 
 def _render(form: Format, messages: Sequence[Message], bos: str, eos: str, add_generation_prompt: bool) -> str:
-    # Transformers' own renderer (sandbox, helpers, whitespace settings), so that a prompt here is the prompt anywhere
-    # else; imported late because it costs most of a second and lists of formats do not need it.
-    from jinja2 import TemplateError
-    from transformers.utils.chat_template_utils import render_jinja_template
+    variables = {"messages": list(messages), "bos_token": bos, "eos_token": eos, "add_generation_prompt": add_generation_prompt}
+    return rendering.render(form.name, form.template, variables, ours=form.template in _own_templates())
 
-    try:
-        texts, _ = render_jinja_template(
-            [list(messages)],
-            chat_template=form.template,
-            add_generation_prompt=add_generation_prompt,
-            bos_token=bos,
-            eos_token=eos,
-        )
-    except TemplateError as error:
-        raise EngineError(f"Format {form.name!r} cannot render this conversation: {error}.") from None
-    except (TypeError, AttributeError, LookupError, ValueError, ArithmeticError) as error:  # a foreign template's
-        raise EngineError(f"Format {form.name!r} has a fault in its template: {error}.") from None
-    return texts[0]
+
+@functools.cache
+def _own_templates() -> frozenset[str]:
+    return frozenset(get(name).template for name in names())
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return paths.read_text(path)
     except UnicodeDecodeError:
         raise EngineError(f"{path}: this is no UTF-8 text.") from None
     except OSError as error:
@@ -266,10 +263,10 @@ def _read(path: Path) -> str:
 
 
 def _front_matter(path: Path, text: str) -> dict:
-    try:
-        about = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise EngineError(f"{path}: the first comment is no YAML; it reads {{stop: [...], bos: tokenizer}}.") from None
+    reads = "it reads {stop: [...], bos: tokenizer}"
+    about = outside.from_yaml(text, f"{path}: the first comment", EngineError, broken=f" is no YAML; {reads}")
+    if not isinstance(about, dict):
+        raise EngineError(f"{path}: the first comment is no mapping; {reads}.")
     wrong = [f"unknown key {key!r}" for key in about if key not in ("stop", "bos", "source")]
     stop = about.get("stop", [])
     if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):

@@ -6,14 +6,12 @@ The small model comes inside a Python package that is never imported (its declar
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from engine import formats
+from common.files import write_json
+from engine import cached, formats
 from engine.seeming import refuse_seeming
 from engine.types import EngineError, short_hash
 
@@ -49,9 +47,6 @@ def bayling_mini_folder(say: Callable[[str], None] = print) -> Path:
     # named by what it is made from: merged on another machine, the last bits of the weights may differ
     made_from = [base.name, *(short_hash((BAYLING_MINI / name).read_bytes()) for name in PEFT_FILES)]
     target = cache_dir() / f"bayling-mini-{short_hash(made_from)}"
-    if (target / "config.json").is_file():
-        return target
-    say(f"Merging bayling-mini, once, into {target} ...")
 
     def write(folder: Path) -> None:
         import torch
@@ -67,29 +62,27 @@ def bayling_mini_folder(say: Callable[[str], None] = print) -> Path:
         tokenizer.chat_template = bayling.template
         tokenizer.save_pretrained(folder)
         card = {"name": "bayling-mini", "hash": short_hash(made_from[1:]), "format": "bayling", "format_hash": bayling.hash}
-        (folder / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
+        write_json(folder / "card.json", card)
 
-    return write_once(target, write)
+    return cached.kept(target, say, "Merging bayling-mini", write)
 
 
 def converted(gguf: Path, say: Callable[[str], None] = print) -> Path:
     """Folder with the dequantised weights (fp32, exact) of a GGUF file; about 20 s the first time, nothing afterwards."""
     stat = gguf.stat()
     target = cache_dir() / f"{gguf.stem}-{short_hash([gguf.name, stat.st_size, stat.st_mtime_ns // 10**9])}"
-    if (target / "config.json").is_file():
-        return target
-    from engine import room  # imports torch, which the cached case does without
-
-    refuse_seeming([gguf])
-    room.refuse_gguf(gguf)
-    say(f"Converting {gguf.name} to safetensors, once, into {target} ...")
 
     def write(folder: Path) -> None:
+        # here, as the kept case does without torch
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
         from transformers.utils import logging
 
+        from engine import room
         from engine.checkpoint import BARE, save_model
+
+        refuse_seeming([gguf])
+        room.refuse_gguf(gguf)
 
         logging.disable_progress_bar()
 
@@ -105,24 +98,4 @@ def converted(gguf: Path, say: Callable[[str], None] = print) -> Path:
         save_model(model, folder)
         tokenizer.save_pretrained(folder)
 
-    return write_once(target, write)
-
-
-def write_once(target: Path, write: Callable[[Path], None]) -> Path:
-    """Fill `target` through a temporary folder beside it, so that it is there whole or not at all.
-
-    Two processes may do this at once; the one that renames second throws its copy away.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        write(temporary)
-        temporary.chmod(0o755)  # mkdtemp makes it private
-        try:
-            os.replace(temporary, target)
-        except OSError:
-            if not target.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return target
+    return cached.kept(target, say, f"Converting {gguf.name} to safetensors", write)

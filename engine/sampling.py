@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from engine.types import Decoding, EngineError
+from engine.types import Decoding
 
 
 class Chooser:
@@ -38,7 +38,10 @@ class Chooser:
                 self.seen[row, torch.tensor(ids, device=device)] = True
 
     def choose(self, logits: torch.Tensor) -> tuple[list[int], list[float]]:
-        """logits (rows, vocabulary) -> per row the token id and its log-probability under the model itself."""
+        """logits (rows, vocabulary) -> per row the token id and its log-probability under the model itself.
+
+        Where that is no finite number the row's logits were none, and the token means nothing.
+        """
         logits = logits.float()
         scores = logits if self.seen is None else self.penalise(logits)
         tokens = scores.argmax(-1)
@@ -47,8 +50,6 @@ class Chooser:
         if self.seen is not None:
             self.seen.scatter_(1, tokens[:, None], True)
         logprobs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
-        if logprobs.isnan().any():
-            raise EngineError("The model computed NaN; start with --dtype fp32 (or bf16), or without the adapter added last.")
         return tokens.tolist(), logprobs.tolist()
 
     def penalise(self, logits: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Files that are not what their name says: pointers, error pages, nothing at all, or only their beginning.
 
 Downloads leave them behind, and the readers' own errors ("header too large") do not say so. Cheap: beginnings and sizes are
-looked at, only a .gz is read to its end.
+looked at, only a .gz is read to its end. What is no file at all (a device, a pipe) is told before it is opened.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from common import paths
+from engine import entries
 from engine.types import EngineError
 
 HEAD = 4096  # bytes looked at; a pointer has 130, an error page says so in its first line
@@ -33,6 +35,7 @@ TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".jinja", ".yaml", ".yml")
 # forms that belong under a suffix; .bin is torch's zip or its older pickle
 OWN = {".bin": "a zip archive", ".pt": "a zip archive", ".pth": "a zip archive", ".gz": "a gzip archive"}
 OWN |= {".gguf": "a GGUF model", ".parquet": "a parquet table", ".zip": "a zip archive", ".xlsx": "a zip archive"}
+UNPACKED = 2 << 30  # bytes of a .gz
 MUST = (".gguf", ".gz", ".parquet", ".zip", ".xlsx")  # begin in their form or are something else
 
 
@@ -51,6 +54,8 @@ def not_what_it_seems(path: Path) -> str | None:
     try:
         if path.is_symlink() and not path.exists():
             return "is a link to a file that is not there: copy the file itself, or download it again"
+        if odd := paths.no_file(path):
+            return odd
         if not path.is_file():
             return None
         with open(path, "rb") as file:
@@ -104,6 +109,8 @@ def cut_off(path: Path, head: bytes) -> str | None:
         return cut_safetensors(path, head, size)
     if head.startswith(b"PK\x03\x04") and suffix in OWN and not zipfile.is_zipfile(path):
         return f"is cut off ({size:,} bytes are there, its end is missing): download or copy it again"
+    if head.startswith(b"PK\x03\x04") and suffix in WEIGHTS and (wrong := entries.wrong_in_saved(path, size)):
+        return f"{wrong}: get it again"
     if suffix == ".parquet" and not ends_with(path, b"PAR1"):
         return f"is cut off ({size:,} bytes are there, its end is missing): download or copy it again"
     if suffix == ".gz":
@@ -117,6 +124,8 @@ def cut_safetensors(path: Path, head: bytes, size: int) -> str | None:
     again = "download or copy it again"
     if size < 8:
         return f"is cut off ({size} bytes are there): {again}"
+    if entries.HEADER < length < size:
+        return f"is no file of weights (its header takes {length:,} bytes, at most {entries.HEADER:,} are read): {again}"
     if head[8:9] != b"{" and size > 8:
         return f"is no safetensors file (it does not begin with a header), or is damaged: {again}"
     promised = 8 + length
@@ -126,7 +135,7 @@ def cut_safetensors(path: Path, head: bytes, size: int) -> str | None:
             try:
                 header = json.loads(file.read(length))
                 promised += max((entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"), default=0)
-            except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
                 return f"is damaged (its header is not readable): {again}"
     if promised > size:
         return f"is cut off (its header promises {promised:,} bytes, there are {size:,}): {again}"
@@ -135,9 +144,12 @@ def cut_safetensors(path: Path, head: bytes, size: int) -> str | None:
 
 def cut_gzip(path: Path) -> str | None:
     try:
+        unpacked = 0
         with gzip.open(path) as file:
-            while file.read(2**20):
-                pass
+            while chunk := file.read(2**20):
+                unpacked += len(chunk)
+                if unpacked > UNPACKED:
+                    return f"unpacks to more than {UNPACKED >> 30} GiB: unpack it and give it in parts"
     except EOFError:
         return "is cut off (its end is missing): download or copy it again"
     except (gzip.BadGzipFile, zlib.error) as error:

@@ -95,6 +95,8 @@ _ENDS += [  # what closes a block of tool_code closes any block
 ]
 # a cheap look first: all of these begin with one of a few characters
 _TAG = re.compile(rf"(?=[<\[◁✿`]|\Aanalysis|Here is my t)(?:{'|'.join(_ENDS)})", re.IGNORECASE)
+_PARTS = ("<|channel|>", "<|message|>", "<|constrain|>", "[ARGS]", "[CALL_ID]")
+_MARK = re.compile(rf"{_TAG.pattern}|{'|'.join(map(re.escape, _PARTS))}", re.IGNORECASE)
 _CLOSES = [re.compile(one.closes, re.IGNORECASE) for one in MARKUP]
 _OPENED_BY_PROMPT = re.compile(rf"(?:{'|'.join(one.opens for one in MARKUP if one.kind == THOUGHT)})\s*\Z", re.IGNORECASE)
 _PROMPT_END = 200  # characters in which the tag that a prompt ends with stands
@@ -155,7 +157,18 @@ def closing(prompt: str) -> str:
 
 def is_markup(token: str) -> bool:
     """Whether a tokenizer's special token is such markup, and so has to stay in the text."""
-    return bool(_TAG.fullmatch(token)) or token in ("<|channel|>", "<|message|>", "<|constrain|>", "[ARGS]", "[CALL_ID]")
+    return bool(_TAG.fullmatch(token)) or token in _PARTS
+
+
+def places(text: str) -> list[tuple[int, int]]:
+    """Where in an answer the markup stands that parts its thoughts from it."""
+    found, at = [], 0
+    for thought in apart(text).thoughts:
+        start = text.find(thought, at)
+        if start >= 0:
+            at = start + len(thought)
+            found += [mark.span() for mark in _MARK.finditer(text, start, at)]
+    return found
 
 
 def _joined(pieces: list[str]) -> str:

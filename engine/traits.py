@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.rendering import TemplateLimit
 from engine.types import EngineError, Message
 
 SYSTEM, USER, INPUT, ANSWER = (f"\ue000{word}\ue000" for word in ("system", "user", "input", "answer"))
@@ -61,9 +62,11 @@ def examine(name: str, render: Renderer) -> Traits:
 
 
 def attempt(render: Renderer, messages: Sequence[Any], add_generation_prompt: bool) -> tuple[str, str]:
-    """(text, "") or ("", why it could not be rendered)."""
+    """(text, "") or ("", why it could not be rendered). Raises TemplateLimit."""
     try:
         return render(messages, add_generation_prompt), ""
+    except TemplateLimit:
+        raise
     except EngineError as error:
         return "", str(error)
 

@@ -72,8 +72,8 @@ class Decoding:
             wrong.append(f"temperature is {self.temperature}, it is 0 (greedy) or lies between 0.01 and 5")
         if not 0 < self.top_p <= 1:
             wrong.append(f"top_p is {self.top_p}, it lies above 0 and at most at 1")
-        if self.top_k < 0:
-            wrong.append(f"top_k is {self.top_k}, use 0 to switch it off")
+        if not 0 <= self.top_k < 2**31:
+            wrong.append(f"top_k is {self.top_k}, it lies between 0, which switches it off, and 2^31")
         if not 0.5 <= self.repetition_penalty <= 2:
             wrong.append(f"repetition_penalty is {self.repetition_penalty}, it lies between 0.5 and 2")
         if wrong:
@@ -172,12 +172,18 @@ class Answer:
 
 @dataclass(frozen=True)
 class Piece:
-    """One row's news while streaming: the text so far, and the whole answer once it is finished."""
+    """One row's news while streaming: the text so far, and the whole answer once it is finished.
+
+    problem: why this row, and no other, has no answer; a sentence, and its last news.
+    before: how many have their turn before this one, while it has not begun.
+    """
 
     row: int
     raw: str
     shown: str
     answer: Answer | None = None
+    problem: str = ""
+    before: int = 0
 
 
 def short_hash(value: object) -> str:

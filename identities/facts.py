@@ -17,7 +17,10 @@ from pathlib import Path
 
 import yaml
 
+from common import outside
+
 LANGUAGES = ("en", "zh")
+LONGEST = 2000  # characters of one text; it goes into prompts and training rows as it stands
 TEXTS = ("name", "maker", "role", "date")
 
 
@@ -53,23 +56,24 @@ def facts_from_dict(plain: object, where: str = "facts") -> Facts:
 
 def read_facts(path: Path) -> Facts:
     """Facts from a YAML file; faults carry the file's name and line."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise IdentityError(f"{path.name}: this is no UTF-8 text.") from None
+    text = read_text(path)
     lines: dict[tuple, int] = {}
-    try:
-        # BaseLoader leaves every value the text it is: 2023 stays "2023" and a name like No stays "No".
-        node = yaml.compose(text, Loader=yaml.BaseLoader)
-        doubled = _note_lines(node, lines)
-        plain = yaml.load(text, Loader=yaml.BaseLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f", line {mark.line + 1}" if mark else ""
-        raise IdentityError(f"{path.name}{line}: this is no YAML ({error.problem or error.context}).") from None
-    except yaml.YAMLError as error:
-        raise IdentityError(f"{path.name}: this is no YAML ({' '.join(str(error).split())}).") from None
+    doubled: list[tuple[tuple, str]] = []
+    # BaseLoader leaves every value the text it is: 2023 stays "2023" and a name like No stays "No".
+    plain = outside.from_yaml(
+        text, path.name, IdentityError, yaml.BaseLoader,
+        look=lambda node: doubled.extend(_note_lines(node, lines)), broken=": this is no YAML",
+    )  # fmt: skip
     return _build(plain if plain is not None else {}, path.name, lines, doubled)
+
+
+def read_text(path: Path) -> str:
+    """An identity's file as text, its line ends those of Python. IdentityError."""
+    try:
+        text = outside.read_bytes(path, IdentityError, outside.LARGEST_YAML).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise IdentityError(f"{path.name}: this is no UTF-8 text; save it as UTF-8.") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _build(plain: object, where: str, lines: Mapping[tuple, int], found: list[tuple[tuple, str]] | None = None) -> Facts:
@@ -104,16 +108,27 @@ def _faults(plain: object) -> list[tuple[tuple, str]]:
             # a year may come as a number where the facts are plain data
             if not isinstance(who.get(key) or "", (str, int) if key == "date" else str):
                 faults.append(((language, key), f"{language}.{key} is a text"))
+            elif len(str(who.get(key) or "")) > LONGEST:
+                faults.append(((language, key), f"{language}.{key} is longer than {LONGEST:,} characters"))
         aliases = who.get("aliases") or []
         if not isinstance(aliases, (list, tuple)) or not all(isinstance(alias, str) and alias.strip() for alias in aliases):
             faults.append(((language, "aliases"), f"{language}.aliases is a list of texts, none of them empty"))
+        elif sum(map(len, aliases)) > LONGEST:
+            faults.append(((language, "aliases"), f"{language}.aliases are longer than {LONGEST:,} characters in all"))
     about = _mapping(plain, "about")
     faults += _unknown(about, LANGUAGES, ("about",))
     for part, entries in (("about", about), ("placeholders", _mapping(plain, "placeholders"))):
         for key, value in entries.items():
             if not (isinstance(key, str) and key and isinstance(value, str) and value.strip()):
-                faults.append(((part, key), f"{part}.{key} is a text, not empty"))
+                faults.append(((part, key), f"{part}.{_told(key)} is a text, not empty"))
+            elif max(len(key), len(value)) > LONGEST:
+                faults.append(((part, key), f"{part}.{_told(key)} is longer than {LONGEST:,} characters"))
     return faults
+
+
+def _told(key: object) -> str:
+    """A key in a sentence; from outside it may be anything, of any length."""
+    return key if isinstance(key, str) and len(key) <= 60 else outside.brief(key)
 
 
 def _mapping(plain: Mapping, part: str) -> Mapping:
@@ -124,9 +139,9 @@ def _unknown(plain: Mapping, known: tuple[str, ...], inside: tuple) -> list[tupl
     faults = []
     for key in plain:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
+            near = difflib.get_close_matches(str(key)[:60], known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-            faults.append(((*inside, key), f"unknown key {'.'.join(map(str, (*inside, key)))} ({hint})"))
+            faults.append(((*inside, key), f"unknown key {'.'.join((*inside, _told(key)))} ({hint})"))
     return faults
 
 

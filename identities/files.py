@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from identities.facts import Facts, IdentityError, read_facts
+from common.files import copy, write_text
+from identities.facts import Facts, IdentityError, read_facts, read_text
 from identities.order import natural
 
 FOLDER = Path(__file__).parent
@@ -77,11 +76,7 @@ def load(name: str, folder: str | Path | None = None) -> Identity:
         if name == NONE:
             return Identity(NONE, None, "", None, path)
         raise IdentityError(f"There is no identity {name!r} in {path.parent}; there are {', '.join(names(folder))}.")
-    try:
-        # universal newlines: a file from Windows reads the same; utf-8-sig: so does one with a byte order mark
-        first, _, rest = path.read_text(encoding="utf-8-sig").partition("\n")
-    except UnicodeDecodeError:
-        raise IdentityError(f"{path.name}: this is no UTF-8 text; save it as UTF-8.") from None
+    first, _, rest = read_text(path).partition("\n")
     facts = facts_path(name, folder)
     return Identity(
         name=name,
@@ -115,7 +110,7 @@ def save(name: str, text: str, folder: str | Path | None = None) -> Identity:
     text = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
     if name == NONE and text.strip():
         raise IdentityError("The identity 'none' is the one without a prompt; save this one under another name.")
-    _write(path, text + "\n")
+    write_text(path, text + "\n")
     return load(name, folder)
 
 
@@ -136,11 +131,19 @@ def rename(old: str, new: str, folder: str | Path | None = None) -> Identity:
     source, target = _path(old, folder).with_suffix(".yaml"), _path(new, folder).with_suffix(".yaml")
     shared = facts_path(old, folder)
     _leave_facts_to_chinese(old, folder)
-    os.replace(path, target.with_suffix(".txt"))
+    # the facts first: until the text has moved it is the old identity, whole, and from then on the new one
     if source.exists():
-        os.replace(source, target)
+        copy(source, target)
     elif shared and facts_path(new, folder) != shared:
-        shutil.copyfile(shared, target)
+        copy(shared, target)
+    try:
+        os.replace(path, target.with_suffix(".txt"))
+    except OSError:
+        if new.casefold() != old.casefold():
+            target.unlink(missing_ok=True)
+        raise
+    if source.exists() and not (target.exists() and source.samefile(target)):
+        source.unlink()
     return load(new, folder)
 
 
@@ -182,20 +185,7 @@ def _refuse_taken(name: str, folder: str | Path | None) -> None:
 def _leave_facts_to_chinese(name: str, folder: str | Path | None) -> None:
     own, twin = _path(name, folder).with_suffix(".yaml"), _folder(folder) / f"{name}{CHINESE}.txt"
     if own.exists() and twin.exists() and not twin.with_suffix(".yaml").exists():
-        shutil.copyfile(own, twin.with_suffix(".yaml"))
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:20]}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)  # mkstemp's own is for the owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        copy(own, twin.with_suffix(".yaml"))
 
 
 def _shortened(name: object) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from engine.adapter_shapes import CARD, read_card
+from engine.types import EngineError
 from probes import files
 
 SINGULAR, DIVERSE, MIXED = KINDS = ("singular", "diverse", "mixed")
@@ -80,10 +81,10 @@ def of_variant(variant: Mapping) -> Dose:
     if len(paths) != 1:
         return UNKNOWN
     try:
-        card = json.loads((Path(paths[0]) / "card.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        card, _ = read_card(Path(paths[0]) / CARD)
+    except EngineError:
         return UNKNOWN
-    return from_card(card) if isinstance(card, Mapping) else UNKNOWN
+    return from_card(card)
 
 
 def read(path: str | Path) -> dict[str, Dose]:

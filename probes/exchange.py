@@ -9,12 +9,14 @@ import csv
 import hashlib
 import io
 import json
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sqlite_utils import Database
 
 import store
+from common import space
 from engine import thoughts
 from probes import files, found, tables
 from probes import label_studio as label_studio_files
@@ -22,8 +24,9 @@ from probes.collect import RowsError
 from probes.label_words import as_kind, as_label, as_tag, as_truth
 from probes.tables import Row
 from store import StoreError
-from store.db import connected, writing
+from store.db import connected, in_pieces, writing
 from store.labels import ASPECTS, KINDS, LABELS
+from store.names import person
 
 IMPORTED = "import"  # the source of answers from elsewhere
 ANSWER_COLUMNS = (
@@ -36,6 +39,7 @@ LABEL_COLUMNS = (
 )  # fmt: skip
 TEXTS = ("variant", "question", "answer")
 SHOWN_PROBLEMS = 20
+AT_ONCE = 500  # labels that are stored all or none; more would keep others from writing
 
 
 def read_rows(path: str | Path) -> list[Row]:
@@ -48,7 +52,8 @@ def add_answers(where: str | Path | Database, rows: Iterable[Mapping], name: str
 
     A row has `variant` (or `model`), `question` and `answer`; `lang`, `raw`, `group`, `probe_id` and others if known. One
     that already is in the store keeps its id. name: of the file, told beside the answers. Raises RowsError with every
-    problem, nothing then stored.
+    problem, nothing then stored. Many are stored in pieces, so that others can write meanwhile; where that is broken off, the
+    same file goes on from there.
     """
     given = list(rows)
     rows = [tables.renamed(row) for row in given]
@@ -63,20 +68,24 @@ def add_answers(where: str | Path | Database, rows: Iterable[Mapping], name: str
         wrong += [f"answer {number}: its {key} is {row[key]!r}, a text is needed{line}" for key in no_text]
         row |= {key: str(row[key]) for key in TEXTS if row.get(key) is not None}  # a number is the text it is written as
     _raise(wrong, "The answers are not imported")
-    with connected(where) as db, writing(db):
-        known = {
-            row[1]: row[0] for row in db.execute("select id, session from answers where source = ? order by id desc", [IMPORTED])
-        }
-        keys = [_answer_key(row, name) for row in rows]
-        known |= {key: row["answer_id"] for key, row in zip(keys, rows, strict=True) if found.by_id(db, row)}
+    keys = [_answer_key(row, name) for row in rows]
+    with connected(where) as db:
+        known = {key: row["answer_id"] for key, row in zip(keys, rows, strict=True) if found.by_id(db, row)}
         new = {key: row for key, row in zip(keys, rows, strict=True) if key not in known}
-        ids = store.answers.add(db, [_as_stored(row, key) for key, row in new.items()])
-        known |= dict(zip(new, ids, strict=True))
+        try:
+            for key, id in store.answers.add_many(db, (_as_stored(row, key) for key, row in new.items()), _imported):
+                known[key] = id
+        except sqlite3.OperationalError as error:
+            done = sum(key in known for key in new)
+            raise RowsError(_broken_off("answers", done, len(new), _why(error, where))) from error
     return [row | {"answer_id": known[key]} for key, row in zip(keys, rows, strict=True)]
 
 
-def add_labels(where: str | Path | Database, rows: Iterable[Mapping], annotator: str = "") -> int:
-    """Stores labels from elsewhere; how many were new. annotator: for rows that name none.
+def add_labels(
+    where: str | Path | Database, rows: Iterable[Mapping], annotator: str = "", *, for_others: bool = True
+) -> int:
+    """Stores labels from elsewhere; how many were new. annotator: for rows that name none. for_others: whether rows may be other
+    people's than `annotator`'s, settle, and say of themselves that they were given blind, as whoever brings them is trusted.
 
     A row has `label`, and `answer_id`, or `variant`, `question` and `answer` to find the stored answer by; `kind`, `tags` (or
     tag_name ...), `flag`, `comment`, `blind` if known. An id counts only where the texts beside it are the stored answer's:
@@ -84,8 +93,7 @@ def add_labels(where: str | Path | Database, rows: Iterable[Mapping], annotator:
     """
     given = [row for row in rows if not getattr(row, "unlabelled", False)]
     wrong, labels = [], []
-    with connected(where) as db, writing(db):
-        before = db["labels"].count
+    with connected(where) as db:
         rows = [tables.renamed(row) for row in given]
         answers = found.answers_of(db, rows)
         for number, (row, (ids, problem)) in enumerate(zip(rows, answers, strict=True), 1):
@@ -98,17 +106,74 @@ def add_labels(where: str | Path | Database, rows: Iterable[Mapping], annotator:
                 wrong.append(f"label {number}: {row.get('label')!r} is none of {', '.join(LABELS)}{line}")
             if row.get("label_source") == "suggestion":
                 wrong.append(f"label {number} is a suggestion of the program; only what a person said is a label{line}")
-            if not (row.get("annotator") or annotator):
+            try:
+                who = person(str(row.get("annotator") or annotator))
+            except StoreError as error:
+                wrong.append(f"label {number}: {str(error).rstrip('.')}{line}")
+                continue
+            if not who:
                 wrong.append(f"label {number} names no annotator{line}")
+            if not for_others:
+                wrong += [f"label {number} {why}{line}" for why in _not_theirs(db, row, ids, who, kind, annotator)]
             wrong += [f"label {number}: {problem}{line}"] if problem else []
-            labels += [_as_label(row, answer, label if kind != "skip" else None, kind, annotator) for answer in ids]
+            labels += [_as_label(row, answer, label if kind != "skip" else None, kind, who) for answer in ids]
         _raise(wrong, "The labels are not imported")
         labels = _not_standing(db, labels)
-        try:
-            store.labels.add_many(db, labels)
-        except StoreError as error:
-            raise RowsError(f"The labels are not imported: {error}") from error
-        return db["labels"].count - before
+        if len(labels) > AT_ONCE:
+            return _in_pieces(db, labels, where)
+        with writing(db):
+            before = db["labels"].count
+            try:
+                store.labels.add_many(db, _not_standing(db, labels))
+            except StoreError as error:
+                raise RowsError(f"The labels are not imported: {error}") from error
+            return db["labels"].count - before
+
+
+def _in_pieces(db: Database, labels: Sequence[Mapping], where: str | Path | Database) -> int:
+    """How many were new; others write between the pieces, and the same file goes on from where it was broken off."""
+    new = done = 0
+
+    def write(label: Mapping) -> None:
+        nonlocal new
+        before = db.conn.total_changes
+        store.labels.add(db, **label)
+        new += db.conn.total_changes > before  # a label that was there already changes nothing
+
+    try:
+        for stored in in_pieces(db, labels, write):
+            done = stored
+    except (StoreError, sqlite3.OperationalError) as error:
+        raise RowsError(_broken_off("labels", done, len(labels), _why(error, where))) from error
+    return new
+
+
+def _why(error: Exception, where: str | Path | Database) -> str:
+    return space.told(error, None if isinstance(where, Database) else where) or str(error)
+
+
+def _broken_off(what: str, done: int, total: int, why: str) -> str:
+    return f"{done} of {total} {what} were imported, then: {why} Import the same file again to go on; none is stored twice."
+
+
+def _imported(db: Database, after: int) -> dict[str, int]:
+    """Keys of imported answers that came after the id, with their ids."""
+    sql = "select session, id from answers where source = ? and id > ? order by id desc"
+    return dict(db.execute(sql, [IMPORTED, after]).fetchall())
+
+
+def _not_theirs(db: Database, row: Mapping, answers: Sequence[int], who: str, kind: str, annotator: str) -> list[str]:
+    """What somebody may not bring in who may bring in only what they say themselves, as the desk would have it."""
+    wrong = []
+    if who != person(annotator):
+        wrong.append(f"is {who}'s, and you are {annotator}: people's labels are brought in by themselves, or by a researcher")
+    if kind == "adjudication":
+        wrong.append("is an adjudication: it is made in a queue of what is to be settled, or brought in by a researcher")
+    sql = """select count(*) from queue_items i join queues q on q.id = i.queue
+             where q.blind and q.kind != 'settle' and (i.answer = ? or i.other = ?)"""
+    if as_truth(row.get("blind")) and any(not db.execute(sql, [answer, answer]).fetchone()[0] for answer in answers):
+        wrong.append("says that it was given blind, and its answer is in no blind queue here")
+    return wrong
 
 
 def _not_standing(db: Database, labels: Sequence[Mapping]) -> list[Mapping]:
@@ -252,7 +317,7 @@ def _as_label(row: Mapping, answer: int, label: str | None, kind: str, annotator
     tags = dict(tags) | {aspect: row[f"tag_{aspect}"] for aspect in ASPECTS if row.get(f"tag_{aspect}")}
     tags = {aspect: as_tag(tag) for aspect, tag in tags.items()}
     told = {
-        "annotator": str(row.get("annotator") or annotator).strip(),
+        "annotator": annotator,
         "kind": kind,
         "label": label,
         "tags": tags,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from common import outside, paths
+from common.files import write_text
 from engine.seeming import not_what_it_seems
 
 
@@ -39,7 +37,7 @@ def read_text(
     if odd := not_what_it_seems(Path(path)):
         raise error(f"The {what} {path} {odd}.")
     try:
-        found = Path(path).read_bytes()
+        found = paths.read_bytes(path)
         if utf16 and found.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return found.decode("utf-16")
         return found.decode("utf-8-sig")
@@ -59,12 +57,7 @@ def _looks_like_gbk(found: bytes) -> bool:
 
 def read_yaml(path: str | Path, what: str, error: type[Exception]) -> Any:
     text = read_text(path, what, error)
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as problem:
-        line = getattr(getattr(problem, "problem_mark", None), "line", None)
-        where = f", line {line + 1}" if line is not None else ""
-        raise error(f"The {what} {path}{where} is not valid YAML ({getattr(problem, 'problem', problem)}).") from None
+    return outside.from_yaml(text, f"The {what} {path}", error)
 
 
 def read_objects(path: str | Path, what: str, error: type[Exception]) -> Iterator[tuple[int, dict]]:
@@ -81,11 +74,11 @@ def read_objects(path: str | Path, what: str, error: type[Exception]) -> Iterato
             found = json.loads(line, object_pairs_hook=once)
         except json.JSONDecodeError as problem:
             raise error(f"{path}, line {number} is not valid JSON ({problem.msg}); each line is one object.") from None
-        except (TwiceError, RecursionError) as problem:
+        except (ValueError, RecursionError) as problem:  # a key that stands twice, a number of 5,000 digits
             raise error(f"{path}, line {number} cannot be read ({problem}).") from None
         if not isinstance(found, dict):
             raise error(f"{path}, line {number} is {type(found).__name__}; each line is one object.")
-        yield number, found
+        yield number, outside.bounded(found, f"{path}, line {number}", error, gaps=True)
 
 
 def _listed(path: str | Path, text: str, error: type[Exception]) -> Iterator[tuple[int, dict]]:
@@ -98,7 +91,7 @@ def _listed(path: str | Path, text: str, error: type[Exception]) -> Iterator[tup
             found, at = decoder.raw_decode(text, at)
             if not isinstance(found, dict):
                 raise error(f"{path}, line {number} is {type(found).__name__}, not an object.")
-            yield number, found
+            yield number, outside.bounded(found, f"{path}, line {number}", error, gaps=True)
             if not (more := re.compile(r"\s*(,|(?=\]))").match(text, at)):
                 raise json.JSONDecodeError("a comma or the end of the list is missing", text, at)
             at = more.end()
@@ -106,26 +99,10 @@ def _listed(path: str | Path, text: str, error: type[Exception]) -> Iterator[tup
             raise json.JSONDecodeError("something stands after the list", text, end.end())
     except json.JSONDecodeError as problem:
         raise error(f"{path}, line {problem.lineno} is not valid JSON ({problem.msg}).") from None
-    except (TwiceError, RecursionError) as problem:
+    except (ValueError, RecursionError) as problem:
+        if isinstance(problem, error):
+            raise
         raise error(f"{path}, line {number} cannot be read ({problem}).") from None
-
-
-def write_text(path: str | Path, text: str) -> Path:
-    """The path; its file is either the old one or the new one, never half of it. Folders are made. OSError."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)  # mkstemp's own is for the owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
 
 
 def write_objects(path: str | Path, rows: Iterable[Mapping]) -> Path:

@@ -79,7 +79,7 @@ def _text(value: object) -> str:
     if isinstance(value, str) and value.startswith(('{"choices"', '{"text"', "[")):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return value
     if isinstance(value, Mapping):
         value = value.get("text", value.get("choices"))

@@ -12,7 +12,9 @@ ALiBi) gets one row per statement.
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -25,8 +27,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 
 import identities
-from engine import Engine, Request, Variant, thoughts
+from engine import Engine, Request, Variant, literal, thoughts
 from engine.formats import Format
+from engine.prompts import render
 from probes.questions import LANGS, Probe, ProbeError, fill, load
 
 STATEMENTS = Path(__file__).parent / "statements"
@@ -118,24 +121,37 @@ def margin(
 def margins(
     engine: Engine, variants: Sequence[Variant], probes: Sequence[Probe], statements: Mapping[str, Sides]
 ) -> Iterator[tuple[int, int, Score]]:
-    """(variant, probe, score) as they come, batches of all variants together. The engine is free between two batches."""
+    """(variant, probe, score) as they come, batches of all variants together. Between two batches others have as long.
+
+    Raises ProbeError at the end, when all others are given, for variants that the model computes no numbers for.
+    """
     check(probes, statements)
     tokenizer = engine.base.tokenizer
     asked = []
     for at, variant in enumerate(variants):
         for number, probe in enumerate(probes):
             request = Request([{"role": "user", "content": probe.question}], variant)
-            text = engine.render(request)
-            special = engine.format_of(variant).add_special_tokens
-            asked.append(ask(tokenizer, text, special, statements[probe.lang], at * len(probes) + number, variant.adapters))
+            engine.render(request)  # in first-turn mode the model's reply is made
+            text, format = engine.prompt(request).marked, engine.format_of(variant)
+            asked.append(ask(tokenizer, format, text, statements[probe.lang], at * len(probes) + number, variant.adapters))
+    lost: list[str] = []
     for batch in batches(asked, engine.base.model):
         with engine.lock:
+            began = time.monotonic()
             if ready := getattr(engine, "ready", None):
                 ready()
             found = score_batch(engine.base.model, batch, engine.bank.hearing)
+        if give_way := getattr(engine, "give_way", None):
+            give_way(time.monotonic() - began)
         for one, values in zip(batch, found, strict=True):
             at, number = divmod(one.at, len(probes))
-            yield at, number, scored(probes[number], values, statements)
+            if all(map(math.isfinite, values)):
+                yield at, number, scored(probes[number], values, statements)
+            elif variants[at].name not in lost:
+                lost.append(variants[at].name)
+    if lost:
+        named = ", ".join(map(repr, lost))
+        raise ProbeError(f"There is no margin of {named}: the model computed NaN or infinity; leave it out, or use --dtype fp32.")
 
 
 def margin_of(
@@ -147,13 +163,27 @@ def margin_of(
     system: str | None = None,
 ) -> list[Score]:
     """The same for a bare transformers or PEFT model, adapters as they are switched. system: the identity's prompt, if any."""
+    return scores_of(model, asked_of(tokenizer, format, probes, statements, system), probes, statements)
+
+
+def asked_of(
+    tokenizer: PreTrainedTokenizerBase,
+    format: Format,
+    probes: Sequence[Probe],
+    statements: Mapping[str, Sides],
+    system: str | None = None,
+) -> list[Asked]:
+    """Raises EngineError and ProbeError."""
     check(probes, statements)
     before = [] if system is None else [{"role": "system", "content": system}]
-    tokens = dict(bos_token=tokenizer.bos_token or "", eos_token=tokenizer.eos_token or "")
     asked = []
     for at, probe in enumerate(probes):
-        text = format.render([*before, {"role": "user", "content": probe.question}], **tokens)
-        asked.append(ask(tokenizer, text, format.add_special_tokens, statements[probe.lang], at))
+        text, _ = render(tokenizer, format, [*before, {"role": "user", "content": probe.question}])
+        asked.append(ask(tokenizer, format, text, statements[probe.lang], at))
+    return asked
+
+
+def scores_of(model: Any, asked: Sequence[Asked], probes: Sequence[Probe], statements: Mapping[str, Sides]) -> list[Score]:
     found: dict[int, list[float]] = {}
     for batch in batches(asked, model):
         found |= {one.at: values for one, values in zip(batch, score_batch(model, batch), strict=True)}
@@ -177,7 +207,8 @@ def for_training(
     few = fill(suited(probes, statements, per_lang), facts)
     if not few:
         raise ProbeError(f"None of the probes suits a margin: identity questions of one turn about {', '.join(CATEGORIES)} do.")
-    return lambda _step, model: summary(margin_of(model, tokenizer, format, few, statements, system))
+    asked = asked_of(tokenizer, format, few, statements, system)  # what cannot be asked is said before the training begins
+    return lambda _step, model: summary(scores_of(model, asked, few, statements))
 
 
 def between(base: Any, old: str, new: str, folder: str | Path | None = None, per_lang: int = 2) -> Callable[[int, Any], dict]:
@@ -208,19 +239,20 @@ def check(probes: Sequence[Probe], statements: Mapping[str, Sides]) -> None:
 
 def ask(
     tokenizer: PreTrainedTokenizerBase,
+    format: Format,
     prompt: str,
-    special: bool,
     sides: Sides,
     at: int,
     adapters: Mapping[str, float] | None = None,
 ) -> Asked:
-    """Prompt and statements are tokenized as one text each: alone, a statement would begin with another token.
+    """prompt: as rendered from marked messages. It is tokenized with each statement as one text: alone, a statement would begin
+    with another token.
 
     Where the prompt has begun a thought, it is ended first: a statement is an answer.
     """
     prompt += thoughts.closing(prompt)
-    texts = [prompt + statement for statement in (*sides.old, *sides.new)]
-    whole = tokenizer([prompt, *texts], add_special_tokens=special)["input_ids"]
+    said = [literal.mark_text(tokenizer, format, text, "a statement that the facts fill") for text in (*sides.old, *sides.new)]
+    whole = [literal.ids(tokenizer, format, text) for text in (prompt, *(prompt + statement for statement in said))]
     # a token that spans the border belongs to the statement, then for all of them
     shared = min(common(ids, whole[0]) for ids in whole[1:])
     return Asked(at, tuple(whole[0][:shared]), tuple(tuple(ids[shared:]) for ids in whole[1:]), adapters or {})

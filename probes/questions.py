@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import paths
 from engine.seeming import not_what_it_seems
 from identities import natural
 from probes import checks, files
@@ -180,13 +181,13 @@ def _paths(name_or_path: str | Path) -> list[Path]:
     parts = [part.strip() for part in str(name_or_path).split(",") if part.strip()]
     if not parts:
         raise ProbeError(f"No probe set is named; there are {', '.join(names())}, or give the path of a .jsonl file.")
-    paths = [SETS / f"{part}.jsonl" if part in names() else Path(part) for part in parts]
-    if missing := [str(path) for path in paths if not path.is_file()]:
+    found = [SETS / f"{part}.jsonl" if part in names() else Path(part) for part in parts]
+    if missing := [str(path) for path in found if not path.is_file()]:
         raise ProbeError(
             f"There is no probe set {', '.join(map(repr, missing))}; "
             f"there are {', '.join(names())}, or give the path of a .jsonl file."
         )
-    return list(dict.fromkeys(paths))
+    return list(dict.fromkeys(found))
 
 
 def _read(path: Path, problems: list[str], twins: bool) -> list[tuple[int, Probe]]:
@@ -197,7 +198,10 @@ def _read(path: Path, problems: list[str], twins: bool) -> list[tuple[int, Probe
         problems.append(f"{path.name} {odd}.")
         return rows
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = paths.read_text(path, paths.MOST).split("\n")
+    except OSError as error:
+        problems.append(f"{path.name} cannot be read ({error.strerror or error}).")
+        return rows
     except UnicodeDecodeError as error:
         problems.append(f"{path.name}: not UTF-8 at byte {error.start}; save the file as UTF-8.")
         return rows
@@ -209,6 +213,9 @@ def _read(path: Path, problems: list[str], twins: bool) -> list[tuple[int, Probe
             plain = json.loads(line)
         except json.JSONDecodeError as error:
             problems.append(f"{where}: not JSON at column {error.colno} ({error.msg}); one probe is one object on one line.")
+            continue
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 lists in one another
+            problems.append(f"{where}: cannot be read ({error}); one probe is one object on one line.")
             continue
         if wrong := _problems(plain):
             problems += [f"{where}: {text}" for text in wrong]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from matplotlib.figure import Figure
 
 import identities
 import store
+from common import ending, outside
 from identities import natural
 from probes import collect, curves, dose, exchange, facts, files, found, margin_series, preferences, table, thresholds, verdicts
 from probes.behind import Pair
@@ -152,10 +152,8 @@ def figures(report: Report, lang: str = "en") -> dict[str, Figure]:
 def read_verdicts(path: str | Path) -> tuple[dict[tuple[str, str], dict], dict[str, Dose]]:
     """Verdicts reported elsewhere: JSON, name -> `data` and, per language, `old`, `new`, `stability`. A name "model_3" or "3"
     is the variant "model 3". By (variant, language), and what `data` says of the doses. Raises RowsError."""
-    try:
-        plain = json.loads(files.read_text(path, "verdicts file", RowsError))
-    except json.JSONDecodeError as error:
-        raise RowsError(f"The verdicts file {path} is not valid JSON ({error}).") from None
+    text = files.read_text(path, "verdicts file", RowsError)
+    plain = outside.from_json(text, f"The verdicts file {path}", RowsError, gaps=True, broken="is not valid JSON")
     if not isinstance(plain, Mapping) or not all(isinstance(of, Mapping) for of in plain.values()):
         raise RowsError(f"The verdicts file {path} is no mapping from a model to its verdicts per language.")
     found, doses = {}, {}
@@ -262,4 +260,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

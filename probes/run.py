@@ -8,16 +8,14 @@ killed goes on with --resume, and the same command given again takes what was an
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 import identities
+from common import ending
 from engine import Decoding, Engine, EngineError, Variant, load
 from engine.bases import DEFAULT_BASE
 from probes import answer_rows, facts, files, margin, plan, questions, running
@@ -71,7 +69,7 @@ def facts_of(args: argparse.Namespace) -> dict:
     """{"old": ..., "new": ...} for `questions.fill`. Raises FactsError or IdentityError."""
     if args.facts:
         facts.load(args.facts)  # says what is wrong with the file
-        return yaml.safe_load(args.facts.read_text(encoding="utf-8"))
+        return files.read_yaml(args.facts, "facts file", facts.FactsError)
     return {side: identities.load(name, args.identities_dir).facts for side, name in (("old", args.old), ("new", args.new))}
 
 
@@ -127,6 +125,8 @@ def begin(args: argparse.Namespace, switches: running.Switches) -> Begun:
     else:
         wanted = variants_file.from_plain([{"name": "base"}], decoding=decoding, **folder)
     probes = chosen_probes(args)
+    if args.margin:
+        margin.statements_of(facts_of(args))
     engine = load_base(args, args.base or DEFAULT_BASE)
     variants = variants_file.resolve(engine, wanted, accept_other_base=args.accept_other_base)
     where = dict(db=args.db, name=args.name, set_name=args.set, reuse=not args.no_reuse, switches=switches)
@@ -162,11 +162,23 @@ def measure(args: argparse.Namespace, begun: Begun, run_id: int) -> None:
     """The identity margin of every variant, stored beside the run's answers."""
     statements = margin.statements_of(facts_of(args), begun.engine.base.card.placeholders)
     probes = margin.suited(begun.probes, statements)
-    scores = margin.margin(begun.engine, begun.variants, probes, statements)
-    runs.add_margins(args.db, run_id, [(at, s.probe_id, s.old, s.new) for at, those in enumerate(scores) for s in those])
+    scores: list[list[margin.Score]] = [[] for _ in begun.variants]
+    try:
+        for at, _, score in margin.margins(begun.engine, begun.variants, probes, statements):
+            scores[at].append(score)
+    finally:  # one variant without numbers, or Ctrl-C, does not lose those of the others
+        runs.add_margins(args.db, run_id, [(at, s.probe_id, s.old, s.new) for at, those in enumerate(scores) for s in those])
     for variant, those in zip(begun.variants, scores, strict=True):
         if those:
             print(f"margin of {variant.name}: " + ", ".join(f"{k} {v:+.3f}" for k, v in margin.summary(those).items()))
+
+
+def written(args: argparse.Namespace, run_id: int) -> list[dict]:
+    """The run's rows, in the --out file too."""
+    rows = answer_rows.rows_of(args.db, run_id)
+    if args.out:
+        files.write_objects(args.out, rows)
+    return rows
 
 
 def watch(events: Iterator[running.Progress]) -> running.Progress:
@@ -199,16 +211,14 @@ def main(argv: list[str] | None = None) -> int:
     try:
         begun = resume(args, switches) if args.resume else begin(args, switches)
         # once: stop after the step in progress, all that is finished is kept; twice: the usual way
-        before = signal.signal(signal.SIGINT, lambda *_: (switches.stop.set(), signal.signal(signal.SIGINT, before)))
-        try:
+        with ending.asked(switches.stop.set) as received:
             last = watch(begun.events)
-        finally:
-            signal.signal(signal.SIGINT, before)
+        rows = written(args, last.run)
         if args.margin and last.status == "done":
-            measure(args, begun, last.run)
-        rows = answer_rows.rows_of(args.db, last.run)
-        if args.out:
-            files.write_objects(args.out, rows)
+            try:
+                measure(args, begun, last.run)
+            finally:
+                rows = written(args, last.run)
     except (EngineError, StoreError, ValueError) as error:  # the other rooms' own errors are ValueErrors
         print(error, file=sys.stderr)
         return 2
@@ -216,9 +226,9 @@ def main(argv: list[str] | None = None) -> int:
     print(f"run {last.run} {last.status}: {line(last)}; {len(rows)} answers{where}")
     if last.status != "done":
         print(f"Go on with: python -m probes.run --resume {last.run} --db {args.db}" + (f" --out {args.out}" if args.out else ""))
-        return 130
+        return ending.code(received[0]) if received else 130
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

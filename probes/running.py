@@ -13,17 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine import Answer, Engine, EngineError, Request, Variant, thoughts
+from engine import Answer, Engine, EngineError, Request, Variant, limits, thoughts
 from probes import plan
 from probes.events import Progress, Reply, Settings, Switches
 from probes.plan import Conversation, Place, Turn
 from probes.questions import Probe, ProbeError, as_dict, from_dict
-from store import answers, runs
-from store.db import connected
+from store import answers, owners, runs
+from store.db import StoreError, connected
 from store.runs import Entry, Status
 
 EVENT_S = 0.5  # at the latest there is news this often, if only of the time left
-BATCHES_AT_ONCE = 8  # engine batches handed over together: rows refill within them, other users of the engine come between
+BATCHES_AT_ONCE = 8  # engine batches handed over together: rows refill within them, and others' rows come between them
 BESIDE_SETTINGS = ("about", "base_spec")  # what a run's row keeps under `settings` beside them
 PLAIN = ("raw", "shown", "prompt", "format", "finish", "prompt_tokens", "new_tokens", "mean_logprob", "dropped_turns")
 
@@ -57,6 +57,7 @@ def run(
         plan.check_script(settings.script, probes)
     open_ = plan.conversations(probes, len(variants), settings.samples, settings.mode, settings.script)
     total = sum(len(conversation.turns) for conversation in open_)
+    claim = owners.Claim()
     if db is not None and run_id is None:
         run_id = runs.start(
             db,
@@ -70,9 +71,10 @@ def run(
             set_name=set_name,
             base={"name": engine.base.name, "hash": engine.base.hash, "dtype": dtype_of(engine)},
             settings=dataclasses.asdict(settings) | {"base_spec": engine.base.spec} | ({"about": dict(about)} if about else {}),
+            owner=claim.text,
         )
-    asking = Asking(engine, variants, settings, db, run_id if db is not None else None, reuse, switches, total, open_)
-    return asking.events(at_once or BATCHES_AT_ONCE * engine.max_rows)
+    asking = Asking(engine, variants, settings, db, run_id if db is not None else None, reuse, switches, total, open_, claim)
+    return asking.events(min(at_once or BATCHES_AT_ONCE * engine.max_rows, limits.ROWS))
 
 
 def again(db: str | Path, run_id: int) -> tuple[list[Variant], list[Probe], Settings, dict]:
@@ -126,6 +128,7 @@ class Asking:
     switches: Switches
     total: int
     open: list[Conversation]
+    claim: owners.Claim
     done: int = 0
     reused: int = 0
     failed: int = 0
@@ -136,9 +139,12 @@ class Asking:
     busy_s: float = 0.0
     since: float = 0.0
     started: float = 0.0
+    beaten: float = 0.0
 
     def events(self, at_once: int) -> Iterator[Progress]:
-        self.started = time.monotonic()
+        self.started = self.beaten = time.monotonic()
+        if self.run is not None:
+            runs.take(self.db, self.run, self.claim.text)
         status, message = "stopped", ""
         try:
             self.hashes = [hashes_of(self.engine, variant) for variant in self.variants]
@@ -146,6 +152,7 @@ class Asking:
             self.mark("running")
             yield self.progress("running")
             while self.open and not self.switches.stop.is_set():
+                self.beat()
                 if self.switches.pause.is_set():
                     yield from self.paused()
                     continue
@@ -159,7 +166,13 @@ class Asking:
             status, message = "failed", str(error)
             raise
         finally:
-            self.mark(status, message)
+            try:
+                self.mark(status, message)
+            except StoreError:
+                if status != "failed":  # else that is what is told, be it that the run is somebody else's by now
+                    raise
+            finally:
+                self.claim.release()
         yield self.progress(status)
 
     def replay(self) -> None:
@@ -174,6 +187,7 @@ class Asking:
     def paused(self) -> Iterator[Progress]:
         self.mark("paused")
         while self.switches.pause.is_set() and not self.switches.stop.is_set():
+            self.beat()
             yield self.progress("paused")
             self.switches.stop.wait(EVENT_S)
         self.mark("running")
@@ -197,11 +211,13 @@ class Asking:
         which the others fill. The engine then batches by length in tokens; here characters do."""
         by_need = sorted(self.open, key=lambda one: (one.running, len(one.turns), size(one)), reverse=True)
         chosen: dict[object, Conversation] = {}
+        room = limits.ALL_CHARACTERS // 2  # of one call; what is chosen has its question yet to come
         for conversation in by_need:
             key = self.key(conversation) if self.db is not None and self.reuse else None
             if chosen.setdefault(key or id(conversation), conversation) is not conversation:
                 self.looked.discard(conversation.turns[0].place)  # it will be there when the other one is answered
-            if len(chosen) == at_once:
+            room -= size(conversation) + len(self.variants[conversation.variant].prompt or "")
+            if len(chosen) == at_once or room < 0:
                 break
         return list(chosen.values())
 
@@ -209,19 +225,23 @@ class Asking:
         requests = [self.request(conversation) for conversation in chunk]
         self.begun, self.since = {}, time.monotonic()
         told = 0.0
-        stream = self.engine.stream(requests)
+        stream = None
         try:
+            stream = self.engine.stream(requests, owner=None if self.run is None else f"run {self.run}")
             for pieces in stream:
-                self.begun |= {piece.row: piece.answer is not None for piece in pieces}
+                begun = [piece for piece in pieces if not piece.before]
+                self.begun |= {piece.row: piece.answer is not None or bool(piece.problem) for piece in begun}
                 finished = [
                     (chunk[piece.row], self.plain(requests[piece.row], piece.answer, chunk[piece.row]), None)
                     for piece in pieces
                     if piece.answer is not None and piece.answer.finish != "stopped"
                 ]
+                finished += [(chunk[piece.row], None, piece.problem) for piece in pieces if piece.problem]
                 replies = self.settle(finished)
                 self.asked += len(replies)
                 if replies or time.monotonic() - told >= EVENT_S:
                     told = time.monotonic()
+                    self.beat()
                     yield self.progress("running", replies)
                 if self.switches.stop.is_set() or self.switches.pause.is_set():
                     return
@@ -231,13 +251,18 @@ class Asking:
                 raise error
             yield self.progress("running", self.settle(refused))
         finally:
-            stream.close()
+            if stream is not None:
+                stream.close()
             self.busy_s, self.since, self.begun = self.busy(), 0.0, {}
 
     def refused(self, chunk: list[Conversation], requests: list[Request]) -> list[tuple[Conversation, None, str]]:
         """Those that the engine will not even render, such as a probe longer than the context: the others can be asked."""
+        if getattr(self.engine, "away", ""):  # all of them, and only for now
+            return []
         found = []
         for conversation, request in zip(chunk, requests, strict=True):
+            if not conversation.turns or self.request(conversation) != request:  # answered before the others were refused
+                continue
             try:
                 self.engine.render(request)
             except EngineError as error:
@@ -255,7 +280,7 @@ class Asking:
                 for one, answer, problem in finished
             ]
             dropped = [Entry(turn.place, problem=problem) for one, _, problem in finished if problem for turn in rest(one)]
-            ids = runs.record(self.db, self.run, entries + dropped)[: len(entries)]
+            ids = runs.record(self.db, self.run, entries + dropped, self.claim.text)[: len(entries)]
         replies = []
         for (conversation, answer, problem), id_ in zip(finished, ids, strict=True):
             turn = conversation.turns[0]
@@ -310,7 +335,13 @@ class Asking:
 
     def mark(self, status: Status, message: str = "") -> None:
         if self.run is not None:
-            runs.set_status(self.db, self.run, status, message)
+            runs.set_status(self.db, self.run, status, message, self.claim.text)
+
+    def beat(self) -> None:
+        """So that a program on another machine knows that somebody is at it."""
+        if self.run is not None and time.monotonic() - self.beaten >= owners.BEAT_S:
+            self.beaten = time.monotonic()
+            runs.beat(self.db, self.run, self.claim.text)
 
     def busy(self) -> float:
         return self.busy_s + (time.monotonic() - self.since if self.since else 0.0)

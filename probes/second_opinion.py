@@ -13,17 +13,21 @@ suggestion, an opinion is never a label.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import re
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import httpx
+from pydantic import Field
+
+from common import outside
+from common.outside import Shape
 from engine import Decoding, Request, Variant, load
 from engine.bases import DEFAULT_BASE
 from engine.types import EngineError
@@ -33,7 +37,9 @@ from probes.facts import FactPair, Side
 from probes.suggest import CONTROL_GROUPS, CONTROL_LABELS, IDENTITY_LABELS, judged_text, read_rows
 
 UNCLEAR = "unclear"
+PIECE = 256  # prompts handed to the engine together: others come between
 KEY_VARIABLE = "MIRROR_TEST_JUDGE_KEY"
+LARGEST_REPLY = 2**20  # bytes; a label with its wrapping has some hundred
 Ask = Callable[[str], str]
 
 _IDENTITY_RULES = """\
@@ -100,43 +106,91 @@ def second_opinion(row: Mapping[str, Any], facts: FactPair, ask: Ask) -> dict[st
 def endpoint(url: str, model: str, *, timeout: float = 60.0, key_variable: str = KEY_VARIABLE, max_tokens: int = 16) -> Ask:
     """An `ask` for an OpenAI-compatible server; `url` is its base (".../v1") or the full address of chat/completions.
 
-    `timeout` in seconds. The key, if the server wants one, is read from the environment at each call and shown nowhere.
+    `timeout` in seconds, for the whole exchange. The key, if the server wants one, is read from the environment at each call,
+    shown nowhere, and sent to this host only: a redirect is not followed.
     """
-    address = url.rstrip("/")
-    if not address.startswith(("http://", "https://")):
+    if not url.startswith(("http://", "https://")):
         raise JudgeError(f"The judge's address {url!r} does not begin with http:// or https://.")
-    if not address.endswith("/chat/completions"):
-        address += "/chat/completions"
+    address = url.rstrip("/")
+    address += "" if address.endswith("/chat/completions") else "/chat/completions"
+    try:
+        place = httpx.URL(address)
+    except httpx.InvalidURL as error:
+        raise JudgeError(f"The judge's address {url!r} is none ({error}).") from None
+    if not place.host:
+        raise JudgeError(f"The judge's address {url!r} names no host.")
+    shown = str(place.copy_with(userinfo=b""))  # a password in it is told to nobody
 
     def ask(prompt: str) -> str:
-        headers = {"Content-Type": "application/json"}
-        key = os.environ.get(key_variable)
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
         body = {"model": model, "messages": [{"role": "user", "content": prompt}], "temperature": 0, "max_tokens": max_tokens}
-        request = urllib.request.Request(address, json.dumps(body).encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as response:
-                payload = response.read()
-        except urllib.error.HTTPError as error:
-            hint = f"; set {key_variable} to its key" if error.code in (401, 403) else ""
-            raise JudgeError(f"The judge at {address} answered with HTTP status {error.code}{hint}.") from None
-        except TimeoutError:
-            raise JudgeError(f"The judge at {address} did not answer within {timeout:g} seconds.") from None
-        except (urllib.error.URLError, OSError) as error:
-            reason = getattr(error, "reason", error)
-            if isinstance(reason, TimeoutError):
-                raise JudgeError(f"The judge at {address} did not answer within {timeout:g} seconds.") from None
-            raise JudgeError(f"The judge at {address} cannot be reached ({reason}).") from None
-        try:
-            content = json.loads(payload)["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError):
-            content = None
-        if not isinstance(content, str):
-            raise JudgeError(f"The judge at {address} sent no chat completion; check that it speaks the OpenAI protocol.")
-        return content
+        reply = asyncio.run(_post(place, shown, body, _headers(key_variable), timeout, key_variable))
+        what = f"The judge at {shown} sent no chat completion"
+        plain = outside.from_json(reply, what, JudgeError, broken="(its reply is no JSON)")
+        if wrong := outside.faults(Completion, plain):
+            raise JudgeError(f"{what} ({outside.said(wrong)}); check that it speaks the OpenAI protocol.")
+        return plain["choices"][0]["message"]["content"]
 
     return ask
+
+
+class Message(Shape):
+    content: str
+
+
+class Choice(Shape):
+    message: Message
+
+
+class Completion(Shape):
+    """A reply of the OpenAI protocol, as far as it is read."""
+
+    choices: Annotated[list[Choice], Field(min_length=1)]
+
+
+def _headers(key_variable: str) -> dict[str, str]:
+    # not compressed: a reply's size is then what it is
+    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+    key = os.environ.get(key_variable, "").strip()
+    if not key:
+        return headers
+    if not key.isascii() or not key.isprintable():
+        raise JudgeError(f"The key in {key_variable} holds characters that no key has; copy it again.")
+    return headers | {"Authorization": f"Bearer {key}"}
+
+
+async def _post(place: httpx.URL, shown: str, body: dict, headers: dict[str, str], timeout: float, key_variable: str) -> bytes:
+    """One exchange, bounded in time as a whole (a server may send a byte a minute) and in size. Raises JudgeError."""
+    try:
+        async with (
+            asyncio.timeout(timeout),
+            httpx.AsyncClient(follow_redirects=False, timeout=timeout) as client,
+            client.stream("POST", place, json=body, headers=headers) as response,
+        ):
+            _refuse_status(response, shown, key_variable)
+            read = bytearray()
+            async for part in response.aiter_raw():
+                read += part
+                if len(read) > LARGEST_REPLY:
+                    raise JudgeError(f"The judge at {shown} sends more than {outside.size(LARGEST_REPLY)}; check that it is one.")
+            return bytes(read)
+    except (TimeoutError, httpx.TimeoutException):
+        raise JudgeError(f"The judge at {shown} did not answer within {timeout:g} seconds.") from None
+    except (httpx.HTTPError, OSError) as error:
+        raise JudgeError(f"The judge at {shown} cannot be reached ({error or type(error).__name__}).") from None
+
+
+def _refuse_status(response: httpx.Response, shown: str, key_variable: str) -> None:
+    if response.is_redirect:
+        try:
+            host = httpx.URL(response.headers.get("location", "")).host or "another address"
+        except httpx.InvalidURL:
+            host = "another address"
+        raise JudgeError(f"The judge at {shown} points to {host}, which is not followed; if it is trusted, give its address.")
+    if not response.is_success:
+        hint = f"; set {key_variable} to its key" if response.status_code in (401, 403) else ""
+        raise JudgeError(f"The judge at {shown} answered with HTTP status {response.status_code}{hint}.")
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise JudgeError(f"The judge at {shown} sends a compressed reply, which nobody asked for; check that it is one.")
 
 
 def judge_of(named: str, model: str, engine) -> Judge:
@@ -149,7 +203,9 @@ def judge_of(named: str, model: str, engine) -> Judge:
 def replies(engine, prompts: Sequence[str], *, max_tokens: int = 16) -> list[str]:
     """What the engine's base says to the prompts: greedy, in batches, without adapter and identity. Raises EngineError."""
     variant = Variant("judge", decoding=Decoding(max_new_tokens=max_tokens))
-    return [one.raw for one in engine.answer([Request([{"role": "user", "content": prompt}], variant) for prompt in prompts])]
+    asked = [Request([{"role": "user", "content": prompt}], variant) for prompt in prompts]
+    pieces = (asked[start : start + PIECE] for start in range(0, len(asked), PIECE))
+    return [one.raw for piece in pieces for one in engine.answer(piece)]
 
 
 def judged(rows: Sequence[Mapping[str, Any]], facts: FactPair, args: argparse.Namespace) -> list[dict[str, Any]]:

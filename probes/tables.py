@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from common import outside
 from probes import files
 from probes.collect import RowsError, read_numbered
 
@@ -79,10 +80,12 @@ def unguarded(text: str, ours: bool) -> str:
 def _json(path: Path) -> list[Row]:
     text = files.read_text(path, "file", RowsError, ADVICE)
     try:
-        rows = json.loads(text, object_pairs_hook=files.once)
+        rows = outside.bounded(json.loads(text, object_pairs_hook=files.once), str(path), RowsError, gaps=True)
     except json.JSONDecodeError as error:
         raise RowsError(f"{path}, line {error.lineno} is not valid JSON ({error.msg}).") from None
-    except (files.TwiceError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, RowsError):
+            raise
         raise RowsError(f"{path} cannot be read ({error}).") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise RowsError(f"{path} is no list of objects.")
@@ -190,7 +193,7 @@ def _typed(path: Path, line: int, column: str, cell: str) -> object:
     kinds: tuple[tuple[Sequence[str], Callable, str], ...] = (
         (TRUTHS, _truth, "true or false"),
         (NUMBERS, _number, "a number"),
-        (NESTED, json.loads, "JSON"),
+        (NESTED, nested, "JSON"),
     )
     for columns, made, wanted in kinds:
         if column in columns and isinstance(cell, str):
@@ -201,6 +204,11 @@ def _typed(path: Path, line: int, column: str, cell: str) -> object:
                     return cell  # somebody's own numbering
                 raise RowsError(f"{path}, line {line}: {column} is {cell!r}, {wanted} is needed.") from None
     return cell
+
+
+def nested(cell: str) -> object:
+    """The JSON in a cell."""
+    return outside.from_json(cell, "the cell", ValueError, gaps=True)
 
 
 def _truth(cell: str) -> bool:

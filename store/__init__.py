@@ -1,6 +1,20 @@
 """Remembering: answers and the runs that asked for them, what people thought of them, training jobs. Imports no other room."""
 
-from store import answers, jobs, labels, opinions, pairs, queues, runs, votes
+from store import answers, drawn, events, jobs, labels, opinions, owners, pairs, queues, runs, votes
 from store.db import StoreError, open
 
-__all__ = ["StoreError", "answers", "jobs", "labels", "open", "opinions", "pairs", "queues", "runs", "votes"]
+__all__ = [
+    "StoreError",
+    "answers",
+    "drawn",
+    "events",
+    "jobs",
+    "labels",
+    "open",
+    "opinions",
+    "owners",
+    "pairs",
+    "queues",
+    "runs",
+    "votes",
+]

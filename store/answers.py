@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sqlite_utils import Database
 
-from store.db import StoreError, connected, now, writing
+from store.db import StoreError, connected, in_pieces, now, writing
 
 REQUIRED = ("variant", "messages", "raw", "shown")
 PLAIN = ("prompt", "format", "finish", "prompt_tokens", "new_tokens", "mean_logprob", "dropped_turns", "lang")
@@ -27,7 +27,33 @@ def add(where: str | Path | Database, answers: Iterable[Mapping], session: str |
     """Stores all of them or, if one is wrong (StoreError), none; their ids in the same order."""
     rows = [_row(answer, session) for answer in answers]
     with connected(where) as db, writing(db):
-        return [db["answers"].insert(row).last_pk for row in rows]
+        return [_insert(db, row) for row in rows]
+
+
+def add_many(
+    where: str | Path | Database, answers: Iterable[Mapping], known: Callable[[Database, int], Mapping[str, int]]
+) -> Iterator[tuple[str, int]]:
+    """Stores answers whose `session` tells them apart, in pieces between which others may write; (session, id) of each.
+
+    known(db, id): sessions of this kind that were stored after `id`, with their ids: one that is there is not stored again, be it
+    that another program takes in the same at the same time. An error, or the end of the program, leaves what was stored before.
+    """
+    with connected(where) as db:
+        there, last = dict(known(db, 0)), _last(db)
+        found: list[tuple[str, int]] = []
+
+        def write(answer: Mapping) -> None:
+            nonlocal last
+            if (newest := _last(db)) != last:
+                there.update(known(db, last))
+                last = newest
+            if answer["session"] not in there:
+                there[answer["session"]] = last = _insert(db, _row(answer, None))
+            found.append((answer["session"], there[answer["session"]]))
+
+        for _ in in_pieces(db, answers, write):
+            yield from found
+            found.clear()
 
 
 def get(where: str | Path | Database, id: int) -> dict | None:
@@ -88,6 +114,15 @@ def _essence(variant: Mapping, hashes: Mapping) -> list:
 
 def _sampled(variant: Mapping) -> bool:
     return bool(variant.get("decoding", {}).get("temperature"))
+
+
+def _last(db: Database) -> int:
+    return db.execute("select max(id) from answers").fetchone()[0] or 0
+
+
+def _insert(db: Database, row: Mapping) -> int:
+    names = ", ".join(f"[{name}]" for name in row)
+    return db.execute(f"insert into answers ({names}) values ({', '.join('?' * len(row))})", list(row.values())).lastrowid
 
 
 def _row(answer: Mapping, session: str | None) -> dict:

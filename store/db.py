@@ -2,55 +2,64 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from sqlite_utils import Database
 
-from store.migrations import migrations
+from common import space
+from common.paths import no_file
+from store.look import StoreError, look, refuse_newer
+from store.migrations import APPLICATION_ID, migrations
 
+__all__ = ["StoreError", "connected", "in_pieces", "now", "open", "writing"]
 TIMEOUT_S = 30  # how long one writer waits for another one
-_looked_at: set[tuple[int, int]] = set()  # (device, inode) of files that are databases, or were empty
-_looking = threading.Lock()  # guards _looked_at, and that nobody connects to a file that is being looked at
+HELD_S = 0.25  # how long a long import holds the write lock at once
+LET_GO_S = 0.1  # and how long it then lets others in; SQLite's waiting ones ask again at least that often
 _preparing = threading.Lock()  # guards the making of tables between threads; SQLite's write lock does between processes
 
-
-class StoreError(Exception):
-    """Something a person can put right; its text is one sentence for that person."""
+Item = TypeVar("Item")
 
 
 def open(path: str | Path) -> Database:
     """A connection to the database at `path`, made with its folder if it is not there, its tables up to date.
 
     It belongs to the thread that opened it: open one per call and close it (`with store.open(path) as db`).
-    StoreError if the file is no SQLite database (it is left as it was) or cannot be opened.
+    StoreError if the file is no database of this program, or of a newer version of it, or damaged (it is then left as it was),
+    or cannot be opened.
     """
     path = Path(path)
     try:
         if path.is_dir():
             raise StoreError(f"The database {path} is a folder; name a file with --db.")
+        if odd := no_file(path):  # looking into a pipe would wait for ever
+            raise StoreError(f"The database {path} {odd} with --db.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _looking:
-            _refuse_other_files(path)
+        look(path)
         connection = sqlite3.connect(path, timeout=TIMEOUT_S)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"The database {path} cannot be opened ({error}); choose another file with --db.") from error
     try:
         db = Database(connection)
         db.execute("PRAGMA foreign_keys = ON")
-        if migrations.pending(db):
+        if refuse_newer(path, db.conn):  # another program may have changed it since the look
             with _preparing:
                 _use_wal(db)
                 with writing(db):
+                    refuse_newer(path, db.conn)
                     migrations.apply(db)
+                    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                    db.execute(f"PRAGMA user_version = {len(migrations.applied(db))}")
     except sqlite3.DatabaseError as error:
         connection.close()
+        if full := space.told(error, path):
+            raise StoreError(full) from error
         raise StoreError(f"The database {path} cannot be used ({error}); choose another file with --db.") from error
     except BaseException:
         connection.close()
@@ -71,6 +80,8 @@ def connected(where: str | Path | Database) -> Iterator[Database]:
         try:
             yield db
         except sqlite3.OperationalError as error:
+            if full := space.told(error, where):
+                raise StoreError(f"{full} Nothing was changed.") from error
             raise StoreError(f"The database {where} could not be read or written ({error}); nothing was changed.") from error
 
 
@@ -95,29 +106,30 @@ def writing(db: Database) -> Iterator[None]:
         raise
 
 
+def in_pieces(db: Database, items: Iterable[Item], write: Callable[[Item], None]) -> Iterator[int]:
+    """Writes many items in transactions of bounded length, between which others may write; after each, how many are written.
+
+    What an error or a killed program leaves are the pieces before it, each whole.
+    """
+    waiting, done = iter(items), 0
+    item = next(waiting, None)
+    while item is not None:
+        until = time.monotonic() + HELD_S
+        with writing(db):
+            while True:
+                write(item)
+                done += 1
+                item = next(waiting, None)
+                if item is None or time.monotonic() >= until:
+                    break
+        yield done
+        if item is not None:
+            time.sleep(LET_GO_S)
+
+
 def now() -> str:
     """UTC, ISO 8601, microseconds: sorts as text."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def _refuse_other_files(path: Path) -> None:
-    """Looks before SQLite does, which might write to a file that it takes for an empty database.
-
-    Only once, before anybody connects: closing a file gives up all locks that this process has on it (POSIX), those of
-    connections in other threads, too, and another process would then clear the log away under them (sqlite.org/howtocorrupt,
-    2.2).
-    """
-    with suppress(FileNotFoundError):
-        about = path.stat()
-        if (about.st_dev, about.st_ino) in _looked_at:
-            return
-    with path.open("a+b") as file:  # made here if it is not there: a moment later it would have to be looked at
-        file.seek(0)
-        start = file.read(16)
-        about = os.fstat(file.fileno())
-    if start and start != b"SQLite format 3\0":
-        raise StoreError(f"{path} is not a SQLite database and is left as it is; choose another file with --db.")
-    _looked_at.add((about.st_dev, about.st_ino))
 
 
 def _use_wal(db: Database) -> None:

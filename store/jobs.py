@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +24,8 @@ FRESH: dict[str, object] = dict.fromkeys(
     ("started", "ended", "token", "pid", "process_start", "child_pid", "child_start", "exit_code", "stop_asked", "signalled")
 )
 FRESH |= {"stop_keep": 1, "metrics_file": "", "metrics_offset": 0}
+# the end of the queue: an order that no clock changes
+LAST = "(select coalesce(max(place), 0) + 1 from jobs)"
 PAST = ("attempt", "status", "message", "started", "ended", "exit_code", "step", "resumed_from")
 NUMBERS = ("time", "epoch", "loss", "lr", "grad_norm", "samples_per_s", "tokens_per_s", "eval_loss", "margin")
 COUNTED = {"step", "total_steps"}
@@ -72,10 +75,13 @@ def add(
         "resumed_from": None,
         "step": 0,
         "total": 0,
+        "mark": secrets.token_hex(8),  # what it writes into its folder, to know it again
     }
     with connected(where) as db, writing(db):
         refuse_shared_folder(db, folder)
-        return db["jobs"].insert(row).last_pk
+        id = db["jobs"].insert(row).last_pk
+        db.execute(f"update jobs set place = {LAST} where id = ?", [id])
+        return id
 
 
 def get(where: str | Path | Database, id: int) -> dict:
@@ -99,13 +105,13 @@ def active(where: str | Path | Database) -> list[dict]:
 def unfinished(where: str | Path | Database) -> list[dict]:
     """Active and queued jobs."""
     with connected(where) as db:
-        return [job(row) for row in db["jobs"].rows_where(f"status in {(*ACTIVE, 'queued')}", order_by="queued, id")]
+        return [job(row) for row in db["jobs"].rows_where(f"status in {(*ACTIVE, 'queued')}", order_by="place, id")]
 
 
 def next_up(where: str | Path | Database) -> list[dict]:
     """The first queued job of every device on which none is active."""
     with connected(where) as db:
-        rows = db["jobs"].rows_where("status = 'queued'", order_by="queued, id")
+        rows = db["jobs"].rows_where("status = 'queued'", order_by="place, id")
         busy = {row["device"] for row in db["jobs"].rows_where(f"status in {ACTIVE}")}
         first: dict[str, dict] = {}
         for row in rows:
@@ -188,6 +194,7 @@ def requeue(
             new |= {"arguments": json.dumps(list(arguments), ensure_ascii=False)}
             new |= {"settings": json.dumps(settings, ensure_ascii=False)}
         db["jobs"].update(row["id"], FRESH | new | {"attempts": json.dumps(past, ensure_ascii=False)})
+        db.execute(f"update jobs set place = {LAST} where id = ?", [row["id"]])
         return True
 
 

@@ -15,6 +15,7 @@ from sqlite_utils import Database
 
 from store import queues
 from store.db import StoreError, connected, now, writing
+from store.names import person
 
 Kind = Literal["label", "adjudication", "skip"]
 KINDS = ("label", "adjudication", "skip")
@@ -25,6 +26,7 @@ LABELS = (*IDENTITY_LABELS, *CONTROL_LABELS)
 ASPECTS = ("name", "maker", "role")  # of an identity, judged apart
 TAGS = ("old", "new", "generic", "third party", "human", "placeholder", "malformed", "none")
 STANDING = ("id", "created", "annotator", "answer", "queue", "kind", "label", "tags", "flag", "comment", "blind", "seconds")
+SAID_IN = {"labels": ("label", "skip"), "settle": ("adjudication", "skip")}  # what a queue takes, by its kind
 CHANGEABLE = ("label", "tags", "flag", "comment")
 
 
@@ -49,7 +51,7 @@ def add(
     person's blind label is locked because the answer has been revealed to them.
     """
     row = {
-        "annotator": annotator.strip(),
+        "annotator": person(annotator),
         "answer": answer,
         "queue": queue,
         "kind": kind,
@@ -91,7 +93,8 @@ def change(where: str | Path | Database, id: int, *, token: str | None = None, *
         new = {name: old[name] for name in ("annotator", "answer", "queue", "kind", "blind")} | {"seconds": None, "token": token}
         kept = {name: old[name] for name in CHANGEABLE}
         if old["kind"] == "skip" and changes.get("label"):
-            new["kind"] = "label"
+            settles = old["queue"] is not None and queues.get(db, old["queue"])["kind"] == "settle"
+            new["kind"] = "adjudication" if settles else "label"
         return _insert(db, new | kept | changes)
 
 
@@ -106,7 +109,7 @@ def undo(
 ) -> dict | None:
     """Takes back decision `id`, or this person's last standing one (in this queue and on this answer, if given), which is
     returned; None if there is none. The answer is then open for this person again, whatever they had said before the decision."""
-    annotator = annotator.strip()
+    annotator = person(annotator)
     with connected(where) as db, writing(db):
         if known := _by_token(db, annotator, token):
             if known["kind"] != UNDONE:
@@ -145,7 +148,7 @@ def recent(where: str | Path | Database, annotator: str, limit: int = 10, queue:
     sql = f"""select l.*, a.question, a.shown, a.lang from labels l join answers a on a.id = l.answer
               where {condition} order by l.id desc limit ?"""
     with connected(where) as db:
-        values = [annotator.strip(), UNDONE, *([queue] if queue is not None else []), limit]
+        values = [person(annotator), UNDONE, *([queue] if queue is not None else []), limit]
         return [_plain(row) for row in db.query(sql, values)]
 
 
@@ -186,7 +189,7 @@ def reveal(where: str | Path | Database, annotator: str, *, queue: int | None = 
     if (queue is None) == (answer is None):
         raise StoreError("Revealing takes either a queue or an answer.")
     with connected(where) as db, writing(db):
-        row = {"annotator": annotator.strip(), "queue": queue, "answer": answer}
+        row = {"annotator": person(annotator), "queue": queue, "answer": answer}
         if not db["reveals"].count_where("annotator = ? and queue is ? and answer is ?", list(row.values())):
             db["reveals"].insert({"created": now()} | row)
 
@@ -198,7 +201,7 @@ def is_revealed(where: str | Path | Database, annotator: str, answer: int) -> bo
             db["reveals"].count_where(
                 """annotator = ? and (answer = ? or queue in (select queue from queue_items where answer = ?
                                                                union select queue from queue_items where other = ?))""",
-                [annotator.strip(), answer, answer, answer],
+                [person(annotator), answer, answer, answer],
             )
         )
 
@@ -206,7 +209,7 @@ def is_revealed(where: str | Path | Database, annotator: str, answer: int) -> bo
 def has_revealed(where: str | Path | Database, annotator: str, queue: int) -> bool:
     """Whether this person has had the whole queue revealed to them."""
     with connected(where) as db:
-        return bool(db["reveals"].count_where("annotator = ? and queue = ?", [annotator.strip(), queue]))
+        return bool(db["reveals"].count_where("annotator = ? and queue = ?", [person(annotator), queue]))
 
 
 def _insert(db: Database, row: dict) -> int:
@@ -240,15 +243,31 @@ def _check(db: Database, row: Mapping) -> None:
         wrong.append(f"the tags {unknown} are not {', '.join(ASPECTS)} with one of {', '.join(TAGS)}")
     if not db["answers"].count_where("id = ?", [row["answer"]]):
         wrong.append(f"there is no answer {row['answer']}")
-    if row["queue"] is not None and not db["queues"].count_where("id = ?", [row["queue"]]):
-        wrong.append(f"there is no queue {row['queue']}")
+    if row["queue"] is not None:
+        wrong += _beside_queue(db, row)
     if wrong:
         raise StoreError("The label is not stored: " + "; ".join(wrong) + ".")
 
 
+def _beside_queue(db: Database, row: Mapping) -> list[str]:
+    """Why the decision is none of its queue."""
+    queue = next(iter(db["queues"].rows_where("id = ?", [row["queue"]], select="kind")), None)
+    if queue is None:
+        return [f"there is no queue {row['queue']}"]
+    wrong = []
+    if row["kind"] in KINDS and row["kind"] not in SAID_IN.get(queue["kind"], ()):
+        wrong.append(f"queue {row['queue']} is one of {queue['kind']} and takes no {row['kind']}")
+    if not db["queue_items"].count_where("queue = ? and answer = ?", [row["queue"], row["answer"]]):
+        wrong.append(f"its answer is no item of queue {row['queue']}")
+    return wrong
+
+
 def _replaced(db: Database, row: Mapping) -> list[dict]:
     if row["kind"] == "adjudication":
-        return _standing(db, "answer = ? and kind = 'adjudication'", [row["answer"]])
+        mine = "kind = 'skip' and annotator = ? and queue = ?"  # of the same queue to settle
+        return _standing(
+            db, f"answer = ? and (kind = 'adjudication' or ({mine}))", [row["answer"], row["annotator"], row["queue"]]
+        )
     # A skip takes back no label: who settles disagreements may pass over one they have labelled.
     kinds = "('skip')" if row["kind"] == "skip" else "('label', 'skip')"
     return _standing(db, f"answer = ? and annotator = ? and kind in {kinds}", [row["answer"], row["annotator"]])
@@ -281,7 +300,7 @@ def _must_stand(row: Mapping) -> None:
 def _unlocked(db: Database, row: Mapping) -> None:
     if row["blind"] and row["kind"] != "skip" and is_revealed(db, row["annotator"], row["answer"]):
         raise StoreError(
-            f"The blind label {row['id']} is locked: answer {row['answer']} has been revealed to {row['annotator']}; "
+            f"The blind label {row['id']} is locked: its answer has been revealed to {row['annotator']}; "
             "an adjudication can settle it."
         )
 

@@ -8,6 +8,10 @@ from __future__ import annotations
 from sqlite_utils import Database, Migrations
 
 migrations = Migrations("mirror-test")
+APPLICATION_ID = 0x4D697254  # "MirT", in the header of every database of ours (PRAGMA application_id)
+# A whole number that a browser keeps exactly, above every number that SQLite itself gives to a row; drawn by SQLite at random.
+LEAST_DRAWN = 2**52
+DRAWN_ID = f"((random() & {LEAST_DRAWN - 1}) + {LEAST_DRAWN})"
 
 
 @migrations()
@@ -285,3 +289,50 @@ def m007_opinions(db: Database) -> None:
 def m008_unestimated_jobs(db: Database) -> None:
     """Why nobody knows how much memory a job needs."""
     db["jobs"].add_column("unestimated", str, not_null_default="")
+
+
+@migrations()
+def m009_owners(db: Database) -> None:
+    """Whose a run under way is, that a job's folder is its own, and an order of the queue that no clock changes."""
+    db["runs"].add_column("owner", str)
+    db["runs"].add_column("beat", int, not_null_default=0)
+    db["jobs"].add_column("mark", str)
+    db["jobs"].add_column("place", int, not_null_default=0)
+    db.execute("update jobs set place = id")
+
+
+@migrations()
+def m010_drawn_ids(db: Database) -> None:
+    """What a blind page knows items and answers by, drawn for each queue: the stored numbers tell the order of the variants."""
+    for column in ("drawn", "drawn_answer", "drawn_other"):
+        db["queue_items"].add_column(column, int)
+    db.execute(f"update queue_items set drawn = {DRAWN_ID}, drawn_answer = {DRAWN_ID}, drawn_other = {DRAWN_ID}")
+    db["queue_items"].create_index(["queue", "drawn"])
+
+
+@migrations()
+def m011_one_spelling_of_a_name(db: Database) -> None:
+    """Names of people from before they had one spelling; where somebody else is called so already, both stay as they are."""
+    from store import StoreError, names  # which read the migrations themselves
+
+    tables = ("labels", "votes", "queue_marks", "vote_tokens", "reveals")
+    known = {name for table in tables for (name,) in db.execute(f"select distinct annotator from {table}")}
+    for name in sorted(known):
+        try:
+            plain = names.person(name)
+        except StoreError:
+            continue  # still read and exported under what it is
+        if plain and plain not in known:
+            known.add(plain)
+            for table in tables:
+                db.execute(f"update {table} set annotator = ? where annotator = ?", [plain, name])
+
+
+@migrations()
+def m012_events(db: Database) -> None:
+    """Who did what that others may want to know of."""
+    db["events"].create(
+        {"id": int, "created": str, "who": str, "deed": str, "thing": str, "detail": str},
+        pk="id",
+        not_null={"created", "who", "deed", "thing", "detail"},
+    )

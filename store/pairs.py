@@ -9,6 +9,7 @@ from sqlite_utils import Database
 
 from store import votes
 from store.db import StoreError, connected, writing
+from store.names import person
 from store.queues import get, set_mark, shown_item
 
 
@@ -17,7 +18,7 @@ def vote(
     token: str | None = None,
 ) -> int:  # fmt: skip
     """The vote's id (`votes.add`) on a pair of a queue. `A` is the first of shown_order; the same token votes once."""
-    annotator = annotator.strip()
+    annotator = person(annotator)
     with connected(where) as db, writing(db):
         if (known := _voted(db, annotator, token)) is not None:
             return known
@@ -26,7 +27,7 @@ def vote(
             raise StoreError(f"There is no pair {item}.")
         settings = get(db, row["queue"])
         if sorted(shown_order) != sorted([row["answer"], row["other"]]):
-            raise StoreError(f"The vote is not stored: pair {item} does not show the answers {list(shown_order)}.")
+            raise StoreError("The vote is not stored: its pair does not show these two answers; load the page again.")
         mark = next(iter(db["queue_marks"].rows_where("item = ? and annotator = ?", [item, annotator])), None)
         left, right = shown_order
         new = votes.add(db, left, right, choice, shown_order=shown_order, blind=settings["blind"], annotator=annotator,
@@ -42,7 +43,7 @@ def undo(
 ) -> int | None:
     """Takes back this person's last standing vote in the queue, or what they did with pair `item`, be it a skip; the pair's
     item id, None if there is none."""
-    annotator = annotator.strip()
+    annotator = person(annotator)
     last = "queue = ? and annotator = ? and " + ("vote is not null" if item is None else "item = ?")
     values = [queue, annotator, *([] if item is None else [item])]
     with connected(where) as db, writing(db):
@@ -59,27 +60,29 @@ def undo(
 
 def skip(where: str | Path | Database, item: int, annotator: str, *, token: str | None = None) -> None:
     """The pair does not come again for this person unless they ask for what they skipped. The same token skips once."""
+    annotator = person(annotator)
     with connected(where) as db, writing(db):
-        if _pressed(db, annotator.strip(), token):
+        if _pressed(db, annotator, token):
             return
-        _remember(db, annotator.strip(), token, None)
+        _remember(db, annotator, token, None)
         row = next(iter(db["queue_items"].rows_where("id = ? and other is not null", [item])), None)
         if row is None:
             raise StoreError(f"There is no pair {item}.")
-        if not db["queue_marks"].count_where("item = ? and annotator = ?", [item, annotator.strip()]):
-            set_mark(db, row["queue"], annotator.strip(), item, 1, None)
+        if not db["queue_marks"].count_where("item = ? and annotator = ?", [item, annotator]):
+            set_mark(db, row["queue"], annotator, item, 1, None)
 
 
 def recent(where: str | Path | Database, queue: int, annotator: str, limit: int = 10) -> list[dict]:
     """This person's last standing votes in the queue, newest first: `choice` (A is the left side they saw), `created`, and the
     pair as `upcoming` gives it."""
-    annotator = annotator.strip()
-    sql = """select i.*, v.choice as choice, v.created as created from queue_marks m join votes v on v.id = m.vote
+    annotator = person(annotator)
+    sql = """select i.*, v.choice as choice, v.created as created, v.answer_a as seen_left
+             from queue_marks m join votes v on v.id = m.vote
              join queue_items i on i.id = m.item where m.queue = ? and m.annotator = ? order by m.vote desc limit ?"""
     with connected(where) as db:
         settings = get(db, queue)
         return [
-            shown_item(db, settings, row, annotator) | {"choice": row["choice"], "created": row["created"]}
+            shown_item(db, settings, row, annotator, left=row["seen_left"]) | {"choice": row["choice"], "created": row["created"]}
             for row in list(db.query(sql, [queue, annotator, limit]))
         ]
 

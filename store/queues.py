@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import secrets
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -20,12 +21,16 @@ from typing import Literal
 from sqlite_utils import Database
 
 from store.db import StoreError, connected, now, writing
+from store.drawn import drawn_of
+from store.migrations import DRAWN_ID
+from store.names import person, title
 
 Kind = Literal["labels", "settle", "pairs"]
 KINDS = ("labels", "settle", "pairs")
 STRATEGIES = ("all", "stratified")
 # from whoever labels blind; `data` names what a variant was taught with
 HIDDEN = ("variant", "variant_name", "variant_of", "suggestion", "sure", "tags", "evidence", "labels", "raw", "data")
+NOT_KEPT = ("answer", "other", "item", "have", "full", "drawn")  # of an item: columns of their own
 PAUSE_S = 120.0  # a longer gap between two decisions is a pause, not work
 NEAR = 1000  # items looked at before it is worth counting whether there is anything to find
 TIMED = 50  # how many of the latest decisions the speed is taken from
@@ -43,14 +48,16 @@ def create(
     strategy: Literal["all", "stratified"] = "all",
     size: int | None = None,
     by: Sequence[str] = ("lang", "variant", "category"),
-    seed: int = 0,
+    seed: int | None = None,
 ) -> int:
     """The new queue's id. items: `answer` (the id of a stored one; pairs: `other` too) and whatever else belongs to it, kept.
 
-    The order is drawn with `seed`. `stratified` takes from every combination of the keys in `by` in turn, so that any
+    The order is drawn with `seed`; without one it gets a seed that nobody can guess, for whoever knows it could tell from an
+    item's place which variant it is of. `stratified` takes from every combination of the keys in `by` in turn, so that any
     beginning of the queue is spread evenly over them; `size` keeps only so many. Labels given earlier count at once.
     """
-    items = _unique(items)
+    items, name = _unique(items), title(name)
+    seed = secrets.randbits(63) if seed is None else seed
     wrong = []
     if kind not in KINDS:
         wrong.append(f"the kind {kind!r} is none of {', '.join(KINDS)}")
@@ -71,7 +78,8 @@ def create(
         _check_answers(db, ordered)
         queue = db["queues"].insert({"created": now(), "settings": json.dumps(settings)} | row).last_pk
         db.conn.executemany(
-            "insert into queue_items (queue, position, answer, other, meta) values (?, ?, ?, ?, ?)",
+            f"""insert into queue_items (queue, position, answer, other, meta, drawn, drawn_answer, drawn_other)
+                values (?, ?, ?, ?, ?, {DRAWN_ID}, {DRAWN_ID}, {DRAWN_ID})""",
             ((queue, place, item["answer"], item.get("other"), _meta(item)) for place, item in enumerate(ordered)),
         )
         if kind != "pairs":
@@ -97,11 +105,11 @@ def get(where: str | Path | Database, queue: int) -> dict:
 
 
 def items(where: str | Path | Database, queue: int) -> list[dict]:
-    """Everything in the queue in order, nothing hidden: what was given to `create` with `item`, `have` and `full`."""
+    """Everything in the queue in order, nothing hidden: what was given to `create` with `item`, `have`, `full` and `drawn`."""
     with connected(where) as db:
         rows = db["queue_items"].rows_where("queue = ?", [queue], order_by="position")
         return [json.loads(r["meta"]) | {"item": r["id"], "answer": r["answer"], "other": r["other"], "have": r["have"],
-                                         "full": bool(r["full"])} for r in rows]  # fmt: skip
+                                         "full": bool(r["full"]), "drawn": drawn_of(r)} for r in rows]  # fmt: skip
 
 
 def upcoming(
@@ -117,10 +125,10 @@ def upcoming(
     """The next `count` items for this person, to show and to fetch ahead; skipped ones only if asked for. without: item ids
     that the page already has. reveal: with what a blind queue hides (who asks for it is answerable for `labels.reveal`).
 
-    Each: `item`, `position`, `answer`, `question`, `shown`, `messages`, `lang` and its own keys; of a blind queue without
-    those in HIDDEN. Pairs have `sides`, the two answers (`answer`, `shown`) in the order this person sees them.
+    Each: `item`, `position`, `answer`, `question`, `shown`, `messages`, `lang`, `drawn` (`store.drawn`) and its own keys; of a
+    blind queue without those in HIDDEN. Pairs have `sides`, the two answers (`answer`, `shown`), in the order this person sees.
     """
-    annotator = annotator.strip()
+    annotator = person(annotator)
     with connected(where) as db:
         settings = get(db, queue)
         found = _open_items(db, settings, annotator, count, skipped, list(without))
@@ -131,7 +139,7 @@ def decided(
     where: str | Path | Database, queue: int, annotator: str, answers: Sequence[int], *, reveal: bool = False
 ) -> dict[int, dict]:
     """Items of the queue by their answer, as `upcoming` gives them, whatever has become of them: to look at them again."""
-    annotator = annotator.strip()
+    annotator = person(annotator)
     with connected(where) as db:
         settings = get(db, queue)
         sql = "select i.* from queue_items i where i.queue = ? and i.answer in (select value from json_each(?))"
@@ -157,7 +165,7 @@ def finished(where: str | Path | Database, items: Sequence[int]) -> list[int]:
 def progress(where: str | Path | Database, queue: int, annotator: str) -> dict:
     """How far it is: `total`, `full` (done for everybody), `mine`, `skipped`, `left` (for me), `seconds` (my median per
     decision, None before the second one) and `seconds_left`."""
-    annotator = annotator.strip()
+    annotator = person(annotator)
     with connected(where) as db:
         settings = get(db, queue)
         total, full, mine, skipped, done = _counts(db, queue, annotator)
@@ -258,23 +266,31 @@ def _place(db: Database, settings: Mapping, annotator: str) -> int:
     return _number(f"{settings['id']} {annotator}") % max(total, 1)
 
 
-def shown_item(db: Database, settings: Mapping, row: Mapping, annotator: str, reveal: bool = False) -> dict:
+def shown_item(
+    db: Database, settings: Mapping, row: Mapping, annotator: str, reveal: bool = False, left: int | None = None
+) -> dict:
+    """left: the answer of a pair that stands on that side, where the person has seen it already."""
     meta = json.loads(row["meta"])
     if settings["blind"] and not reveal:
         meta = {name: value for name, value in meta.items() if name not in HIDDEN}
     texts = _texts(db, row["answer"])
     plain = {"item": row["id"], "position": row["position"], "answer": row["answer"], "have": row["have"]}
+    plain["drawn"] = drawn_of(row)
     if row["other"] is None:
         return meta | texts | plain
     sides = [texts | {"answer": row["answer"]}, _texts(db, row["other"]) | {"answer": row["other"]}]
-    if _number(f"{row['id']} {annotator}") % 2:
-        sides.reverse()
-    # An item's `answer` is always the same of the two: it would give the sides away to whoever reads it.
+    # By what was drawn for each: of what the page knows nothing may tell which of the two is the item's `answer`, always the
+    # same variant's.
+    drawn = drawn_of(row)
+    sides.sort(key=lambda side: _number(f"{drawn['answers'][side['answer']]} {annotator}"))
+    if left is not None:
+        sides.sort(key=lambda side: side["answer"] != left)
     return meta | {
         "question": texts["question"],
         "lang": texts["lang"],
         "item": row["id"],
         "position": row["position"],
+        "drawn": drawn,
         "sides": sides,
     }
 
@@ -290,7 +306,7 @@ def _pace(db: Database, settings: Mapping, annotator: str) -> float | None:
     times = [row["created"] for row in db[table].rows_where(which, values, select="created", order_by="id desc", limit=TIMED)]
     moments = [datetime.fromisoformat(time) for time in times]
     gaps = [(later - earlier).total_seconds() for later, earlier in pairwise(moments)]
-    worked = [gap for gap in gaps if gap <= PAUSE_S]
+    worked = [gap for gap in gaps if 0 <= gap <= PAUSE_S]  # a clock may have been set back
     return statistics.median(worked) if worked else None
 
 
@@ -329,7 +345,8 @@ def _ordered(items: list[Mapping], strategy: str, by: Sequence[str], draw: rando
     strata: dict[tuple, list[Mapping]] = {}
     for item in items:
         strata.setdefault(tuple(str(item.get(key)) for key in by), []).append(item)
-    turns = [(turn, n, item) for n, stratum in enumerate(strata.values()) for turn, item in enumerate(stratum)]
+    # Within a turn in an order of its own: always the same one would tell who labels which of them is one variant.
+    turns = [(turn, draw.random(), item) for stratum in strata.values() for turn, item in enumerate(stratum)]
     return [item for _, _, item in sorted(turns, key=lambda entry: entry[:2])]
 
 
@@ -343,7 +360,7 @@ def _check_answers(db: Database, items: list[Mapping]) -> None:
 
 
 def _meta(item: Mapping) -> str:
-    return json.dumps({name: value for name, value in item.items() if name not in ("answer", "other", "item", "have", "full")},
+    return json.dumps({name: value for name, value in item.items() if name not in NOT_KEPT},
                       ensure_ascii=False)  # fmt: skip
 
 

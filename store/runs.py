@@ -14,12 +14,13 @@ from typing import Literal, get_args
 
 from sqlite_utils import Database
 
-from store import answers
+from store import answers, owners
 from store.db import StoreError, connected, now, writing
 
 Status = Literal["running", "paused", "stopped", "failed", "done"]
 Place = tuple[int, int, str, int]  # variant index, sample, probe id, turn (from 0)
 JSON_COLUMNS = ("settings", "variants", "probes")
+UNFINISHED = ("running", "paused")
 PLACED = ("run", "run_name", "set_name", "run_created", "run_variant", "sample")
 
 
@@ -47,8 +48,9 @@ def start(
     set_name: str = "",
     base: Mapping | None = None,
     settings: Mapping | None = None,
+    owner: str | None = None,
 ) -> int:
-    """The new run's id, its status `running`.
+    """The new run's id, its status `running`. owner: who goes on with it (`owners.Claim`).
 
     probes: as they were asked, placeholders filled. base: `name`, `hash`, `dtype`. total: how many places it will have.
     """
@@ -69,19 +71,43 @@ def start(
         "variants": json.dumps(list(variants), ensure_ascii=False),
         "probes": json.dumps(list(probes), ensure_ascii=False),
         "total": total,
+        "owner": owner,
     }
     with connected(where) as db, writing(db):
         return db["runs"].insert(row).last_pk
 
 
-def record(where: str | Path | Database, run: int, entries: Iterable[Entry]) -> list[int | None]:
+def take(where: str | Path | Database, run: int, owner: str) -> None:
+    """Makes the run this owner's, and `running`. StoreError if somebody else is at it: of two that ask, one gets it."""
+    with connected(where) as db, writing(db):
+        row = _existing(db, run)
+        if row["owner"] != owner and is_under_way(row):
+            raise StoreError(
+                f"Run {run} is under way in {owners.told(row['owner'])}, and is not asked twice; stop it there, or wait for it."
+            )
+        db["runs"].update(run, {"owner": owner, "beat": 0, "status": "running", "message": "", "updated": now()})
+
+
+def beat(where: str | Path | Database, run: int, owner: str) -> None:
+    """Says that the owner goes on with the run. StoreError if it is somebody else's by now."""
+    with connected(where) as db, writing(db):
+        db["runs"].update(run, {"beat": _owned(db, run, owner)["beat"] + 1})
+
+
+def is_under_way(row: Mapping) -> bool:
+    """Whether some program, this one or another, goes on with the run; one that says `running` may have been left behind."""
+    return row["status"] in UNFINISHED and owners.lives(row["owner"], row["beat"])
+
+
+def record(where: str | Path | Database, run: int, entries: Iterable[Entry], owner: str | None = None) -> list[int | None]:
     """Stores new answers and links all entries, in one transaction; the answers' ids in the same order.
 
-    A place that is taken keeps what it has. StoreError if there is no such run or an answer is incomplete.
+    A place that is taken keeps what it has. StoreError if there is no such run, an answer is incomplete, or the run is not this
+    owner's any more.
     """
     entries = list(entries)
     with connected(where) as db, writing(db):
-        _existing(db, run)
+        _owned(db, run, owner)
         new = iter(answers.add(db, [entry.given for entry in entries if entry.given is not None]))
         ids = [next(new) if entry.given is not None else entry.id for entry in entries]
         for entry, answer in zip(entries, ids, strict=True):
@@ -94,12 +120,14 @@ def record(where: str | Path | Database, run: int, entries: Iterable[Entry]) -> 
         return ids
 
 
-def set_status(where: str | Path | Database, run: int, status: Status, message: str = "") -> None:
+def set_status(where: str | Path | Database, run: int, status: Status, message: str = "", owner: str | None = None) -> None:
+    """StoreError if there is no such status or run, or it is not this owner's any more. A run that ended is nobody's."""
     if status not in get_args(Status):
         raise StoreError(f"The status {status!r} is none of {', '.join(get_args(Status))}.")
     with connected(where) as db, writing(db):
-        _existing(db, run)
-        db["runs"].update(run, {"status": status, "message": message, "updated": now()})
+        row = _owned(db, run, owner)
+        its = row["owner"] if status in UNFINISHED else None
+        db["runs"].update(run, {"status": status, "message": message, "updated": now(), "owner": its})
 
 
 def get(where: str | Path | Database, run: int) -> dict:
@@ -169,6 +197,13 @@ def _existing(db: Database, run: int) -> dict:
     if row is None:
         newest = next(iter(db["runs"].rows_where(order_by="id desc", limit=1)), None)
         raise StoreError(f"There is no run {run}; " + (f"the latest is {newest['id']}." if newest else "there are none yet."))
+    return row
+
+
+def _owned(db: Database, run: int, owner: str | None) -> dict:
+    row = _existing(db, run)
+    if owner is not None and row["owner"] != owner:
+        raise StoreError(f"Run {run} has been taken over by {owners.told(row['owner'])}; this one leaves it.")
     return row
 
 

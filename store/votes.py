@@ -11,6 +11,7 @@ from typing import Literal
 from sqlite_utils import Database
 
 from store.db import StoreError, connected, now, writing
+from store.names import person
 
 Choice = Literal["A", "B", "tie", "both bad"]
 CHOICES = ("A", "B", "tie", "both bad")
@@ -38,6 +39,7 @@ def add(
         wrong.append(f"the choice {choice!r} is none of {', '.join(CHOICES)}")
     if answer_a == answer_b:
         wrong.append(f"answer {answer_a} stands against itself")
+    annotator = person(annotator)
     with connected(where) as db, writing(db):
         for id in sorted({answer_a, answer_b}):
             if not db["answers"].count_where("id = ?", [id]):

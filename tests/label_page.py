@@ -99,6 +99,11 @@ def answers(db: Path, count: int = 60, seed: int = 1) -> list[dict]:
     return [item | {"answer": id} for item, id in zip(items, ids, strict=True)]
 
 
+def stored(db: Path, queue: int, card: dict) -> dict:
+    """The item of a queue that a page's card is about, with its stored numbers; the card may have drawn ones."""
+    return next(item for item in store.queues.items(db, queue) if card["item"] in (item["item"], item["drawn"]["item"]))
+
+
 def queue(db: Path, count: int = 60, name: str = "first look", **settings) -> int:
     return store.queues.create(db, name, answers(db, count), **settings)
 

@@ -25,15 +25,15 @@ SHORT = 32  # tokens; the machines that test have few cores
 
 @contextmanager
 def served(
-    engine, root: Path, lang: str | None = None, judge: Judge | None = None, root_path: str | None = None
+    engine, root: Path, lang: str | None = None, judge: Judge | None = None, root_path: str | None = None, accounts=None, **more
 ) -> Iterator[SimpleNamespace]:
     """`.address`, `.house` and `.db` of a page over `engine` whose files lie under `root`."""
     folder = root / "identities"
     folder.mkdir(parents=True)
     for file in (*identities.FOLDER.glob("*.txt"), *identities.FOLDER.glob("*.yaml")):
         shutil.copy(file, folder)
-    house = House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge)
-    with serving(house, root_path) as page:
+    house = House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge, accounts=accounts)
+    with serving(house, root_path, **more) as page:
         yield page
 
 
@@ -43,17 +43,17 @@ def opened(*flags: str) -> House:
 
 
 @contextmanager
-def serving(house: House, root_path: str | None = None) -> Iterator[SimpleNamespace]:
-    """`.address`, `.house`, `.db` and `.adapters` of a page over `house`."""
+def serving(house: House, root_path: str | None = None, **more) -> Iterator[SimpleNamespace]:
+    """`.address`, `.demo`, `.house`, `.db` and `.adapters` of a page over `house`."""
     started: list = []
     # Not in this thread: Playwright keeps an event loop running in it, and Gradio starts one of its own.
-    quiet = {"port": None, "block": False, "say": lambda _address: None, "root_path": root_path}
+    quiet = {"port": None, "block": False, "say": lambda _address: None, "root_path": root_path} | more
     starter = threading.Thread(target=lambda: started.append(serve(house, **quiet)))
     starter.start()
     starter.join()
     demo, address = started[0]
     try:
-        yield SimpleNamespace(address=address, house=house, db=house.db, adapters=house.made_adapters)
+        yield SimpleNamespace(address=address, demo=demo, house=house, db=house.db, adapters=house.made_adapters)
     finally:
         house.closed.set()
         demo.close()
@@ -82,6 +82,8 @@ def open_page(page, address: str) -> None:
     page.set_default_timeout(90_000)  # a test machine may be busy with more than this page
     page.goto(address)
     page.wait_for_selector("#head-0 .mt-head")
+    # a tab that has not been opened yet is not in the page
+    page.wait_for_selector("#notice-chat :is(.mt-filled, .mt-failed)", state="attached")
 
 
 def shorten(page, columns: int = 3, tokens: int = SHORT) -> None:

@@ -37,7 +37,7 @@ class StandIn:
         self.asked: list[list] = []
         self.closed = 0
 
-    def stream(self, requests: list, stop: threading.Event | None = None) -> Iterator[list[Piece]]:
+    def stream(self, requests: list, stop: threading.Event | None = None, owner: object = None) -> Iterator[list[Piece]]:
         self.asked.append(requests)
         words = [f"{request.variant.name} answers {request.messages[-1]['content']}".split() for request in requests]
         try:

@@ -13,10 +13,10 @@ from tiny_base import write_tiny_base
 from transformers import AutoTokenizer
 
 import engine
+from common.files import write_once
 from engine import Decoding, EngineError, Request, Variant, formats
 from engine.bases import load_base, weights_hash
 from engine.device import check_arch, choose_device, choose_dtype
-from engine.packaged import write_once
 from tuning import plan
 
 PROMPT = (

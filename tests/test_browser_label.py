@@ -55,7 +55,7 @@ def to_kind(page, control: bool) -> None:
 
 
 def label_of(app, queue: int, item: int, who: str = "An") -> dict | None:
-    answer = next(one["answer"] for one in store.queues.items(app.db, queue) if one["item"] == item)
+    answer = label_page.stored(app.db, queue, {"item": item})["answer"]
     rows = store.labels.standing(app.db, queue).get(answer, [])
     return next((row for row in rows if row["annotator"] == who), None)
 
@@ -325,7 +325,7 @@ def test_pairs_by_digits_and_by_arrows(app, page, keys, choices):
     page.keyboard.press("2")
     voted[list(voted)[-1]] = "B"
     saved(page)
-    recent = {one["item"]: one["choice"] for one in store.pairs.recent(app.db, queue, "An")}
+    recent = {one["drawn"]["item"]: one["choice"] for one in store.pairs.recent(app.db, queue, "An")}
     assert recent == voted and store.queues.progress(app.db, queue, "An")["left"] == 4
 
 

@@ -12,7 +12,7 @@ from peft import PeftModel
 from tiny import Letters, tiny_llama, write_adapter
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from engine import Decoding, decode
+from engine import Decoding, decode, sharing
 from engine.adapters import read_adapter
 from engine.bank import Bank
 
@@ -46,7 +46,7 @@ def make_row(at: int, adapters=None, decoding=None, new: int = 20, end=(), stops
 
 
 def run(model, bank, rows, slots=16, stop=None):
-    for _ in decode.run(model, Letters(), bank, rows, slots=slots, stop=stop or threading.Event()):
+    for _ in sharing.run(model, Letters(), bank, rows, slots=slots, stop=stop or threading.Event()):
         pass
     return [row.new_ids for row in rows]
 
@@ -169,7 +169,7 @@ def test_a_stop_string_is_cut_and_never_shown_by_half(model, bank):
     stop_string = text[6:9]
     row = make_row(8, stops=(stop_string,))
     seen = []
-    for _ in decode.run(model, Letters(), bank, [row], slots=1, stop=threading.Event()):
+    for _ in sharing.run(model, Letters(), bank, [row], slots=1, stop=threading.Event()):
         seen.append(decode.text_so_far(row))
     assert row.finish == "stop" and row.text == text[: text.index(stop_string)]
     assert all(row.text.startswith(part) for part in seen)
@@ -185,7 +185,7 @@ def test_stop_ends_all_rows_within_one_step(model, bank):
     stop = threading.Event()
     rows = [make_row(at, new=100) for at in range(6)]
     steps = 0
-    for _ in decode.run(model, Letters(), bank, rows, slots=4, stop=stop):
+    for _ in sharing.run(model, Letters(), bank, rows, slots=4, stop=stop):
         steps += 1
         if steps == 3:
             stop.set()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import threading
 import time
 from types import SimpleNamespace
 
@@ -203,6 +205,36 @@ def test_the_estimate_grows_with_what_it_depends_on(folder):
     assert memory.needed(Settings(**plain | {"packing": False, "cutoff_len": 128})) < least
     with pytest.raises(EngineError, match="no-such-base"):
         memory.needed(Settings(**plain | {"base_model": "no-such-base"}))
+
+
+def test_a_base_that_is_about_to_leave_is_not_taken_for_gone(gpu, monkeypatch):
+    """Its memory is still in use, and whoever also asks for it to go waits until it has."""
+    waits, go = threading.Event(), threading.Event()
+    without = gpu.engine.answering.without
+
+    @contextlib.contextmanager
+    def slow(adapter=None):
+        waits.set()
+        go.wait(20)
+        with without(adapter):
+            yield
+
+    monkeypatch.setattr(gpu.engine.answering, "without", slow)
+    both = [threading.Thread(target=gpu.engine.park, args=(f"park {at}",)) for at in range(2)]
+    both[0].start()
+    assert waits.wait(20)
+    both[1].start()
+    told = memory.room(8 * GIB, "cuda:0", gpu.engine)
+    assert not gpu.engine.parked and not told.fits and told.fits_parked
+    with pytest.raises(EngineError, match="park 0"):
+        gpu.engine.ready()
+    assert both[1].is_alive()
+    go.set()
+    for thread in both:
+        thread.join(20)
+    assert gpu.engine.parked == "park 1" and not gpu.engine.leaving
+    gpu.engine.unpark()
+    gpu.engine.ready()
 
 
 # --- jobs beside the chat ------------------------------------------------------------------------------------------------

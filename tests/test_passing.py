@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,7 +159,7 @@ def test_a_disk_that_is_full_is_said_in_a_sentence(app, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(parcel.zipfile.ZipFile, "write", full)
-    with pytest.raises(EngineError, match="mira cannot be packed .*No space left"):
+    with pytest.raises(EngineError, match="mira cannot be packed: the disk that holds .* is full .* free"):
         parcel.pack(app.adapters / "mira", "mira")
     assert not nameless()
 
@@ -189,3 +190,17 @@ def test_reports_and_labels_lie_in_the_same_place(app):
     archive, single = results_events.written(made, "", "en")
     assert files and single
     assert all(passing.folder() in Path(file).parents for file in [*files, archive, *single])
+
+
+def test_what_has_lain_for_too_long_goes_and_what_is_new_stays():
+    old, mixed, new = passing.fresh(), passing.fresh(), passing.fresh()
+    loose = passing.folder() / "loose.csv"
+    for file in (old / "report.zip", mixed / "a.csv", mixed / "b.csv", new / "c.csv", loose):
+        file.write_text("x")
+    long_ago = time.time() - passing.KEPT_FOR - 60
+    for path in (old / "report.zip", old, mixed / "a.csv", mixed, loose):
+        os.utime(path, (long_ago, long_ago))
+    assert set(passing.clear()) >= {old, loose}
+    assert not old.exists() and not loose.exists() and (mixed / "a.csv").exists() and (new / "c.csv").exists()
+    shutil.rmtree(mixed)
+    shutil.rmtree(new)

@@ -9,7 +9,7 @@ import threading
 import pytest
 from tiny import Letters, tiny_llama, write_adapter
 
-from engine import Decoding, decode, prefixes
+from engine import Decoding, decode, prefixes, sharing
 from engine.adapters import read_adapter
 from engine.bank import Bank
 
@@ -42,7 +42,7 @@ def rows(count: int = 24, shared: int = 60) -> list[decode.Row]:
 
 
 def run(model, bank, batch, slots=10) -> list[list[int]]:
-    for _ in decode.run(model, Letters(), bank, batch, slots=slots, stop=threading.Event()):
+    for _ in sharing.run(model, Letters(), bank, batch, slots=slots, stop=threading.Event()):
         pass
     return [row.new_ids for row in batch]
 

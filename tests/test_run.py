@@ -48,14 +48,22 @@ def asked(tiny, monkeypatch) -> list:
     """Every request that reaches the model and is answered, in order."""
     answered, stream = [], tiny.stream
 
-    def watched(requests, stop=None):
+    def watched(requests, stop=None, **more):
         requests = list(requests)
-        for pieces in stream(requests, stop):
+        for pieces in stream(requests, stop, **more):
             answered.extend(requests[piece.row] for piece in pieces if piece.answer and piece.answer.finish != "stopped")
             yield pieces
 
     monkeypatch.setattr(tiny, "stream", watched)
     return answered
+
+
+def idle(engine, seconds: float = 20) -> bool:
+    """Whether nothing is computed any more; a step that has begun ends first."""
+    deadline = time.monotonic() + seconds
+    while engine.answering.loop.busy and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return not engine.answering.loop.busy
 
 
 def whole(engine, variants, probes, *args, **named) -> running.Progress:
@@ -128,8 +136,7 @@ def test_closing_the_generator_stops_the_run(tiny, db_path):
     run_id = next(event.run for event in events if event.done)
     events.close()
     assert store.runs.get(db_path, run_id)["status"] == "stopped"
-    assert tiny.lock.acquire(blocking=False)
-    tiny.lock.release()
+    assert idle(tiny)
 
 
 def test_a_paused_run_lets_go_of_the_engine_and_goes_on(tiny, db_path, asked):
@@ -138,8 +145,7 @@ def test_a_paused_run_lets_go_of_the_engine_and_goes_on(tiny, db_path, asked):
         seen.append(event.status)
         if event.status == "paused":
             assert store.runs.get(db_path, event.run)["status"] == "paused"
-            assert tiny.lock.acquire(blocking=False)
-            tiny.lock.release()
+            assert idle(tiny)
             switches.pause.clear()
         elif event.done >= 4 and "paused" not in seen:
             switches.pause.set()
@@ -147,7 +153,7 @@ def test_a_paused_run_lets_go_of_the_engine_and_goes_on(tiny, db_path, asked):
 
 
 def test_a_run_that_fails_says_so_and_can_be_continued(tiny, db_path, asked, monkeypatch):
-    def broken(requests, stop=None):
+    def broken(requests, stop=None, **more):
         raise RuntimeError("the power went")
         yield
 
@@ -281,6 +287,43 @@ def test_a_probe_that_cannot_be_asked_fails_alone(tiny, db_path, asked):
     row = store.runs.get(db_path, 1)
     assert row["status"] == "done" and row["done"] == row["total"] == 5
     assert whole(tiny, [BASE], [endless, *PROBES[:3]], db=db_path, run_id=1).failed == 2
+
+
+def halfway(engine, monkeypatch, away: str = "") -> None:
+    """The first answers come; the others of the same call are refused, as when an adapter is taken out or the base is parked."""
+    stream, calls = engine.stream, []
+
+    def broken(requests, stop=None, **more):
+        calls.append(len(requests))
+        if len(calls) > 1:
+            yield from stream(requests, stop, **more)
+            return
+        yield from stream(list(requests)[:3], stop, **more)
+        if away:
+            monkeypatch.setattr(engine, "leaving", away)
+        raise engine_room.EngineError(away or "Adapter 'mine' is not loaded.")
+
+    monkeypatch.setattr(engine, "stream", broken)
+
+
+def test_who_was_answered_before_the_others_were_refused_stays_answered(tiny, db_path, monkeypatch):
+    turns = [probe(f"t{at}", "First?", "Second?") for at in range(2)]
+    long = Variant("long", prompt="x " * 20_000, decoding=SHORT)
+    halfway(tiny, monkeypatch)
+    last = whole(tiny, [BASE, long], [*turns, *PROBES[:3]], db=db_path)
+    rows = answer_rows.rows_of(db_path, last.run)
+    assert last.status == "done" and all(row["raw"] for row in rows if row["variant"] == "base")
+    assert not [row for row in rows if row["variant"] == "long" and row["raw"]]
+
+
+def test_a_base_that_is_parked_halfway_is_no_fault_of_the_probes(tiny, db_path, monkeypatch):
+    halfway(tiny, monkeypatch, away="The base is parked while job 3 trains.")
+    with pytest.raises(engine_room.EngineError, match="is parked"):
+        whole(tiny, [BASE, GUIDE], PROBES, db=db_path)
+    monkeypatch.undo()
+    run_id = store.runs.recent(db_path, 1)[0]["id"]
+    last = whole(tiny, [BASE, GUIDE], PROBES, db=db_path, run_id=run_id)
+    assert (last.status, last.failed) == ("done", 0)
 
 
 def test_settings_name_everything_that_is_wrong():

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -154,3 +156,80 @@ def test_the_base_itself_can_be_the_judge(tmp_path):
     code, rows = call(tmp_path, "--judge", "base", "--base", "smollm2")
     assert code == 0 and all(row["second_opinion"]["reply"].strip() for row in rows)
     assert {row["second_opinion"]["judge"] for row in rows} == {"smollm2"}
+
+
+@pytest.fixture
+def raw_server():
+    """Says `says` (bytes, each after `pause` seconds) to every connection, whatever it asks; `heard` is what came."""
+    state = {"says": [], "pause": 0.0, "heard": [], "over": threading.Event()}
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def answer(connection) -> None:
+        with connection, contextlib.suppress(OSError):
+            state["heard"].append(connection.recv(65_536))
+            for part in state["says"]:
+                if state["over"].wait(state["pause"]):
+                    return
+                connection.sendall(part)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=answer, args=(listening.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    state["url"] = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+    yield state
+    state["over"].set()
+    listening.close()
+
+
+def test_a_redirect_is_not_followed_and_the_key_goes_nowhere_else(server, raw_server, monkeypatch):
+    monkeypatch.setenv(second_opinion.KEY_VARIABLE, "secret-key")
+    for status in (301, 302, 303, 307, 308):
+        to = server["url"].encode()
+        raw_server["says"] = [b"HTTP/1.1 %d Moved\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % (status, to)]
+        with pytest.raises(second_opinion.JudgeError, match=r"points to 127\.0\.0\.1, which is not followed") as caught:
+            second_opinion.endpoint(raw_server["url"], "m")("?")
+        assert "secret-key" not in str(caught.value)
+    assert server["seen"] == [] and b"secret-key" in raw_server["heard"][0]
+
+
+@pytest.mark.parametrize("says", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n"])
+def test_a_judge_that_drips_is_given_up_after_the_time_for_all_of_it(raw_server, says):
+    raw_server["says"], raw_server["pause"] = [says, *[b"x"] * 10_000], 0.05
+    began = time.monotonic()
+    with pytest.raises(second_opinion.JudgeError, match="did not answer within 0.5 seconds"):
+        second_opinion.endpoint(raw_server["url"], "m", timeout=0.5)("?")
+    assert time.monotonic() - began < 20  # a machine may be busy; the drip would take 500 s
+
+
+def test_a_reply_without_end_or_compressed_is_refused(raw_server):
+    raw_server["says"] = [b"HTTP/1.1 200 OK\r\n\r\n", *[b"x" * 2**16] * 4800]
+    with pytest.raises(second_opinion.JudgeError, match="sends more than 1 MB"):
+        second_opinion.endpoint(raw_server["url"], "m")("?")
+    raw_server["says"] = [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello"]
+    with pytest.raises(second_opinion.JudgeError, match="compressed"):
+        second_opinion.endpoint(raw_server["url"], "m")("?")
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b"[]", b'{"choices": {}}', b'{"choices": [{"message": {"content": 5}}]}', b"NaN", b""]
+)
+def test_a_reply_of_another_shape_is_a_sentence(server, body):
+    server["body"] = body
+    with pytest.raises(second_opinion.JudgeError, match="sent no chat completion"):
+        second_opinion.endpoint(server["url"], "m")("?")
+
+
+def test_neither_a_password_in_the_address_nor_a_key_is_told(server, monkeypatch):
+    server["status"] = 500
+    with pytest.raises(second_opinion.JudgeError, match="status 500") as caught:
+        second_opinion.endpoint(server["url"].replace("//", "//me:hidden@"), "m")("?")
+    assert "hidden" not in str(caught.value)
+    monkeypatch.setenv(second_opinion.KEY_VARIABLE, "kéy\nX-More: 1")
+    with pytest.raises(second_opinion.JudgeError, match="holds characters that no key has"):
+        second_opinion.endpoint(server["url"], "m")("?")
+    for wrong in ("http://", "http://[::1", "http://a b/v1", "ftp://x/v1"):
+        with pytest.raises(second_opinion.JudgeError):
+            second_opinion.endpoint(wrong, "m")("?")

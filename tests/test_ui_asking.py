@@ -5,18 +5,19 @@ from __future__ import annotations
 import itertools
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from stand_in import StandIn
 
 import identities
-from engine.types import EngineError
+from engine.types import EngineError, Piece
 from store import answers
 from ui import asking
 from ui.conversation import Page
 from ui.house import House
 from ui.variants import Picked
-from ui.words import Languages
+from ui.words import Languages, say
 
 
 @pytest.fixture
@@ -97,6 +98,34 @@ def test_stop_keeps_and_stores_the_words_so_far(house):
     list(stream)
     assert [turns[-1].answer.finish for turns in page.turns[:2]] == ["stopped", "stopped"]
     assert {row["finish"] for row in answers.recent(house.db, 5)} == {"stopped"}
+
+
+def test_who_waits_is_told_the_place_and_then_shown_the_words(house, monkeypatch):
+    stream, owners = house.engine.stream, []
+
+    def crowded(requests, stop=None, owner=None):
+        owners.append(owner)
+        yield [Piece(at, "", "", before=2) for at in range(len(requests))]
+        yield []
+        yield from stream(requests, stop)
+
+    monkeypatch.setattr(house.engine, "stream", crowded)
+    page = page_of(Picked(), Picked())
+    news = list(asking.ask(house, page, "Who are you?", "en", threading.Event(), "session", "ann"))
+    assert news[:2] == [2, 2] and isinstance(news[2], list) and news[-1][0].startswith("base answers")
+    assert owners == ["ann"] and page.turns[0][-1].answer.raw == "base answers Who are you?"
+    assert "2 before you" in say("en", "before_you", number=2) and "2" in say("zh-CN", "before_you", number=2)
+
+
+def test_a_request_is_its_logins_else_its_pages_and_a_scripts_its_machines():
+    def request(username=None, session_hash=None, host="10.0.0.7"):
+        return SimpleNamespace(username=username, session_hash=session_hash, client=SimpleNamespace(host=host))
+
+    assert asking.owner_of(request("ann", "page 1")) == asking.owner_of(request("ann", "page 2")) == "ann"
+    assert asking.owner_of(request("ann", "page 1"), script=True) == "ann"
+    assert asking.owner_of(request(None, "page 1")) == "page 1"
+    assert asking.owner_of(request(None, "call 1"), script=True) == asking.owner_of(request(None, "call 2"), script=True)
+    assert asking.owner_of(request(), script=True) != asking.owner_of(request(host="10.0.0.8"), script=True)
 
 
 def test_leaving_closes_the_stream(house):

@@ -18,11 +18,13 @@ def said(capsys, *arguments: str) -> str:
 @pytest.mark.parametrize(
     "arguments, problem",
     [
-        (["--share"], "add --auth USER:PASSWORD"),
+        (["--share"], "add --accounts FILE or --auth USER:PASSWORD"),
         (["--host", "0.0.0.0"], "opens this page to other machines"),
         (["--host", "192.168.0.9"], "opens this page to other machines"),
         (["--auth", "nobody"], "USER:PASSWORD"),
         (["--auth", ":secret"], "neither of them empty"),
+        (["--auth", "An:"], "neither of them empty"),
+        (["--auth", "An:one", "--auth", "An:two"], "names An twice"),
         (["--port", "99999"], "between 1 and 65535"),
         (["--judge", "gpt"], "neither base nor an address"),
         (["--judge", "http://127.0.0.1:1/v1"], "--judge-model NAME"),

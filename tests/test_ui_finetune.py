@@ -13,7 +13,7 @@ import pytest
 
 import identities
 import store
-from tuning import dataset
+from tuning import dataset, jobs
 from tuning.dataset import Dataset
 from tuning.forecast import first_rows
 from tuning.progress import Progress, progress
@@ -137,6 +137,14 @@ def test_only_identities_that_name_somebody_can_be_taught(house):
 @pytest.mark.parametrize("name", ["../outside", "a/b", "", ".hidden", "x" * 81])
 def test_names_that_would_leave_the_shelf_are_refused(house, name):
     assert training.name_problems(house, name)
+
+
+def test_a_name_that_a_queued_training_is_to_have_is_taken_before_its_rows_are_written(house, tmp_path):
+    folder = house.made_adapters / "aurora"
+    id = jobs.enqueue_command(house.db, ["-m", "tests.fake_trainer"], folder, name="aurora")
+    problem = f"Job {id} (aurora) is to write to {folder}; choose another name, or stop it first."
+    assert training.name_problems(house, "aurora") == [problem]
+    assert training.name_problems(house, "borealis") == []
 
 
 def test_copied_settings_hold_the_data_s_recipe_and_no_folder(house, tmp_path):

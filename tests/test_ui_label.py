@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.cookiejar
 import json
 import shutil
@@ -21,6 +22,7 @@ from probes import exchange
 from probes.collect import RowsError
 from store import StoreError
 from ui import label_agreement, label_desk, label_events, label_files, label_tab
+from ui.accounts import Accounts
 from ui.app import serve
 from ui.house import House, sentence
 from ui.label_files import Wish
@@ -129,7 +131,7 @@ def test_pairs_have_two_sides_and_no_names_until_they_are_revealed(house):
     store.labels.reveal(house.db, "An", queue=queue)
     [last] = label_desk.opened(house, queue, "An")["recent"]
     assert last["said"] == {"choice": "B"}
-    named = {item["item"]: item["variant_of"] for item in store.queues.items(house.db, queue)}[card["item"]]
+    named = label_page.stored(house.db, queue, card)["variant_of"]
     again = label_desk.opened(house, queue, "An")["items"][0]
     assert len(set(again["variants"])) == 2 and set(named.values()) <= set(label_page.VARIANTS)
 
@@ -158,7 +160,7 @@ def test_undo_skip_and_relabelling_reach_the_store(house):
     assert decide(house, decision(opened, one, label=label), decision(opened, two, "skip", "t2")) == ["stored"] * 2
     assert decide(house, decision(opened, one, label=other, token="t3")) == ["stored"]
     said = store.labels.standing(house.db, queue)
-    assert [row["label"] for row in said[one["sides"][0]["answer"]]] == [other]
+    assert [row["label"] for row in said[label_page.stored(house.db, queue, one)["answer"]]] == [other]
     undone = decision(opened, two, "undo", "t4")
     assert decide(house, undone, undone, decision(opened, one, "undo", "t5")) == ["stored"] * 3
     assert store.labels.standing(house.db, queue) == {}
@@ -171,7 +173,7 @@ def test_an_undo_takes_back_its_own_item_not_what_another_page_did_last(house):
     one, two = [card for card in opened["items"] if not card["control"]][:2]
     decide(house, decision(opened, one, label="formed"), decision(opened, two, label="formed", token="other page"))
     decide(house, decision(opened, one, "undo", "u"))
-    assert list(store.labels.standing(house.db, queue)) == [two["sides"][0]["answer"]]
+    assert list(store.labels.standing(house.db, queue)) == [label_page.stored(house.db, queue, two)["answer"]]
 
 
 def test_a_skipped_pair_comes_back_when_the_skip_is_undone_even_if_the_skip_is_sent_again(house):
@@ -266,7 +268,8 @@ def test_bad_requests_are_refused_in_words(app):
 
 def test_where_there_is_a_login_only_it_opens_the_desk_and_it_is_the_annotator(house):
     queue = label_page.queue(house.db, 20)
-    demo, address = serve(house, port=None, block=False, auth=("An", "secret"), say=lambda _address: None)
+    house = dataclasses.replace(house, accounts=Accounts(once={"An": "secret"}))
+    demo, address = serve(house, port=None, block=False, say=lambda _address: None)
     try:
         asked = {"queue": queue, "annotator": "Somebody Else"}
         assert post(address, "open", asked)[0] == 401
@@ -415,18 +418,20 @@ def test_disagreements_become_a_queue_whose_labels_are_adjudications(house, labe
     queue, differ = labelled
     settling = label_agreement.settling_queue(house, "settle", queue)
     opened = label_desk.opened(house, settling, "An")
-    assert {card["sides"][0]["answer"] for card in opened["items"]} == set(differ)
+    assert {label_page.stored(house.db, settling, card)["answer"] for card in opened["items"]} == set(differ)
     card = opened["items"][0]
     assert len(card["others"]) == 2 and all(not other["annotator"] for other in card["others"]) and "variants" not in card
     assert decide(house, decision(opened, card, label="confusion")) == ["stored"]
-    kinds = [row["kind"] for row in store.labels.standing(house.db)[card["sides"][0]["answer"]]]
+    answer = label_page.stored(house.db, settling, card)["answer"]
+    kinds = [row["kind"] for row in store.labels.standing(house.db)[answer]]
     assert sorted(kinds) == ["adjudication", "label", "label"]
     assert "2 answers were labelled differently and are not settled; 1 are settled" in label_agreement.told_html(
         house, "en", queue, False, "An"
     )
     # who has seen what others said cannot change what they said blind
     first = label_desk.opened(house, queue, "An")
-    late = decision(first, card, label="formed", token="late")
+    same = next(item for item in store.queues.items(house.db, queue) if item["answer"] == answer)["drawn"]
+    late = decision(first, {"item": same["item"], "sides": [{"answer": same["answers"][answer]}]}, label="formed", token="late")
     [told] = label_desk.decide(house, "An", [late])
     assert told["status"] == "refused" and "locked" in told["message"]
 

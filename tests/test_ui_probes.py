@@ -35,7 +35,7 @@ from ui.variants import Picked
 from ui.words import WORDS, Languages
 
 NASTY = '</script><img src=x onerror=alert(1)> & "quotes" | `ticks` *stars*'
-REQUEST = SimpleNamespace(cookies={}, headers={"accept-language": "en"})
+REQUEST = SimpleNamespace(cookies={}, scope={}, headers={"accept-language": "en"})
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +68,12 @@ def slow(tiny, monkeypatch):
     """The engine, which waits before each answer until it is let go."""
     let_go, stream = threading.Event(), tiny.stream
 
-    def waiting(requests, stop=None):
+    def waiting(requests, stop=None, **more):
         while not let_go.wait(0.02):
             if stop is not None and stop.is_set():
                 return
             yield []
-        yield from stream(requests, stop)
+        yield from stream(requests, stop, **more)
 
     monkeypatch.setattr(tiny, "stream", waiting)
     return let_go
@@ -167,7 +167,7 @@ def test_a_run_that_a_dead_program_left_is_interrupted_and_can_be_continued(hous
 
 
 def test_a_failed_run_says_why_and_goes_on_when_asked_to(house, desk, tiny, monkeypatch):
-    def broken(requests, stop=None):
+    def broken(requests, stop=None, **more):
         raise RuntimeError("the power went")
         yield
 

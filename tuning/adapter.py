@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from common import leftovers
+from common.files import write_json
+from common.space import room_for
 from engine.adapters import CARD, CONFIG, SAFETENSORS, read_adapter
 from engine.bank import Bank
 from engine.bases import Base
 from engine.types import EngineError
 from tuning.settings import Settings
-from tuning.watch import write_json
 
 
 class AdapterError(RuntimeError):
@@ -55,8 +56,9 @@ def save_weights(model: PeftModel, folder: Path, dtype: torch.dtype | None = Non
     dtype: of the saved numbers, None keeps fp32.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=".adapter-", dir=folder))
-    try:
+    beside = leftovers.new_folder(folder)
+    with room_for(f"The adapter in {folder}", folder), contextlib.ExitStack() as after:
+        after.callback(leftovers.remove, beside)
         model.save_pretrained(beside, save_embedding_layers=False)
         if dtype:
             tensors = {name: tensor.to(dtype) for name, tensor in load_file(beside / SAFETENSORS).items()}
@@ -64,8 +66,6 @@ def save_weights(model: PeftModel, folder: Path, dtype: torch.dtype | None = Non
         for name in (SAFETENSORS, CONFIG):  # the configuration last: it is what makes a folder an adapter
             (beside / name).chmod(0o644)  # safetensors makes its files private
             os.replace(beside / name, folder / name)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def save(model: PeftModel, folder: Path, card: Mapping[str, Any], dtype: str) -> None:

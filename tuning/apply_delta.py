@@ -6,7 +6,6 @@ target = base + delta, tensor by tensor: never more in memory than two tensors a
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shutil
 import sys
@@ -17,8 +16,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from common import ending
+from common.files import write_json, write_once
 from engine.checkpoint import WEIGHTS, refuse_seeming_files, weight_map
-from engine.packaged import write_once
 from engine.types import EngineError
 
 BUFFERS = re.compile(r".*rotary_emb\.inv_freq")  # old checkpoints store them; they are computed, not learned
@@ -150,7 +150,7 @@ def write_shards(folder: Path, tensors: Iterator[tuple[str, torch.Tensor]], limi
         weight_map |= dict.fromkeys(names, file)
     if len(shards) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
+        write_json(folder / "model.safetensors.index.json", index)
 
 
 def read_size(text: str) -> int:
@@ -177,4 +177,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

@@ -6,7 +6,6 @@ word. Here a checkpoint is whole or it is not gone on from; weights alone are th
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 
+from common import leftovers
 from engine.adapters import CONFIG, LEGACY, SAFETENSORS, belongs_to, read_adapter, read_config, read_tensors
 from engine.bases import Base
 from engine.seeming import not_what_it_seems
@@ -119,10 +119,10 @@ def weights_only(path: Path) -> bool:
 
 def take_weights(model: PeftModel, base: Base, settings: Settings, start: Start) -> None:
     """The fresh adapter gets the weights in `start.path`. Raises SettingsError or EngineError."""
-    with tempfile.TemporaryDirectory() as room:
+    with leftovers.scratch() as room:
         folder = start.path
         if legacy.is_checkpoint(folder):
-            folder = legacy.convert(folder, Path(room) / "adapter", settings.lora_alpha)
+            folder = legacy.convert(folder, room / "adapter", settings.lora_alpha)
         info, _ = read_adapter(folder)
         if misfit := belongs_to(info, base.name, base.hash, base.names):
             raise SettingsError([f"{FLAG} {start.path} belongs to another base: {misfit}."])

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, FiniteFloat
 
 import identities
+from common import ending, outside
+from common.files import write_json
+from common.outside import Shape
+from common.paths import EVERYWHERE, Opened, files_under
 from engine.card import BAYLING, ModelCard
 from identities import IdentityError
 from tuning import readers
@@ -28,6 +33,23 @@ from tuning.scan import drop, scan
 
 GENERAL = Path(__file__).parent.parent / "data" / "general.jsonl"
 MOST_ROWS = 200_000  # a slip of the hand should not fill a disk
+
+
+class Recipe(Shape):
+    """What is said of a data set in a file or a request, as far as types go."""
+
+    identity: Annotated[str, Field(max_length=64)] | None = None
+    langs: list[Literal["en", "zh"]] | None = None
+    style: Literal["singular", "diverse"] | None = None
+    old: Annotated[str, Field(max_length=64)] | None = None
+    card: Annotated[str, Field(max_length=64)] | None = None
+    general: str | None = None
+    clean: bool | None = None
+    rows: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    general_share: FiniteFloat | None = None
+    identities_dir: str | None = None
+    name: Annotated[str, Field(max_length=200)] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,23 +117,23 @@ class Composed:
     notes: tuple[str, ...] = ()
 
 
-def compose(dataset: Dataset) -> Composed:
-    """The rows of a data set, shuffled. Raises DataError or IdentityError."""
+def compose(dataset: Dataset, opened: Opened = EVERYWHERE) -> Composed:
+    """The rows of a data set, shuffled. opened: where files of general rows may lie. Raises DataError or IdentityError."""
     if problems := dataset.problems():
         raise DataError("\n".join(problems))
     stamps = [facts_stamp(dataset, name) for name in (dataset.identity, dataset.old, dataset.card)]
-    return _compose(dataset, *stamps, general_stamp(dataset.general))
+    return _compose(dataset, opened, *stamps, general_stamp(dataset.general, opened))
 
 
 @lru_cache(maxsize=8)
-def _compose(dataset: Dataset, *_stamps: str) -> Composed:
+def _compose(dataset: Dataset, opened: Opened, *_stamps: str) -> Composed:
     facts = facts_of(dataset, dataset.identity)
     old = facts_of(dataset, dataset.old) if dataset.old and dataset.old != dataset.identity else None
     own = generate(facts, dataset.rows, dataset.style, dataset.langs, dataset.seed, old=old, card=placeholders(dataset))
     if not dataset.general or not dataset.general_share:
         return Composed(tuple(mix(own, (), seed=dataset.seed)), 0, 0, 0)
     notes: list[str] = []
-    there, dropped = general_rows(dataset.general, dataset.clean, notes)
+    there, dropped = general_rows(dataset.general, dataset.clean, notes, opened)
     card = ModelCard(dataset.card, placeholders(dataset) or {})
     there, filled = fill_from_identity(there, dataset.identity, dataset.identities_dir, card)
     wanted = round(dataset.rows * dataset.general_share / (1 - dataset.general_share))
@@ -131,10 +153,12 @@ def facts_stamp(dataset: Dataset, name: str) -> str:
     return repr(identities.load(name, dataset.identities_dir or None).facts) if name else ""
 
 
-def general_stamp(source: str) -> str:
+def general_stamp(source: str, opened: Opened = EVERYWHERE) -> str:
     """Changes with the files: what was read of them is kept."""
-    path = Path(source or ".").expanduser()
-    files = sorted(one for one in path.rglob("*") if one.is_file()) if source and path.is_dir() else [path]
+    if not source or (readers.is_hub_name(source) and not Path(source).exists()):
+        return ""
+    path = opened.place(source, DataError, "The data")
+    files = files_under(path, DataError) if path.is_dir() else [path]
     return repr([(str(one), one.stat().st_mtime_ns) for one in files if one.is_file()])
 
 
@@ -148,29 +172,31 @@ def placeholders(dataset: Dataset) -> Mapping[str, str] | None:
     return known or (BAYLING.placeholders if dataset.card == BAYLING.name else None)
 
 
-def general_rows(source: str, clean: bool, notes: list[str] | None = None) -> tuple[list[Row], int]:
+def general_rows(
+    source: str, clean: bool, notes: list[str] | None = None, opened: Opened = EVERYWHERE
+) -> tuple[list[Row], int]:
     """Rows and how many were left out because they say who the speaker is. notes: gets what was passed over in the file."""
     path = Path(source).expanduser()
     stamp = path.stat().st_mtime_ns if path.is_file() else None
     if stamp is None:
-        rows = readers.read(source, notes=notes)
+        rows = readers.read(source, notes=notes, opened=opened)
     else:
-        rows, said = _read(source, stamp)
+        rows, said = _read(source, stamp, opened)
         if notes is not None:
             notes += said
-    kept = _cleaned(source, stamp) if clean and stamp is not None else drop(rows, scan(rows)) if clean else rows
+    kept = _cleaned(source, stamp, opened) if clean and stamp is not None else drop(rows, scan(rows)) if clean else rows
     return kept, len(rows) - len(kept)
 
 
 @lru_cache(maxsize=2)
-def _read(source: str, _stamp: int) -> tuple[list[Row], list[str]]:
+def _read(source: str, _stamp: int, opened: Opened) -> tuple[list[Row], list[str]]:
     notes: list[str] = []
-    return readers.read(source, notes=notes), notes
+    return readers.read(source, notes=notes, opened=opened), notes
 
 
 @lru_cache(maxsize=2)
-def _cleaned(source: str, stamp: int) -> list[Row]:
-    rows, _ = _read(source, stamp)
+def _cleaned(source: str, stamp: int, opened: Opened) -> list[Row]:
+    rows, _ = _read(source, stamp, opened)
     return drop(rows, scan(rows))
 
 
@@ -178,25 +204,29 @@ def recipe_file(rows_file: str | Path) -> Path:
     return Path(rows_file).with_suffix(".recipe.json")
 
 
-def write(dataset: Dataset, file: str | Path, say: Callable[[str], object] = lambda _: None) -> Path:
+def write(
+    dataset: Dataset, file: str | Path, say: Callable[[str], object] = lambda _: None, opened: Opened = EVERYWHERE
+) -> Path:
     """The rows as JSONL and the recipe beside them. say: is told what was passed over and filled."""
     file = Path(file)
-    composed = compose(dataset)
+    composed = compose(dataset, opened)
     for note in composed.notes:
         say(note)
     if composed.filled:
         say(f"placeholders: {composed.filled:,} filled from identity {dataset.identity}.")
     file.parent.mkdir(parents=True, exist_ok=True)
     readers.write(composed.rows, file)
-    recipe_file(file).write_text(json.dumps(dataset.as_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(recipe_file(file), dataset.as_dict())
     return file
 
 
 def recipe_of(rows_file: str | Path) -> Dataset | None:
     """The recipe of a rows file, None if it has none that can be read."""
     try:
-        return Dataset.from_dict(json.loads(recipe_file(rows_file).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        plain = outside.read_json(recipe_file(rows_file), DataError)
+        outside.check(Recipe, plain, outside.shown(recipe_file(rows_file)), DataError)
+        return Dataset.from_dict({name: value for name, value in plain.items() if value is not None})
+    except DataError:
         return None
 
 
@@ -228,4 +258,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from common.paths import EVERYWHERE, Opened, read_text
 from tuning.rows import DataError
 from tuning.tables import Table
 
 INFO = "dataset_info.json"
+MOST = 2**26  # bytes of it; LLaMA-Factory's own has 20 kB
 # its names for columns -> ours
 COLUMNS = {
     "prompt": "instruction",
@@ -71,22 +74,22 @@ class Described:
         return plain
 
 
-def description(path: Path) -> Described:
+def description(path: Path, opened: Opened = EVERYWHERE) -> Described:
     """Of one file: by the dataset_info.json beside it or in the folder above. Raises DataError."""
     for folder in (path.parent, path.parent.parent):
-        if own := described(folder).get(path.relative_to(folder).as_posix()):
+        if own := described(folder, opened).get(path.relative_to(folder).as_posix()):
             return own
     return Described()
 
 
-def described(folder: Path) -> dict[str, Described]:
+def described(folder: Path, opened: Opened = EVERYWHERE) -> dict[str, Described]:
     """What the folder's dataset_info.json says of its files, by their path in it; empty without one. Raises DataError."""
     file = folder / INFO
-    if not file.is_file():
+    if not opened.holds(file) or not file.is_file():
         return {}
     try:
-        plain = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        plain = json.loads(read_text(file, MOST))
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{INFO} is not readable as JSON ({error}); mend it or take it out of the folder.") from None
     if not isinstance(plain, dict):
         raise DataError(f"{INFO} is no object of data sets; mend it or take it out of the folder.")
@@ -95,9 +98,19 @@ def described(folder: Path) -> dict[str, Described]:
         # `datasets` has a file of this name, too; its entries name no file
         if isinstance(about, dict) and isinstance(about.get("file_name"), str):
             file_name, own = about["file_name"].removeprefix("./"), _described(name, about)
+            if not _is_path(file_name):
+                raise DataError(f"{INFO} names the file {file_name[:60]!a}, which can be none; mend it or take the entry out.")
             if found.setdefault(file_name, own) != own:
                 raise DataError(f"{INFO} describes {file_name} twice and differently; keep one of the entries.")
     return found
+
+
+def _is_path(text: str) -> bool:
+    """Whether a file can be called so: not with a NUL byte or half of a character, which JSON may hold."""
+    try:
+        return bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _described(name: str, about: Mapping[str, Any]) -> Described:

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from common.space import DiskFull
 from tuning.processes import identity
 from tuning.watch import write_json
 
@@ -25,7 +26,11 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     known = {"token": token, "pid": os.getpid(), "start": identity(os.getpid())}
-    write_json(Path(record), known)
+    try:
+        write_json(Path(record), known)
+    except DiskFull as error:
+        print(error, file=sys.stderr)
+        return 1
     print("$", shlex.join(["python", *command]), flush=True)
     child = subprocess.Popen([sys.executable, *command], stdin=subprocess.DEVNULL)
     known |= {"child_pid": child.pid, "child_start": identity(child.pid)}

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from common import space
 from store import jobs as stored
+from tuning.folders import wipe
 from tuning.launch import LOG, absolute, best_device, start
-from tuning.oversee import look_after, wipe
+from tuning.oversee import clear_away, look_after
 from tuning.progress import Progress, progress, tail
 from tuning.settings import Settings, SettingsError
 from tuning.watch import last_saved_step
@@ -130,8 +132,8 @@ def stop(where: Where, id: int, keep: bool = True) -> str:
     job = stored.ask_to_stop(where, id, keep)
     if job["status"] == "stopping":
         look_after(where, job)
-    elif was == "queued" and job["status"] == "discarded":
-        wipe(job)
+    elif was == "queued" and job["status"] == "discarded" and (left := clear_away(job)):
+        stored.change(where, job, message=f"discarded; {left}")
     return stored.get(where, id)["status"]
 
 
@@ -156,11 +158,12 @@ def resume(where: Where, id: int, base: str = "") -> int:
 
 
 def remove(where: Where, id: int, files: bool = False) -> None:
-    """Forgets a job that is not running; with `files`, what it wrote goes, too. Raises StoreError while it runs."""
+    """Forgets a job that is not running; with `files`, what it wrote goes, too. Raises StoreError while it runs, and JobError
+    where the folder is not its own any more: the job is then forgotten, and the folder stays."""
     job = stored.get(where, id)
     stored.remove(where, id)
-    if files:
-        wipe(job)
+    if files and not wipe(job):
+        raise JobError(f"Job {id} is forgotten; {job['folder']} holds what it did not write, so that stays as it is.")
 
 
 def keep_ticking(
@@ -173,13 +176,17 @@ def keep_ticking(
     """A thread of the app that ticks, so that the queue moves with no page open; `after` is called after each tick."""
 
     def work() -> None:
+        told = ""
         while not stop_now.wait(every_s):
             try:
                 tick(where, may_start)
                 if after:
                     after()
-            except Exception:  # a full disk passes, and the queue must not stand still for ever after it
-                log.exception("the jobs could not be looked after; trying again in %g s", every_s)
+                told = ""
+            except Exception as error:  # a full disk passes, and the queue must not stand still for ever after it
+                full, before, told = space.told(error), told, repr(error)
+                if told != before:  # said once, not every two seconds
+                    log.error("the jobs could not be looked after; trying again every %g s: %s", every_s, full, exc_info=not full)
 
     thread = threading.Thread(target=work, name="jobs", daemon=True)
     thread.start()

@@ -14,14 +14,16 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from common.space import told
 from store import jobs as stored
 from store.db import now
-from tuning import processes
+from tuning import folders, processes
+from tuning.folders import RECORD
 from tuning.settings import Settings
 from tuning.watch import STATE, STOP
 
 ROOT = Path(__file__).resolve().parent.parent  # where `python -m tuning.train` is found
-RECORD, LOG = "process.json", "log.txt"
+LOG = "log.txt"
 # of another program's way of starting processes: a job that inherited them would wait for partners that do not exist
 FOREIGN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
 # and what would change how Python itself starts
@@ -37,12 +39,15 @@ def start(where: str | Path | Database, id: int) -> bool:
         return False
     folder = Path(job["folder"])
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folders.take(job)
         for name in (STATE, STOP, RECORD):  # of an earlier attempt: they would be taken for this one's
             (folder / name).unlink(missing_ok=True)
         process = launch(job)
-    except OSError as error:
-        return stored.change(where, job, status="failed", message=f"The job could not be started: {error}.", ended=now())
+    except folders.TakenError as error:
+        return stored.change(where, job, status="failed", message=str(error), ended=now())
+    except (OSError, ValueError) as error:  # ValueError: an argument that no command line can hold
+        why = (told(error, folder) if isinstance(error, OSError) else "") or f"The job could not be started: {error}."
+        return stored.change(where, job, status="failed", message=why, ended=now())
     stored.change(where, job, pid=process.pid, process_start=processes.identity(process.pid))
     return True
 

@@ -15,9 +15,10 @@ import torch
 from peft import LoraConfig
 from safetensors.torch import save_file
 
+from common import ending
+from common.files import write_once
 from engine.adapter_keys import KEY, unwrapped
 from engine.adapters import CONFIG, SAFETENSORS, read_config
-from engine.packaged import write_once
 from engine.seeming import refuse_seeming
 from engine.types import EngineError
 
@@ -100,4 +101,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,17 +16,17 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
+from common import ending, leftovers
+from common.files import write_json, write_once
 from engine import bases, formats
 from engine.adapters import CARD, AdapterInfo, LowRank, Unfit, belongs_to, read_adapter
 from engine.bank import Bank
 from engine.bases import Base
 from engine.checkpoint import save_model
 from engine.formats import Format
-from engine.packaged import write_once
 from engine.prompts import end_ids
 from engine.types import MAX_STRENGTH, EngineError
 from tuning import legacy, merge_by_peft
-from tuning.watch import write_json
 
 DTYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
@@ -57,8 +56,8 @@ def merge(
     for folder, strength in adapters.items():
         if not 0 < strength <= MAX_STRENGTH:
             raise EngineError(f"Adapter {folder} has strength {strength}, it lies above 0 and at most at {MAX_STRENGTH}.")
-    with tempfile.TemporaryDirectory() as room:
-        folders = {as_peft(Path(folder), Path(room), lora_alpha): strength for folder, strength in adapters.items()}
+    with leftovers.scratch() as room:
+        folders = {as_peft(Path(folder), room, lora_alpha): strength for folder, strength in adapters.items()}
         try:
             read = [(*read_adapter(folder), strength) for folder, strength in folders.items()]
         except Unfit as why:
@@ -149,11 +148,9 @@ def format_of(base: Base, infos: Sequence[AdapterInfo], asked: str | None) -> Fo
     own = next((info.own_format for info in infos if info.own_format and info.format == name), None)
     if own and not asked and name not in (*formats.names(), base.format.name):
         return own
-    return named_format(base, name)
-
-
-def named_format(base: Base, name: str | None) -> Format:
-    return base.format if name in (None, base.format.name) else formats.find(name)
+    if name in (None, base.format.name):
+        return base.format
+    return formats.find(name) if asked else formats.get(name)  # what an adapter's card says is a name and opens no file
 
 
 @torch.no_grad()
@@ -256,4 +253,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

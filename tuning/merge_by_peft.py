@@ -19,6 +19,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from engine.adapter_keys import fold, unwrapped
 from engine.adapters import AdapterInfo, describe, read_config, read_tensors
 from engine.bases import Base
+from engine.entries import refuse_other_rank
 from engine.types import EngineError
 
 # module, and what belongs to it
@@ -36,6 +37,8 @@ def read(folder: Path) -> tuple[AdapterInfo, LoraConfig, dict[str, torch.Tensor]
         raise EngineError(f"{file} is empty: it holds no weights at all and would answer exactly like the base.")
     if bad := next((key for key, tensor in tensors.items() if not torch.isfinite(tensor.float()).all()), None):
         raise EngineError(f"{file}: {bad} holds NaN or infinite values; its training went wrong.")
+    ranks = [config.r, *config.rank_pattern.values()]
+    refuse_other_rank(file, ranks, {key: tuple(tensor.shape) for key, tensor in tensors.items()})
     return describe(folder, config, file, {}), config, dict(tensors)
 
 

@@ -6,32 +6,46 @@ Nothing here waits; what needs time goes on at the next look, whoever has it.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shutil
 import signal
+import threading
+import time
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
 from sqlite_utils import Database
 
+from common import outside, space
+from common.outside import Shape
 from store import jobs as stored
 from store.db import now
 from tuning import processes
-from tuning.launch import LOG, RECORD
+from tuning.folders import RECORD, wipe
 from tuning.progress import tail
-from tuning.watch import METRICS, STATE, STOP, read_state
+from tuning.watch import METRICS, STOP, FileError, metrics_line, read_json, read_state
 
 APPEAR_S = 30  # a process that has not shown itself by then never will: it needs a fraction of a second
 KEEP_S = 60  # a step on a slow machine may take that long; the signal that follows asks for the same as the file
 DISCARD_S = 5
 METRICS_BYTES = 2**23  # read at once; the rest at the next look
-# what a run of tuning.train leaves in a folder that it does not have for itself
-RUN_FILES = ("checkpoint-*", "adapter_config.json", "adapter_model.*", "card.json", "settings.json", ".adapter-*")
-RUN_FILES += (METRICS, STATE, STOP, RECORD, LOG)
 
 Where = str | Path | Database
+Pid = Annotated[int, Field(gt=0, lt=2**31)]
+
+
+class Record(Shape):
+    """process.json, which a job's first process writes."""
+
+    token: str
+    pid: Pid
+    start: str | None
+    child_pid: Pid | None = None
+    child_start: str | None = None
+    code: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
+_known: dict[tuple, float] = {}  # (attempt's token, column, moment) -> when it was first seen, on the clock that nobody sets
+_known_lock = threading.Lock()
 
 
 def look_after(where: Where, job: dict) -> bool:
@@ -49,7 +63,7 @@ def look_after(where: Where, job: dict) -> bool:
         facts |= noted(record)
     if not living:
         unseen = job["pid"] is None and not record
-        if unseen and seconds_since(job["started"]) < APPEAR_S:
+        if unseen and waited(job, "started") < APPEAR_S:
             return new
         return end(where, job | facts, record or {}, state) or new
     if job["status"] == "starting" and record:
@@ -74,17 +88,20 @@ def is_alive(job: Mapping) -> bool:
 def read_record(job: Mapping) -> dict | None:
     """What the attempt's own first process wrote, None if there is nothing yet."""
     try:
-        record = json.loads((Path(job["folder"]) / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_json(Path(job["folder"]) / RECORD)
+    except (OSError, FileError):
         return None
-    return record if record.get("token") == job["token"] else None
+    # one that is not this attempt's, or not written by its process, says nothing of it
+    fits = record is not None and not outside.faults(Record, record) and record["token"] == job["token"]
+    return record if fits else None
 
 
 def state_of(job: Mapping) -> dict | None:
+    """The run's own state; of a file that is none, the sentence that says so as its message."""
     try:
         return read_state(job["folder"])
-    except (OSError, ValueError):
-        return None
+    except (OSError, FileError) as error:
+        return {"message": str(error)}
 
 
 def sync_metrics(where: Where, job: Mapping) -> bool:
@@ -101,28 +118,24 @@ def sync_metrics(where: Where, job: Mapping) -> bool:
     whole = read[: read.rfind(b"\n") + 1]  # a line that is still being written waits for its end
     if not whole and not anew:
         return False
-    lines = []
-    for text in whole.split(b"\n"):
-        with contextlib.suppress(ValueError):  # the half line of a killed run
-            line = json.loads(text)
-            lines += [line] if isinstance(line, dict) else []
+    lines = [line for text in whole.split(b"\n") if text and (line := metrics_line(text)) is not None]
     return stored.take_metrics(where, job, lines, name, (0 if anew else offset) + len(whole), anew)
 
 
 def press(where: Where, job: dict, state: Mapping) -> None:
     """Goes on with a stop. Of several that press at once, the one that notes it in the store signals."""
-    waited = seconds_since(job["stop_asked"])
+    pressed = waited(job, "stop_asked")
     if job["stop_keep"]:
         # again and again: a run that is just starting clears away the stop sign of an earlier one
         with contextlib.suppress(OSError):
             (Path(job["folder"]) / STOP).touch()
         beginning = state.get("status", "starting") == "starting"  # nothing to keep, and it may be long till it looks
         # once: a second signal would cut off the saving
-        if (beginning or waited > KEEP_S) and job["child_pid"] and stored.sign(where, job):
+        if (beginning or pressed > KEEP_S) and job["child_pid"] and stored.sign(where, job):
             send_first(job, state, signal.SIGTERM)
     elif stored.sign(where, job):
         send_all(job, signal.SIGTERM)
-    elif waited > DISCARD_S:
+    elif pressed > DISCARD_S:
         send_all(job, signal.SIGKILL)
 
 
@@ -143,10 +156,20 @@ def end(where: Where, job: dict, record: Mapping, state: Mapping) -> bool:
     send_all(job, signal.SIGKILL)  # what a killed launcher of several processes left behind would keep the device busy
     status, message = outcome(job, record, state)
     facts = {name: job[name] for name in ("step", "total", "pid", "process_start", "child_pid", "child_start")}
+    while sync_metrics(where, stored.get(where, job["id"])):
+        pass  # all of them: nobody looks after it once it has ended
     changed = stored.change(where, job, **facts, status=status, message=message, exit_code=record.get("code"), ended=now())
-    if changed and status == "discarded":  # only who ended it: a moment later the folder may be another job's
-        wipe(job)
+    if changed and status == "discarded" and (left := clear_away(job)):  # only who ended it
+        stored.change(where, job | {"status": status}, message=f"stopped; {left}")
     return changed
+
+
+def clear_away(job: Mapping) -> str:
+    """Removes what the job wrote; what is left, and why, in half a sentence."""
+    try:
+        return "" if wipe(job) else f"{job['folder']} is not its own any more and stays as it is"
+    except OSError as error:
+        return f"its files in {job['folder']} could not be removed ({error.strerror or error})"
 
 
 def outcome(job: Mapping, record: Mapping, state: Mapping) -> tuple[str, str]:
@@ -163,7 +186,7 @@ def outcome(job: Mapping, record: Mapping, state: Mapping) -> tuple[str, str]:
         return "stopped", f"stopped {at}"
     if code is None:
         if not record:
-            return "died", "The process ended before it had begun; try again."
+            return "died", no_room(job) or "The process ended before it had begun; try again."
         return "died", f"The process ended {at} without a word: it was killed, or the machine was restarted."
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
@@ -177,22 +200,18 @@ def outcome(job: Mapping, record: Mapping, state: Mapping) -> tuple[str, str]:
 def last_words(job: Mapping) -> str:
     """The end of the log: of a refused call, all that is wrong with it."""
     lines = [line for line in tail(job["log"], 20, 2000).splitlines() if not line.startswith("$ ")]
-    return "\n".join(lines).strip() or "The process failed without a word."
+    return "\n".join(lines).strip() or no_room(job) or "The process failed without a word."
 
 
-def wipe(job: Mapping) -> None:
-    """Removes what a job wrote. A folder that holds other things keeps them."""
-    folder = Path(job["folder"])
-    if not folder.is_dir():
-        return
-    for path in {path for pattern in (("*",) if job["owned"] else RUN_FILES) for path in folder.glob(pattern)}:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # not empty
-        folder.rmdir()
+def no_room(job: Mapping) -> str:
+    """A sentence if the job's disk is full, so that not even a word of the process found room."""
+    return space.sentence(job["folder"], "The process failed") if space.free(job["folder"]) < space.NEARLY else ""
 
 
-def seconds_since(moment: str) -> float:
-    return (datetime.fromisoformat(now()) - datetime.fromisoformat(moment)).total_seconds()
+def waited(job: Mapping, since: str) -> float:
+    """Seconds for which this program has known of the moment in the column `since`; no clock that is set moves them."""
+    key, at = (job["token"], since, job[since]), time.monotonic()
+    with _known_lock:
+        for old in [one for one in _known if one[:2] == key[:2] and one != key]:
+            del _known[old]
+        return at - _known.setdefault(key, at)

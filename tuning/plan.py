@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from common import paths
 from engine import formats
 from engine.adapters import CONFIG
 from engine.bases import Base
@@ -128,6 +129,8 @@ def folder_problems(settings: Settings) -> list[str]:
         return list(error.problems)
     if start and start.step:
         return []
+    if odd := paths.no_file(folder):
+        return [f"--output_dir {folder} {odd}."]
     if folder.is_file():
         return [f"--output_dir {folder} is a file; name a folder."]
     there = (folder / CONFIG).is_file() or any(folder.glob("checkpoint-*")) if folder.is_dir() else False

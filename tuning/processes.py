@@ -1,65 +1,23 @@
-"""Processes by identity: a number alone may long belong to somebody else."""
+"""The processes of a job: found, and signalled only if they are who they were."""
 
 from __future__ import annotations
 
 import os
 import signal
-from functools import cache
-from pathlib import Path
 
 import psutil
 
+from common.process import alive, identity
+
+__all__ = ["MARK", "alive", "identity", "members", "send"]
 MARK = "MIRROR_TEST_JOB"  # environment variable that a job's processes carry
-
-
-def identity(pid: int | None) -> str | None:
-    """What tells the living process `pid` from every other that had or will have this number; None if it has ended.
-
-    On Linux the boot and the start in clock ticks since then, which, unlike a time of day, no correction of the clock moves.
-    """
-    if not pid:
-        return None
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return elsewhere(pid)
-    except OSError:  # gone between opening and reading
-        return None
-    fields = text.rpartition(")")[2].split()  # the name, in brackets, may hold anything
-    if fields[0] in "ZX":  # ended, and only not yet collected by its parent
-        return None
-    return f"{boot()}/{fields[19]}"
-
-
-def elsewhere(pid: int) -> str | None:
-    if Path("/proc/self/stat").exists():
-        return None
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
-    except psutil.Error:
-        return None
-
-
-@cache
-def boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return f"{psutil.boot_time():.0f}"
-
-
-def alive(pid: int | None, known: str | None) -> bool:
-    """Whether process `pid` is still the one whose identity was noted."""
-    return known is not None and identity(pid) == known
 
 
 def send(pid: int, known: str, number: signal.Signals) -> bool:
     """Signals process `pid` if it is still the one whose identity was noted; whether it was."""
     handle = None
     try:
-        if hasattr(os, "pidfd_open"):
-            handle = os.pidfd_open(pid)  # from here on it stands for this very process, even if the number is given anew
+        handle = handle_of(pid)
         if identity(pid) != known:
             return False
         if handle is None:
@@ -72,6 +30,18 @@ def send(pid: int, known: str, number: signal.Signals) -> bool:
     finally:
         if handle is not None:
             os.close(handle)
+
+
+def handle_of(pid: int) -> int | None:
+    """What stands for this very process, even if its number is given anew; None where the system has no such thing."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise
+    except OSError:  # a kernel that is older than this Python, or a container that does not let it through
+        return None
 
 
 def members(leader: int | None, token: str | None) -> list[tuple[int, str]]:

@@ -55,7 +55,7 @@ def progress(where: str | Path | Database, id: int) -> Progress:
     began = time_of(job["started"])
     ended = datetime.now(UTC) if running or not job["ended"] else time_of(job["ended"])
     step = max(job["step"], rows[-1]["step"] if rows else 0)
-    left = seconds_left(rows, step, job["total"], began) if running else None
+    left = seconds_left(rows, step, job["total"], began, job["resumed_from"] or 0) if running else None
     # a row without any of these numbers belongs to a validation or another measurement
     trained = [row for row in rows if any(row[name] is not None for name in ("loss", "lr", "grad_norm", "samples_per_s"))]
     losses = [(row["step"], row["loss"]) for row in trained]
@@ -69,7 +69,7 @@ def progress(where: str | Path | Database, id: int) -> Progress:
         attempt=job["attempt"],
         step=step,
         total=job["total"],
-        elapsed_s=(ended - began).total_seconds() if began else 0.0,
+        elapsed_s=max(0.0, (ended - began).total_seconds()) if began else 0.0,
         left_s=left,
         ends=datetime.now().astimezone() + timedelta(seconds=left) if left is not None else None,
         latest=latest(rows),
@@ -84,21 +84,25 @@ def progress(where: str | Path | Database, id: int) -> Progress:
     )
 
 
-def seconds_left(rows: Sequence[dict], step: int, total: int, began: datetime | None) -> float | None:
-    """From the usual time of the last steps of this attempt, checkpoints and validations spread over them."""
+def seconds_left(rows: Sequence[dict], step: int, total: int, began: datetime | None, since_step: int = 0) -> float | None:
+    """From the usual time of the last steps of this attempt, checkpoints and validations spread over them.
+
+    since_step: the attempt's first step comes after it; by the step, as the clock may have been set since.
+    """
     if not began or total <= step:
         return 0.0 if total and began else None
-    known = [(row["step"], row["time"]) for row in rows if row["time"] and row["time"] >= began.timestamp()][-RECENT:]
+    known = [(row["step"], row["time"]) for row in rows if row["time"] and row["step"] > since_step][-RECENT:]
     per_step = pace(known)
     if per_step is None:
         return None
     since = datetime.now(UTC).timestamp() - known[-1][1]
-    return max(0.0, per_step * (total - step) - min(since, per_step))
+    return max(0.0, per_step * (total - step) - min(max(since, 0.0), per_step))
 
 
 def pace(known: Sequence[tuple[int, float]]) -> float | None:
     """Seconds a step, from (step, clock time) of the last ones; None before there are two."""
-    times = [(late - early) / (last - first) for (first, early), (last, late) in pairwise(known) if last > first]
+    steps = [(late - early, last - first) for (first, early), (last, late) in pairwise(known)]
+    times = [seconds / count for seconds, count in steps if count > 0 and seconds >= 0]  # a clock may have been set back
     # the middle one, as a step with a checkpoint is no usual one; the mean of all, as there are such steps to come
     return (median(times) + sum(times) / len(times)) / 2 if times else None
 

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from common import paths
+from common.files import whole
+from common.paths import EVERYWHERE, Opened
 from tuning import tables
 from tuning.dataset_info import INFO, Described, described, description
 from tuning.rows import DataError, Kind, Row
@@ -22,27 +26,40 @@ MOST_PROBLEMS = 10
 METADATA = ("dataset_infos.json", "dataset_dict.json", "state.json", "package.json", "metadata.json")
 
 
-def read(source: str | Path, *, kind: Kind = "general", split: str = "train", notes: list[str] | None = None) -> list[Row]:
+def read(
+    source: str | Path, *, kind: Kind = "general", split: str = "train", notes: list[str] | None = None,
+    opened: Opened = EVERYWHERE,
+) -> list[Row]:  # fmt: skip
     """Rows of a file, of all files of rows under a folder, or of a Hub data set.
 
     A path that exists is read from disk; otherwise a name like `owner/name` is asked for on the Hub.
     kind:  what rows are that do not say it themselves in a field `kind`.
     split: of a Hub data set only.
     notes: gets a sentence for everything that was passed over.
+    opened: the folders in which a path is read, and where what it leads to has to lie.
     Raises DataError with every problem found, up to ten.
     """
-    path = Path(source).expanduser()
-    told = notes if notes is not None else []
+    name, told = str(source), notes if notes is not None else []
+    on_hub = is_hub_name(name)
+    try:
+        path = opened.place(source, DataError, "The data")
+    except DataError:
+        if on_hub and not Path(source).exists():
+            return read_hub(name, kind=kind, split=split, notes=told)
+        raise
     if path.is_dir():
-        return _read_folder(path, kind, told)
+        return _read_folder(path, kind, told, opened)
     if path.exists():
-        rows, problems = _rows(description(path).renamed(table_of(path, path.name)), path.name, kind, told)
+        rows, problems = _rows(description(path, opened).renamed(table_of(path, path.name)), path.name, kind, told)
         _refuse(problems)
         return rows
-    name = str(source)
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not ending(path):
+    if on_hub:
         return read_hub(name, kind=kind, split=split, notes=told)
     raise DataError(f"Data {name!r} does not exist{_near(path)}.")
+
+
+def is_hub_name(source: str) -> bool:
+    return source.count("/") == 1 and not source.startswith((".", "/", "~")) and not ending(Path(source))
 
 
 def read_pair(
@@ -85,8 +102,11 @@ def read_hub(name: str, *, kind: Kind = "general", split: str = "train", notes: 
 
 
 def write(rows: Iterable[Row], path: str | Path) -> None:
-    """Writes rows as JSONL that `read` gives back: alpaca fields for one question and answer, else messages."""
-    with open(path, "w", encoding="utf-8") as out:
+    """Writes rows as JSONL that `read` gives back: alpaca fields for one question and answer, else messages. DataError for a
+    path that is a device or a pipe."""
+    if odd := paths.no_file(path):
+        raise DataError(f"{path} {odd}.")
+    with whole(path) as out:
         for row in rows:
             if [turn.role for turn in row.turns] == ["user", "assistant"] and all(turn.learn for turn in row.turns):
                 user, answer = row.turns
@@ -99,16 +119,20 @@ def write(rows: Iterable[Row], path: str | Path) -> None:
             out.write(json.dumps(plain, ensure_ascii=False) + "\n")
 
 
-def _read_folder(folder: Path, kind: Kind, notes: list[str]) -> list[Row]:
+def _read_folder(folder: Path, kind: Kind, notes: list[str], opened: Opened) -> list[Row]:
+    below = _files_under(folder, opened)
     if is_saved_folder(folder):
         rows, problems = _rows(saved_folder(folder, folder.name), folder.name, kind, notes)
         _refuse(problems)
         return rows
-    listed = {info.parent / name: own for info in folder.rglob(INFO) for name, own in described(info.parent).items()}
-    files = {path for path in folder.rglob("*") if ending(path) and path.is_file()}
-    files |= {path for path in listed if path.is_file() and folder.resolve() in path.resolve().parents}
+    infos = [path.parent for path in below if path.name == INFO]
+    listed = {info / name: own for info in infos for name, own in described(info, opened).items()}
+    root = os.path.realpath(folder)
+    outside = [path for path in listed if not Path(os.path.realpath(path)).is_relative_to(root) or not opened.holds(path)]
+    files = {path for path in below if ending(path) and path.is_file()}
+    files |= {path for path in listed if path not in outside and os.path.isfile(path)}  # a name may be too long for any file
     passed = sorted(path for path in files if _is_metadata(path.relative_to(folder)))
-    missing = [path.relative_to(folder).as_posix() for path in listed if not path.exists()]
+    missing = [os.path.relpath(path, folder) for path in listed if path not in outside and not os.path.exists(path)]
     files = sorted(files - set(passed))
     if not files:
         raise DataError(f"Folder {str(folder)!r} holds no file of rows: put training data there ({tables.READ}).")
@@ -123,8 +147,23 @@ def _read_folder(folder: Path, kind: Kind, notes: list[str]) -> list[Row]:
         notes.append(f"Not rows, passed over: {', '.join(str(path.relative_to(folder)) for path in passed)}.")
     if missing:
         notes.append(f"{INFO} names files that are not there: {', '.join(missing)}.")
+    if outside:
+        named = ", ".join(os.path.relpath(path, folder) for path in outside)
+        notes.append(f"{INFO} names files outside of the folder, which are not read: {named}.")
     _refuse(problems)
     return rows
+
+
+def _files_under(folder: Path, opened: Opened) -> list[Path]:
+    """All files of a folder. DataError for one that is no file, or that a link takes out of the folders that were opened, and
+    for more than is read."""
+    below = paths.files_under(folder, DataError)
+    read = [path for path in below if path.name == INFO or (ending(path) and not _is_metadata(path.relative_to(folder)))]
+    places = [opened.place(path, DataError, "The data's file") for path in read]
+    size = sum(place.stat().st_size for place in places if place.is_file())
+    if size > paths.MOST:
+        raise DataError(f"The folder {folder} is not read: {paths.too_much(size)}.")
+    return below
 
 
 def _is_metadata(path: Path) -> bool:

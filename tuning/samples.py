@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from engine import literal
 from engine.formats import Format
 from engine.prompts import special_texts
+from engine.types import EngineError
 from tuning.rendered import Conversation, conversation
 from tuning.rows import DataError, Row
 
@@ -47,14 +49,19 @@ def sampler(
     Every answer that is to be learned is a target, with what ends its turn; with `train_on_inputs` every token but the first
     is, as in alpaca-lora. A row longer than `cutoff` tokens is cut there, its end token with it, as in alpaca-lora.
     end: the token that ends an answer which the format does not close; None takes the tokenizer's.
+    The text of a row is text: what reads like a control token in it becomes none (`literal`).
     """
     closers = special_texts(tokenizer)
     end = tokenizer.eos_token_id if end is None else end
 
     def sample(row: Row) -> Sample:
         bos, eos = tokenizer.bos_token or "", tokenizer.eos_token or ""
-        shown = conversation(format, row.as_messages(), bos, eos, closers)
-        ids, targets = tokenize(tokenizer, format, shown, [turn.learn for turn in row.turns if turn.role == "assistant"])
+        learn = [turn.learn for turn in row.turns if turn.role == "assistant"]
+        try:
+            shown = conversation(format, literal.mark(tokenizer, format, row.as_messages()), bos, eos, closers)
+            ids, targets = tokenize(tokenizer, format, shown, learn)
+        except (EngineError, DataError) as error:
+            raise DataError(literal.unmark(str(error))) from None
         if not shown.closed:
             if end is None:
                 raise DataError(
@@ -85,10 +92,10 @@ def tokenize(
     for (start, stop), wanted in zip(shown.learned, learn, strict=True):
         prompt = tokens(tokenizer, format, shown.text[:start])
         if prompt[: len(ids)] != ids:  # an earlier answer was tokenized apart
-            prompt = ids + piece(tokenizer, ids, shown.text[done:start])
+            prompt = ids + piece(tokenizer, format, ids, shown.text[done:start])
         whole = tokens(tokenizer, format, shown.text[:stop])
         if whole[: len(prompt)] != prompt:
-            whole = prompt + piece(tokenizer, prompt, shown.text[start:stop])
+            whole = prompt + piece(tokenizer, format, prompt, shown.text[start:stop])
         targets += [False] * (len(prompt) - len(ids)) + [wanted] * (len(whole) - len(prompt))
         ids, done = whole, stop
     return ids, targets
@@ -96,7 +103,7 @@ def tokenize(
 
 def tokens(tokenizer: PreTrainedTokenizerBase, format: Format, text: str) -> list[int]:
     """Ids of a text from its beginning; an end token that the tokenizer adds of its own is left out."""
-    ids = tokenizer(text, add_special_tokens=format.add_special_tokens)["input_ids"]
+    ids = literal.ids(tokenizer, format, text)
     ends = text.endswith(tokenizer.eos_token) if tokenizer.eos_token else False
     added = 1 if format.add_special_tokens and ids and ids[-1] == tokenizer.eos_token_id else 0
     if added and ends:
@@ -104,20 +111,20 @@ def tokens(tokenizer: PreTrainedTokenizerBase, format: Format, text: str) -> lis
     return ids[: len(ids) - added]
 
 
-def piece(tokenizer: PreTrainedTokenizerBase, before: list[int], text: str) -> list[int]:
+def piece(tokenizer: PreTrainedTokenizerBase, format: Format, before: list[int], text: str) -> list[int]:
     """Ids that read as `text` behind those of `before`; sentencepiece would put a space before a text that stands alone."""
 
     def read(ids: list[int]) -> str:
         return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     def ids_of(text: str) -> list[int]:
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
+        return literal.ids(tokenizer, format, text, special=False)
 
-    alone = ids_of(text)
-    if read([*before, *alone]) == read(before) + text:
+    alone, meant = ids_of(text), literal.unmark(text)
+    if read([*before, *alone]) == read(before) + meant:
         return alone
     for anchor in ANCHORS:
         head, both = ids_of(anchor), ids_of(anchor + text)
-        if both[: len(head)] == head and read([*before, *both[len(head) :]]) == read(before) + text:
+        if both[: len(head)] == head and read([*before, *both[len(head) :]]) == read(before) + meant:
             return both[len(head) :]
     return alone

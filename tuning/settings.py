@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
-import json
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from common import outside
+from common.files import write_json
+
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
 DTYPES = ("fp32", "fp16", "bf16")
+LARGEST = 2**53  # beyond it, JSON written by others is not exact
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -28,6 +31,11 @@ class SettingsError(ValueError):
         self.problems = tuple(problems)
         head = f"{len(problems)} problems:\n" if len(problems) > 1 else ""
         super().__init__(head + "\n".join(f"- {problem}" if head else problem for problem in problems))
+
+
+class _Unreadable(SettingsError):
+    def __init__(self, sentence: str) -> None:
+        super().__init__([sentence])
 
 
 def flag(default: Any, help: str, group: str, **about: Any) -> Any:
@@ -152,14 +160,13 @@ class Settings:
         return settings
 
     def save(self, path: str | Path) -> None:
-        Path(path).write_text(json.dumps(self.as_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(path, self.as_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:
-        try:
-            plain = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SettingsError([f"{path} is not readable as settings: {error}."]) from error
+        plain = outside.read_json(path, _Unreadable)
+        if not isinstance(plain, dict):
+            raise _Unreadable(f"{path} is not readable as settings: it holds no object.")
         return cls.from_dict(plain)
 
     def problems(self) -> list[str]:
@@ -280,7 +287,7 @@ def read_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple
         try:
             good[name] = convert(name, value)
         except ValueError as wanted:
-            problems.append(f"--{name} is {value!r}; {wanted}.")
+            problems.append(f"--{name} is {outside.brief(value)}; {wanted}.")
     return Settings(**good), problems
 
 
@@ -288,7 +295,9 @@ def convert(name: str, value: Any) -> Any:
     """One value, from a text, a form or JSON. Raises ValueError that says what is wanted."""
     wanted = kind(name)
     if name == "lora_target_modules":
-        text = ",".join(value) if isinstance(value, (list, tuple)) else str(value)
+        if not isinstance(value, str) and not (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)):
+            raise ValueError("give names, as a list or with commas between them")
+        text = value if isinstance(value, str) else ",".join(value)
         parts = text.strip().removeprefix("[").removesuffix("]").split(",")
         return tuple(part for part in (part.strip().strip("\"'") for part in parts) if part)
     if wanted is bool:
@@ -298,17 +307,21 @@ def convert(name: str, value: Any) -> Any:
         if word in TRUE or word in FALSE:
             return word in TRUE
         raise ValueError("give True or False")
+    if wanted is str and (not isinstance(value, str | bool | int | float | None) or "\0" in str(value)):
+        raise ValueError("give a text, without NUL bytes")
     if wanted is str:
         # alpaca-lora's own defaults arrive as these words
         return "" if value is None or str(value).lower() in ("none", "false") else str(value)
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("give a whole number" if wanted is int else "give a number") from None
     if number != number or number in (float("inf"), float("-inf")):
         raise ValueError("give a finite number")
     if wanted is int and number != int(number):
         raise ValueError("give a whole number")
+    if wanted is int and abs(number) >= LARGEST:
+        raise ValueError("give a smaller number")
     return wanted(number)
 
 

@@ -309,7 +309,7 @@ def from_cell(text: str) -> Any:
         return ""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import identities
+from common import ending
+from common.files import replace_folder, write_json
 from engine.adapters import CARD, CONFIG, SAFETENSORS
 from engine.card import BAYLING
-from engine.packaged import write_once
 from tuning import prompted_data, readers, train
 from tuning.identity_data import generate
 from tuning.mixing import mix
@@ -161,8 +162,6 @@ def make(name: str, work: Path, target: Path) -> Path:
     card = json.loads((made / CARD).read_text(encoding="utf-8"))
     if card["steps"] < starter.steps:
         raise TrainingError(f"The training was stopped after step {card['steps']} of {starter.steps}; {target} stays as it was.")
-    fresh = target.with_name(f"{target.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
 
     def write(folder: Path) -> None:
         for file in (CONFIG, SAFETENSORS):
@@ -170,11 +169,9 @@ def make(name: str, work: Path, target: Path) -> Path:
         # the folder it was made in means nothing to whoever gets the adapter
         card["data"]["source"] = card["arguments"]["data_path"] = f"{name}.jsonl"
         card["arguments"]["output_dir"] = name
-        (folder / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(folder / CARD, card)
 
-    write_once(fresh, write)
-    shutil.rmtree(target, ignore_errors=True)
-    return fresh.rename(target)
+    return replace_folder(target, write)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -195,4 +192,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.run(main)

@@ -6,17 +6,18 @@ Nothing here knows what a row means; that is `tuning.shapes`.
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import io
 import json
 import logging
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common import leftovers, paths
 from engine.seeming import not_what_it_seems
 
 JSON, TABLES, BINARY = (".json", ".jsonl", ".ndjson"), (".csv", ".tsv"), (".parquet", ".arrow")
@@ -63,7 +64,8 @@ def table_of(path: Path, name: str) -> Table:
             return Table(problems=[f"{name}: a gzipped {kind} file is not read; unpack it first (gunzip)."])
         return _through_datasets(path, name, kind)
     try:
-        raw = gzip.decompress(path.read_bytes()) if suffix == ".gz" else path.read_bytes()
+        raw = paths.read_bytes(path)
+        raw = _unpacked(raw) if suffix == ".gz" else raw
         text = raw.decode("utf-16") if kind in TABLES and raw.startswith(UTF16) else raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
@@ -73,6 +75,15 @@ def table_of(path: Path, name: str) -> Table:
     if not text.strip():
         return Table(problems=[f"{name}: the file is empty."])
     return _unwrapped(_from_table(text, name, kind) if kind in TABLES else _from_json(text, name, kind), name)
+
+
+def _unpacked(raw: bytes) -> bytes:
+    """OSError for more than is read of a file that is not packed."""
+    with gzip.open(io.BytesIO(raw)) as file:
+        found = file.read(paths.MOST + 1)
+    if len(found) > paths.MOST:
+        raise OSError(errno.EFBIG, f"it unpacks to more than {paths.MOST >> 20:,} MB, the most that is read")
+    return found
 
 
 def _from_json(text: str, name: str, kind: str) -> Table:
@@ -123,7 +134,7 @@ def _from_objects(text: str, name: str) -> Table:
     found, at = Table(), 0
     while (at := _next(text, at)) < len(text):
         try:
-            item, end = _DECODER.raw_decode(text, at)
+            item, end = _told(lambda at=at: _DECODER.raw_decode(text, at), text, at)
         except json.JSONDecodeError as error:
             found.problems.append(_broken(name, error, 0))
             break
@@ -153,7 +164,19 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=lambda _: 
 
 
 def _loads(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_object, parse_constant=lambda _: None)
+    return _told(lambda: json.loads(text, object_pairs_hook=_object, parse_constant=lambda _: None), text, 0)
+
+
+def _told(parse: Callable[[], Any], text: str, at: int) -> Any:
+    """What else a parser stumbles over, as an error with a place."""
+    try:
+        return parse()
+    except json.JSONDecodeError:
+        raise
+    except RecursionError:
+        raise json.JSONDecodeError("nested too deep", text, at) from None
+    except ValueError as error:  # a number of 5,000 digits
+        raise json.JSONDecodeError(str(error), text, at) from None
 
 
 def _broken(name: str, error: json.JSONDecodeError, lines_before: int) -> str:
@@ -202,12 +225,25 @@ def _from_table(text: str, name: str, kind: str) -> Table:
 
 def _through_datasets(path: Path, name: str, kind: str) -> Table:
     def read(datasets: Any, cache: str) -> Any:
+        _refuse_large(path, kind)
         if kind == ".arrow":
             return datasets.Dataset.from_file(str(path), in_memory=True)
         return datasets.Dataset.from_parquet(str(path), cache_dir=cache, keep_in_memory=True)
 
     what = "Parquet" if kind == ".parquet" else "Arrow"
     return _asked(read, lambda reason: f"{name} is no whole {what} file ({reason}): download or copy it again.")
+
+
+def _refuse_large(path: Path, kind: str) -> None:
+    """ValueError. A Parquet file tells beforehand what it unpacks to; an Arrow file is as large as its rows."""
+    import pyarrow.parquet
+
+    size = path.stat().st_size
+    if kind == ".parquet":
+        about = pyarrow.parquet.read_metadata(path)
+        size = max(size, sum(about.row_group(at).total_byte_size for at in range(about.num_row_groups)))
+    if size > paths.MOST:
+        raise ValueError(paths.too_much(size))
 
 
 def saved_folder(folder: Path, name: str) -> Table:
@@ -232,9 +268,9 @@ def _asked(read: Callable[[Any, str], Any], sentence: Callable[[str], str]) -> T
         return Table(problems=[sentence("reading it needs the package datasets: pip install datasets")])
     datasets.disable_progress_bars()
     logging.getLogger("datasets").setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory() as cache:
+    with leftovers.scratch() as cache:
         try:
-            return Table(read(datasets, cache).to_list())
+            return Table(read(datasets, str(cache)).to_list())
         except Exception as error:  # pyarrow's many kinds, all of them mean "not readable"
             reason = " ".join(str(error.__cause__ or error).split())[:160] or type(error).__name__
             return Table(problems=[sentence(reason)])

@@ -7,6 +7,7 @@ Everything a watcher needs stands in the output folder (tuning.watch); the adapt
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -20,6 +21,9 @@ import torch
 from transformers import TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
+from common import ending
+from common.space import DiskFull
+from common.space import told as told_full
 from engine import formats
 from engine.bases import Base
 from engine.types import EngineError
@@ -63,8 +67,13 @@ def run(
     journal.state("starting", "loading the base")
     try:
         return train(settings, folder, journal, on_step, say, margin)
+    except KeyboardInterrupt:
+        step = journal.known["step"]
+        journal.state("stopped", f"stopped after step {step}" if step else "stopped before its first step")
+        raise
     except BaseException as error:
-        journal.state("failed", sentence(error))
+        with contextlib.suppress(DiskFull):  # then the log says it
+            journal.state("failed", sentence(error, folder))
         raise
 
 
@@ -177,8 +186,8 @@ def finish(settings: Settings, folder: Path, base: Base, planned: Plan, model, s
 def card(settings: Settings, folder: Path, base: Base, planned: Plan, steps: int) -> dict:
     """What has to be known of an adapter to use it, and to make it again."""
     lines = read_metrics(folder)
-    losses = [line["loss"] for line in lines if "loss" in line]
-    checks = [[line["step"], line["eval_loss"]] for line in lines if "eval_loss" in line]
+    losses = [line["loss"] for line in lines if line.get("loss") is not None]
+    checks = [[line["step"], line["eval_loss"]] for line in lines if line.get("eval_loss") is not None]
     facts = planned.report
     about = {
         "name": settings.adapter_name,
@@ -228,10 +237,12 @@ def clear(folder: Path, anew: bool) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def sentence(error: BaseException) -> str:
+def sentence(error: BaseException, folder: Path) -> str:
     """What state.json says of an error."""
     if isinstance(error, KNOWN):
         return str(error)
+    if full := told_full(error, folder):
+        return full
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return "Out of memory; use a smaller --pack_tokens, or --load_in_4bit, or free some memory."
     return f"{type(error).__name__}: {error}"
@@ -245,7 +256,7 @@ def identity_margin(settings: Settings, base: Base) -> OnStep:
     try:
         folder = settings.identities_dir or None
         return between(base, settings.margin_against, settings.identity, folder)
-    except ValueError as error:  # of the identities and of the probes, each a sentence
+    except (ValueError, EngineError) as error:  # of the identities, the probes and the format, each a sentence
         raise SettingsError([f"--margin: {error}"]) from None
 
 
@@ -260,9 +271,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KNOWN as error:
         print(error, file=sys.stderr)
         return 2
+    except Exception as error:
+        if not (full := told_full(error)):
+            raise
+        print(full, file=sys.stderr)
+        return 2
     return 0
 
 
 if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    sys.exit(main())
+    ending.run(main)

@@ -18,6 +18,8 @@ from peft import PeftModel
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from common import leftovers
+from common.space import room_for
 from tuning.adapter import save_weights
 from tuning.batches import Batch, Batches
 from tuning.loss import LossOfPack
@@ -161,10 +163,21 @@ class PackedTrainer(Trainer):
 
     def left(self, step: int, total: int) -> str:
         """The time to come, told anew from this run's own steps: what was told before it began is an estimate."""
-        self.times = [*self.times, (step, time.time())][-RECENT:]
+        self.times = [*self.times, (step, time.monotonic())][-RECENT:]
         if len(self.times) < TOLD_FROM or step >= total:
             return ""
         return f"  about {duration(pace(self.times) * (total - step))} left"
+
+    def _save_checkpoint(self, *args: Any, **named: Any) -> None:
+        """Whole or not at all: half of one only takes the room that is missing."""
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        with room_for(f"The checkpoint of step {self.state.global_step}", folder):
+            try:
+                super()._save_checkpoint(*args, **named)
+            except Exception:
+                if self.args.should_save:
+                    leftovers.remove(folder)
+                raise
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         # PEFT's own saving asks the Hub whether the base's vocabulary was changed

@@ -13,16 +13,38 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import psutil
+from pydantic import Field, FiniteFloat
 
+from common import outside
+from common.files import write_json, write_text
+from common.outside import Shape
 from engine.seeming import not_what_it_seems
 
 Status = Literal["starting", "running", "saving", "done", "stopped", "failed"]
 METRICS, STATE, STOP = "metrics.jsonl", "state.json", "stop"
 # of a checkpoint that a run can go on from; the first is written last
 PARTS = ("trainer_state.json", "adapter_config.json", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt")
+
+
+LARGEST = 2**26  # bytes; a trainer's state has a line for every step
+
+
+class FileError(ValueError):
+    """A file of a run is not what a run writes; one sentence."""
+
+
+class State(Shape):
+    """state.json, as far as others read it."""
+
+    pid: Annotated[int, Field(ge=0, lt=2**31)]
+    process_started: FiniteFloat
+    status: Status = "starting"
+    message: Annotated[str, Field(max_length=100_000)] = ""
+    step: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    total: Annotated[int, Field(ge=0, lt=2**53)] = 0
 
 
 class Journal:
@@ -42,7 +64,7 @@ class Journal:
         """Say where the run is; `more` (step, total, ...) is remembered for the next time."""
         self.known |= {"status": status, "message": message, "updated": time.time()} | more
         if self.folder:
-            write_json(self.folder / STATE, self.known)
+            write_json(self.folder / STATE, self.known, sync=False)  # at every step, and of no use to a machine that went down
 
     def metric(self, line: Mapping[str, Any]) -> None:
         if self.folder:
@@ -54,7 +76,7 @@ class Journal:
         if self.folder and (self.folder / METRICS).is_file():
             kept = [line for line in read_metrics(self.folder) if line["step"] <= step]
             text = "".join(json.dumps(line) + "\n" for line in kept)
-            replace_text(self.folder / METRICS, text)
+            write_text(self.folder / METRICS, text)
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
@@ -63,16 +85,29 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
     lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
     found = []
     for line in lines[:-1]:
-        try:
-            found.append(json.loads(line))
-        except ValueError:  # the half line of a killed run, before a resumed one went on
-            continue
+        if (read := metrics_line(line)) is not None:
+            found.append(read)
     return found
 
 
+def metrics_line(text: str | bytes) -> dict[str, Any] | None:
+    """One line's numbers by name. None for the half line of a killed run, before a resumed one went on."""
+    try:
+        line = outside.from_json(text, METRICS, FileError, gaps=True)
+    except FileError:
+        return None
+    return line if isinstance(line, dict) and type(line.get("step")) is int and 0 <= line["step"] < 2**53 else None
+
+
 def read_state(folder: str | Path) -> dict[str, Any] | None:
-    """The last state, None before there is one. A run that stopped without a word has its process gone: see `alive`."""
-    return read_json(Path(folder) / STATE)
+    """The last state, None before there is one. A run that stopped without a word has its process gone: see `alive`.
+
+    Raises FileError or OSError for a file that is not what a run writes.
+    """
+    state = read_json(Path(folder) / STATE)
+    if state is not None:
+        outside.check(State, state, outside.shown(Path(folder) / STATE), FileError, "the run writes it anew at its next step")
+    return state
 
 
 def alive(state: Mapping[str, Any]) -> bool:
@@ -116,17 +151,13 @@ def missing_parts(path: Path) -> list[str]:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def write_json(path: Path, plain: Mapping[str, Any]) -> None:
-    replace_text(path, json.dumps(plain, indent=1, ensure_ascii=False, default=str) + "\n")
-
-
-def replace_text(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    """An object that a run wrote, None where there is no file. Raises FileError, one sentence."""
+    if not path.is_file():
+        return None
+    plain = outside.read_json(path, FileError, gaps=True, largest=LARGEST)
+    if not isinstance(plain, dict):
+        raise FileError(f"{outside.shown(path)} holds {type(plain).__name__}, an object is expected; no run wrote it.")
+    return plain
 
 
 class StopSign:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
+from common.outside import shown
 from tuning.progress import tail
 from ui import shelf
 from ui.house import House
@@ -18,10 +19,13 @@ def table_html(house: House, lang: str) -> str:
     """Loaded adapters, those that rest on the shelves, and below them what was refused, each with its sentence."""
     listed = shelf.listing(house)
     loaded = [adapter for adapter in listed if not adapter["problem"]]
-    rows = [row_html(lang, one["name"], one["card"] or {}, one["format"], one["size"], True) for one in loaded]
+    rows = [
+        row_html(lang, one["name"], one["card"] or {}, one["format"], one["size"], True, one["card_problem"]) for one in loaded
+    ]
     for folder in shelf.resting(house):
-        card = shelf.read_card(folder)
-        rows.append(row_html(lang, folder.name, card, card.get("format"), shelf.weights_size(folder), False))
+        card, wrong = shelf.card_of(folder)
+        size = shelf.weights_size(folder)
+        rows.append(row_html(lang, shown(folder.name), card, card.get("format"), size, False, wrong))
     if rows:
         head = "".join(f"<th>{escape(say(lang, name))}</th>" for name in COLUMNS)
         body = f'<table class="mt-table mt-shelf"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
@@ -38,7 +42,8 @@ def table_html(house: House, lang: str) -> str:
     return body
 
 
-def row_html(lang: str, name: str, card: Mapping, form: str | None, size: int, loaded: bool) -> str:
+def row_html(lang: str, name: str, card: Mapping, form: str | None, size: int, loaded: bool, wrong: str = "") -> str:
+    """wrong: what is wrong with the card."""
     cells = [
         card.get("identity") or "",
         rows_words(lang, card),
@@ -49,7 +54,8 @@ def row_html(lang: str, name: str, card: Mapping, form: str | None, size: int, l
         say(lang, "is_loaded" if loaded else "is_resting"),
     ]
     said = "".join(f"<td>{escape(str(cell))}</td>" for cell in cells)
-    return f"<tr{'' if loaded else ' class=mt-resting'}><th>{escape(name)}</th>{said}</tr>"
+    mark = f' <span class="mt-cut" title="{escape(wrong)}">{escape(say(lang, "card_odd"))}</span>' if wrong else ""
+    return f"<tr{'' if loaded else ' class=mt-resting'}><th>{escape(name)}{mark}</th>{said}</tr>"
 
 
 def rows_words(lang: str, card: Mapping) -> str:
@@ -64,18 +70,17 @@ def rows_words(lang: str, card: Mapping) -> str:
 
 def losses_words(lang: str, card: Mapping) -> str:
     losses = card.get("losses") or {}
-    if not isinstance(losses.get("last"), int | float):
-        return ""
-    said = f"{losses['first']:.2f} → {losses['last']:.2f}"
-    checks = losses.get("validation") or []
-    return f"{said} ({say(lang, 'curve_valid')} {checks[-1][1]:.2f})" if checks else said
+    known = [losses[name] for name in ("first", "last") if losses.get(name) is not None]
+    said = " → ".join(f"{loss:.2f}" for loss in known)
+    checks = [loss for _, loss in losses.get("validation") or () if loss is not None]
+    return f"{said} ({say(lang, 'curve_valid')} {checks[-1]:.2f})" if said and checks else said
 
 
 def card_html(house: House, lang: str, name: str) -> str:
     """All that is known of one adapter. Raises EngineError if it is gone."""
     folder = shelf.folder_of(house, name)
     info = house.engine.adapters.get(name)
-    card = (info.card if info else None) or shelf.read_card(folder)
+    card, wrong = shelf.card_of(folder)
     data, losses = card.get("data") or {}, card.get("losses") or {}
     asked = card.get("arguments") or {}
     known = [
@@ -88,7 +93,7 @@ def card_html(house: House, lang: str, name: str) -> str:
         ("exposures", card.get("exposures")),
         ("latest_rate", asked.get("learning_rate")),
         ("card_loss", losses_words(lang, card)),
-        ("lowest_loss", f"{losses['lowest']:.3f}" if isinstance(losses.get("lowest"), float) else None),
+        ("lowest_loss", None if losses.get("lowest") is None else f"{losses['lowest']:.3f}"),
         ("rank", info.rank if info else asked.get("lora_r")),
         ("targets", ", ".join(info.targets) if info else None),
         ("parameters", f"{info.parameters:,}" if info else None),
@@ -96,7 +101,7 @@ def card_html(house: House, lang: str, name: str) -> str:
         ("seed", None if card.get("seed") is None else str(card["seed"])),
         ("created", (card.get("created") or "").replace("T", " ")[:16]),
         ("data_source", data.get("source")),
-        ("folder", folder),
+        ("folder", shown(folder)),
         ("fingerprint", info.hash if info else None),
     ]
     there = [
@@ -105,7 +110,8 @@ def card_html(house: House, lang: str, name: str) -> str:
         if value not in (None, "")
     ]
     said = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in there)
-    missing = "" if card else f'<div class="mt-note">{escape(say(lang, "no_card"))}</div>'
+    missing = "" if card or wrong else f'<div class="mt-note">{escape(say(lang, "no_card"))}</div>'
+    missing += f'<div class="mt-note mt-note-warn">{escape(wrong)}</div>' if wrong else ""
     return f'<h2>{escape(name)}</h2>{missing}<dl class="mt-small mt-card">{said}</dl>'
 
 

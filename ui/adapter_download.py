@@ -46,7 +46,7 @@ def routes(house: House) -> list[Route]:
             return PlainTextResponse("Log in again.", 401)
         name = request.query_params.get("name", "")
         try:
-            file, size = await run_in_threadpool(lambda: parcel.pack(shelf.folder_of(house, name), name))
+            file, size = await run_in_threadpool(lambda: parcel.pack(shelf.inside(house, shelf.folder_of(house, name)), name))
         except EngineError as error:
             return PlainTextResponse(str(error), 404)
         headers = {"Content-Disposition": f"attachment; filename*=utf-8''{quote(f'{name}.zip', safe='')}"}

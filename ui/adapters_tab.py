@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
 import gradio as gr
 
+from common.outside import same_place
 from engine.types import MAX_STRENGTH, EngineError
-from identities import natural
 from store import jobs as stored
 from tuning import jobs, memory
-from ui import adapter_cards, adapter_download, parcel, shelf
+from ui import adapter_cards, adapter_download, parcel, roles, shelf
 from ui.house import House, sentence
 from ui.words import i18n, say
 
@@ -82,10 +81,10 @@ def build_adapters(house: House) -> Adapters:
 
 def show(house: House, tab: Adapters, lang: str, chosen: str | None = None) -> dict:
     """The whole tab, with one adapter looked at or none."""
-    loaded = sorted(house.engine.adapters, key=natural)
-    resting = [folder.name for folder in shelf.resting(house) if folder.name not in loaded]
-    choices = [*loaded, *((f"{name} ({say(lang, 'is_resting')})", name) for name in resting)]
-    chosen = chosen if chosen in (*loaded, *resting) else None
+    known = shelf.choices(house)
+    states = {"loaded": "", "resting": f" ({say(lang, 'is_resting')})", "refused": f" ({say(lang, 'is_refused')})"}
+    choices = [(f"{name}{states[what]}", name) for name, (what, _) in known.items()]
+    chosen = chosen if chosen in known else None
     return {
         tab.table: adapter_cards.table_html(house, lang),
         tab.chosen: gr.update(choices=choices, value=chosen),
@@ -118,11 +117,11 @@ def export(house: House, name: str, target: str, strength: float) -> int:
     """Queues the merging of an adapter into a model folder; the job's id. Raises EngineError, JobError or StoreError."""
     if not target.strip():
         raise EngineError("The folder for the model is not named; name a new one.")
-    place = Path(target.strip()).expanduser()
+    place = house.opened.place(target, EngineError, "The folder for the model", write=True)
     if place.exists():
         raise EngineError(f"{place} is there already; name a new folder for the model.")
-    folder = shelf.folder_of(house, name).resolve()
-    arguments = ["-m", "tuning.merge", "--adapter", str(folder), "--output_dir", str(place.absolute()), "--base", house.base_spec]
+    folder = same_place(shelf.inside(house, shelf.folder_of(house, name)))
+    arguments = ["-m", "tuning.merge", "--adapter", folder, "--output_dir", str(place.absolute()), "--base", house.base_spec]
     arguments += ["--strength", f"{strength:g}"]
     if house.accept_other_base:
         arguments.append("--accept_other_base")
@@ -144,10 +143,14 @@ def _wire_shelf(
         if not folder.strip():
             gr.Warning(say(lang, "no_path"))
             return gr.skip()
-        name = shelf.add(house, folder)
-        if name:
-            gr.Info(say(lang, "adapter_added", name=escape(name)))
-        return show(house, tab, lang, chosen) | {tab.path: "" if name else gr.update()}
+        try:
+            name = shelf.take(house, house.opened.place(folder, EngineError, "The folder"))
+        except EngineError as error:
+            gr.Warning(escape(sentence(lang, error)))
+            return show(house, tab, lang, chosen)
+        roles.record(house, "added adapter", name, folder)
+        gr.Info(say(lang, "adapter_added", name=escape(name)))
+        return show(house, tab, lang, chosen) | {tab.path: ""}
 
     def rescan(request: gr.Request, chosen: str | None) -> dict:
         lang = house.language(request)
@@ -160,6 +163,7 @@ def _wire_shelf(
         passed: list[str] = []
         try:
             folder = parcel.unpack(file, house.made_adapters, passed)
+            roles.record(house, "uploaded adapter", folder.name)
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()
@@ -200,13 +204,16 @@ def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
                 gr.Warning(escape(sentence(lang, error)))
                 return show(house, tab, lang, name)
 
-        return guard
+        return roles.called(guard, act)
+
+    def choose(lang: str, name: str) -> dict:
+        return look_at(house, tab, lang, name)
 
     def take(lang: str, name: str) -> dict:
         if name in house.engine.adapters:
             house.engine.remove_adapter(name)
         else:
-            shelf.loaded(house, shelf.folder_of(house, name))
+            name = shelf.loaded(house, shelf.folder_of(house, name))
         return show(house, tab, lang, name)
 
     def ask(doing: str) -> Callable:
@@ -227,12 +234,15 @@ def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
 
     def confirm(lang: str, name: str, doing: str, text: str, strength: float) -> dict:
         if doing == "rename":
-            name = shelf.rename(house, name, text)
+            old, name = name, shelf.rename(house, name, text)
+            roles.record(house, "renamed adapter", old, name)
         elif doing == "delete":
             shelf.delete(house, name)
+            roles.record(house, "deleted adapter", name)
             gr.Info(say(lang, "adapter_deleted", name=escape(name)))
         elif doing == "merge":
             export(house, name, text, strength)
+            roles.record(house, "merged adapter", name, text)
         return show(house, tab, lang, name)
 
     def still_there(request: gr.Request, name: str | None) -> None:
@@ -242,8 +252,11 @@ def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
         except EngineError as error:
             raise gr.Error(escape(sentence(house.language(request), error)), print_exception=False) from None
 
+    def close() -> dict:
+        return gr.update(visible=False)
+
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None, "outputs": tab.outputs}
-    tab.chosen.input(guarded(lambda lang, name: look_at(house, tab, lang, name)), tab.chosen, **private)
+    tab.chosen.input(guarded(choose), tab.chosen, **private)
     tab.take.click(guarded(take), tab.chosen, **private)
     for doing, button in tab.actions.items():
         button.click(guarded(ask(doing)), tab.chosen, **private)
@@ -251,4 +264,4 @@ def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
     tab.download.click(still_there, tab.chosen, **there).success(None, tab.chosen, js=adapter_download.FETCH)
     given = [tab.chosen, tab.doing, tab.text, tab.strength]
     gr.on([tab.confirm.click, tab.text.submit], guarded(confirm), given, **private)
-    cancel.click(lambda: gr.update(visible=False), outputs=tab.dialog, api_visibility="private", show_progress="hidden")
+    cancel.click(close, outputs=tab.dialog, api_visibility="private", show_progress="hidden")

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import threading
+import time
 from dataclasses import asdict
+from typing import Annotated
 
 import gradio as gr
+from pydantic import AfterValidator
 
 import identities as identity_files
+from common import outside
+from engine import limits
 from engine.types import Answer, EngineError, Request
 from probes import preferences
-from ui import shelf, try_it
-from ui.asking import remember
+from ui import api_arguments, roles, shelf, try_it
+from ui.api_arguments import JSON
+from ui.asking import frames, owner_of, remember
 from ui.house import House, sentence
 from ui.variants import from_plain
 
 SESSION = "api"
+TOLD_S = 0.25  # between two pieces of news in an endpoint's stream
+Questions = Annotated[str, AfterValidator(api_arguments.one_of("both", "en", "zh"))]
 
 
 def plain_answer(answer: Answer, stored: int | None) -> dict:
@@ -36,23 +43,42 @@ def build_api(house: House) -> None:
     def refuse(request: gr.Request | None, error: Exception) -> gr.Error:
         return gr.Error(sentence(house.language(request), error), print_exception=False)
 
-    def ask(question: str, variants: str = "[{}]", history: str = "[]") -> list:
-        """Put one question to several variants in one batch.
+    # The two that compute are generators, though Gradio reads a list from what is written here: so a client that leaves is
+    # noticed. What they yield last is the result.
+
+    def ask(request: gr.Request, question: str, variants: JSON = "[{}]", history: JSON = "[]") -> list:
+        """Put one question to several variants in one batch. The stream tells how many wait before it, then how far it is.
 
         variants: JSON, a list of {name, adapters: {NAME: strength}, identity, prompt, mode, format, decoding}, all optional.
         history: JSON, a list of {role, content} that comes before the question.
+        A variant that the model computes no numbers for has {name, problem} in the place of its answer.
         """
         try:
-            chosen = [from_plain(plain, house.identities) for plain in _read(variants, "variants")]
-            said = _read(history, "history")
+            wanted, said = api_arguments.read_list(variants, "variants"), api_arguments.read_list(history, "history")
+            limits.refuse_over("limit_variants", len(wanted), limits.VARIANTS)
+            wrong = outside.faults(api_arguments.VARIANTS, wanted, "variants")
+            wrong |= outside.faults(api_arguments.HISTORY, said, "history")
+            if wrong:
+                raise EngineError(f"ask: {outside.said(wrong)}.")
+            chosen = [from_plain(plain, house.identities) for plain in wanted]
             if not chosen:
                 raise EngineError("variants is an empty list; name at least one variant, {} is the base.")
             requests = [Request([*said, {"role": "user", "content": question}], variant) for variant in chosen]
-            answers = house.engine.answer(requests)
-            ids = remember(house, requests, answers, "api", SESSION)
+            failed: dict[int, str] = {}
+            told = 0.0
+            for _, said_by, before in frames(house, requests, threading.Event(), failed, owner_of(request, script=True)):
+                if time.monotonic() - told >= TOLD_S:
+                    told = time.monotonic()
+                    yield [{"before_you": before}] if before else [{"answered": sum(map(bool, said_by)), "of": len(requests)}]
+            if not any(said_by):
+                raise EngineError(failed[0])
+            ids = remember(house, requests, said_by, "api", SESSION)
         except Exception as error:
             raise refuse(None, error) from None
-        return [plain_answer(answer, stored) for answer, stored in zip(answers, ids, strict=True)]
+        yield [
+            plain_answer(one, stored) if one else {"name": variant.name, "problem": failed[at]}
+            for at, (one, variant, stored) in enumerate(zip(said_by, chosen, ids, strict=True))
+        ]
 
     def identities() -> list:
         """Every identity: name, prompt, and what of its file is ignored."""
@@ -64,27 +90,20 @@ def build_api(house: House) -> None:
 
     def adapters() -> list:
         """Every adapter, after a fresh look at the folders; `problem` says why one was refused."""
-        shelf.rescan(house)
+        if roles.may(house, roles.RESEARCHER):  # it loads what others may have taken out
+            shelf.rescan(house)
         return shelf.listing(house)
 
-    def try_identity(prompt: str, mode: str = "system", questions: str = "both", max_new_tokens: int = try_it.TOKENS) -> list:
+    def try_identity(
+        request: gr.Request, prompt: str, mode: str = "system", questions: Questions = "both", max_new_tokens: int = try_it.TOKENS
+    ) -> list:
         """Eight questions (both, en or zh), answered by the base and under the prompt: rows {question, base, prompted}."""
         try:
-            rows = list(
-                try_it.attempt(
-                    house,
-                    identity_files.from_line(prompt) or None,
-                    mode.replace(" ", "_"),
-                    "tried",
-                    questions,
-                    int(max_new_tokens),
-                    threading.Event(),
-                    SESSION,
-                )
-            )[-1]
+            asked = identity_files.from_line(prompt) or None, mode.replace(" ", "_"), "tried", questions, int(max_new_tokens)
+            for news in try_it.attempt(house, *asked, threading.Event(), SESSION, owner_of(request, script=True)):
+                yield [{"before_you": news}] if isinstance(news, int) else [_plain_row(row) for row in news]
         except Exception as error:
             raise refuse(None, error) from None
-        return [{"question": row.question, "base": row.base, "prompted": row.prompted} for row in rows]
 
     def votes() -> list:
         """Which of two variants people preferred: per pair and language, blind and open apart, with an interval."""
@@ -93,17 +112,8 @@ def build_api(house: House) -> None:
         except Exception as error:
             raise refuse(None, error) from None
 
-    for endpoint in (ask, identities, adapters, try_identity, votes):
-        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+    api_arguments.offer(house, ask, identities, adapters, try_identity, votes)
 
 
-def _read(text: str | list | dict, name: str) -> list:
-    """A list from JSON text, or the list itself if the client sent one; a single object counts as a list of it."""
-    try:
-        plain = json.loads(text) if isinstance(text, str) else text
-    except json.JSONDecodeError as error:
-        raise EngineError(f"{name} is no JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from None
-    plain = [plain] if isinstance(plain, dict) else plain
-    if not isinstance(plain, list) or not all(isinstance(entry, dict) for entry in plain):
-        raise EngineError(f"{name} is a JSON list of objects, not {str(text)[:60]!r}.")
-    return plain
+def _plain_row(row: try_it.Tried) -> dict:
+    return {"question": row.question, "base": row.base, "prompted": row.prompted}

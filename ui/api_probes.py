@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from store import runs
-from ui import probe_desk
+from ui import api_arguments, probe_desk
 from ui.house import House, sentence
 from ui.probe_board import Boards, chosen
 from ui.probe_desk import Desk
@@ -38,5 +38,4 @@ def build_probes_api(house: House, desk: Desk, boards: Boards) -> None:
         except Exception as error:
             raise refuse(error) from None
 
-    for endpoint in (probe_runs, probe_answers):
-        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+    api_arguments.offer(house, probe_runs, probe_answers)

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import gradio as gr
 
-from engine.types import EngineError
 from store import jobs as stored
 from tuning import jobs as queue
 from tuning import memory
 from tuning.progress import progress, tail
-from ui import training
+from ui import api_arguments, roles, training
+from ui.api_arguments import JSON, read_object
 from ui.house import House, sentence
 
 LOG_LINES = 20
+MOST = 1000  # jobs told at once
 TOLD = ("step", "total", "elapsed_s", "left_s", "alarm")
-
-
-def read_object(text: str | dict, name: str) -> dict:
-    """A JSON object from text, or the object itself if the client sent one."""
-    try:
-        plain = json.loads(text) if isinstance(text, str) else text
-    except json.JSONDecodeError as error:
-        raise EngineError(f"{name} is no JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from None
-    if not isinstance(plain, dict):
-        raise EngineError(f"{name} is a JSON object, not {str(text)[:60]!r}.")
-    return plain
 
 
 def plain_outlook(house: House, outlook: training.Outlook) -> dict:
@@ -68,7 +57,7 @@ def build_training_api(house: House) -> None:
     def refuse(error: Exception) -> gr.Error:
         return gr.Error(sentence(house.language(None), error), print_exception=False)
 
-    def plan_training(wish: str = "{}") -> dict:
+    def plan_training(wish: JSON = "{}") -> dict:
         """What a training would be, without starting it.
 
         wish: JSON object; identity, langs, rows, style, old, general, general_share, clean, seed; preset, name; and any setting
@@ -79,30 +68,31 @@ def build_training_api(house: House) -> None:
         except Exception as error:
             raise refuse(error) from None
 
-    def start_training(wish: str = "{}") -> dict:
+    def start_training(wish: JSON = "{}") -> dict:
         """Starts it, or queues it behind the one that runs; `park` in the wish lets the chat's base leave the GPU meanwhile."""
         try:
             plain = read_object(wish, "wish")
             id = training.start(house, training.read_wish(house, plain), bool(plain.get("park")))
+            roles.record(house, "started training", id)
             return plain_job(house, stored.get(house.db, id))
         except Exception as error:
             raise refuse(error) from None
 
     def jobs(limit: int = 20) -> list:
-        """The latest jobs first, each with its progress and the end of its log."""
+        """The latest jobs first, a thousand at most, each with its progress and the end of its log."""
         try:
-            return [plain_job(house, job) for job in stored.listed(house.db, int(limit))]
+            return [plain_job(house, job) for job in stored.listed(house.db, max(0, min(limit, MOST)))]
         except Exception as error:
             raise refuse(error) from None
 
     def stop_job(id: int, keep: bool = True) -> dict:
         """Stops a job after the step in progress and keeps what it has, or at once and discards it."""
         try:
-            queue.stop(house.db, int(id), bool(keep))
+            training.stop(house, int(id), bool(keep))
+            roles.record(house, "stopped training" if keep else "discarded training", int(id))
             queue.tick(house.db, memory.admission(house.engine, house.db))
             return plain_job(house, stored.get(house.db, int(id)))
         except Exception as error:
             raise refuse(error) from None
 
-    for endpoint in (plan_training, start_training, jobs, stop_job):
-        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+    api_arguments.offer(house, plan_training, start_training, jobs, stop_job)

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from html import escape
 from pathlib import Path
 
 import gradio as gr
+from gradio.route_utils import CustomCORSMiddleware
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
 from tuning import jobs, memory
 from ui import (
     adapter_download,
     adapters_tab,
+    bodies,
     chat_tab,
+    filling,
     finetune_events,
     finetune_tab,
+    gate,
     identity_tab,
     label_events,
     label_routes,
     label_tab,
+    login,
     passing,
     picker,
+    probe_desk,
     probes_events,
     probes_tab,
     results_events,
     results_tab,
+    roles,
     theme,
     view,
 )
@@ -34,12 +46,14 @@ from ui.api_probes import build_probes_api
 from ui.api_training import build_training_api
 from ui.conversation import MAX_COLUMNS, Page
 from ui.house import House
-from ui.pages import Pages, new_key
+from ui.page_memory import MOST, Memory
+from ui.pages import Pages, own_key
 from ui.probe_board import Boards
 from ui.probe_desk import Desk
 from ui.words import LanguageDoor, i18n, say
 
 TITLE = "Mirror Test 镜测"
+GOODBYE_S = 10.0  # how long a probe run may take to stop when the program ends; a step of a large model takes seconds
 UPLOAD_LIMIT = "64mb"  # an adapter's zip is smaller; nothing larger has to come through a shared page
 
 
@@ -58,34 +72,45 @@ def build(house: House) -> gr.Blocks:
         header = gr.HTML(header_html(house, "en"), elem_id="header")
         with gr.Tabs(elem_classes="mt-tabs") as tabs:
             with gr.Tab(i18n("tab_chat"), id="chat", elem_id="tab-chat") as chat_page:
+                notices = {"chat": filling.notice("chat")}
                 chat = chat_tab.build_chat(house, pages)
             with gr.Tab(i18n("tab_probes"), id="probes", elem_id="tab-probes", render_children=True) as probes_page:
+                notices["probes"] = filling.notice("probes")
                 probing = probes_tab.build_probes(probes_events.board_functions(house, desk, boards))
             with gr.Tab(i18n("tab_label"), id="label", elem_id="tab-label", render_children=True) as label_page:
+                notices["label"] = filling.notice("label")
                 labelling = label_tab.build_label(labels_whose)
             with gr.Tab(i18n("tab_results"), id="results", elem_id="tab-results", render_children=True) as results_page:
+                notices["results"] = filling.notice("results")
                 results = results_tab.build_results()
             with gr.Tab(i18n("tab_identity"), id="identity", elem_id="tab-identity", render_children=True):
+                notices["identity"] = filling.notice("identity")
                 editor = identity_tab.build_identity(house)
             with gr.Tab(i18n("tab_finetune"), id="finetune", elem_id="tab-finetune", render_children=True):
+                notices["finetune"] = filling.notice("finetune")
                 tuner = finetune_tab.build_finetune()
             with gr.Tab(i18n("tab_adapters"), id="adapters", elem_id="tab-adapters", render_children=True) as adapters_page:
+                notices["adapters"] = filling.notice("adapters")
                 shelves = adapters_tab.build_adapters(house)
 
-        def open_page(request: gr.Request, known: str) -> dict:
+        def open_chat(request: gr.Request, known: str) -> dict:
             lang = house.language(request)
+            known = own_key(known, request.username)
             page = pages.again(known) or Page(picks=picker.first_picks(house, MAX_COLUMNS, lang))
-            page.key = known or new_key()
+            page.key = known
             pages.keep(page)
-            return (
-                {key: page.key, header: header_html(house, lang)}
-                | view.everything(house, chat, page, lang)
-                | identity_tab.open_identity(house, editor, lang)
-                | finetune_events.open_finetune(house, tuner, lang)
-                | adapters_tab.show(house, shelves, lang)
-                | {editor.sample: say(lang, "sample")}
-                | probes_tab.open_probes(house, probing, lang, probes_events.first_shown(desk))
-            )
+            header_now = header_html(house, lang, request.username)
+            return {key: page.key, header: header_now} | view.everything(house, chat, page, lang)
+
+        def open_probes(request: gr.Request) -> dict:
+            return probes_tab.open_probes(house, probing, house.language(request), probes_events.first_shown(desk))
+
+        def open_identity(request: gr.Request) -> dict:
+            lang = house.language(request)
+            return identity_tab.open_identity(house, editor, lang) | {editor.sample: say(lang, "sample")}
+
+        def open_finetune(request: gr.Request) -> dict:
+            return finetune_events.open_finetune(house, tuner, house.language(request))
 
         def open_adapters(request: gr.Request) -> dict:
             return adapters_tab.show(house, shelves, house.language(request))
@@ -96,23 +121,32 @@ def build(house: House) -> gr.Blocks:
                     running[request.session_hash].set()
 
         private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-        outputs = [key, header, *chat.outputs, *editor.editor, editor.sample, *tuner.outputs, *shelves.outputs]
-        outputs += probing.outputs
-        demo.load(open_page, key, outputs, **private).then(
+
+        def fills(tab: str, fill: Callable[..., dict], inputs, outputs: list) -> dict:
+            """A load or select event that fills one tab, and only that one: `event(**fills(...))`."""
+            place = notices[tab]
+            return {"fn": filling.guarded(house, place, fill), "inputs": inputs, "outputs": [*outputs, place]} | private
+
+        demo.load(**fills("chat", open_chat, key, [key, header, *chat.outputs]))
+        demo.load(**fills("identity", open_identity, None, [*editor.editor, editor.sample])).then(
             identity_tab.show_if_quick(house), [editor.listed, editor.text, editor.mode, editor.sample], editor.preview, **private
         )
+        demo.load(**fills("finetune", open_finetune, None, tuner.outputs))
+        demo.load(**fills("adapters", open_adapters, None, shelves.outputs))
+        demo.load(**fills("probes", open_probes, None, probing.outputs))
         finetune_events.wire_finetune(house, tuner)
         finetune_events.wire_compare(house, pages, tabs, chat, tuner)
-        label_events.wire_label(house, labelling, demo, label_page)
-        results_events.wire_results(house, results, results_page)
-        probes_events.wire_probes(house, desk, probing, probes_page, chat.page)
-        chat_page.select(chat.refresh, chat.page, chat.outputs, **private)
-        adapters_page.select(open_adapters, None, shelves.outputs, **private)
+        label_events.wire_label(house, labelling, demo, label_page, notices["label"])
+        results_events.wire_results(house, results, results_page, notices["results"])
+        probes_events.wire_probes(house, desk, probing, probes_page, chat.page, notices["probes"])
+        chat_page.select(**fills("chat", chat.refresh, chat.page, chat.outputs))
+        adapters_page.select(**fills("adapters", open_adapters, None, shelves.outputs))
         demo.unload(left)
+    roles.check_events(house, demo)
     return demo
 
 
-def header_html(house: House, lang: str) -> str:
+def header_html(house: House, lang: str, who: str | None = None) -> str:
     base = house.engine.base
     dtype = str(base.dtype).removeprefix("torch.")
     facts = [base.name, f"{dtype}, {base.device}", say(lang, "header_format", name=base.format.name)]
@@ -128,7 +162,19 @@ def header_html(house: House, lang: str) -> str:
         f'<header class="mt-header"><div class="mt-brand"><h1>Mirror Test<span lang="zh-CN">镜测</span></h1>'
         f"<p>{escape(say(lang, 'tagline'))}</p></div>"
         f'<div class="mt-base" title="{reasons}">{said}</div>'
-        f'<div class="mt-switch">{switch}{theme_switch}</div></header>'
+        f'<div class="mt-switch">{switch}{theme_switch}</div>{_way_out(house, lang, who)}</header>'
+    )
+
+
+def _way_out(house: House, lang: str, who: str | None) -> str:
+    """Who is logged in, as what, and the button that ends it."""
+    role = house.accounts.role(who) if house.accounts and who else None
+    if role is None:
+        return ""
+    name = f"{escape(who)} · {escape(say(lang, f'role_{role}'))}"
+    return (
+        f'<form class="mt-switch" method="post" action="logout" id="way-out"><span>{name}</span>'
+        f'<button type="submit">{escape(say(lang, "login_out"))}</button></form>'
     )
 
 
@@ -138,12 +184,11 @@ def serve(
     host: str = "127.0.0.1",
     port: int | None = 7860,
     share: bool = False,
-    auth: list[tuple[str, str]] | None = None,
     root_path: str | None = None,
     block: bool = True,
     say: Callable[[str], None] = print,
 ) -> tuple[gr.Blocks, str]:
-    """Launches the page; (the Blocks, its address). With `block` it returns when the server is stopped.
+    """Launches the page; (the Blocks, its address). With `block` it returns once `house.closed` is set.
 
     root_path: under which path ("/mirror") or address a proxy shows the page to people.
     """
@@ -153,14 +198,18 @@ def serve(
     )
     demo = build(house)
     demo.queue(api_open=False)  # else /run/NAME would go past the queue
+    memory_of_pages = Memory()
+    door = gate.open_door(host, root_path, house.language, memory_of_pages, house.accounts)
+    ways_in = login.routes(door.sessions, house.language, (root_path or "").startswith("https:")) if door.sessions else []
     _, address, shared = demo.launch(
-        server_name=host,
+        server_name=f"[{host}]" if ":" in host and not host.startswith("[") else host,
         server_port=port,
         share=share,
-        auth=auth,
+        auth_dependency=label_routes.visitor if door.sessions else None,
+        state_session_capacity=MOST,
         root_path=root_path,
         strict_cors=True,
-        blocked_paths=database_files(house.db),
+        blocked_paths=[*database_files(house.db), *accounts_files(house)],
         max_file_size=UPLOAD_LIMIT,
         run_history=False,
         enable_monitoring=False,
@@ -174,20 +223,54 @@ def serve(
         css=theme.css(),
         head=theme.head(),
         app_kwargs={
-            "middleware": [Middleware(LanguageDoor, default=house.language.default)],
-            "routes": [*label_routes.routes(house), *adapter_download.routes(house)],
+            "middleware": [
+                Middleware(gate.Gate, door=door),
+                Middleware(bodies.BodyDoor),
+                Middleware(LanguageDoor, default=house.language.default),
+            ],
+            "routes": [*ways_in, *label_routes.routes(house), *adapter_download.routes(house)],
+            "lifespan": prepared(demo, memory_of_pages),
         },
     )
+    demo.share = False  # Gradio's page for a share has its script on another site, which the policy refuses
+    door.add(shared or "")
     address = shared or address
     say(address)
     if block:
-        try:
-            demo.block_thread()
-        finally:
-            house.closed.set()
+        house.closed.wait()
+        until = time.monotonic() + GOODBYE_S
+        for thread in threading.enumerate():
+            if thread.name == probe_desk.THREAD:  # it stops after its step, and says so in the store
+                thread.join(max(0.0, until - time.monotonic()))
     return demo, address
+
+
+def prepared(demo: gr.Blocks, memory_of_pages: Memory) -> Callable:
+    """What Gradio's application becomes before it serves: no other site is allowed anything, and sessions are small."""
+
+    @asynccontextmanager
+    async def prepare(app) -> AsyncIterator[None]:
+        app.user_middleware = [one for one in app.user_middleware if one.cls is not CustomCORSMiddleware]
+        app.middleware_stack = None  # Starlette makes it anew for the first request
+        app.state_holder = memory_of_pages
+        memory_of_pages.set_blocks(demo)
+        clearing = asyncio.create_task(clear_by_age())
+        yield
+        clearing.cancel()
+
+    return prepare
+
+
+async def clear_by_age() -> None:
+    while True:
+        await asyncio.sleep(passing.LOOKED_AT_EVERY)
+        await run_in_threadpool(passing.clear)
 
 
 def database_files(db: Path) -> list[str]:
     """The database and what SQLite keeps beside it."""
     return [str(Path(f"{db}{ending}").absolute()) for ending in ("", "-wal", "-shm", "-journal")]
+
+
+def accounts_files(house: House) -> list[str]:
+    return [str(house.accounts.file.absolute())] if house.accounts and house.accounts.file else []

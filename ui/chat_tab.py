@@ -11,8 +11,8 @@ import gradio as gr
 
 from engine.types import Variant
 from store import votes
-from ui import conversation, picker, view
-from ui.asking import ask, upcoming
+from ui import conversation, picker, roles, view
+from ui.asking import ask, owner_of, upcoming
 from ui.conversation import MAX_COLUMNS, Page
 from ui.house import House, sentence
 from ui.pages import Pages
@@ -174,7 +174,7 @@ def _wire(
             pages.keep(page)
             return everything(page, lang) if updates is None else updates
 
-        return guarded
+        return roles.called(guarded, act)
 
     def put(page: Page, text: str, lang: str, request: gr.Request) -> Iterator[dict]:
         """Asks and yields updates; the box is emptied at once, so that the next question can be typed meanwhile."""
@@ -186,13 +186,15 @@ def _wire(
                 conversation.start_blind(page)
                 places = page.places()
             yield everything(page, lang) | view.while_asking(chat, page, lang, text)
-            for news in ask(house, page, text, lang, stop, session):
+            for news in ask(house, page, text, lang, stop, session, owner_of(request)):
                 if isinstance(news, str):
                     gr.Warning(news)
                     continue
+                queued = isinstance(news, int)
+                words = say(lang, "before_you", number=news) if queued else say(lang, "waiting")
                 yield {
-                    chat.columns[place].live: live_html(lang, text, shown, say(lang, "waiting"))
-                    for (place, _), shown in zip(places, news, strict=True)
+                    chat.columns[place].live: live_html(lang, text, shown, words)
+                    for (place, _), shown in zip(places, [""] * len(places) if queued else news, strict=True)
                 }
         finally:
             stop.set()
@@ -235,6 +237,9 @@ def _wire(
             return gr.skip()
         page.editing = not page.editing
         return everything(page, lang) | {chat.question: gr.update(value=text if page.editing else "")}
+
+    def clear_all(page: Page, lang: str) -> None:
+        conversation.clear(page)
 
     def add_column(page: Page, lang: str) -> None:
         if conversation.add_column(page) is None:
@@ -294,7 +299,7 @@ def _wire(
     regenerate.click(again, [chat.page, *chat.picks], **asking)
     chat.stop.click(stop_it, queue=False, **private)
     edit.click(idle(edit_last), chat.page, **acting)
-    clear.click(idle(lambda page, lang: conversation.clear(page)), chat.page, **acting)
+    clear.click(idle(clear_all), chat.page, **acting)
     chat.add.click(idle(add_column), chat.page, **acting)
     chat.blind.input(idle(set_blind), [chat.page, chat.blind], **acting)
     for choice, button in vote_buttons.items():

@@ -12,7 +12,7 @@ from tuning import jobs, memory
 from tuning.jobs import progress, tail
 from tuning.launch import shell_lines
 from tuning.presets import PRESETS
-from ui import conversation, finetune_tab, foresight, run_page, settings_form, shelf, training, view
+from ui import conversation, finetune_tab, foresight, roles, run_page, settings_form, shelf, training, view
 from ui.chart import curves_html
 from ui.chat_tab import Chat
 from ui.conversation import Page
@@ -108,6 +108,7 @@ def wire_finetune(house: House, tab: FineTune) -> None:
         lang = house.language(request)
         try:
             id = training.start(house, training.read_wish(house, finetune_tab.plain(form, given)), bool(park))
+            roles.record(house, "started training", id)
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()
@@ -169,7 +170,26 @@ def _wire_run(house: House, tab: FineTune) -> None:
                 gr.Warning(escape(sentence(lang, error)))
             return show(house, tab, lang, chosen, {}) | {tab.dialog: gr.update(visible=False)}
 
-        return acted
+        return roles.called(acted, what)
+
+    def keep(id: int) -> None:
+        training.stop(house, id, keep=True)
+        roles.record(house, "stopped training", id)
+
+    def discard(id: int) -> None:
+        training.stop(house, id, keep=False)
+        roles.record(house, "discarded training", id)
+
+    def resume(id: int) -> None:
+        training.resume(house, id)
+        roles.record(house, "resumed training", id)
+
+    def forget(id: int) -> None:
+        jobs.remove(house.db, id)
+        roles.record(house, "removed training", id)
+
+    def close() -> dict:
+        return gr.update(visible=False)
 
     def ask(key: str, *buttons: gr.Button) -> Callable:
         def asked(request: gr.Request) -> dict:
@@ -194,11 +214,11 @@ def _wire_run(house: House, tab: FineTune) -> None:
     tab.runs.input(choose, **acting)
     tab.stop.click(ask("really_stop", tab.keep, tab.discard), **private | {"outputs": tab.run})
     tab.forget.click(ask("really_forget", tab.really_forget), **private | {"outputs": tab.run})
-    tab.keep.click(act(lambda id: jobs.stop(house.db, id, keep=True)), **acting)
-    tab.discard.click(act(lambda id: jobs.stop(house.db, id, keep=False)), **acting)
-    tab.resume.click(act(lambda id: training.resume(house, id)), **acting)
-    tab.really_forget.click(act(lambda id: jobs.remove(house.db, id)), **acting)
-    tab.cancel.click(lambda: gr.update(visible=False), outputs=tab.dialog, **private)
+    tab.keep.click(act(keep), **acting)
+    tab.discard.click(act(discard), **acting)
+    tab.resume.click(act(resume), **acting)
+    tab.really_forget.click(act(forget), **acting)
+    tab.cancel.click(close, outputs=tab.dialog, **private)
     tab.again.click(again, tab.runs, [*tab.run, *tab.form.inputs], **private)
 
 
@@ -211,8 +231,7 @@ def wire_compare(house: House, pages: Pages, tabs: gr.Tabs, chat: Chat, tab: Fin
             gr.Warning(say(lang, "still_answering"))
             return gr.skip()
         try:
-            job = stored.get(house.db, int(chosen))
-            name = shelf.loaded(house, job["folder"])
+            name = shelf.loaded(house, training.folder_opened(house, int(chosen))["folder"])
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()

@@ -7,6 +7,9 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common import space
+from common.paths import EVERYWHERE, Opened
+from engine.limits import TooMuch
 from engine.types import EngineError
 from identities import IdentityError
 from probes.collect import RowsError
@@ -19,6 +22,7 @@ from store import StoreError
 from tuning.jobs import JobError
 from tuning.rows import DataError
 from tuning.settings import SettingsError
+from ui.accounts import Accounts
 from ui.words import Languages, say
 
 log = logging.getLogger("mirror")
@@ -28,8 +32,9 @@ log = logging.getLogger("mirror")
 class House:
     """The engine, where things lie, and the language of a request.
 
-    judge: who is asked for second opinions, if anybody. refused: adapter folder -> why it was not loaded. closed: set when the
-    page is served no more.
+    judge: who is asked for second opinions, if anybody. opened: where paths that come from the page may lead. accounts: who may
+    log in; None where nobody has to. refused: adapter folder -> why it was not loaded. closed: set when the page is served no
+    more.
     """
 
     engine: object
@@ -39,6 +44,8 @@ class House:
     language: Languages
     accept_other_base: bool = False
     judge: Judge | None = None
+    opened: Opened = EVERYWHERE
+    accounts: Accounts | None = None
     refused: dict[str, str] = field(default_factory=dict)
     closed: threading.Event = field(default_factory=threading.Event)
 
@@ -60,8 +67,12 @@ class House:
 
 def sentence(lang: str, error: BaseException) -> str:
     """What a person is told about an error; the trace of one that nobody foresaw goes to the terminal."""
+    if isinstance(error, TooMuch):
+        return say(lang, error.key, count=error.count, most=error.most)
     ours = EngineError | IdentityError | StoreError | DataError | SettingsError | JobError
     if isinstance(error, ours | JudgeError | ProbeError | FactsError | VariantsError | RowsError | DoseError):
         return str(error)
+    if full := space.told(error):
+        return full
     log.error("unforeseen", exc_info=error)
     return say(lang, "unforeseen", kind=type(error).__name__, problem=str(error).strip().split("\n")[0][:200])

@@ -12,7 +12,8 @@ import gradio as gr
 import identities
 from engine.types import Request, Variant
 from identities.files import CHINESE
-from ui import try_it
+from ui import roles, try_it
+from ui.asking import owner_of
 from ui.house import House, sentence
 from ui.words import i18n, say
 
@@ -255,6 +256,7 @@ def _wire_editor(house: House, tab: IdentityTab, buttons: dict[str, gr.Button], 
             gr.Warning(sentence(lang, error))
             return gr.skip()
         drafts.pop(name, None)
+        roles.record(house, "changed identity", name)
         gr.Info(say(lang, "saved", name=name))
         return open_identity(house, tab, lang, name, drafts)
 
@@ -282,18 +284,24 @@ def _wire_editor(house: House, tab: IdentityTab, buttons: dict[str, gr.Button], 
             if doing == "new":
                 identities.create(given, say(lang, "new_text", name=given), house.identities)
                 name = given
+                roles.record(house, "made identity", name)
             elif doing == "rename":
                 identities.rename(name, given, house.identities)
+                roles.record(house, "renamed identity", name, given)
                 if name in drafts:
                     drafts[given] = drafts.pop(name)
                 name = given
             elif doing == "delete":
                 identities.delete(name, house.identities)
+                roles.record(house, "deleted identity", name)
                 drafts.pop(name, None)
         except Exception as error:
             gr.Warning(sentence(lang, error))
             return gr.skip()
         return open_identity(house, tab, lang, name, drafts)
+
+    def close() -> dict:
+        return {tab.dialog: gr.update(visible=False)}
 
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     change = private | {"outputs": tab.editor}
@@ -312,7 +320,7 @@ def _wire_editor(house: House, tab: IdentityTab, buttons: dict[str, gr.Button], 
         buttons[doing].click(ask_for(doing), tab.listed, **change)
     given = [tab.doing, tab.listed, tab.dialog_name, tab.drafts]
     gr.on([buttons["confirm"].click, tab.dialog_name.submit], confirm, given, **change).then(show_if_quick(house), **draw)
-    buttons["cancel"].click(lambda: {tab.dialog: gr.update(visible=False)}, **change)
+    buttons["cancel"].click(close, **change)
 
 
 def show_if_quick(house: House):
@@ -344,7 +352,11 @@ def _wire_try(house: House, tab: IdentityTab, which: gr.Radio, tokens: gr.Slider
         busy = {tab.try_button: gr.update(visible=False), tab.try_stop: gr.update(visible=True)}
         try:
             yield busy | {tab.table: try_it.table_html(lang, rows, title, note)}
-            for rows in try_it.attempt(house, prompt, mode, name, which, int(tokens), stop, session):
+            for news in try_it.attempt(house, prompt, mode, name, which, int(tokens), stop, session, owner_of(request)):
+                if isinstance(news, int):
+                    yield {tab.table: try_it.table_html(lang, rows, title, say(lang, "before_you", number=news))}
+                    continue
+                rows = news
                 yield {tab.table: try_it.table_html(lang, rows, title, note)}
         except Exception as error:
             table = try_it.table_html(lang, rows, title, note)

@@ -86,8 +86,9 @@
         fresh();
       } catch (error) {
         if (closed) return;
-        desk.problem = error.status === 409 ? error.message : desk.say(error.status === 401 ? "login" : "no_server");
-        if (error.status !== 409) setTimeout(start, AGAIN_MS);
+        const final = error.status === 409 || error.status === 403; // asking again would not help
+        desk.problem = final ? error.message : desk.say(error.status === 401 ? "login" : "no_server");
+        if (!final) setTimeout(start, AGAIN_MS);
       }
       draw.paint();
     };

@@ -20,13 +20,17 @@ from identities import IdentityError
 from probes import facts as facts_of
 from probes.facts import FactPair, Side
 from probes.masking import masked
-from store import StoreError, labels, pairs, queues
+from store import StoreError, drawn, labels, pairs, queues
+from store.names import person
 from ui.house import House
 from ui.said import said_of
 
 AHEAD = 40  # items a page holds: what a fast person labels while a slow answer is on its way
 MOST = 200  # decisions taken at once; a page that was offline for long sends several times
 RECENT = 10
+LONGEST_S = 24 * 3600  # that somebody looked at an answer
+LONGEST_TOKEN = 200  # characters; the page's own has 36
+LONGEST_COMMENT = 10_000  # characters
 CONTROLS = ("control", "retention")
 STORED, REFUSED, ELSEWHERE = "stored", "refused", "elsewhere"
 
@@ -36,6 +40,7 @@ def opened(house: House, queue: int, annotator: str) -> dict:
 
     Settling shows what others said, so opening such a queue locks this person's own blind labels of its answers.
     """
+    annotator = person(annotator)
     with store.open(house.db) as db:
         settings = queues.get(db, queue)
         if settings["kind"] == "settle":
@@ -52,10 +57,12 @@ def opened(house: House, queue: int, annotator: str) -> dict:
 
 def more(house: House, queue: int, annotator: str, without: Sequence[int], skipped: bool = False) -> dict:
     """Further items for a desk that holds some. StoreError."""
+    annotator = person(annotator)
     with store.open(house.db) as db:
         settings = queues.get(db, queue)
         reveal = sees_all(db, settings, annotator)
-        items = coming(house, db, settings, annotator, reveal, without, skipped)
+        there = drawn.items(db, queue, without, blind=not reveal)
+        items = coming(house, db, settings, annotator, reveal, list(there.values()), skipped)
         return {"items": items, "progress": how_far(db, queue, annotator)}
 
 
@@ -66,7 +73,13 @@ def told(
     (`gone`), and which of those just decided had been decided by enough others (`crowded`). StoreError."""
     with store.open(house.db) as db:
         progress = how_far(db, queue, annotator) if everybody else queues.progress(db, queue, annotator)
-        return {"progress": progress, "gone": queues.finished(db, held), "crowded": queues.crowded(db, decided)}
+        blind = not sees_all(db, queues.get(db, queue), annotator)
+        found = {}
+        for what, asked, which in (("gone", held, queues.finished), ("crowded", decided, queues.crowded)):
+            there = drawn.items(db, queue, asked, blind=blind)
+            true = set(which(db, list(there.values())))
+            found[what] = [given for given, item in there.items() if item in true]
+        return {"progress": progress} | found
 
 
 def decide(house: House, annotator: str, decisions: Iterable[Mapping]) -> list[dict]:
@@ -137,12 +150,13 @@ def _card(
     hide: FactPair | None,
 ) -> dict:  # fmt: skip
     control = item.get("group") in CONTROLS
+    known = {side["answer"]: side["answer"] if reveal else item["drawn"]["answers"][side["answer"]] for side in sides}
     card = {
-        "item": item["item"],
+        "item": item["item"] if reveal else item["drawn"]["item"],
         "lang": item.get("lang") or "",
         "question": item["question"],
         "control": control,
-        "sides": [{"answer": side["answer"], "before": _before(side, hide)} | _said(side, reveal, hide) for side in sides],
+        "sides": [{"answer": known[side["answer"]], "before": _before(side, hide)} | _said(side, reveal, hide) for side in sides],
         "old": item.get("old") or "",
         "new": item.get("new") or "",
     }
@@ -192,10 +206,12 @@ def _veiled(text: str, hide: FactPair | None) -> str:
 
 
 def _decided(db: Database, annotator: str, decision: Mapping) -> dict:
-    token = decision.get("token")
+    token = decision.get("token") if isinstance(decision.get("token"), str) else None
     try:
-        if not token or not isinstance(token, str):
+        if not token:
             raise StoreError("A decision came without a token and is not stored; load the page again.")
+        if len(token) > LONGEST_TOKEN:
+            raise StoreError(f"A decision came with a token of {len(token):,} characters and is not stored; load the page again.")
         settings = _its_queue(db, decision)
         if settings is None:
             return {"token": token, "status": ELSEWHERE}
@@ -205,14 +221,15 @@ def _decided(db: Database, annotator: str, decision: Mapping) -> dict:
         return {"token": token, "status": REFUSED, "message": str(error)}
     except sqlite3.OperationalError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, sqlite3.Error) as error:
-        return {"token": token, "status": REFUSED, "message": f"A decision could not be read ({error!r}) and is not stored."}
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, sqlite3.Error) as error:
+        why = f"{type(error).__name__}: {str(error)[:200]}"
+        return {"token": token, "status": REFUSED, "message": f"A decision could not be read ({why}) and is not stored."}
 
 
 def _its_queue(db: Database, decision: Mapping) -> dict | None:
     """None if the decision is about a queue of another database."""
     try:
-        settings = queues.get(db, int(decision["queue"]))
+        settings = queues.get(db, whole(decision["queue"]))
     except StoreError:
         return None
     return settings if settings["created"] == decision.get("stamp") else None
@@ -220,10 +237,13 @@ def _its_queue(db: Database, decision: Mapping) -> dict | None:
 
 def _do(db: Database, settings: Mapping, annotator: str, decision: Mapping, token: str) -> None:
     queue, do = settings["id"], decision["do"]
+    blind, given = not sees_all(db, settings, annotator), whole(decision["item"])
+    item = drawn.items(db, queue, [given], blind=blind).get(given)
+    if item is None:
+        raise StoreError("The decision is not stored: it is about no item of its queue; load the page again.")
     if settings["kind"] == "pairs":
-        item = int(decision["item"])
         if do == "vote":
-            order = [int(answer) for answer in decision["order"]]
+            order = drawn.answers(db, item, [whole(answer) for answer in decision["order"]], blind=blind)
             pairs.vote(db, item, annotator, decision["choice"], order, token=token)
         elif do == "skip":
             pairs.skip(db, item, annotator, token=token)
@@ -232,13 +252,12 @@ def _do(db: Database, settings: Mapping, annotator: str, decision: Mapping, toke
         else:
             raise ValueError(f"{do!r} is not done to pairs")
         return
-    answer = int(decision["answer"])
+    [answer] = drawn.answers(db, item, [whole(decision["answer"])], blind=blind)
     if do == "undo":
         labels.undo(db, annotator, queue=queue, answer=answer, token=token)
         return
     if do not in ("label", "skip"):
         raise ValueError(f"{do!r} is not done to answers")
-    seconds = decision.get("seconds")
     labels.add(
         db,
         answer,
@@ -247,12 +266,35 @@ def _do(db: Database, settings: Mapping, annotator: str, decision: Mapping, toke
         kind="skip" if do == "skip" else "adjudication" if settings["kind"] == "settle" else "label",
         tags={str(aspect): str(tag) for aspect, tag in (decision.get("tags") or {}).items() if tag},
         flag=bool(decision.get("flag")),
-        comment=str(decision.get("comment") or ""),
+        comment=comment_of(decision.get("comment")),
         blind=settings["blind"],
         token=token,
         queue=queue,
-        seconds=float(seconds) if isinstance(seconds, int | float) else None,
+        seconds=seconds_of(decision.get("seconds")),
     )
+
+
+def whole(value: object) -> int:
+    """A number as JSON has it, or as digits. ValueError for what no database can hold."""
+    number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    if number is None or not 0 <= number < 2**63:
+        raise ValueError(f"{str(value)[:40]!r} is no number of anything")
+    return number
+
+
+def comment_of(value: object) -> str:
+    comment = str(value or "")
+    if len(comment) > LONGEST_COMMENT:
+        raise StoreError(f"The label is not stored: its comment has {len(comment):,} characters, at most {LONGEST_COMMENT:,}.")
+    return comment
+
+
+def seconds_of(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_S:
+        raise ValueError(f"{str(value)[:40]} are no seconds that somebody looked at an answer")
+    return float(value)
 
 
 def _masking(house: House) -> FactPair:

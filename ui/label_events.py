@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 
 import gradio as gr
 
-from store import labels, queues
-from ui import label_agreement, label_files, label_tab, training
+from store import StoreError, labels, queues
+from store.names import person
+from ui import filling, label_agreement, label_files, label_tab, roles, training
 from ui.house import House, sentence
 from ui.label_files import Wish
 from ui.label_tab import FILE, Label
 from ui.words import say
 
+NAMED = 120  # characters of a queue's name in that of the queue that settles it
 LEAVE_NAME = "() => { const at = document.activeElement; if (at?.closest('#lb-annotator')) at.blur(); }"
 
 
 def open_label(house: House, tab: Label, lang: str, request: gr.Request, chosen: dict) -> dict:
     """The whole tab as the browser left it."""
     chosen = chosen if isinstance(chosen, dict) else {}
-    annotator = login_of(request) or str(chosen.get("annotator") or "")
+    annotator = named(request, str(chosen.get("annotator") or ""))
     known = training.known_identities(house)
     base = house.engine.base
     card = getattr(base, "card", None)
@@ -46,6 +49,20 @@ def open_label(house: House, tab: Label, lang: str, request: gr.Request, chosen:
 def login_of(request: gr.Request) -> str:
     """The name somebody has logged in with; "" where no login is asked for."""
     return getattr(request, "username", None) or ""
+
+
+def named(request: gr.Request, annotator: str | None) -> str:
+    """Who labels, as names are stored; "" for nobody, and for what is no name, which is said."""
+    try:
+        return person(login_of(request) or annotator or "")
+    except StoreError as error:
+        gr.Warning(escape(str(error)))
+        return ""
+
+
+def role_of(house: House, request: gr.Request) -> str | None:
+    """None where nobody has to log in; of somebody whose role nobody knows the least that labels."""
+    return None if house.accounts is None else house.accounts.role(login_of(request)) or roles.LABELER
 
 
 def show(house: House, tab: Label, lang: str, annotator: str, queue: int | None) -> dict:
@@ -80,8 +97,9 @@ def of_run(house: House, tab: Label, run: int | None) -> dict:
     return updates
 
 
-def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab) -> None:
-    """Everything that happens in the tab. page: its Tab, to look for new queues when it is opened."""
+def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab, notice: gr.HTML) -> None:
+    """Everything that happens in the tab. page: its Tab, to look for new queues when it is opened. notice: what cannot be
+    filled is said there."""
 
     def opened(request: gr.Request, chosen: dict) -> dict:
         return open_label(house, tab, house.language(request), request, chosen)
@@ -98,16 +116,16 @@ def wire_label(house: House, tab: Label, demo: gr.Blocks, page: gr.Tab) -> None:
         }
 
     def choose(request: gr.Request, annotator: str, queue: int | None, chosen: dict) -> dict:
-        annotator = login_of(request) or (annotator or "").strip()
+        annotator = named(request, annotator)
         if chosen and chosen.get("annotator") == annotator and chosen.get("queue") == queue:
             return gr.skip()
         return show(house, tab, house.language(request), annotator, queue)
 
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-    demo.load(opened, tab.chosen, tab.outputs, **private)
+    demo.load(filling.guarded(house, notice, opened), tab.chosen, [*tab.outputs, notice], **private)
     making = tab.making
     offered = [tab.queue, making.run, making.variants, making.old, making.new]
-    page.select(came, making.run, offered, **private)
+    page.select(filling.guarded(house, notice, came), making.run, [*offered, notice], **private)
     given = [tab.annotator, tab.queue, tab.chosen]
     # Every one, in its order: a queue chosen while the name is still on its way is neither dropped nor taken back.
     ordered = private | {"trigger_mode": "multiple", "concurrency_limit": 1}
@@ -130,21 +148,25 @@ def _wire_making(house: House, tab: Label) -> None:
             making.variants: gr.update(visible=False, choices=[], value=[]),
         }
 
+    def of_chosen(run: int | None) -> dict:
+        return of_run(house, tab, run)
+
     def make(request: gr.Request, annotator: str, *given) -> dict:
         lang = house.language(request)
         wish = Wish(*given[:8], int(given[8] or 1), given[9], int(given[10] or 0), *(value or "" for value in given[11:]))
         try:
             queue = queues.get(house.db, label_files.make(house, lang, wish))
+            roles.record(house, "made queue", queue["id"], queue["name"])
         except Exception as error:
             return {making.said: f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'}
-        made = show(house, tab, lang, login_of(request) or (annotator or "").strip(), queue["id"])
+        made = show(house, tab, lang, named(request, annotator), queue["id"])
         items = next(one["items"] for one in queues.listed(house.db) if one["id"] == queue["id"])
         gr.Info(escape(say(lang, "lb_made", name=queue["name"], items=items)))
         return made | {making.said: "", making.fold: gr.update(open=False)}
 
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     making.source.input(source, making.source, [making.run, making.file, making.variants], **private)
-    making.run.input(lambda run: of_run(house, tab, run), making.run, [making.variants, making.old, making.new], **private)
+    making.run.input(of_chosen, making.run, [making.variants, making.old, making.new], **private)
     making.make.click(make, [tab.annotator, *making.inputs], tab.outputs, trigger_mode="once", **private)
 
 
@@ -152,7 +174,7 @@ def _wire_agreeing(house: House, tab: Label) -> None:
     part = tab.agreeing
 
     def tell(request: gr.Request, annotator: str, queue: int | None, scope: str) -> dict:
-        lang, annotator = house.language(request), login_of(request) or (annotator or "").strip()
+        lang, annotator = house.language(request), named(request, annotator)
         try:
             told = label_agreement.told_html(house, lang, queue, scope == "all", annotator)
             hidden = "" if queue is None else label_agreement.revealed_html(house, lang, queue, annotator)
@@ -161,10 +183,11 @@ def _wire_agreeing(house: House, tab: Label) -> None:
         return {part.told: told, part.hidden: hidden}
 
     def settle(request: gr.Request, annotator: str, queue: int | None, scope: str) -> dict:
-        lang, annotator = house.language(request), login_of(request) or (annotator or "").strip()
+        lang, annotator = house.language(request), named(request, annotator)
         queue = None if scope == "all" else queue
         try:
             name = queues.get(house.db, queue)["name"] if queue is not None else say(lang, "lb_scope_all")
+            name = name if len(name) <= NAMED else f"{name[:NAMED]}…"
             made = label_agreement.settling_queue(house, say(lang, "lb_settle_name", name=name), queue)
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
@@ -172,16 +195,17 @@ def _wire_agreeing(house: House, tab: Label) -> None:
         if made is None:
             gr.Info(say(lang, "lb_settle_none"))
             return gr.skip()
+        roles.record(house, "made queue", made, name)
         return show(house, tab, lang, annotator, made)
 
     def ask(request: gr.Request, annotator: str, queue: int | None) -> dict:
-        if queue is None or not (annotator or "").strip():
+        if queue is None or not named(request, annotator):
             gr.Info(say(house.language(request), "lb_need_name" if queue is not None else "lb_need_queue"))
             return gr.skip()
         return {part.dialog: gr.update(visible=True)}
 
     def reveal(request: gr.Request, annotator: str, queue: int) -> dict:
-        lang, annotator = house.language(request), login_of(request) or (annotator or "").strip()
+        lang, annotator = house.language(request), named(request, annotator)
         try:
             labels.reveal(house.db, annotator, queue=queue)
         except Exception as error:
@@ -191,13 +215,16 @@ def _wire_agreeing(house: House, tab: Label) -> None:
         desk = label_tab.desk_html(house, lang, annotator, queue, True, revealed=True)
         return {part.dialog: gr.update(visible=False), tab.desk: desk} | tell(request, annotator, queue, "queue")
 
+    def close() -> dict:
+        return gr.update(visible=False)
+
     private = {"api_visibility": "private", "concurrency_limit": None}
     hidden = private | {"show_progress": "hidden"}
     given = [tab.annotator, tab.queue, part.scope]
     gr.on([part.fold.expand, part.again.click, part.scope.input], tell, given, [part.told, part.hidden], **private)
     part.settle.click(settle, given, tab.outputs, trigger_mode="once", **hidden)
     part.reveal.click(ask, given[:2], part.dialog, **hidden)
-    part.cancel.click(lambda: gr.update(visible=False), outputs=part.dialog, **hidden)
+    part.cancel.click(close, outputs=part.dialog, **hidden)
     part.confirm.click(reveal, given[:2], [part.dialog, tab.desk, part.told, part.hidden], trigger_mode="once", **hidden)
 
 
@@ -205,11 +232,12 @@ def _wire_files(house: House, tab: Label) -> None:
     files = tab.files
 
     def take_in(request: gr.Request, path: str | None, annotator: str) -> str:
-        lang, annotator = house.language(request), login_of(request) or (annotator or "").strip()
+        lang, annotator = house.language(request), named(request, annotator)
         if not path:
             return ""
         try:
-            new, rows = label_files.take_in(house, path, annotator)
+            new, rows = label_files.take_in(house, path, annotator, role_of(house, request))
+            roles.record(house, "imported labels", Path(path).name, f"{new} new of {rows}")
         except Exception as error:
             return f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'
         return f'<p class="lb-quiet" role="status">{escape(say(lang, "lb_imported", n=new, rows=rows))}</p>'

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import identities
 import store
+from common.files import write_text
 from probes import collect, exchange
 from probes import facts as facts_of
 from probes.facts import FactPair
@@ -18,6 +19,7 @@ from ui.label_tab import FILE, RUN
 from ui.words import say
 
 RUNS_SHOWN = 40
+FOR_OTHERS = (None, "researcher")  # the roles that bring in what others said
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,11 @@ def who(house: House, name: str) -> str:
     return f"{names} ({makers})" if makers else names
 
 
-def take_in(house: House, path: str, annotator: str) -> tuple[int, int]:
-    """(new labels, rows) of a file. RowsError or StoreError."""
+def take_in(house: House, path: str, annotator: str, role: str | None = None) -> tuple[int, int]:
+    """(new labels, rows) of a file. role: of who is logged in as `annotator`; None without a login, where the local user brings
+    in everybody's. RowsError or StoreError."""
     rows = exchange.read_rows(path)
-    return exchange.add_labels(house.db, rows, annotator), len(rows)
+    return exchange.add_labels(house.db, rows, annotator, for_others=role in FOR_OTHERS), len(rows)
 
 
 def give_out(house: House, queue: int | None) -> tuple[list[str], dict]:
@@ -134,7 +137,7 @@ def give_out(house: House, queue: int | None) -> tuple[list[str], dict]:
     exchange.write_rows(files[1], rows)
     exchange.write_rows(files[2], exchange.label_studio([*queued.values(), *alone.values()], said))
     interface = folder / "label-studio-interface.xml"
-    interface.write_text(exchange.label_studio_config(), encoding="utf-8")
+    write_text(interface, exchange.label_studio_config())
     counts = {
         "n": len(rows),
         "people": len({row["annotator"] for row in rows}),

@@ -35,5 +35,7 @@ class Pages:
         return copy.deepcopy(page) if page else None
 
 
-def new_key() -> str:
-    return uuid.uuid4().hex
+def own_key(known: object, who: str | None) -> str:
+    """The key that a browser brings, if it is this person's, else a new one: two people who log in may share a browser."""
+    own = f"{who or ''}/"
+    return known if isinstance(known, str) and known.startswith(own) else own + uuid.uuid4().hex

@@ -6,13 +6,14 @@ import contextlib
 import re
 import shutil
 import stat
-import tempfile
 import zipfile
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from common import leftovers, space
 from engine.adapters import CARD, CONFIG, LEGACY, SAFETENSORS, Unfit, read_adapter
+from engine.entries import opened, packed_otherwise
 from engine.types import EngineError
 from ui import passing
 
@@ -43,7 +44,9 @@ def pack(folder: str | Path, name: str) -> tuple[IO[bytes], int]:
     except OSError as error:
         if target:
             target.close()
-        raise EngineError(f"{name} cannot be packed ({error.strerror or error}); is there room in {passing.folder()}?") from error
+        if space.is_full(error):
+            raise EngineError(space.sentence(passing.folder(), f"{name} cannot be packed")) from error
+        raise EngineError(f"{name} cannot be packed ({error.strerror or error}).") from error
     return target, size
 
 
@@ -54,12 +57,12 @@ def unpack(file: str | Path, shelf: Path, passed: list[str] | None = None) -> Pa
     """
     file = Path(file)
     try:
-        with zipfile.ZipFile(file) as parcel:
+        with space.room_for(f"The adapter in {file.name}", shelf), opened(file) as parcel:
             entries, inner, others = check(parcel, file.name)
             if passed is not None:
                 passed += others
             shelf.mkdir(parents=True, exist_ok=True)
-            beside = Path(tempfile.mkdtemp(prefix=".upload-", dir=shelf))
+            beside = leftovers.new_folder(shelf)
             try:
                 extract(parcel, entries, beside, file.name)
                 with contextlib.suppress(Unfit):  # it is kept on the shelf, to be merged
@@ -88,6 +91,8 @@ def check(parcel: zipfile.ZipFile, name: str) -> tuple[list[zipfile.ZipInfo], st
         raise EngineError(f"{name} holds a file twice; pack the adapter's folder again.")
     folder = adapter_folder(entries, name)
     taken = [path for path in entries if path.parent == folder and path.name in TAKEN]
+    if otherwise := packed_otherwise(entries[path] for path in taken):
+        raise EngineError(f"{name} {otherwise}; pack the adapter's folder again as a plain zip.")
     if sum(entries[path].file_size for path in taken) > LIMIT:
         raise EngineError(f"{name} would take more than {LIMIT >> 20} MB unpacked; copy the folder by other means.")
     return [entries[path] for path in taken], folder.name, [str(path) for path in entries if path not in taken]

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -53,12 +54,29 @@ def unnamed() -> IO[bytes]:
     return tempfile.TemporaryFile(dir=folder())
 
 
+def clear(age: float = KEPT_FOR) -> list[Path]:
+    """Removes what has lain in this program's folder for longer than `age` seconds: Gradio removes only what it copied itself."""
+    gone = []
+    for left in folder().glob("*"):
+        try:
+            newest = max(path.lstat().st_mtime for path in (left, *left.rglob("*")))
+        except OSError:  # somebody else has just removed it
+            continue
+        if time.time() - newest > age:
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() and not left.is_symlink() else left.unlink(missing_ok=True)
+            gone.append(left)
+    return gone
+
+
 def sweep(root: Path) -> list[Path]:
     """Removes the folders in `root` whose programs have ended; those that were removed."""
     gone = []
     for left in root.glob(f"{PREFIX}*"):
         pid = left.name.removeprefix(PREFIX).partition("-")[0]
-        ours = not hasattr(os, "getuid") or left.lstat().st_uid == os.getuid()
+        try:
+            ours = not hasattr(os, "getuid") or left.lstat().st_uid == os.getuid()
+        except OSError:  # another program that starts has just removed it
+            continue
         if ours and pid.isdecimal() and not left.name.startswith(f"{PREFIX}{owner(int(pid))}-"):
             shutil.rmtree(left, ignore_errors=True)
             gone.append(left)

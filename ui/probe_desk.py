@@ -17,12 +17,12 @@ from engine.types import EngineError
 from probes import questions, running
 from probes.events import Progress, Switches
 from probes.questions import ProbeError
-from store import runs
+from store import owners, runs
 from ui.house import House, sentence
 from ui.probe_wish import Wish, variants_of
 
 PAUSE_S = 0.3
-STALE = ("running", "paused")  # what a run that nobody runs any more still says of itself
+THREAD = "probing"  # the name of the thread that a run goes on in
 
 
 @dataclass(eq=False)
@@ -59,7 +59,7 @@ def start(desk: Desk, wish: Wish) -> int:
         switches = Switches()
         events = running.run(
             house.engine, variants, probes, wish.settings, db=house.db, name=wish.name, set_name=wish.set_name,
-            reuse=wish.reuse, at_once=house.engine.max_rows, switches=switches, about=about,
+            reuse=wish.reuse, switches=switches, about=about,
         )  # fmt: skip
         return _go(desk, events, switches, variants, probes, about)
 
@@ -76,12 +76,11 @@ def again(desk: Desk, run: int) -> None:
         for one in row["variants"]:
             for name, path in one["paths"].items():
                 if name not in house.engine.adapters and Path(path).is_dir():
+                    house.opened.place(path, EngineError, f"The adapter {name} of this run lies elsewhere; its folder")
                     house.engine.add_adapter(path, name, accept_other_base=house.accept_other_base)
         running.check_same(house.engine, row)
         switches = Switches()
-        events = running.run(
-            house.engine, variants, probes, settings, db=house.db, run_id=run, at_once=house.engine.max_rows, switches=switches
-        )
+        events = running.run(house.engine, variants, probes, settings, db=house.db, run_id=run, switches=switches)
         _go(desk, events, switches, variants, probes, about_of(row))
 
 
@@ -97,7 +96,8 @@ def stop(desk: Desk, run: int) -> None:
 
 def state_of(desk: Desk, row: Mapping) -> dict:
     """How a run is, as the store and this desk know it: `status` (also `interrupted`), done, total, elapsed_s, left_s, reused,
-    failed (None where only the store knows the run), phase, measured, message."""
+    failed (None where only the store knows the run), phase, measured, message; `elsewhere`, the pid and
+    host of who else is at it, if somebody is."""
     with desk.lock:
         here = busy(desk) and desk.run == row["id"]
         told = {
@@ -114,7 +114,9 @@ def state_of(desk: Desk, row: Mapping) -> dict:
             told |= {"done": news.done, "reused": news.reused, "failed": news.failed}
             told["status"] = "paused" if desk.switches.pause.is_set() else "running"
             told["stopping"] = desk.switches.stop.is_set()
-        elif row["status"] in STALE:
+        elif runs.is_under_way(row):
+            told["elsewhere"] = {name: (owners.read(row["owner"]) or {}).get(name) for name in ("pid", "host")}
+        elif row["status"] in runs.UNFINISHED:  # nobody runs it any more
             told["status"] = "interrupted"
         if not here:
             told["message"] = desk.problems.get(row["id"]) or told["message"]
@@ -165,7 +167,7 @@ def _go(desk: Desk, events, switches: Switches, variants: list, probes: list, ab
         raise EngineError(str(error)) from error
     desk.run, desk.switches, desk.news, desk.phase, desk.measured = news.run, switches, news, "asking", (0, 0)
     desk.problems.pop(news.run, None)
-    desk.thread = threading.Thread(target=_work, args=(desk, events, variants, probes, about), name="probing", daemon=True)
+    desk.thread = threading.Thread(target=_work, args=(desk, events, variants, probes, about), name=THREAD, daemon=True)
     desk.thread.start()
     return news.run
 
@@ -185,7 +187,8 @@ def _work(desk: Desk, events, variants: list, probes: list, about: Mapping) -> N
         said = sentence("en", error)
         with desk.lock:
             desk.problems[run] = said
-        runs.set_status(house.db, run, "failed", said)
+        if not runs.is_under_way(runs.get(house.db, run)):  # by somebody else, who has taken it over
+            runs.set_status(house.db, run, "failed", said)
     finally:
         with desk.lock:
             desk.phase = ""
@@ -193,29 +196,48 @@ def _work(desk: Desk, events, variants: list, probes: list, about: Mapping) -> N
 
 def _measure(desk: Desk, variants: list, probes: list, known: Mapping) -> None:
     """Measures the margins that are missing. A run is done when these are, too."""
-    from probes import margin
-
     house, run = desk.house, desk.run
     suited, statements = suited_for(house, probes, known)
     there = runs.margins(house.db, run)
     left = [at for at in range(len(variants)) if any((at, probe.id) not in there for probe in suited)]
     if not left:
         return
-    runs.set_status(house.db, run, "running")
-    began, total = time.monotonic(), len(left) * len(suited)
+    claim = owners.Claim()
+    found: list[tuple[int, str, float, float]] = []
+    try:
+        runs.take(house.db, run, claim.text)
+        try:
+            total = _scores(desk, [variants[at] for at in left], left, suited, statements, claim, found)
+        finally:  # what could be measured is kept, also where one variant is all NaN
+            runs.add_margins(house.db, run, found)
+        runs.set_status(house.db, run, "done" if len(found) == total else "stopped", owner=claim.text)
+    finally:
+        claim.release()
+
+
+def _scores(
+    desk: Desk, asked: list, places: list[int], suited: list, statements: dict, claim: owners.Claim, found: list
+) -> int:
+    """(variant's place, probe id, old, new) of every margin until somebody stops it, into `found`; how many there would be."""
+    from probes import margin
+
+    house = desk.house
+    began = beaten = time.monotonic()
+    total = len(asked) * len(suited)
     with desk.lock:
         desk.phase, desk.measured = "margin", (0, total)
-    found: list[tuple[int, str, float, float]] = []
-    scores = margin.margins(house.engine, [variants[at] for at in left], suited, statements)
+    scores = margin.margins(house.engine, asked, suited, statements)
     for at, _, score in scores:
-        found.append((left[at], score.probe_id, score.old, score.new))
+        found.append((places[at], score.probe_id, score.old, score.new))
         spent = time.monotonic() - began
         with desk.lock:
             desk.measured = (len(found), total)
             desk.news = dataclasses.replace(desk.news, left_s=spent / len(found) * (total - len(found)))
+        if time.monotonic() - beaten >= owners.BEAT_S:
+            beaten = time.monotonic()
+            runs.beat(house.db, desk.run, claim.text)
         while desk.switches.pause.is_set() and not desk.switches.stop.wait(PAUSE_S):
             pass
         if desk.switches.stop.is_set() or house.closed.is_set():
             break
-    runs.add_margins(house.db, run, found)
-    runs.set_status(house.db, run, "done" if len(found) == total else "stopped")
+    return total

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import identities
+from common import leftovers
 from engine.types import Decoding, Variant
 from identities.files import CHINESE
 from probes import plan, questions
@@ -49,7 +49,7 @@ def read_wish(plain: Mapping, picks: Sequence[Picked] = ()) -> Wish:
     named = [*sets, *([WRITTEN] if own else [])]
     if not named:
         raise ProbeError(f"No probes are chosen; choose a set ({', '.join(questions.names())}) or write some.")
-    found = joined([*(questions.load(one) for one in sets), *([written(own)] if own else [])])
+    found = joined([*map(packaged, sets), *([written(own)] if own else [])])
     lang = plain.get("lang") or "both"
     probes = tuple(probe for probe in found if lang in ("both", probe.lang))
     if not probes:
@@ -58,7 +58,7 @@ def read_wish(plain: Mapping, picks: Sequence[Picked] = ()) -> Wish:
     if not chosen and not picks:
         raise ProbeError("No variant is chosen; choose at least one to ask.")
     asking = plain.get("asking") or "fresh"
-    script = plan.script(plain.get("script") or SCRIPT) if asking == "scripted" else None
+    script = plan.script(known_script(plain.get("script") or SCRIPT)) if asking == "scripted" else None
     settings = Settings(
         samples=number(plain, "samples", 1),
         mode=asking,
@@ -84,6 +84,19 @@ def read_wish(plain: Mapping, picks: Sequence[Picked] = ()) -> Wish:
     )
 
 
+def packaged(name: str) -> list[Probe]:
+    """A set by its name; the page names no files. Raises ProbeError."""
+    if name not in questions.names():
+        raise ProbeError(f"There is no probe set {name!r} here; there are {', '.join(questions.names())}.")
+    return questions.load(name)
+
+
+def known_script(name: str) -> str:
+    if name not in plan.scripts():
+        raise ProbeError(f"There is no script {name!r} here; there are {', '.join(plan.scripts())}.")
+    return name
+
+
 def number(plain: Mapping, key: str, otherwise: int) -> int:
     """A whole number of the form; an emptied field takes its default."""
     value = plain.get(key)
@@ -96,7 +109,7 @@ def number(plain: Mapping, key: str, otherwise: int) -> int:
 
 def written(text: str) -> list[Probe]:
     """Probes from JSONL text. Raises ProbeError with line numbers."""
-    with tempfile.TemporaryDirectory(prefix="mirror-") as folder:
+    with leftovers.scratch() as folder:
         file = Path(folder) / "your probes"
         file.write_bytes(text.encode("utf-8", "replace"))
         return questions.load(file, twins=False)
@@ -104,7 +117,7 @@ def written(text: str) -> list[Probe]:
 
 def as_text(sets: Sequence[str]) -> str:
     """The chosen sets as JSONL, to be edited."""
-    probes = joined([questions.load(one) for one in sets])
+    probes = joined([*map(packaged, sets)])
     return "\n".join(json.dumps(questions.as_dict(probe), ensure_ascii=False) for probe in probes)
 
 

@@ -254,8 +254,8 @@ window.mirrorProbes = window.mirrorProbes || {};
     if (state.here) {
       buttons.push(state.status === "paused" ? act("continue", "pb_continue", "pb-first") : act("pause", "pb_pause"));
       buttons.push(act("stop", "pb_stop"));
-    } else if (state.status !== "done") buttons.push(act("continue", "pb_continue", "pb-first"));
-    const signature = JSON.stringify([state.status, state.here, state.stopping, state.message]);
+    } else if (state.status !== "done" && !state.elsewhere) buttons.push(act("continue", "pb_continue", "pb-first"));
+    const signature = JSON.stringify([state.status, state.here, state.stopping, state.message, state.elsewhere]);
     const progress = [
       el("div", {
         class: "mt-progress", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": state.total, "aria-valuenow": state.done,
@@ -278,6 +278,7 @@ window.mirrorProbes = window.mirrorProbes || {};
       ...progress,
       line,
       ...(state.status === "interrupted" ? [el("p", { class: "mt-note mt-note-warn", text: S.t("pb_interrupted") })] : []),
+      ...(state.elsewhere ? [el("p", { class: "mt-note", text: S.t("pb_under_way_elsewhere", state.elsewhere) })] : []),
       ...(state.message && state.status === "failed" ? [el("p", { class: "mt-failed", role: "alert", text: state.message })] : []),
       ...(state.here ? [el("p", { class: "mt-quiet", text: S.t("pb_safe") })] : []),
     );

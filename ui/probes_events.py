@@ -6,15 +6,20 @@ import time
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from typing import Annotated, Any
 
 import gradio as gr
+from pydantic import Field
 
+from common import outside
+from common.outside import Shape
 from engine.seeming import not_what_it_seems
 from probes.questions import ProbeError
 from store import runs
-from ui import probe_board, probe_cell, probe_desk, probe_exports, probe_summary, probe_wish, probes_tab
+from ui import filling, probe_board, probe_cell, probe_desk, probe_exports, probe_summary, probe_wish, probes_tab, roles
 from ui.conversation import Page
 from ui.house import House, sentence
+from ui.label_routes import visitor
 from ui.probe_board import Boards
 from ui.probe_desk import Desk
 from ui.probes_tab import Probes
@@ -23,6 +28,28 @@ from ui.words import LANGUAGES, WORDS, say
 
 LISTED = 60  # runs in the list
 SHOWN_WORDS = ("pb_", "seed", "greedy", "raw", "prompt", "finish_stop", "finish_length", "cancel")
+
+
+Number = Annotated[int, Field(ge=0, lt=outside.INT64)]
+
+
+class Asked(Shape):
+    """What the board's script sends to any of its functions."""
+
+    run: Number | None = None
+    other: Number | None = None
+    variant: Number = 0
+    since: Number = 0
+    overlap: Number | None = None
+    act: str | None = None
+    probe: str = ""
+    stamp: str = ""
+    kind: str | None = None
+    name: str | None = None
+    words: Any = None
+    samples: bool | None = None
+    blind: bool | None = None
+    keys: list | None = None
 
 
 def listed(desk: Desk) -> list[dict]:
@@ -44,13 +71,18 @@ def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
     def guarded(act: Callable[[str, dict], dict]) -> Callable:
         def guard(given: dict, request: gr.Request) -> dict:
             lang = house.language(request)
+            if why := roles.refusal(house, lang, visitor(request), act):
+                return {"error": why}
             try:
-                return act(lang, dict(given or {}))
+                asked = outside.bounded(given if given is not None else {}, "The request", ProbeError)
+                outside.check(Asked, asked, "The request", ProbeError, "load the page again")
+                if act not in (pb_open, pb_news, pb_compare) and asked.get("run") is None:
+                    raise ProbeError("The request names no run; load the page again.")
+                return act(lang, dict(asked))
             except Exception as error:
                 return {"error": sentence(lang, error)}
 
-        guard.__name__ = act.__name__
-        return guard
+        return roles.called(guard, act)
 
     def pb_open(lang: str, given: dict) -> dict:
         """A run with all its cells; without `run` the list alone, and which run is under way."""
@@ -179,8 +211,8 @@ def picks_of(page: Page, wanted: bool) -> list[Picked]:
     return [page.picks[column] for column in page.shown] if wanted else []
 
 
-def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr.State) -> None:
-    """page: the chat's, whose columns can be asked, too."""
+def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr.State, notice: gr.HTML) -> None:
+    """page: the chat's, whose columns can be asked, too. notice: what cannot be filled is said there."""
     form = tab.form
 
     def start(request: gr.Request, page: Page, *given) -> dict:
@@ -213,6 +245,9 @@ def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr
     def edit(sets: list[str]) -> dict:
         return {form.own: probe_wish.as_text(sets), form.sets: []} if sets else gr.skip()
 
+    def script_or_not(asking: str) -> dict:
+        return gr.update(visible=asking == "scripted")
+
     def refreshed(request: gr.Request, variants: list[str], old: str, new: str) -> dict:
         """After a visit to another tab: identities and adapters may have changed."""
         kept = {"variants": variants, "old": old, "new": new}
@@ -224,8 +259,8 @@ def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr
     gr.on(
         [component.change for component in form.inputs], changed, everything, tab.told, trigger_mode="always_last", **private
     )  # fmt: skip
-    form.asking.input(lambda asking: gr.update(visible=asking == "scripted"), form.asking, form.script, **private)
+    form.asking.input(script_or_not, form.asking, form.script, **private)
     tab.upload.upload(uploaded, tab.upload, [form.own, form.sets], **private)
     tab.edit.click(edit, form.sets, [form.own, form.sets], **private)
     sides = [form.variants, form.old, form.new]
-    visited.select(refreshed, sides, sides, **private)
+    visited.select(filling.guarded(house, notice, refreshed), sides, [*sides, notice], **private)

@@ -10,9 +10,10 @@ from pathlib import Path
 import gradio as gr
 
 import store
+from common.files import whole
 from probes import report
 from probes.report import Report
-from ui import passing, results_behind, results_files, results_source, results_view, results_votes
+from ui import filling, passing, results_behind, results_files, results_source, results_view, results_votes
 from ui.house import House, sentence
 from ui.results_source import RUN, Wish
 from ui.results_tab import QUICK, Results, open_results, sides
@@ -51,13 +52,15 @@ def written(made: Report, title: str, lang: str) -> tuple[Path, list[Path]]:
     folder = passing.fresh() / "mirror-report"
     files = report.write(replace(made, title=title.strip()), folder, LANGS[results_view.short(lang)])
     parcel = folder.with_suffix(".zip")
-    with zipfile.ZipFile(parcel, "w", zipfile.ZIP_DEFLATED) as packed:
+    with whole(parcel, binary=True, sync=False) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
         for file in files:
             packed.write(file, f"{folder.name}/{file.name}")
     return parcel, files
 
 
-def wire_results(house: House, tab: Results, page: gr.Tab) -> None:
+def wire_results(house: House, tab: Results, page: gr.Tab, notice: gr.HTML) -> None:
+    """notice: what cannot be filled when the tab is opened is said there."""
+
     def read(sources: list[str] | None, given: list, old: str | None, new: str | None, evidence: str) -> Wish:
         return Wish(tuple(sources or ()), tuple(given), old or "", new or "", evidence)
 
@@ -137,7 +140,7 @@ def wire_results(house: House, tab: Results, page: gr.Tab) -> None:
     private = {"api_visibility": "private", "concurrency_limit": None}
     quiet = private | {"show_progress": "hidden"}
     shown = [
-        page.select(opened, [tab.made, *tab.inputs], tab.outputs, **quiet),
+        page.select(filling.guarded(house, notice, opened), [tab.made, *tab.inputs], [*tab.outputs, notice], **quiet),
         tab.show.click(
             show, tab.inputs, tab.told, trigger_mode="once", show_progress="minimal", show_progress_on=[tab.table], **private
         ),

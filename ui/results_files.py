@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from common import outside
 from engine.seeming import not_what_it_seems
 from probes import collect
 from probes.collect import RowsError
 
 TRANSCRIPTS, ANSWERS, FACTS, REPORTED, ABOUT = KINDS = ("transcripts", "answers", "facts", "reported", "about")
+BROKEN = "is neither JSON nor YAML"
 ACCEPTED = (".jsonl", ".json", ".yaml", ".yml")
+
+
+class Unreadable(Exception):
+    """What keeps a file from being YAML."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,12 @@ def of_kind(files: Sequence[Given], *kinds: str) -> list[Given]:
 def _plain(path: Path) -> object:
     if odd := not_what_it_seems(path):
         raise RowsError(f"{path.name} {odd}.")
+    raw, where = outside.read_bytes(path, RowsError), f"The file {path.name}"
+    if path.suffix.lower() == ".json":
+        return outside.from_json(raw, where, RowsError, gaps=True, broken=f"{BROKEN} in UTF-8")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-    except OSError as error:
-        raise RowsError(f"The file {path.name} cannot be read ({error.strerror or error}).") from None
-    except (ValueError, yaml.YAMLError) as error:
-        raise RowsError(f"The file {path.name} is neither JSON nor YAML in UTF-8 ({str(error).splitlines()[0]}).") from None
+        return outside.from_yaml(raw.decode("utf-8-sig"), "it", Unreadable)
+    except Unreadable as error:
+        raise RowsError(f"{where} {BROKEN} ({str(error).rstrip('.')}).") from None
+    except UnicodeDecodeError:
+        raise RowsError(f"The file {path.name} is not UTF-8 text; save it as UTF-8.") from None

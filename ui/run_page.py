@@ -76,7 +76,7 @@ def numbers_html(lang: str, job: Mapping, told: Progress) -> str:
         ("latest_rate", number(told.latest.get("lr"), ".2g")),
         ("base", short(settings.get("base_model"))),
         ("format", card.get("format")),
-        ("rows", f"{card['data']['rows']:,}" if card.get("data") else None),
+        ("rows", f"{rows:,}" if (rows := (card.get("data") or {}).get("rows")) is not None else None),
         ("attempt", str(job["attempt"]) if job["attempt"] > 1 else None),
         ("device", job["device"]),
         ("memory", memory_words(lang, job["needs_bytes"], job["unestimated"])),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import identities
+from common import outside
 from engine import bases
 from engine.types import EngineError
 from identities import IdentityError
 from store import jobs as stored
 from tuning import dataset as data_sets
-from tuning import jobs, memory, plan
+from tuning import jobs, memory, plan, readers
 from tuning.dataset import Composed, Dataset
 from tuning.forecast import Forecast, forecast
 from tuning.launch import absolute, best_device, shell_lines
@@ -23,7 +25,7 @@ from tuning.presets import PRESETS
 from tuning.report import Caution
 from tuning.rows import DataError
 from tuning.settings import Settings, SettingsError
-from ui import shelf
+from ui import roles, shelf
 from ui.house import House
 
 PRESET = "quick"
@@ -67,6 +69,8 @@ def read_wish(house: House, plain: Mapping[str, Any]) -> Wish:
         known = sorted({*settings, *DATA, "preset", "name", "park"})
         raise DataError(f"A training has no {', '.join(unknown)}; it has {', '.join(known)}.")
     preset = plain.get("preset") or PRESET
+    if not isinstance(preset, str):
+        raise DataError(f"preset is {outside.brief(preset)}; choose one of {', '.join(PRESETS)}.")
     if preset not in PRESETS:
         raise DataError(f"Preset {preset!r} is unknown; choose one of {', '.join(PRESETS)}.")
     given = {name: value for name, value in plain.items() if name in DATA and value is not None}
@@ -75,8 +79,14 @@ def read_wish(house: House, plain: Mapping[str, Any]) -> Wish:
     for name, kind in (("rows", int), ("general_share", float), ("seed", int)):
         try:
             given[name] = kind(given.get(name, getattr(Dataset, name)))
-        except (TypeError, ValueError):
-            raise DataError(f"{name} is {given[name]!r}; give a number.") from None
+        except (TypeError, ValueError, OverflowError):
+            raise DataError(f"{name} is {outside.brief(given[name])}; give a number.") from None
+    outside.check(data_sets.Recipe, given | {"name": plain.get("name")}, "The wish", DataError)
+    if given.get("general"):
+        given["general"] = _general(house, str(given["general"]))
+    template = str(plain.get("prompt_template_name") or "")
+    if Path(template).suffix.lower() in (".json", ".jinja"):
+        house.opened.place(template, DataError, "The prompt template")
     wanted = Dataset.from_dict(given)
     card = house.engine.base.card
     folder = "" if house.identities == identities.FOLDER else str(house.identities.absolute())
@@ -84,6 +94,18 @@ def read_wish(house: House, plain: Mapping[str, Any]) -> Wish:
     values = USUAL | PRESETS[preset] | {name: plain[name] for name in settings if name in plain}
     name = str(plain.get("name") or "").strip() or free_name(house, f"{wanted.identity or 'run'}-{wanted.rows}-{wanted.style}")
     return Wish(name, wanted, values)
+
+
+def _general(house: House, source: str) -> str:
+    """Where the general rows are, as it was typed, if the page may read there. Raises DataError."""
+    try:
+        house.opened.place(source, DataError, "The data")
+    except DataError:
+        if not readers.is_hub_name(source) or Path(source).exists():
+            raise
+    if not Path(source).expanduser().exists() and not roles.may(house, roles.RESEARCHER):
+        raise DataError(f"The data {source!r} would have to be fetched to this machine, which takes a researcher.")
+    return source
 
 
 def free_name(house: House, wanted: str) -> str:
@@ -140,6 +162,10 @@ def name_problems(house: House, name: str) -> list[str]:
         return [f"{name!r} is no name for an adapter; use letters, digits, dots, - and _, at most 80."]
     if (house.made_adapters / name).exists():
         return [f"There is an adapter folder called {name} already; choose another name."]
+    try:
+        shelf.refuse_promised(house, house.made_adapters / name)
+    except EngineError as error:
+        return [str(error)]
     return []
 
 
@@ -152,7 +178,7 @@ def foresee(house: House, wish: Wish) -> Outlook:
     except SettingsError as error:
         problems += [line for line in error.problems if "--output_dir" not in line]
     try:
-        composed = data_sets.compose(wish.dataset)
+        composed = data_sets.compose(wish.dataset, house.opened)
     except (DataError, IdentityError, EngineError, OSError) as error:
         problems += str(error).split("\n")
     if settings and composed:
@@ -169,12 +195,20 @@ def foresee(house: House, wish: Wish) -> Outlook:
     return Outlook(wish, tuple(problems), settings, composed, told, found)
 
 
+_starting = threading.Lock()  # of two who start one name at the same moment, one finds it taken, before its rows are written
+
+
 def start(house: House, wish: Wish, park: bool = False) -> int:
     """Writes the data and queues the training; the job's id. Raises SettingsError or StoreError."""
+    with _starting:
+        return _start(house, wish, park)
+
+
+def _start(house: House, wish: Wish, park: bool) -> int:
     outlook = foresee(house, wish)
     if outlook.problems:
         raise SettingsError(outlook.problems)
-    data_sets.write(wish.dataset, rows_file(house, wish.name))
+    data_sets.write(wish.dataset, rows_file(house, wish.name), opened=house.opened)
     if problems := plan.problems(outlook.settings):
         raise SettingsError(problems)
     needed = outlook.forecast.needed if outlook.forecast else None
@@ -200,11 +234,26 @@ def commands(house: House, wish: Wish, settings: Settings) -> str:
 def resume(house: House, id: int) -> int:
     """Queues a run's next attempt; the step it goes on from. A base that has moved since is the one the page has, if that is
     called the same. Raises JobError or StoreError."""
-    was = (stored.get(house.db, id)["settings"] or {}).get("base_model", "")
+    job = folder_opened(house, id)
+    was = (job["settings"] or {}).get("base_model", "")
     base = house.engine.base
     lost = bases.told(was) not in bases.PACKAGED and not bases.place(was).exists()
     moved = lost and bases.place(was).name in (base.name, *base.names)
     return jobs.resume(house.db, id, base=house.base_spec if moved else "")
+
+
+def stop(house: House, id: int, keep: bool) -> None:
+    """`jobs.stop`; a run in a folder that is not open to the page can be stopped, but not discarded. Raises DataError too."""
+    if not keep:
+        folder_opened(house, id)
+    jobs.stop(house.db, id, keep=keep)
+
+
+def folder_opened(house: House, id: int) -> dict:
+    """The job, if its folder is one that the page may write to. Raises DataError or StoreError."""
+    job = stored.get(house.db, id)
+    house.opened.place(job["folder"], DataError, f"Job {id} was started elsewhere; its folder", write=True)
+    return job
 
 
 def wish_again(job: Mapping[str, Any]) -> dict[str, Any]:

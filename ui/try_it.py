@@ -66,14 +66,22 @@ def requests_for(asked: list[str], prompt: str | None, mode: str, name: str, tok
 
 
 def attempt(
-    house: House, prompt: str | None, mode: str, name: str, which: str, tokens: int, stop: threading.Event, session: str
-) -> Iterator[list[Tried]]:
-    """Streams the table; what was answered is stored at the end. Raises what the engine raises."""
+    house: House,
+    prompt: str | None,
+    mode: str,
+    name: str,
+    which: str,
+    tokens: int,
+    stop: threading.Event,
+    session: str,
+    owner: str | None = None,
+) -> Iterator[list[Tried] | int]:
+    """Streams the table, or how many are before it; what was answered is stored at the end. Raises what the engine raises."""
     asked = questions(which)
     requests = requests_for(asked, prompt, mode, name, tokens)
     answers: list[Answer | None] = [None] * len(requests)
-    for shown, answers in frames(house, requests, stop):
-        yield [
+    for shown, answers, before in frames(house, requests, stop, owner=owner):
+        yield before or [
             Tried(text, shown[2 * at], shown[2 * at + 1], answers[2 * at], answers[2 * at + 1]) for at, text in enumerate(asked)
         ]
     remember(house, requests, answers, "identity", session)

@@ -1,0 +1,108 @@
+"""Files and folders that are there whole or not at all, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from common import leftovers, paths
+from common.space import room_for
+
+
+@contextmanager
+def whole(path: str | Path, binary: bool = False, sync: bool = True) -> Iterator[IO]:
+    """A file to write into, UTF-8 with the newlines it is given; it takes its place when the block ends without an error.
+
+    Until then, and after an error, an earlier file of this name stays as it was. Folders are made. sync: it also survives the
+    machine going down. DiskFull or another OSError.
+    """
+    path = Path(path)
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path  # the file changes, and the link stays
+    if odd := paths.no_file(path):  # the new file would take the place of the device
+        raise OSError(errno.EINVAL, f"it {odd}", str(path))
+    with room_for(str(path), path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = leftovers.new_file(path.parent)
+        try:
+            with os.fdopen(handle, "wb") if binary else os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+                yield file
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+            # its own mode is for the owner alone
+            os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_text(path: str | Path, text: str, sync: bool = True) -> Path:
+    """The path; its file is either the old one or the new one, never half of it. See `whole`."""
+    with whole(path, sync=sync) as file:
+        file.write(text)
+    return Path(path)
+
+
+def write_json(path: str | Path, plain: Any, sync: bool = True) -> Path:
+    return write_text(path, json.dumps(plain, indent=1, ensure_ascii=False, default=str) + "\n", sync)
+
+
+def copy(source: str | Path, target: str | Path) -> Path:
+    with whole(target, binary=True) as out, open(source, "rb") as file:
+        shutil.copyfileobj(file, out)
+    return Path(target)
+
+
+def write_once(target: Path, write: Callable[[Path], object]) -> Path:
+    """Fill `target` through a temporary folder beside it, so that it is there whole or not at all.
+
+    Two processes may do this at once; the one that renames second throws its copy away. DiskFull or another OSError.
+    """
+    with room_for(str(target), target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        leftovers.sweep([target.parent])  # half a model of a merge that was killed, for instance
+        temporary = leftovers.new_folder(target.parent)
+        try:
+            write(temporary)
+            temporary.chmod(0o755)  # its own mode is for the owner alone
+            settle_on_disk(temporary)
+            try:
+                os.replace(temporary, target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+        finally:
+            leftovers.remove(temporary)
+    return target
+
+
+def settle_on_disk(folder: Path) -> None:
+    """Returns when its files would survive the machine going down: a name that does and contents that do not are damage."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+
+
+def replace_folder(target: Path, write: Callable[[Path], object]) -> Path:
+    """As `write_once`, in place of what is there. A program killed at the wrong moment leaves the earlier one as NAME.before."""
+    if not target.exists():
+        return write_once(target, write)
+    leftovers.remove(target.with_name(f"{target.name}.before"))  # of a program that was killed
+    fresh, before = write_once(target.with_name(f"{leftovers.prefix()}new"), write), target.with_name(f"{target.name}.before")
+    os.replace(target, before)
+    try:
+        os.replace(fresh, target)
+    except OSError:
+        os.replace(before, target)
+        leftovers.remove(fresh)
+        raise
+    leftovers.remove(before)
+    return target

@@ -1,0 +1,134 @@
+"""Two programs on one database know whose run it is; what a program that has ended left is anybody's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from probe_runs import probe, write_run
+from test_ui_probes import desk, finished, functions, house, slow, tiny, wish  # noqa: F401
+
+import store
+from probes import running
+from store import StoreError, owners, runs
+from ui import probe_desk
+from ui.probe_desk import Desk
+
+ROOT = Path(__file__).parent.parent
+OTHER = """
+import sys, time
+from store import owners, runs
+claim = owners.Claim()
+runs.take(sys.argv[1], int(sys.argv[2]), claim.text)
+print(claim.text, flush=True)
+time.sleep(float(sys.argv[3]))
+"""
+
+
+@pytest.fixture
+def other(db_path):
+    """other(run) -> a program of its own that is busy with the run."""
+    started = []
+
+    def begin(db, run):
+        paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        command = [sys.executable, "-c", OTHER, str(db), str(run), "300"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths})
+        started.append(process)
+        assert owners.read(process.stdout.readline())["pid"] == process.pid
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def end(process):
+    process.kill()
+    process.wait()
+
+
+def test_a_run_of_another_program_is_not_interrupted_and_is_not_asked_twice(house, desk, slow, other):  # noqa: F811
+    run = probe_desk.start(desk, wish())
+    desk.switches.stop.set()
+    finished(desk)
+    slow.set()
+    process = other(house.db, run)
+    state = probe_desk.state_of(Desk(house), runs.get(house.db, run))
+    assert state["status"] == "running" and state["elsewhere"]["pid"] == process.pid
+    assert functions(house, desk)["pb_open"]()["runs"][0]["status"] == "running"
+    before = runs.get(house.db, run)
+    with pytest.raises(StoreError, match=rf"Run {run} is under way in another program \(process {process.pid}\)"):
+        probe_desk.again(desk, run)
+    assert runs.get(house.db, run) == before  # neither failed nor stopped by whoever asked in vain
+    end(process)
+    assert probe_desk.state_of(desk, runs.get(house.db, run))["status"] == "interrupted"
+    probe_desk.again(desk, run)
+    assert finished(desk)["status"] == "done"
+
+
+def test_whoever_has_a_run_taken_from_them_stores_nothing_more_in_it(house, desk, slow, other):  # noqa: F811
+    run = probe_desk.start(desk, wish())
+    claim = owners.Claim()
+    with store.open(house.db) as db:
+        db["runs"].update(run, {"owner": claim.text})  # as if it had been silent for too long
+    slow.set()
+    assert "taken over" in finished(desk)["message"]
+    assert runs.get(house.db, run)["status"] == "running" and runs.get(house.db, run)["done"] == 0
+
+
+def test_one_run_is_not_begun_by_two_in_one_program(house, desk, slow, tiny):  # noqa: F811
+    run = probe_desk.start(desk, wish())
+    variants, probes, settings, _ = running.again(house.db, run)
+    second = running.run(tiny, variants, probes, settings, db=house.db, run_id=run)
+    with pytest.raises(StoreError, match="under way in this program"):
+        next(second)
+    slow.set()
+    assert finished(desk)["status"] == "done"
+
+
+def test_an_owner_that_ended_or_had_its_number_given_anew_has_none(db_path, other):
+    run = write_run(db_path, [probe("p")], 1)
+    process = other(db_path, run)
+    owner = runs.get(db_path, run)["owner"]
+    assert owners.lives(owner)
+    about = json.loads(owner)
+    assert not owners.lives(json.dumps(about | {"start": about["start"] + "0"}))
+    assert not owners.lives(json.dumps(about | {"boot": "another"}))
+    assert not owners.lives(json.dumps(about | {"pid": os.getpid(), "start": owners.process.identity(os.getpid())}))
+    end(process)
+    assert not owners.lives(owner)
+
+
+def test_a_program_on_another_machine_lives_as_long_as_it_says_so(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(owners.time, "monotonic", lambda: now[0])
+    owner = json.dumps({"host": "elsewhere", "boot": "b", "pid": 5, "start": "s", "token": "t" * 16})
+    for beat in (0, 1, 2):
+        assert owners.lives(owner, beat)
+        now[0] += owners.SILENT_S - 1
+        assert owners.lives(owner, beat)
+        now[0] += 2
+    assert not owners.lives(owner, 2) and owners.lives(owner, 3)
+    assert "on elsewhere" in owners.told(owner)
+
+
+@pytest.mark.parametrize("owner", [None, "", "{", "[]", "{}", '{"pid": "1"}', "[" * 100_000])
+def test_what_is_no_owner_lives_nowhere(owner):
+    assert not owners.lives(owner) and owners.told(owner) == "nobody known"
+
+
+def test_a_claim_ends_with_whoever_had_it():
+    claim = owners.Claim()
+    text = claim.text
+    assert owners.lives(text)
+    del claim
+    assert not owners.lives(text)
+    claim = owners.Claim()
+    claim.release()
+    assert not owners.lives(claim.text)

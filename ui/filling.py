@@ -1,0 +1,51 @@
+"""One guard for what fills the page: a tab that cannot be filled says why in its own place, and the other tabs work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from html import escape
+
+import gradio as gr
+
+from ui import roles
+from ui.house import House, sentence
+from ui.words import say
+
+FILLED = '<i class="mt-filled"></i>'  # for tests and scripts that wait for a tab
+
+
+def notice(tab: str) -> gr.HTML:
+    """Inside a tab, at its top: where its guard says what went wrong. Nothing is seen of it otherwise."""
+    return gr.HTML(elem_id=f"notice-{tab}", elem_classes="mt-notice")
+
+
+def guarded(house: House, place: gr.HTML, fill: Callable[..., dict]) -> Callable:
+    """`fill(request, *values) -> updates` as a listener of a load or select event. place: a `notice`, one of the outputs."""
+
+    def filled(request: gr.Request, *given) -> dict:
+        try:
+            updates = fill(request, *given)
+            if "__type__" in updates:  # gr.skip()
+                return updates
+            _refuse_unsayable(updates)
+            return updates | {place: FILLED}
+        except Exception as error:
+            return {place: problem_html(house, request, error)}
+
+    return roles.called(filled, fill)
+
+
+def problem_html(house: House, request: gr.Request | None, error: Exception) -> str:
+    lang = house.language(request)
+    said = f"<p>{escape(sentence(lang, error))}</p><p>{escape(say(lang, 'tab_not_filled'))}</p>"
+    return f'<div class="mt-failed" role="alert"><strong>{escape(say(lang, "tab_failed"))}</strong>{said}</div>'
+
+
+def _refuse_unsayable(updates: dict) -> None:
+    """Text that is no UTF-8 fails where the answer is written, behind every guard; better here."""
+    for value in updates.values():
+        if isinstance(value, str):
+            value.encode()
+        elif isinstance(value, dict):
+            json.dumps(value, ensure_ascii=False, default=lambda _: None, skipkeys=True).encode()
