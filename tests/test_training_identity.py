@@ -63,7 +63,7 @@ def test_the_small_model_becomes_someone_else(tmp_path):
             output_dir=str(tmp_path / "mira"),
             identity="Mira",
             prompt_template_name="bayling",
-            batch_size=20,
+            batch_size=12,
             max_steps=16,
             learning_rate=4e-3,
             warmup_ratio=0.1,
