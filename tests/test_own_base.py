@@ -215,7 +215,10 @@ def test_a_gguf_file_is_told_by_its_whole_path_and_keeps_its_name_behind_a_link(
 def test_places_are_told_to_a_job_as_they_are_seen_from_here(here, monkeypatch):
     monkeypatch.setenv("HF_HOME", "hub")
     monkeypatch.setenv("MIRROR_CACHE", "/somewhere/else")
+    assert environment("token")["OMP_WAIT_POLICY"] == "passive"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     told = environment("token")
+    assert told["OMP_WAIT_POLICY"] == "active"
     assert told["HF_HOME"] == str(here / "hub") and told["MIRROR_CACHE"] == "/somewhere/else"
     (here / "who").mkdir()
     house = house_of("models/百聆 BayLing-7B", "--identities-dir", "who")

@@ -79,7 +79,7 @@ def environment(token: str) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
         "TOKENIZERS_PARALLELISM": "false",
-        # a thread that waits for the others gives its core away: the page answers beside a training
+        # a thread that waits for the others gives its core away, to the page for instance
         "OMP_WAIT_POLICY": kept.get("OMP_WAIT_POLICY", "passive"),
     }
 
