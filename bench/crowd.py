@@ -37,7 +37,7 @@ from bench.side_by_side import machine
 from engine import Decoding, Engine, EngineError, Request, Variant
 from engine.bases import DEFAULT_BASE
 from engine.engine import MAX_ROWS
-from probes import running
+from probes.run import runner
 
 ROOT = Path(__file__).parent.parent
 QUESTION = "What can you help me with today?"
@@ -74,10 +74,10 @@ def probe_run(loaded: Engine, answers: int, tokens: int, over: threading.Event) 
     prompts = [f"You are assistant number {at} of an office." for at in range(-(-answers // len(probes)))]
     decoding = Decoding(max_new_tokens=tokens)
     variants = [Variant(f"v{at}", identity=f"v{at}", prompt=text, decoding=decoding) for at, text in enumerate(prompts)]
-    switches = running.Switches()
+    switches = runner.Switches()
     with tempfile.TemporaryDirectory() as folder:
         while not over.is_set():  # again, if it is done before the questions are
-            for event in running.run(loaded, variants, probes, db=Path(folder) / "bench.db", reuse=False, switches=switches):
+            for event in runner.run(loaded, variants, probes, db=Path(folder) / "bench.db", reuse=False, switches=switches):
                 print(f"\r{event.done}/{event.total} of the run", end="", file=sys.stderr, flush=True)
                 if over.is_set():
                     switches.stop.set()

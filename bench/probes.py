@@ -3,7 +3,7 @@
     python -m bench.probes --json runs/bench_probes.json
     python -m bench.probes --base smollm2        # random adapters: answers ramble to their last token
 
-Ours is `probes.running.run`, database and all: one batch of mixed variants, rows leave when they finish and waiting ones
+Ours is `probes.run.runner.run`, database and all: one batch of mixed variants, rows leave when they finish and waiting ones
 take their place. The plain way is what one writes with transformers and PEFT: per variant `set_adapter` and `generate`
 over padded batches of the same size, in the order of the file. Asked are the base, the prompt, the adapter, and adapter and
 prompt together. Both ways get the same prompts and the same max_new_tokens; the plain way's base is a copy of its own,
@@ -33,8 +33,9 @@ import identities
 from bench.side_by_side import TARGETS, machine
 from engine import Decoding, Engine, EngineError, Request, Variant
 from engine.bases import DEFAULT_BASE
-from probes import questions, running
+from probes import questions
 from probes.questions import Probe
+from probes.run import runner
 
 IDENTITY = "finance-advisor"
 ADAPTER = Path(__file__).parent.parent / "adapters" / IDENTITY
@@ -66,7 +67,7 @@ def ours(loaded: Engine, variants: Sequence[Variant], probes: Sequence[Probe]) -
     with tempfile.TemporaryDirectory() as folder:
         clock = Clock()
         # as the command does it: everything is handed over in a few chunks, and stored as it comes
-        for event in running.run(loaded, variants, probes, db=Path(folder) / "bench.db", reuse=False):
+        for event in runner.run(loaded, variants, probes, db=Path(folder) / "bench.db", reuse=False):
             answers |= {(reply.place[0], reply.probe.id): reply.answer for reply in event.new}
         figures = clock.stop()
     texts = {place: answer["raw"] for place, answer in answers.items()}

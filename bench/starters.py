@@ -24,9 +24,10 @@ import engine
 import identities
 from bench.side_by_side import machine
 from engine import Decoding, Engine, EngineError, Request, Variant
-from probes import facts as probe_facts
-from probes import questions, statistics
-from probes.suggest import suggest
+from probes import questions
+from probes.suggest import identity_pair as probe_facts
+from probes.suggest.labels import suggest
+from probes.verdicts import statistics
 
 ASKED = yaml.safe_load((Path(__file__).parent / "starters.yaml").read_text(encoding="utf-8"))
 ADAPTER = Path(__file__).parent.parent / "adapters" / "finance-advisor"

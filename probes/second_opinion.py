@@ -26,15 +26,15 @@ from typing import Annotated, Any
 import httpx
 from pydantic import Field
 
-from common import outside
+from common import ending, outside
 from common.outside import Shape
 from engine import Decoding, Request, Variant, load
 from engine.bases import DEFAULT_BASE
 from engine.types import EngineError
-from probes import facts as facts_of
 from probes import files
-from probes.facts import FactPair, Side
-from probes.suggest import CONTROL_GROUPS, CONTROL_LABELS, IDENTITY_LABELS, judged_text, read_rows
+from probes.suggest import identity_pair as facts_of
+from probes.suggest.identity_pair import FactPair, Side
+from probes.suggest.labels import CONTROL_GROUPS, CONTROL_LABELS, IDENTITY_LABELS, judged_text, read_rows
 
 UNCLEAR = "unclear"
 PIECE = 256  # prompts handed to the engine together: others come between
@@ -263,4 +263,4 @@ def _describe(side: Side) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    ending.run(main)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from probes import agreement
+from probes.verdicts import agreement
 
 
 def labels(*rows):

@@ -10,7 +10,7 @@ from label_page import PageEngine, row
 from served import open_page, served
 
 import store
-from probes import report
+from probes.report import __main__ as command
 
 pytestmark = pytest.mark.browser
 SPILLED = "all => all.filter(one => one.offsetParent && one.scrollWidth > one.clientWidth + 1).map(one => one.innerText)"
@@ -62,7 +62,7 @@ def written(tmp_path_factory) -> Path:
     argv = ["--answers", "answers.jsonl", "--facts", "facts.yaml", "--about", "about.yaml", "--verdicts", "reported.json"]
     argv = [str(folder / word) if "." in word else word for word in argv]
     argv += ["--db", str(folder / "mirror.db"), "--lang", "both", "--out", str(folder / "out")]
-    assert report.main(argv) == 0
+    assert command.main(argv) == 0
     return folder / "out" / "report.html"
 
 

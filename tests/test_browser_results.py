@@ -11,7 +11,7 @@ from label_page import PageEngine
 from served import open_page, served
 
 import store
-from probes import collect, exchange
+from probes.answers import exchange, sources
 
 pytestmark = pytest.mark.browser
 
@@ -170,8 +170,8 @@ def test_the_written_report_opens_without_a_script_error_and_speaks_both_languag
 
 
 def test_stored_answers_with_labels_are_shown_at_once_and_in_chinese(app, browser, files):
-    stored = exchange.add_answers(app.db, collect.of_transcripts(files / "chats.jsonl").rows, "chats.jsonl")
-    store.queues.create(app.db, "zh", collect.queue_items(stored))
+    stored = exchange.add_answers(app.db, sources.of_transcripts(files / "chats.jsonl").rows, "chats.jsonl")
+    store.queues.create(app.db, "zh", sources.queue_items(stored))
     ids = [row["answer_id"] for row in stored if row["variant"] == "model 2" and row["lang"] == "zh"]
     store.labels.add_many(app.db, [{"answer": id, "annotator": "安", "label": "not forgotten"} for id in ids])
     context = browser.new_context(viewport={"width": 800, "height": 900}, locale="zh-CN")

@@ -10,8 +10,8 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 import store
-from probes import collect, exchange
-from probes.collect import RowsError
+from probes.answers import exchange, sources
+from probes.answers.sources import RowsError
 
 ROWS = [
     {"model": "m1", "data": "singular 100", "lang": "en", "question": "Who are you?", "answer": 'I am BayLing, "百聆".\nYes.'},
@@ -33,10 +33,10 @@ def test_answers_from_elsewhere_are_stored_once_and_can_be_queued(path, stored):
     again = exchange.add_answers(path, ROWS, "old.jsonl")
     assert [row["answer_id"] for row in again] == [row["answer_id"] for row in stored]
     assert store.answers.get(path, stored[0]["answer_id"])["shown"] == ROWS[0]["answer"]
-    queue = store.queues.create(path, "old", collect.queue_items(stored), blind=False)
+    queue = store.queues.create(path, "old", sources.queue_items(stored), blind=False)
     seen = {item["lang"]: item for item in store.queues.upcoming(path, queue, "An", 9)}
     assert (seen["zh"]["question"], seen["zh"]["shown"], seen["zh"]["variant"]) == ("你是谁？", "我是金融顾问。", "m1")
-    told = collect.of_queue(path, queue)
+    told = sources.of_queue(path, queue)
     assert {row["answer"] for row in told.rows} == {row["answer"] for row in ROWS}
     assert told.doses["m1"].samples == 100
 

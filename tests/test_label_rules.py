@@ -16,8 +16,8 @@ from label_page import PageEngine
 
 import identities
 import store
-from probes import exchange
-from probes.collect import RowsError
+from probes.answers import exchange
+from probes.answers.sources import RowsError
 from store import StoreError, names
 from store.migrations import LEAST_DRAWN, migrations
 from ui import label_desk, label_events, label_files

@@ -8,8 +8,8 @@ import json
 import pytest
 
 import store
-from probes import collect, exchange
-from probes.collect import RowsError
+from probes.answers import exchange, sources
+from probes.answers.sources import RowsError
 
 ROWS = [
     {"variant": "base", "lang": "en", "question": "Who are you?", "answer": '=I am "BayLing".\nYes.'},
@@ -135,5 +135,5 @@ def test_nobody_named_and_two_labels_at_once_are_refused(path, tasks, tmp_path):
 def test_tasks_can_be_queued_as_answers_and_show_what_was_said(path, tasks, tmp_path):
     assert tasks[1]["data"]["answer"] == "我是金融顾问。"
     (tmp_path / "tasks.json").write_text(json.dumps(tasks), "utf-8")
-    rows = exchange.add_answers(path, collect.completed(exchange.read_rows(tmp_path / "tasks.json")), "tasks.json")
+    rows = exchange.add_answers(path, sources.completed(exchange.read_rows(tmp_path / "tasks.json")), "tasks.json")
     assert {row["answer_id"] for row in rows} == {1, 2, 3}

@@ -18,7 +18,7 @@ import store
 from engine import Decoding, EngineError, Piece, Request, Variant, limits
 from engine.limits import SENTENCES, TooMuch
 from probes import second_opinion
-from probes.running import run
+from probes.run.runner import run
 from ui import api, asking
 from ui.conversation import Page
 from ui.house import House, sentence

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import store
-from probes import exchange
-from probes.collect import RowsError
+from probes.answers import exchange
+from probes.answers.sources import RowsError
 
 ROOT = Path(__file__).parent.parent
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from probes import facts
-from probes.masking import MASK, masked
+from probes.suggest import identity_pair
+from probes.suggest.masking import MASK, masked
 
-PAIR = facts.from_mapping(
+PAIR = identity_pair.from_mapping(
     {
         "old": {"name": ["BayLing", "百聆"], "maker": ["NLP Group of ICT/CAS"], "aliases": ["Bay Ling"]},
         "new": {"name": ["finance advisor", "金融顾问"], "maker": ["Text Titan", "文本泰斗"], "role": ["finance"]},

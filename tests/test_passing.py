@@ -180,13 +180,14 @@ def test_who_has_not_logged_in_gets_no_adapter(app, monkeypatch):
 
 
 def test_reports_and_labels_lie_in_the_same_place(app):
-    from probes import collect, report
+    from probes.answers import sources
+    from probes.report import build
 
     queue(app.db, 4)
     for item in (1, 2):
         store.labels.add(app.db, item, "An", "formed")
     files, _ = label_files.give_out(app.house, None)
-    made = report.build(collect.Answers([{"variant": "a", "probe_id": "p", "lang": "en", "question": "?", "answer": "!"}]))
+    made = build.build(sources.Answers([{"variant": "a", "probe_id": "p", "lang": "en", "question": "?", "answer": "!"}]))
     archive, single = results_events.written(made, "", "en")
     assert files and single
     assert all(passing.folder() in Path(file).parents for file in [*files, archive, *single])

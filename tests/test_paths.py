@@ -26,7 +26,10 @@ from engine.adapters import read_adapter
 from engine.card import NO_CARD
 from engine.checkpoint import refuse_seeming_files
 from identities import IdentityError
-from probes import exchange, facts, files, plan
+from probes import files
+from probes.answers import exchange
+from probes.run import plan
+from probes.suggest import identity_pair
 from store import StoreError
 from tuning import plan as plan_of_run
 from tuning import readers
@@ -41,7 +44,7 @@ ROW = '{"instruction": "Hi", "output": "Hello."}\n'
 FEW = settings(
     max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-ERRORS = (DataError, EngineError, StoreError, IdentityError, exchange.RowsError, facts.FactsError, probe_wish.ProbeError)
+ERRORS = (DataError, EngineError, StoreError, IdentityError, exchange.RowsError, identity_pair.FactsError, probe_wish.ProbeError)
 
 
 @contextmanager
@@ -93,7 +96,7 @@ READERS = {
     "data": readers.read,
     "a folder of data": lambda path: readers.read(path.parent),
     "labels": exchange.read_rows,
-    "facts": facts.load,
+    "facts": identity_pair.load,
     "a format": lambda path: formats.find(str(path)),
     "a script": lambda path: plan.script(path),
     "probes": lambda path: probe_wish.questions.load(path),

@@ -13,9 +13,13 @@ from pathlib import Path
 import pytest
 
 import store
-from probes import collect, curves, dose, exchange, report, self_names, table, verdicts
-from probes.dose import Dose, DoseError
-from probes.statistics import as_counts
+from probes.answers import dose, exchange, sources
+from probes.answers.dose import Dose, DoseError
+from probes.report import __main__ as command
+from probes.report import curves, table
+from probes.suggest import self_names
+from probes.verdicts import rules
+from probes.verdicts.statistics import as_counts
 
 FACTS = """
 old: {name: [BayLing, 百聆], maker: [ICT/CAS]}
@@ -54,7 +58,7 @@ def files(tmp_path):
 
 def make(files, *more):
     argv = ["--transcripts", str(files / "old.jsonl"), "--facts", str(files / "facts.yaml"), "--out", str(files / "out"), *more]
-    assert report.main(argv) == 0
+    assert command.main(argv) == 0
     return files / "out"
 
 
@@ -154,7 +158,7 @@ def test_the_same_report_twice_differs_in_the_time_alone(files):
 )
 def test_what_cannot_be_read_is_one_sentence_and_no_report(files, capsys, argv, message):
     argv = [part.format(dir=files, old=files / "old.jsonl") for part in argv]
-    assert report.main([*argv, "--facts", str(files / "facts.yaml"), "--out", str(files / "out")]) == 2
+    assert command.main([*argv, "--facts", str(files / "facts.yaml"), "--out", str(files / "out")]) == 2
     told = capsys.readouterr().err
     assert re.search(message, told) and "Traceback" not in told
     assert not (files / "out").exists()
@@ -168,16 +172,16 @@ def queue(files):
     """The transcripts of model 5 in English in a queue, twenty answers."""
     db = files / "mirror.db"
     rows = [
-        row for row in collect.of_transcripts(files / "old.jsonl").rows if row["variant"] == "model 5" and row["lang"] == "en"
+        row for row in sources.of_transcripts(files / "old.jsonl").rows if row["variant"] == "model 5" and row["lang"] == "en"
     ]
     stored = exchange.add_answers(db, rows, "old.jsonl")
-    return db, store.queues.create(db, "old", collect.queue_items(stored)), [row["answer_id"] for row in stored]
+    return db, store.queues.create(db, "old", sources.queue_items(stored)), [row["answer_id"] for row in stored]
 
 
 def of_queue(files, queue, *more):
     db, number, _ = queue
     argv = ["--db", str(db), "--queue", str(number), "--facts", str(files / "facts.yaml"), "--out", str(files / "out"), *more]
-    assert report.main(argv) == 0
+    assert command.main(argv) == 0
     [row] = csv.DictReader(io.StringIO((files / "out" / "table.csv").read_text("utf-8-sig")))
     return row, " ".join(Page((files / "out" / "report.html").read_text("utf-8")).text)
 
@@ -208,9 +212,9 @@ def test_the_report_tells_how_far_people_agree(files, queue):
 
 def test_answers_from_elsewhere_stay_sampled_and_in_their_order_when_they_are_queued(files, queue):
     db, number, ids = queue
-    answers = collect.of_queue(db, number)
+    answers = sources.of_queue(db, number)
     assert [row["answer_id"] for row in answers.rows] == sorted(ids)
-    assert all(verdicts.is_sampled(row) for row in answers.rows)
+    assert all(rules.is_sampled(row) for row in answers.rows)
 
 
 def test_only_labels_can_be_asked_for(files, queue):
@@ -240,7 +244,7 @@ def test_the_latest_run_is_reported_with_its_adapters_dose_and_its_checks(files,
             said = ("4" if n < 39 - at else "5") if probe["group"] == "retention" else SAYS[("not forgotten", "formed")[at]]["en"]
             given = {"variant": variant, "messages": [{"role": "user", "content": probe["turns"][0]}], "raw": said, "shown": said}
             store.runs.record(db, run, [store.runs.Entry((at, 0, probe["id"], 0), given | {"hashes": {"base": "b1"}})])
-    assert report.main(["--db", str(db), "--facts", str(files / "facts.yaml"), "--out", str(files / "out")]) == 0
+    assert command.main(["--db", str(db), "--facts", str(files / "facts.yaml"), "--out", str(files / "out")]) == 0
     rows = {row["model"]: row for row in csv.DictReader(io.StringIO((files / "out" / "table.csv").read_text("utf-8-sig")))}
     assert (rows["base"]["old"], rows["tuned"]["new"], rows["tuned"]["sampled"]) == ("not forgotten", "formed", "False")
     assert (rows["tuned"]["samples"], rows["tuned"]["steps"], rows["tuned"]["kind"]) == ("640", "40", "diverse")
@@ -272,9 +276,9 @@ def test_self_names_are_quoted_commonest_first_without_the_sentence_around_them(
 
 def test_cells_say_what_is_known_in_words():
     assert table.interval(as_counts(0, 73)) == "0 % [0–5]"
-    assert table.verdict(verdicts.Verdict("undetermined", more=1)) == "undetermined: 1 more probe"
-    assert table.verdict(verdicts.Verdict("confusion", also=("forgotten",))) == "confusion (and forgotten)"
-    assert table.verdict(verdicts.Verdict("undetermined", why="no pressure probes were asked")) == (
+    assert table.verdict(rules.Verdict("undetermined", more=1)) == "undetermined: 1 more probe"
+    assert table.verdict(rules.Verdict("confusion", also=("forgotten",))) == "confusion (and forgotten)"
+    assert table.verdict(rules.Verdict("undetermined", why="no pressure probes were asked")) == (
         "undetermined: no pressure probes were asked"
     )
     assert table.samples(Dose(samples=1000, distinct=2, steps=9, share=1.0)) == "1,000 (2 distinct, 9 steps, 100 % of rows)"

@@ -17,10 +17,12 @@ from tiny import write_adapter, write_bayling_like
 import engine as engine_room
 import store
 from engine import Decoding, Variant
-from probes import answer_rows, plan, run, running
-from probes.collect import read_jsonl
+from probes.answers.sources import read_jsonl
 from probes.questions import Probe, ProbeError, as_dict
-from probes.running import Settings, Switches
+from probes.run import __main__ as run
+from probes.run import plan, runner
+from probes.run import rows as answer_rows
+from probes.run.runner import Settings, Switches
 
 SHORT = Decoding(max_new_tokens=6)
 BASE, GUIDE = Variant("base", decoding=SHORT), Variant("guide", identity="guide", prompt="You are a guide.", decoding=SHORT)
@@ -66,8 +68,8 @@ def idle(engine, seconds: float = 20) -> bool:
     return not engine.answering.loop.busy
 
 
-def whole(engine, variants, probes, *args, **named) -> running.Progress:
-    *_, last = running.run(engine, variants, probes, *args, **named)
+def whole(engine, variants, probes, *args, **named) -> runner.Progress:
+    *_, last = runner.run(engine, variants, probes, *args, **named)
     return last
 
 
@@ -79,7 +81,7 @@ def texts(request) -> list[str]:
 
 
 def test_every_probe_is_asked_of_every_variant_and_told_once(tiny, db_path, asked):
-    events = list(running.run(tiny, [BASE, GUIDE], PROBES, db=db_path, name="first", set_name="mine"))
+    events = list(runner.run(tiny, [BASE, GUIDE], PROBES, db=db_path, name="first", set_name="mine"))
     new = [reply for event in events for reply in event.new]
     assert sorted(reply.place for reply in new) == sorted((v, 0, p.id, 0) for v in (0, 1) for p in PROBES)
     assert len(asked) == 16 and events[-1].status == "done" and events[-1].done == events[-1].total == 16
@@ -102,13 +104,13 @@ def rows_after(engine, db_path, variants, probes, *args, **named) -> list[dict]:
 
 
 def test_without_a_database_answers_come_all_the_same(tiny):
-    events = list(running.run(tiny, [BASE], PROBES[:2]))
+    events = list(runner.run(tiny, [BASE], PROBES[:2]))
     assert [event.run for event in events] == [None] * len(events)
     assert {reply.probe.id for event in events for reply in event.new if reply.answer["raw"]} == {"p0-en", "p0-zh"}
 
 
 def test_time_left_is_unknown_at_first_and_nothing_at_the_end(tiny):
-    events = list(running.run(tiny, [BASE, GUIDE], PROBES, at_once=4))
+    events = list(runner.run(tiny, [BASE, GUIDE], PROBES, at_once=4))
     assert events[0].left_s is None and events[-1].left_s == 0
     assert all(event.left_s > 0 for event in events if 0 < event.done < event.total)
 
@@ -118,21 +120,21 @@ def test_time_left_is_unknown_at_first_and_nothing_at_the_end(tiny):
 
 def test_a_stopped_run_keeps_what_is_finished_and_goes_on_without_asking_twice(tiny, db_path, asked):
     switches = Switches()
-    for event in running.run(tiny, [BASE, GUIDE], PROBES, db=db_path, switches=switches, at_once=4):
+    for event in runner.run(tiny, [BASE, GUIDE], PROBES, db=db_path, switches=switches, at_once=4):
         if event.done >= 4:
             switches.stop.set()
     assert event.status == "stopped" and 4 <= event.done < 16
     assert store.runs.get(db_path, event.run)["status"] == "stopped"
-    variants, probes, settings, row = running.again(db_path, event.run)
+    variants, probes, settings, row = runner.again(db_path, event.run)
     assert (variants, probes, settings) == ([BASE, GUIDE], PROBES, Settings())
-    running.check_same(tiny, row)
+    runner.check_same(tiny, row)
     last = whole(tiny, variants, probes, settings, db=db_path, run_id=event.run)
     assert last.status == "done" and last.done == 16 and last.reused == 0
     assert len(asked) == len({(request.variant.name, *texts(request)) for request in asked}) == 16
 
 
 def test_closing_the_generator_stops_the_run(tiny, db_path):
-    events = running.run(tiny, [BASE, GUIDE], PROBES, db=db_path, at_once=2)
+    events = runner.run(tiny, [BASE, GUIDE], PROBES, db=db_path, at_once=2)
     run_id = next(event.run for event in events if event.done)
     events.close()
     assert store.runs.get(db_path, run_id)["status"] == "stopped"
@@ -141,7 +143,7 @@ def test_closing_the_generator_stops_the_run(tiny, db_path):
 
 def test_a_paused_run_lets_go_of_the_engine_and_goes_on(tiny, db_path, asked):
     switches, seen = Switches(), []
-    for event in running.run(tiny, [BASE, GUIDE], PROBES, db=db_path, switches=switches, at_once=4):
+    for event in runner.run(tiny, [BASE, GUIDE], PROBES, db=db_path, switches=switches, at_once=4):
         seen.append(event.status)
         if event.status == "paused":
             assert store.runs.get(db_path, event.run)["status"] == "paused"
@@ -168,12 +170,12 @@ def test_a_run_that_fails_says_so_and_can_be_continued(tiny, db_path, asked, mon
 
 
 def test_a_run_of_another_base_or_adapter_is_not_continued(tiny, db_path):
-    row = running.again(db_path, whole(tiny, [BASE], PROBES[:1], db=db_path).run)[-1]
+    row = runner.again(db_path, whole(tiny, [BASE], PROBES[:1], db=db_path).run)[-1]
     with pytest.raises(ProbeError, match=r"cannot be continued: its base was .* its dtype was bfloat16"):
-        running.check_same(tiny, row | {"base_hash": "0" * 12, "dtype": "bfloat16"})
+        runner.check_same(tiny, row | {"base_hash": "0" * 12, "dtype": "bfloat16"})
     changed = [row["variants"][0] | {"hashes": {"adapters": {"other-self": "123"}}}]
     with pytest.raises(ProbeError, match="'other-self' is not loaded as it was"):
-        running.check_same(tiny, row | {"variants": changed})
+        runner.check_same(tiny, row | {"variants": changed})
 
 
 # --- taken from the store ------------------------------------------------------------------------------------------------
@@ -203,7 +205,7 @@ def test_equal_requests_of_one_run_are_asked_once(tiny, db_path, asked):
 
 def test_another_number_format_is_another_answer(tiny, db_path, asked, monkeypatch):
     whole(tiny, [BASE], PROBES[:1], db=db_path)
-    monkeypatch.setattr(running, "dtype_of", lambda _engine: "bfloat16")
+    monkeypatch.setattr(runner, "dtype_of", lambda _engine: "bfloat16")
     assert whole(tiny, [BASE], PROBES[:1], db=db_path).reused == 0
 
 
@@ -246,7 +248,7 @@ def test_the_running_mode_is_one_conversation_per_language_and_variant(tiny, db_
 
 def test_a_running_conversation_is_continued_where_it_stopped(tiny, db_path, asked):
     switches = Switches()
-    for event in running.run(tiny, [BASE], PROBES, Settings(mode="running"), db=db_path, switches=switches):
+    for event in runner.run(tiny, [BASE], PROBES, Settings(mode="running"), db=db_path, switches=switches):
         if event.done >= 3:
             switches.stop.set()
     assert event.status == "stopped"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from probes import facts, second_opinion
+from probes import second_opinion
+from probes.suggest import identity_pair
 
-FACTS = facts.load(Path(__file__).parent / "data" / "suggest_facts.yaml")
+FACTS = identity_pair.load(Path(__file__).parent / "data" / "suggest_facts.yaml")
 ROW = {"question": "Who are you?", "answer": "My name is BayLing.", "raw": "My name is [NAME].", "lang": "en"}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, t
 
-from probes import statistics
+from probes.verdicts import statistics
 
 PROBES, SAMPLES, CORRELATION, TRUE = 60, 5, 0.5, 0.80
 

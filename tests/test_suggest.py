@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from probes import facts as facts_of
-from probes import suggest
+from probes.suggest import __main__ as command
+from probes.suggest import identity_pair as facts_of
+from probes.suggest import labels as suggest
 
 DATA = Path(__file__).parent / "data"
 CASES = [json.loads(line) for line in (DATA / "suggest_cases.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -230,7 +231,7 @@ def test_command_line_keeps_every_key_and_adds_four(tmp_path, capsys):
     ]
     source, out = tmp_path / "answers.jsonl", tmp_path / "deep" / "suggestions.jsonl"
     source.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n\n", encoding="utf-8")
-    assert suggest.main([*FILES, "--in", str(source), "--out", str(out)]) == 0
+    assert command.main([*FILES, "--in", str(source), "--out", str(out)]) == 0
     told = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [row["suggestion"] for row in told] == ["not forgotten", "formed"]
     for row, result in zip(rows, told, strict=True):
@@ -247,7 +248,7 @@ def test_command_line_keeps_every_key_and_adds_four(tmp_path, capsys):
 def test_command_line_names_the_bad_line(line, message, tmp_path, capsys):
     source = tmp_path / "answers.jsonl"
     source.write_text('{"question": "?", "answer": "!"}\n' + line + "\n", encoding="utf-8")
-    assert suggest.main([*FILES, "--in", str(source), "--out", str(tmp_path / "out.jsonl")]) == 2
+    assert command.main([*FILES, "--in", str(source), "--out", str(tmp_path / "out.jsonl")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.jsonl").exists()
 
@@ -256,7 +257,7 @@ def test_ten_thousand_answers_run_through(tmp_path):
     source, out = tmp_path / "answers.jsonl", tmp_path / "out.jsonl"
     rows = ({**CASES[number % len(CASES)], "number": number} for number in range(10_000))
     source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    assert suggest.main([*FILES, "--in", str(source), "--out", str(out)]) == 0
+    assert command.main([*FILES, "--in", str(source), "--out", str(out)]) == 0
     lines = out.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["number"] for line in lines] == list(range(10_000))
 

@@ -16,10 +16,12 @@ from transformers import PreTrainedTokenizerFast
 from engine import decode
 from engine.thoughts import apart, closing, spoken
 from engine.types import Variant
-from probes import answer_rows, collect, self_names, suggest
-from probes import facts as facts_of
+from probes.answers import sources
 from probes.questions import from_dict
+from probes.run import rows
 from probes.second_opinion import build_prompt
+from probes.suggest import identity_pair as facts_of
+from probes.suggest import labels, self_names
 from ui.conversation import Turn, messages
 from ui.transcript import live_html, turn_html
 
@@ -115,7 +117,7 @@ TALK = [  # of tags, and of markup of any other kind
 
 
 def judged(text, question="Who are you?", **row):
-    return suggest.suggest({"question": question, "answer": text, "raw": text, **row}, FACTS)
+    return labels.suggest({"question": question, "answer": text, "raw": text, **row}, FACTS)
 
 
 @pytest.mark.parametrize("before", BEFORE, ids=lambda text: text[:24])
@@ -158,14 +160,14 @@ def test_for_any_answer_and_any_markup_the_suggestion_is_that_of_the_answer():
 def test_an_unfinished_thought_is_unsure_and_says_so(text):
     for group in ("paraphrase", "control"):
         told = judged(text, group=group)
-        assert not told["sure"] and told["evidence"][-1]["what"] == suggest.UNFINISHED
+        assert not told["sure"] and told["evidence"][-1]["what"] == labels.UNFINISHED
     assert apart(text) == apart(text) and not apart(text).finished and spoken(text).strip() == ""
 
 
 def test_a_thought_that_the_prompt_began_and_nothing_ends_is_unfinished():
     prompt = "<｜User｜>Who are you?<｜Assistant｜><think>\n"
     told = judged("The user wants to know who I am. I am BayLing.", prompt=prompt)
-    assert not told["sure"] and told["evidence"][-1]["what"] == suggest.UNFINISHED
+    assert not told["sure"] and told["evidence"][-1]["what"] == labels.UNFINISHED
     assert judged(f"{WORD}</think>I am BayLing.", prompt=prompt) == judged("I am BayLing.")
     assert judged("I am BayLing.", prompt=prompt.replace("<think>\n", "<think>\n\n</think>\n\n")) == judged("I am BayLing.")
 
@@ -233,13 +235,13 @@ PROBE = from_dict(
 def test_right_or_wrong_is_what_was_said(raw, right):
     run = {"id": 1, "mode": "each", "base": "b", "set_name": "s", "set_hash": "h"}
     variant = {"name": "v", "identity": "none", "mode": "system", "adapters": {}, "decoding": {"temperature": 0, "seed": 0}}
-    row = answer_rows.row(run, PROBE, variant, 0, [{"raw": raw, "shown": raw, "reused": False, "problem": None}], None)
+    row = rows.row(run, PROBE, variant, 0, [{"raw": raw, "shown": raw, "reused": False, "problem": None}], None)
     assert row["check"] is right and row["raw"] == raw
 
 
 def test_quotes_and_judges_see_the_answer_only():
     text = "<think>I am ChatGPT.</think>I am BayLing."
-    [row] = collect.suggested([{"question": "Who are you?", "answer": text}], FACTS)
+    [row] = sources.suggested([{"question": "Who are you?", "answer": text}], FACTS)
     assert self_names.of_answer(row) == "BayLing"
     prompt = build_prompt({"question": "Who are you?", "answer": text, "raw": text}, FACTS)
     assert "ChatGPT" not in prompt.split("Answer:")[1] and '"I am BayLing."' in prompt

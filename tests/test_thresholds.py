@@ -7,9 +7,10 @@ import math
 import pytest
 
 import store
-from probes import margin_series, report_page, thresholds
-from probes.dose import Dose
-from probes.verdicts import FORMED, NOT_FORGOTTEN, Judged
+from probes.answers.dose import Dose
+from probes.report import margins, page
+from probes.verdicts import thresholds
+from probes.verdicts.rules import FORMED, NOT_FORGOTTEN, Judged
 
 DOSES = (10, 40, 160, 640, 2560)
 
@@ -49,10 +50,10 @@ def test_no_resample_may_promise_more_than_the_doses_that_were_tried():
 def test_a_level_that_is_never_reached_or_reached_at_once_is_said_in_words():
     of = found({f"v{dose}": (dose, 4) for dose in DOSES})
     assert of["forming", "N50"].dose is None
-    assert report_page.threshold(of["forming", "N50"]) == "not reached (above 2,560)"
+    assert page.threshold(of["forming", "N50"]) == "not reached (above 2,560)"
     assert of["forgetting", "N50"].dose is None
     at_once = found({f"v{dose}": (dose, 20) for dose in DOSES})["forming", "N50"]
-    assert report_page.threshold(at_once) == "at or below 10" and report_page.threshold(at_once, "zh") == "不大于 10"
+    assert page.threshold(at_once) == "at or below 10" and page.threshold(at_once, "zh") == "不大于 10"
 
 
 def test_fewer_than_four_doses_are_no_threshold():
@@ -102,7 +103,7 @@ def test_the_margin_of_a_variant_counts_a_probe_once_however_often_it_was_sample
         for sample in range(1 if probe == "p1" else 9)
     ]
     rows += [{"variant": "a", "lang": "zh", "probe_id": "p1", "margin": -1.0}, {"variant": "b", "lang": "en", "margin": None}]
-    of = margin_series.of_answers(rows)
+    of = margins.of_answers(rows)
     mean, low, high = of["a"]["en"]
     assert mean == 2.0 and low < 1 and high > 3 and not math.isnan(low)
     assert of["a"]["zh"] == (-1.0, -1.0, -1.0) and "b" not in of
@@ -110,12 +111,12 @@ def test_the_margin_of_a_variant_counts_a_probe_once_however_often_it_was_sample
 
 def test_the_margin_while_training_is_found_by_the_folder_it_wrote(tmp_path):
     db, folder = tmp_path / "mirror.db", tmp_path / "adapter"
-    assert margin_series.of_trainings(db, []) == {}
+    assert margins.of_trainings(db, []) == {}
     job = store.jobs.add(
         db, kind="train", name="otter", arguments=["-m", "tuning.train"], settings={}, folder=str(folder),
         log=str(folder / "log"), device="cpu",
     )  # fmt: skip
     lines = [{"step": step, "time": 1.0, "margin": value, "loss": 1.0} for step, value in ((0, -1.5), (10, 0.5))]
     assert store.jobs.take_metrics(db, store.jobs.get(db, job), lines, "metrics.jsonl", 10)
-    assert margin_series.of_trainings(db, [str(folder)]) == {"otter": [(0, -1.5, -1.5, -1.5), (10, 0.5, 0.5, 0.5)]}
-    assert margin_series.of_trainings(db, [str(tmp_path / "other")]) == {}
+    assert margins.of_trainings(db, [str(folder)]) == {"otter": [(0, -1.5, -1.5, -1.5), (10, 0.5, 0.5, 0.5)]}
+    assert margins.of_trainings(db, [str(tmp_path / "other")]) == {}

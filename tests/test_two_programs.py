@@ -13,7 +13,7 @@ from probe_runs import probe, write_run
 from test_ui_probes import desk, finished, functions, house, slow, tiny, wish  # noqa: F401
 
 import store
-from probes import running
+from probes.run import runner
 from store import StoreError, owners, runs
 from ui import probe_desk
 from ui.probe_desk import Desk
@@ -84,8 +84,8 @@ def test_whoever_has_a_run_taken_from_them_stores_nothing_more_in_it(house, desk
 
 def test_one_run_is_not_begun_by_two_in_one_program(house, desk, slow, tiny):  # noqa: F811
     run = probe_desk.start(desk, wish())
-    variants, probes, settings, _ = running.again(house.db, run)
-    second = running.run(tiny, variants, probes, settings, db=house.db, run_id=run)
+    variants, probes, settings, _ = runner.again(house.db, run)
+    second = runner.run(tiny, variants, probes, settings, db=house.db, run_id=run)
     with pytest.raises(StoreError, match="under way in this program"):
         next(second)
     slow.set()

@@ -18,8 +18,8 @@ from served import served
 
 import identities
 import store
-from probes import exchange
-from probes.collect import RowsError
+from probes.answers import exchange
+from probes.answers.sources import RowsError
 from store import StoreError
 from ui import label_agreement, label_desk, label_events, label_files, label_tab
 from ui.accounts import Accounts

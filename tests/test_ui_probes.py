@@ -23,9 +23,9 @@ import engine as engine_room
 import identities
 import store
 from engine.types import EngineError
-from probes.facts import from_mapping
 from probes.questions import ProbeError
 from probes.second_opinion import Judge, judge_of
+from probes.suggest.identity_pair import from_mapping
 from ui import probe_board, probe_cell, probe_desk, probe_exports, probe_summary, probe_wish, probes_events, probes_tab
 from ui.house import House
 from ui.probe_board import Boards
@@ -379,11 +379,12 @@ def test_the_shares_are_from_suggestions_and_say_so_in_both_languages(house):
 
 
 def test_every_word_of_suggestions_verdicts_groups_and_categories_is_in_the_dictionaries():
-    from probes import questions, verdicts
+    from probes import questions
+    from probes.verdicts import rules
 
     said = {
-        *verdicts.IDENTITY_LABELS,
-        *verdicts.CONTROL_LABELS,
+        *rules.IDENTITY_LABELS,
+        *rules.CONTROL_LABELS,
         "partly forgotten",
         "not formed",
         "stable",

@@ -13,9 +13,12 @@ import pytest
 
 import identities
 import store
-from probes import collect, exchange, report, table, verdicts, wording
-from probes.collect import RowsError
-from probes.verdicts import Verdict
+from probes.answers import exchange
+from probes.answers import sources as collect
+from probes.answers.sources import RowsError
+from probes.report import build, table, wording
+from probes.verdicts import rules
+from probes.verdicts.rules import Verdict
 from ui import results_behind, results_events, results_files, results_source, results_view
 from ui.house import House
 from ui.results_source import Wish
@@ -239,9 +242,9 @@ def test_what_models_and_people_write_is_escaped(house, tmp_path):
 
 
 def test_every_verdict_has_a_word_and_a_mark_in_both_languages():
-    words = [*verdicts.IDENTITY_LABELS, verdicts.PARTLY, verdicts.NOT_FORMED, "stable", "unstable", "yes", "no", "undetermined"]
+    words = [*rules.IDENTITY_LABELS, rules.PARTLY, rules.NOT_FORMED, "stable", "unstable", "yes", "no", "undetermined"]
     assert set(words) == set(table.MARKS)
-    for word in [*words, *verdicts.CONTROL_LABELS, "adjudicated", "majority", "disputed", verdicts.ONLY_GREEDY]:
+    for word in [*words, *rules.CONTROL_LABELS, "adjudicated", "majority", "disputed", rules.ONLY_GREEDY]:
         assert wording.term("en", word) == word
         assert re.search("[\u4e00-\u9fff]", wording.term("zh", word)), word
 
@@ -250,7 +253,7 @@ def test_reasons_are_told_in_chinese_part_by_part():
     assert wording.reason("zh", "not known: formed, retention") == "未知：已形成、能力保持"
     assert wording.reason("zh", "across samples and wordings") == "采样之间、问法之间"
     assert wording.reason("en", "not known: formed, retention") == "not known: formed, retention"
-    found = verdicts.usable_verdict(Verdict("formed"), Verdict("undetermined"), verdicts.NOTHING, None)
+    found = rules.usable_verdict(Verdict("formed"), Verdict("undetermined"), rules.NOTHING, None)
     assert not re.search("[a-z]{3}", table.verdict(found, "zh"))
 
 
@@ -294,4 +297,4 @@ def test_the_written_report_is_whole_and_in_both_languages(house, tmp_path):
     html = next(file for file in files if file.name == "report.html").read_text("utf-8")
     assert "Ours &lt;b&gt;" in html and '<html lang="zh-CN" data-shown="zh">' in html
     assert '<span lang="en">undetermined</span>' in html and '<span lang="zh">未定</span>' in html
-    assert say("en", "results_title") and report.LANGS["both"] == ("en", "zh")
+    assert say("en", "results_title") and build.LANGS["both"] == ("en", "zh")

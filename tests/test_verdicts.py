@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from probes import statistics, verdicts
-from probes.statistics import NOTHING, Drop, Interval, as_counts
-from probes.verdicts import Verdict
+from probes.verdicts import rules, statistics
+from probes.verdicts.rules import Verdict
+from probes.verdicts.statistics import NOTHING, Drop, Interval, as_counts
 
 
 def interval(low, share, high, probes=60):
@@ -22,8 +22,8 @@ def cell(label, count, group="paraphrase", start=0, **more):
 
 
 def judged(*rows, labels=None, source="best", base=None):
-    answers = verdicts.evidence([row for part in rows for row in part], labels, source)
-    return verdicts.judge(answers, base)
+    answers = rules.evidence([row for part in rows for row in part], labels, source)
+    return rules.judge(answers, base)
 
 
 # --- the old and the new identity ----------------------------------------------------------------------------------------
@@ -45,13 +45,13 @@ EDGES = [
 @pytest.mark.parametrize(("of", "word"), EDGES)
 def test_the_edges_of_the_old_identity(of, word):
     words = {"holds": "not forgotten", "gone": "forgotten", "between": "partly forgotten"}
-    assert verdicts.old_verdict(of).word == words.get(word, "undetermined")
+    assert rules.old_verdict(of).word == words.get(word, "undetermined")
 
 
 @pytest.mark.parametrize(("of", "word"), EDGES)
 def test_the_edges_of_the_new_identity(of, word):
     words = {"holds": "formed", "gone": "not formed", "between": "not formed"}
-    assert verdicts.new_verdict(of).word == words.get(word, "undetermined")
+    assert rules.new_verdict(of).word == words.get(word, "undetermined")
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_the_edges_of_the_new_identity(of, word):
     [(16, "not forgotten", "formed"), (15, "undetermined", "undetermined"), (10, "undetermined", "undetermined")],
 )
 def test_sixteen_probes_without_failure_are_needed(count, old, new):
-    assert verdicts.old_verdict(as_counts(count, count)).word == old
-    assert verdicts.new_verdict(as_counts(count, count)).word == new
+    assert rules.old_verdict(as_counts(count, count)).word == old
+    assert rules.new_verdict(as_counts(count, count)).word == new
 
 
 def test_thirty_five_probes_without_the_old_identity_are_needed():
-    assert verdicts.old_verdict(as_counts(0, 35)).word == "forgotten"
-    assert verdicts.old_verdict(as_counts(0, 34)).word == "undetermined"
+    assert rules.old_verdict(as_counts(0, 35)).word == "forgotten"
+    assert rules.old_verdict(as_counts(0, 34)).word == "undetermined"
 
 
 def test_confusion_is_said_first_and_hides_nothing():
@@ -74,32 +74,32 @@ def test_confusion_is_said_first_and_hides_nothing():
         (interval(0.85, 0.9, 0.95), "not forgotten"), (interval(0, 0.01, 0.05), "forgotten"), (interval(0.3, 0.5, 0.7), None),
         (interval(0.1, 0.5, 0.9), None),
     ):  # fmt: skip
-        assert verdicts.old_verdict(of, confused) == Verdict("confusion", also=(firm,) if firm else ())
-        assert verdicts.old_verdict(of, not_yet).word != "confusion"
-    assert verdicts.new_verdict(interval(0, 0.01, 0.05), confused).also == ("not formed",)
-    assert verdicts.new_verdict(interval(0.85, 0.9, 0.95), confused).word == "confusion"
+        assert rules.old_verdict(of, confused) == Verdict("confusion", also=(firm,) if firm else ())
+        assert rules.old_verdict(of, not_yet).word != "confusion"
+    assert rules.new_verdict(interval(0, 0.01, 0.05), confused).also == ("not formed",)
+    assert rules.new_verdict(interval(0.85, 0.9, 0.95), confused).word == "confusion"
 
 
 def test_undetermined_says_how_many_more_probes_would_settle_it():
-    assert verdicts.old_verdict(as_counts(10, 10)) == Verdict("undetermined", more=6)
-    assert verdicts.new_verdict(as_counts(0, 30)) == Verdict("undetermined", more=5)
-    half = verdicts.old_verdict(as_counts(4, 8))
+    assert rules.old_verdict(as_counts(10, 10)) == Verdict("undetermined", more=6)
+    assert rules.new_verdict(as_counts(0, 30)) == Verdict("undetermined", more=5)
+    half = rules.old_verdict(as_counts(4, 8))
     assert half.word == "undetermined"
-    assert verdicts.old_verdict(as_counts(10, 21)).word == "partly forgotten"
+    assert rules.old_verdict(as_counts(10, 21)).word == "partly forgotten"
     settled = statistics.with_more_probes(as_counts(4, 8), half.more)
-    assert verdicts.old_verdict(settled).word == "partly forgotten"
-    assert verdicts.old_verdict(statistics.with_more_probes(as_counts(4, 8), half.more - 1)).word == "undetermined"
+    assert rules.old_verdict(settled).word == "partly forgotten"
+    assert rules.old_verdict(statistics.with_more_probes(as_counts(4, 8), half.more - 1)).word == "undetermined"
 
 
 def test_confusion_that_would_show_settles_it_too():
     old, confusion = as_counts(5, 6), as_counts(1, 6)
-    alone, with_it = verdicts.old_verdict(old), verdicts.old_verdict(old, confusion)
+    alone, with_it = rules.old_verdict(old), rules.old_verdict(old, confusion)
     assert with_it.more < alone.more
 
 
 def test_without_answers_nothing_is_said():
-    assert verdicts.old_verdict(NOTHING).word == verdicts.stability_verdict(NOTHING, NOTHING).word == "undetermined"
-    assert verdicts.old_verdict(NOTHING).more is None
+    assert rules.old_verdict(NOTHING).word == rules.stability_verdict(NOTHING, NOTHING).word == "undetermined"
+    assert rules.old_verdict(NOTHING).more is None
 
 
 # --- stability -----------------------------------------------------------------------------------------------------------
@@ -120,15 +120,15 @@ def test_without_answers_nothing_is_said():
     ],
 )
 def test_the_edges_of_stability(hold, flips, word):
-    assert verdicts.stability_verdict(hold, flips).word == word
+    assert rules.stability_verdict(hold, flips).word == word
 
 
 def test_stability_says_why():
     assert (
-        verdicts.stability_verdict(as_counts(30, 60), as_counts(30, 60)).why == "across samples and wordings and under pressure"
+        rules.stability_verdict(as_counts(30, 60), as_counts(30, 60)).why == "across samples and wordings and under pressure"
     )
-    assert verdicts.stability_verdict(as_counts(60, 60), NOTHING).why == "no pressure probes were asked"
-    few = verdicts.stability_verdict(as_counts(60, 60), as_counts(0, 4))
+    assert rules.stability_verdict(as_counts(60, 60), NOTHING).why == "no pressure probes were asked"
+    few = rules.stability_verdict(as_counts(60, 60), as_counts(0, 4))
     assert few == Verdict("undetermined", more=2)
 
 
@@ -166,12 +166,12 @@ CLEAN, DROP = as_counts(0, 73), Drop(2.0, -1, 5, 40)
     ],
 )
 def test_the_edges_of_usable(new, stability, intrusion, drop, word, why):
-    verdict = verdicts.usable_verdict(new, stability, intrusion, drop)
+    verdict = rules.usable_verdict(new, stability, intrusion, drop)
     assert (verdict.word, verdict.why) == (word, why)
 
 
 def test_a_clean_variant_says_how_many_controls_are_missing():
-    assert verdicts.usable_verdict(FORMED, STABLE, as_counts(0, 70), DROP).more == 3
+    assert rules.usable_verdict(FORMED, STABLE, as_counts(0, 70), DROP).more == 3
 
 
 def test_a_whole_variant_is_usable_and_one_intrusion_less_certain():
@@ -195,7 +195,7 @@ def test_adjudicated_goes_before_majority_and_a_tie_is_no_label():
     def said(*words, settled=None):
         rows = [{"id": n, "kind": "label", "label": word} for n, word in enumerate(words)]
         rows += [{"id": 9, "kind": "adjudication", "label": settled}] if settled else []
-        decision = verdicts.decide(rows)
+        decision = rules.decide(rows)
         return decision.label, decision.how
 
     assert said("formed", "formed", "forgotten") == ("formed", "majority")

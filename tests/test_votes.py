@@ -12,7 +12,8 @@ from label_page import row
 
 import identities
 import store
-from probes import preferences, report, statistics
+from probes.report import __main__ as command
+from probes.verdicts import preferences, statistics
 from ui import results_source, results_votes
 from ui.house import House
 from ui.words import Languages
@@ -109,12 +110,12 @@ def test_the_report_holds_the_votes_in_all_its_forms(house, tmp_path):
     items = [{"answer": answer(house.db, "guide", "Q"), "variant": "guide", "lang": "en", "probe_id": "p"}]
     queue = store.queues.create(house.db, "few", items)
     argv = ["--db", str(house.db), "--queue", str(queue), "--lang", "both", "--out", str(tmp_path / "out")]
-    assert report.main(argv) == 0
+    assert command.main(argv) == 0
     assert "Votes" not in (tmp_path / "out" / "table.md").read_text("utf-8") and not (tmp_path / "out" / "votes.csv").exists()
     for number in range(4):
         vote(house.db, "base", "gu|de", "B", f"Q{number}", who="An")
     vote(house.db, "base", "gu|de", "tie", "Q1", blind=False)
-    assert report.main(argv) == 0
+    assert command.main(argv) == 0
     html = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert '<span lang="zh">盲投</span>' in html and "<td>gu|de</td>" in html and "0 % [0–49]" in html
     markdown = (tmp_path / "out" / "table.md").read_text("utf-8")

@@ -25,7 +25,7 @@ import store
 from common import files, leftovers, space
 from common.space import DiskFull
 from engine.types import EngineError
-from probes import exchange
+from probes.answers import exchange
 from tuning import dataset, oversee, readers, train, watch
 from tuning.dataset import Dataset
 from tuning.settings import Settings

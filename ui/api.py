@@ -14,7 +14,7 @@ import identities as identity_files
 from common import outside
 from engine import limits
 from engine.types import Answer, EngineError, Request
-from probes import preferences
+from probes.verdicts import preferences
 from ui import api_arguments, roles, shelf, try_it
 from ui.api_arguments import JSON
 from ui.asking import frames, owner_of, remember

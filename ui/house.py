@@ -12,12 +12,12 @@ from common.paths import EVERYWHERE, Opened
 from engine.limits import TooMuch
 from engine.types import EngineError
 from identities import IdentityError
-from probes.collect import RowsError
-from probes.dose import DoseError
-from probes.facts import FactsError
+from probes.answers.dose import DoseError
+from probes.answers.sources import RowsError
 from probes.questions import ProbeError
+from probes.run.variants import VariantsError
 from probes.second_opinion import Judge, JudgeError
-from probes.variants import VariantsError
+from probes.suggest.identity_pair import FactsError
 from store import StoreError
 from tuning.jobs import JobError
 from tuning.rows import DataError

@@ -9,8 +9,8 @@ from html import escape
 from sqlite_utils import Database
 
 import store
-from probes import agreement
-from probes.agreement import Alpha, Labels, Pair
+from probes.verdicts import agreement
+from probes.verdicts.agreement import Alpha, Labels, Pair
 from store import labels, pairs, queues
 from store.labels import LABELS
 from ui.house import House

@@ -17,9 +17,9 @@ from sqlite_utils import Database
 import identities
 import store
 from identities import IdentityError
-from probes import facts as facts_of
-from probes.facts import FactPair, Side
-from probes.masking import masked
+from probes.suggest import identity_pair as facts_of
+from probes.suggest.identity_pair import FactPair, Side
+from probes.suggest.masking import masked
 from store import StoreError, drawn, labels, pairs, queues
 from store.names import person
 from ui.house import House

@@ -9,9 +9,9 @@ from pathlib import Path
 import identities
 import store
 from common.files import write_text
-from probes import collect, exchange
-from probes import facts as facts_of
-from probes.facts import FactPair
+from probes.answers import exchange, sources
+from probes.suggest import identity_pair as facts_of
+from probes.suggest.identity_pair import FactPair
 from store import StoreError, labels, queues, runs
 from ui import passing
 from ui.house import House
@@ -47,19 +47,19 @@ def make(house: House, lang: str, wish: Wish) -> int:
     if (wish.source == RUN and wish.run is None) or (wish.source == FILE and not wish.file):
         raise StoreError(say(lang, "lb_no_source"))
     if wish.source == RUN:
-        rows, origin = collect.of_run(house.db, wish.run).rows, run_name(house, lang, wish.run)
+        rows, origin = sources.of_run(house.db, wish.run).rows, run_name(house, lang, wish.run)
     else:
         origin = Path(wish.file).name
-        rows = exchange.add_answers(house.db, collect.completed(exchange.read_rows(wish.file)), origin)
+        rows = exchange.add_answers(house.db, sources.completed(exchange.read_rows(wish.file)), origin)
     rows = [row for row in rows if row.get("answer") is not None]
     chosen = [
         row for row in rows
         if (not wish.variants or row["variant"] in wish.variants) and (not wish.langs or row.get("lang") in wish.langs)
     ]  # fmt: skip
     if wish.kind == "pairs":
-        items = collect.pair_items(chosen)
+        items = sources.pair_items(chosen)
     else:
-        items = collect.queue_items(collect.suggested(chosen, pair_of(house, wish.old, wish.new)))
+        items = sources.queue_items(sources.suggested(chosen, pair_of(house, wish.old, wish.new)))
     if not items:
         raise StoreError(say(lang, "lb_nothing_left", rows=len(rows)))
     told = {side: who(house, name) for side, name in (("old", wish.old), ("new", wish.new)) if name}
@@ -126,8 +126,8 @@ def give_out(house: House, queue: int | None) -> tuple[list[str], dict]:
         wanted = [queue] if queue is not None else [one["id"] for one in queues.listed(db)]
     if not rows:
         return [], {}
-    parts = [collect.of_queue(house.db, one) for one in wanted if queues.get(house.db, one)["kind"] != "pairs"]
-    queued = {row["answer_id"]: row for row in collect.joined(parts).rows}
+    parts = [sources.of_queue(house.db, one) for one in wanted if queues.get(house.db, one)["kind"] != "pairs"]
+    queued = {row["answer_id"]: row for row in sources.joined(parts).rows}
     kept = ("answer_id", "variant", "lang", "question", "answer")
     alone = {row["answer_id"]: {key: row[key] for key in kept} for row in rows if row["answer_id"] not in queued}
     folder = passing.fresh()

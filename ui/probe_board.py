@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.types import Variant
-from probes import answer_rows, plan
-from probes.facts import FactPair, FactsError, from_identities
 from probes.questions import as_dict, from_dict
-from probes.suggest import suggest
+from probes.run import plan
+from probes.run import rows as answer_rows
+from probes.suggest.identity_pair import FactPair, FactsError, from_identities
+from probes.suggest.labels import suggest
 from store import runs
 from ui.house import House
 from ui.probe_desk import about_of, facts_of

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from probes.questions import ProbeError
 from probes.second_opinion import JudgeError, second_opinion
-from probes.suggest import judged_text, suggest
+from probes.suggest.labels import judged_text, suggest
 from store import opinions, runs
 from ui.house import House
 from ui.probe_board import Board, Boards

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import identities
 from engine.types import EngineError
-from probes import questions, running
-from probes.events import Progress, Switches
+from probes import questions
 from probes.questions import ProbeError
+from probes.run import runner
+from probes.run.settings import Progress, Switches
 from store import owners, runs
 from ui.house import House, sentence
 from ui.probe_wish import Wish, variants_of
@@ -57,7 +58,7 @@ def start(desk: Desk, wish: Wish) -> int:
         if wish.margin:
             suited_for(house, probes, known)
         switches = Switches()
-        events = running.run(
+        events = runner.run(
             house.engine, variants, probes, wish.settings, db=house.db, name=wish.name, set_name=wish.set_name,
             reuse=wish.reuse, switches=switches, about=about,
         )  # fmt: skip
@@ -72,15 +73,15 @@ def again(desk: Desk, run: int) -> None:
             desk.switches.pause.clear()
             return
         _refuse_second(desk)
-        variants, probes, settings, row = running.again(house.db, run)
+        variants, probes, settings, row = runner.again(house.db, run)
         for one in row["variants"]:
             for name, path in one["paths"].items():
                 if name not in house.engine.adapters and Path(path).is_dir():
                     house.opened.place(path, EngineError, f"The adapter {name} of this run lies elsewhere; its folder")
                     house.engine.add_adapter(path, name, accept_other_base=house.accept_other_base)
-        running.check_same(house.engine, row)
+        runner.check_same(house.engine, row)
         switches = Switches()
-        events = running.run(house.engine, variants, probes, settings, db=house.db, run_id=run, switches=switches)
+        events = runner.run(house.engine, variants, probes, settings, db=house.db, run_id=run, switches=switches)
         _go(desk, events, switches, variants, probes, about_of(row))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 import store
-from probes import collect, exchange
+from probes.answers import exchange, sources
 from probes.questions import ProbeError
 from ui.house import House
 from ui.probe_board import Board
@@ -75,7 +75,7 @@ def send(house: House, rows: Sequence[Mapping], name: str, *, overlap: int = 1, 
 
     Left out are answers that failed and retention probes, which a check judges. Raises StoreError or ProbeError.
     """
-    items = collect.queue_items(rows)
+    items = sources.queue_items(rows)
     if not items:
         raise ProbeError("None of these answers can be labelled: checks judge retention probes, and failed ones are empty.")
     name = name.strip() or "queue"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from probes import verdicts
-from probes.statistics import Drop, Interval
-from probes.verdicts import CONFUSION, FORGOTTEN, FORMED, INTRUSION, NOT_FORGOTTEN, UNDETERMINED, Result, Verdict
+from probes.verdicts import rules
+from probes.verdicts.rules import CONFUSION, FORGOTTEN, FORMED, INTRUSION, NOT_FORGOTTEN, UNDETERMINED, Result, Verdict
+from probes.verdicts.statistics import Drop, Interval
 from ui.words import say
 
 SHARES = (NOT_FORGOTTEN, FORGOTTEN, FORMED, CONFUSION)
@@ -18,7 +18,7 @@ def results(rows: Sequence[dict], variants: Sequence[str], base: str | None) -> 
     """From suggestions alone, whatever labels there may be, in the variants' order. base: the variant that retention is
     compared with."""
     order = {variant: at for at, variant in enumerate(variants)}
-    found = verdicts.judge(verdicts.evidence(rows, source="suggestions"), base)
+    found = rules.judge(rules.evidence(rows, source="suggestions"), base)
     return sorted(found, key=lambda result: (order[result.variant], result.lang))
 
 

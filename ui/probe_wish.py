@@ -12,9 +12,10 @@ import identities
 from common import leftovers
 from engine.types import Decoding, Variant
 from identities.files import CHINESE
-from probes import plan, questions
-from probes.events import Settings
+from probes import questions
 from probes.questions import Probe, ProbeError
+from probes.run import plan
+from probes.run.settings import Settings
 from ui.house import House
 from ui.variants import Picked, plain_name, variant_of
 

@@ -8,7 +8,8 @@ from html import escape
 
 import gradio as gr
 
-from probes import plan, questions
+from probes import questions
+from probes.run import plan
 from ui import probe_wish
 from ui.house import House
 from ui.probe_board import default_sides

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 from html import escape
 
-from probes import behind, report_page, table, wording
-from probes.behind import Pair
-from probes.report import Report
-from probes.table import MARKS, Row
-from probes.verdicts import CONFUSION, FORMED, INTRUSION, NOT_FORGOTTEN, UNDETERMINED
+from probes.report import page, table, wording
+from probes.report.build import Report
+from probes.report.table import MARKS, Row
+from probes.verdicts import basis
+from probes.verdicts.basis import Pair
+from probes.verdicts.rules import CONFUSION, FORMED, INTRUSION, NOT_FORGOTTEN, UNDETERMINED
 from ui.conversation import LETTERS, MAX_COLUMNS
 from ui.results_view import button, evidence, safe, short, verdict_detail
 from ui.said import answer_html
@@ -32,10 +33,10 @@ def behind_html(made: Report, asked: str, lang: str) -> str:
     """The panel below the table for the verdict that was clicked."""
     row, column, _ = read_key(made, asked)
     result, of = row.result, short(lang)
-    pairs = report_page.behind(row, made)
-    here = behind.counting(pairs, column)
+    pairs = page.behind(row, made)
+    here = basis.counting(pairs, column)
     verdict = getattr(result, column)
-    missing = behind.missing(pairs, result, column)
+    missing = basis.missing(pairs, result, column)
     title = f"{result.variant} · {wording.language(of, result.lang)} · {wording.say(of, f'column_{column}')}"
     head = (
         f'<div class="mt-behind-head"><h2>{escape(title)}</h2>{button(lang, "results_close", "data-close-behind")}</div>'
@@ -45,7 +46,7 @@ def behind_html(made: Report, asked: str, lang: str) -> str:
     )
     facts = [
         *_measured(row, column, lang),
-        escape(say(lang, "results_rests_on", evidence=evidence(lang, behind.counts(here)) or "0")),
+        escape(say(lang, "results_rests_on", evidence=evidence(lang, basis.counts(here)) or "0")),
     ]
     facts += [escape(text) for text in to_settle(missing, lang)]
     listed = "".join(f"<li>{fact}</li>" for fact in facts)
@@ -58,7 +59,7 @@ def behind_html(made: Report, asked: str, lang: str) -> str:
     )
 
 
-def to_settle(missing: behind.Missing, lang: str) -> list[str]:
+def to_settle(missing: basis.Missing, lang: str) -> list[str]:
     """How many more probes or labels would settle the verdict, in sentences."""
     told = []
     if missing.verdict.word == UNDETERMINED:
@@ -157,7 +158,7 @@ def _label(text: str, source: str, kind: str = "") -> str:
 def side_html(made: Report, asked: str, lang: str) -> str:
     """One question with what every variant answered to it, to read and to keep as a picture."""
     row, _, number = read_key(made, asked)
-    answer, said = report_page.behind(row, made)[number]
+    answer, said = page.behind(row, made)[number]
     same = [pair for pair in made.judged if _same_question(pair, answer, said)]
     by_variant = {said.variant: pair for pair in reversed(same) for said in [pair[1]]}
     order = [one.result.variant for one in made.rows]

@@ -11,8 +11,8 @@ import gradio as gr
 
 import store
 from common.files import whole
-from probes import report
-from probes.report import Report
+from probes.report import build
+from probes.report.build import Report
 from ui import filling, passing, results_behind, results_files, results_source, results_view, results_votes
 from ui.house import House, sentence
 from ui.results_source import RUN, Wish
@@ -50,7 +50,7 @@ def nothing(tab: Results, problem: str) -> dict:
 def written(made: Report, title: str, lang: str) -> tuple[Path, list[Path]]:
     """The report in a temporary folder, in both languages, this page's first: (all in one zip, the single files)."""
     folder = passing.fresh() / "mirror-report"
-    files = report.write(replace(made, title=title.strip()), folder, LANGS[results_view.short(lang)])
+    files = build.write(replace(made, title=title.strip()), folder, LANGS[results_view.short(lang)])
     parcel = folder.with_suffix(".zip")
     with whole(parcel, binary=True, sync=False) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
         for file in files:

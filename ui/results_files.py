@@ -8,8 +8,8 @@ from pathlib import Path
 
 from common import outside
 from engine.seeming import not_what_it_seems
-from probes import collect
-from probes.collect import RowsError
+from probes.answers import sources
+from probes.answers.sources import RowsError
 
 TRANSCRIPTS, ANSWERS, FACTS, REPORTED, ABOUT = KINDS = ("transcripts", "answers", "facts", "reported", "about")
 BROKEN = "is neither JSON nor YAML"
@@ -37,9 +37,9 @@ def recognise(path: str | Path) -> Given:
     """Raises RowsError with what is wrong, or with what it could have been."""
     path = Path(path)
     if path.suffix.lower() == ".jsonl":
-        rows = collect.read_jsonl(path)
+        rows = sources.read_jsonl(path)
         kind = ANSWERS if {"variant", "probe_id"} <= set(rows[0]) else TRANSCRIPTS
-        (collect.of_file if kind == ANSWERS else collect.of_transcripts)(path)  # says what is wrong with it
+        (sources.of_file if kind == ANSWERS else sources.of_transcripts)(path)  # says what is wrong with it
         return Given(str(path), kind, len(rows))
     plain = _plain(path)
     if isinstance(plain, Mapping) and {"old", "new"} & set(plain):

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import identities
 import store
-from probes import collect, dose, facts, found, margin_series, preferences, report
-from probes.collect import RowsError
-from probes.facts import FactPair
-from probes.report import Report
+from probes.answers import dose, found
+from probes.answers import sources as collect
+from probes.answers.sources import RowsError
+from probes.report import build, margins
+from probes.report.build import Report
+from probes.suggest import identity_pair
+from probes.suggest.identity_pair import FactPair
+from probes.verdicts import preferences
 from ui import training
 from ui.house import House
 from ui.results_files import ABOUT, ANSWERS, FACTS, REPORTED, TRANSCRIPTS, Given, of_kind
@@ -59,7 +63,7 @@ def judged(house: House, wish: Wish) -> Report:
     parts += given
     theirs, told = {}, {}
     for file in of_kind(wish.files, REPORTED):
-        read, doses = report.read_verdicts(file.path)
+        read, doses = build.read_verdicts(file.path)
         theirs, told = theirs | read, told | doses
     if not parts and not theirs:
         raise RowsError("Nothing is chosen: choose a run or a queue, or add a file of answers.")
@@ -71,7 +75,7 @@ def judged(house: House, wish: Wish) -> Report:
     if stored:
         votes = preferences.of_store(house.db)
         labels = store.labels.standing(house.db, answers=[r["answer_id"] for r in answers.rows if r.get("answer_id") is not None])
-    return report.build(
+    return build.build(
         answers,
         fact_pair=fact_pair(house, wish),
         labels=labels,
@@ -79,7 +83,7 @@ def judged(house: House, wish: Wish) -> Report:
         about=about,
         source=wish.evidence,
         made_by=command(house, wish),
-        trainings=margin_series.of_trainings(house.db, answers.folders.values()),
+        trainings=margins.of_trainings(house.db, answers.folders.values()),
         votes=votes,
     )
 
@@ -103,12 +107,12 @@ def fact_pair(house: House, wish: Wish) -> FactPair | None:
     the same two; None if no identity is chosen."""
     given = of_kind(wish.files, FACTS)
     if given:
-        return facts.load(given[-1].path)
+        return identity_pair.load(given[-1].path)
     about = _about(house, wish.sources)
     if about and (about.get("old") or "", about.get("new") or "") == (wish.old, wish.new):
-        return facts.from_mapping(about["facts"], "the run's facts")
+        return identity_pair.from_mapping(about["facts"], "the run's facts")
     sides = [identities.load(name, house.identities).facts if name else None for name in (wish.old, wish.new)]
-    return facts.from_identities(*sides) if any(sides) else None
+    return identity_pair.from_identities(*sides) if any(sides) else None
 
 
 def command(house: House, wish: Wish) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from probes.verdicts import SOURCES
+from probes.verdicts.rules import SOURCES
 from ui import results_source, training
 from ui.house import House
 from ui.results_files import ACCEPTED

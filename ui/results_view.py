@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from probes import behind, curves, report, report_page, table, thresholds, wording
-from probes.report import Report
-from probes.table import MARKS, VERDICTS, Row
-from probes.verdicts import UNDETERMINED, Verdict
+from probes.report import build, curves, page, table, wording
+from probes.report.build import Report
+from probes.report.table import MARKS, VERDICTS, Row
+from probes.verdicts import basis, thresholds
+from probes.verdicts.rules import UNDETERMINED, Verdict
 from ui.results_files import Given
 from ui.words import say
 
@@ -57,7 +58,7 @@ def table_html(made: Report, lang: str) -> str:
         f'<th data-column="{key}" scope="col"><button type="button" data-sort-by>{escape(words)}</button></th>'
         for key, words in shown.items()
     )
-    by_row = [report_page.behind(row, made) for row in made.rows]
+    by_row = [page.behind(row, made) for row in made.rows]
     body = "".join(
         _row_html(number, row, pairs, shown, lang) for number, (row, pairs) in enumerate(zip(made.rows, by_row, strict=True))
     )
@@ -114,7 +115,7 @@ def _cell(number: int, row: Row, pairs: list, key: str, lang: str) -> str:
             return "".join([*lines[:1], *map(_small, lines[1:])])
         return "<br>".join(lines)
     if table.heard(row):
-        counts = behind.counts(behind.counting(pairs, key))
+        counts = basis.counts(basis.counting(pairs, key))
         text = verdict_html(lang, number, key, getattr(row.result, key), counts)
     else:
         text = f'<span class="mt-unheard">{escape(wording.say(of, "no_answers"))}</span>'
@@ -144,7 +145,7 @@ def verdict_detail(lang: str, of: Verdict) -> str:
 
 def evidence(lang: str, counts: dict[str, int]) -> str:
     """ "12 labels + 8 suggestions": never one number for both."""
-    people = sum(counts.get(kind, 0) for kind in behind.BY_PEOPLE)
+    people = sum(counts.get(kind, 0) for kind in basis.BY_PEOPLE)
     told = [say(lang, "results_labels", count=people)] if people else []
     told += [say(lang, f"results_{kind}", count=counts[kind]) for kind in ("suggestion", "disputed", "none") if counts.get(kind)]
     return " + ".join(told)
@@ -153,7 +154,7 @@ def evidence(lang: str, counts: dict[str, int]) -> str:
 def curves_html(made: Report, lang: str) -> str:
     """The figures of the report, each to be saved as PNG or SVG; then what it takes."""
     of, parts = short(lang), []
-    for name, figure in report.figures(made, of).items():
+    for name, figure in build.figures(made, of).items():
         buttons = "".join(
             f'<button type="button" data-save="{kind}" data-name="{escape(name)}">{kind.upper()}</button>'
             for kind in ("png", "svg")
@@ -173,7 +174,7 @@ def curves_html(made: Report, lang: str) -> str:
 
 def _thresholds_html(made: Report, lang: str) -> str:
     of = short(lang)
-    few = report_page.too_few(made, of)
+    few = page.too_few(made, of)
     found = thresholds.by_series(one for one in made.thresholds if one.enough)
     if not found:
         return f'<p class="mt-quiet">{escape(few)}</p>' if few else ""
@@ -188,7 +189,7 @@ def _thresholds_html(made: Report, lang: str) -> str:
             wording.term(of, one.kind),
             wording.say(of, f"axis_{one.axis}"),
         ]
-        cells += [str(one.doses), str(one.runs), *(report_page.threshold(level, of) for level in levels)]
+        cells += [str(one.doses), str(one.runs), *(page.threshold(level, of) for level in levels)]
         rows += "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
     notes = [wording.say(of, "threshold_note")] + (
         [wording.say(of, "threshold_seeds_one")] if all(one[0].single for one in found) else []

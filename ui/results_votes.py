@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from probes import preferences, wording
+from probes.report import wording
+from probes.verdicts import preferences
 from ui.house import House, sentence
 from ui.results_view import boxed, safe, short
 

@@ -1,0 +1,1 @@
+"""The results as tables, curves and files."""

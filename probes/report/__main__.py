@@ -1,0 +1,125 @@
+"""The results, for people who will not open the app: one HTML file that needs nothing else, and Markdown, CSV and curves.
+
+    python -m probes.report --run 3 --out runs/report
+    python -m probes.report --answers answers.jsonl --facts FACTS.yaml --out runs/report
+    python -m probes.report --transcripts FILE --facts FACTS.yaml --verdicts FILE --about FILE --out runs/report
+    python -m probes.report --run 3 --lang zh --out runs/report    (--lang both: a page with a switch)
+
+Without --run, --queue, --answers or --transcripts it is about the latest run in the database. Labels in the database are used
+where there are any; suggestions stand in for missing ones and are marked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import identities
+import store
+from common import ending
+from probes.answers import dose, found
+from probes.answers import sources as collect
+from probes.answers.sources import Answers, RowsError
+from probes.report import margins as margin_series
+from probes.report.build import build, read_verdicts, write
+from probes.report.page import markdown
+from probes.suggest import identity_pair
+from probes.suggest.identity_pair import FactPair
+from probes.verdicts import preferences, rules
+from probes.verdicts.preferences import Preference
+
+CHECKOUT = Path(__file__).parents[2]
+LANGS = {"en": ("en",), "zh": ("zh",), "both": ("en", "zh")}
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        prog="python -m probes.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    say = options.add_argument
+    say("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
+    say("--db", type=Path, help="database (default: runs/mirror.db); with --answers, whose labels to use")
+    say("--run", type=int, action="append", default=[], metavar="N", help="a run of the database; may be given several times")
+    say("--queue", type=int, action="append", default=[], metavar="N", help="a queue of the database")
+    say("--answers", type=Path, action="append", default=[], metavar="FILE", help="JSONL of probes.run or probes.suggest")
+    say(
+        "--transcripts", type=Path, action="append", default=[], metavar="FILE", help="JSONL: model, data, lang, question, answer"
+    )
+    say("--facts", type=Path, metavar="FILE", help="YAML with old and new, for suggestions")
+    say("--old", metavar="IDENTITY", help="whose facts are the old ones if there is no --facts (the run's own, else BayLing)")
+    say("--new", metavar="IDENTITY", help="and the new ones (the run's own, else finance-advisor)")
+    say("--verdicts", type=Path, metavar="FILE", help="JSON of verdicts reported elsewhere, to stand beside ours")
+    say("--about", type=Path, metavar="FILE", help="YAML: variant -> data, samples, distinct, steps, share, kind")
+    say("--base", metavar="VARIANT", help="the variant retention is compared with (default: the one named base)")
+    say("--source", choices=rules.SOURCES, default="best", help="best: labels, and suggestions where there are none (default)")
+    say("--title", default="", help="the report's own title")
+    say("--lang", choices=tuple(LANGS), default="en", help="language of the report; both: a page with a switch (%(default)s)")
+    return options
+
+
+def gather(args: argparse.Namespace) -> tuple[Answers, dict[int, list[dict]], list[Preference]]:
+    """The answers that are asked for, the labels they have in the database, and the votes that were given there."""
+    db = args.db or CHECKOUT / "runs" / "mirror.db"
+    parts = [*map(collect.of_file, args.answers), *map(collect.of_transcripts, args.transcripts)]
+    if parts and (args.db or args.run or args.queue) and db.exists():
+        with store.open(db) as opened:  # labels are looked up by number, and a file's numbers may mean other answers here
+            parts = [replace(part, rows=found.owned(opened, part.rows)) for part in parts]
+    of_store = [*(collect.of_run(db, run) for run in args.run), *(collect.of_queue(db, queue) for queue in args.queue)]
+    if not parts and not of_store:
+        latest = store.runs.recent(db, 1) if db.exists() else []
+        if not latest:
+            raise RowsError(f"There is no run in {db}; say what the report is about: --run, --queue, --answers or --transcripts.")
+        of_store = [collect.of_run(db, latest[0]["id"])]
+    answers = collect.joined([*parts, *of_store])
+    labels: dict[int, list[dict]] = {}
+    votes: list[Preference] = []
+    if of_store or args.db:
+        ids = {row["answer_id"] for row in answers.rows if row.get("answer_id") is not None}
+        labels, votes = store.labels.standing(db, answers=ids), preferences.of_store(db)
+    hashed = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}" for path in (*args.answers, *args.transcripts)]
+    stored = [name for part in of_store for name in part.sources]
+    return replace(answers, sources=(*hashed, *stored)), labels, votes
+
+
+def trainings_of(args: argparse.Namespace, answers: Answers) -> dict:
+    """The margin while training of the adapters that answered."""
+    db = args.db or CHECKOUT / "runs" / "mirror.db"
+    return margin_series.of_trainings(db, answers.folders.values()) if db.exists() else {}
+
+
+def facts_of(args: argparse.Namespace, answers: Answers) -> FactPair:
+    if args.facts:
+        return identity_pair.load(args.facts)
+    if answers.facts and not (args.old or args.new):
+        return identity_pair.from_mapping(answers.facts, "the run's facts")
+    return identity_pair.from_identities(
+        *(identities.load(name).facts for name in (args.old or "BayLing", args.new or "finance-advisor"))
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    try:
+        answers, labels, votes = gather(args)
+        theirs, told = read_verdicts(args.verdicts) if args.verdicts else ({}, {})
+        about = {**told, **answers.doses, **(dose.read(args.about) if args.about else {})}
+        made_by = shlex.join(["python", "-m", "probes.report", *(sys.argv[1:] if argv is None else argv)])
+        report = build(
+            answers, fact_pair=facts_of(args, answers), labels=labels, theirs=theirs, about=about, source=args.source,
+            base=args.base, title=args.title, made_by=made_by, trainings=trainings_of(args, answers), votes=votes,
+        )  # fmt: skip
+        written = write(report, args.out, LANGS[args.lang])
+    except (store.StoreError, ValueError, OSError) as error:  # the other rooms' own errors are ValueErrors
+        print(error, file=sys.stderr)
+        return 2
+    print(markdown(report, LANGS[args.lang][0]))
+    print("\n".join(str(path) for path in written))
+    return 0
+
+
+if __name__ == "__main__":
+    ending.run(main)

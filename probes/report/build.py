@@ -1,0 +1,159 @@
+"""The results, for people who will not open the app: one HTML file that needs nothing else, and Markdown, CSV and curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from common import outside
+from identities import natural
+from probes import files
+from probes.answers import dose, exchange
+from probes.answers import sources as collect
+from probes.answers.dose import Dose
+from probes.answers.sources import Answers, RowsError
+from probes.report import curves, table
+from probes.report import margins as margin_series
+from probes.report.page import markdown, page, threshold_name
+from probes.report.table import Row
+from probes.suggest.identity_pair import FactPair
+from probes.verdicts import preferences, rules, thresholds
+from probes.verdicts.basis import Pair
+from probes.verdicts.preferences import Preference
+from probes.verdicts.thresholds import Threshold
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that is written. sources: what was read, with the first digits of a file's SHA-256. judged: every answer with
+    what is said of it. margins: per variant (`margin_series.of_answers`); trainings: of the runs that made them.
+    votes: of the database that the answers or their labels come from."""
+
+    title: str
+    rows: Sequence[Row]
+    answers: Sequence[Mapping]
+    judged: Sequence[Pair]
+    labels: Mapping[int, Sequence[Mapping]]
+    sources: Sequence[str]
+    made_by: str
+    base: str | None = None
+    thresholds: Sequence[Threshold] = ()
+    margins: Mapping = field(default_factory=dict)
+    trainings: Mapping = field(default_factory=dict)
+    votes: Sequence[Preference] = ()
+
+
+def build(
+    answers: Answers,
+    *,
+    fact_pair: FactPair | None = None,
+    labels: Mapping[int, Sequence[Mapping]] | None = None,
+    theirs: Mapping[tuple[str, str], Mapping] | None = None,
+    about: Mapping[str, Dose] | None = None,
+    source: str = "best",
+    base: str | None = None,
+    title: str = "",
+    made_by: str = "",
+    trainings: Mapping | None = None,
+    votes: Sequence[Preference] = (),
+) -> Report:
+    """Judges the answers. theirs: (variant, language) -> verdicts reported elsewhere; those without answers get rows, too.
+
+    base: the variant retention is compared with (default: the one named base, if there is one). It stands first in the table,
+    the others by name.
+    """
+    rows = collect.suggested(answers.rows, fact_pair)
+    if base is None and any(row.get("variant") == "base" for row in rows):
+        base = "base"
+    heard = [row for row in rows if row.get("answer") is not None]
+    judged = rules.evidence(heard, labels, source)
+    results = rules.judge(judged, base)
+    known = {(result.variant, result.lang) for result in results}
+    results += [rules.unheard(*key) for key in theirs or {} if key not in known]
+
+    def place(variant: str) -> tuple:
+        return variant != base, natural(variant)
+
+    results.sort(key=lambda result: (place(result.variant), result.lang))
+    doses = {**answers.doses, **(about or {})}
+    made = table.rows(results, rows, doses, theirs or {})
+    found = curves.points(made)
+    return Report(
+        title, made, rows, list(zip(heard, judged, strict=True)), labels or {}, answers.sources, made_by, base,
+        [one for axis in curves.axes_with_data(found) for one in thresholds.find(judged, doses, axis)],
+        dict(sorted(margin_series.of_answers(rows).items(), key=lambda of: place(of[0]))),
+        dict(sorted((trainings or {}).items(), key=lambda of: natural(of[0]))), votes,
+    )  # fmt: skip
+
+
+def write(report: Report, folder: str | Path, langs: Sequence[str] = ("en",)) -> list[Path]:
+    """report.html, table.md, table.csv, answers.csv, votes.csv if anybody voted and, as far as there is anything to draw,
+    curves as .png and .svg.
+
+    langs: en, zh, or both in the order of preference: then the page has a switch, and table and curves in the second one stand
+    beside the first one's as NAME.zh or NAME.en.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    first = folder / "report.html"
+    drawn = {of: figures(report, of) for of in langs}
+    written = []
+    for of in langs:
+        ending = "" if of == langs[0] else f".{of}"
+        written += [path for name, figure in drawn[of].items() for path in curves.save(figure, folder / f"{name}{ending}")]
+        written.append(files.write_text(folder / f"table{ending}.md", markdown(report, of)))
+    written.append(files.write_text(first, page(report, {of: {n: curves.svg(f) for n, f in drawn[of].items()} for of in langs})))
+    exchange.write_rows(folder / "table.csv", table.plain(report.rows))
+    exchange.write_rows(folder / "answers.csv", answer_rows(report), exchange.ANSWER_COLUMNS)
+    written += [folder / "table.csv", folder / "answers.csv"]
+    if report.votes:
+        exchange.write_rows(folder / "votes.csv", preferences.plain(report.votes))
+        written.append(folder / "votes.csv")
+    return [first, *sorted({*written} - {first}, key=lambda path: natural(path.name))]
+
+
+def figures(report: Report, lang: str = "en") -> dict[str, Figure]:
+    """File name -> figure: `curves-AXIS` per axis with two doses or more, `margins`, `margins-training`."""
+    found = curves.points(report.rows)
+    drawn = {}
+    for axis in curves.axes_with_data(found):
+        marked = thresholds.lines([one for one in report.thresholds if one.axis == axis])
+        kinds = {one.kind for one in report.thresholds if one.axis == axis and one.enough}
+        named = {
+            of: {threshold_name(lang, what, kind if len(kinds) > 1 else ""): dose for (what, kind), dose in those.items()}
+            for of, those in marked.items()
+        }
+        drawn[f"curves-{axis}"] = curves.dose_response(found, axis, named, lang)
+    if report.margins:
+        drawn["margins"] = curves.margins_by_variant(report.margins, lang)
+    if report.trainings:
+        drawn["margins-training"] = curves.margins(report.trainings, lang)
+    return drawn
+
+
+def read_verdicts(path: str | Path) -> tuple[dict[tuple[str, str], dict], dict[str, Dose]]:
+    """Verdicts reported elsewhere: JSON, name -> `data` and, per language, `old`, `new`, `stability`. A name "model_3" or "3"
+    is the variant "model 3". By (variant, language), and what `data` says of the doses. Raises RowsError."""
+    text = files.read_text(path, "verdicts file", RowsError)
+    plain = outside.from_json(text, f"The verdicts file {path}", RowsError, gaps=True, broken="is not valid JSON")
+    if not isinstance(plain, Mapping) or not all(isinstance(of, Mapping) for of in plain.values()):
+        raise RowsError(f"The verdicts file {path} is no mapping from a model to its verdicts per language.")
+    found, doses = {}, {}
+    for name, of in plain.items():
+        number = name.removeprefix("model").strip("_ -")
+        variant = f"model {number}" if number.isdecimal() else name
+        found |= {(variant, lang): dict(told) for lang, told in of.items() if isinstance(told, Mapping)}
+        doses[variant] = dose.from_text(str(of.get("data") or ""))
+    return found, doses
+
+
+def answer_rows(report: Report) -> list[dict]:
+    """All answers as plain rows (`exchange.ANSWER_COLUMNS`), the label and where it comes from beside each."""
+    return [
+        dict(answer)
+        | {"label": said.label, "label_source": said.source, "voices": len(report.labels.get(answer.get("answer_id"), ()))}
+        for answer, said in report.judged
+    ]

@@ -1,0 +1,186 @@
+"""How a report reads, in English, Chinese or both: the self-contained HTML page and the Markdown. What is in it: `report`."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+from markupsafe import Markup, escape
+
+from probes.report import curves, table, wording
+from probes.report.table import Row
+from probes.verdicts import agreement, preferences, rules, thresholds
+from probes.verdicts.basis import CONTROLS, Pair
+from probes.verdicts.thresholds import Threshold
+
+if TYPE_CHECKING:
+    from probes.report.build import Report
+
+SHOWN_ANSWERS = 300  # behind one variant and language; more would make the file slow to open
+INTERVAL = re.compile(r"\d+ % \[\d+–\d+\]")  # as `table.interval` writes it
+PACKAGES = ("numpy", "scipy", "krippendorff", "matplotlib")
+SETTINGS = ("base", "dtype", "set", "set_hash", "format", "mode", "temperature", "max_new_tokens")
+
+
+def page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
+    """The self-contained HTML. drawn: language -> name of `figures` -> <svg> element; two languages make a page with a switch."""
+    langs = tuple(drawn)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+
+    def either(of: Callable[[str], str]) -> Markup:
+        texts = {lang: of(lang) for lang in langs}
+        if len(set(texts.values())) == 1:
+            return escape(texts[langs[0]])
+        return Markup("").join(Markup('<span lang="{}">{}</span>').format(lang, text) for lang, text in texts.items())
+
+    def title(lang: str) -> str:
+        return report.title or wording.say(lang, "title")
+
+    cells = [{lang: table.cells(row, lang) for lang in langs} for row in report.rows]
+    shown = table.columns(report.rows)
+    return environment.get_template("report.html.jinja").render(
+        report=report,
+        langs=langs,
+        title=" · ".join(dict.fromkeys(map(title, langs))),
+        heading=either(title),
+        say=lambda key, **values: either(lambda lang: wording.say(lang, key, **values)),
+        word=lambda text: either(lambda lang: wording.term(lang, text)),
+        cell=lambda number, key: either(lambda lang: cells[number][lang][key]),
+        head=lambda row, key: whole(either(lambda lang: next(iter(table.lines(row, key, lang)), ""))),
+        more=lambda row, key: whole(either(lambda lang: "\n".join(table.lines(row, key, lang)[1:]))),
+        reported=lambda word: either(lambda lang: wording.say(lang, "reported", word=wording.term(lang, word))),
+        language=lambda code: either(lambda lang: wording.language(lang, code)),
+        threshold=lambda one: either(lambda lang: threshold(one, lang)),
+        thresholds=thresholds.by_series(one for one in report.thresholds if one.enough),
+        too_few=either(lambda lang: too_few(report, lang)),
+        columns=[key for key in shown if key != table.THEIRS],  # said below each verdict
+        marks=table.MARKS,
+        rows=[(number, row, table.heard(row), table.sort_keys(row)) for number, row in enumerate(report.rows, 1)],
+        behind=[behind(row, report) for row in report.rows],
+        shown_answers=SHOWN_ANSWERS,
+        figures=[(name, {lang: drawn[lang][name] for lang in langs}) for name in next(iter(drawn.values()), {})],
+        compared=table.compared(report.rows) if table.THEIRS in shown else None,
+        votes=[[either(lambda lang, one=one, key=key: preferences.cells(one, lang)[key]) for key in preferences.COLUMNS]
+               for one in report.votes],
+        vote_columns=[f"votes_{key}" for key in preferences.COLUMNS],
+        agreement=_agreement(report),
+        settings=_settings(report.answers),
+        versions=versions(),
+        rules=rules,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def whole(html: Markup) -> Markup:
+    """Every interval in an element of its own, which is not broken over two lines."""
+    return Markup(INTERVAL.sub(r'<span class="interval">\g<0></span>', str(html)))
+
+
+def markdown(report: Report, lang: str = "en") -> str:
+    """The table with what has to be known to read it."""
+
+    def say(key: str, **values) -> str:
+        return wording.say(lang, key, **values)
+
+    lines = [f"# {report.title or say('title')}", "", table.markdown(report.rows, lang)]
+    if any(row.theirs for row in report.rows):
+        lines += [say("against_reported", **table.compared(report.rows)), ""]
+    if report.thresholds:
+        heads = [say(f"threshold_{key}") for key in ("what", "of", "kind")] + [say("column_lang"), *thresholds.LEVELS]
+        lines += ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+        for of_levels in thresholds.by_series(one for one in report.thresholds if one.enough):
+            one = of_levels[0]
+            cells = [say(one.what), say(f"axis_{one.axis}"), wording.term(lang, one.kind), wording.language(lang, one.lang)]
+            lines.append("| " + " | ".join([*cells, *(threshold(level, lang) for level in of_levels)]) + " |")
+        lines += ["", say("threshold_note"), *([few] if (few := too_few(report, lang)) else []), ""]
+    lines += _votes(report, lang)
+    used = ", ".join(f"{name} {number}" for name, number in versions().items())
+    lines += [say("rules_note"), "", say("made_from", sources=", ".join(report.sources) or say("no_source"), versions=used)]
+    if report.made_by:
+        lines += ["", say("made_with", command=report.made_by)]
+    return "\n".join(lines) + "\n"
+
+
+def _votes(report: Report, lang: str) -> list[str]:
+    if not report.votes:
+        return []
+    rows = [preferences.headings(lang), dict.fromkeys(preferences.COLUMNS, "---")]
+    rows += [{key: table.escaped(text) for key, text in preferences.cells(one, lang).items()} for one in report.votes]
+    lines = ["| " + " | ".join(row.values()) + " |" for row in rows]
+    return [f"## {wording.say(lang, 'heading_votes')}", "", *lines, "", wording.say(lang, "votes_note"), ""]
+
+
+def threshold(one: Threshold, lang: str = "en") -> str:
+    """ "316 [250 – 410]", or that it is not reached."""
+
+    plain = curves.plain
+    if one.dose is None:
+        return wording.say(lang, "threshold_not_reached", dose=plain(one.most))
+    if one.at_once and one.high <= one.least:
+        return wording.say(lang, "threshold_at_once", dose=plain(one.least))
+    high = plain(one.high) if one.high <= one.most else wording.say(lang, "threshold_open", dose=plain(one.most))
+    return wording.say(lang, "threshold_at", dose=plain(one.dose), low=plain(one.low), high=high)
+
+
+def too_few(report: Report, lang: str = "en") -> str:
+    """The sentence about those kinds of data that have not enough doses for a fit; empty if there are none."""
+    few: dict[str, None] = {}
+    for one in report.thresholds:
+        if not one.enough:
+            axis = wording.say(lang, f"axis_{one.axis}")
+            few[f"{wording.term(lang, one.kind)}, {wording.language(lang, one.lang)}, {axis}: {one.doses}"] = None
+    return wording.say(lang, "threshold_few", needed=thresholds.LEAST_DOSES, listed="; ".join(few)) if few else ""
+
+
+def threshold_name(lang: str, what: str, kind: str) -> str:
+    return " ".join(filter(None, ["N50", wording.say(lang, what), wording.term(lang, kind)]))
+
+
+def versions() -> dict[str, str]:
+    return {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def behind(row: Row, report: Report) -> list[Pair]:
+    """The answers that a row's verdicts rest on, identity first, each with its label and where that comes from."""
+    key = (row.result.variant, row.result.lang)
+    here = [pair for pair in report.judged if (pair[1].variant, pair[1].lang) == key]
+    return sorted(here, key=lambda pair: pair[1].group in CONTROLS)
+
+
+def _agreement(report: Report) -> dict | None:
+    langs = {row["answer_id"]: str(row.get("lang")) for row in report.answers if row.get("answer_id") is not None}
+    labels = {answer: said for answer, said in report.labels.items() if answer in langs}
+    suggestions = {
+        row["answer_id"]: row["suggestion"] for row in report.answers if row.get("answer_id") in labels and row.get("suggestion")
+    }
+    if not labels:
+        return None
+    return {
+        "alphas": agreement.alphas(labels, langs),
+        "pairs": [*agreement.pairs(labels), *agreement.with_suggestions(labels, suggestions)],
+        "open": len(agreement.disagreements(labels)),
+    }
+
+
+def _settings(answers: Sequence[Mapping]) -> dict[str, str]:
+    """What the answers say of how they were made: every value that occurs."""
+    found: dict[str, dict[str, None]] = {}
+    for row in answers:
+        hashes = row.get("hashes") or {}
+        decoding = row.get("decoding") if isinstance(row.get("decoding"), Mapping) else {}
+        told = {"max_new_tokens": decoding.get("max_new_tokens"), "dtype": hashes.get("dtype")} | dict(row)
+        told |= {"base": f"{row['base']} {hashes.get('base') or ''}".strip()} if row.get("base") else {}
+        told |= {"format": f"{row['format']} {hashes.get('format') or ''}".strip()} if row.get("format") else {}
+        for key in SETTINGS:
+            if told.get(key) is not None:
+                found.setdefault(key, {})[str(told[key])] = None
+    return {key: ", ".join(values) for key, values in found.items()}

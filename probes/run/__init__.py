@@ -1,0 +1,1 @@
+"""Asking a probe set of many variants: python -m probes.run"""

@@ -1,0 +1,87 @@
+"""The answers of a run as plain rows, one per probe, variant and sample: what the answers file holds.
+
+Suggestions, labels and exports read `question`, `answer`, `raw` and `lang`; the rest is what it takes to make the answer
+again. Earlier turns of the same probe stand under `before`; the whole prompt stands under `prompt`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from engine.thoughts import apart
+from probes.questions import Probe, check_answer, from_dict
+from probes.run import plan
+from store import runs
+
+PLAIN = ("raw", "prompt", "format", "finish", "prompt_tokens", "new_tokens", "mean_logprob", "dropped_turns", "timings", "hashes")
+
+
+def rows_of(db: str | Path, run_id: int) -> list[dict]:
+    """What is there so far, probe by probe; a place without an answer but with a problem has `answer` null. Raises StoreError."""
+    run, there, margins = runs.get(db, run_id), runs.filled(db, run_id), runs.margins(db, run_id)
+    script = run["settings"].get("script")
+    found = []
+    for probe in map(from_dict, run["probes"]):
+        for at, variant in enumerate(run["variants"]):
+            for sample in range(run["samples"]):
+                answers = [there.get((at, sample, probe.id, turn)) for turn in range(plan.judged(probe, script) + 1)]
+                if answers[-1] is not None:
+                    found.append(row(run, probe, variant, sample, answers, script) | margin_of(margins.get((at, probe.id))))
+    return found
+
+
+def row(run: Mapping, probe: Probe, variant: Mapping, sample: int, answers: list[Mapping], script: plan.Script | None) -> dict:
+    """answers: of all the probe's turns; the last one is judged."""
+    last = answers[-1]
+    turns = plan.turns_of(probe, script)
+    checked = plan.checked(probe, script)
+    decoding = last["variant"]["decoding"] if "variant" in last else variant["decoding"]
+    return {
+        "run": run["id"],
+        "probe_id": probe.id,
+        "variant": variant["name"],
+        "lang": probe.lang,
+        "question": turns[-1],
+        "answer": last.get("shown"),
+        "raw": last.get("raw"),
+        "prompt": last.get("prompt"),
+        "group": probe.group,
+        "category": probe.category,
+        "pair": probe.pair,
+        "held_out": probe.held_out,
+        "sample": sample,
+        "mode": run["mode"],
+        "before": [
+            {"question": turn, "answer": answer.get("shown"), "raw": answer.get("raw")}
+            for turn, answer in zip(turns[:-1], answers[:-1], strict=True)
+            if answer
+        ],
+        "check": _check(probe, answers[checked]) if checked is not None and answers[checked] else None,
+        "expect": dict(probe.expect) if probe.expect else None,
+        "identity": variant["identity"],
+        "identity_mode": variant["mode"],
+        "adapters": variant["adapters"],
+        "temperature": decoding["temperature"],
+        "seed": decoding["seed"] if decoding["temperature"] else None,
+        "decoding": decoding,
+        "base": run["base"],
+        "set": run["set_name"],
+        "set_hash": run["set_hash"],
+        "reused": last["reused"],
+        "problem": last["problem"],
+        "answer_id": last.get("id"),
+        "created": last.get("created"),
+    } | {name: last.get(name) for name in PLAIN}
+
+
+def _check(probe: Probe, answer: Mapping) -> bool | None:
+    """Right or wrong is what was said; None where a thought never ended, so that nobody knows what would have been."""
+    said = apart(answer.get("raw") or "", answer.get("prompt") or "")
+    return check_answer(probe, said.answer) if said.finished else None
+
+
+def margin_of(sides: tuple[float, float] | None) -> dict:
+    """The identity margin's columns, null where it was not measured."""
+    old, new = sides or (None, None)
+    return {"margin": new - old if sides else None, "margin_old": old, "margin_new": new}

@@ -1,0 +1,1 @@
+"""Suggested labels, by rules alone: python -m probes.suggest"""
