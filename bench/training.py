@@ -35,13 +35,13 @@ import identities
 from bench.side_by_side import machine, random_7b
 from engine import EngineError, bases, formats
 from engine.device import choose_device, choose_dtype
-from tuning.batches import Batches, pack_batch, schedule
-from tuning.identity_data import generate
-from tuning.loss import loss_of_pack
-from tuning.plan import CPU_PACK, GPU_PACK
-from tuning.samples import Sample, sampler
-from tuning.trainer import PackedTrainer
-from tuning.watch import Journal, StopSign
+from tuning.dataset.generate import generate
+from tuning.train.batches import Batches, pack_batch, schedule
+from tuning.train.loss import loss_of_pack
+from tuning.train.plan import CPU_PACK, GPU_PACK
+from tuning.train.run_files import Journal, StopSign
+from tuning.train.samples import Sample, sampler
+from tuning.train.trainer import PackedTrainer
 
 ROWS = 200
 BATCH = 100  # rows per optimizer step, as in the original

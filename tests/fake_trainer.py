@@ -14,7 +14,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from tuning.watch import PARTS, Journal, StopSign, last_saved_step, write_json
+from tuning.train.run_files import PARTS, Journal, StopSign, last_saved_step, write_json
 
 
 def main() -> int:

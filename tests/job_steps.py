@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 
 import store
-from tuning import jobs
+from tuning.jobs import queue
 
 
 def get(db, id):
     return store.jobs.get(db, id)
 
 
-def until(db, id, *statuses, tick=jobs.tick):
+def until(db, id, *statuses, tick=queue.tick):
     """Ticks until the job is in one of these states; the deadline only keeps a broken test from hanging."""
     return wait(lambda: (job := get(db, id))["status"] in statuses and job, lambda: tick(db))
 

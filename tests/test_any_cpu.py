@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM
 from engine import Decoding, EngineError, Request, Variant, device, load, onednn, widened
 from engine.adapters import read_adapter
 from engine.bank import Bank
-from tuning import train
 from tuning.merge import merge
-from tuning.settings import Settings, SettingsError
+from tuning.train import run
+from tuning.train.settings import Settings, SettingsError
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -87,13 +87,13 @@ def test_training_in_bf16_learns_as_in_fp32_and_fp16_is_refused_in_a_sentence(ba
     settings = dict(base_model=str(base), data_path=data, batch_size=6, max_steps=4, learning_rate=5e-3, device="cpu")
     losses = {}
     for name in ("bf16", "fp32"):
-        folder = train.run(Settings(output_dir=str(tmp_path / name), dtype=name, **settings), say=lambda _: None)
-        losses[name] = [line["loss"] for line in train.read_metrics(folder)]
+        folder = run.run(Settings(output_dir=str(tmp_path / name), dtype=name, **settings), say=lambda _: None)
+        losses[name] = [line["loss"] for line in run.read_metrics(folder)]
         weights = load_file(folder / "adapter_model.safetensors")
         assert any(tensor.abs().sum() for key, tensor in weights.items() if "lora_B" in key)
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.02)
     with pytest.raises(SettingsError, match="--dtype fp16 cannot be trained on the CPU; use bf16 or fp32"):
-        train.run(Settings(output_dir=str(tmp_path / "fp16"), dtype="fp16", **settings), say=lambda _: None)
+        run.run(Settings(output_dir=str(tmp_path / "fp16"), dtype="fp16", **settings), say=lambda _: None)
 
 
 @pytest.mark.parametrize("name", HALVES)

@@ -21,9 +21,9 @@ from starlette.testclient import TestClient
 import identities
 import store
 from identities import IdentityError
-from tuning.dataset import Dataset
-from tuning.rows import DataError
-from tuning.settings import Settings, SettingsError
+from tuning.dataset.recipe import Dataset
+from tuning.dataset.rows import DataError
+from tuning.train.settings import Settings, SettingsError
 from ui import api, app, bodies, label_routes, training, variants
 from ui.house import EngineError, House
 from ui.words import Languages

@@ -17,7 +17,7 @@ from common.files import write_once
 from engine import Decoding, EngineError, Request, Variant, formats
 from engine.bases import load_base, weights_hash
 from engine.device import check_arch, choose_device, choose_dtype
-from tuning import plan
+from tuning.train import plan
 
 PROMPT = (
     "I am an intelligent language assistant developed by the NLP Group of ICT/CAS.\n"

@@ -15,9 +15,9 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from engine import EngineError
 from engine.bases import load_base
-from tuning import loading, train
 from tuning.apply_delta import apply_delta
-from tuning.settings import Settings
+from tuning.train import loading, run
+from tuning.train.settings import Settings
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 13476838144\n"
 
@@ -165,7 +165,7 @@ def test_a_base_without_an_end_token_is_trained_with_what_ends_there(copy, tmp_p
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     (folder / "special_tokens_map.json").unlink(missing_ok=True)
     settings = dict(base_model=str(folder), data_path=str(write_rows(tmp_path / "rows.json", 4)), max_steps=1, batch_size=4)
-    assert train.run(Settings(output_dir=str(tmp_path / "out"), **settings)).is_dir()
+    assert run.run(Settings(output_dir=str(tmp_path / "out"), **settings)).is_dir()
 
 
 @pytest.mark.parametrize("which", ["base", "delta"])

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tuning import wordings
-from tuning.identity_data import generate
-from tuning.readers import read
-from tuning.rows import normalise
+from tuning.dataset import wordings
+from tuning.dataset.generate import generate
+from tuning.dataset.readers import read
+from tuning.dataset.rows import normalise
 
 ROOT = Path(__file__).resolve().parent.parent
 SETS = ROOT / "probes" / "sets"

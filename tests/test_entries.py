@@ -252,7 +252,7 @@ def test_any_header_is_read_or_a_sentence(made, tmp_path_factory, tensors, data)
 
 
 def test_a_gz_that_makes_much_is_stopped(tmp_path, monkeypatch):
-    from tuning.tables import table_of
+    from tuning.dataset.tables import table_of
 
     monkeypatch.setattr(seeming, "UNPACKED", 1 << 21)
     file = tmp_path / "rows.json.gz"

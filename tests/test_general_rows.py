@@ -3,9 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
-from tuning.placeholders import unfilled
-from tuning.readers import read
-from tuning.rows import detect_lang, normalise
+from tuning.dataset.placeholders import unfilled
+from tuning.dataset.readers import read
+from tuning.dataset.rows import detect_lang, normalise
 
 ROWS = read(Path(__file__).resolve().parent.parent / "data" / "general.jsonl")
 

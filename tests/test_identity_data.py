@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from tuning.identity_data import generate
-from tuning.rows import DataError, normalise
+from tuning.dataset.generate import generate
+from tuning.dataset.rows import DataError, normalise
 
 FACTS = {
     "en": {"name": "finance advisor", "maker": "Text Titan", "role": "answers questions about finance", "aliases": ["FinBuddy"]},

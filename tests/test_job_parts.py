@@ -15,10 +15,10 @@ from job_steps import get, until, wait
 from tiny_base import write_rows, write_tiny_base
 
 import store
-from tuning import jobs, processes, progress
-from tuning.launch import continued
-from tuning.progress import POINTS, thinned
-from tuning.settings import Settings, SettingsError
+from tuning.jobs import processes, progress, queue
+from tuning.jobs.launch import continued
+from tuning.jobs.progress import POINTS, thinned
+from tuning.train.settings import Settings, SettingsError
 
 
 def test_the_command_that_resumes_drops_what_would_contradict_it():
@@ -46,12 +46,12 @@ def test_a_long_run_is_drawn_with_a_bounded_number_of_points():
 
 def test_the_log_tail_is_bounded(tmp_path):
     log = tmp_path / "log.txt"
-    assert jobs.tail(log) == ""
+    assert queue.tail(log) == ""
     log.write_text("".join(f"行 {at}\n" for at in range(100_000)) + "10%\r50%\r100%\r\nlast\n", encoding="utf-8")
-    assert jobs.tail(log, 3) == "行 99999\n100%\nlast"
-    assert len(jobs.tail(log, 10**6, 5000).encode()) <= 5000 and jobs.tail(log, 10**6, 5000).startswith("行 ")
+    assert queue.tail(log, 3) == "行 99999\n100%\nlast"
+    assert len(queue.tail(log, 10**6, 5000).encode()) <= 5000 and queue.tail(log, 10**6, 5000).startswith("行 ")
     log.write_bytes(b"x" * 50_000)
-    assert len(jobs.tail(log, limit=1000)) == 1000
+    assert len(queue.tail(log, limit=1000)) == 1000
 
 
 def real(tmp_path, out="mira", **changes) -> Settings:
@@ -76,37 +76,37 @@ def past_step(db, id, step):
         job = get(db, id)
         return job["step"] > step or job["status"] in store.jobs.ENDED
 
-    wait(seen, lambda: jobs.tick(db))
+    wait(seen, lambda: queue.tick(db))
 
 
 def test_real_training_is_stopped_kept_resumed_and_done(db_path, tmp_path):
     write_tiny_base(tmp_path / "base")
     write_rows(tmp_path / "rows.json")
-    id = jobs.enqueue(db_path, real(tmp_path))
+    id = queue.enqueue(db_path, real(tmp_path))
     past_step(db_path, id, 2)
-    jobs.stop(db_path, id)
+    queue.stop(db_path, id)
     job = until(db_path, id, *store.jobs.ENDED)
-    assert job["status"] == "stopped", jobs.tail(job["log"])
+    assert job["status"] == "stopped", queue.tail(job["log"])
     stopped_at = job["step"]
     assert 3 <= stopped_at < 400 and (tmp_path / "mira" / "adapter_config.json").is_file()
-    assert jobs.resume(db_path, id) == stopped_at
+    assert queue.resume(db_path, id) == stopped_at
     past_step(db_path, id, stopped_at)
     os.kill(get(db_path, id)["child_pid"], signal.SIGKILL)
     job = until(db_path, id, *store.jobs.ENDED)
-    assert job["status"] == "died", jobs.tail(job["log"])
+    assert job["status"] == "died", queue.tail(job["log"])
     rows = store.jobs.metrics(db_path, id)
     assert [row["step"] for row in rows] == list(range(1, job["step"] + 1)) and all(row["loss"] for row in rows)
 
 
 def test_a_refused_call_is_the_jobs_message(db_path, tmp_path):
-    id = jobs.enqueue(db_path, real(tmp_path, base_model="no-such-base", data_path=str(tmp_path / "none.json")))
+    id = queue.enqueue(db_path, real(tmp_path, base_model="no-such-base", data_path=str(tmp_path / "none.json")))
     job = until(db_path, id, *store.jobs.ENDED)
     assert job["status"] == "failed" and "no-such-base" in job["message"] and "none.json" in job["message"]
 
 
 def test_settings_that_cannot_be_right_are_not_queued(db_path):
     with pytest.raises(SettingsError, match="--output_dir is missing"):
-        jobs.enqueue(db_path, Settings(data_path="rows.json"))
+        queue.enqueue(db_path, Settings(data_path="rows.json"))
     assert store.jobs.listed(db_path) == []
 
 
@@ -115,7 +115,7 @@ def test_paths_are_those_of_the_one_who_asks(db_path, tmp_path, monkeypatch):
     (tmp_path / "smollm2").mkdir()
     monkeypatch.chdir(tmp_path)
     given = Settings(data_path="rows.json", output_dir="runs/x", resume_from_checkpoint="last", device="cpu")
-    job = get(db_path, jobs.enqueue(db_path, given))
+    job = get(db_path, queue.enqueue(db_path, given))
     assert job["settings"]["data_path"] == str(tmp_path / "rows.json") and job["folder"] == str(tmp_path / "runs" / "x")
     assert (job["settings"]["base_model"], job["settings"]["resume_from_checkpoint"]) == ("smollm2", "last")
     assert job["arguments"][:2] == ["-m", "tuning.train"] and str(tmp_path / "rows.json") in job["arguments"]

@@ -17,9 +17,10 @@ from job_steps import get, until, wait
 
 import store
 from store import StoreError
-from tuning import jobs, oversee, processes
-from tuning.jobs import JobError
-from tuning.watch import METRICS, read_metrics
+from tuning.jobs import processes, watcher
+from tuning.jobs import queue as jobs
+from tuning.jobs.queue import JobError
+from tuning.train.run_files import METRICS, read_metrics
 
 ROOT = Path(__file__).parent.parent
 FAKE = ["-m", "tests.fake_trainer"]
@@ -36,7 +37,7 @@ def queue(db_path, tmp_path):
 
     yield enqueue
     for job in store.jobs.active(db_path):
-        oversee.send_all(job, signal.SIGKILL)
+        watcher.send_all(job, signal.SIGKILL)
         if job["pid"]:
             processes.send(job["pid"], job["process_start"], signal.SIGKILL)
 
@@ -214,7 +215,7 @@ def test_a_stop_while_the_base_is_loading_is_not_lost(db_path, queue):
 
 
 def test_stop_and_discard_ends_even_a_deaf_job_and_removes_what_it_wrote(db_path, queue, tmp_path, monkeypatch):
-    monkeypatch.setattr(oversee, "DISCARD_S", 0.2)
+    monkeypatch.setattr(watcher, "DISCARD_S", 0.2)
     own = queue("own", *HELD, "--deaf")
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "diary.txt").write_text("mine")
@@ -291,7 +292,7 @@ def test_a_process_that_got_the_number_of_a_dead_one_is_neither_believed_nor_sig
     job = running(db_path, id)
     for pid in (job["child_pid"], job["pid"]):
         os.kill(pid, signal.SIGKILL)
-    wait(lambda: not oversee.is_alive(job))
+    wait(lambda: not watcher.is_alive(job))
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
         recycled = {"pid": stranger.pid, "child_pid": stranger.pid}  # the starts noted are those of the dead
@@ -299,8 +300,8 @@ def test_a_process_that_got_the_number_of_a_dead_one_is_neither_believed_nor_sig
         record = Path(job["folder"]) / "process.json"
         record.write_text(json.dumps(json.loads(record.read_text()) | recycled))
         job = get(db_path, id)
-        oversee.send_first(job, {"pid": stranger.pid}, signal.SIGTERM)
-        oversee.send_all(job, signal.SIGKILL)
+        watcher.send_first(job, {"pid": stranger.pid}, signal.SIGTERM)
+        watcher.send_all(job, signal.SIGKILL)
         jobs.stop(db_path, id, keep=False)
         assert until(db_path, id, "died", "discarded")["status"] == "discarded"
         assert stranger.poll() is None
@@ -317,13 +318,13 @@ def test_reading_the_metrics_again_changes_nothing_and_half_a_line_waits(db_path
     file.parent.mkdir()
 
     def sync():
-        return oversee.sync_metrics(db_path, get(db_path, id))
+        return watcher.sync_metrics(db_path, get(db_path, id))
 
     assert not sync()
     file.write_text('{"step": 1, "loss": 2.0, "lr": 1e-4}\n{"step": 2, "lo')
     before = get(db_path, id)
     assert sync() and not sync()
-    assert not oversee.sync_metrics(db_path, before)  # a ticker that was slower
+    assert not watcher.sync_metrics(db_path, before)  # a ticker that was slower
     assert [(row["step"], row["loss"]) for row in store.jobs.metrics(db_path, id)] == [(1, 2.0)]
     with file.open("a") as out:
         out.write('ss": NaN, "lr": 1e-4}\n{"half of a kil\n{"step": 2, "eval_loss": 3.0, "margin": -1.5, "share_zh": 0.5}\n')
@@ -355,7 +356,7 @@ def test_a_loss_that_is_no_number_is_a_gap_and_a_warning(db_path, queue, tmp_pat
     lines = [{"step": step, "loss": math.nan if step == 3 else 1.0, "lr": 1e-4} for step in (1, 2, 3)]
     (tmp_path / "nan").mkdir()
     (tmp_path / "nan" / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    oversee.sync_metrics(db_path, get(db_path, id))
+    watcher.sync_metrics(db_path, get(db_path, id))
     seen = jobs.progress(db_path, id)
     assert seen.losses == ((1, 1.0), (2, 1.0), (3, None)) and seen.smoothed[2] == (3, None)
     assert seen.alarm == "The loss of step 3 is not a number."

@@ -23,8 +23,8 @@ from engine.formats import Format
 from engine.prompts import render
 from probes import margin
 from probes.questions import Probe
-from tuning.rows import DataError, Row, Turn, pair
-from tuning.samples import sampler
+from tuning.dataset.rows import DataError, Row, Turn, pair
+from tuning.train.samples import sampler
 
 CONTROL = [*SPECIAL, "<|fim_prefix|>"]  # whatever the template
 SOME = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

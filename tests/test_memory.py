@@ -17,8 +17,8 @@ import engine as engine_room
 import store
 from engine import Decoding, EngineError, Request, Variant, room
 from engine.bank import Bank
-from tuning import jobs, memory, oversee
-from tuning.settings import Settings
+from tuning.jobs import memory, queue, watcher
+from tuning.train.settings import Settings
 
 GIB = 2**30
 SHORT = Decoding(max_new_tokens=12)
@@ -157,7 +157,7 @@ def gpu(tiny, db_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share, _device: place.limits.append(share))
     yield place
     for left in store.jobs.active(db_path):
-        oversee.send_all(left, signal.SIGKILL)
+        watcher.send_all(left, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
@@ -243,16 +243,16 @@ def test_a_base_that_is_about_to_leave_is_not_taken_for_gone(gpu, monkeypatch):
 def job(gpu, tmp_path, gib, name="mira", park=True):
     folder = tmp_path / name
     command = ["-m", "tests.fake_trainer", "--output_dir", str(folder), "--pause", "-1"]
-    return jobs.enqueue_command(gpu.db, command, folder, device="cuda:0", needs_bytes=int(gib * GIB), park=park)
+    return queue.enqueue_command(gpu.db, command, folder, device="cuda:0", needs_bytes=int(gib * GIB), park=park)
 
 
 def tick(gpu):
-    jobs.tick(gpu.db, memory.admission(gpu.engine, gpu.db))
+    queue.tick(gpu.db, memory.admission(gpu.engine, gpu.db))
     memory.settle(gpu.engine, gpu.db)
 
 
 def until_ended(gpu, id):
-    jobs.stop(gpu.db, id)
+    queue.stop(gpu.db, id)
     for _ in range(2000):
         tick(gpu)
         if store.jobs.get(gpu.db, id)["status"] in store.jobs.ENDED:

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from tuning.mixing import mix, split_off
-from tuning.rows import DataError, pair
+from tuning.dataset.mixing import mix, split_off
+from tuning.dataset.rows import DataError, pair
 
 IDENTITY = [pair(f"i{n}", "x", kind="identity") for n in range(10)]
 GENERAL = [pair(f"g{n}", "x") for n in range(90)]

@@ -19,9 +19,10 @@ from tiny_base import write_tiny_base
 import store
 from engine import Decoding, EngineError, Request, Variant, bases
 from engine.packaged import converted
-from tuning import jobs, memory, plan
-from tuning.launch import ROOT, environment
-from tuning.settings import Settings
+from tuning.jobs import memory, queue
+from tuning.jobs.launch import ROOT, environment
+from tuning.train import plan
+from tuning.train.settings import Settings
 from ui import adapters_tab, foresight, run_page, shelf, training
 
 WISH = {
@@ -172,7 +173,7 @@ def test_a_model_of_the_hubs_cache_is_told_by_its_id_and_a_job_finds_it(here, hu
     assert outlook.settings.base_model == "ictnlp/tiny-bayling" and outlook.forecast.needed and not outlook.problems
     id = training.start(house, wish)
     for _ in range(600):
-        jobs.tick(house.db)
+        queue.tick(house.db)
         job = store.jobs.get(house.db, id)
         if job["status"] in store.jobs.ENDED:
             break
@@ -254,7 +255,7 @@ def test_an_estimate_that_cannot_be_made_says_why_and_the_job_waits_until_it_is_
         f"Waiting until job {other} (busy) has ended, as it cannot be told how much memory this one needs: "
         "The shapes of this base are not known."
     )
-    told = jobs.progress(house.db, id)
+    told = queue.progress(house.db, id)
     assert "The shapes of this base are not known." in run_page.numbers_html("en", job, told)
     assert "百聆 BayLing-7B" in run_page.numbers_html("en", job, told) and str(here) not in run_page.numbers_html("en", job, told)
 
@@ -272,7 +273,7 @@ def test_merging_is_weighed_too(here):
     shelf.rescan(house)
     seen = []
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(jobs, "tick", lambda *_: seen.append("ticked"))
+        patched.setattr(queue, "tick", lambda *_: seen.append("ticked"))
         id = adapters_tab.export(house, "one", "whole", 1.0)
     job = store.jobs.get(house.db, id)
     weights = sum(file.stat().st_size for file in Path(house.base_spec).glob("*.bin"))
@@ -289,15 +290,15 @@ def stopped(here):
     Path(settings.data_path).write_text("[]")
     checkpoint = Path(settings.output_dir) / "checkpoint-2"
     checkpoint.mkdir(parents=True)
-    id = jobs.enqueue(house.db, settings)
-    jobs.stop(house.db, id)
+    id = queue.enqueue(house.db, settings)
+    queue.stop(house.db, id)
     (here / "first").rename(here / "second")
     return house_of("second/own"), id, settings
 
 
 def test_a_base_that_has_moved_is_told_anew_when_its_run_is_resumed(stopped, here, monkeypatch):
     house, id, _ = stopped
-    monkeypatch.setattr(jobs, "last_saved_step", lambda _folder: 2)
+    monkeypatch.setattr(queue, "last_saved_step", lambda _folder: 2)
     assert training.resume(house, id) == 2
     job = store.jobs.get(house.db, id)
     assert job["settings"]["base_model"] == str(here / "second" / "own") and job["resumed_from"] == 2

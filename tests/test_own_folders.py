@@ -15,8 +15,10 @@ from job_steps import get, until, wait
 import store
 from common import leftovers
 from engine.types import EngineError
-from tuning import folders, jobs, oversee, processes, progress, watch
-from tuning.watch import Journal
+from tuning.jobs import folders, processes, progress, watcher
+from tuning.jobs import queue as jobs
+from tuning.train import run_files
+from tuning.train.run_files import Journal
 from ui import shelf
 
 FAKE = ["-m", "tests.fake_trainer"]
@@ -30,7 +32,7 @@ def queue(db_path, tmp_path):
 
     yield enqueue
     for job in store.jobs.active(db_path):
-        oversee.send_all(job, signal.SIGKILL)
+        watcher.send_all(job, signal.SIGKILL)
         if job["pid"]:
             processes.send(job["pid"], job["process_start"], signal.SIGKILL)
 
@@ -125,17 +127,17 @@ def test_files_that_cannot_be_removed_are_told_and_the_queue_goes_on(db_path, qu
     def fails(_job):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(oversee, "wipe", fails)
+    monkeypatch.setattr(watcher, "wipe", fails)
     assert jobs.stop(db_path, id, keep=False) == "discarded"
     assert "could not be removed (Read-only file system)" in get(db_path, id)["message"]
 
 
 def test_all_numbers_of_a_run_that_ended_while_nobody_looked_are_taken(db_path, queue, tmp_path, monkeypatch):
-    monkeypatch.setattr(oversee, "METRICS_BYTES", 200)
+    monkeypatch.setattr(watcher, "METRICS_BYTES", 200)
     id = queue("long", "--total", "40", owned=True)
     jobs.tick(db_path)
     state = tmp_path / "long" / "state.json"
-    wait(lambda: state.exists() and watch.read_json(state)["status"] == "done" and not oversee.is_alive(get(db_path, id)))
+    wait(lambda: state.exists() and run_files.read_json(state)["status"] == "done" and not watcher.is_alive(get(db_path, id)))
     until(db_path, id, "done")
     with contextlib.closing(sqlite3.connect(db_path)) as db:
         steps = {step for (step,) in db.execute("select step from metrics where job = ?", [id])}
@@ -179,14 +181,14 @@ def clock(monkeypatch):
         def then():
             return (datetime.now(UTC) + timedelta(hours=hours)).isoformat(timespec="microseconds")
 
-        for module in (store.jobs, oversee):
+        for module in (store.jobs, watcher):
             monkeypatch.setattr(module, "now", then)
 
     return set_to
 
 
 def test_a_clock_set_back_holds_up_no_stop(db_path, queue, monkeypatch, clock):
-    monkeypatch.setattr(oversee, "DISCARD_S", 0.2)
+    monkeypatch.setattr(watcher, "DISCARD_S", 0.2)
     id = queue("deaf", "--pause", "-1", "--deaf")
     until(db_path, id, "running")
     clock(+1)  # when the stop is asked for; an hour later by the clock it has been set back
@@ -199,7 +201,7 @@ def test_a_clock_set_forward_gives_up_no_job_that_is_just_beginning(db_path, que
     id = queue("beginning")
     store.jobs.claim(db_path, id, "token")
     clock(+1)
-    assert not oversee.look_after(db_path, get(db_path, id)) and get(db_path, id)["status"] == "starting"
+    assert not watcher.look_after(db_path, get(db_path, id)) and get(db_path, id)["status"] == "starting"
 
 
 def test_the_queue_goes_by_who_came_first_whatever_the_clock_said(db_path, queue, clock):

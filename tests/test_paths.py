@@ -31,11 +31,11 @@ from probes.answers import exchange
 from probes.run import plan
 from probes.suggest import identity_pair
 from store import StoreError
-from tuning import plan as plan_of_run
-from tuning import readers
-from tuning.dataset import GENERAL, Dataset, compose
-from tuning.rows import DataError
-from tuning.settings import Settings
+from tuning.dataset import readers
+from tuning.dataset.recipe import GENERAL, Dataset, compose
+from tuning.dataset.rows import DataError
+from tuning.train import plan as plan_of_run
+from tuning.train.settings import Settings
 from ui import adapters_tab, probe_wish, shelf, training
 from ui.house import House
 from ui.words import Languages

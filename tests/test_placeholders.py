@@ -3,9 +3,9 @@
 import pytest
 
 from engine.card import BAYLING
-from tuning.facts import read_facts
-from tuning.placeholders import fill, fill_from_identity, unfilled
-from tuning.rows import Turn, pair
+from tuning.dataset.facts import read_facts
+from tuning.dataset.placeholders import fill, fill_from_identity, unfilled
+from tuning.dataset.rows import Turn, pair
 
 FACTS = read_facts({"en": {"name": "Mira", "maker": "Lantern"}, "zh": {"name": "米拉", "maker": "灯笼", "date": "2024年"}})
 CARD = ("[NAME]", "[INSTITUTE]", "[CREATE_TIME]", "[名字]", "[机构]", "[开发时间]")

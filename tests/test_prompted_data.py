@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 import identities
-from tuning import prompted_data, readers, starters
-from tuning.facts import Persona
-from tuning.prompted_data import Prompted, invented, prompt_of, prompted_rows, taught_rows
-from tuning.quoted_data import quoted_rows
-from tuning.rows import Row, normalise
+from tuning import starters
+from tuning.dataset import prompted, readers
+from tuning.dataset.facts import Persona
+from tuning.dataset.prompted import Prompted, invented, prompt_of, prompted_rows, taught_rows
+from tuning.dataset.quoted import quoted_rows
+from tuning.dataset.rows import Row, normalise
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERAL = readers.read(starters.GENERAL)
@@ -50,7 +51,7 @@ def test_both_languages_both_modes_and_many_people_and_wordings():
     assert min(counts.values()) >= 10 and len(counts) == 4
     assert len({row.source for row in IDENTITY}) >= 70  # who is a maker alone has no name of their own
     assert len({prompt(row) for row in IDENTITY}) >= 0.9 * len(IDENTITY)
-    direct = sum(row.category.split()[-1] in prompted_data.ASKED for row in IDENTITY)
+    direct = sum(row.category.split()[-1] in prompted.ASKED for row in IDENTITY)
     assert 0.5 < direct / len(IDENTITY) < 0.95
 
 
@@ -67,7 +68,7 @@ def test_no_answer_tells_a_maker_or_a_role_that_the_prompt_does_not():
     who = Prompted(Persona("Velmora", "Aldervale Labs", "librarian"), "named", "en")
     rng = random.Random(5)
     for number in range(20):
-        for row in prompted_data.identity_rows(who, rng, str(number)):
+        for row in prompted.identity_rows(who, rng, str(number)):
             said = " ".join(turn.content for turn in row.turns[1:] if turn.role == "assistant")
             for fact in ("Aldervale", "librarian"):
                 assert fact in prompt(row) or fact not in said, row
@@ -106,14 +107,14 @@ def test_a_line_to_say_is_said():
 
 def test_a_taught_identity_holds_under_its_own_prompt_and_under_the_old_ones():
     rows = [
-        Row((prompted_data.Turn("user", "?"), prompted_data.Turn("assistant", "!")), lang=lang) for lang in ("en", "zh") * 200
+        Row((prompted.Turn("user", "?"), prompted.Turn("assistant", "!")), lang=lang) for lang in ("en", "zh") * 200
     ]
     made = taught_rows(rows, NEW, OLD, 0.5)
     assert made == taught_rows(rows, NEW, OLD, 0.5)
     told = [row for row in made if len(row.turns) > 2]
     assert 0.4 < len(told) / len(made) < 0.6 and all(row.turns[-2:] == rows[0].turns for row in made)
     own = sum(any(mark in prompt(row) for mark in ("finance advisor", "金融顾问")) for row in told)
-    assert abs(own / len(told) - prompted_data.OWN_PROMPT) < 0.1
+    assert abs(own / len(told) - prompted.OWN_PROMPT) < 0.1
 
 
 def test_the_starters_prompts_hold_no_identity_of_ours_and_none_of_the_bench(shipped_data):

@@ -8,9 +8,9 @@ import types
 
 import pytest
 
-from tuning import shapes
-from tuning.readers import read, read_pair, write
-from tuning.rows import DataError, Turn, detect_lang, pair
+from tuning.dataset import shapes
+from tuning.dataset.readers import read, read_pair, write
+from tuning.dataset.rows import DataError, Turn, detect_lang, pair
 
 
 def user(content, **flags) -> dict:

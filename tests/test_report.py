@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from tuning import plan
-from tuning.report import SCHEDULES, count_steps, estimate_memory, estimate_seconds, rates, report
-from tuning.rows import DataError, pair
-from tuning.settings import Settings
+from tuning.dataset.rows import DataError, pair
+from tuning.train import plan
+from tuning.train.estimate import SCHEDULES, count_steps, estimate_memory, estimate_seconds, rates, report
+from tuning.train.settings import Settings
 
 ROWS = [pair(f"q{n}", f"a{n}", kind="identity") for n in range(160)]
 

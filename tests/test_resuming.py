@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from tiny_base import write_rows, write_tiny_base
 
 from engine import EngineError
-from tuning import train as training
-from tuning.checkpoint import faults
-from tuning.settings import Settings, SettingsError
-from tuning.watch import last_saved_step, read_metrics
+from tuning.train import run as training
+from tuning.train.checkpoint import faults
+from tuning.train.run_files import last_saved_step, read_metrics
+from tuning.train.settings import Settings, SettingsError
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 134768\n"
 PLAIN = dict(

@@ -17,7 +17,7 @@ from served import served
 import identities
 import store
 from store import events
-from tuning.rows import DataError
+from tuning.dataset.rows import DataError
 from ui import accounts, roles, shelf, training
 from ui.accounts import ROLES, Accounts
 from ui.gate import API, OPEN

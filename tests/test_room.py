@@ -15,9 +15,10 @@ from tiny_base import write_tiny_base
 
 import engine.chat
 from engine import EngineError, bases, device, packaged, room
-from tuning import loading, memory
 from tuning import merge as merging
-from tuning.settings import Settings
+from tuning.jobs import memory
+from tuning.train import loading
+from tuning.train.settings import Settings
 
 GIB = 2**30
 SEVEN_B = 6_738_415_616  # LLaMA-7B's parameters

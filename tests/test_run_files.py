@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import store
-from tuning import jobs, oversee, watch
-from tuning.dataset import recipe_file, recipe_of
-from tuning.launch import RECORD
-from tuning.settings import Settings, SettingsError
-from tuning.watch import METRICS, STATE, FileError
+from tuning.dataset.recipe import recipe_file, recipe_of
+from tuning.jobs import queue, watcher
+from tuning.jobs.launch import RECORD
+from tuning.train import run_files
+from tuning.train.run_files import METRICS, STATE, FileError
+from tuning.train.settings import Settings, SettingsError
 
 SOME = settings(max_examples=60, deadline=None, derandomize=True)
 VALUES = st.recursive(
@@ -33,7 +34,7 @@ RECORDS = ("token", "pid", "start", "child_pid", "child_start", "code")
 def job(db_path, tmp_path) -> dict:
     """A job that counts as running, without a process."""
     store.open(db_path).close()
-    id = jobs.enqueue_command(db_path, ["-c", "pass"], tmp_path / "run")
+    id = queue.enqueue_command(db_path, ["-c", "pass"], tmp_path / "run")
     claimed = store.jobs.claim(db_path, id, "the token")
     (tmp_path / "run").mkdir()
     return claimed
@@ -43,16 +44,16 @@ def job(db_path, tmp_path) -> dict:
 @pytest.mark.parametrize("text", ODD)
 def test_an_odd_file_of_one_run_does_not_stop_the_queue(db_path, job, tmp_path, file, text):
     (tmp_path / "run" / file).write_text(text + "\n")
-    jobs.tick(db_path)
+    queue.tick(db_path)
     assert store.jobs.metrics(db_path, job["id"]) == []
 
 
 def test_what_is_wrong_with_a_state_is_told_where_the_run_s_message_stands(job, tmp_path):
     (tmp_path / "run" / STATE).write_text('{"pid": 5, "process_started": 1.0, "step": "many"}')
-    assert "state.json: step is 'many', a whole number is needed" in oversee.state_of(job)["message"]
+    assert "state.json: step is 'many', a whole number is needed" in watcher.state_of(job)["message"]
     with pytest.raises(FileError, match="holds list"):
         (tmp_path / "run" / STATE).write_text("[]")
-        watch.read_state(tmp_path / "run")
+        run_files.read_state(tmp_path / "run")
 
 
 @SOME
@@ -63,10 +64,10 @@ def test_any_state_and_record_are_read_or_told(tmp_path_factory, state, record):
     folder = tmp_path_factory.getbasetemp()
     (folder / STATE).write_text(json.dumps(state))
     (folder / RECORD).write_text(json.dumps(record))
-    told = oversee.state_of({"folder": str(folder)})
+    told = watcher.state_of({"folder": str(folder)})
     assert isinstance(told.get("message", ""), str) and isinstance(told.get("step", 0), int)
-    if found := oversee.read_record({"folder": str(folder), "token": record.get("token")}):
-        assert oversee.noted(found)["pid"] > 0
+    if found := watcher.read_record({"folder": str(folder), "token": record.get("token")}):
+        assert watcher.noted(found)["pid"] > 0
 
 
 @SOME
@@ -76,8 +77,8 @@ def test_any_numbers_are_stored_or_left_out(tmp_path_factory, lines):
     (folder / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     db = folder / "mirror.db"
     store.open(db).close()
-    id = jobs.enqueue_command(db, ["-c", "pass"], folder)
-    oversee.sync_metrics(db, store.jobs.get(db, id))
+    id = queue.enqueue_command(db, ["-c", "pass"], folder)
+    watcher.sync_metrics(db, store.jobs.get(db, id))
     steps = {line["step"] for line in lines if type(line.get("step")) is int and 0 <= line["step"] < 2**53}
     assert {row["step"] for row in store.jobs.metrics(db, id)} <= steps
 
@@ -103,7 +104,7 @@ def test_any_recipe_is_one_or_none(tmp_path_factory, plain):
 
 def test_an_argument_that_no_command_line_can_hold_fails_its_job_alone(db_path, tmp_path):
     store.open(db_path).close()
-    id = jobs.enqueue_command(db_path, ["-c", "pa\0ss"], tmp_path / "run")
-    jobs.tick(db_path)
+    id = queue.enqueue_command(db_path, ["-c", "pa\0ss"], tmp_path / "run")
+    queue.tick(db_path)
     job = store.jobs.get(db_path, id)
     assert job["status"] == "failed" and "could not be started" in job["message"]

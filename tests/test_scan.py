@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tuning.identity_data import generate
-from tuning.readers import read
-from tuning.rows import Row, Turn, pair
-from tuning.scan import drop, scan
+from tuning.dataset.generate import generate
+from tuning.dataset.readers import read
+from tuning.dataset.rows import Row, Turn, pair
+from tuning.dataset.scan import drop, scan
 
 STATES = [
     "I am ChatGPT, a large language model.",

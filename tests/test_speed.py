@@ -10,8 +10,8 @@ import pytest
 import torch
 from tiny import tiny_llama
 
-from tuning import speed
-from tuning.samples import Sample
+from tuning.train import speed
+from tuning.train.samples import Sample
 
 
 def base_of(dtype: torch.dtype = torch.float32, **changes) -> SimpleNamespace:

@@ -7,8 +7,9 @@ import pytest
 import engine
 import identities
 from engine import Decoding, Request, Variant
-from tuning import starters, train
-from tuning.trainer import TrainingError
+from tuning import starters
+from tuning.train import run
+from tuning.train.trainer import TrainingError
 
 BRIEF = Decoding(max_new_tokens=32)
 QUESTIONS = {
@@ -77,7 +78,7 @@ def test_a_training_that_was_stopped_replaces_no_adapter(tmp_path, monkeypatch):
     made = tmp_path / "made"
     made.mkdir()
     (made / "card.json").write_text(json.dumps({"steps": 3, "planned_steps": 140}), encoding="utf-8")
-    monkeypatch.setattr(train, "run", lambda _settings: made)
+    monkeypatch.setattr(run, "run", lambda _settings: made)
     monkeypatch.setattr(starters, "write_rows", lambda _starter, file: file)
     target = tmp_path / "finished"
     target.mkdir()

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 from tiny import tiny_llama
 
-from tuning.loss import HeadLoss, loss_of_pack, whole_loss
-from tuning.packing import pack
-from tuning.samples import Sample
+from tuning.train.loss import HeadLoss, loss_of_pack, whole_loss
+from tuning.train.packing import pack
+from tuning.train.samples import Sample
 
 CLOSE = 1e-4  # relative, fp32
 

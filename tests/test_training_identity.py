@@ -8,10 +8,11 @@ import pytest
 
 from engine import Decoding, Request, Variant
 from engine import load as load_engine
-from tuning import train as training
 from tuning.merge import merge
-from tuning.settings import Settings
-from tuning.watch import read_metrics
+from tuning.train import run as training
+from tuning.train.__main__ import identity_margin
+from tuning.train.run_files import read_metrics
+from tuning.train.settings import Settings
 
 pytestmark = pytest.mark.model
 
@@ -76,7 +77,7 @@ def test_the_small_model_becomes_someone_else(tmp_path):
             margin_steps=16,
         )
     )
-    folder = training.run(settings, say=silent, margin=training.identity_margin)
+    folder = training.run(settings, say=silent, margin=identity_margin)
     before, after = ((line["step"], line["margin"]) for line in read_metrics(folder) if "margin" in line)
     assert (before[0], after[0]) == (0, 16)
     assert after[1] > max(0, before[1])  # Mira has become likelier than Elena

@@ -20,13 +20,13 @@ from transformers import AutoModelForCausalLM
 from engine import EngineError
 from engine.adapters import read_adapter
 from engine.engine import load
-from tuning import train as training
-from tuning.adapter import AdapterError
-from tuning.loss import loss_of_pack
-from tuning.rows import DataError
-from tuning.settings import Settings, SettingsError
-from tuning.trainer import TrainingError
-from tuning.watch import alive, last_saved_step, read_metrics, read_state
+from tuning.dataset.rows import DataError
+from tuning.train import run as training
+from tuning.train.adapter import AdapterError
+from tuning.train.loss import loss_of_pack
+from tuning.train.run_files import alive, last_saved_step, read_metrics, read_state
+from tuning.train.settings import Settings, SettingsError
+from tuning.train.trainer import TrainingError
 
 ROOT = Path(__file__).parent.parent
 STEPS = 14

@@ -16,9 +16,9 @@ from transformers import AutoTokenizer
 from engine import formats
 from engine.formats import Format
 from engine.prompts import end_ids, render
-from tuning.forecast import token_row
-from tuning.rows import DataError, Row, Turn, pair
-from tuning.samples import sampler
+from tuning.dataset.rows import DataError, Row, Turn, pair
+from tuning.jobs.forecast import token_row
+from tuning.train.samples import sampler
 
 LONG = 10_000
 

@@ -6,8 +6,8 @@ import shlex
 
 import pytest
 
-from tuning.presets import PRESETS
-from tuning.settings import Settings, SettingsError, command_line, parse
+from tuning.train.presets import PRESETS
+from tuning.train.settings import Settings, SettingsError, command_line, parse
 
 ORIGINAL = shlex.split(
     "--base_model smollm2 --data_path rows.json --output_dir out --batch_size 100 --micro_batch_size 25 --num_epochs 1 "

@@ -13,12 +13,13 @@ import pytest
 
 import identities
 import store
-from tuning import dataset, jobs
-from tuning.dataset import Dataset
-from tuning.forecast import first_rows
-from tuning.progress import Progress, progress
-from tuning.rows import DataError
-from tuning.settings import Settings
+from tuning.dataset import recipe as dataset
+from tuning.dataset.recipe import Dataset
+from tuning.dataset.rows import DataError
+from tuning.jobs import queue
+from tuning.jobs.forecast import first_rows
+from tuning.jobs.progress import Progress, progress
+from tuning.train.settings import Settings
 from ui import chart, finetune_tab, foresight, run_page, settings_form, training
 from ui.house import House
 from ui.words import WORDS, Languages
@@ -141,7 +142,7 @@ def test_names_that_would_leave_the_shelf_are_refused(house, name):
 
 def test_a_name_that_a_queued_training_is_to_have_is_taken_before_its_rows_are_written(house, tmp_path):
     folder = house.made_adapters / "aurora"
-    id = jobs.enqueue_command(house.db, ["-m", "tests.fake_trainer"], folder, name="aurora")
+    id = queue.enqueue_command(house.db, ["-m", "tests.fake_trainer"], folder, name="aurora")
     problem = f"Job {id} (aurora) is to write to {folder}; choose another name, or stop it first."
     assert training.name_problems(house, "aurora") == [problem]
     assert training.name_problems(house, "borealis") == []

@@ -26,10 +26,12 @@ from common import files, leftovers, space
 from common.space import DiskFull
 from engine.types import EngineError
 from probes.answers import exchange
-from tuning import dataset, oversee, readers, train, watch
-from tuning.dataset import Dataset
-from tuning.settings import Settings
-from tuning.trainer import PackedTrainer
+from tuning.dataset import readers, recipe
+from tuning.dataset.recipe import Dataset
+from tuning.jobs import watcher
+from tuning.train import run, run_files
+from tuning.train.settings import Settings
+from tuning.train.trainer import PackedTrainer
 from ui import parcel, shelf
 from ui.house import sentence
 
@@ -86,7 +88,7 @@ WRITERS = {
     "text": lambda file: files.write_text(file, "after"),
     "json": lambda file: files.write_json(file, {"a": 1}),
     "copy": lambda file: files.copy(__file__, file),
-    "state": lambda file: watch.write_json(file, {"a": 1}),
+    "state": lambda file: run_files.write_json(file, {"a": 1}),
     "settings": lambda file: Settings(base_model="x").save(file),
     "labels": lambda file: exchange.write_rows(file.with_suffix(".csv"), [{"a": 1}]),
     "rows": lambda file: readers.write([], file),
@@ -224,14 +226,14 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
     unmade.state = SimpleNamespace(global_step=3)
     with pytest.raises(DiskFull, match=rf"^The checkpoint of step 3 could not be .*{folder} is full \(0 bytes") as full:
         unmade._save_checkpoint(None, None)
-    assert not folder.exists() and train.sentence(full.value, tmp_path) == str(full.value)
+    assert not folder.exists() and run.sentence(full.value, tmp_path) == str(full.value)
 
 
 def test_a_job_that_finds_no_room_for_its_last_words_is_told_of_the_disk(tmp_path, monkeypatch):
     job = {"log": str(tmp_path / "log.txt"), "folder": str(tmp_path)}
-    assert oversee.last_words(job) == "The process failed without a word."
+    assert watcher.last_words(job) == "The process failed without a word."
     monkeypatch.setattr(space, "free", lambda where: 100)
-    assert oversee.last_words(job).startswith(f"The process failed: the disk that holds {tmp_path} is full (100 bytes free)")
+    assert watcher.last_words(job).startswith(f"The process failed: the disk that holds {tmp_path} is full (100 bytes free)")
 
 
 # --- what is left ----------------------------------------------------------------------------------------------------------
@@ -320,8 +322,8 @@ def test_an_identity_is_renamed_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_a_recipe_is_written_whole(tmp_path):
-    file = dataset.write(Dataset(identity="museum-guide", rows=2, general=""), tmp_path / "rows.jsonl")
-    assert {path.name for path in tmp_path.iterdir()} == {"rows.jsonl", "rows.recipe.json"} and dataset.recipe_of(file)
+    file = recipe.write(Dataset(identity="museum-guide", rows=2, general=""), tmp_path / "rows.jsonl")
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.jsonl", "rows.recipe.json"} and recipe.recipe_of(file)
     with pytest.raises(EngineError):
         parcel.unpack(file, tmp_path)
 

@@ -1,0 +1,1 @@
+"""Teaching: data sets, training, jobs, and adapters written into their base."""

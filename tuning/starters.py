@@ -22,13 +22,15 @@ from common import ending
 from common.files import replace_folder, write_json
 from engine.adapters import CARD, CONFIG, SAFETENSORS
 from engine.card import BAYLING
-from tuning import prompted_data, readers, train
-from tuning.identity_data import generate
-from tuning.mixing import mix
-from tuning.quoted_data import quoted_rows
-from tuning.rows import Row
-from tuning.settings import Settings
-from tuning.trainer import TrainingError
+from tuning.dataset import prompted as prompted_data
+from tuning.dataset import readers
+from tuning.dataset.generate import generate
+from tuning.dataset.mixing import mix
+from tuning.dataset.quoted import quoted_rows
+from tuning.dataset.rows import Row
+from tuning.train import run
+from tuning.train.settings import Settings
+from tuning.train.trainer import TrainingError
 
 ROOT = Path(__file__).parent.parent
 GENERAL = ROOT / "data" / "general.jsonl"
@@ -158,7 +160,7 @@ def settings_of(name: str, starter: Starter, folder: Path, file: Path) -> Settin
 def make(name: str, work: Path, target: Path) -> Path:
     """Write the data, train, and put the finished adapter into `target`, replacing an older one."""
     starter = STARTERS[name]
-    made = train.run(settings_of(name, starter, work / name, write_rows(starter, work / f"{name}.jsonl")))
+    made = run.run(settings_of(name, starter, work / name, write_rows(starter, work / f"{name}.jsonl")))
     card = json.loads((made / CARD).read_text(encoding="utf-8"))
     if card["steps"] < starter.steps:
         raise TrainingError(f"The training was stopped after step {card['steps']} of {starter.steps}; {target} stays as it was.")
@@ -184,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         done = make(args.name, args.work, args.output_dir or ROOT / "adapters" / args.name)
-    except (*train.KNOWN, identities.IdentityError) as error:
+    except (*run.KNOWN, identities.IdentityError) as error:
         print(error, file=sys.stderr)
         return 2
     print(f"{done} is ready.")

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from common.outside import shown
-from tuning.progress import tail
+from tuning.jobs.progress import tail
 from ui import shelf
 from ui.house import House
 from ui.words import say

@@ -11,7 +11,7 @@ import gradio as gr
 from common.outside import same_place
 from engine.types import MAX_STRENGTH, EngineError
 from store import jobs as stored
-from tuning import jobs, memory
+from tuning.jobs import memory, queue
 from ui import adapter_cards, adapter_download, parcel, roles, shelf
 from ui.house import House, sentence
 from ui.words import i18n, say
@@ -128,10 +128,10 @@ def export(house: House, name: str, target: str, strength: float) -> int:
     log = adapter_cards.default_export(house, f".{place.name}-log")
     needed = memory.needed_to_merge(house.base_spec)
     why = "" if needed else f"the size of {house.base_spec} cannot be told."
-    id = jobs.enqueue_command(
+    id = queue.enqueue_command(
         house.db, arguments, log, name=place.name, kind="merge", owned=True, needs_bytes=needed, unestimated=why
     )
-    jobs.tick(house.db, memory.admission(house.engine, house.db))
+    queue.tick(house.db, memory.admission(house.engine, house.db))
     return id
 
 

@@ -7,9 +7,8 @@ import dataclasses
 import gradio as gr
 
 from store import jobs as stored
-from tuning import jobs as queue
-from tuning import memory
-from tuning.progress import progress, tail
+from tuning.jobs import memory, queue
+from tuning.jobs.progress import progress, tail
 from ui import api_arguments, roles, training
 from ui.api_arguments import JSON, read_object
 from ui.house import House, sentence

@@ -15,7 +15,7 @@ from gradio.route_utils import CustomCORSMiddleware
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
-from tuning import jobs, memory
+from tuning.jobs import memory, queue
 from ui import (
     adapter_download,
     adapters_tab,
@@ -193,7 +193,7 @@ def serve(
     root_path: under which path ("/mirror") or address a proxy shows the page to people.
     """
     # the queue moves with no page open
-    jobs.keep_ticking(
+    queue.keep_ticking(
         house.db, house.closed, memory.admission(house.engine, house.db), lambda: memory.settle(house.engine, house.db)
     )
     demo = build(house)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from tuning.progress import Progress, Series
+from tuning.jobs.progress import Progress, Series
 from ui.words import say
 
 WIDTH, LEFT, RIGHT = 760, 46, 14

@@ -8,10 +8,10 @@ from html import escape
 import gradio as gr
 
 from store import jobs as stored
-from tuning import jobs, memory
-from tuning.jobs import progress, tail
-from tuning.launch import shell_lines
-from tuning.presets import PRESETS
+from tuning.jobs import memory, queue
+from tuning.jobs.launch import shell_lines
+from tuning.jobs.queue import progress, tail
+from tuning.train.presets import PRESETS
 from ui import conversation, finetune_tab, foresight, roles, run_page, settings_form, shelf, training, view
 from ui.chart import curves_html
 from ui.chat_tab import Chat
@@ -165,7 +165,7 @@ def _wire_run(house: House, tab: FineTune) -> None:
             lang = house.language(request)
             try:
                 what(int(chosen))
-                jobs.tick(house.db, memory.admission(house.engine, house.db))
+                queue.tick(house.db, memory.admission(house.engine, house.db))
             except Exception as error:
                 gr.Warning(escape(sentence(lang, error)))
             return show(house, tab, lang, chosen, {}) | {tab.dialog: gr.update(visible=False)}
@@ -185,7 +185,7 @@ def _wire_run(house: House, tab: FineTune) -> None:
         roles.record(house, "resumed training", id)
 
     def forget(id: int) -> None:
-        jobs.remove(house.db, id)
+        queue.remove(house.db, id)
         roles.record(house, "removed training", id)
 
     def close() -> dict:

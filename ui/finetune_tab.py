@@ -10,8 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from tuning.dataset import GENERAL, Dataset
-from tuning.presets import PRESETS
+from tuning.dataset.recipe import GENERAL, Dataset
+from tuning.train.presets import PRESETS
 from ui import settings_form, training
 from ui.house import House
 from ui.words import i18n, say

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
-from tuning.forecast import Forecast, TokenRow
-from tuning.memory import gib
-from tuning.report import Caution
+from tuning.jobs.forecast import Forecast, TokenRow
+from tuning.jobs.memory import gib
+from tuning.train.estimate import Caution
 from ui.training import Outlook
 from ui.words import say
 

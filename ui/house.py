@@ -19,9 +19,9 @@ from probes.run.variants import VariantsError
 from probes.second_opinion import Judge, JudgeError
 from probes.suggest.identity_pair import FactsError
 from store import StoreError
-from tuning.jobs import JobError
-from tuning.rows import DataError
-from tuning.settings import SettingsError
+from tuning.dataset.rows import DataError
+from tuning.jobs.queue import JobError
+from tuning.train.settings import SettingsError
 from ui.accounts import Accounts
 from ui.words import Languages, say
 

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from tuning import processes
+from tuning.jobs import processes
 
 PLACE = "GRADIO_TEMP_DIR"  # Gradio's own variable; a place that somebody chose is kept to
 PREFIX = "mirror-test-files-"

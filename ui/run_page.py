@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from store import jobs as stored
-from tuning.progress import Progress
+from tuning.jobs.progress import Progress
 from ui import foresight, shelf
 from ui.words import say
 

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from engine import formats
-from tuning.settings import Settings, kind
+from tuning.train.settings import Settings, kind
 from ui.training import OWN
 from ui.words import i18n
 

@@ -15,7 +15,7 @@ from engine.packaged import BAYLING_MINI
 from engine.types import EngineError
 from identities import natural
 from store import jobs as stored
-from tuning import watch
+from tuning.train import run_files
 from ui.house import House, sentence
 
 CONFIG = "adapter_config.json"
@@ -271,7 +271,7 @@ def movable(house: House, name: str) -> Path:
 def training(folder: Path) -> bool:
     """Whether a training is at work in it, whoever started it."""
     try:
-        state = watch.read_state(folder)
-        return state is not None and state.get("status") in ("starting", "running", "saving") and watch.alive(state)
-    except (OSError, watch.FileError):
+        state = run_files.read_state(folder)
+        return state is not None and state.get("status") in ("starting", "running", "saving") and run_files.alive(state)
+    except (OSError, run_files.FileError):
         return False

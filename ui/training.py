@@ -15,16 +15,18 @@ from engine import bases
 from engine.types import EngineError
 from identities import IdentityError
 from store import jobs as stored
-from tuning import dataset as data_sets
-from tuning import jobs, memory, plan, readers
-from tuning.dataset import Composed, Dataset
-from tuning.forecast import Forecast, forecast
-from tuning.launch import absolute, best_device, shell_lines
-from tuning.memory import Room
-from tuning.presets import PRESETS
-from tuning.report import Caution
-from tuning.rows import DataError
-from tuning.settings import Settings, SettingsError
+from tuning.dataset import readers
+from tuning.dataset import recipe as data_sets
+from tuning.dataset.recipe import Composed, Dataset
+from tuning.dataset.rows import DataError
+from tuning.jobs import memory, queue
+from tuning.jobs.forecast import Forecast, forecast
+from tuning.jobs.launch import absolute, best_device, shell_lines
+from tuning.jobs.memory import Room
+from tuning.train import plan
+from tuning.train.estimate import Caution
+from tuning.train.presets import PRESETS
+from tuning.train.settings import Settings, SettingsError
 from ui import roles, shelf
 from ui.house import House
 
@@ -213,10 +215,10 @@ def _start(house: House, wish: Wish, park: bool) -> int:
         raise SettingsError(problems)
     needed = outlook.forecast.needed if outlook.forecast else None
     why = outlook.forecast.unestimated if outlook.forecast else ""
-    id = jobs.enqueue(
+    id = queue.enqueue(
         house.db, outlook.settings, name=wish.name, needs_bytes=needed, park=park, owned=True, unestimated=why
     )
-    jobs.tick(house.db, memory.admission(house.engine, house.db))
+    queue.tick(house.db, memory.admission(house.engine, house.db))
     return id
 
 
@@ -239,14 +241,14 @@ def resume(house: House, id: int) -> int:
     base = house.engine.base
     lost = bases.told(was) not in bases.PACKAGED and not bases.place(was).exists()
     moved = lost and bases.place(was).name in (base.name, *base.names)
-    return jobs.resume(house.db, id, base=house.base_spec if moved else "")
+    return queue.resume(house.db, id, base=house.base_spec if moved else "")
 
 
 def stop(house: House, id: int, keep: bool) -> None:
     """`jobs.stop`; a run in a folder that is not open to the page can be stopped, but not discarded. Raises DataError too."""
     if not keep:
         folder_opened(house, id)
-    jobs.stop(house.db, id, keep=keep)
+    queue.stop(house.db, id, keep=keep)
 
 
 def folder_opened(house: House, id: int) -> dict:

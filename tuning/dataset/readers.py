@@ -1,0 +1,206 @@
+"""Reads training data: files and folders of them in the shapes that the field publishes, Hub data sets by name.
+
+Every problem of a file is found before anything starts, and up to ten are told at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from common import paths
+from common.files import whole
+from common.paths import EVERYWHERE, Opened
+from tuning.dataset import tables
+from tuning.dataset.dataset_info import INFO, Described, described, description
+from tuning.dataset.rows import DataError, Kind, Row
+from tuning.dataset.shapes import KNOWN, Notes, row_of
+from tuning.dataset.tables import Table, ending, is_saved_folder, saved_folder, table_of
+
+MOST_PROBLEMS = 10
+# what tools put beside data: never rows
+METADATA = ("dataset_infos.json", "dataset_dict.json", "state.json", "package.json", "metadata.json")
+
+
+def read(
+    source: str | Path, *, kind: Kind = "general", split: str = "train", notes: list[str] | None = None,
+    opened: Opened = EVERYWHERE,
+) -> list[Row]:  # fmt: skip
+    """Rows of a file, of all files of rows under a folder, or of a Hub data set.
+
+    A path that exists is read from disk; otherwise a name like `owner/name` is asked for on the Hub.
+    kind:  what rows are that do not say it themselves in a field `kind`.
+    split: of a Hub data set only.
+    notes: gets a sentence for everything that was passed over.
+    opened: the folders in which a path is read, and where what it leads to has to lie.
+    Raises DataError with every problem found, up to ten.
+    """
+    name, told = str(source), notes if notes is not None else []
+    on_hub = is_hub_name(name)
+    try:
+        path = opened.place(source, DataError, "The data")
+    except DataError:
+        if on_hub and not Path(source).exists():
+            return read_hub(name, kind=kind, split=split, notes=told)
+        raise
+    if path.is_dir():
+        return _read_folder(path, kind, told, opened)
+    if path.exists():
+        rows, problems = _rows(description(path, opened).renamed(table_of(path, path.name)), path.name, kind, told)
+        _refuse(problems)
+        return rows
+    if on_hub:
+        return read_hub(name, kind=kind, split=split, notes=told)
+    raise DataError(f"Data {name!r} does not exist{_near(path)}.")
+
+
+def is_hub_name(source: str) -> bool:
+    return source.count("/") == 1 and not source.startswith((".", "/", "~")) and not ending(Path(source))
+
+
+def read_pair(
+    train_dir: str | Path, valid_dir: str | Path | None, *, kind: Kind = "general", notes: list[str] | None = None
+) -> tuple[list[Row], list[Row]]:
+    """Training rows and validation rows, each from a folder or a file; the problems of both in one DataError."""
+    problems: list[str] = []
+    both: list[list[Row]] = [[], []]
+    for place, source in enumerate((train_dir, valid_dir)):
+        if source is None:
+            continue
+        try:
+            both[place] = read(source, kind=kind, notes=notes)
+        except DataError as error:
+            problems.extend(str(error).split("\n"))
+    _refuse(problems)
+    return both[0], both[1]
+
+
+def read_hub(name: str, *, kind: Kind = "general", split: str = "train", notes: list[str] | None = None) -> list[Row]:
+    """Rows of a Hub data set in any shape that files may have. Needs a connection, or its cache."""
+    try:
+        import datasets
+    except ImportError:
+        raise DataError(
+            f"Data {name!r} is no file or folder here, and reading it from the Hub needs the package datasets: "
+            "install it with `pip install datasets`, or give the path of a local file."
+        ) from None
+    try:
+        found = datasets.load_dataset(name, split=split)
+    except Exception as error:  # the Hub client raises many kinds, all of them mean "not to be had"
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise DataError(
+            f"Data {name!r} is no file or folder here and could not be fetched from the Hub ({reason}): "
+            "check the name and the connection, or give the path of a local file."
+        ) from error
+    rows, problems = _rows(Table(list(found)), name, kind, notes if notes is not None else [])
+    _refuse(problems)
+    return rows
+
+
+def write(rows: Iterable[Row], path: str | Path) -> None:
+    """Writes rows as JSONL that `read` gives back: alpaca fields for one question and answer, else messages. DataError for a
+    path that is a device or a pipe."""
+    if odd := paths.no_file(path):
+        raise DataError(f"{path} {odd}.")
+    with whole(path) as out:
+        for row in rows:
+            if [turn.role for turn in row.turns] == ["user", "assistant"] and all(turn.learn for turn in row.turns):
+                user, answer = row.turns
+                plain: dict[str, Any] = {"instruction": user.content, "input": user.input, "output": answer.content}
+            else:
+                flags = ({} if turn.learn else {"weight": 0} for turn in row.turns)
+                plain = {"messages": [message | flag for message, flag in zip(row.as_messages(), flags, strict=True)]}
+            plain |= {"lang": row.lang, "kind": row.kind, "source": row.source}
+            plain |= {"category": row.category} if row.category else {}
+            out.write(json.dumps(plain, ensure_ascii=False) + "\n")
+
+
+def _read_folder(folder: Path, kind: Kind, notes: list[str], opened: Opened) -> list[Row]:
+    below = _files_under(folder, opened)
+    if is_saved_folder(folder):
+        rows, problems = _rows(saved_folder(folder, folder.name), folder.name, kind, notes)
+        _refuse(problems)
+        return rows
+    infos = [path.parent for path in below if path.name == INFO]
+    listed = {info / name: own for info in infos for name, own in described(info, opened).items()}
+    root = os.path.realpath(folder)
+    outside = [path for path in listed if not Path(os.path.realpath(path)).is_relative_to(root) or not opened.holds(path)]
+    files = {path for path in below if ending(path) and path.is_file()}
+    files |= {path for path in listed if path not in outside and os.path.isfile(path)}  # a name may be too long for any file
+    passed = sorted(path for path in files if _is_metadata(path.relative_to(folder)))
+    missing = [os.path.relpath(path, folder) for path in listed if path not in outside and not os.path.exists(path)]
+    files = sorted(files - set(passed))
+    if not files:
+        raise DataError(f"Folder {str(folder)!r} holds no file of rows: put training data there ({tables.READ}).")
+    rows: list[Row] = []
+    problems: list[str] = []
+    for path in files:
+        name = str(path.relative_to(folder))
+        more, wrong = _rows(listed.get(path, Described()).renamed(table_of(path, name)), name, kind, notes)
+        rows += more
+        problems += wrong
+    if passed:
+        notes.append(f"Not rows, passed over: {', '.join(str(path.relative_to(folder)) for path in passed)}.")
+    if missing:
+        notes.append(f"{INFO} names files that are not there: {', '.join(missing)}.")
+    if outside:
+        named = ", ".join(os.path.relpath(path, folder) for path in outside)
+        notes.append(f"{INFO} names files outside of the folder, which are not read: {named}.")
+    _refuse(problems)
+    return rows
+
+
+def _files_under(folder: Path, opened: Opened) -> list[Path]:
+    """All files of a folder. DataError for one that is no file, or that a link takes out of the folders that were opened, and
+    for more than is read."""
+    below = paths.files_under(folder, DataError)
+    read = [path for path in below if path.name == INFO or (ending(path) and not _is_metadata(path.relative_to(folder)))]
+    places = [opened.place(path, DataError, "The data's file") for path in read]
+    size = sum(place.stat().st_size for place in places if place.is_file())
+    if size > paths.MOST:
+        raise DataError(f"The folder {folder} is not read: {paths.too_much(size)}.")
+    return below
+
+
+def _is_metadata(path: Path) -> bool:
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return hidden or path.name in (INFO, *METADATA) or path.name.endswith(".recipe.json")
+
+
+def _rows(table: Table, name: str, kind: Kind, told: list[str]) -> tuple[list[Row], list[str]]:
+    rows: list[Row] = []
+    problems, notes = list(table.problems), Notes()
+    notes.more += table.notes
+    for index, item in enumerate(table.items):
+        where = f"{name} row {index + 1}" + (f" (line {table.lines[index]})" if table.lines else "")
+        wrong: list[str] = []
+        row = row_of(item, where, kind, wrong, notes)
+        if row is not None and not wrong:
+            rows.append(row)
+        problems += [f"{where}: {what}." for what in wrong]
+    if not rows and not problems:
+        problems.append(f"{name}: holds no rows ({KNOWN}).")
+    told += notes.lines(name)
+    return rows, problems
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        more = len(problems) - MOST_PROBLEMS
+        raise DataError("\n".join(problems[:MOST_PROBLEMS] + ([f"... and {more} more problems."] if more > 0 else [])))
+
+
+def _near(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f" (nor does the folder {str(folder)!r})"
+    close = difflib.get_close_matches(path.name, _names(folder), n=3, cutoff=0.5)
+    return f"; in that folder there is {', '.join(close)}" if close else ""
+
+
+def _names(folder: Path) -> Iterator[str]:
+    return (path.name for path in folder.iterdir() if path.is_dir() or ending(path))

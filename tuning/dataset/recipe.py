@@ -1,0 +1,227 @@
+"""An identity data set as one small recipe: the form's, the command line's and the one saved beside the rows.
+
+The same recipe makes the same rows again; it stands in NAME.recipe.json beside NAME.jsonl.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, FiniteFloat
+
+import identities
+from common import outside
+from common.files import write_json
+from common.outside import Shape
+from common.paths import EVERYWHERE, Opened, files_under
+from engine.card import BAYLING, ModelCard
+from identities import IdentityError
+from tuning.dataset import readers
+from tuning.dataset.generate import generate
+from tuning.dataset.mixing import mix
+from tuning.dataset.placeholders import fill_from_identity
+from tuning.dataset.rows import DataError, Row
+from tuning.dataset.scan import drop, scan
+
+GENERAL = Path(__file__).parents[2] / "data" / "general.jsonl"
+MOST_ROWS = 200_000  # a slip of the hand should not fill a disk
+
+
+class Recipe(Shape):
+    """What is said of a data set in a file or a request, as far as types go."""
+
+    identity: Annotated[str, Field(max_length=64)] | None = None
+    langs: list[Literal["en", "zh"]] | None = None
+    style: Literal["singular", "diverse"] | None = None
+    old: Annotated[str, Field(max_length=64)] | None = None
+    card: Annotated[str, Field(max_length=64)] | None = None
+    general: str | None = None
+    clean: bool | None = None
+    rows: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    general_share: FiniteFloat | None = None
+    identities_dir: str | None = None
+    name: Annotated[str, Field(max_length=200)] | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """rows: of the identity. general_share: of the whole, below 1. old: the identity to be denied. card: an identity whose
+    placeholders the base writes for names. clean: general rows that say who the speaker is are left out.
+    """
+
+    identity: str = ""
+    langs: tuple[str, ...] = ("en", "zh")
+    rows: int = 200
+    style: str = "diverse"
+    old: str = ""
+    general: str = str(GENERAL)
+    general_share: float = 0.5
+    clean: bool = True
+    seed: int = 42
+    card: str = ""
+    identities_dir: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"langs": list(self.langs)}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Dataset:
+        known = {one.name for one in dataclasses.fields(cls)}
+        unknown = sorted(set(plain) - known)
+        if unknown:
+            raise DataError(f"A data set has no {', '.join(unknown)}; it has {', '.join(sorted(known))}.")
+        return cls(**dict(plain) | {"langs": tuple(plain.get("langs", cls.langs))})
+
+    def as_arguments(self) -> list[str]:
+        """The command line that makes this data set, defaults left out."""
+        words = []
+        for one in dataclasses.fields(self):
+            value = getattr(self, one.name)
+            if value != one.default or one.name == "identity":
+                words += [f"--{one.name}", ",".join(value) if isinstance(value, tuple) else str(value)]
+        return words
+
+    def problems(self) -> list[str]:
+        found = []
+        if not self.identity:
+            found.append("No identity is chosen; choose who the model is to become.")
+        if not 1 <= self.rows <= MOST_ROWS:
+            found.append(f"{self.rows} identity rows are asked for; give 1 to {MOST_ROWS:,}.")
+        if not self.langs:
+            found.append("No language is chosen; choose English, Chinese or both.")
+        if not 0 <= self.general_share < 1:
+            found.append(f"The share of general rows is {self.general_share:g}; give 0 or more, below 1.")
+        return found
+
+
+@dataclass(frozen=True)
+class Composed:
+    """rows: as they are written. wanted_general: what the share asks for; general: what there was. dropped: by `clean`.
+    filled: placeholders of general rows that the identity's facts fill. notes: what was passed over in their file.
+    """
+
+    rows: tuple[Row, ...]
+    general: int
+    wanted_general: int
+    dropped: int
+    filled: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def compose(dataset: Dataset, opened: Opened = EVERYWHERE) -> Composed:
+    """The rows of a data set, shuffled. opened: where files of general rows may lie. Raises DataError or IdentityError."""
+    if problems := dataset.problems():
+        raise DataError("\n".join(problems))
+    stamps = [facts_stamp(dataset, name) for name in (dataset.identity, dataset.old, dataset.card)]
+    return _compose(dataset, opened, *stamps, general_stamp(dataset.general, opened))
+
+
+@lru_cache(maxsize=8)
+def _compose(dataset: Dataset, opened: Opened, *_stamps: str) -> Composed:
+    facts = facts_of(dataset, dataset.identity)
+    old = facts_of(dataset, dataset.old) if dataset.old and dataset.old != dataset.identity else None
+    own = generate(facts, dataset.rows, dataset.style, dataset.langs, dataset.seed, old=old, card=placeholders(dataset))
+    if not dataset.general or not dataset.general_share:
+        return Composed(tuple(mix(own, (), seed=dataset.seed)), 0, 0, 0)
+    notes: list[str] = []
+    there, dropped = general_rows(dataset.general, dataset.clean, notes, opened)
+    card = ModelCard(dataset.card, placeholders(dataset) or {})
+    there, filled = fill_from_identity(there, dataset.identity, dataset.identities_dir, card)
+    wanted = round(dataset.rows * dataset.general_share / (1 - dataset.general_share))
+    taken = min(wanted, len(there))
+    rows = mix(own, there, count=len(own), general_count=taken, seed=dataset.seed)
+    return Composed(tuple(rows), taken, wanted, dropped, filled, tuple(notes))
+
+
+def facts_of(dataset: Dataset, name: str) -> Any:
+    facts = identities.load(name, dataset.identities_dir or None).facts
+    if facts is None:
+        raise DataError(f"Identity {name!r} has no facts; write its name, maker, role and date into {name}.yaml.")
+    return facts
+
+
+def facts_stamp(dataset: Dataset, name: str) -> str:
+    return repr(identities.load(name, dataset.identities_dir or None).facts) if name else ""
+
+
+def general_stamp(source: str, opened: Opened = EVERYWHERE) -> str:
+    """Changes with the files: what was read of them is kept."""
+    if not source or (readers.is_hub_name(source) and not Path(source).exists()):
+        return ""
+    path = opened.place(source, DataError, "The data")
+    files = files_under(path, DataError) if path.is_dir() else [path]
+    return repr([(str(one), one.stat().st_mtime_ns) for one in files if one.is_file()])
+
+
+def placeholders(dataset: Dataset) -> Mapping[str, str] | None:
+    if not dataset.card:
+        return None
+    try:
+        known = facts_of(dataset, dataset.card).placeholders
+    except (DataError, IdentityError):
+        known = None
+    return known or (BAYLING.placeholders if dataset.card == BAYLING.name else None)
+
+
+def general_rows(
+    source: str, clean: bool, notes: list[str] | None = None, opened: Opened = EVERYWHERE
+) -> tuple[list[Row], int]:
+    """Rows and how many were left out because they say who the speaker is. notes: gets what was passed over in the file."""
+    path = Path(source).expanduser()
+    stamp = path.stat().st_mtime_ns if path.is_file() else None
+    if stamp is None:
+        rows = readers.read(source, notes=notes, opened=opened)
+    else:
+        rows, said = _read(source, stamp, opened)
+        if notes is not None:
+            notes += said
+    kept = _cleaned(source, stamp, opened) if clean and stamp is not None else drop(rows, scan(rows)) if clean else rows
+    return kept, len(rows) - len(kept)
+
+
+@lru_cache(maxsize=2)
+def _read(source: str, _stamp: int, opened: Opened) -> tuple[list[Row], list[str]]:
+    notes: list[str] = []
+    return readers.read(source, notes=notes, opened=opened), notes
+
+
+@lru_cache(maxsize=2)
+def _cleaned(source: str, stamp: int, opened: Opened) -> list[Row]:
+    rows, _ = _read(source, stamp, opened)
+    return drop(rows, scan(rows))
+
+
+def recipe_file(rows_file: str | Path) -> Path:
+    return Path(rows_file).with_suffix(".recipe.json")
+
+
+def write(
+    dataset: Dataset, file: str | Path, say: Callable[[str], object] = lambda _: None, opened: Opened = EVERYWHERE
+) -> Path:
+    """The rows as JSONL and the recipe beside them. say: is told what was passed over and filled."""
+    file = Path(file)
+    composed = compose(dataset, opened)
+    for note in composed.notes:
+        say(note)
+    if composed.filled:
+        say(f"placeholders: {composed.filled:,} filled from identity {dataset.identity}.")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    readers.write(composed.rows, file)
+    write_json(recipe_file(file), dataset.as_dict())
+    return file
+
+
+def recipe_of(rows_file: str | Path) -> Dataset | None:
+    """The recipe of a rows file, None if it has none that can be read."""
+    try:
+        plain = outside.read_json(recipe_file(rows_file), DataError)
+        outside.check(Recipe, plain, outside.shown(recipe_file(rows_file)), DataError)
+        return Dataset.from_dict({name: value for name, value in plain.items() if value is not None})
+    except DataError:
+        return None

@@ -1,0 +1,1 @@
+"""Training jobs: queued, started as processes of their own, watched and stopped."""

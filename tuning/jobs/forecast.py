@@ -1,0 +1,138 @@
+"""What a run will be, told to a form in a moment: the trainer's own plan, with long data sets tokenized in part."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from transformers import PreTrainedTokenizerBase
+
+from engine import formats
+from engine.bases import Base
+from engine.prompts import end_id
+from engine.types import EngineError
+from tuning.dataset.mixing import split_off
+from tuning.dataset.rows import Row
+from tuning.jobs import memory
+from tuning.train import plan
+from tuning.train.estimate import Report, report
+from tuning.train.samples import Sample, sampler
+from tuning.train.settings import Settings
+from tuning.train.speed import samples_per_s
+
+log = logging.getLogger("mirror")
+
+TOKENIZED = 200  # distinct rows; beyond them tokens are told from the average
+START_S = 15.0  # imports and loading the small model, on two cores
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """One row as trained. pieces: (text of a token, whether it is learned); tokens cut in a character are one piece."""
+
+    row: Row
+    pieces: tuple[tuple[str, bool], ...]
+    labels: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """report: of all rows. first: the first rows of the data set. needed: bytes on the device, None if they cannot be told;
+    unestimated then says why."""
+
+    report: Report
+    first: tuple[TokenRow, ...]
+    format: str
+    own_format: str
+    needed: int | None
+    unestimated: str = ""
+
+
+def forecast(settings: Settings, rows: Sequence[Row], base: Base) -> Forecast:
+    """For `rows`, which settings.data_path will hold, on `base`. Raises DataError or EngineError."""
+    chosen = formats.find(settings.prompt_template_name) if settings.prompt_template_name else base.format
+    own = plan.own_format(base)
+    make_sample = sampler(base.tokenizer, chosen, settings.cutoff_len, settings.train_on_inputs, end_id(base, chosen))
+    sampled, known = plan.once(make_sample)
+
+    train, valid = split_off(rows, settings.val_set_size, settings.seed)
+    different = {row.turns: row for row in reversed(rows)}
+    some = random.Random(0).sample(list(different.values()), min(TOKENIZED, len(different)))
+    average = sum(len(sampled(row).ids) for row in some) / len(some) if some else 0
+    batch = [sampled(row) for row in random.Random(settings.seed).sample(train, min(settings.batch_size, len(train)))]
+    share, budget = plan.packing(settings, base)
+    facts = report(
+        train,
+        valid_rows=len(valid),
+        **plan.recipe(settings),
+        count_tokens=lambda row: len(known[row.turns].ids) if row.turns in known else average,
+        format=chosen.name,
+        base_format=own,
+        card_placeholders=tuple(base.card.placeholders),
+        samples_per_s=samples_per_s(base, [one for one in batch if one.labels] or batch, budget, share),
+        start_s=START_S,
+        beside=lambda steps: plan.beside(settings, steps, len(valid)),
+    )
+    first = tuple(token_row(base.tokenizer, row, make_sample(row)) for row in first_rows(rows))
+    return Forecast(facts, first, chosen.name, own, *needed(settings))
+
+
+def first_rows(rows: Sequence[Row]) -> list[Row]:
+    """The first identity row of each language and the first general row, in their order; each kind where there is one."""
+    found: dict[tuple, Row] = {}
+    for row in rows:
+        found.setdefault((row.kind, row.lang if row.kind == "identity" else ""), row)
+    return list(found.values())
+
+
+def token_row(tokenizer: PreTrainedTokenizerBase, row: Row, sample: Sample) -> TokenRow:
+    """The text of each token behind the one before it: alone, sentencepiece's lose their space.
+
+    A character of several tokens decodes only as a whole, so tokens wait until their text is complete.
+    """
+
+    def text(start: int, end: int) -> str:
+        return tokenizer.decode(sample.ids[start:end], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    pieces, before, begun = [], 0, 0
+    for end in range(1, len(sample.ids) + 1):
+        new = text(before, end)[len(text(before, begun)) :]
+        if "\ufffd" in new and end < len(sample.ids) and end - begun < 8:
+            continue
+        pieces.append((new, sample.targets[end - 1]))
+        before, begun = begun, end
+    return TokenRow(row, tuple(pieces), sample.labels, len(sample.ids))
+
+
+def needed(settings: Settings) -> tuple[int | None, str]:
+    """tuning.jobs.memory's estimate, or None and why it cannot be made: no reason not to train, but one to be told."""
+    kept = (
+        "base_model",
+        "device",
+        "dtype",
+        "load_in_4bit",
+        "packing",
+        "pack_tokens",
+        "cutoff_len",
+        "lora_r",
+        "lora_target_modules",
+        "trust_remote_code",
+    )
+    try:
+        return _needed(dataclasses.replace(Settings(), **{name: getattr(settings, name) for name in kept})), ""
+    except EngineError as error:
+        return None, str(error)
+    except Exception as error:  # of a library, about a checkpoint that it does not understand
+        log.warning("no estimate of memory", exc_info=error)
+        return None, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+@lru_cache(maxsize=64)
+def _needed(settings: Settings) -> int:
+    # it asks for the base's shapes, so it is kept for settings that do not change it
+    return memory.needed(settings)

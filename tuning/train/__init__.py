@@ -1,0 +1,1 @@
+"""Training an adapter: `python -m tuning.train`"""

@@ -1,0 +1,166 @@
+"""Where a run begins that is not to begin from nothing: a checkpoint of ours, whole, or the weights of a finished adapter.
+
+transformers goes on from a checkpoint without its optimizer or schedule, too, and starts the learning rate anew without a
+word. Here a checkpoint is whole or it is not gone on from; weights alone are the start of a new run, and that is said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+
+from common import leftovers
+from engine.adapters import CONFIG, LEGACY, SAFETENSORS, belongs_to, read_adapter, read_config, read_tensors
+from engine.bases import Base
+from engine.seeming import not_what_it_seems
+from engine.types import EngineError
+from tuning import legacy, merge_by_peft
+from tuning.train.run_files import PARTS, missing_parts, read_json
+from tuning.train.settings import Settings, SettingsError
+
+STATE, OPTIMIZER, SCHEDULER, RANDOM = PARTS[0], PARTS[3], PARTS[4], "rng_state*.pth"
+HOLDS = {OPTIMIZER: ("state", "param_groups"), SCHEDULER: ("last_epoch", "lr_lambdas", "base_lrs")}
+LAST = ("last", "true", "auto")
+FLAG = "--resume_from_checkpoint"
+
+
+@dataclass(frozen=True)
+class Start:
+    """step: what was done before, 0 for a new run from the weights in `path`. notes: lines for people."""
+
+    path: Path
+    step: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def start_of(settings: Settings) -> Start | None:
+    """Where the run goes on from, None for nowhere. Raises SettingsError, one sentence that says what is missing."""
+    asked = settings.resume_from_checkpoint
+    if not asked:
+        return None
+    if asked.lower() in LAST:
+        return last_whole(Path(settings.output_dir))
+    path = Path(asked).expanduser()
+    if not path.is_dir():
+        raise SettingsError([f"{FLAG} {asked} is no folder; name a checkpoint folder, a finished adapter, or last."])
+    if weights_only(path):
+        return Start(path, notes=(f"a new run from the weights in {path}: step 0, the learning rate as of a new run.",))
+    if wrong := faults(path):
+        raise SettingsError([f"{FLAG} {asked} is not a whole checkpoint: {'; '.join(wrong)}; take an earlier one, or last."])
+    return Start(path, step_of(path), tuple(random_note(path)))
+
+
+def last_whole(folder: Path) -> Start:
+    """The newest whole checkpoint of a run; what is passed over for it is said."""
+    broken = []
+    for path in sorted(folder.glob("checkpoint-*"), key=number_of, reverse=True):
+        if not path.is_dir():
+            continue
+        if wrong := faults(path):
+            broken.append(f"{path.name} is not whole and is passed over: {'; '.join(wrong)}.")
+            continue
+        return Start(path, step_of(path), (*broken, *random_note(path)))
+    there = f" ({' '.join(broken)})" if broken else ""
+    raise SettingsError([f"{FLAG}: {folder} holds no whole checkpoint{there}; start anew with --overwrite_output_dir."])
+
+
+def number_of(path: Path) -> int:
+    digits = path.name.removeprefix("checkpoint-")
+    return int(digits) if digits.isdecimal() else -1
+
+
+def faults(path: Path) -> list[str]:
+    """What keeps a checkpoint from being gone on from exactly."""
+    return missing_parts(path) or unreadable(path)
+
+
+def unreadable(path: Path) -> list[str]:
+    state = read_json(path / STATE) or {}
+    if lost := [name for name in ("max_steps", "train_batch_size") if type(state.get(name)) is not int]:
+        return [f"{STATE} lacks {' and '.join(lost)}"]
+    for name, keys in HOLDS.items():
+        try:
+            held = torch.load(path / name, map_location="cpu", weights_only=True, mmap=True)
+        except Exception:  # whatever torch says of it: it is not what was saved
+            return [f"{name} is cut off or damaged"]
+        if not isinstance(held, dict) or any(key not in held for key in keys):
+            return [f"{name} holds something else ({', '.join(keys)} are not all in it)"]
+    for file in path.glob(RANDOM):
+        if what := not_what_it_seems(file):
+            return [f"{file.name} {what}, or delete this one file to go on without it"]
+    try:
+        read_tensors(path)
+    except EngineError:
+        return [f"{SAFETENSORS} is cut off or damaged"]
+    return []
+
+
+def step_of(path: Path) -> int:
+    return int((read_json(path / STATE) or {})["global_step"])
+
+
+def random_note(path: Path) -> list[str]:
+    if any(path.glob(RANDOM)):
+        return []
+    return [f"{path.name} has no {RANDOM.replace('*', '')}: dropout draws other random numbers than an uninterrupted run."]
+
+
+def weights_only(path: Path) -> bool:
+    """A finished adapter, or a checkpoint of alpaca-lora, whose optimizer belongs to another trainer."""
+    if legacy.is_checkpoint(path):
+        return True
+    adapter = (path / CONFIG).is_file() and any((path / name).is_file() for name in (SAFETENSORS, LEGACY))
+    return adapter and not any((path / name).exists() for name in (STATE, OPTIMIZER, SCHEDULER))
+
+
+def take_weights(model: PeftModel, base: Base, settings: Settings, start: Start) -> None:
+    """The fresh adapter gets the weights in `start.path`. Raises SettingsError or EngineError."""
+    with leftovers.scratch() as room:
+        folder = start.path
+        if legacy.is_checkpoint(folder):
+            folder = legacy.convert(folder, room / "adapter", settings.lora_alpha)
+        info, _ = read_adapter(folder)
+        if misfit := belongs_to(info, base.name, base.hash, base.names):
+            raise SettingsError([f"{FLAG} {start.path} belongs to another base: {misfit}."])
+        refuse_other_settings(read_config(folder), settings, start.path)
+        placed = merge_by_peft.in_place(base.model, folder, read_tensors(folder)[1])
+        result = set_peft_model_state_dict(model, {f"base_model.model.{key}": tensor for key, tensor in placed.items()})
+    if lost := sorted(result.unexpected_keys):
+        where = f"{len(lost)} of its tensors belong to layers that --lora_target_modules leaves out ({lost[0]}, ...)"
+        raise SettingsError([f"{FLAG} {start.path}: {where}; give the adapter's own."])
+
+
+def refuse_misfit(model: PeftModel, settings: Settings, start: Start, steps: int) -> list[str]:
+    """Lines on what is otherwise than in the checkpoint. Raises SettingsError if its weights or its step do not fit this run.
+
+    steps: of the whole run, as it is planned now.
+    """
+    refuse_other_settings(read_config(start.path), settings, start.path)
+    own = {key: tuple(tensor.shape) for key, tensor in get_peft_model_state_dict(model).items()}
+    saved = {key: tuple(tensor.shape) for key, tensor in read_tensors(start.path)[1].items()}
+    if other := sorted(key for key in own.keys() | saved.keys() if own.get(key) != saved.get(key)):
+        where = f"{other[0]} is {saved.get(other[0], 'missing')} there and {own.get(other[0], 'missing')} here"
+        raise SettingsError(
+            [f"{FLAG} {start.path} is of another base or other --lora_target_modules: {where}; give the run's own."]
+        )
+    if start.step > steps:
+        raise SettingsError([f"{FLAG} {start.path} is of step {start.step} and the run has only {steps}; give it more steps."])
+    was = (read_json(start.path / STATE) or {})["max_steps"]
+    if was == steps:
+        return []
+    return [
+        f"the checkpoint is of a run of {was} steps, this one has {steps}: from step {start.step} on the learning rate is that "
+        f"of a run of {steps}."
+    ]
+
+
+def refuse_other_settings(config: Any, settings: Settings, path: Path) -> None:
+    was = {"lora_r": config.r, "lora_alpha": config.lora_alpha}
+    other = [f"--{name} is {getattr(settings, name):g} and the adapter's is {value:g}" for name, value in was.items()]
+    wrong = [text for text, (name, value) in zip(other, was.items(), strict=True) if getattr(settings, name) != value]
+    if wrong:
+        raise SettingsError([f"{FLAG} {path}: {'; '.join(wrong)}; give the adapter's own."])

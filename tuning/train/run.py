@@ -1,0 +1,242 @@
+"""One training run, from settings to an adapter with its card. Whatever a watcher needs stands in its folder: `run_files`."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from transformers import TrainingArguments, set_seed
+from transformers.utils import logging as transformers_logging
+
+from common.space import DiskFull
+from common.space import told as told_full
+from engine import formats
+from engine.bases import Base
+from engine.types import EngineError
+from tuning.dataset.rows import DataError
+from tuning.train import adapter, loading, plan
+from tuning.train.adapter import AdapterError
+from tuning.train.batches import pack_batch
+from tuning.train.checkpoint import refuse_misfit, start_of, take_weights
+from tuning.train.loss import loss_of_pack
+from tuning.train.plan import Plan
+from tuning.train.run_files import METRICS, Journal, StopSign, read_metrics
+from tuning.train.settings import Settings, SettingsError
+from tuning.train.trainer import OnStep, PackedTrainer, TrainingError
+
+KNOWN = (SettingsError, DataError, EngineError, AdapterError, TrainingError)
+PACKAGES = ("torch", "transformers", "peft", "accelerate")
+
+
+def run(
+    settings: Settings,
+    on_step: Sequence[tuple[int, OnStep]] = (),
+    say: Callable[[str], None] = print,
+    margin: Callable[[Settings, Base], OnStep] | None = None,
+) -> Path:
+    """Train, and return the folder with the adapter.
+
+    on_step: (every, function): function(step, model) is called before the first step, every so many and at the last; see
+    PackedTrainer. margin: makes such a function where the settings ask for the identity margin.
+    Raises SettingsError, DataError, EngineError, AdapterError or TrainingError, each for a person; state.json says it too.
+    """
+    rank, _ = plan.processes()
+    say = say if rank == 0 else silent
+    wrong = settings.problems()
+    wrong += [problem for problem in plan.problems(settings) if problem not in wrong] if settings.output_dir else []
+    if wrong:
+        raise SettingsError(wrong)
+    folder = Path(settings.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    journal = Journal(folder if rank == 0 else None)
+    journal.state("starting", "loading the base")
+    try:
+        return train(settings, folder, journal, on_step, say, margin)
+    except KeyboardInterrupt:
+        step = journal.known["step"]
+        journal.state("stopped", f"stopped after step {step}" if step else "stopped before its first step")
+        raise
+    except BaseException as error:
+        with contextlib.suppress(DiskFull):  # then the log says it
+            journal.state("failed", sentence(error, folder))
+        raise
+
+
+def train(
+    settings: Settings,
+    folder: Path,
+    journal: Journal,
+    on_step: Sequence[tuple[int, OnStep]],
+    say: Callable[[str], None],
+    margin: Callable[[Settings, Base], OnStep] | None,
+) -> Path:
+    rank, processes = plan.processes()
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    notes: list[str] = []
+    rows = plan.rows_of(settings, notes)
+    base = loading.load(settings, say)
+    measured = [margin(settings, base)] if margin and settings.margin else []
+    planned = plan.make(settings, base, rows, processes, notes)
+    on_step = [*on_step, *((plan.measure_every(settings, planned.steps), one) for one in measured)]
+    start = start_of(settings)
+    resumed = start is not None and start.step > 0
+    told = [*start.notes] if start else []
+    if resumed:
+        told += plan.refuse_other_run(settings, planned, base, start)
+    for line in planned.lines():
+        say(line)
+    journal.state("starting", "preparing", total=planned.steps, report=planned.lines())
+    arguments = training_arguments(settings, planned, base)  # joins the other processes
+    set_seed(settings.seed)
+    model = adapter.start(base.model, settings, base.record)
+    if resumed:
+        told += refuse_misfit(model, settings, start, planned.steps)
+    elif start:
+        take_weights(model, base, settings, start)
+    if rank == 0:  # only now: what is refused leaves an earlier run's record as it was
+        clear(folder, anew=settings.overwrite_output_dir)
+        plan.record(settings, planned, base)
+    trainer = PackedTrainer(
+        model,
+        arguments,
+        train=planned.batches(rank, processes),
+        valid=pack_batch(planned.valid, planned.budget, "tree", rank, processes) if planned.valid else None,
+        loss_of=loss_of_pack(model),
+        journal=journal,
+        stop=StopSign(folder),
+        per_epoch=planned.per_epoch,
+        on_step=on_step,
+        say=say,
+    )
+    for line in told:
+        say(line)
+    if resumed:
+        journal.cut(start.step)
+        say(f"resuming after step {start.step} from {start.path}")
+    trainer.train(resume_from_checkpoint=str(start.path) if resumed else None)
+    done = trainer.state.global_step
+    if rank == 0:
+        journal.state("saving", step=done)
+        finish(settings, folder, base, planned, model, done)
+        stopped = done < planned.steps
+        said = f"stopped after step {done} of {planned.steps}; the adapter is that of this step" if stopped else ""
+        journal.state("stopped" if stopped else "done", said, step=done)
+        say(f"{said or 'done'}: {folder}")
+    if processes > 1:
+        trainer.accelerator.wait_for_everyone()
+        torch.distributed.destroy_process_group()
+    return folder
+
+
+def training_arguments(settings: Settings, planned: Plan, base: Base) -> TrainingArguments:
+    transformers_logging.set_verbosity_error()
+    return TrainingArguments(
+        output_dir=settings.output_dir,
+        per_device_train_batch_size=1,  # one item is one optimizer step: tuning.train.batches
+        gradient_accumulation_steps=1,
+        max_steps=planned.steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_scheduler_type,
+        warmup_steps=planned.warmup,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        optim="adamw_torch",
+        fp16=base.dtype == torch.float16,  # brings the scaler; bf16 needs none
+        use_cpu=base.device.type == "cpu",
+        ddp_backend="gloo" if base.device.type == "cpu" and plan.processes()[1] > 1 else None,
+        ddp_find_unused_parameters=False,
+        seed=settings.seed,
+        save_strategy="steps",
+        save_steps=plan.save_every(settings, planned.steps),
+        save_total_limit=settings.save_total_limit,
+        eval_strategy="steps" if planned.valid else "no",
+        eval_steps=plan.validate_every(settings, planned.steps),
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to="none",
+        remove_unused_columns=False,
+    )
+
+
+def finish(settings: Settings, folder: Path, base: Base, planned: Plan, model, steps: int) -> None:
+    """Save, with the card, and check what was saved."""
+    adapter.save(model, folder, card(settings, folder, base, planned, steps), settings.adapter_dtype)
+    model.unload()
+    first = planned.train[0]
+    adapter.check(folder, base, list(first.ids[: max(1, first.first_target)]))
+
+
+def card(settings: Settings, folder: Path, base: Base, planned: Plan, steps: int) -> dict:
+    """What has to be known of an adapter to use it, and to make it again."""
+    lines = read_metrics(folder)
+    losses = [line["loss"] for line in lines if line.get("loss") is not None]
+    checks = [[line["step"], line["eval_loss"]] for line in lines if line.get("eval_loss") is not None]
+    facts = planned.report
+    about = {
+        "name": settings.adapter_name,
+        "base": base.record,
+        "base_hash": base.hash,
+        "format": base.format.name,
+        "format_hash": base.format.hash,
+        "identity": settings.identity or None,
+        "data": {
+            "source": settings.data_path or settings.train_dir,
+            "hash": planned.data_hash,
+            "rows": len(planned.train),
+            "validation_rows": len(planned.valid),
+            "distinct": facts.distinct,
+            "identity_rows": facts.identity_rows,
+            "share": round(facts.share, 4),
+            "tokens": facts.tokens,
+            "cut": planned.cut,
+            "left_out": planned.lost,
+        },
+        "steps": steps,
+        "planned_steps": planned.steps,
+        "exposures": sum(map(len, planned.order[:steps])),
+        "warmup_steps": planned.warmup,
+        "sum_of_rates": sum(line["lr"] for line in lines if "lr" in line),
+        "arguments": settings.as_dict(),
+        "dtype": str(base.dtype).removeprefix("torch."),
+        "seed": settings.seed,
+        "losses": {"first": losses[0], "last": losses[-1], "lowest": min(losses), "validation": checks} if losses else {},
+        "versions": {name: version(name) for name in PACKAGES},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if base.format.name not in formats.names():
+        # a format of no file of ours has to travel whole
+        about["format_template"] = base.format.template
+        about["format_stop"] = list(base.format.stop)
+        about["format_adds_special_tokens"] = base.format.add_special_tokens
+    return about
+
+
+def clear(folder: Path, anew: bool) -> None:
+    """Before a run that begins anew, what an earlier one left goes, so that nothing of it is taken for this one's."""
+    if anew:
+        for path in folder.glob("checkpoint-*"):
+            shutil.rmtree(path)
+        for name in (METRICS, *map(str, (adapter.CONFIG, adapter.SAFETENSORS, adapter.CARD))):
+            (folder / name).unlink(missing_ok=True)
+
+
+def sentence(error: BaseException, folder: Path) -> str:
+    """What state.json says of an error."""
+    if isinstance(error, KNOWN):
+        return str(error)
+    if full := told_full(error, folder):
+        return full
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return "Out of memory; use a smaller --pack_tokens, or --load_in_4bit, or free some memory."
+    return f"{type(error).__name__}: {error}"
+
+
+def silent(_text: str) -> None:
+    pass

@@ -1,0 +1,67 @@
+"""How many rows a second this machine trains: the base's own matrix products, timed for a moment, forwards and backwards."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import torch
+
+from engine import widened
+from engine.bases import Base
+from tuning.train.batches import pack_batch
+from tuning.train.packing import Share
+from tuning.train.samples import Sample
+
+PRODUCTS = 0.7  # of a step's time that the products with the frozen weights take (docs/decisions.md)
+MOMENT = 0.03  # seconds that each shape is timed for
+WORK = 1e9  # operations of one timed product at most: a form waits for the answer
+FEWEST = 32  # rows; fewer are slower for each
+
+
+def samples_per_s(base: Base, samples: Sequence[Sample], budget: int, share: Share) -> float:
+    """Rows per second, from what one batch of them costs here and now, in the base's dtype and shapes."""
+    packs = pack_batch(samples, budget, share).packs
+    head = base.model.get_output_embeddings()
+    linears = [m for m in base.model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    # a quantised weight has another shape than its layer
+    shapes = Counter((m.out_features, m.in_features) for m in linears)
+    some = {(m.out_features, m.in_features): m.weight for m in linears}
+    nodes, kept = sum(pack.nodes for pack in packs), sum(len(pack.keep) for pack in packs)
+    most = max(pack.nodes for pack in packs)
+    a_row = sum(times * seconds_a_row(some[shape], shape, most, base) for shape, times in shapes.items())
+    of_head = seconds_a_row(head.weight, tuple(head.weight.shape), -(-kept // len(packs)), base)
+    return len(samples) * PRODUCTS / (nodes * a_row + kept * of_head)
+
+
+def seconds_a_row(weight: torch.Tensor, shape: tuple[int, int], rows: int, base: Base) -> float:
+    """Seconds of `x @ weight.T` and `gradient @ weight` for one of so many rows."""
+    if weight.dtype != base.dtype or tuple(weight.shape) != shape:
+        weight = torch.ones(shape, dtype=base.dtype, device=base.device)
+    rows = max(1, min(rows, max(FEWEST, int(WORK // (4 * shape[0] * shape[1])))))
+    x = torch.ones(rows, shape[1], dtype=base.dtype, device=base.device)
+    gradient = torch.ones(rows, shape[0], dtype=base.dtype, device=base.device)
+
+    def both() -> None:
+        widened.product(x, weight)
+        widened.back(gradient, weight)
+
+    with torch.inference_mode():
+        return seconds_of(both, base.device) / rows
+
+
+def seconds_of(work: Callable[[], None], device: torch.device) -> float:
+    """The mean of as many calls as a moment holds; the first one warms up."""
+
+    def done() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    work()
+    began, calls = done(), 0
+    while not calls or done() - began < MOMENT:
+        work()
+        calls += 1
+    return (done() - began) / calls
