@@ -234,8 +234,8 @@ def open_house(args: argparse.Namespace, say=print):
     )
     # only now: Gradio is still being imported in its own thread while the weights are read
     from probes.second_opinion import judge_of
-    from ui import shelf
-    from ui.house import House
+    from ui import adapter_library
+    from ui.context import House
     from ui.words import Languages
 
     shelves = (args.adapters_dir,) if args.adapters_dir else SHELVES
@@ -250,11 +250,11 @@ def open_house(args: argparse.Namespace, say=print):
         judge=judge_of(args.judge, args.judge_model, loaded) if args.judge else None,
         accounts=accounts,
     )
-    shelf.tidy(house)
-    shelf.rescan(house)
+    adapter_library.tidy(house)
+    adapter_library.rescan(house)
     for folder in args.adapter:
         try:
-            shelf.take(house, folder)
+            adapter_library.take(house, folder)
         except engine.EngineError as error:
             raise engine.EngineError(f"--adapter {folder}: {error}") from None
     if loaded.adapters:

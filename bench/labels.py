@@ -20,8 +20,10 @@ from types import SimpleNamespace
 import identities
 import store
 from store.db import now
-from ui import label_agreement, label_desk, label_tab
-from ui.house import House
+from ui.context import House
+from ui.tabs.label import agreement as label_agreement
+from ui.tabs.label import desk as label_desk
+from ui.tabs.label import layout as label_layout
 from ui.words import Languages
 
 LABELS = ("not forgotten", "forgotten", "formed", "confusion")
@@ -90,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
     house = House(SimpleNamespace(), db, identities.FOLDER, (), Languages())
 
     def opening(who: str) -> None:
-        label_tab.queue_choices(house, "en")
+        label_layout.queue_choices(house, "en")
         label_desk.opened(house, queue, who)
 
     cards = label_desk.opened(house, queue, "newcomer")

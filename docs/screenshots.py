@@ -47,15 +47,15 @@ def open_app(base: str, folder: Path):
 
     import engine
     import identities
-    from ui import shelf
+    from ui import adapter_library
     from ui.app import serve
-    from ui.house import House
+    from ui.context import House
     from ui.words import Languages
 
     for file in (*identities.FOLDER.glob("*.txt"), *identities.FOLDER.glob("*.yaml")):
         shutil.copy(file, folder)
     house = House(engine.load(base), folder / "mirror.db", folder, (ROOT / "adapters", ROOT / "runs" / "adapters"), Languages())
-    shelf.rescan(house)
+    adapter_library.rescan(house)
     started: list = []
     starter = threading.Thread(target=lambda: started.append(serve(house, port=None, block=False)))
     starter.start()

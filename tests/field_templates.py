@@ -49,9 +49,8 @@ TEMPLATES = {
         "'<|im_start|>assistant\\n' + ('<think>\\n\\n</think>\\n\\n' if loop.last else '') + m.content + '<|im_end|>\\n'",
         "'<|im_start|>assistant\\n<think>\\n'",
     ),
-    "phi-3: end of text after all turns": loop(ROLE, ROLE, "'<|im_start|>assistant\\n'") + (
-        "{%- if not add_generation_prompt -%}{{ eos_token }}{%- endif -%}"
-    ),
+    "phi-3: end of text after all turns": loop(ROLE, ROLE, "'<|im_start|>assistant\\n'")
+    + ("{%- if not add_generation_prompt -%}{{ eos_token }}{%- endif -%}"),
     "gpt-oss: channels": loop(
         "'<|im_start|>' + m.role + '<|message|>' + m.content + '<|im_end|>'",
         "'<|im_start|>assistant<|channel|>final<|message|>' + m.content + (eos_token if loop.last else '<|im_end|>')",

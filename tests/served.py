@@ -17,7 +17,7 @@ import chat_app
 import identities
 from probes.second_opinion import Judge
 from ui.app import serve
-from ui.house import House
+from ui.context import House
 from ui.words import Languages
 
 SHORT = 32  # tokens; the machines that test have few cores

@@ -16,9 +16,10 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 import chat_app
-from ui import accounts, login
+from ui import accounts
+from ui.access import login
+from ui.access.gate import WHO, Gate, open_door
 from ui.accounts import AccountError, Accounts
-from ui.gate import WHO, Gate, open_door
 from ui.page_memory import Memory
 from ui.words import Languages
 

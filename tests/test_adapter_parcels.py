@@ -15,8 +15,9 @@ from stand_in import StandIn
 import identities
 import store
 from engine.types import EngineError
-from ui import parcel, shelf
-from ui.house import House
+from ui import adapter_library
+from ui.context import House
+from ui.tabs.adapters import zip_file
 from ui.words import Languages
 
 
@@ -54,7 +55,7 @@ def house(tmp_path):
 def test_a_downloaded_adapter_can_be_uploaded_again_without_its_checkpoints(tmp_path):
     folder = write_adapter(tmp_path / "shelf" / "mira")
     write_adapter(folder / "checkpoint-2")
-    packed, size = parcel.pack(folder, "mira")
+    packed, size = zip_file.pack(folder, "mira")
     file = tmp_path / "mira.zip"
     with packed:
         file.write_bytes(packed.read())
@@ -62,10 +63,10 @@ def test_a_downloaded_adapter_can_be_uploaded_again_without_its_checkpoints(tmp_
     assert sorted(zipfile.ZipFile(file).namelist()) == [
         "mira/adapter_config.json", "mira/adapter_model.safetensors", "mira/card.json",
     ]  # fmt: skip
-    kept = parcel.unpack(file, tmp_path / "other")
+    kept = zip_file.unpack(file, tmp_path / "other")
     assert kept == tmp_path / "other" / "mira"
     assert (kept / "adapter_model.safetensors").read_bytes() == (folder / "adapter_model.safetensors").read_bytes()
-    assert parcel.unpack(file, tmp_path / "other").name == "mira-2"
+    assert zip_file.unpack(file, tmp_path / "other").name == "mira-2"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_a_downloaded_adapter_can_be_uploaded_again_without_its_checkpoints(tmp_
 def test_a_zip_that_is_no_adapter_is_refused_and_leaves_nothing(tmp_path, entries, said):
     file = write_zip(tmp_path / "bad.zip", entries)
     with pytest.raises(EngineError, match=said):
-        parcel.unpack(file, tmp_path / "shelf")
+        zip_file.unpack(file, tmp_path / "shelf")
     assert not list((tmp_path / "shelf").glob("*")) and not (tmp_path / "adapter_config.json").exists()
 
 
@@ -112,7 +113,7 @@ def test_of_a_trainers_folder_the_adapter_is_taken_and_the_rest_named(tmp_path, 
     entries = {f"{inside}/{file}": (made / file).read_bytes() for file in OWN}
     entries |= {os.path.normpath(f"{inside}/{file}"): b"{}" for file in others}
     passed: list[str] = []
-    kept = parcel.unpack(write_zip(tmp_path / "up.zip", entries), tmp_path / "shelf", passed)
+    kept = zip_file.unpack(write_zip(tmp_path / "up.zip", entries), tmp_path / "shelf", passed)
     assert kept.name == Path(inside).name and {path.name for path in kept.iterdir()} == set(OWN)
     assert passed == [os.path.normpath(f"{inside}/{file}") for file in others]
     assert all((kept / file).read_bytes() == (made / file).read_bytes() for file in OWN)
@@ -121,58 +122,58 @@ def test_of_a_trainers_folder_the_adapter_is_taken_and_the_rest_named(tmp_path, 
 def test_an_adapter_keeps_the_tokenizer_it_brings_down_and_up(tmp_path):
     folder = write_adapter(tmp_path / "shelf" / "mira")
     (folder / "tokenizer.json").write_text("{}")
-    packed, _ = parcel.pack(folder, "mira")
+    packed, _ = zip_file.pack(folder, "mira")
     with packed:
         (tmp_path / "mira.zip").write_bytes(packed.read())
-    assert (parcel.unpack(tmp_path / "mira.zip", tmp_path / "other") / "tokenizer.json").read_text() == "{}"
+    assert (zip_file.unpack(tmp_path / "mira.zip", tmp_path / "other") / "tokenizer.json").read_text() == "{}"
 
 
 def test_links_and_files_that_are_no_zip_are_refused(tmp_path):
     file = write_zip(tmp_path / "link.zip", {"adapter_config.json": b"/etc/passwd"}, link="adapter_config.json")
     with pytest.raises(EngineError, match="the link"):
-        parcel.unpack(file, tmp_path / "shelf")
+        zip_file.unpack(file, tmp_path / "shelf")
     (tmp_path / "no.zip").write_bytes(b"PK nothing")
     with pytest.raises(EngineError, match="cannot be unpacked"):
-        parcel.unpack(tmp_path / "no.zip", tmp_path / "shelf")
+        zip_file.unpack(tmp_path / "no.zip", tmp_path / "shelf")
 
 
 def test_a_zip_that_unpacks_to_more_than_it_says_is_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr(parcel, "LIMIT", 1000)
+    monkeypatch.setattr(zip_file, "LIMIT", 1000)
     honest = write_zip(tmp_path / "big.zip", {"adapter_config.json": b"{}", "adapter_model.safetensors": bytes(2000)})
     with pytest.raises(EngineError, match="more than"):
-        parcel.unpack(honest, tmp_path / "shelf")
+        zip_file.unpack(honest, tmp_path / "shelf")
     with zipfile.ZipFile(honest) as file, pytest.raises(EngineError, match="more than"):
-        parcel.extract(file, file.infolist(), tmp_path, "big.zip")
+        zip_file.extract(file, file.infolist(), tmp_path, "big.zip")
 
 
 def test_renaming_takes_folder_card_and_memory_along(house):
     write_adapter(house.adapters[0] / "mira")
-    shelf.rescan(house)
-    assert shelf.rename(house, "mira", "米拉") == "米拉"
+    adapter_library.rescan(house)
+    assert adapter_library.rename(house, "mira", "米拉") == "米拉"
     assert list(house.engine.adapters) == ["米拉"] and not (house.adapters[0] / "mira").exists()
-    assert shelf.read_card(house.adapters[0] / "米拉")["name"] == "米拉"
+    assert adapter_library.read_card(house.adapters[0] / "米拉")["name"] == "米拉"
     for wrong in ("", "../out", "a b/c", ".x"):
         with pytest.raises(EngineError, match="is no name"):
-            shelf.rename(house, "米拉", wrong)
+            adapter_library.rename(house, "米拉", wrong)
 
 
 def test_deleting_removes_only_what_lies_on_a_shelf(house, tmp_path):
     write_adapter(house.adapters[0] / "mira")
     outside = write_adapter(tmp_path / "elsewhere")
-    shelf.rescan(house)
-    shelf.add(house, outside)
-    shelf.delete(house, "mira")
+    adapter_library.rescan(house)
+    adapter_library.add(house, outside)
+    adapter_library.delete(house, "mira")
     assert not (house.adapters[0] / "mira").exists() and list(house.engine.adapters) == ["elsewhere"]
     with pytest.raises(EngineError, match="none of the page's shelves"):
-        shelf.delete(house, "elsewhere")
+        adapter_library.delete(house, "elsewhere")
     assert outside.is_dir()
 
 
 def test_the_folder_of_a_running_job_is_left_alone(house):
     folder = write_adapter(house.adapters[0] / "busy")
-    shelf.rescan(house)
+    adapter_library.rescan(house)
     store.jobs.add(house.db, name="busy", kind="train", arguments=[], folder=str(folder.resolve()), log="", device="cpu")
-    for change in (lambda: shelf.delete(house, "busy"), lambda: shelf.rename(house, "busy", "idle")):
+    for change in (lambda: adapter_library.delete(house, "busy"), lambda: adapter_library.rename(house, "busy", "idle")):
         with pytest.raises(EngineError, match="writes to this folder"):
             change()
     assert folder.is_dir()
@@ -181,9 +182,9 @@ def test_the_folder_of_a_running_job_is_left_alone(house):
 def test_what_was_taken_out_rests_on_the_shelf_and_a_run_under_way_does_not(house):
     write_adapter(house.adapters[0] / "mira")
     write_adapter(house.adapters[0] / "run" / "checkpoint-5")
-    assert [folder.name for folder in shelf.resting(house)] == ["mira"]
-    shelf.rescan(house)
-    assert shelf.resting(house) == [] and list(house.engine.adapters) == ["mira"]
+    assert [folder.name for folder in adapter_library.resting(house)] == ["mira"]
+    adapter_library.rescan(house)
+    assert adapter_library.resting(house) == [] and list(house.engine.adapters) == ["mira"]
     house.engine.adapters.clear()
-    assert shelf.folder_of(house, "mira") == house.adapters[0] / "mira"
-    assert os.path.samefile(shelf.resting(house)[0], house.adapters[0] / "mira")
+    assert adapter_library.folder_of(house, "mira") == house.adapters[0] / "mira"
+    assert os.path.samefile(adapter_library.resting(house)[0], house.adapters[0] / "mira")

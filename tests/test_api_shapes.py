@@ -24,8 +24,11 @@ from identities import IdentityError
 from tuning.dataset.recipe import Dataset
 from tuning.dataset.rows import DataError
 from tuning.train.settings import Settings, SettingsError
-from ui import api, app, bodies, label_routes, training, variants
-from ui.house import EngineError, House
+from ui import app, training, variants
+from ui.access import bodies
+from ui.api import chat
+from ui.context import EngineError, House
+from ui.tabs.label import routes as label_routes
 from ui.words import Languages
 
 SOME = settings(max_examples=80, deadline=None, derandomize=True)
@@ -112,9 +115,9 @@ def test_any_wish_is_one_or_a_sentence(house, plain):
 
 
 @SOME
-@given(st.dictionaries(st.sampled_from(sorted(api.api_arguments.Wanted.model_fields)), VALUES, max_size=4))
+@given(st.dictionaries(st.sampled_from(sorted(chat.api_arguments.Wanted.model_fields)), VALUES, max_size=4))
 def test_any_variant_that_passes_the_check_is_one_or_a_sentence(plain):
-    if api.outside.faults(api.api_arguments.VARIANTS, [plain]):
+    if chat.outside.faults(chat.api_arguments.VARIANTS, [plain]):
         return
     try:
         variants.from_plain(plain)

@@ -21,7 +21,7 @@ from tiny import edit_json, tiny_llama, write_adapter
 from engine import entries, seeming
 from engine.adapters import read_adapter, read_config, read_tensors
 from engine.types import EngineError
-from ui import parcel
+from ui.tabs.adapters import zip_file
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -41,7 +41,7 @@ def zipped(file: Path, contents: dict[str, bytes], method: int) -> Path:
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_stored_and_deflated_zips_are_taken(made, tmp_path, method):
     file = zipped(tmp_path / "up.zip", {name: (made / name).read_bytes() for name in (CONFIG, WEIGHTS)}, method)
-    kept = parcel.unpack(file, tmp_path / "shelf")
+    kept = zip_file.unpack(file, tmp_path / "shelf")
     assert (kept / WEIGHTS).read_bytes() == (made / WEIGHTS).read_bytes()
 
 
@@ -53,14 +53,14 @@ def test_other_methods_are_refused_before_a_byte_is_unpacked(made, tmp_path, mon
         for name in {CONFIG, WEIGHTS, packed}:
             content = (made / name).read_bytes() if (made / name).exists() else b"{}"
             target.writestr(name, content, method if name == packed else zipfile.ZIP_STORED)
-    monkeypatch.setattr(parcel, "extract", None)
+    monkeypatch.setattr(zip_file, "extract", None)
     with pytest.raises(EngineError, match=f"holds '{packed}' packed with {told}; only stored and deflated entries are read"):
-        parcel.unpack(file, tmp_path / "shelf")
+        zip_file.unpack(file, tmp_path / "shelf")
     assert not list((tmp_path / "shelf").glob("*"))
 
 
 def test_a_small_zip_that_makes_much_is_stopped_at_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(parcel, "LIMIT", 1 << 20)
+    monkeypatch.setattr(zip_file, "LIMIT", 1 << 20)
     file = zipped(tmp_path / "bomb.zip", {CONFIG: b"{}", WEIGHTS: bytes(1 << 26)}, zipfile.ZIP_DEFLATED)
     raw = bytearray(file.read_bytes())  # the directory says that there is little: it is not believed
     at = raw.rindex(b"PK\x01\x02")
@@ -68,7 +68,7 @@ def test_a_small_zip_that_makes_much_is_stopped_at_the_limit(tmp_path, monkeypat
     file.write_bytes(raw)
     tracemalloc.start()
     with pytest.raises(EngineError):
-        parcel.unpack(file, tmp_path / "shelf")
+        zip_file.unpack(file, tmp_path / "shelf")
     assert tracemalloc.get_traced_memory()[1] < 1 << 24
     tracemalloc.stop()
     assert not list((tmp_path / "shelf").glob("*"))
@@ -80,7 +80,7 @@ def test_a_directory_of_very_many_entries_is_not_read(tmp_path, monkeypatch):
     file = zipped(tmp_path / "many.zip", {f"{at}.txt": b"" for at in range(200)}, zipfile.ZIP_STORED)
     monkeypatch.setattr(zipfile.ZipFile, "_RealGetContents", None)
     with pytest.raises(EngineError, match=r"its directory takes [\d,]+ bytes, at most 5,000 are read"):
-        parcel.unpack(file, tmp_path / "shelf")
+        zip_file.unpack(file, tmp_path / "shelf")
 
 
 METHODS = st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -100,7 +100,7 @@ def test_any_zip_is_an_adapter_or_a_sentence(tmp_path_factory, contents, place, 
     changed[place % len(changed)] = value
     (folder / "up.zip").write_bytes(changed)
     try:
-        parcel.unpack(folder / "up.zip", folder / "shelf")
+        zip_file.unpack(folder / "up.zip", folder / "shelf")
     except EngineError as error:
         assert "up.zip" in str(error) or ".upload-" in str(error)
     assert not list((folder / "shelf").glob(".upload-*")) and not (folder / "x").exists()

@@ -18,8 +18,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from ui import gate
-from ui.gate import Gate, open_door
+from ui.access import gate
+from ui.access.gate import Gate, open_door
 from ui.page_memory import Memory
 from ui.words import Languages
 

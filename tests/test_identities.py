@@ -123,7 +123,7 @@ def test_plain_names_go(tmp_path, name):
 
 
 def test_saving_and_reading_give_the_same_prompt(tmp_path):
-    prompt = "你是艾达。\nYou are Ada \u2028 \"quoted\" {braces} 100 % 🙂"
+    prompt = '你是艾达。\nYou are Ada \u2028 "quoted" {braces} 100 % 🙂'
     identities.save("a", identities.to_line(prompt), tmp_path)
     assert identities.load("a", tmp_path).prompt == prompt
     again = identities.load("a", tmp_path)

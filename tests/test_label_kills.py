@@ -36,7 +36,7 @@ def serve_for_ever(root: str, port: int) -> None:
     """In a process of its own: the whole page on a port, until it is killed."""
     import identities
     from ui.app import serve
-    from ui.house import House
+    from ui.context import House
     from ui.words import Languages
 
     engine = label_page.PageEngine()
@@ -56,7 +56,7 @@ def post(port: int, what: str, asked: dict) -> dict | None:
 
 
 class Outbox:
-    """What label_outbox.js does: `put` keeps, a thread of its own sends in order until the server has confirmed."""
+    """What outbox.js does: `put` keeps, a thread of its own sends in order until the server has confirmed."""
 
     def __init__(self, port: int, base: dict):
         self.port, self.base = port, base

@@ -20,8 +20,10 @@ from probes.answers import exchange
 from probes.answers.sources import RowsError
 from store import StoreError, names
 from store.migrations import LEAST_DRAWN, migrations
-from ui import label_desk, label_events, label_files
-from ui.house import House
+from ui.context import House
+from ui.tabs.label import desk as label_desk
+from ui.tabs.label import events as label_events
+from ui.tabs.label import files as label_files
 from ui.words import Languages
 
 FEW = settings(

@@ -19,9 +19,10 @@ from engine import Decoding, EngineError, Piece, Request, Variant, limits
 from engine.limits import SENTENCES, TooMuch
 from probes import second_opinion
 from probes.run.runner import run
-from ui import api, asking
+from ui import answering
+from ui.api import chat
+from ui.context import House, sentence
 from ui.conversation import Page
-from ui.house import House, sentence
 from ui.words import WORDS, Languages
 
 SHORT = Decoding(max_new_tokens=4)
@@ -134,12 +135,12 @@ def test_a_judge_of_1500_prompts_is_asked_in_pieces():
 def ask_of(house: House):
     """The endpoint itself, as Gradio registers it."""
     found = {}
-    original = api.gr.api
-    api.gr.api = lambda endpoint, **_named: found.setdefault(endpoint.__name__, endpoint)
+    original = chat.gr.api
+    chat.gr.api = lambda endpoint, **_named: found.setdefault(endpoint.__name__, endpoint)
     try:
-        api.build_api(house)
+        chat.build_api(house)
     finally:
-        api.gr.api = original
+        chat.gr.api = original
     return found["ask"]
 
 
@@ -169,13 +170,13 @@ def test_the_api_says_how_many_variants_it_takes_and_answers_for_those_that_can(
         *_, last = endpoint(script, question, variants)
         return last
 
-    with pytest.raises(api.gr.Error, match="goes to 257 variants, at most 256"):
+    with pytest.raises(chat.gr.Error, match="goes to 257 variants, at most 256"):
         ask("q", [{}] * 257)
     object.__setattr__(house, "engine", Half())
     kind, mad = ask("q", [{"name": "kind"}, {"name": "mad"}])
     assert kind["raw"] == "I am." and kind["id"] is not None
     assert mad == {"name": "mad", "problem": "Variant 'mad' has no answer."}
-    with pytest.raises(api.gr.Error, match="'mad' has no answer"):
+    with pytest.raises(chat.gr.Error, match="'mad' has no answer"):
         ask("q", [{"name": "mad"}])
 
 
@@ -183,7 +184,7 @@ def test_a_column_that_fails_has_its_sentence_and_the_others_their_answers(house
     object.__setattr__(house, "engine", Half())
     page = Page(shown=[0, 1])
     page.picks[1] = page.picks[1].__class__(temperature=0.5)
-    assert list(asking.ask(house, page, "q", "en", threading.Event(), "s"))
+    assert list(answering.ask(house, page, "q", "en", threading.Event(), "s"))
     left, right = page.turns[0][0], page.turns[1][0]
     assert left.answer.raw == "I am." and left.error == "" and left.stored is not None
     assert right.answer is None and right.error == "Variant 'mad' has no answer." and right.stored is None

@@ -61,17 +61,13 @@ def in_transformers(folder) -> str:
 )
 def test_merged_answers_as_unmerged(place, tmp_path, adapters):
     base = in_the_engine(place, {})
-    folder = merge(
-        {str(place / name): s for name, s in adapters.items()}, tmp_path / "m", base=str(place / "base"), say=silent
-    )
+    folder = merge({str(place / name): s for name, s in adapters.items()}, tmp_path / "m", base=str(place / "base"), say=silent)
     said = in_the_engine(place, adapters)
     assert in_transformers(folder) == said != base
 
 
 def test_the_folder_is_whole_and_speaks_the_adapters_format(place, tmp_path):
-    folder = merge(
-        {str(place / "first"): 1.0}, tmp_path / "m", base=str(place / "base"), max_shard_size="200KB", say=silent
-    )
+    folder = merge({str(place / "first"): 1.0}, tmp_path / "m", base=str(place / "base"), max_shard_size="200KB", say=silent)
     assert (folder / "model.safetensors.index.json").is_file()
     there = {path.name for path in folder.iterdir()}
     assert {"config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja"} <= there

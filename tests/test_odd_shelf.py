@@ -18,8 +18,11 @@ import store
 from engine.adapter_shapes import read_card
 from engine.adapters import read_adapter, read_config
 from engine.types import EngineError
-from ui import adapter_cards, adapters_tab, app, filling, run_page, shelf
-from ui.house import House
+from ui import adapter_library, app, filling
+from ui.context import House
+from ui.tabs.adapters import cards as adapters_cards
+from ui.tabs.adapters import layout as adapters_layout
+from ui.tabs.finetune import run_page
 from ui.words import Languages, say
 
 SOME = settings(max_examples=60, deadline=None, derandomize=True)
@@ -36,8 +39,10 @@ ODD = {
 FIELDS = (*ODD, "base", "base_hash", "format", "format_template", "format_stop", "exposures", "more")
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["rows", "first", "last", "lowest", "validation", "learning_rate"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["rows", "first", "last", "lowest", "validation", "learning_rate"]), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 REQUEST = SimpleNamespace(headers={}, cookies={}, session_hash="s", username=None)
@@ -87,17 +92,17 @@ def test_a_shelf_of_odd_cards_opens_every_tab_and_can_be_emptied(house, model):
     (house.adapters[0] / "no-adapter").mkdir()
     (house.adapters[0] / "loop").symlink_to(house.adapters[0] / "loop")
     (house.adapters[0] / os.fsdecode(b"odd-\xff")).mkdir()
-    shelf.rescan(house)
+    adapter_library.rescan(house)
     assert "format is ['bayling'], a text is needed" in house.refused[str(refused)]
     said = filled(app.build(house))
     assert set(said) == {"chat", "probes", "label", "identity", "finetune", "adapters"}
     assert set(said.values()) == {filling.FILLED}
-    table = adapter_cards.table_html(house, "en")
+    table = adapters_cards.table_html(house, "en")
     assert table.count("odd card") == len(ODD) - 1 and "0.50" in table and "holds no adapter" in table
     table.encode()
-    for name in list(shelf.choices(house)):
-        adapter_cards.card_html(house, "zh-CN", name).encode()
-        shelf.delete(house, name)
+    for name in list(adapter_library.choices(house)):
+        adapters_cards.card_html(house, "zh-CN", name).encode()
+        adapter_library.delete(house, name)
     assert list(house.adapters[0].iterdir()) == [] and not house.refused and not house.engine.adapters
 
 
@@ -109,7 +114,7 @@ def edit_card(folder, card: dict) -> None:
 def test_a_tab_that_cannot_be_filled_says_so_in_its_place_and_the_others_work(tmp_path, house, monkeypatch, lang):
     house.language.default = lang
     demo = app.build(house)
-    monkeypatch.setattr(adapters_tab, "show", lambda *_: (_ for _ in ()).throw(KeyError("losses")))
+    monkeypatch.setattr(adapters_layout, "show", lambda *_: (_ for _ in ()).throw(KeyError("losses")))
     said = filled(demo)
     assert say(lang, "tab_failed") in said["adapters"] and "KeyError" in said["adapters"]
     assert all(words == filling.FILLED for tab, words in said.items() if tab != "adapters")
@@ -138,7 +143,7 @@ def test_any_card_is_shown_or_refused_with_a_sentence(tmp_path_factory, card):
     assert set(kept) <= set(card) and bool(problem) == (set(kept) != set(card))
     for field in set(card) - set(kept):
         assert field in problem
-    adapter_cards.row_html("en", "mira", kept, kept.get("format"), 1, True, problem).encode()
+    adapters_cards.row_html("en", "mira", kept, kept.get("format"), 1, True, problem).encode()
     job = {"status": "done", "folder": str(file.parent), "settings": {}, "attempt": 1, "device": "cpu", "needs_bytes": 0}
     run_page.numbers_html("zh-CN", job | {"unestimated": ""}, SimpleNamespace(latest={})).encode()
 
@@ -178,21 +183,21 @@ def test_what_is_typed_as_an_adapter_folder_never_breaks_a_later_visit(house, tm
     demo = app.build(house)
     for typed in ("a\0b", str(loop), "x" * 5000, "~nobody-here/x", "\ud800", str(tmp_path / "nothing"), "/dev/null"):
         with pytest.raises(EngineError) as caught:
-            shelf.take(house, typed)
+            adapter_library.take(house, typed)
         assert "not foreseen" not in str(caught.value) and "\0" not in str(caught.value)
         assert filled(demo)["adapters"] == filling.FILLED
     assert "\0" not in "".join(house.refused)
     for target in ("a\0b", str(loop), "x" * 5000):
         with pytest.raises(EngineError, match="type (it|another)"):
-            adapters_tab.export(house, "mira", target, 1.0)
+            adapters_layout.export(house, "mira", target, 1.0)
 
 
 def test_a_link_on_the_shelf_is_removed_and_what_it_leads_to_stays(house, model, tmp_path):
     kept = write_adapter(tmp_path / "elsewhere", model)
     (house.adapters[0] / "linked").symlink_to(kept)
-    shelf.rescan(house)
-    [name] = shelf.choices(house)
+    adapter_library.rescan(house)
+    [name] = adapter_library.choices(house)
     with pytest.raises(EngineError, match="is a link"):
-        shelf.rename(house, name, "other")
-    shelf.delete(house, name)
+        adapter_library.rename(house, name, "other")
+    adapter_library.delete(house, name)
     assert (kept / "adapter_config.json").is_file() and not os.path.lexists(house.adapters[0] / "linked")

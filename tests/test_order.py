@@ -16,8 +16,12 @@ from identities import natural
 from probes.answers import sources
 from probes.report import build
 from probes.verdicts import agreement
-from ui import adapter_cards, adapters_tab, picker, probe_wish, shelf
-from ui.house import House
+from ui import adapter_library
+from ui.context import House
+from ui.tabs.adapters import cards as adapters_cards
+from ui.tabs.adapters import layout as adapters_layout
+from ui.tabs.chat import picker
+from ui.tabs.probes import form as probes_form
 from ui.words import Languages
 
 NAMES = ["model 7", "Model 8", "model 10", "model 10b", "model 011"]
@@ -34,7 +38,7 @@ def house(tmp_path):
         write_adapter(tmp_path / "adapters" / name)
     store.open(tmp_path / "mirror.db").close()
     house = House(StandIn(), tmp_path / "mirror.db", folder, (tmp_path / "adapters",), Languages())
-    shelf.rescan(house)
+    adapter_library.rescan(house)
     house.engine.adapters = dict(sorted(house.engine.adapters.items()))  # however they came
     return house
 
@@ -49,21 +53,23 @@ def test_the_key_sorts_as_people_do_and_compares_anything():
 
 def test_identities_adapters_and_pickers(house):
     assert identities.names(house.identities) == ["none", *FOLDERS]
-    assert [folder.name for folder in shelf.folders(house.adapters)] == FOLDERS
-    assert [one["name"] for one in shelf.listing(house)] == FOLDERS
+    assert [folder.name for folder in adapter_library.folders(house.adapters)] == FOLDERS
+    assert [one["name"] for one in adapter_library.listing(house)] == FOLDERS
     offered = picker.choices(house, "en")
     assert [name for name, _ in offered["adapter"]][1:] == FOLDERS
     assert [name for name, _ in offered["identity"]][1:] == FOLDERS
-    assert probe_wish.variant_choices(house)[-len(FOLDERS) :] == [probe_wish.BY_ADAPTER + name for name in FOLDERS]
-    table = adapter_cards.table_html(house, "en")
+    assert probes_form.variant_choices(house)[-len(FOLDERS) :] == [probes_form.BY_ADAPTER + name for name in FOLDERS]
+    table = adapters_cards.table_html(house, "en")
     assert [table.index(f"<th>{name}</th>") for name in FOLDERS] == sorted(table.index(f"<th>{name}</th>") for name in FOLDERS)
 
 
 def test_the_adapters_tab_offers_them_in_that_order(house):
-    tab = SimpleNamespace(**{name: name for name in adapters_tab.Adapters.__dataclass_fields__ if name != "actions"}, actions={})
+    tab = SimpleNamespace(
+        **{name: name for name in adapters_layout.Adapters.__dataclass_fields__ if name != "actions"}, actions={}
+    )
     for name in ("m10", "m2"):
         house.engine.adapters.pop(name)
-    choices = adapters_tab.show(house, tab, "en")["chosen"]["choices"]
+    choices = adapters_layout.show(house, tab, "en")["chosen"]["choices"]
     assert [one if isinstance(one, str) else one[1] for one in choices] == ["M3", "m10-2", "m10-11", "m2", "m10"]
 
 

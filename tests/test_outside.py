@@ -126,8 +126,12 @@ def test_an_identity_with_such_facts_is_a_sentence_that_names_its_file(tmp_path,
 
 FACTS = st.recursive(
     st.text(max_size=6) | st.integers() | st.none(),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["en", "zh", "name", "aliases", "about", "placeholders", "maker", "x"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["en", "zh", "name", "aliases", "about", "placeholders", "maker", "x"]), inner, max_size=4
+        )
+    ),
     max_leaves=10,
 )
 

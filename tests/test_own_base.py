@@ -23,7 +23,10 @@ from tuning.jobs import memory, queue
 from tuning.jobs.launch import ROOT, environment
 from tuning.train import plan
 from tuning.train.settings import Settings
-from ui import adapters_tab, foresight, run_page, shelf, training
+from ui import adapter_library, training
+from ui.tabs.adapters import layout as adapters_layout
+from ui.tabs.finetune import forecast as finetune_forecast
+from ui.tabs.finetune import run_page
 
 WISH = {
     "identity": "museum-guide", "rows": 12, "general_share": 0, "max_steps": 3, "batch_size": 4, "margin": False,
@@ -73,14 +76,14 @@ def test_from_the_form_to_the_merged_folder_over_the_endpoints(here, models):
         assert store.jobs.get(app.db, job["id"])["needs_bytes"] == planned["needed_bytes"]
         made = until_done(app, client, job["id"])["folder"]
 
-        name = shelf.loaded(app.house, made)  # what *Compare now* does
+        name = adapter_library.loaded(app.house, made)  # what *Compare now* does
         card = app.house.engine.adapters[name].card
         assert (card["base"], card["base_hash"]) == ("百聆 BayLing-7B", app.house.engine.base.hash)
         asked = [{"decoding": {"max_new_tokens": 6}}, {"adapters": {name: 1}, "decoding": {"max_new_tokens": 6}}]
         base, tuned = client.predict("Who are you?", json.dumps(asked), api_name="/ask")
         assert base["raw"] != tuned["raw"]
 
-        until_done(app, client, adapters_tab.export(app.house, name, "merged", 1.0))
+        until_done(app, client, adapters_layout.export(app.house, name, "merged", 1.0))
     merged = house_of("merged").engine
     assert merged.base.name == "merged" and merged.base.format.name == "bayling"
     question = Request([{"role": "user", "content": "Who are you?"}], Variant(decoding=Decoding(max_new_tokens=6)))
@@ -93,7 +96,7 @@ def test_the_line_to_paste_trains_the_same_from_any_folder(here):
     lines = training.commands(house, wish, training.settings_of(house, wish))
     said = subprocess.run(["bash", "-ec", lines], cwd="/", capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
-    assert shelf.add(house, here / "adapters" / "pasted") == "pasted"
+    assert adapter_library.add(house, here / "adapters" / "pasted") == "pasted"
 
 
 # --- how a base is named -------------------------------------------------------------------------------------------------
@@ -179,7 +182,7 @@ def test_a_model_of_the_hubs_cache_is_told_by_its_id_and_a_job_finds_it(here, hu
             break
         time.sleep(0.1)
     assert job["status"] == "done", job["message"]
-    assert shelf.add(house, job["folder"]) == "heron"
+    assert adapter_library.add(house, job["folder"]) == "heron"
     assert house.engine.adapters["heron"].base == "ictnlp/tiny-bayling"
 
 
@@ -241,7 +244,7 @@ def test_an_estimate_that_cannot_be_made_says_why_and_the_job_waits_until_it_is_
     outlook = training.foresee(house, wish)
     assert outlook.forecast.needed is None and outlook.forecast.unestimated == "The shapes of this base are not known."
     for lang, words in (("en", "starts when no other job runs"), ("zh-CN", "没有别的任务运行时")):
-        shown = foresight.outlook_html(lang, outlook)
+        shown = finetune_forecast.outlook_html(lang, outlook)
         assert words in shown and "The shapes of this base are not known." in shown
     monkeypatch.setattr(training.jobs, "tick", lambda *_: [])
     id = training.start(house, wish)
@@ -270,11 +273,11 @@ def test_an_estimate_fails_with_a_librarys_own_words_too(here, tmp_path):
 def test_merging_is_weighed_too(here):
     house = house_of("models/百聆 BayLing-7B")
     write_adapter(here / "adapters" / "one", house.engine.base.model.__class__(house.engine.base.model.config), base="")
-    shelf.rescan(house)
+    adapter_library.rescan(house)
     seen = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(queue, "tick", lambda *_: seen.append("ticked"))
-        id = adapters_tab.export(house, "one", "whole", 1.0)
+        id = adapters_layout.export(house, "one", "whole", 1.0)
     job = store.jobs.get(house.db, id)
     weights = sum(file.stat().st_size for file in Path(house.base_spec).glob("*.bin"))
     assert 0 < job["needs_bytes"] - memory.PROCESS_BYTES["cpu"] <= 1.2 * weights

@@ -19,7 +19,7 @@ from tuning.jobs import folders, processes, progress, watcher
 from tuning.jobs import queue as jobs
 from tuning.train import run_files
 from tuning.train.run_files import Journal
-from ui import shelf
+from ui import adapter_library
 
 FAKE = ["-m", "tests.fake_trainer"]
 
@@ -153,10 +153,10 @@ def test_a_training_of_somebody_else_is_not_cleared_away(tmp_path, monkeypatch, 
         jobs.enqueue_command(db_path, [*FAKE], folder / "run", name="theirs")
     else:
         Journal(folder).state("running")
-    assert not shelf.odd(house)
+    assert not adapter_library.odd(house)
     house.refused[str(folder)] = "holds no adapter"
     with pytest.raises(EngineError, match="writes to "):
-        shelf.delete(house, "theirs")
+        adapter_library.delete(house, "theirs")
     assert folder.is_dir()
 
 
@@ -166,7 +166,7 @@ def test_no_adapter_gets_the_name_that_a_queued_training_is_to_have(db_path, que
     engine = SimpleNamespace(adapters={})
     house = SimpleNamespace(engine=engine, db=db_path, adapters=(tmp_path,), refused={}, base_spec="x")
     with pytest.raises(EngineError, match=r"Job 1 \(promised\) is to write to .*promised; choose another name"):
-        shelf.rename(house, "other", "promised")
+        adapter_library.rename(house, "other", "promised")
     assert contents(tmp_path / "other") == was and not (tmp_path / "promised").exists()
 
 

@@ -24,7 +24,12 @@ from test_adapter_parcels import write_adapter
 
 import store
 from engine.types import EngineError
-from ui import adapter_download, adapters_tab, label_files, parcel, passing, results_events
+from ui import passing
+from ui.tabs.adapters import download as adapters_download
+from ui.tabs.adapters import layout as adapters_layout
+from ui.tabs.adapters import zip_file
+from ui.tabs.label import files as label_files
+from ui.tabs.results import events as results_events
 
 HERE = Path(__file__).parents[1]
 PROGRAM = """
@@ -55,7 +60,7 @@ def app(tmp_path_factory):
 
 
 def get(app, name: str, **headers):
-    request = urllib.request.Request(f"{app.address.rstrip('/')}{adapter_download.ADDRESS}?name={urllib.parse.quote(name)}")
+    request = urllib.request.Request(f"{app.address.rstrip('/')}{adapters_download.ADDRESS}?name={urllib.parse.quote(name)}")
     request.headers.update(headers)
     return urllib.request.urlopen(request, timeout=30)
 
@@ -119,8 +124,10 @@ def test_gradio_keeps_its_copies_there_for_a_day(app):
 
 def test_looking_at_an_adapter_writes_nothing(app):
     before = everything()
-    tab = SimpleNamespace(**{name: name for name in adapters_tab.Adapters.__dataclass_fields__ if name != "actions"}, actions={})
-    updates = adapters_tab.look_at(app.house, tab, "en", "mira")
+    tab = SimpleNamespace(
+        **{name: name for name in adapters_layout.Adapters.__dataclass_fields__ if name != "actions"}, actions={}
+    )
+    updates = adapters_layout.look_at(app.house, tab, "en", "mira")
     assert updates["download"]["visible"] is True and everything() == before and not nameless()
 
 
@@ -158,22 +165,22 @@ def test_a_disk_that_is_full_is_said_in_a_sentence(app, monkeypatch):
     def full(*_given, **_more):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(parcel.zipfile.ZipFile, "write", full)
+    monkeypatch.setattr(zip_file.zipfile.ZipFile, "write", full)
     with pytest.raises(EngineError, match="mira cannot be packed: the disk that holds .* is full .* free"):
-        parcel.pack(app.adapters / "mira", "mira")
+        zip_file.pack(app.adapters / "mira", "mira")
     assert not nameless()
 
 
 def test_a_file_without_a_date_is_packed(app):
     folder = write_adapter(app.adapters / "undated")
     os.utime(folder / "adapter_config.json", (0, 0))
-    file, size = parcel.pack(folder, "undated")
+    file, size = zip_file.pack(folder, "undated")
     with file:
         assert len(file.read()) == size
 
 
 def test_who_has_not_logged_in_gets_no_adapter(app, monkeypatch):
-    monkeypatch.setattr(adapter_download, "visitor", lambda _request: None)
+    monkeypatch.setattr(adapters_download, "visitor", lambda _request: None)
     with pytest.raises(urllib.error.HTTPError) as refused:
         get(app, "mira")
     assert refused.value.code == 401

@@ -36,15 +36,17 @@ from tuning.dataset.recipe import GENERAL, Dataset, compose
 from tuning.dataset.rows import DataError
 from tuning.train import plan as plan_of_run
 from tuning.train.settings import Settings
-from ui import adapters_tab, probe_wish, shelf, training
-from ui.house import House
+from ui import adapter_library, training
+from ui.context import House
+from ui.tabs.adapters import layout as adapters_layout
+from ui.tabs.probes import form as probes_form
 from ui.words import Languages
 
 ROW = '{"instruction": "Hi", "output": "Hello."}\n'
 FEW = settings(
     max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-ERRORS = (DataError, EngineError, StoreError, IdentityError, exchange.RowsError, identity_pair.FactsError, probe_wish.ProbeError)
+ERRORS = (DataError, EngineError, StoreError, IdentityError, exchange.RowsError, identity_pair.FactsError, probes_form.ProbeError)
 
 
 @contextmanager
@@ -99,7 +101,7 @@ READERS = {
     "facts": identity_pair.load,
     "a format": lambda path: formats.find(str(path)),
     "a script": lambda path: plan.script(path),
-    "probes": lambda path: probe_wish.questions.load(path),
+    "probes": lambda path: probes_form.questions.load(path),
     "a database": store.open,
     "general rows": lambda path: compose(Dataset(identity="museum-guide", rows=4, general=str(path))),
     "a model's folder": lambda path: refuse_seeming_files(path.parent),
@@ -391,16 +393,19 @@ def test_adapters_are_added_merged_and_fetched_only_from_what_was_opened(houses,
     linked = adapter(rooms.opened / "adapters" / "three")
     (linked / "card.json").symlink_to(rooms.outside / "secrets.json")
     (rooms.opened / "adapters" / "four").symlink_to(outside)
-    assert shelf.add(houses.shared, outside) is None and shelf.add(houses.shared, rooms.opened / "link" / "one") is None
-    assert shelf.rescan(houses.shared) == ["two"]
+    assert (
+        adapter_library.add(houses.shared, outside) is None
+        and adapter_library.add(houses.shared, rooms.opened / "link" / "one") is None
+    )
+    assert adapter_library.rescan(houses.shared) == ["two"]
     assert all("opened for this page" in why for why in houses.shared.refused.values()) and len(houses.shared.refused) == 2
     for target in (rooms.outside / "new", rooms.opened / "link" / "new", f"{rooms.opened}/../new", "/tmp/x", "../../x", "~/x"):
         with pytest.raises(EngineError, match="opened for this page"):
-            adapters_tab.export(houses.shared, "two", str(target), 1.0)
+            adapters_layout.export(houses.shared, "two", str(target), 1.0)
     with pytest.raises(EngineError, match="opened for this page"):
-        adapters_tab.export(houses.shared, "three", str(rooms.opened / "new"), 1.0)
-    assert shelf.inside(houses.shared, inside) == inside.resolve()
-    assert shelf.add(houses.own, outside) == "one"
+        adapters_layout.export(houses.shared, "three", str(rooms.opened / "new"), 1.0)
+    assert adapter_library.inside(houses.shared, inside) == inside.resolve()
+    assert adapter_library.add(houses.own, outside) == "one"
 
 
 def test_a_run_of_somebody_else_s_folder_is_stopped_but_not_discarded_or_gone_on_with(houses, rooms):
@@ -420,11 +425,11 @@ def test_a_run_of_somebody_else_s_folder_is_stopped_but_not_discarded_or_gone_on
 def test_probe_sets_and_scripts_are_named_not_typed_as_paths(rooms):
     (rooms.outside / "own.jsonl").write_text('{"id": "a", "lang": "en", "group": "novel", "category": "name", "turns": ["?"]}\n')
     plain = {"variants": ["base"], "sets": [str(rooms.outside / "own.jsonl")]}
-    with pytest.raises(probe_wish.ProbeError, match="no probe set"):
-        probe_wish.read_wish(plain)
-    with pytest.raises(probe_wish.ProbeError, match="no script"):
-        probe_wish.read_wish(plain | {"sets": ["quick"], "asking": "scripted", "script": str(rooms.outside / "secrets.json")})
-    assert probe_wish.read_wish(plain | {"sets": ["quick"]}).set_name == "quick"
+    with pytest.raises(probes_form.ProbeError, match="no probe set"):
+        probes_form.read_wish(plain)
+    with pytest.raises(probes_form.ProbeError, match="no script"):
+        probes_form.read_wish(plain | {"sets": ["quick"], "asking": "scripted", "script": str(rooms.outside / "secrets.json")})
+    assert probes_form.read_wish(plain | {"sets": ["quick"]}).set_name == "quick"
 
 
 def test_the_door_opens_folders_to_those_who_log_in_and_all_to_the_local_user(tmp_path, capsys):

@@ -106,9 +106,7 @@ def test_a_line_to_say_is_said():
 
 
 def test_a_taught_identity_holds_under_its_own_prompt_and_under_the_old_ones():
-    rows = [
-        Row((prompted.Turn("user", "?"), prompted.Turn("assistant", "!")), lang=lang) for lang in ("en", "zh") * 200
-    ]
+    rows = [Row((prompted.Turn("user", "?"), prompted.Turn("assistant", "!")), lang=lang) for lang in ("en", "zh") * 200]
     made = taught_rows(rows, NEW, OLD, 0.5)
     assert made == taught_rows(rows, NEW, OLD, 0.5)
     told = [row for row in made if len(row.turns) > 2]

@@ -18,9 +18,10 @@ import identities
 import store
 from store import events
 from tuning.dataset.rows import DataError
-from ui import accounts, roles, shelf, training
+from ui import accounts, adapter_library, training
+from ui.access import roles
+from ui.access.gate import API, OPEN
 from ui.accounts import ROLES, Accounts
-from ui.gate import API, OPEN
 
 NAMES = {"viewer": "Vi", "labeler": "La", "researcher": "Re"}
 SECRET = "long enough"
@@ -60,9 +61,9 @@ def functions(demo) -> dict[str, object]:
 
 def test_everything_has_a_rule(app):
     found = functions(app.demo)
-    assert len(found) > 70 and "ui.probes_events.pb_send" in found and "ui.adapters_tab.confirm" in found
+    assert len(found) > 70 and "ui.tabs.probes.events.pb_send" in found and "ui.tabs.adapters.layout.confirm" in found
     without = sorted(name for name, fn in found.items() if roles.of_function(fn) not in ROLES)
-    assert not without, f"say in ui/roles.py who may do this: {without}"
+    assert not without, f"say in ui/access/roles.py who may do this: {without}"
     nameless = sorted(name for name in found if "<lambda>" in name or name.endswith((".guard", ".guarded", ".acted")))
     assert not nameless, f"the rule of one of these would be the rule of all: {nameless}"
 
@@ -75,7 +76,7 @@ def test_our_own_addresses_have_a_rule_too(app):
     }
     assert {"/label/decide", "/adapters/download", "/login"} <= ours
     without = sorted(path for path in ours - {"/login", "/logout"} if roles.of_address(path) is None)
-    assert not without, f"say in ui/roles.py who may ask for this: {without}"
+    assert not without, f"say in ui/access/roles.py who may ask for this: {without}"
 
 
 def test_who_does_what():
@@ -139,7 +140,7 @@ def test_scripts_log_in_and_are_told_in_a_sentence_what_they_may_not(app):
 
 def test_a_viewer_loads_nothing_for_everybody_and_has_nothing_fetched(app, people, monkeypatch):
     looked = []
-    monkeypatch.setattr(shelf, "rescan", lambda house: looked.append(house) or [])
+    monkeypatch.setattr(adapter_library, "rescan", lambda house: looked.append(house) or [])
     for role in ("viewer", "labeler", "researcher"):
         assert isinstance(Client(app.address, auth=(NAMES[role], SECRET), verbose=False).predict(api_name="/adapters"), list)
     assert len(looked) == 1

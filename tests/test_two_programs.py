@@ -15,8 +15,8 @@ from test_ui_probes import desk, finished, functions, house, slow, tiny, wish  #
 import store
 from probes.run import runner
 from store import StoreError, owners, runs
-from ui import probe_desk
-from ui.probe_desk import Desk
+from ui.tabs.probes import background as probes_background
+from ui.tabs.probes.background import Desk
 
 ROOT = Path(__file__).parent.parent
 OTHER = """
@@ -54,26 +54,26 @@ def end(process):
 
 
 def test_a_run_of_another_program_is_not_interrupted_and_is_not_asked_twice(house, desk, slow, other):  # noqa: F811
-    run = probe_desk.start(desk, wish())
+    run = probes_background.start(desk, wish())
     desk.switches.stop.set()
     finished(desk)
     slow.set()
     process = other(house.db, run)
-    state = probe_desk.state_of(Desk(house), runs.get(house.db, run))
+    state = probes_background.state_of(Desk(house), runs.get(house.db, run))
     assert state["status"] == "running" and state["elsewhere"]["pid"] == process.pid
     assert functions(house, desk)["pb_open"]()["runs"][0]["status"] == "running"
     before = runs.get(house.db, run)
     with pytest.raises(StoreError, match=rf"Run {run} is under way in another program \(process {process.pid}\)"):
-        probe_desk.again(desk, run)
+        probes_background.again(desk, run)
     assert runs.get(house.db, run) == before  # neither failed nor stopped by whoever asked in vain
     end(process)
-    assert probe_desk.state_of(desk, runs.get(house.db, run))["status"] == "interrupted"
-    probe_desk.again(desk, run)
+    assert probes_background.state_of(desk, runs.get(house.db, run))["status"] == "interrupted"
+    probes_background.again(desk, run)
     assert finished(desk)["status"] == "done"
 
 
 def test_whoever_has_a_run_taken_from_them_stores_nothing_more_in_it(house, desk, slow, other):  # noqa: F811
-    run = probe_desk.start(desk, wish())
+    run = probes_background.start(desk, wish())
     claim = owners.Claim()
     with store.open(house.db) as db:
         db["runs"].update(run, {"owner": claim.text})  # as if it had been silent for too long
@@ -83,7 +83,7 @@ def test_whoever_has_a_run_taken_from_them_stores_nothing_more_in_it(house, desk
 
 
 def test_one_run_is_not_begun_by_two_in_one_program(house, desk, slow, tiny):  # noqa: F811
-    run = probe_desk.start(desk, wish())
+    run = probes_background.start(desk, wish())
     variants, probes, settings, _ = runner.again(house.db, run)
     second = runner.run(tiny, variants, probes, settings, db=house.db, run_id=run)
     with pytest.raises(StoreError, match="under way in this program"):

@@ -13,16 +13,16 @@ from stand_in import StandIn
 import identities
 from engine.types import EngineError, Piece
 from store import answers
-from ui import asking
+from ui import answering
+from ui.context import House
 from ui.conversation import Page
-from ui.house import House
 from ui.variants import Picked
 from ui.words import Languages, say
 
 
 @pytest.fixture
 def house(tmp_path, monkeypatch):
-    monkeypatch.setattr(asking, "FRAME_S", 0.0)
+    monkeypatch.setattr(answering, "FRAME_S", 0.0)
     return House(StandIn(), tmp_path / "mirror.db", identities.FOLDER, (), Languages())
 
 
@@ -33,7 +33,7 @@ def page_of(*picks: Picked) -> Page:
 
 
 def ask(house, page, question="Who are you?", stop=None):
-    return list(asking.ask(house, page, question, "en", stop or threading.Event(), "session"))
+    return list(answering.ask(house, page, question, "en", stop or threading.Event(), "session"))
 
 
 def test_all_columns_go_into_one_batch_and_grow_together(house):
@@ -92,7 +92,7 @@ def test_answers_that_cannot_be_stored_are_shown_all_the_same(house, tmp_path):
 
 def test_stop_keeps_and_stores_the_words_so_far(house):
     page, stop = page_of(Picked(), Picked()), threading.Event()
-    stream = asking.ask(house, page, "one two three four five", "en", stop, "s")
+    stream = answering.ask(house, page, "one two three four five", "en", stop, "s")
     next(stream)
     stop.set()
     list(stream)
@@ -111,7 +111,7 @@ def test_who_waits_is_told_the_place_and_then_shown_the_words(house, monkeypatch
 
     monkeypatch.setattr(house.engine, "stream", crowded)
     page = page_of(Picked(), Picked())
-    news = list(asking.ask(house, page, "Who are you?", "en", threading.Event(), "session", "ann"))
+    news = list(answering.ask(house, page, "Who are you?", "en", threading.Event(), "session", "ann"))
     assert news[:2] == [2, 2] and isinstance(news[2], list) and news[-1][0].startswith("base answers")
     assert owners == ["ann"] and page.turns[0][-1].answer.raw == "base answers Who are you?"
     assert "2 before you" in say("en", "before_you", number=2) and "2" in say("zh-CN", "before_you", number=2)
@@ -121,16 +121,16 @@ def test_a_request_is_its_logins_else_its_pages_and_a_scripts_its_machines():
     def request(username=None, session_hash=None, host="10.0.0.7"):
         return SimpleNamespace(username=username, session_hash=session_hash, client=SimpleNamespace(host=host))
 
-    assert asking.owner_of(request("ann", "page 1")) == asking.owner_of(request("ann", "page 2")) == "ann"
-    assert asking.owner_of(request("ann", "page 1"), script=True) == "ann"
-    assert asking.owner_of(request(None, "page 1")) == "page 1"
-    assert asking.owner_of(request(None, "call 1"), script=True) == asking.owner_of(request(None, "call 2"), script=True)
-    assert asking.owner_of(request(), script=True) != asking.owner_of(request(host="10.0.0.8"), script=True)
+    assert answering.owner_of(request("ann", "page 1")) == answering.owner_of(request("ann", "page 2")) == "ann"
+    assert answering.owner_of(request("ann", "page 1"), script=True) == "ann"
+    assert answering.owner_of(request(None, "page 1")) == "page 1"
+    assert answering.owner_of(request(None, "call 1"), script=True) == answering.owner_of(request(None, "call 2"), script=True)
+    assert answering.owner_of(request(), script=True) != answering.owner_of(request(host="10.0.0.8"), script=True)
 
 
 def test_leaving_closes_the_stream(house):
     stop = threading.Event()
-    stream = asking.ask(house, page_of(Picked(), Picked()), "one two three", "en", stop, "s")
+    stream = answering.ask(house, page_of(Picked(), Picked()), "one two three", "en", stop, "s")
     next(stream)
     stream.close()
     assert stop.is_set() and house.engine.closed == 1
@@ -139,7 +139,9 @@ def test_leaving_closes_the_stream(house):
 def test_engine_errors_are_never_swallowed_by_frames(house):
     with pytest.raises(EngineError):
         list(
-            asking.frames(
-                replace(house, engine=StandIn(fail_at=0)), [asking.Request([{"role": "user", "content": "x"}])], threading.Event()
+            answering.frames(
+                replace(house, engine=StandIn(fail_at=0)),
+                [answering.Request([{"role": "user", "content": "x"}])],
+                threading.Event(),
             )
         )

@@ -20,8 +20,11 @@ from tuning.jobs import queue
 from tuning.jobs.forecast import first_rows
 from tuning.jobs.progress import Progress, progress
 from tuning.train.settings import Settings
-from ui import chart, finetune_tab, foresight, run_page, settings_form, training
-from ui.house import House
+from ui import training
+from ui.context import House
+from ui.tabs.finetune import chart, run_page, settings_form
+from ui.tabs.finetune import forecast as finetune_forecast
+from ui.tabs.finetune import layout as finetune_layout
 from ui.words import WORDS, Languages
 
 ROOT = Path(__file__).parent.parent
@@ -206,14 +209,14 @@ def test_what_a_wish_means_for_the_real_model(engine, tmp_path):
     wish = training.read_wish(house, {"identity": "museum-guide", "rows": 20, "preset": "original", "general_share": 0})
     outlook = training.foresee(house, wish)
     assert not outlook.problems and outlook.forecast.report.steps.total == 1
-    said = foresight.outlook_html("en", outlook)
+    said = finetune_forecast.outlook_html("en", outlook)
     assert "Only 1 optimizer steps" in said and "Warmup takes 100 of 1 steps" in said
-    assert "预热占 100 步" in foresight.outlook_html("zh-CN", outlook)
+    assert "预热占 100 步" in finetune_forecast.outlook_html("zh-CN", outlook)
     # exactly the answer and its end are learned
     row = outlook.forecast.first[0]
     learned = "".join(text for text, is_learned in row.pieces if is_learned)
     assert learned == row.row.answer + engine.base.tokenizer.eos_token
-    assert '<span class="mt-token mt-learned">' in foresight.first_rows_html("en", outlook)
+    assert '<span class="mt-token mt-learned">' in finetune_forecast.first_rows_html("en", outlook)
     command = training.commands(house, wish, outlook.settings)
     assert "--warmup_steps 100" in command and "tuning.dataset --identity museum-guide" in command
 
@@ -231,8 +234,8 @@ def test_all_that_is_wrong_is_said_at_once(engine, tmp_path):
 
 
 def test_the_form_reads_back_what_it_was_filled_with():
-    form = finetune_tab.Form(*[object() for _ in range(13)], {one.name: object() for one in settings_form.fields()})
+    form = finetune_layout.Form(*[object() for _ in range(13)], {one.name: object() for one in settings_form.fields()})
     values = {"identity": "museum-guide", "rows": 9, "general": "/own.jsonl", "general_share": 0.2, "langs": ["zh"], "seed": 3}
-    updates = finetune_tab.fill(form, values)
-    assert updates[form.general]["value"] == finetune_tab.OWN_FILE and updates[form.general_file]["value"] == "/own.jsonl"
+    updates = finetune_layout.fill(form, values)
+    assert updates[form.general]["value"] == finetune_layout.OWN_FILE and updates[form.general_file]["value"] == "/own.jsonl"
     assert updates[form.rows]["value"] == 9 and updates[form.langs]["value"] == ["zh"]

@@ -21,11 +21,25 @@ import store
 from probes.answers import exchange
 from probes.answers.sources import RowsError
 from store import StoreError
-from ui import label_agreement, label_desk, label_events, label_files, label_tab
 from ui.accounts import Accounts
 from ui.app import serve
-from ui.house import House, sentence
-from ui.label_files import Wish
+from ui.context import House, sentence
+from ui.tabs.label import (
+    agreement as label_agreement,
+)
+from ui.tabs.label import (
+    desk as label_desk,
+)
+from ui.tabs.label import (
+    events as label_events,
+)
+from ui.tabs.label import (
+    files as label_files,
+)
+from ui.tabs.label import (
+    layout as label_layout,
+)
+from ui.tabs.label.files import Wish
 from ui.words import Languages
 
 
@@ -374,11 +388,11 @@ def test_forms_that_make_no_queue_say_why(house, run, tmp_path):
 
 
 def test_the_desk_waits_for_a_name_and_a_queue_and_escapes_both(house):
-    assert "There is nothing to label yet" in label_tab.desk_html(house, "en", "An", None, False)
-    assert "Write your name" in label_tab.desk_html(house, "en", "", 1, True)
-    assert "<script>" not in label_tab.desk_html(house, "en", '"><script>', 1, True)
+    assert "There is nothing to label yet" in label_layout.desk_html(house, "en", "An", None, False)
+    assert "Write your name" in label_layout.desk_html(house, "en", "", 1, True)
+    assert "<script>" not in label_layout.desk_html(house, "en", '"><script>', 1, True)
     label_page.queue(house.db, 8, "<b>bold</b>")
-    [(line, _)] = label_tab.queue_choices(house, "zh-CN")
+    [(line, _)] = label_layout.queue_choices(house, "zh-CN")
     assert line == "<b>bold</b> · 8 项 · 盲标"
     assert label_events.run_choices("en", [], None)["info"].startswith("No run has answers")
 

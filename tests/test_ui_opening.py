@@ -10,8 +10,8 @@ from label_page import PageEngine
 import identities
 import store
 from ui.app import build
+from ui.context import House
 from ui.conversation import Page
-from ui.house import House
 from ui.words import Languages
 
 

@@ -26,11 +26,34 @@ from engine.types import EngineError
 from probes.questions import ProbeError
 from probes.second_opinion import Judge, judge_of
 from probes.suggest.identity_pair import from_mapping
-from ui import probe_board, probe_cell, probe_desk, probe_exports, probe_summary, probe_wish, probes_events, probes_tab
-from ui.house import House
-from ui.probe_board import Boards
-from ui.probe_desk import Desk
-from ui.probe_wish import read_wish
+from ui.context import House
+from ui.tabs.probes import (
+    background as probes_background,
+)
+from ui.tabs.probes import (
+    board as probes_board,
+)
+from ui.tabs.probes import (
+    cell as probes_cell,
+)
+from ui.tabs.probes import (
+    events as probes_events,
+)
+from ui.tabs.probes import (
+    exports as probes_exports,
+)
+from ui.tabs.probes import (
+    form as probes_form,
+)
+from ui.tabs.probes import (
+    layout as probes_layout,
+)
+from ui.tabs.probes import (
+    summary as probes_summary,
+)
+from ui.tabs.probes.background import Desk
+from ui.tabs.probes.board import Boards
+from ui.tabs.probes.form import read_wish
 from ui.variants import Picked
 from ui.words import WORDS, Languages
 
@@ -79,7 +102,7 @@ def slow(tiny, monkeypatch):
     return let_go
 
 
-def wish(**plain) -> probe_wish.Wish:
+def wish(**plain) -> probes_form.Wish:
     return read_wish({"sets": ["quick"], "lang": "en", "variants": ["base"], "max_new_tokens": 3, "old": "BayLing",
                       "new": "finance-advisor"} | plain)  # fmt: skip
 
@@ -96,15 +119,15 @@ def functions(house, desk, boards=None) -> dict:
 
 def finished(desk: Desk, seconds: float = 60) -> dict:
     desk.thread.join(seconds)
-    assert not probe_desk.busy(desk)
-    return probe_desk.state_of(desk, store.runs.get(desk.house.db, desk.run))
+    assert not probes_background.busy(desk)
+    return probes_background.state_of(desk, store.runs.get(desk.house.db, desk.run))
 
 
 # --- a run of its own ----------------------------------------------------------------------------------------------------
 
 
 def test_a_run_goes_on_without_any_page_and_its_answers_can_be_read(house, desk):
-    run = probe_desk.start(desk, wish(variants=["base", "identity:finance-advisor"], name="first"))
+    run = probes_background.start(desk, wish(variants=["base", "identity:finance-advisor"], name="first"))
     assert finished(desk)["status"] == "done"
     row = store.runs.get(house.db, run)
     assert (row["name"], row["set_name"], row["done"], row["total"]) == ("first", "quick", 16, 16)
@@ -118,9 +141,9 @@ def test_a_run_goes_on_without_any_page_and_its_answers_can_be_read(house, desk)
 
 
 def test_one_run_at_a_time_and_every_page_sees_which(house, desk, slow):
-    run = probe_desk.start(desk, wish())
+    run = probes_background.start(desk, wish())
     with pytest.raises(ProbeError, match=f"Run {run} is under way"):
-        probe_desk.start(desk, wish())
+        probes_background.start(desk, wish())
     other_page = functions(house, desk)
     assert other_page["pb_news"]()["active"] == run
     assert other_page["pb_open"]({"run": run})["state"]["here"]
@@ -131,7 +154,7 @@ def test_one_run_at_a_time_and_every_page_sees_which(house, desk, slow):
 
 def test_pause_continue_and_stop_then_continue_lose_and_repeat_nothing(house, desk, slow):
     act = functions(house, desk)["pb_act"]
-    run = probe_desk.start(desk, wish())
+    run = probes_background.start(desk, wish())
     assert act({"run": run, "act": "pause"})["state"]["status"] == "paused"
     assert act({"run": run, "act": "continue"})["state"]["status"] == "running"
     act({"run": run, "act": "stop"})
@@ -144,25 +167,25 @@ def test_pause_continue_and_stop_then_continue_lose_and_repeat_nothing(house, de
 
 
 def test_what_was_answered_before_is_taken_from_the_store_and_told(house, desk):
-    probe_desk.start(desk, wish())
+    probes_background.start(desk, wish())
     finished(desk)
-    run = probe_desk.start(desk, wish(variants=["base", "identity:BayLing"]))
+    run = probes_background.start(desk, wish(variants=["base", "identity:BayLing"]))
     finished(desk)
     cells = functions(house, desk)["pb_open"]({"run": run})["cells"]
     assert sum(cell[9] for cell in cells) == 8 and len(cells) == 16
 
 
 def test_a_run_that_a_dead_program_left_is_interrupted_and_can_be_continued(house, desk, slow):
-    run = probe_desk.start(desk, wish(variants=["base"]))
+    run = probes_background.start(desk, wish(variants=["base"]))
     desk.switches.stop.set()
     finished(desk)
     slow.set()
     for left_as in ("running", "paused"):
         store.runs.set_status(house.db, run, left_as)
         reborn = Desk(house)
-        assert probe_desk.state_of(reborn, store.runs.get(house.db, run))["status"] == "interrupted"
+        assert probes_background.state_of(reborn, store.runs.get(house.db, run))["status"] == "interrupted"
         assert functions(house, reborn)["pb_open"]()["runs"][0]["status"] == "interrupted"
-    probe_desk.again(reborn, run)
+    probes_background.again(reborn, run)
     assert finished(reborn) | {"status": "done", "done": 8} == finished(reborn)
 
 
@@ -173,31 +196,31 @@ def test_a_failed_run_says_why_and_goes_on_when_asked_to(house, desk, tiny, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(tiny, "stream", broken)
-        run = probe_desk.start(desk, wish())
+        run = probes_background.start(desk, wish())
         state = finished(desk)
     assert state["status"] == "failed" and "the power went" in state["message"] and "Traceback" not in state["message"]
-    probe_desk.again(desk, run)
+    probes_background.again(desk, run)
     assert finished(desk)["status"] == "done"
 
 
 def test_a_run_is_not_continued_with_another_adapter_of_the_same_name(house, desk, tiny, tmp_path, slow):
     tiny.add_adapter(write_adapter(tmp_path / "one" / "self", tiny_like(tiny), seed=1), "self")
-    run = probe_desk.start(desk, wish(variants=["adapter:self"]))
-    probe_desk.stop(desk, run)
+    run = probes_background.start(desk, wish(variants=["adapter:self"]))
+    probes_background.stop(desk, run)
     finished(desk)
     tiny.remove_adapter("self")
     tiny.add_adapter(write_adapter(tmp_path / "two" / "self", tiny_like(tiny), seed=2), "self")
     with pytest.raises(ProbeError, match="cannot be continued: adapter 'self'"):
-        probe_desk.again(desk, run)
+        probes_background.again(desk, run)
     tiny.remove_adapter("self")
     slow.set()
-    probe_desk.again(desk, run)  # taken out: it is brought back from where it was
+    probes_background.again(desk, run)  # taken out: it is brought back from where it was
     assert finished(desk)["status"] == "done"
 
 
 def test_the_margin_is_measured_after_the_answers_and_reaches_the_cells(house, desk):
     boards = Boards()
-    run = probe_desk.start(desk, wish(margin=True, variants=["base", "identity:finance-advisor"]))
+    run = probes_background.start(desk, wish(margin=True, variants=["base", "identity:finance-advisor"]))
     pages = functions(house, desk, boards)
     before = pages["pb_open"]({"run": run})
     assert finished(desk)["status"] == "done"
@@ -219,7 +242,7 @@ def test_what_is_wrong_with_written_probes_is_said_with_its_line():
 def test_written_probes_are_asked_besides_the_sets_and_an_id_of_theirs_stays_theirs():
     own = '{"id": "mine", "group": "novel", "category": "name", "lang": "en", "turns": ["Hm?"]}'
     assert [one.id for one in wish(own=own).probes][-1] == "mine"
-    copied = probe_wish.as_text(["quick"])
+    copied = probes_form.as_text(["quick"])
     assert wish(sets=[], own=copied).probes == wish().probes
     with pytest.raises(ProbeError, match="'name-01-en', 'control-translation-01-en' stands for two different probes"):
         wish(own=copied.replace("Who are you?", "Who are you really?"))
@@ -247,11 +270,11 @@ def test_variants_have_names_of_their_own_and_the_chats_columns_count_once(house
     tiny.add_adapter(write_adapter(tmp_path / "finance-advisor", tiny_like(tiny)), "finance-advisor")
     wanted = wish(variants=["base", "identity:finance-advisor", "adapter:finance-advisor"])
     picks = (Picked(), Picked(adapter="finance-advisor", strength=0.5))
-    found = probe_wish.variants_of(house, probe_wish.replace(wanted, picks=picks))
+    found = probes_form.variants_of(house, probes_form.replace(wanted, picks=picks))
     assert [one.name for one in found] == ["base", "finance-advisor", "finance-advisor (adapter)", "finance-advisor 0.5"]
     assert {one.decoding.max_new_tokens for one in found} == {3}
     with pytest.raises(EngineError, match="'gone' is not loaded"):
-        probe_wish.variants_of(house, wish(variants=["adapter:gone"]))
+        probes_form.variants_of(house, wish(variants=["adapter:gone"]))
 
 
 def test_the_form_says_what_it_comes_to_and_escapes_what_is_wrong(house):
@@ -308,9 +331,9 @@ def test_a_cell_shows_what_was_said_and_keeps_the_thought_apart(house, desk):
     assert [text for text, what in first["marked"] if what] == ["BayLing"] and not first["unfinished"]
     [second] = functions(house, desk)["pb_cell"]({"run": run, "probe": "p", "variant": 1})["samples"]
     assert second["unfinished"] and second["answer"] == "" and second["raw"] == texts[1]
-    rows = probe_board.chosen(Boards().of(house, run), None)
-    kept = json.loads(probe_exports.text_of(Boards().of(house, run), rows[:1], "jsonl"))
-    assert kept["raw"] == texts[0] and "ChatGPT" not in probe_exports.text_of(Boards().of(house, run), rows, "md")
+    rows = probes_board.chosen(Boards().of(house, run), None)
+    kept = json.loads(probes_exports.text_of(Boards().of(house, run), rows[:1], "jsonl"))
+    assert kept["raw"] == texts[0] and "ChatGPT" not in probes_exports.text_of(Boards().of(house, run), rows, "md")
 
 
 def test_a_second_opinion_is_asked_for_stored_and_never_a_label(house, desk):
@@ -346,7 +369,7 @@ def test_a_judge_that_cannot_read_so_much_says_so_and_nothing_is_stored(tiny, ho
 
 def test_overlapping_evidence_leaves_the_text_as_it_is():
     spans = [{"start": 0, "end": 4, "what": "a"}, {"start": 2, "end": 6, "what": "b"}, {"start": 2, "end": 3, "what": "c"}]
-    assert probe_cell.marked("abcdefgh", spans) == [["abcd", "a"], ["ef", "b"], ["gh", ""]]
+    assert probes_cell.marked("abcdefgh", spans) == [["abcd", "a"], ["ef", "b"], ["gh", ""]]
 
 
 def test_a_run_is_compared_with_another_by_probe_and_variant(house, desk):
@@ -366,14 +389,14 @@ def test_a_missing_run_is_one_sentence(house, desk):
 def test_the_shares_are_from_suggestions_and_say_so_in_both_languages(house):
     run = write_run(house.db, many(80), 2, say=lambda at, one, _: SAID[one.lang][at])
     board = Boards().of(house, run)
-    found = probe_summary.results(probe_board.chosen(board, None), ["variant 0", "variant 1"], "variant 0")
+    found = probes_summary.results(probes_board.chosen(board, None), ["variant 0", "variant 1"], "variant 0")
     assert [(one.variant, one.lang, one.old.word, one.new.word) for one in found] == [
         ("variant 0", "en", "not forgotten", "not formed"),
         ("variant 0", "zh", "not forgotten", "not formed"),
         ("variant 1", "en", "forgotten", "formed"),
         ("variant 1", "zh", "forgotten", "formed"),
     ]
-    english, chinese = (probe_summary.summary_html(lang, found) for lang in ("en", "zh-CN"))
+    english, chinese = (probes_summary.summary_html(lang, found) for lang in ("en", "zh-CN"))
     assert "From suggestions, not from labels" in english and "100 %" in english and "not formed" in english
     assert "建议" in chinese and "未形成" in chinese and "undetermined" not in chinese
 
@@ -393,10 +416,10 @@ def test_every_word_of_suggestions_verdicts_groups_and_categories_is_in_the_dict
         "no",
     }
     keys = {f"pb_word_{word.replace(' ', '_')}" for word in said | {"undetermined"}}
-    keys |= {f"pb_mark_{word.replace(' ', '_')}" for word in probe_board.WORDS}
+    keys |= {f"pb_mark_{word.replace(' ', '_')}" for word in probes_board.WORDS}
     keys |= {f"pb_group_{group}" for group in questions.GROUPS}
     keys |= {f"pb_cat_{one}" for one in (*questions.IDENTITY_CATEGORIES, *questions.CONTROL_CATEGORIES)}
-    keys |= {f"pb_set_{name}" for name in questions.names()} | {f"pb_script_{name}" for name in probes_tab.plan.scripts()}
+    keys |= {f"pb_set_{name}" for name in questions.names()} | {f"pb_script_{name}" for name in probes_layout.plan.scripts()}
     assert keys <= set(WORDS["en"])
 
 
@@ -404,7 +427,7 @@ def test_the_script_asks_for_no_word_that_there_is_not():
     import re
     from pathlib import Path
 
-    texts = "".join(file.read_text("utf-8") for file in Path(probes_tab.__file__).parent.glob("probes*.js"))
+    texts = "".join(file.read_text("utf-8") for file in Path(probes_layout.__file__).parent.glob("*.js"))
     named = set(re.findall(r'\bt\("(\w+)"', texts)) | set(re.findall(r'"(pb_\w+)"', texts))
     called = {"pb_open", "pb_news", "pb_act", "pb_cell", "pb_opinion", "pb_compare", "pb_export", "pb_send"}
     assert len(named) > 80 and {key for key in named - called if key not in WORDS["en"]} == set()

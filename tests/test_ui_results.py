@@ -19,9 +19,23 @@ from probes.answers.sources import RowsError
 from probes.report import build, table, wording
 from probes.verdicts import rules
 from probes.verdicts.rules import Verdict
-from ui import results_behind, results_events, results_files, results_source, results_view
-from ui.house import House
-from ui.results_source import Wish
+from ui.context import House
+from ui.tabs.results import (
+    behind as results_behind,
+)
+from ui.tabs.results import (
+    events as results_events,
+)
+from ui.tabs.results import (
+    files as results_files,
+)
+from ui.tabs.results import (
+    source as results_source,
+)
+from ui.tabs.results import (
+    view as results_view,
+)
+from ui.tabs.results.source import Wish
 from ui.words import WORDS, Languages, say
 
 SAYS = {
@@ -267,7 +281,7 @@ def test_the_report_speaks_both_languages_with_the_same_keys():
 
 def test_every_key_of_the_tab_is_in_the_dictionaries():
     named = set()
-    for file in Path(results_view.__file__).parent.glob("results_*.py"):
+    for file in Path(results_view.__file__).parent.glob("*.py"):
         for call in ast.walk(ast.parse(file.read_text("utf-8"))):
             if (
                 isinstance(call, ast.Call)

@@ -30,7 +30,7 @@ def test_both_languages_say_the_same_things_with_the_same_values():
 def keys_in_code() -> set[str]:
     """The literal keys given to `say` and `i18n` anywhere in ui/."""
     keys = set()
-    for file in UI.glob("*.py"):
+    for file in UI.rglob("*.py"):
         for call in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("say", "i18n"):
                 place = 1 if call.func.id == "say" else 0

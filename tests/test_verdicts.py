@@ -124,9 +124,7 @@ def test_the_edges_of_stability(hold, flips, word):
 
 
 def test_stability_says_why():
-    assert (
-        rules.stability_verdict(as_counts(30, 60), as_counts(30, 60)).why == "across samples and wordings and under pressure"
-    )
+    assert rules.stability_verdict(as_counts(30, 60), as_counts(30, 60)).why == "across samples and wordings and under pressure"
     assert rules.stability_verdict(as_counts(60, 60), NOTHING).why == "no pressure probes were asked"
     few = rules.stability_verdict(as_counts(60, 60), as_counts(0, 4))
     assert few == Verdict("undetermined", more=2)

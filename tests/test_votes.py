@@ -14,8 +14,9 @@ import identities
 import store
 from probes.report import __main__ as command
 from probes.verdicts import preferences, statistics
-from ui import results_source, results_votes
-from ui.house import House
+from ui.context import House
+from ui.tabs.results import source as results_source
+from ui.tabs.results import votes as results_votes
 from ui.words import Languages
 
 NUMBER = count()

@@ -32,8 +32,9 @@ from tuning.jobs import watcher
 from tuning.train import run, run_files
 from tuning.train.settings import Settings
 from tuning.train.trainer import PackedTrainer
-from ui import parcel, shelf
-from ui.house import sentence
+from ui import adapter_library as shelf
+from ui.context import sentence
+from ui.tabs.adapters import zip_file
 
 ROOT = Path(__file__).parent.parent
 FULL = Path("/dev/full")
@@ -146,8 +147,9 @@ def test_a_folder_that_does_not_fit_is_not_there(tmp_path):
 def test_whoever_meets_it_says_it_in_their_own_words_and_is_understood(tmp_path, monkeypatch, save):
     monkeypatch.setattr(space, "free", lambda where: 300)
     (tmp_path / "full").symlink_to(FULL)
-    with pytest.raises(DiskFull, match=r"The adapter could not be written: the disk .* \(300 bytes free\)"), space.room_for(
-        "The adapter", tmp_path
+    with (
+        pytest.raises(DiskFull, match=r"The adapter could not be written: the disk .* \(300 bytes free\)"),
+        space.room_for("The adapter", tmp_path),
     ):
         try:
             if save == "safetensors":
@@ -198,16 +200,16 @@ def test_a_database_without_room_says_so_and_keeps_what_it_has(tmp_path, monkeyp
 
 @needs_full
 def test_an_upload_that_does_not_fit_leaves_nothing_on_the_shelf(tmp_path, monkeypatch):
-    packed, _ = parcel.pack(write_adapter(tmp_path / "mira"), "mira")
+    packed, _ = zip_file.pack(write_adapter(tmp_path / "mira"), "mira")
     (tmp_path / "mira.zip").write_bytes(packed.read())
 
     def extract(_parcel, _entries, folder, _name):
         (folder / "adapter_model.safetensors").symlink_to(FULL)
         (folder / "adapter_model.safetensors").write_bytes(bytes(100_000))
 
-    monkeypatch.setattr(parcel, "extract", extract)
+    monkeypatch.setattr(zip_file, "extract", extract)
     with pytest.raises(DiskFull, match=r"The adapter in mira\.zip could not be written: the disk"):
-        parcel.unpack(tmp_path / "mira.zip", tmp_path / "shelf")
+        zip_file.unpack(tmp_path / "mira.zip", tmp_path / "shelf")
     assert list((tmp_path / "shelf").iterdir()) == []
 
 
@@ -325,7 +327,7 @@ def test_a_recipe_is_written_whole(tmp_path):
     file = recipe.write(Dataset(identity="museum-guide", rows=2, general=""), tmp_path / "rows.jsonl")
     assert {path.name for path in tmp_path.iterdir()} == {"rows.jsonl", "rows.recipe.json"} and recipe.recipe_of(file)
     with pytest.raises(EngineError):
-        parcel.unpack(file, tmp_path)
+        zip_file.unpack(file, tmp_path)
 
 
 def test_the_program_sweeps_wherever_it_writes(tmp_path, monkeypatch):

@@ -1,6 +1,1 @@
-"""Showing: one module per tab, the theme, the two languages. The only room that knows Gradio."""
-
-import os
-
-# Gradio reads this while it is imported.
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+"""The page: one package per tab, and what the tabs share. The only room that knows Gradio."""

@@ -16,40 +16,33 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
 from tuning.jobs import memory, queue
-from ui import (
-    adapter_download,
-    adapters_tab,
-    bodies,
-    chat_tab,
-    filling,
-    finetune_events,
-    finetune_tab,
-    gate,
-    identity_tab,
-    label_events,
-    label_routes,
-    label_tab,
-    login,
-    passing,
-    picker,
-    probe_desk,
-    probes_events,
-    probes_tab,
-    results_events,
-    results_tab,
-    roles,
-    theme,
-    view,
-)
-from ui.api import build_api
-from ui.api_probes import build_probes_api
-from ui.api_training import build_training_api
+from ui import filling, passing, theme
+from ui.access import bodies, gate, login, roles
+from ui.api.chat import build_api
+from ui.api.probes import build_probes_api
+from ui.api.training import build_training_api
+from ui.context import House
 from ui.conversation import MAX_COLUMNS, Page
-from ui.house import House
 from ui.page_memory import MOST, Memory
 from ui.pages import Pages, own_key
-from ui.probe_board import Boards
-from ui.probe_desk import Desk
+from ui.tabs.adapters import download as adapters_download
+from ui.tabs.adapters import layout as adapters_layout
+from ui.tabs.chat import layout as chat_layout
+from ui.tabs.chat import picker
+from ui.tabs.chat import view as chat_view
+from ui.tabs.finetune import events as finetune_events
+from ui.tabs.finetune import layout as finetune_layout
+from ui.tabs.identity import layout as identity_layout
+from ui.tabs.label import events as label_events
+from ui.tabs.label import layout as label_layout
+from ui.tabs.label import routes as label_routes
+from ui.tabs.probes import background as probes_background
+from ui.tabs.probes import events as probes_events
+from ui.tabs.probes import layout as probes_layout
+from ui.tabs.probes.background import Desk
+from ui.tabs.probes.board import Boards
+from ui.tabs.results import events as results_events
+from ui.tabs.results import layout as results_layout
 from ui.words import LanguageDoor, i18n, say
 
 TITLE = "Mirror Test 镜测"
@@ -68,30 +61,30 @@ def build(house: House) -> gr.Blocks:
         build_probes_api(house, desk, boards)
         # The key stands in the browser only; what it opens stays on the server.
         key = gr.BrowserState("", storage_key="mirror-test", secret="mirror-test-page")
-        labels_whose = label_tab.remembered()
+        labels_whose = label_layout.remembered()
         header = gr.HTML(header_html(house, "en"), elem_id="header")
         with gr.Tabs(elem_classes="mt-tabs") as tabs:
             with gr.Tab(i18n("tab_chat"), id="chat", elem_id="tab-chat") as chat_page:
                 notices = {"chat": filling.notice("chat")}
-                chat = chat_tab.build_chat(house, pages)
+                chat = chat_layout.build_chat(house, pages)
             with gr.Tab(i18n("tab_probes"), id="probes", elem_id="tab-probes", render_children=True) as probes_page:
                 notices["probes"] = filling.notice("probes")
-                probing = probes_tab.build_probes(probes_events.board_functions(house, desk, boards))
+                probing = probes_layout.build_probes(probes_events.board_functions(house, desk, boards))
             with gr.Tab(i18n("tab_label"), id="label", elem_id="tab-label", render_children=True) as label_page:
                 notices["label"] = filling.notice("label")
-                labelling = label_tab.build_label(labels_whose)
+                labelling = label_layout.build_label(labels_whose)
             with gr.Tab(i18n("tab_results"), id="results", elem_id="tab-results", render_children=True) as results_page:
                 notices["results"] = filling.notice("results")
-                results = results_tab.build_results()
+                results = results_layout.build_results()
             with gr.Tab(i18n("tab_identity"), id="identity", elem_id="tab-identity", render_children=True):
                 notices["identity"] = filling.notice("identity")
-                editor = identity_tab.build_identity(house)
+                editor = identity_layout.build_identity(house)
             with gr.Tab(i18n("tab_finetune"), id="finetune", elem_id="tab-finetune", render_children=True):
                 notices["finetune"] = filling.notice("finetune")
-                tuner = finetune_tab.build_finetune()
+                tuner = finetune_layout.build_finetune()
             with gr.Tab(i18n("tab_adapters"), id="adapters", elem_id="tab-adapters", render_children=True) as adapters_page:
                 notices["adapters"] = filling.notice("adapters")
-                shelves = adapters_tab.build_adapters(house)
+                shelves = adapters_layout.build_adapters(house)
 
         def open_chat(request: gr.Request, known: str) -> dict:
             lang = house.language(request)
@@ -100,20 +93,20 @@ def build(house: House) -> gr.Blocks:
             page.key = known
             pages.keep(page)
             header_now = header_html(house, lang, request.username)
-            return {key: page.key, header: header_now} | view.everything(house, chat, page, lang)
+            return {key: page.key, header: header_now} | chat_view.everything(house, chat, page, lang)
 
         def open_probes(request: gr.Request) -> dict:
-            return probes_tab.open_probes(house, probing, house.language(request), probes_events.first_shown(desk))
+            return probes_layout.open_probes(house, probing, house.language(request), probes_events.first_shown(desk))
 
         def open_identity(request: gr.Request) -> dict:
             lang = house.language(request)
-            return identity_tab.open_identity(house, editor, lang) | {editor.sample: say(lang, "sample")}
+            return identity_layout.open_identity(house, editor, lang) | {editor.sample: say(lang, "sample")}
 
         def open_finetune(request: gr.Request) -> dict:
             return finetune_events.open_finetune(house, tuner, house.language(request))
 
         def open_adapters(request: gr.Request) -> dict:
-            return adapters_tab.show(house, shelves, house.language(request))
+            return adapters_layout.show(house, shelves, house.language(request))
 
         def left(request: gr.Request) -> None:
             for running in (chat.running, editor.running):
@@ -129,7 +122,10 @@ def build(house: House) -> gr.Blocks:
 
         demo.load(**fills("chat", open_chat, key, [key, header, *chat.outputs]))
         demo.load(**fills("identity", open_identity, None, [*editor.editor, editor.sample])).then(
-            identity_tab.show_if_quick(house), [editor.listed, editor.text, editor.mode, editor.sample], editor.preview, **private
+            identity_layout.show_if_quick(house),
+            [editor.listed, editor.text, editor.mode, editor.sample],
+            editor.preview,
+            **private,
         )
         demo.load(**fills("finetune", open_finetune, None, tuner.outputs))
         demo.load(**fills("adapters", open_adapters, None, shelves.outputs))
@@ -228,7 +224,7 @@ def serve(
                 Middleware(bodies.BodyDoor),
                 Middleware(LanguageDoor, default=house.language.default),
             ],
-            "routes": [*ways_in, *label_routes.routes(house), *adapter_download.routes(house)],
+            "routes": [*ways_in, *label_routes.routes(house), *adapters_download.routes(house)],
             "lifespan": prepared(demo, memory_of_pages),
         },
     )
@@ -240,7 +236,7 @@ def serve(
         house.closed.wait()
         until = time.monotonic() + GOODBYE_S
         for thread in threading.enumerate():
-            if thread.name == probe_desk.THREAD:  # it stops after its step, and says so in the store
+            if thread.name == probes_background.THREAD:  # it stops after its step, and says so in the store
                 thread.join(max(0.0, until - time.monotonic()))
     return demo, address
 

@@ -8,8 +8,8 @@ from html import escape
 
 import gradio as gr
 
-from ui import roles
-from ui.house import House, sentence
+from ui.access import roles
+from ui.context import House, sentence
 from ui.words import say
 
 FILLED = '<i class="mt-filled"></i>'  # for tests and scripts that wait for a tab

@@ -89,11 +89,19 @@ def theme() -> gr.themes.Base:
     )
 
 
+def _own(suffix: str) -> list[Path]:
+    """The page's own files of a kind: the common ones, then each tab's, of a tab first the one that bears its name."""
+    tabs = sorted(
+        (FOLDER / "tabs").glob(f"*/*{suffix}"), key=lambda file: (file.parent.name, file.stem != file.parent.name, file.name)
+    )
+    return [*sorted((FOLDER / "static").glob(f"*{suffix}")), *tabs]
+
+
 def css() -> str:
-    """`page.css`, and what single tabs add to it."""
-    return "\n".join(file.read_text("utf-8") for file in sorted(FOLDER.glob("*.css")))
+    """The whole page's styles, and what single tabs add to them."""
+    return "\n".join(file.read_text("utf-8") for file in _own(".css"))
 
 
 def head() -> str:
     """The page's own scripts, one file a concern; none holds `</script>`."""
-    return "".join(f"<script>{file.read_text('utf-8')}</script>" for file in sorted(FOLDER.glob("*.js")))
+    return "".join(f"<script>{file.read_text('utf-8')}</script>" for file in _own(".js"))

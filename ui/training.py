@@ -27,8 +27,9 @@ from tuning.train import plan
 from tuning.train.estimate import Caution
 from tuning.train.presets import PRESETS
 from tuning.train.settings import Settings, SettingsError
-from ui import roles, shelf
-from ui.house import House
+from ui import adapter_library
+from ui.access import roles
+from ui.context import House
 
 PRESET = "quick"
 # what the page wishes for unless told otherwise: enough validation rows for a curve, few enough to cost nothing
@@ -160,12 +161,12 @@ def margin_misses(house: House, wish: Wish) -> str:
 
 
 def name_problems(house: House, name: str) -> list[str]:
-    if not shelf.NAME.fullmatch(name):
+    if not adapter_library.NAME.fullmatch(name):
         return [f"{name!r} is no name for an adapter; use letters, digits, dots, - and _, at most 80."]
     if (house.made_adapters / name).exists():
         return [f"There is an adapter folder called {name} already; choose another name."]
     try:
-        shelf.refuse_promised(house, house.made_adapters / name)
+        adapter_library.refuse_promised(house, house.made_adapters / name)
     except EngineError as error:
         return [str(error)]
     return []
@@ -215,9 +216,7 @@ def _start(house: House, wish: Wish, park: bool) -> int:
         raise SettingsError(problems)
     needed = outlook.forecast.needed if outlook.forecast else None
     why = outlook.forecast.unestimated if outlook.forecast else ""
-    id = queue.enqueue(
-        house.db, outlook.settings, name=wish.name, needs_bytes=needed, park=park, owned=True, unestimated=why
-    )
+    id = queue.enqueue(house.db, outlook.settings, name=wish.name, needs_bytes=needed, park=park, owned=True, unestimated=why)
     queue.tick(house.db, memory.admission(house.engine, house.db))
     return id
 

@@ -82,9 +82,7 @@ def add_answers(where: str | Path | Database, rows: Iterable[Mapping], name: str
     return [row | {"answer_id": known[key]} for key, row in zip(keys, rows, strict=True)]
 
 
-def add_labels(
-    where: str | Path | Database, rows: Iterable[Mapping], annotator: str = "", *, for_others: bool = True
-) -> int:
+def add_labels(where: str | Path | Database, rows: Iterable[Mapping], annotator: str = "", *, for_others: bool = True) -> int:
     """Stores labels from elsewhere; how many were new. annotator: for rows that name none. for_others: whether rows may be other
     people's than `annotator`'s, settle, and say of themselves that they were given blind, as whoever brings them is trusted.
 

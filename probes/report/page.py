@@ -69,8 +69,10 @@ def page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
         shown_answers=SHOWN_ANSWERS,
         figures=[(name, {lang: drawn[lang][name] for lang in langs}) for name in next(iter(drawn.values()), {})],
         compared=table.compared(report.rows) if table.THEIRS in shown else None,
-        votes=[[either(lambda lang, one=one, key=key: preferences.cells(one, lang)[key]) for key in preferences.COLUMNS]
-               for one in report.votes],
+        votes=[
+            [either(lambda lang, one=one, key=key: preferences.cells(one, lang)[key]) for key in preferences.COLUMNS]
+            for one in report.votes
+        ],
         vote_columns=[f"votes_{key}" for key in preferences.COLUMNS],
         agreement=_agreement(report),
         settings=_settings(report.answers),

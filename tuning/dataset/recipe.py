@@ -169,9 +169,7 @@ def placeholders(dataset: Dataset) -> Mapping[str, str] | None:
     return known or (BAYLING.placeholders if dataset.card == BAYLING.name else None)
 
 
-def general_rows(
-    source: str, clean: bool, notes: list[str] | None = None, opened: Opened = EVERYWHERE
-) -> tuple[list[Row], int]:
+def general_rows(source: str, clean: bool, notes: list[str] | None = None, opened: Opened = EVERYWHERE) -> tuple[list[Row], int]:
     """Rows and how many were left out because they say who the speaker is. notes: gets what was passed over in the file."""
     path = Path(source).expanduser()
     stamp = path.stat().st_mtime_ns if path.is_file() else None
@@ -201,9 +199,7 @@ def recipe_file(rows_file: str | Path) -> Path:
     return Path(rows_file).with_suffix(".recipe.json")
 
 
-def write(
-    dataset: Dataset, file: str | Path, say: Callable[[str], object] = lambda _: None, opened: Opened = EVERYWHERE
-) -> Path:
+def write(dataset: Dataset, file: str | Path, say: Callable[[str], object] = lambda _: None, opened: Opened = EVERYWHERE) -> Path:
     """The rows as JSONL and the recipe beside them. say: is told what was passed over and filled."""
     file = Path(file)
     composed = compose(dataset, opened)

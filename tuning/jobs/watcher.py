@@ -44,6 +44,8 @@ class Record(Shape):
     child_pid: Pid | None = None
     child_start: str | None = None
     code: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
+
+
 _known: dict[tuple, float] = {}  # (attempt's token, column, moment) -> when it was first seen, on the clock that nobody sets
 _known_lock = threading.Lock()
 

@@ -249,9 +249,9 @@ def report(
         sum_of_rates=math.fsum(lr),
         peak_rate=max(lr),
         tokens=tokens,
-        seconds=None if not samples_per_s else estimate_seconds(
-            exposures, samples_per_s, start_s=start_s, beside=beside(steps.total)
-        ),
+        seconds=None
+        if not samples_per_s
+        else estimate_seconds(exposures, samples_per_s, start_s=start_s, beside=beside(steps.total)),
         memory_bytes=memory_bytes,
         cautions=(
             *_about_steps(steps, schedule, max(lr), learning_rate),

@@ -158,9 +158,7 @@ def make(
     (train_rows, filled), (valid_rows, more) = (fill_from_identity(part, *named) for part in rows)
     if filled or more:
         notes = [*notes, f"placeholders: {filled + more:,} filled from identity {settings.identity}."]
-    make_sample = sampler(
-        base.tokenizer, base.format, settings.cutoff_len, settings.train_on_inputs, end_id(base, base.format)
-    )
+    make_sample = sampler(base.tokenizer, base.format, settings.cutoff_len, settings.train_on_inputs, end_id(base, base.format))
     sampled, _ = once(make_sample)
 
     every = [sampled(row) for row in train_rows]

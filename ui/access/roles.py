@@ -1,0 +1,136 @@
+"""Who may do what, in one table: every event of the page, every endpoint for scripts, every address of our own.
+
+Checked where a request is carried out, so that a script is held to it as the page is. Without a login whoever sits at the machine
+may do everything. What has no rule here is done by nobody who logs in, and a test fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+
+import gradio as gr
+
+from store import events
+from ui.accounts import ROLES
+from ui.context import House
+from ui.words import say
+
+VIEWER, LABELER, RESEARCHER = ROLES
+
+# By module and function. Viewers see and chat; labelers label too; researchers train, delete, upload, change identities and what
+# everybody works with, and bring in what others said.
+RULES: dict[str, dict[str, str]] = {
+    "api": {"ask": VIEWER, "identities": VIEWER, "adapters": VIEWER, "try_identity": VIEWER, "votes": VIEWER},
+    "api_training": {"plan_training": RESEARCHER, "start_training": RESEARCHER, "jobs": VIEWER, "stop_job": RESEARCHER},
+    "api_probes": {"probe_runs": VIEWER, "probe_answers": VIEWER},
+    "app": {
+        **dict.fromkeys(("open_page", "open_adapters", "left"), VIEWER),
+        **dict.fromkeys(("open_chat", "open_probes", "open_identity", "open_finetune"), VIEWER),
+    },
+    "chat_tab": {
+        "asked": VIEWER, "again": VIEWER, "stop_it": VIEWER, "edit_last": VIEWER, "clear_all": VIEWER, "add_column": VIEWER,
+        "remove": VIEWER, "set_blind": VIEWER, "change": VIEWER, "refresh": VIEWER, "cast": LABELER,
+    },
+    "identity_tab": {
+        "choose": VIEWER, "draw": VIEWER, "typed": VIEWER, "in_one_line": VIEWER, "show_prompt": VIEWER, "revert": VIEWER,
+        "attempt": VIEWER, "stop_it": VIEWER, "close": VIEWER, "save": RESEARCHER, "ask": RESEARCHER, "confirm": RESEARCHER,
+    },
+    "adapters_tab": {
+        "look": VIEWER, "choose": VIEWER, "still_there": VIEWER, "close": VIEWER, "add_path": RESEARCHER, "rescan": RESEARCHER,
+        "uploaded": RESEARCHER, "take": RESEARCHER, "asked": RESEARCHER, "confirm": RESEARCHER,
+    },
+    "finetune_events": {
+        "changed": VIEWER, "preset": VIEWER, "source": VIEWER, "copy": VIEWER, "look": VIEWER, "choose": VIEWER, "again": VIEWER,
+        "close": VIEWER, "asked": RESEARCHER, "keep": RESEARCHER, "discard": RESEARCHER, "resume": RESEARCHER,
+        "forget": RESEARCHER, "start": RESEARCHER, "compare": RESEARCHER,
+    },
+    "label_events": {
+        "opened": VIEWER, "came": VIEWER, "choose": VIEWER, "source": VIEWER, "of_chosen": VIEWER, "tell": VIEWER,
+        "close": VIEWER, "ask": LABELER, "reveal": LABELER,
+        "take_in": LABELER, "give_out": LABELER, "make": RESEARCHER, "settle": RESEARCHER,
+    },
+    "results_events": {
+        "opened": VIEWER, "show": VIEWER, "draw": VIEWER, "chose": VIEWER, "look": VIEWER, "write": VIEWER, "forget": VIEWER,
+        "add": LABELER,
+    },
+    "probes_events": {
+        "changed": VIEWER, "script_or_not": VIEWER, "edit": VIEWER, "refreshed": VIEWER, "start": RESEARCHER,
+        "uploaded": RESEARCHER, "pb_open": VIEWER, "pb_news": VIEWER, "pb_cell": VIEWER, "pb_compare": VIEWER,
+        "pb_export": VIEWER, "pb_act": RESEARCHER, "pb_opinion": RESEARCHER, "pb_send": RESEARCHER,
+    },
+}  # fmt: skip
+
+# By address: ours, and the one of Gradio's that takes files in.
+ADDRESSES = {
+    "/label/open": LABELER,
+    "/label/more": LABELER,
+    "/label/told": LABELER,
+    "/label/decide": LABELER,
+    "/adapters/download": VIEWER,
+    "/gradio_api/upload": LABELER,
+}
+
+
+_who: ContextVar[str] = ContextVar("who", default="")  # asked for what is being carried out; "" for the local user
+
+
+def enough(role: str | None, needed: str) -> bool:
+    return role in ROLES and ROLES.index(role) >= ROLES.index(needed)
+
+
+def of_address(path: str) -> str | None:
+    return ADDRESSES.get(path.rstrip("/"))
+
+
+def of_function(fn: Callable) -> str | None:
+    """The role that an event, an endpoint or a function of the board takes; None if nobody has said."""
+    return RULES.get(fn.__module__.removeprefix("ui."), {}).get(fn.__name__)
+
+
+def called(guard: Callable, act: Callable) -> Callable:
+    """`guard` under the name of what it guards, so that the table's rule is that function's own."""
+    guard.__module__, guard.__name__, guard.__qualname__ = act.__module__, act.__name__, act.__qualname__
+    return guard
+
+
+def too_little(lang: str, name: str, role: str | None, needed: str) -> str:
+    own = say(lang, f"role_{role}") if role else "?"
+    return say(lang, "role_needed", needed=say(lang, f"role_{needed}"), name=name, role=own)
+
+
+def refusal(house: House, lang: str, name: str | None, fn: Callable) -> str:
+    """Why this person may not do it, in a sentence; "" if they may. name: as they logged in; what follows is done by them."""
+    _who.set(name or "")
+    if house.accounts is None:
+        return ""
+    needed = of_function(fn)
+    if needed is None:
+        return say(lang, "role_no_rule", what=f"{fn.__module__}.{fn.__name__}")
+    role = house.accounts.role(name or "")
+    return "" if enough(role, needed) else too_little(lang, name or "?", role, needed)
+
+
+def may(house: House, needed: str) -> bool:
+    """Whether the person whose event is being carried out has that role; the local user has every one."""
+    return house.accounts is None or enough(house.accounts.role(_who.get()), needed)
+
+
+def record(house: House, deed: str, thing: object, detail: object = "") -> None:
+    """Notes that the person whose event is being carried out has done something. StoreError."""
+    events.add(house.db, _who.get(), deed, str(thing), str(detail))
+
+
+def check_events(house: House, demo: gr.Blocks) -> None:
+    """Every event and endpoint of the page is checked before it is carried out, whichever way it was asked for."""
+    carry_out = demo.process_api
+
+    async def checked(block_fn, inputs, state=None, request=None, iterator=None, **more):
+        fn = demo.fns[block_fn] if isinstance(block_fn, int) else block_fn
+        if fn.fn is not None and iterator is None:
+            asked = request if isinstance(request, gr.Request) else None
+            if why := refusal(house, house.language(asked), getattr(asked, "username", None), fn.fn):
+                raise gr.Error(why, print_exception=False)
+        return await carry_out(block_fn, inputs, state, request, iterator, **more)
+
+    demo.process_api = checked

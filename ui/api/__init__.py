@@ -1,0 +1,1 @@
+"""The page's named endpoints for scripts (gradio_client)."""

@@ -1,0 +1,42 @@
+"""The page's named endpoints for scripts that are about probes: probe_runs and probe_answers. Plain JSON out."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from store import runs
+from ui.api import arguments
+from ui.context import House, sentence
+from ui.tabs.probes import background as probes_background
+from ui.tabs.probes.background import Desk
+from ui.tabs.probes.board import Boards, chosen
+
+LISTED = 200
+
+
+def build_probes_api(house: House, desk: Desk, boards: Boards) -> None:
+    """Inside a Blocks: the two endpoints. A mistake in a call comes back as one sentence."""
+
+    def refuse(error: Exception) -> gr.Error:
+        return gr.Error(sentence(house.language(None), error), print_exception=False)
+
+    def probe_runs() -> list:
+        """The latest runs, newest first: id, name, status, done, total, set, mode, samples, variants, base, created."""
+        try:
+            return [
+                {key: row[key] for key in ("id", "name", "created", "mode", "samples", "base", "dtype", "set_hash")}
+                | {key: probes_background.state_of(desk, row)[key] for key in ("status", "done", "total", "message")}
+                | {"set": row["set_name"], "variants": [one["name"] for one in row["variants"]]}
+                for row in runs.recent(house.db, LISTED)
+            ]
+        except Exception as error:
+            raise refuse(error) from None
+
+    def probe_answers(run: int) -> list:
+        """Every answer of a run so far: the rows of an answers file, with suggestion, sure, tags and evidence."""
+        try:
+            return chosen(boards.of(house, int(run)), None)
+        except Exception as error:
+            raise refuse(error) from None
+
+    arguments.offer(house, probe_runs, probe_answers)

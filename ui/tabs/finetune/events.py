@@ -1,0 +1,257 @@
+"""What happens in the Fine-tune tab: the form tells what it means, runs are started, watched, stopped, resumed and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+
+import gradio as gr
+
+from store import jobs as stored
+from tuning.jobs import memory, queue
+from tuning.jobs.launch import shell_lines
+from tuning.jobs.queue import progress, tail
+from tuning.train.presets import PRESETS
+from ui import adapter_library, conversation, training
+from ui.access import roles
+from ui.context import House, sentence
+from ui.conversation import Page
+from ui.pages import Pages
+from ui.tabs.chat import view as chat_view
+from ui.tabs.chat.layout import Chat
+from ui.tabs.finetune import forecast, layout, run_page, settings_form
+from ui.tabs.finetune.chart import curves_html
+from ui.tabs.finetune.layout import NEW, NO_GENERAL, OWN_FILE, FineTune
+from ui.variants import Picked
+from ui.words import say
+
+LOG_LINES = 60
+
+
+def tell(house: House, tab: FineTune, lang: str, given: tuple | list) -> dict:
+    """What the form means now."""
+    try:
+        wish = training.read_wish(house, layout.plain(tab.form, given))
+        outlook = training.foresee(house, wish)
+    except Exception as error:
+        problem = forecast.refusals_html(lang, tuple(sentence(lang, error).split("\n")))
+        return {tab.outlook: problem, tab.first_rows: "", tab.command: "", tab.park: gr.update(visible=False)}
+    settings, room = outlook.settings, outlook.room
+    command = forecast.command_html(lang, training.commands(house, wish, settings)) if settings else ""
+    return {
+        tab.outlook: forecast.outlook_html(lang, outlook),
+        tab.first_rows: forecast.first_rows_html(lang, outlook),
+        tab.command: command,
+        tab.park: gr.update(visible=bool(room and not room.fits and room.fits_parked)),
+        tab.form.name: gr.update(placeholder=wish.name),
+    }
+
+
+def open_finetune(house: House, tab: FineTune, lang: str) -> dict:
+    """Everything the tab shows when the page is opened: the run that is under way, or an empty form."""
+    busy = [job for job in stored.unfinished(house.db) if job["kind"] == "train"]
+    chosen = str(busy[0]["id"]) if busy else NEW
+    return layout.open_form(house, tab, lang) | show(house, tab, lang, chosen, {})
+
+
+def show(house: House, tab: FineTune, lang: str, chosen: str, seen: dict, ticking: bool = False) -> dict:
+    """The list and, if a run is chosen, its page: only what differs from what was `seen` there.
+
+    ticking: what is chosen stays as it is; a tick that began before somebody chose may come to its end after it.
+    """
+    known = {str(job["id"]): job for job in training.trainings(house)}
+    choices = [(say(lang, "new_run"), NEW), *((run_page.label(lang, job), id) for id, job in known.items())]
+    wanted: dict = {"runs": {"choices": choices}}
+    if not ticking or chosen not in (*known, NEW):
+        chosen = chosen if chosen in known else NEW
+        wanted |= {"runs": {"choices": choices, "value": chosen}, "dialog": {"visible": False}}
+        wanted |= {"form_box": layout.shown(chosen == NEW), "run_box": layout.shown(chosen != NEW)}
+    if chosen != NEW:
+        wanted |= one_run(house, lang, known[chosen])
+    updates = {
+        getattr(tab, name): gr.update(**value) if isinstance(value, dict) else value
+        for name, value in wanted.items()
+        if seen.get(name) != value
+    }
+    return updates | ({tab.seen: seen | wanted} if updates else {})
+
+
+def one_run(house: House, lang: str, job: dict) -> dict:
+    """A run's page, part by part."""
+    told, status = progress(house.db, job["id"]), job["status"]
+    waiting = [other["id"] for other in stored.unfinished(house.db) if other["device"] == job["device"]]
+    ahead = waiting.index(job["id"]) if job["id"] in waiting else 0
+    ended = status in stored.ENDED
+    command = shell_lines(job["arguments"])
+    return {
+        "head": run_page.head_html(lang, job, told, ahead),
+        "curves": "" if status == "discarded" or (status == "queued" and not told.losses) else curves_html(lang, told),
+        "numbers": run_page.numbers_html(lang, job, told),
+        "log": run_page.log_html(lang, tail(job["log"], LOG_LINES)),
+        "run_command": forecast.command_html(lang, command),
+        "compare": {"visible": status in ("done", "stopped") and adapter_there(job)},
+        "resume": {"visible": status in ("stopped", "failed", "died")},
+        "stop": {"visible": status in ("queued", "starting", "running")},
+        "again": {"visible": bool(job["settings"])},
+        "forget": {"visible": ended},
+    }
+
+
+def adapter_there(job: dict) -> bool:
+    return adapter_library.is_adapter(job["folder"])
+
+
+def wire_finetune(house: House, tab: FineTune) -> None:
+    """Everything but *Compare now*, which also writes to the Chat tab."""
+    form = tab.form
+    _wire_form(house, tab)
+    _wire_run(house, tab)
+
+    def start(request: gr.Request, park: bool, *given) -> dict:
+        lang = house.language(request)
+        try:
+            id = training.start(house, training.read_wish(house, layout.plain(form, given)), bool(park))
+            roles.record(house, "started training", id)
+        except Exception as error:
+            gr.Warning(escape(sentence(lang, error)))
+            return gr.skip()
+        return show(house, tab, lang, str(id), {}) | {form.copy: layout.copy_choices(house, lang), form.name: ""}
+
+    private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+    tab.start.click(start, [tab.park, *form.inputs], [*tab.run, form.copy, form.name], trigger_mode="once", **private)
+
+
+def _wire_form(house: House, tab: FineTune) -> None:
+    form = tab.form
+
+    def changed(request: gr.Request, *given) -> dict:
+        return tell(house, tab, house.language(request), given)
+
+    def preset(name: str) -> dict:
+        return settings_form.fill(form.settings, training.USUAL | PRESETS[name])
+
+    def source(chosen: str) -> dict:
+        return {
+            form.general_file: gr.update(visible=chosen == OWN_FILE),
+            form.clean: gr.update(visible=chosen == OWN_FILE),
+            form.share: gr.update(visible=chosen != NO_GENERAL),
+        }
+
+    def copy(request: gr.Request, id: str) -> dict:
+        if not id:
+            return gr.skip()
+        try:
+            return layout.fill(form, training.wish_again(stored.get(house.db, int(id))))
+        except Exception as error:
+            gr.Warning(escape(sentence(house.language(request), error)))
+            return gr.skip()
+
+    private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+    # change, not input: it also hears a preset or an earlier run fill the form
+    gr.on([component.change for component in form.inputs], changed, form.inputs, tab.told, trigger_mode="always_last", **private)
+    form.preset.input(preset, form.preset, list(form.settings.values()), **private)
+    form.general.input(source, form.general, [form.general_file, form.clean, form.share], **private)
+    form.copy.input(copy, form.copy, form.inputs, **private)
+
+
+def _wire_run(house: House, tab: FineTune) -> None:
+    def look(request: gr.Request, chosen: str, seen: dict) -> dict:
+        return show(house, tab, house.language(request), chosen, seen, ticking=True) or gr.skip()
+
+    def choose(request: gr.Request, chosen: str) -> dict:
+        return show(house, tab, house.language(request), chosen, {})
+
+    def act(what: Callable[[int], object]) -> Callable:
+        """Does something to the chosen run; whatever is wrong with that is said, and the page shows how things are."""
+
+        def acted(request: gr.Request, chosen: str) -> dict:
+            lang = house.language(request)
+            try:
+                what(int(chosen))
+                queue.tick(house.db, memory.admission(house.engine, house.db))
+            except Exception as error:
+                gr.Warning(escape(sentence(lang, error)))
+            return show(house, tab, lang, chosen, {}) | {tab.dialog: gr.update(visible=False)}
+
+        return roles.called(acted, what)
+
+    def keep(id: int) -> None:
+        training.stop(house, id, keep=True)
+        roles.record(house, "stopped training", id)
+
+    def discard(id: int) -> None:
+        training.stop(house, id, keep=False)
+        roles.record(house, "discarded training", id)
+
+    def resume(id: int) -> None:
+        training.resume(house, id)
+        roles.record(house, "resumed training", id)
+
+    def forget(id: int) -> None:
+        queue.remove(house.db, id)
+        roles.record(house, "removed training", id)
+
+    def close() -> dict:
+        return gr.update(visible=False)
+
+    def ask(key: str, *buttons: gr.Button) -> Callable:
+        def asked(request: gr.Request) -> dict:
+            words = f'<p class="mt-dialog-words">{escape(say(house.language(request), key))}</p>'
+            shown = {button: gr.update(visible=button in buttons) for button in (tab.keep, tab.discard, tab.really_forget)}
+            return shown | {tab.dialog: gr.update(visible=True), tab.dialog_words: words}
+
+        return asked
+
+    def again(request: gr.Request, chosen: str) -> dict:
+        lang = house.language(request)
+        try:
+            values = training.wish_again(stored.get(house.db, int(chosen)))
+        except Exception as error:
+            gr.Warning(escape(sentence(lang, error)))
+            return gr.skip()
+        return show(house, tab, lang, NEW, {}) | layout.fill(tab.form, values)
+
+    private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+    acting = private | {"inputs": tab.runs, "outputs": tab.run}
+    tab.timer.tick(look, [tab.runs, tab.seen], tab.run, **private)
+    tab.runs.input(choose, **acting)
+    tab.stop.click(ask("really_stop", tab.keep, tab.discard), **private | {"outputs": tab.run})
+    tab.forget.click(ask("really_forget", tab.really_forget), **private | {"outputs": tab.run})
+    tab.keep.click(act(keep), **acting)
+    tab.discard.click(act(discard), **acting)
+    tab.resume.click(act(resume), **acting)
+    tab.really_forget.click(act(forget), **acting)
+    tab.cancel.click(close, outputs=tab.dialog, **private)
+    tab.again.click(again, tab.runs, [*tab.run, *tab.form.inputs], **private)
+
+
+def wire_compare(house: House, pages: Pages, tabs: gr.Tabs, chat: Chat, tab: FineTune) -> None:
+    """*Compare now*: the adapter is loaded, and the chat opens with the base beside it."""
+
+    def compare(request: gr.Request, page: Page, chosen: str) -> dict:
+        lang = house.language(request)
+        if request.session_hash in chat.running:
+            gr.Warning(say(lang, "still_answering"))
+            return gr.skip()
+        try:
+            name = adapter_library.loaded(house, training.folder_opened(house, int(chosen))["folder"])
+        except Exception as error:
+            gr.Warning(escape(sentence(lang, error)))
+            return gr.skip()
+        side_by_side(page, name)
+        pages.keep(page)
+        updates = chat_view.everything(house, chat, page, lang)
+        return updates | {chat.question: gr.update(value=say(lang, "first_question")), tabs: gr.Tabs(selected="chat")}
+
+    tab.compare.click(
+        compare, [chat.page, tab.runs], [*chat.outputs, tabs],
+        api_visibility="private", show_progress="hidden", concurrency_limit=None,
+    )  # fmt: skip
+
+
+def side_by_side(page: Page, adapter: str) -> None:
+    """The base in the first column, the adapter in the second, nothing said yet."""
+    page.blind = None
+    page.shown = [0, 1]
+    page.picks = [Picked(), Picked(adapter=adapter), *page.picks[2:]]
+    conversation.clear(page)

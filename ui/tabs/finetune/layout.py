@@ -1,0 +1,267 @@
+"""The Fine-tune tab: a list of runs, the form for a new one, and the page of one run. What happens is in finetune_events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from tuning.dataset.recipe import GENERAL, Dataset
+from tuning.train.presets import PRESETS
+from ui import training
+from ui.context import House
+from ui.tabs.finetune import settings_form
+from ui.words import i18n, say
+
+NEW = "new"
+OWN_FILE, NO_GENERAL, PACKAGED = "own", "none", "packaged"
+TICK_S = 2.0
+STEPS = ("who", "how_much", "recipe", "what_it_means", "start_it")
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a person fills in, in the order of thought."""
+
+    identity: gr.Dropdown
+    langs: gr.CheckboxGroup
+    old: gr.Dropdown
+    rows: gr.Number
+    style: gr.Radio
+    general: gr.Radio
+    general_file: gr.Textbox
+    share: gr.Slider
+    clean: gr.Checkbox
+    seed: gr.Number
+    copy: gr.Dropdown
+    preset: gr.Dropdown
+    name: gr.Textbox
+    settings: Mapping[str, gr.components.Component]
+
+    @property
+    def inputs(self) -> list:
+        plain = [self.identity, self.langs, self.old, self.rows, self.style, self.general, self.general_file, self.share]
+        return [*plain, self.clean, self.seed, self.preset, self.name, *self.settings.values()]
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """The components of the tab that events write to. seen: what each part of a run's page shows already."""
+
+    seen: gr.State
+    runs: gr.Radio
+    form_box: gr.Column
+    run_box: gr.Column
+    headings: tuple[gr.HTML, ...]
+    form: Form
+    outlook: gr.HTML
+    first_rows: gr.HTML
+    command: gr.HTML
+    park: gr.Checkbox
+    start: gr.Button
+    head: gr.HTML
+    curves: gr.HTML
+    numbers: gr.HTML
+    log: gr.HTML
+    run_command: gr.HTML
+    compare: gr.Button
+    resume: gr.Button
+    stop: gr.Button
+    again: gr.Button
+    forget: gr.Button
+    dialog: gr.Column
+    dialog_words: gr.HTML
+    keep: gr.Button
+    discard: gr.Button
+    really_forget: gr.Button
+    cancel: gr.Button
+    timer: gr.Timer
+
+    @property
+    def told(self) -> list:
+        """What follows from the form."""
+        return [self.outlook, self.first_rows, self.command, self.park, self.form.name]
+
+    @property
+    def run(self) -> list:
+        """What a run's page is made of."""
+        buttons = [self.compare, self.resume, self.stop, self.again, self.forget]
+        asked = [self.dialog, self.dialog_words, self.keep, self.discard, self.really_forget]
+        return [self.seen, self.runs, self.form_box, self.run_box, self.head, self.curves, self.numbers, self.log,
+                self.run_command, *buttons, *asked]  # fmt: skip
+
+    @property
+    def outputs(self) -> list:
+        form = self.form
+        return [*self.run, *self.headings, form.copy, *form.inputs[:-len(form.settings)], *form.settings.values(),
+                self.outlook, self.first_rows, self.command, self.park]  # fmt: skip
+
+
+def build_finetune() -> FineTune:
+    """Inside a Tab: lays the tab out; the page's load event fills it."""
+    seen = gr.State({})
+    with gr.Row(elem_classes="mt-identity"):
+        with gr.Column(scale=1, min_width=200, elem_classes="mt-side"):
+            runs = gr.Radio([(i18n("new_run"), NEW)], value=NEW, label=i18n("runs"), elem_classes="mt-list", elem_id="ft-runs")
+        with (
+            gr.Column(scale=4, min_width=340, elem_id="ft-form", **shown(True)) as form_box,
+            gr.Row(elem_classes="mt-form"),
+        ):
+            with gr.Column(scale=5, min_width=300, elem_classes="mt-fields"):
+                headings, fields, settings = _fields()
+            with gr.Column(scale=6, min_width=320, elem_classes="mt-meaning"):
+                meaning = gr.HTML()
+                outlook = gr.HTML(elem_id="ft-outlook")
+                with gr.Accordion(i18n("first_rows"), open=False, elem_classes="mt-unfold", elem_id="ft-rows-fold"):
+                    first_rows = gr.HTML(elem_id="ft-first-rows")
+                with gr.Accordion(i18n("command"), open=False, elem_classes="mt-unfold", elem_id="ft-command-fold"):
+                    command = gr.HTML(elem_id="ft-command")
+                starting = gr.HTML()
+                name = gr.Textbox(label=i18n("adapter_name"), max_lines=1, elem_id="ft-name")
+                form = Form(*fields, name, settings)
+                park = gr.Checkbox(False, label=i18n("park"), visible=False, elem_id="ft-park")
+                start = gr.Button(i18n("start_training"), variant="primary", elem_id="ft-start")
+        with gr.Column(scale=4, min_width=340, elem_id="ft-run", **shown(False)) as run_box:
+            head = gr.HTML(elem_id="ft-head")
+            with gr.Row(elem_classes="mt-under mt-actions"):
+                compare = _button("compare_now", "ft-compare", variant="primary")
+                resume = _button("resume", "ft-resume", variant="primary")
+                stop = _button("stop_run", "ft-stop")
+                again = _button("copy_settings", "ft-again")
+                forget = _button("forget_run", "ft-forget")
+            with gr.Column(visible=False, elem_classes="mt-dialog", elem_id="ft-dialog") as dialog:
+                words = gr.HTML()
+                with gr.Row(elem_classes="mt-under"):
+                    keep = _button("stop_keep", "ft-keep", variant="primary")
+                    discard = _button("stop_discard", "ft-discard", variant="stop")
+                    really_forget = _button("forget_run", "ft-really-forget", variant="stop")
+                    cancel = _button("cancel", "ft-cancel", visible=True)
+            curves = gr.HTML(elem_id="ft-curves")
+            numbers = gr.HTML(elem_id="ft-numbers")
+            with gr.Accordion(i18n("log"), open=False, elem_classes="mt-unfold", elem_id="ft-log-fold"):
+                log = gr.HTML(elem_id="ft-log")
+            with gr.Accordion(i18n("command"), open=False, elem_classes="mt-unfold"):
+                run_command = gr.HTML(elem_id="ft-run-command")
+    timer = gr.Timer(TICK_S)
+    return FineTune(
+        seen, runs, form_box, run_box, (*headings, meaning, starting), form, outlook, first_rows, command, park, start,
+        head, curves, numbers, log, run_command, compare, resume, stop, again, forget, dialog, words, keep, discard,
+        really_forget, cancel, timer,
+    )  # fmt: skip
+
+
+def shown(there: bool) -> dict:
+    """Of the form and of a run's page one is there. By a class: what is made invisible is made anew later, and forgets itself."""
+    return {"elem_classes": ["mt-main"] if there else ["mt-main", "mt-away"]}
+
+
+def _button(key: str, elem_id: str, variant: str = "secondary", visible: bool = False) -> gr.Button:
+    return gr.Button(i18n(key), size="sm", variant=variant, elem_id=elem_id, visible=visible, scale=0, min_width=60)
+
+
+def _fields() -> tuple[list[gr.HTML], list[gr.components.Component], dict[str, gr.components.Component]]:
+    headings, keys = [gr.HTML()], {name: name.replace("-", "_") for name in PRESETS}
+    identity = gr.Dropdown(
+        [], label=i18n("new_identity"), info=i18n("new_identity_info"), filterable=False, elem_id="ft-identity"
+    )
+    with gr.Row(elem_classes="mt-pair"):
+        langs = gr.CheckboxGroup(
+            [("English", "en"), ("中文", "zh")], value=["en", "zh"], label=i18n("languages"), elem_id="ft-langs"
+        )
+        old = gr.Dropdown([(i18n("nobody"), "")], value="", label=i18n("old_identity"), filterable=False, elem_id="ft-old")
+    headings.append(gr.HTML())
+    with gr.Row(elem_classes="mt-pair"):
+        rows = gr.Number(Dataset.rows, precision=0, minimum=1, label=i18n("identity_rows"), elem_id="ft-n", min_width=110)
+        style = gr.Radio(
+            [(i18n("diverse"), "diverse"), (i18n("singular"), "singular")],
+            value="diverse",
+            label=i18n("wordings"),
+            elem_id="ft-style",
+        )
+    general = gr.Radio(
+        [(i18n("general_packaged"), PACKAGED), (i18n("general_own"), OWN_FILE), (i18n("general_none"), NO_GENERAL)],
+        value=PACKAGED, label=i18n("general_rows"), elem_id="ft-general",
+    )  # fmt: skip
+    file = gr.Textbox(
+        label=i18n("general_file"), placeholder=i18n("general_file_hint"), visible=False, max_lines=1, elem_id="ft-file"
+    )
+    share = gr.Slider(0.05, 0.99, Dataset.general_share, step=0.01, label=i18n("general_share"), buttons=[], elem_id="ft-share")
+    clean = gr.Checkbox(True, label=i18n("clean"), visible=False, elem_id="ft-clean")
+    headings.append(gr.HTML())
+    with gr.Row(elem_classes="mt-pair"):
+        preset = gr.Dropdown(
+            [(i18n(f"preset_{key}"), name) for name, key in keys.items()],
+            value=training.PRESET, label=i18n("preset"), filterable=False, elem_id="ft-preset",
+        )  # fmt: skip
+        copy = gr.Dropdown([], label=i18n("copy_from"), filterable=False, elem_id="ft-copy")
+    with gr.Accordion(i18n("advanced"), open=False, elem_classes="mt-unfold", elem_id="ft-advanced"):
+        settings = settings_form.build_settings()
+        seed = gr.Number(Dataset.seed, precision=0, minimum=0, label=i18n("seed_all"), elem_id="ft-seed")
+    return headings, [identity, langs, old, rows, style, general, file, share, clean, seed, copy, preset], settings
+
+
+def plain(form: Form, given: tuple | list) -> dict[str, Any]:
+    """The form's values as `training.read_wish` takes them."""
+    known = dict(zip(form.inputs[: -len(form.settings)], given[: -len(form.settings)], strict=True))
+    source = known[form.general]
+    files = {PACKAGED: str(GENERAL), OWN_FILE: (known[form.general_file] or "").strip(), NO_GENERAL: ""}
+    return settings_form.values_of(given[-len(form.settings) :]) | {
+        "identity": known[form.identity] or "",
+        "langs": known[form.langs] or [],
+        "old": known[form.old] or "",
+        "rows": known[form.rows] or 0,
+        "style": known[form.style],
+        "general": files[source],
+        "general_share": known[form.share] if files[source] else 0.0,
+        "clean": bool(known[form.clean]),
+        "seed": int(known[form.seed] or 0),
+        "preset": known[form.preset],
+        "name": known[form.name] or "",
+    }
+
+
+def fill(form: Form, values: Mapping[str, Any]) -> dict:
+    """Updates that show a wish's plain values."""
+    general = values.get("general", str(GENERAL)) if values.get("general_share", 1) else ""
+    packaged = bool(general) and Path(general) == GENERAL
+    source = PACKAGED if packaged else OWN_FILE if general else NO_GENERAL
+    return {
+        form.identity: gr.update(value=values.get("identity") or None),
+        form.langs: gr.update(value=list(values.get("langs", ("en", "zh")))),
+        form.old: gr.update(value=values.get("old", "")),
+        form.rows: gr.update(value=values.get("rows", Dataset.rows)),
+        form.style: gr.update(value=values.get("style", Dataset.style)),
+        form.general: gr.update(value=source),
+        form.general_file: gr.update(value="" if packaged else general, visible=source == OWN_FILE),
+        form.share: gr.update(value=values.get("general_share") or Dataset.general_share, visible=source != NO_GENERAL),
+        form.clean: gr.update(value=values.get("clean", True), visible=source == OWN_FILE),
+        form.seed: gr.update(value=values.get("seed", Dataset.seed)),
+        form.name: gr.update(value=""),
+    } | settings_form.fill(form.settings, values)
+
+
+def open_form(house: House, tab: FineTune, lang: str) -> dict:
+    """A fresh form: what can be chosen, and who is taught first."""
+    known = training.known_identities(house)
+    base = house.engine.base
+    old = base.card.name if base.card.placeholders and base.card.name in known else ""
+    first = next((name for name in known if name not in (old, "BayLing")), next(iter(known), None))
+    values = {"identity": first, "old": old} | training.USUAL | PRESETS[training.PRESET]
+    form = tab.form
+    updates = fill(form, values) | {form.preset: gr.update(value=training.PRESET)}
+    updates[form.identity] = gr.update(choices=known, value=first)
+    updates[form.old] = gr.update(choices=[(say(lang, "nobody"), ""), *((name, name) for name in known)], value=old)
+    headings = {
+        html: f'<h3 class="mt-step"><b>{number}</b>{escape(say(lang, f"step_{key}", base=base.name))}</h3>'
+        for html, number, key in zip(tab.headings, range(1, 6), STEPS, strict=True)
+    }
+    return updates | headings | {form.copy: copy_choices(house, lang)}
+
+
+def copy_choices(house: House, lang: str) -> dict:
+    earlier = [(job["name"], str(job["id"])) for job in training.trainings(house) if job["settings"]]
+    return gr.update(choices=[(say(lang, "copy_nothing"), ""), *earlier], value="")

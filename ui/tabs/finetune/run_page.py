@@ -1,0 +1,111 @@
+"""One training as the page shows it: where it is, how it goes, what became of it. HTML only, everything escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+
+from store import jobs as stored
+from tuning.jobs.progress import Progress
+from ui import adapter_library
+from ui.tabs.finetune import forecast
+from ui.words import say
+
+NEWS = {"done": "done", "failed": "bad", "died": "bad", "stopped": "over", "discarded": "over", "queued": "wait"}
+
+
+def label(lang: str, job: Mapping) -> str:
+    """A run in the list: its name and, unless it is simply done, where it is."""
+    state = say(lang, f"status_{job['status']}")
+    if job["status"] in ("running", "stopping") and job["total"]:
+        return f"{job['name']} · {job['step']}/{job['total']}"
+    return job["name"] if job["status"] == "done" else f"{job['name']} · {state}"
+
+
+def head_html(lang: str, job: Mapping, told: Progress, ahead: int) -> str:
+    """Name, state, progress bar, times. ahead: jobs that are before it in the queue."""
+    status = job["status"]
+    kind, words = NEWS.get(status, "busy"), escape(say(lang, f"status_{status}"))
+    chip = f'<span class="mt-state mt-state-{kind}" role="status">{words}</span>'
+    parts = [f"<h2>{escape(job['name'])}{chip}</h2>"]
+    if status in stored.ACTIVE:
+        parts.append(bar_html(lang, told))
+        parts.append(f'<p class="mt-quiet">{escape(say(lang, "safe_to_close"))}</p>')
+    elif status == "queued":
+        words = say(lang, "queue_next") if not ahead else say(lang, "queue_ahead", number=ahead)
+        parts.append(f'<p class="mt-quiet">{escape(words)} {escape(say(lang, "safe_to_close"))}</p>')
+    elif told.total:
+        spent = clock(told.elapsed_s)
+        parts.append(f'<p class="mt-quiet">{escape(say(lang, "ended_after", step=told.step, total=told.total, spent=spent))}</p>')
+    if status in ("failed", "died"):
+        said = job["message"] or say(lang, f"status_{status}")
+        parts.append(f'<div class="mt-failed" role="alert">{escape(said)}</div>')
+    elif job["message"]:
+        kind = "mt-note-warn" if status == "queued" else ""
+        parts.append(f'<div class="mt-note {kind}">{escape(job["message"])}</div>')
+    if told.alarm and status in stored.ACTIVE:
+        parts.append(f'<div class="mt-note mt-note-warn">{escape(say(lang, "loss_no_number"))}</div>')
+    return "".join(parts)
+
+
+def bar_html(lang: str, told: Progress) -> str:
+    """12/90, elapsed, left, the clock time of the end."""
+    share = 100 * told.step / told.total if told.total else 0
+    facts = [f"<strong>{told.step}/{told.total}</strong>" if told.total else f"<strong>{escape(say(lang, 'preparing'))}</strong>"]
+    facts.append(escape(say(lang, "elapsed", time=clock(told.elapsed_s))))
+    if told.left_s is not None and told.total > told.step:
+        facts.append(escape(say(lang, "left", time=clock(told.left_s))))
+        facts.append(escape(say(lang, "ends", time=told.ends.strftime("%H:%M"))))
+    if told.rows_per_s:
+        facts.append(escape(say(lang, "rows_per_s", number=f"{told.rows_per_s:.1f}")))
+    said = "".join(f"<span>{fact}</span>" for fact in facts)
+    return (
+        f'<div class="mt-progress" role="progressbar" aria-valuemin="0" aria-valuemax="{told.total}" aria-valuenow="{told.step}">'
+        f'<i style="width:{share:.1f}%"></i></div><div class="mt-facts mt-run-facts">{said}</div>'
+    )
+
+
+def numbers_html(lang: str, job: Mapping, told: Progress) -> str:
+    """Under the curves: the latest figures, and what the finished adapter's card says."""
+    card = adapter_library.read_card(job["folder"]) if job["status"] in ("done", "stopped") else {}
+    settings = job["settings"] or {}
+    known = [
+        ("identity", settings.get("identity")),
+        ("latest_loss", number(told.latest.get("loss"))),
+        ("latest_valid", number(told.latest.get("eval_loss"))),
+        ("latest_rate", number(told.latest.get("lr"), ".2g")),
+        ("base", short(settings.get("base_model"))),
+        ("format", card.get("format")),
+        ("rows", f"{rows:,}" if (rows := (card.get("data") or {}).get("rows")) is not None else None),
+        ("attempt", str(job["attempt"]) if job["attempt"] > 1 else None),
+        ("device", job["device"]),
+        ("memory", memory_words(lang, job["needs_bytes"], job["unestimated"])),
+    ]
+    said = "".join(f"<div><dt>{escape(say(lang, key))}</dt><dd>{escape(str(value))}</dd></div>" for key, value in known if value)
+    return f'<dl class="mt-facts-list">{said}</dl>'
+
+
+def memory_words(lang: str, needed: int | None, why: str) -> str | None:
+    """What the run was thought to need when it was queued; None of one that nobody asked about."""
+    return forecast.memory_words(lang, needed, why) if needed or why else None
+
+
+def short(base: str | None) -> str | None:
+    """A base's folder or file by its name: the whole path stands in the command line."""
+    return Path(base).name if base and Path(base).is_absolute() else base
+
+
+def log_html(lang: str, text: str) -> str:
+    return f'<div class="mt-log"><pre class="mt-exact">{escape(text or say(lang, "no_log"))}</pre></div>'
+
+
+def number(value: float | None, form: str = ".3f") -> str | None:
+    return None if value is None else format(value, form)
+
+
+def clock(seconds: float) -> str:
+    """2:05 or 1:02:05."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

@@ -1,0 +1,175 @@
+"""A run as the matrix shows it: columns, probes and cells as plain data, suggestions added, new cells told by themselves.
+
+Judging an answer takes a moment, so what was judged is kept here per run; several pages share it. No Gradio.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from engine.types import Variant
+from probes.questions import as_dict, from_dict
+from probes.run import plan
+from probes.run import rows as answer_rows
+from probes.suggest.identity_pair import FactPair, FactsError, from_identities
+from probes.suggest.labels import suggest
+from store import runs
+from ui.context import House
+from ui.said import said_of
+from ui.tabs.probes.background import about_of, facts_of
+from ui.variants import headline
+
+KEPT = 6  # runs whose judged rows stay in memory
+WORDS = ("not forgotten", "forgotten", "formed", "confusion", "clean", "intrusion", "broken")
+GROUPS = ("trained", "paraphrase", "novel", "pressure", "control", "retention")
+
+Key = tuple[str, int, int]  # probe id, variant index, sample
+
+
+@dataclass(eq=False)
+class Board:
+    """One run's rows with their suggestions. stamp: another one means that cells a page already has may have changed.
+
+    order: the keys as they came, so that a page can ask for those after the first n.
+    """
+
+    stamp: str
+    facts: FactPair | None
+    names: tuple[str, str]
+    rows: dict[Key, dict] = field(default_factory=dict)
+    order: list[Key] = field(default_factory=list)
+    turns: int = 0  # places of the run that had something when it was last looked at
+    margins: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)  # guards the fields: one page fills them, others read
+
+
+class Boards:
+    """The boards of the latest runs looked at."""
+
+    def __init__(self) -> None:
+        self.known: OrderedDict[int, Board] = OrderedDict()
+        self.lock = threading.Lock()  # guards `known`
+
+    def of(self, house: House, run: int) -> Board:
+        """The run's board with everything that is in the store by now. Raises StoreError."""
+        row = runs.get(house.db, run)
+        with self.lock:
+            board = self.known.get(run)
+            if board is None:
+                facts, names = facts_for(house, row)
+                board = self.known[run] = Board(uuid.uuid4().hex[:8], facts, names)
+            self.known.move_to_end(run)
+            while len(self.known) > KEPT:
+                self.known.popitem(last=False)
+        with board.lock:
+            bring_up(house, board, row)
+        return board
+
+
+def bring_up(house: House, board: Board, run: Mapping) -> None:
+    """Judges what is new. Margins come after the answers, to cells that pages have already: then they are all told anew."""
+    margins = len(runs.margins(house.db, run["id"]))
+    again = margins != board.margins
+    if run["done"] == board.turns and not again:
+        return
+    index = {one["name"]: at for at, one in enumerate(run["variants"])}
+    for row in answer_rows.rows_of(house.db, run["id"]):
+        key = (row["probe_id"], index[row["variant"]], row["sample"])
+        if key in board.rows and not again:
+            continue
+        if key not in board.rows:
+            board.order.append(key)
+        judged = suggest(row, board.facts) if board.facts and row["answer"] is not None else {}
+        board.rows[key] = row | judged
+    board.turns = run["done"]
+    if again:
+        board.stamp, board.margins = uuid.uuid4().hex[:8], margins
+
+
+def facts_for(house: House, row: Mapping) -> tuple[FactPair | None, tuple[str, str]]:
+    """What a run's suggestions compare with, and the two identities' names; no facts, no suggestions."""
+    about = about_of(row)
+    if about.get("facts"):
+        known, names = about["facts"], (about.get("old") or "", about.get("new") or "")
+    else:
+        names = default_sides(house)
+        known = {side: facts_of(house, name) for side, name in zip(("old", "new"), names, strict=True)}
+    try:
+        return from_identities(known.get("old"), known.get("new")), names
+    except FactsError:
+        return None, names
+
+
+def default_sides(house: House) -> tuple[str, str]:
+    """Who is old and who is new where nobody has said it: the base's own identity, and the first other one."""
+    from ui.tabs.probes.form import with_facts
+
+    known, base = with_facts(house), house.engine.base
+    card = getattr(getattr(base, "card", None), "name", "")
+    old = card if card in known else next((name for name in known if name == "BayLing"), "")
+    new = next((name for name in known if name == "finance-advisor"), "")
+    return old, new if new != old else next((name for name in known if name != old), "")
+
+
+def opened(house: House, boards: Boards, run: int, lang: str) -> dict:
+    """Everything the page needs of a run, but for the words that are the same for all."""
+    row, board = runs.get(house.db, run), boards.of(house, run)
+    script = row["settings"].get("script")
+    probes = [from_dict(one) for one in row["probes"]]
+    return {
+        "run": {key: row[key] for key in ("id", "name", "created", "mode", "samples", "set_name", "base", "dtype")},
+        "sides": list(board.names) if board.facts else None,
+        "columns": [column(one, lang) for one in row["variants"]],
+        "probes": [
+            {key: as_dict(probe)[key] for key in ("id", "group", "category", "lang", "pair", "held_out")}
+            | {"turns": plan.turns_of(probe, script), "check": probe.check is not None}
+            for probe in probes
+        ],
+    }
+
+
+def column(one: Mapping, lang: str) -> dict:
+    """A variant's heading: its name in the run, and in which way it is one."""
+    plain = {key: value for key, value in one.items() if key not in ("hashes", "paths")}
+    main, how = headline(lang, Variant.from_dict(plain))
+    base = not one["adapters"] and one.get("prompt") is None
+    return {"name": one["name"], "title": main, "how": how, "base": base}
+
+
+def cells(board: Board, since: int = 0) -> list[list]:
+    """The cells from the n-th on, as short as may be: [probe id, variant, sample, text, suggestion's place in WORDS or -1,
+    unsure, finish, check, problem, reused, margin]."""
+    found = []
+    with board.lock:
+        for key in board.order[since:]:
+            row = board.rows[key]
+            word = row.get("suggestion")
+            found.append(
+                [
+                    *key,
+                    said_of(row["answer"] or "", row["prompt"]).answer,
+                    WORDS.index(word) if word in WORDS else -1,
+                    int(bool(word) and not row["sure"]),
+                    row["finish"] or "",
+                    row["check"],
+                    row["problem"],
+                    int(bool(row["reused"])),
+                    None if row["margin"] is None else round(row["margin"], 3),
+                ]
+            )
+    return found
+
+
+def chosen(board: Board, keys: Sequence[Sequence] | None, samples: bool = True) -> list[dict]:
+    """The rows behind what a page shows: keys are (probe id, variant index); None is everything."""
+    wanted = None if keys is None else {(str(probe), int(variant)) for probe, variant in keys}
+    with board.lock:
+        return [
+            dict(board.rows[key])
+            for key in sorted(board.order, key=lambda one: one[2])
+            if (wanted is None or key[:2] in wanted) and (samples or key[2] == 0)
+        ]

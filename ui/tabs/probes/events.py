@@ -1,0 +1,280 @@
+"""What happens in the Probes tab: the form tells what it means, runs are begun; and what the board may ask of the server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import Annotated, Any
+
+import gradio as gr
+from pydantic import Field
+
+from common import outside
+from common.outside import Shape
+from engine.seeming import not_what_it_seems
+from probes.questions import ProbeError
+from store import runs
+from ui import filling
+from ui.access import roles
+from ui.context import House, sentence
+from ui.conversation import Page
+from ui.tabs.label.routes import visitor
+from ui.tabs.probes import (
+    background,
+    cell,
+    exports,
+    layout,
+)
+from ui.tabs.probes import (
+    board as probes_board,
+)
+from ui.tabs.probes import (
+    form as probes_form,
+)
+from ui.tabs.probes import (
+    summary as probes_summary,
+)
+from ui.tabs.probes.background import Desk
+from ui.tabs.probes.board import Boards
+from ui.tabs.probes.layout import Probes
+from ui.variants import Picked
+from ui.words import LANGUAGES, WORDS, say
+
+LISTED = 60  # runs in the list
+SHOWN_WORDS = ("pb_", "seed", "greedy", "raw", "prompt", "finish_stop", "finish_length", "cancel")
+
+
+Number = Annotated[int, Field(ge=0, lt=outside.INT64)]
+
+
+class Asked(Shape):
+    """What the board's script sends to any of its functions."""
+
+    run: Number | None = None
+    other: Number | None = None
+    variant: Number = 0
+    since: Number = 0
+    overlap: Number | None = None
+    act: str | None = None
+    probe: str = ""
+    stamp: str = ""
+    kind: str | None = None
+    name: str | None = None
+    words: Any = None
+    samples: bool | None = None
+    blind: bool | None = None
+    keys: list | None = None
+
+
+def listed(desk: Desk) -> list[dict]:
+    """The latest runs, newest first, as the list shows them."""
+    found = []
+    for row in runs.recent(desk.house.db, LISTED):
+        told = background.state_of(desk, row)
+        found.append(
+            {key: row[key] for key in ("id", "name", "set_name", "created")}
+            | {key: told[key] for key in ("status", "done", "total")}
+            | {"variants": [one["name"] for one in row["variants"]]}
+        )
+    return found
+
+
+def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
+    """What the board's script calls, each with one object and the request; a mistake comes back as {"error": sentence}."""
+
+    def guarded(act: Callable[[str, dict], dict]) -> Callable:
+        def guard(given: dict, request: gr.Request) -> dict:
+            lang = house.language(request)
+            if why := roles.refusal(house, lang, visitor(request), act):
+                return {"error": why}
+            try:
+                asked = outside.bounded(given if given is not None else {}, "The request", ProbeError)
+                outside.check(Asked, asked, "The request", ProbeError, "load the page again")
+                if act not in (pb_open, pb_news, pb_compare) and asked.get("run") is None:
+                    raise ProbeError("The request names no run; load the page again.")
+                return act(lang, dict(asked))
+            except Exception as error:
+                return {"error": sentence(lang, error)}
+
+        return roles.called(guard, act)
+
+    def pb_open(lang: str, given: dict) -> dict:
+        """A run with all its cells; without `run` the list alone, and which run is under way."""
+        told = {"runs": listed(desk), "active": desk.run if background.busy(desk) else None, "word_order": probes_board.WORDS}
+        if given.get("words"):
+            told["words"] = {key: text for key, text in WORDS[lang if lang in LANGUAGES else "en"].items()
+                             if key.startswith(SHOWN_WORDS)}  # fmt: skip
+        if given.get("run") is None:
+            return told
+        run = int(given["run"])
+        return told | probes_board.opened(house, boards, run, lang) | news(lang, run, "", 0)
+
+    def news(lang: str, run: int, stamp: str, since: int) -> dict:
+        row, board = runs.get(house.db, run), boards.of(house, run)
+        whole = stamp != board.stamp
+        told = {"state": background.state_of(desk, row), "stamp": board.stamp, "whole": whole}
+        told["cells"] = probes_board.cells(board, 0 if whole else since)
+        if told["cells"]:
+            told["summary"] = summary(lang, row, board)
+        return told
+
+    def summary(lang: str, row: dict, board: probes_board.Board) -> str:
+        base = next((one["name"] for one in row["variants"] if not one["adapters"] and one.get("prompt") is None), None)
+        if board.facts is None:
+            return f'<p class="mt-quiet">{escape(say(lang, "pb_no_facts"))}</p>'
+        variants = [one["name"] for one in row["variants"]]
+        return probes_summary.summary_html(lang, probes_summary.results(probes_board.chosen(board, None), variants, base))
+
+    def pb_news(lang: str, given: dict) -> dict:
+        """What a page that has the first `since` cells of the stamp does not have yet, how the run is, and what else goes on."""
+        told = {"active": desk.run if background.busy(desk) else None}
+        if given.get("run") is None:
+            return told
+        return told | news(lang, int(given["run"]), given.get("stamp", ""), int(given.get("since", 0)))
+
+    def pb_act(lang: str, given: dict) -> dict:
+        """pause, stop or continue."""
+        run = int(given["run"])
+        act = {"pause": background.pause, "stop": background.stop, "continue": background.again}.get(given.get("act"))
+        if act is None:
+            raise ProbeError(f"There is nothing called {given.get('act')!r} to do with a run.")
+        act(desk, run)
+        return {"state": background.state_of(desk, runs.get(house.db, run))}
+
+    def pb_cell(lang: str, given: dict) -> dict:
+        other = given.get("other")
+        return cell.cell(
+            house, boards, int(given["run"]), str(given["probe"]), int(given["variant"]), None if other is None else int(other)
+        )
+
+    def pb_opinion(lang: str, given: dict) -> dict:
+        """Asks the judge about a cell's first answer; all that judges have said of it."""
+        board = boards.of(house, int(given["run"]))
+        return {"opinions": cell.ask_judge(house, board, str(given["probe"]), int(given["variant"]))}
+
+    def pb_compare(lang: str, given: dict) -> dict:
+        """The first answers of another run, by probe and variant's name: [text, suggestion's place in WORDS or -1, check]."""
+        found = cell.headlines(boards.of(house, int(given["other"])))
+        return {
+            "cells": [
+                [probe, name, row["answer"] or "", words.index(row["suggestion"]) if row.get("suggestion") in words else -1]
+                for (probe, name), row in found.items()
+            ]
+        }
+
+    words = probes_board.WORDS
+
+    def pb_export(lang: str, given: dict) -> dict:
+        board = boards.of(house, int(given["run"]))
+        rows = probes_board.chosen(board, given.get("keys"))
+        stamp = time.strftime("%Y%m%d-%H%M")
+        kind = str(given.get("kind"))
+        return {"name": f"run-{int(given['run'])}-{stamp}.{kind}", "text": exports.text_of(board, rows, kind)}
+
+    def pb_send(lang: str, given: dict) -> dict:
+        """A queue of what the page shows."""
+        board = boards.of(house, int(given["run"]))
+        rows = probes_board.chosen(board, given.get("keys"), samples=bool(given.get("samples")))
+        overlap = max(1, int(given.get("overlap") or 1))
+        made = exports.send(house, rows, str(given.get("name") or ""), overlap=overlap, blind=bool(given.get("blind", True)))
+        left = say(lang, "pb_left_out", number=made["left_out"]) if made["left_out"] else ""
+        return made | {"said": say(lang, "pb_sent", name=made["name"], answers=made["answers"]) + left}
+
+    return [guarded(act) for act in (pb_open, pb_news, pb_act, pb_cell, pb_opinion, pb_compare, pb_export, pb_send)]
+
+
+def first_shown(desk: Desk) -> dict:
+    """What the board begins with: the run under way, else the newest one."""
+    newest = next(iter(runs.recent(desk.house.db, 1)), None)
+    run = desk.run if background.busy(desk) else newest and newest["id"]
+    return {"run": run, "at": time.time()}
+
+
+def tell(house: House, lang: str, plain: dict, picks: list[Picked]) -> str:
+    """What the form means now, or what is wrong with it."""
+    try:
+        wish = probes_form.read_wish(plain, picks)
+        variants = probes_form.variants_of(house, wish)
+        volume = probes_form.volume(wish, len(variants))
+        known = {side: background.facts_of(house, name) for side, name in (("old", wish.old), ("new", wish.new))}
+        probes_form.questions.fill(wish.probes, known)
+        if wish.margin:
+            background.suited_for(house, wish.probes, known)
+    except Exception as error:
+        lines = "".join(f"<li>{escape(line)}</li>" for line in sentence(lang, error).split("\n"))
+        return f'<div class="mt-failed" role="alert"><ul>{lines}</ul></div>'
+    groups = ", ".join(
+        say(lang, "pb_of_group", number=volume["groups"][group], group=say(lang, f"pb_group_{group}"))
+        for group in probes_board.GROUPS
+        if volume["groups"][group]
+    )
+    parts = [("probes", len(wish.probes)), ("variants", len(variants))]
+    said = [say(lang, f"pb_one_{what}") if number == 1 else say(lang, f"pb_n_{what}", number=number) for what, number in parts]
+    if wish.settings.samples > 1:
+        said.append(say(lang, "pb_n_samples", number=wish.settings.samples))
+    said = " × ".join(said)
+    said += say(lang, "pb_in_all", answers=f"{volume['answers']:,}")
+    names = ", ".join(variant.name for variant in variants)
+    notes = f'<p class="mt-quiet">{escape(groups)}</p><p class="mt-quiet">{escape(names)}</p>'
+    return f'<p class="pb-volume">{escape(said)}</p>{notes}'
+
+
+def picks_of(page: Page, wanted: bool) -> list[Picked]:
+    return [page.picks[column] for column in page.shown] if wanted else []
+
+
+def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr.State, notice: gr.HTML) -> None:
+    """page: the chat's, whose columns can be asked, too. notice: what cannot be filled is said there."""
+    form = tab.form
+
+    def start(request: gr.Request, page: Page, *given) -> dict:
+        lang, plain = house.language(request), layout.plain(form, given)
+        try:
+            wish = probes_form.read_wish(plain, picks_of(page, plain["chat"]))
+            run = background.start(desk, wish)
+        except Exception as error:
+            gr.Warning(escape(sentence(lang, error)))
+            return gr.skip()
+        return {tab.board: {"run": run, "at": time.time()}, form.name: ""}
+
+    def changed(request: gr.Request, page: Page, *given) -> str:
+        plain = layout.plain(form, given)
+        return tell(house, house.language(request), plain, picks_of(page, plain["chat"]))
+
+    def uploaded(request: gr.Request, file: str) -> dict:
+        lang = house.language(request)
+        if odd := not_what_it_seems(Path(file)):
+            gr.Warning(f"{Path(file).name} {odd}.")
+            return gr.skip()
+        try:
+            with open(file, encoding="utf-8-sig") as opened:
+                text = opened.read()
+        except (OSError, UnicodeDecodeError):
+            gr.Warning(say(lang, "pb_no_utf8"))
+            return gr.skip()
+        return {form.own: text, form.sets: []}
+
+    def edit(sets: list[str]) -> dict:
+        return {form.own: probes_form.as_text(sets), form.sets: []} if sets else gr.skip()
+
+    def script_or_not(asking: str) -> dict:
+        return gr.update(visible=asking == "scripted")
+
+    def refreshed(request: gr.Request, variants: list[str], old: str, new: str) -> dict:
+        """After a visit to another tab: identities and adapters may have changed."""
+        kept = {"variants": variants, "old": old, "new": new}
+        return layout.choices(house, tab, house.language(request), kept)
+
+    private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+    everything = [page, *form.inputs]
+    tab.start.click(start, everything, [tab.board, form.name], trigger_mode="once", **private)
+    gr.on(
+        [component.change for component in form.inputs], changed, everything, tab.told, trigger_mode="always_last", **private
+    )  # fmt: skip
+    form.asking.input(script_or_not, form.asking, form.script, **private)
+    tab.upload.upload(uploaded, tab.upload, [form.own, form.sets], **private)
+    tab.edit.click(edit, form.sets, [form.own, form.sets], **private)
+    sides = [form.variants, form.old, form.new]
+    visited.select(filling.guarded(house, notice, refreshed), sides, [*sides, notice], **private)

@@ -1,0 +1,193 @@
+"""What a person wants asked, from the form's values to probes, variants and settings; and what it will come to. No Gradio."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import identities
+from common import leftovers
+from engine.types import Decoding, Variant
+from identities.files import CHINESE
+from probes import questions
+from probes.questions import Probe, ProbeError
+from probes.run import plan
+from probes.run.settings import Settings
+from ui.context import House
+from ui.variants import Picked, plain_name, variant_of
+
+MAX_NEW_TOKENS = 128  # who one is takes a sentence or two
+SCRIPT = "sure"
+BASE, BY_PROMPT, BY_ADAPTER = "base", "identity:", "adapter:"
+WRITTEN = "written"  # the name of probes that were written in the page
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Probes with their placeholders still in them; variants as the form names them, and those that the chat has picked."""
+
+    probes: tuple[Probe, ...]
+    variants: tuple[str, ...]
+    settings: Settings
+    picks: tuple[Picked, ...] = ()
+    mode: str = "system"
+    max_new_tokens: int = MAX_NEW_TOKENS
+    margin: bool = False
+    reuse: bool = True
+    old: str = ""
+    new: str = ""
+    name: str = ""
+    set_name: str = ""
+
+
+def read_wish(plain: Mapping, picks: Sequence[Picked] = ()) -> Wish:
+    """From the form: sets, own (JSONL text), lang, variants, mode, samples, asking, script, temperature, seed, max_new_tokens,
+    margin, reuse, old, new, name. Raises ProbeError with everything that is wrong."""
+    sets, own = list(plain.get("sets") or ()), str(plain.get("own") or "").strip()
+    named = [*sets, *([WRITTEN] if own else [])]
+    if not named:
+        raise ProbeError(f"No probes are chosen; choose a set ({', '.join(questions.names())}) or write some.")
+    found = joined([*map(packaged, sets), *([written(own)] if own else [])])
+    lang = plain.get("lang") or "both"
+    probes = tuple(probe for probe in found if lang in ("both", probe.lang))
+    if not probes:
+        raise ProbeError(f"None of these probes is in the language {lang}; choose both languages or another set.")
+    chosen = tuple(plain.get("variants") or ())
+    if not chosen and not picks:
+        raise ProbeError("No variant is chosen; choose at least one to ask.")
+    asking = plain.get("asking") or "fresh"
+    script = plan.script(known_script(plain.get("script") or SCRIPT)) if asking == "scripted" else None
+    settings = Settings(
+        samples=number(plain, "samples", 1),
+        mode=asking,
+        script=script,
+        temperature=float(plain.get("temperature") or 0.7),
+        seed=number(plain, "seed", 0),
+    )
+    if script:
+        plan.check_script(script, probes)
+    return Wish(
+        probes=probes,
+        variants=chosen,
+        settings=settings,
+        picks=tuple(picks),
+        mode=plain.get("mode") or "system",
+        max_new_tokens=number(plain, "max_new_tokens", MAX_NEW_TOKENS),
+        margin=bool(plain.get("margin")),
+        reuse=bool(plain.get("reuse", True)),
+        old=plain.get("old") or "",
+        new=plain.get("new") or "",
+        name=str(plain.get("name") or "").strip(),
+        set_name=",".join(named),
+    )
+
+
+def packaged(name: str) -> list[Probe]:
+    """A set by its name; the page names no files. Raises ProbeError."""
+    if name not in questions.names():
+        raise ProbeError(f"There is no probe set {name!r} here; there are {', '.join(questions.names())}.")
+    return questions.load(name)
+
+
+def known_script(name: str) -> str:
+    if name not in plan.scripts():
+        raise ProbeError(f"There is no script {name!r} here; there are {', '.join(plan.scripts())}.")
+    return name
+
+
+def number(plain: Mapping, key: str, otherwise: int) -> int:
+    """A whole number of the form; an emptied field takes its default."""
+    value = plain.get(key)
+    if value is None or value == "":
+        return otherwise
+    if float(value) != int(value):
+        raise ProbeError(f"{key} is {value}; give a whole number.")
+    return int(value)
+
+
+def written(text: str) -> list[Probe]:
+    """Probes from JSONL text. Raises ProbeError with line numbers."""
+    with leftovers.scratch() as folder:
+        file = Path(folder) / "your probes"
+        file.write_bytes(text.encode("utf-8", "replace"))
+        return questions.load(file, twins=False)
+
+
+def as_text(sets: Sequence[str]) -> str:
+    """The chosen sets as JSONL, to be edited."""
+    probes = joined([*map(packaged, sets)])
+    return "\n".join(json.dumps(questions.as_dict(probe), ensure_ascii=False) for probe in probes)
+
+
+def joined(parts: Sequence[Sequence[Probe]]) -> list[Probe]:
+    """All of them, a probe that several hold once. Raises ProbeError where an id is two different probes."""
+    known: dict[str, Probe] = {}
+    twice = []
+    for probe in (probe for part in parts for probe in part):
+        if known.setdefault(probe.id, probe) != probe:
+            twice.append(probe.id)
+    if twice:
+        raise ProbeError(
+            f"The id {', '.join(map(repr, dict.fromkeys(twice)))} stands for two different probes; give your own another id, "
+            "or leave the set out that it was copied from."
+        )
+    return list(known.values())
+
+
+def variants_of(house: House, wish: Wish) -> list[Variant]:
+    """Every variant said whole, each with a name of its own. Raises EngineError, IdentityError or ProbeError."""
+    decoding = Decoding(max_new_tokens=wish.max_new_tokens)
+    found = []
+    for key in wish.variants:
+        if key == BASE:
+            picked = Picked()
+        elif key.startswith(BY_PROMPT):
+            picked = Picked(identity=key.removeprefix(BY_PROMPT), mode=wish.mode)
+        else:
+            picked = Picked(adapter=key.removeprefix(BY_ADAPTER))
+        found.append(replace(variant_of(picked, house.identities), decoding=decoding))
+    for picked in wish.picks:
+        variant = variant_of(picked, house.identities)
+        found.append(replace(variant, decoding=replace(variant.decoding, max_new_tokens=wish.max_new_tokens)))
+    unlike: dict[str, Variant] = {}
+    for variant in found:
+        if any(replace(known, name="") == replace(variant, name="") for known in unlike.values()):
+            continue
+        name, at = plain_name(variant), 2
+        if name in unlike:  # an identity and the adapter that was taught it
+            name = f"{name} ({'adapter' if variant.adapters else 'prompt'})"
+        plain = name
+        while name in unlike:
+            name, at = f"{plain} {at}", at + 1
+        unlike[name] = replace(variant, name=name)
+    for variant in unlike.values():
+        for adapter in variant.adapters:
+            house.engine.info(adapter)
+        house.engine.format_of(variant)
+    return list(unlike.values())
+
+
+def variant_choices(house: House) -> list[str]:
+    """What can be asked now, as the form names it."""
+    known = [name for name in identities.names(house.identities) if name != identities.NONE]
+    adapters = sorted(house.engine.adapters, key=identities.natural)
+    return [BASE, *(BY_PROMPT + name for name in known), *(BY_ADAPTER + name for name in adapters)]
+
+
+def with_facts(house: House) -> list[str]:
+    """Identities whose facts suggestions and placeholders can use; a Chinese wording shares those of its English one."""
+    known = identities.names(house.identities)
+    return [
+        name
+        for name in known
+        if not name.endswith(CHINESE) and identities.facts_path(name, house.identities)
+    ]  # fmt: skip
+
+
+def volume(wish: Wish, variants: int) -> dict:
+    """What it comes to: `probes` per group, `turns` (answers in all)."""
+    open_ = plan.conversations(wish.probes, max(variants, 1), wish.settings.samples, wish.settings.mode, wish.settings.script)
+    return {"groups": Counter(probe.group for probe in wish.probes), "answers": sum(len(one.turns) for one in open_)}

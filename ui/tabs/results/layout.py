@@ -1,0 +1,134 @@
+"""The Results tab: which answers, judged by whose words, as a table, curves and a report. What happens is in results_events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from probes.verdicts.rules import SOURCES
+from ui import training
+from ui.context import House
+from ui.tabs.results import source as results_source
+from ui.tabs.results.files import ACCEPTED
+from ui.words import i18n
+
+QUICK = 3000  # answers of the latest run up to which the table is filled without being asked for
+
+
+@dataclass(frozen=True)
+class Results:
+    """The components of the tab that events write to. made: the report that is shown; given: the files that were added;
+    drawn: the one whose curves are shown. asked: what was clicked in the table, written by results.js."""
+
+    sources: gr.Dropdown
+    old: gr.Dropdown
+    new: gr.Dropdown
+    evidence: gr.Radio
+    upload: gr.UploadButton
+    forget: gr.Button
+    given: gr.State
+    listed: gr.HTML
+    show: gr.Button
+    made: gr.State
+    drawn: gr.State
+    problem: gr.HTML
+    table: gr.HTML
+    asked: gr.Textbox
+    behind: gr.HTML
+    sides: gr.HTML
+    curves: gr.HTML
+    votes: gr.HTML
+    exports: gr.Column
+    title: gr.Textbox
+    write: gr.Button
+    parcel: gr.DownloadButton
+    files: gr.File
+
+    @property
+    def inputs(self) -> list:
+        return [self.sources, self.given, self.old, self.new, self.evidence]
+
+    @property
+    def told(self) -> list:
+        """What a new table replaces."""
+        shown = [self.table, self.behind, self.sides, self.curves, self.votes]
+        return [self.made, self.problem, *shown, self.exports, self.parcel, self.files]
+
+    @property
+    def outputs(self) -> list:
+        return [self.sources, self.old, self.new, self.evidence, self.forget, self.given, self.listed, *self.told]
+
+
+def build_results() -> Results:
+    """Inside a Tab: lays the tab out. `results_events.wire_results` wires it, opening it fills it."""
+    with gr.Row(elem_classes="mt-tools mt-form mt-results-wish"):
+        sources = gr.Dropdown(
+            [], multiselect=True, label=i18n("results_sources"), scale=4, elem_id="results-sources", min_width=320
+        )
+        old = gr.Dropdown([], label=i18n("results_old"), scale=1, elem_id="results-old", filterable=False, min_width=150)
+        new = gr.Dropdown([], label=i18n("results_new"), scale=1, elem_id="results-new", filterable=False, min_width=150)
+    with gr.Row(elem_classes="mt-tools mt-form mt-results-wish"):
+        evidence = gr.Radio(
+            [(i18n(f"results_by_{source}"), source) for source in SOURCES], value=SOURCES[0], label=i18n("results_evidence"),
+            scale=4, elem_id="results-evidence", min_width=320,
+        )  # fmt: skip
+        upload = gr.UploadButton(
+            i18n("results_upload"), file_types=list(ACCEPTED), file_count="multiple", scale=0, min_width=105,
+            elem_id="results-upload", variant="secondary",
+        )  # fmt: skip
+        forget = gr.Button(i18n("results_forget"), scale=0, min_width=105, elem_id="results-forget", visible=False)
+        show = gr.Button(i18n("results_show"), variant="primary", scale=0, min_width=128, elem_id="results-show")
+    given, made, drawn = gr.State([]), gr.State(None), gr.State(None)
+    listed = gr.HTML(elem_id="results-given")
+    problem = gr.HTML(elem_id="results-problem")
+    table = gr.HTML(elem_id="results-table")
+    asked = gr.Textbox("", elem_id="results-asked", elem_classes="mt-away", show_label=False, container=False)
+    sides = gr.HTML(elem_id="results-sides")
+    behind = gr.HTML(elem_id="results-behind")
+    curves = gr.HTML(elem_id="results-curves")
+    votes = gr.HTML(elem_id="results-votes")
+    with gr.Column(visible=False, elem_id="results-exports") as exports:
+        with gr.Row(elem_classes="mt-tools mt-chooser"):
+            title = gr.Textbox(
+                label=i18n("results_title"),
+                placeholder="Mirror Test",
+                max_lines=1,
+                scale=2,
+                elem_id="results-title",
+                min_width=200,
+            )
+            write = gr.Button(i18n("results_write"), scale=0, min_width=170, elem_id="results-write")
+            parcel = gr.DownloadButton(
+                i18n("results_parcel"), scale=0, min_width=170, elem_id="results-parcel", visible=False, variant="primary"
+            )
+        files = gr.File(
+            file_count="multiple",
+            interactive=False,
+            visible=False,
+            show_label=False,
+            elem_id="results-files",
+            elem_classes="mt-files",
+        )
+    return Results(
+        sources, old, new, evidence, upload, forget, given, listed, show, made, drawn, problem, table, asked, behind, sides,
+        curves, votes, exports, title, write, parcel, files,
+    )  # fmt: skip
+
+
+def open_results(house: House, tab: Results, lang: str, chosen: list[str] | None = None) -> dict:
+    """What can be chosen; nothing is judged yet. chosen: what was chosen before; None when the tab is opened for the first time:
+    then it is the latest run."""
+    offered = results_source.choices(house, lang)
+    there = [source for _, source in offered]
+    if chosen is not None:
+        return {tab.sources: gr.update(choices=offered, value=[source for source in chosen if source in there])}
+    return {tab.sources: gr.update(choices=offered, value=there[:1])} | sides(house, tab, there[:1])
+
+
+def sides(house: House, tab: Results, sources: list[str]) -> dict:
+    """The two identities: those that the first run with facts of its own was asked about, else the base's and another one."""
+    old, new = results_source.asked_about(house, sources) or results_source.usual(house)
+    known = training.known_identities(house)
+    names = [*known, *(name for name in dict.fromkeys((old, new)) if name and name not in known)]
+    return {tab.old: gr.update(choices=names, value=old or None), tab.new: gr.update(choices=names, value=new or None)}

@@ -1,0 +1,148 @@
+"""From what is chosen in the Results tab to a judged report. No Gradio."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import identities
+import store
+from probes.answers import dose, found
+from probes.answers import sources as collect
+from probes.answers.sources import RowsError
+from probes.report import build, margins
+from probes.report.build import Report
+from probes.suggest import identity_pair
+from probes.suggest.identity_pair import FactPair
+from probes.verdicts import preferences
+from ui import training
+from ui.context import House
+from ui.tabs.results.files import ABOUT, ANSWERS, FACTS, REPORTED, TRANSCRIPTS, Given, of_kind
+from ui.words import say
+
+RUN, QUEUE = "run", "queue"
+RUNS = 100
+FLAGS = {TRANSCRIPTS: "--transcripts", ANSWERS: "--answers", FACTS: "--facts", REPORTED: "--verdicts", ABOUT: "--about"}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a table is wanted of. sources: "run 3", "queue 1"; old, new: identities; evidence: one of `verdicts.SOURCES`."""
+
+    sources: tuple[str, ...]
+    files: tuple[Given, ...]
+    old: str
+    new: str
+    evidence: str
+
+
+def choices(house: House, lang: str) -> list[tuple[str, str]]:
+    """(words, source) of every run and queue of the store, newest first."""
+    found = []
+    for run in store.runs.recent(house.db, RUNS):
+        words = say(lang, "results_run", id=run["id"], name=run["name"] or run["set_name"], answers=run["done"])
+        found.append((words, f"{RUN} {run['id']}"))
+    for queue in store.queues.listed(house.db):
+        if queue["kind"] != "pairs":
+            words = say(lang, "results_queue", id=queue["id"], name=queue["name"], answers=queue["items"])
+            found.append((words, f"{QUEUE} {queue['id']}"))
+    return found
+
+
+def judged(house: House, wish: Wish) -> Report:
+    """Raises RowsError, StoreError, FactsError, DoseError, IdentityError or ValueError, one sentence each."""
+    parts = [_of_store(house.db, source) for source in wish.sources]
+    stored = len(parts)
+    given = [collect.of_transcripts(file.path) for file in of_kind(wish.files, TRANSCRIPTS)]
+    given += [collect.of_file(file.path) for file in of_kind(wish.files, ANSWERS)]
+    if stored and given:
+        with store.open(house.db) as db:  # labels are looked up by number, and a file's numbers may mean other answers here
+            given = [replace(part, rows=found.owned(db, part.rows)) for part in given]
+    parts += given
+    theirs, told = {}, {}
+    for file in of_kind(wish.files, REPORTED):
+        read, doses = build.read_verdicts(file.path)
+        theirs, told = theirs | read, told | doses
+    if not parts and not theirs:
+        raise RowsError("Nothing is chosen: choose a run or a queue, or add a file of answers.")
+    answers = collect.joined(parts)
+    about = {**told, **answers.doses}
+    for file in of_kind(wish.files, ABOUT):
+        about |= dose.read(file.path)
+    labels, votes = {}, []
+    if stored:
+        votes = preferences.of_store(house.db)
+        labels = store.labels.standing(house.db, answers=[r["answer_id"] for r in answers.rows if r.get("answer_id") is not None])
+    return build.build(
+        answers,
+        fact_pair=fact_pair(house, wish),
+        labels=labels,
+        theirs=theirs,
+        about=about,
+        source=wish.evidence,
+        made_by=command(house, wish),
+        trainings=margins.of_trainings(house.db, answers.folders.values()),
+        votes=votes,
+    )
+
+
+def usual(house: House) -> tuple[str, str]:
+    """The base's own identity and the first other one that facts are known of; "" where there is none."""
+    known = training.known_identities(house)
+    card = getattr(house.engine.base, "card", None)
+    old = next((name for name in (getattr(card, "name", ""), "BayLing", *known) if name in known), "")
+    return old, next((name for name in ("finance-advisor", *known) if name in known and name != old), "")
+
+
+def asked_about(house: House, sources: Sequence[str]) -> tuple[str, str] | None:
+    """(old, new) of the first run that says whom it was about."""
+    about = _about(house, sources)
+    return (str(about.get("old") or ""), str(about.get("new") or "")) if about else None
+
+
+def fact_pair(house: House, wish: Wish) -> FactPair | None:
+    """Of the facts file that was added last, else of the two identities: as the run was asked about them, if it was about
+    the same two; None if no identity is chosen."""
+    given = of_kind(wish.files, FACTS)
+    if given:
+        return identity_pair.load(given[-1].path)
+    about = _about(house, wish.sources)
+    if about and (about.get("old") or "", about.get("new") or "") == (wish.old, wish.new):
+        return identity_pair.from_mapping(about["facts"], "the run's facts")
+    sides = [identities.load(name, house.identities).facts if name else None for name in (wish.old, wish.new)]
+    return identity_pair.from_identities(*sides) if any(sides) else None
+
+
+def command(house: House, wish: Wish) -> str:
+    """What makes the same report from a shell in the repository's folder, as far as the files lie there."""
+    words = ["python", "-m", "probes.report", "--db", str(house.db)]
+    for source in wish.sources:
+        words += [f"--{source.split()[0]}", source.split()[1]]
+    for file in wish.files:
+        words += [FLAGS[file.kind], file.name]
+    if not of_kind(wish.files, FACTS):
+        words += [*(("--old", wish.old) if wish.old else ()), *(("--new", wish.new) if wish.new else ())]
+    words += ["--source", wish.evidence] if wish.evidence != "best" else []
+    return shlex.join([*words, "--lang", "both", "--out", "DIR"])
+
+
+def _about(house: House, sources: Sequence[str]) -> dict | None:
+    """What a run says of its two identities, the first of the sources that does."""
+    for source in sources:
+        kind, number = source.split()
+        about = store.runs.get(house.db, int(number))["settings"].get("about") if kind == RUN else None
+        if about and about.get("facts"):
+            return about
+    return None
+
+
+def _of_store(db: Path, source: str) -> collect.Answers:
+    kind, number = source.split()
+    return (collect.of_run if kind == RUN else collect.of_queue)(db, int(number))
+
+
+def files_of(paths: Sequence[str] | str | None) -> list[str]:
+    """What an upload gives, always as a list."""
+    return [paths] if isinstance(paths, str) else list(paths or [])

@@ -1,0 +1,38 @@
+"""What people voted, as the Results tab shows it: every pair of variants of the database, whatever table is shown above."""
+
+from __future__ import annotations
+
+from html import escape
+
+from probes.report import wording
+from probes.verdicts import preferences
+from ui.context import House, sentence
+from ui.tabs.results.view import boxed, safe, short
+
+WORDS = ("first", "second")  # of a row, its head
+
+
+def votes_html(house: House, lang: str) -> str:
+    """The table of votes, blind and open apart; what to do while there are none."""
+    of = short(lang)
+    title = f'<h3 class="mt-step">{escape(wording.say(of, "heading_votes"))}</h3>'
+    try:
+        found = preferences.of_store(house.db)
+    except Exception as error:
+        return f'{title}<p class="mt-failed" role="alert">{escape(sentence(lang, error))}</p>'
+    if not found:
+        return f'{title}<p class="mt-quiet">{safe(lang, "results_no_votes")}</p>'
+    heads = "".join(f'<th scope="col">{escape(words)}</th>' for words in preferences.headings(of).values())
+    body = ""
+    for one in found:
+        cells = preferences.cells(one, of)
+        body += "<tr>" + "".join(_cell(key, cells[key], one.preferred) for key in preferences.COLUMNS) + "</tr>"
+    table = boxed(f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>", "mt-votes")
+    return f'{title}{table}<p class="mt-quiet">{escape(wording.say(of, "votes_note"))}</p>'
+
+
+def _cell(key: str, text: str, preferred: str) -> str:
+    if key in WORDS:
+        return f'<th scope="row" class="mt-v-name">{escape(text)}</th>'
+    kind = "mt-v-name" if key == "word" and preferred else f"mt-v-{key}"
+    return f'<td class="{kind}">{escape(text)}</td>'
