@@ -1,5 +1,5 @@
 # make app    install what is missing, then open the page       make app ARGS="--port 7861 --base /models/BayLing-7B"
-# make test   install what is missing, lint, then every test    make test PYTEST_ARGS="tests/test_store.py -x"
+# make test   install what is missing, lint, then every test    make test PYTEST_ARGS="tests/store/test_store.py -x"
 PYTHON ?= python3
 ARGS ?=
 PYTEST_ARGS ?=
@@ -21,7 +21,7 @@ TORCH_INDEX ?= $(KNOWN_INDEX)
 
 help:
 	@echo "make app     open the page on http://127.0.0.1:7860; flags: ARGS=\"--port 7861 --base FOLDER\""
-	@echo "make test    lint, then all tests; a choice of them: PYTEST_ARGS=\"tests/test_store.py\""
+	@echo "make test    lint, then all tests; a choice of them: PYTEST_ARGS=\"tests/store/test_store.py\""
 	@echo "make test-avx2   what computes, as on a CPU with AVX2 and nothing newer"
 	@echo "make lint    ruff and the import rules of the rooms"
 	@echo "make venv    only the installing; another Python: PYTHON=python3.12"
@@ -37,8 +37,8 @@ test: lint
 
 # What computes, once more as on a CPU with AVX2 and nothing newer; on such a CPU it would be the same run twice.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
-AVX2_TESTS := $(addprefix tests/test_,any_cpu.py bank.py decode.py engine.py margin.py merge.py prefixes.py \
-  training_gradients.py training_runs.py training_samples.py)
+AVX2_TESTS := $(patsubst %,tests/%.py,$(patsubst %,engine/test_%,any_cpu bank decode engine prefixes) probes/test_margin \
+  tuning/test_merge $(patsubst %,tuning/test_training_%,gradients runs samples))
 test-avx2: $(VENV)/.dev
 	@if [ "$$($(PY) -c 'import torch; print(torch.backends.cpu.get_cpu_capability())')" = AVX2 ]; then \
 	  echo "This CPU has AVX2 and nothing newer: the tests have run that way already."; \

@@ -7,7 +7,7 @@ from tuning.dataset.placeholders import unfilled
 from tuning.dataset.readers import read
 from tuning.dataset.rows import detect_lang, normalise
 
-ROWS = read(Path(__file__).resolve().parent.parent / "data" / "general.jsonl")
+ROWS = read(Path(__file__).resolve().parents[2] / "data" / "general.jsonl")
 
 
 def test_enough_rows_in_both_languages():

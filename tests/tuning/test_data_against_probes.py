@@ -11,7 +11,7 @@ from tuning.dataset.generate import generate
 from tuning.dataset.readers import read
 from tuning.dataset.rows import normalise
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SETS = ROOT / "probes" / "sets"
 OLD = {
     "en": {"name": "BayLing", "maker": "the NLP Group of ICT/CAS", "role": "intelligent language assistant", "date": "2023"},

@@ -242,7 +242,7 @@ def test_a_base_that_is_about_to_leave_is_not_taken_for_gone(gpu, monkeypatch):
 
 def job(gpu, tmp_path, gib, name="mira", park=True):
     folder = tmp_path / name
-    command = ["-m", "tests.fake_trainer", "--output_dir", str(folder), "--pause", "-1"]
+    command = ["-m", "tests.support.fake_trainer", "--output_dir", str(folder), "--pause", "-1"]
     return queue.enqueue_command(gpu.db, command, folder, device="cuda:0", needs_bytes=int(gib * GIB), park=park)
 
 

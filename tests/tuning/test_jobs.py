@@ -22,8 +22,8 @@ from tuning.jobs import queue as jobs
 from tuning.jobs.queue import JobError
 from tuning.train.run_files import METRICS, read_metrics
 
-ROOT = Path(__file__).parent.parent
-FAKE = ["-m", "tests.fake_trainer"]
+ROOT = Path(__file__).parents[2]
+FAKE = ["-m", "tests.support.fake_trainer"]
 HELD = ["--pause", "-1"]  # runs until its folder has a file `go`
 
 
@@ -56,7 +56,7 @@ def test_a_job_runs_to_its_end_and_its_numbers_are_in_the_store(db_path, queue, 
     assert [(row["step"], row["loss"]) for row in rows] == [(step, 4.0 / step) for step in range(1, 9)]
     assert [row["step"] for row in rows if row["eval_loss"]] == [2, 4, 6, 8] and rows[0]["lr"] == 1e-4
     log = jobs.tail(job["log"])
-    assert log.startswith("$ python -m tests.fake_trainer --output_dir") and log.endswith("8/8")
+    assert log.startswith("$ python -m tests.support.fake_trainer --output_dir") and log.endswith("8/8")
     assert (tmp_path / "mira" / "adapter_config.json").is_file()
     assert jobs.tick(db_path) == []  # nothing is new any more
 

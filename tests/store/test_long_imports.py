@@ -17,7 +17,7 @@ import store
 from probes.answers import exchange
 from probes.answers.sources import RowsError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def rows(count):

@@ -20,7 +20,7 @@ from engine import formats, rendering, sandbox
 from engine.formats import Format
 from engine.types import EngineError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NESTED = "{% for a in range(99999) %}{% for b in range(99999) %}{{ 'x' if a < 0 }}{% endfor %}{% endfor %}"
 COSTLY = {
     "nested loops": NESTED,

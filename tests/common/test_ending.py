@@ -21,7 +21,7 @@ import chat_app
 from common import ending
 from ui import app as page
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 

@@ -17,7 +17,7 @@ CASES = [json.loads(line) for line in (DATA / "suggest_cases.jsonl").read_text(e
 UNSEEN = yaml.safe_load((DATA / "suggest_unseen.yaml").read_text(encoding="utf-8"))  # pairs that no rule was written for
 UNSEEN = {name: facts_of.from_mapping(pair, name) for name, pair in UNSEEN.items()}
 FACTS = {"": facts_of.load(DATA / "suggest_facts.yaml"), "plants": facts_of.load(DATA / "suggest_facts_plants.yaml")}
-REFERENCE = Path(__file__).parents[1].parent / "shared" / "reference" / "original"
+REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference" / "original"
 FILES = ("--facts", str(DATA / "suggest_facts.yaml"))
 
 

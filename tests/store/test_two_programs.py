@@ -18,7 +18,7 @@ from store import StoreError, owners, runs
 from ui.tabs.probes import background as probes_background
 from ui.tabs.probes.background import Desk
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 OTHER = """
 import sys, time
 from store import owners, runs

@@ -31,7 +31,7 @@ from ui.tabs.adapters import zip_file
 from ui.tabs.label import files as label_files
 from ui.tabs.results import events as results_events
 
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parents[2]
 PROGRAM = """
 import os, sys, time
 from ui import passing

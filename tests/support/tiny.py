@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parents[2] / "data"
 VOCABULARY = 512
 SENTENCEPIECES = 3000  # room for the Chinese characters in data/
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj"]

@@ -21,7 +21,7 @@ from tuning.train import run_files
 from tuning.train.run_files import Journal
 from ui import adapter_library
 
-FAKE = ["-m", "tests.fake_trainer"]
+FAKE = ["-m", "tests.support.fake_trainer"]
 
 
 @pytest.fixture

@@ -269,5 +269,5 @@ def test_nothing_is_overwritten_and_no_half_copy_stays(db_path, tmp_path, monkey
 def test_both_are_commands(db_path, tmp_path):
     store.answers.add(db_path, [ANSWER])
     for arguments in (["store.check", str(db_path)], ["store.backup", str(db_path), str(tmp_path / "copy.db")]):
-        subprocess.run([sys.executable, "-m", *arguments], check=True, cwd=Path(__file__).parent.parent, capture_output=True)
+        subprocess.run([sys.executable, "-m", *arguments], check=True, cwd=Path(__file__).parents[2], capture_output=True)
     assert (tmp_path / "copy.db").is_file()

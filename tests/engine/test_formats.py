@@ -11,7 +11,7 @@ import pytest
 from engine import formats
 from engine.types import EngineError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BAYLING = (
     "I am an intelligent language assistant developed by the NLP Group of ICT/CAS.\n"
     "Below is a dialog consisting of instructions and responses. Write a response that completes the request.\n\n"

@@ -27,7 +27,7 @@ from ui.tabs.finetune import forecast as finetune_forecast
 from ui.tabs.finetune import layout as finetune_layout
 from ui.words import WORDS, Languages
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def told(**changes) -> Progress:
@@ -145,7 +145,7 @@ def test_names_that_would_leave_the_shelf_are_refused(house, name):
 
 def test_a_name_that_a_queued_training_is_to_have_is_taken_before_its_rows_are_written(house, tmp_path):
     folder = house.made_adapters / "aurora"
-    id = queue.enqueue_command(house.db, ["-m", "tests.fake_trainer"], folder, name="aurora")
+    id = queue.enqueue_command(house.db, ["-m", "tests.support.fake_trainer"], folder, name="aurora")
     problem = f"Job {id} (aurora) is to write to {folder}; choose another name, or stop it first."
     assert training.name_problems(house, "aurora") == [problem]
     assert training.name_problems(house, "borealis") == []

@@ -17,7 +17,7 @@ from tuning.dataset.prompted import Prompted, invented, prompt_of, prompted_rows
 from tuning.dataset.quoted import quoted_rows
 from tuning.dataset.rows import Row, normalise
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 GENERAL = readers.read(starters.GENERAL)
 OLD = identities.load("BayLing").facts
 NEW = identities.load("finance-advisor").facts

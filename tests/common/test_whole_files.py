@@ -36,7 +36,7 @@ from ui import adapter_library as shelf
 from ui.context import sentence
 from ui.tabs.adapters import zip_file
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
 

@@ -384,7 +384,7 @@ def test_margins_are_drawn_with_their_zero_line_and_chinese_names():
 
 # --- the original's own material -----------------------------------------------------------------------------------------
 
-ORIGINAL = Path(__file__).parents[1] / "docs"
+ORIGINAL = Path(__file__).parents[2] / "docs"
 
 
 def test_what_is_said_of_the_originals_models_can_be_read():

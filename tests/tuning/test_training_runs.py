@@ -28,7 +28,7 @@ from tuning.train.run_files import alive, last_saved_step, read_metrics, read_st
 from tuning.train.settings import Settings, SettingsError
 from tuning.train.trainer import TrainingError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 STEPS = 14
 
 
