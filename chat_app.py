@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import signal
 
+from common.errors import UserError
+
 if __name__ == "__main__":  # until `main` listens itself, Ctrl-C is what it is to every other program: no trace of imports
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -276,10 +278,6 @@ def run(args: argparse.Namespace, bell: ending.Bell) -> int:
         return 2
     # Gradio and the model take seconds each. Not the whole page: two threads must not import transformers at once.
     threading.Thread(target=lambda: __import__("gradio"), daemon=True).start()
-    from engine import EngineError
-    from identities import IdentityError
-    from store import StoreError
-    from ui.accounts import AccountError
 
     try:
         house = open_house(args)
@@ -294,7 +292,7 @@ def run(args: argparse.Namespace, bell: ending.Bell) -> int:
             root_path=(args.root_path or "").rstrip("/") or None,
             say=lambda address: print(f"Mirror Test is open at {address}", flush=True),
         )
-    except (AccountError, EngineError, IdentityError, StoreError, space.DiskFull) as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:

@@ -34,6 +34,7 @@ import psutil
 import engine
 from bench.probes import chosen
 from bench.side_by_side import machine
+from common.errors import UserError
 from engine import Decoding, Engine, EngineError, Request, Variant
 from engine.bases import DEFAULT_BASE
 from engine.engine import MAX_ROWS
@@ -257,7 +258,7 @@ def main(argv: list[str] | None = None) -> None:
         if not args.no_memory:
             with app(args.base) as (address, pid):
                 result["memory"] = memory(address, pid, args.visits, args.calls)
-    except (EngineError, ValueError, httpx.HTTPError) as error:
+    except (UserError, httpx.HTTPError) as error:
         sys.exit(str(error))
     report(result)
     if args.json:

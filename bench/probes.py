@@ -31,7 +31,8 @@ import engine.bases
 import engine.prompts
 import identities
 from bench.side_by_side import TARGETS, machine
-from engine import Decoding, Engine, EngineError, Request, Variant
+from common.errors import UserError
+from engine import Decoding, Engine, Request, Variant
 from engine.bases import DEFAULT_BASE
 from probes import questions
 from probes.questions import Probe
@@ -206,7 +207,7 @@ def main(argv: list[str] | None = None) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         result = measure(args)
-    except (EngineError, ValueError) as error:
+    except UserError as error:
         sys.exit(str(error))
     report(result)
     if args.json:

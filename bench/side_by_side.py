@@ -29,7 +29,8 @@ import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 
 import engine
-from engine import Decoding, EngineError, decode, sharing
+from common.errors import UserError
+from engine import Decoding, decode, sharing
 from engine.adapters import read_adapter
 from engine.bank import Bank
 from engine.device import choose_device, choose_dtype
@@ -264,7 +265,7 @@ def main() -> None:
     try:
         counts = [int(part) for part in args.variants.split(",")]
         result = measure(counts, args.shape, args.base, args.repeats, args.device, args.dtype)
-    except (EngineError, ValueError) as error:
+    except UserError as error:
         sys.exit(str(error))
     print(f"\none row of the base: {result['one row']['step_ms']:.1f} ms per step")
     if result["reload_s"] is not None:

@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from common.errors import UserError
+
 SAID = re.compile(r"No space left on device|os error (?:28|122)\b|Disk quota exceeded|database or disk is full", re.IGNORECASE)
 # torch.save says only that it could not write; whether for want of room, the disk itself tells
 VAGUE = re.compile(r"PytorchStreamWriter failed|inline_container|unexpected pos \d+|failed writing file", re.IGNORECASE)
 NEARLY = 2**20  # bytes: less is no room for anything
 
 
-class DiskFull(OSError):
+class DiskFull(UserError, OSError):
     """There is no room; its text is one sentence for a person: where, how much is free, what to do."""
 
     def __init__(self, sentence: str) -> None:

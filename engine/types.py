@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
+from common.errors import UserError
+
 Mode = Literal["system", "first_turn"]
 Finish = Literal["stop", "length", "stopped"]
 MAX_STRENGTH = 1.5  # beyond it adapters mostly produce noise
 
 
-class EngineError(Exception):
+class EngineError(UserError):
     """Something a person can put right; its text is one sentence for that person."""
 
 

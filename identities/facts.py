@@ -18,13 +18,14 @@ from pathlib import Path
 import yaml
 
 from common import outside
+from common.errors import UserError
 
 LANGUAGES = ("en", "zh")
 LONGEST = 2000  # characters of one text; it goes into prompts and training rows as it stands
 TEXTS = ("name", "maker", "role", "date")
 
 
-class IdentityError(ValueError):
+class IdentityError(UserError):
     """Something about an identity that a person can put right; its text is for that person."""
 
 

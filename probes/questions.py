@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import paths
+from common.errors import UserError
 from engine.seeming import not_what_it_seems
 from identities import natural
 from probes import checks, files
@@ -36,7 +37,7 @@ SHOWN_PROBLEMS = 30  # a file of another kind would otherwise fill the screen
 _PLACEHOLDER = re.compile(r"(?<!\{)\{(\w+)\}(?!\})")
 
 
-class ProbeError(ValueError):
+class ProbeError(UserError):
     """A probe set that cannot be used as it is; its text says where and what to do, all problems at once."""
 
 

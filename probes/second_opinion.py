@@ -27,10 +27,10 @@ import httpx
 from pydantic import Field
 
 from common import ending, outside
+from common.errors import UserError
 from common.outside import Shape
 from engine import Decoding, Request, Variant, load
 from engine.bases import DEFAULT_BASE
-from engine.types import EngineError
 from probes import files
 from probes.suggest import identity_pair as facts_of
 from probes.suggest.identity_pair import FactPair, Side
@@ -53,7 +53,7 @@ intrusion: it brings in the old or the new identity although nobody asked.
 broken: it is no proper answer any more (empty, endless repetition, fragments of a template)."""
 
 
-class JudgeError(Exception):
+class JudgeError(UserError):
     """The judge could not be asked; one sentence says why."""
 
 
@@ -238,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         rows = judged(list(read_rows(args.source)), facts_of.load(args.facts), args)
         files.write_objects(args.out, rows)
-    except (JudgeError, EngineError, ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     given = [row for row in rows if "second_opinion" in row]

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from common.errors import UserError
 from store.migrations import APPLICATION_ID, migrations
 
 CHECK_S = 2.0  # spent on looking for damage at the first opening; `python -m store.check` takes all the time it needs
@@ -19,7 +20,7 @@ _looked_at: set[tuple[int, int]] = set()  # (device, inode) of files that are ou
 _looking = threading.Lock()  # guards _looked_at, and that nobody connects to a file that is being looked at
 
 
-class StoreError(Exception):
+class StoreError(UserError):
     """Something a person can put right; its text is one sentence for that person."""
 
 

@@ -21,6 +21,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from common.errors import UserError
 from store import StoreError
 from store.names import person
 
@@ -33,7 +34,7 @@ _hasher = PasswordHasher()  # its defaults are RFC 9106's: argon2id, 64 MiB, abo
 _hashing = threading.Lock()  # one at a time: so guesses cost one core and 64 MiB, however many come at once
 
 
-class AccountError(Exception):
+class AccountError(UserError):
     """Something a person can put right; its text is one sentence for that person."""
 
 

@@ -8,20 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common import space
+from common.errors import UserError
 from common.paths import EVERYWHERE, Opened
 from engine.limits import TooMuch
-from engine.types import EngineError
-from identities import IdentityError
-from probes.answers.dose import DoseError
-from probes.answers.sources import RowsError
-from probes.questions import ProbeError
-from probes.run.variants import VariantsError
-from probes.second_opinion import Judge, JudgeError
-from probes.suggest.identity_pair import FactsError
-from store import StoreError
-from tuning.dataset.rows import DataError
-from tuning.jobs.queue import JobError
-from tuning.train.settings import SettingsError
+from probes.second_opinion import Judge
 from ui.accounts import Accounts
 from ui.words import Languages, say
 
@@ -69,8 +59,7 @@ def sentence(lang: str, error: BaseException) -> str:
     """What a person is told about an error; the trace of one that nobody foresaw goes to the terminal."""
     if isinstance(error, TooMuch):
         return say(lang, error.key, count=error.count, most=error.most)
-    ours = EngineError | IdentityError | StoreError | DataError | SettingsError | JobError
-    if isinstance(error, ours | JudgeError | ProbeError | FactsError | VariantsError | RowsError | DoseError):
+    if isinstance(error, UserError):
         return str(error)
     if full := space.told(error):
         return full

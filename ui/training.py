@@ -11,6 +11,7 @@ from typing import Any
 
 import identities
 from common import outside
+from common.errors import UserError
 from engine import bases
 from engine.types import EngineError
 from identities import IdentityError
@@ -182,7 +183,7 @@ def foresee(house: House, wish: Wish) -> Outlook:
         problems += [line for line in error.problems if "--output_dir" not in line]
     try:
         composed = data_sets.compose(wish.dataset, house.opened)
-    except (DataError, IdentityError, EngineError, OSError) as error:
+    except (UserError, OSError) as error:
         problems += str(error).split("\n")
     if settings and composed:
         try:
@@ -193,7 +194,7 @@ def foresee(house: House, wish: Wish) -> Outlook:
             problems += [caution.text for caution in told.report.cautions if caution.refuse]
             if told.needed:
                 found = memory.room(told.needed, settings.device or best_device(), house.engine)
-        except (DataError, EngineError) as error:
+        except UserError as error:
             problems += str(error).split("\n")
     return Outlook(wish, tuple(problems), settings, composed, told, found)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from common.errors import UserError
 from engine.adapter_shapes import CARD, read_card
 from engine.types import EngineError
 from probes import files
@@ -21,7 +22,7 @@ _WITH = re.compile(r"^(\S.*?)\s*\+\s*([\d,.]+\s*k?)$", re.IGNORECASE)
 _SIZE = re.compile(r"(\d[\d.,]*)\s*k\b", re.IGNORECASE)
 
 
-class DoseError(ValueError):
+class DoseError(UserError):
     """A file about the variants' training that cannot be used; its text says where and what is wrong."""
 
 

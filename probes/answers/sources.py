@@ -16,6 +16,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 import store
+from common.errors import UserError
 from probes import files
 from probes.answers import dose
 from probes.answers.dose import UNKNOWN, Dose
@@ -32,7 +33,7 @@ KEPT = (
 HAN_SHARE = 0.2  # of the characters, from which on a question without `lang` counts as Chinese
 
 
-class RowsError(ValueError):
+class RowsError(UserError):
     """Answers that cannot be read; its text says what is wrong, where, and what to do."""
 
 

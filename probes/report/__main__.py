@@ -21,6 +21,7 @@ from pathlib import Path
 import identities
 import store
 from common import ending
+from common.errors import UserError
 from probes.answers import dose, found
 from probes.answers import sources as collect
 from probes.answers.sources import Answers, RowsError
@@ -113,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
             base=args.base, title=args.title, made_by=made_by, trainings=trainings_of(args, answers), votes=votes,
         )  # fmt: skip
         written = write(report, args.out, LANGS[args.lang])
-    except (store.StoreError, ValueError, OSError) as error:  # the other rooms' own errors are ValueErrors
+    except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     print(markdown(report, LANGS[args.lang][0]))

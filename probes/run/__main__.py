@@ -16,6 +16,7 @@ from pathlib import Path
 
 import identities
 from common import ending
+from common.errors import UserError
 from engine import Decoding, Engine, EngineError, Variant, load
 from engine.bases import DEFAULT_BASE
 from probes import files, margin, questions
@@ -222,7 +223,7 @@ def main(argv: list[str] | None = None) -> int:
                 measure(args, begun, last.run)
             finally:
                 rows = written(args, last.run)
-    except (EngineError, StoreError, ValueError) as error:  # the other rooms' own errors are ValueErrors
+    except UserError as error:
         print(error, file=sys.stderr)
         return 2
     where = f" -> {args.out}" if args.out else ""

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import identities
+from common.errors import UserError
 from engine import Decoding, EngineError, Variant
 from engine.types import MAX_STRENGTH, Mode
 from probes import files
@@ -32,7 +33,7 @@ CHECKOUT = Path(__file__).parents[2]
 SHELVES = (CHECKOUT / "adapters", CHECKOUT / "runs" / "adapters")  # where an adapter's name is looked up
 
 
-class VariantsError(ValueError):
+class VariantsError(UserError):
     """A variants file that cannot be used as it is; its text lists everything that is wrong with it."""
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from common import ending
+from common.errors import UserError
 from probes import files
 from probes.suggest import identity_pair as facts_of
 from probes.suggest.labels import CONTROL_LABELS, IDENTITY_LABELS, read_rows, suggest_rows
@@ -20,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         rows = list(suggest_rows(read_rows(options.source), facts_of.load(options.facts)))
-    except ValueError as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         return 2
     try:

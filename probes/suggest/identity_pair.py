@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
 from probes import files
 
 ASPECTS = ("name", "maker", "role")
@@ -27,7 +28,7 @@ _KEYS = {
 }  # fmt: skip
 
 
-class FactsError(ValueError):
+class FactsError(UserError):
     """A facts file that cannot be used; its text says what is wrong and where."""
 
 

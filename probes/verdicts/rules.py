@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from common.errors import UserError
 from probes.verdicts import statistics
 from probes.verdicts.statistics import NOTHING, Drop, Interval
 
@@ -111,7 +112,7 @@ def evidence(
     where nobody has labelled; a disputed answer gets neither. Raises ValueError for another word.
     """
     if source not in SOURCES:
-        raise ValueError(f"The source of verdicts is {source!r}; it is one of {', '.join(SOURCES)}.")
+        raise UserError(f"The source of verdicts is {source!r}; it is one of {', '.join(SOURCES)}.")
     judged = []
     for row in rows:
         if row.get("problem") and row.get("answer") is None:
@@ -128,7 +129,7 @@ def evidence(
             label, how, sure = row["suggestion"], "suggestion", bool(row.get("sure", True))
         if label is not None and label not in words:
             whose = f"Answer {key} of {row.get('variant')}"
-            raise ValueError(f"{whose} is in the group {group} and labelled {label!r}; that is none of {', '.join(words)}.")
+            raise UserError(f"{whose} is in the group {group} and labelled {label!r}; that is none of {', '.join(words)}.")
         judged.append(
             Judged(
                 variant=str(row.get("variant", "")),

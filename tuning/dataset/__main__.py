@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common import ending
-from identities import IdentityError
+from common.errors import UserError
 from tuning.dataset.recipe import Dataset, write
-from tuning.dataset.rows import DataError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given["clean"] = str(given["clean"]).lower() not in ("false", "0", "no")
     try:
         print(f"{write(Dataset(**given), output, say=print)} is written.")
-    except (DataError, IdentityError, OSError) as error:
+    except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from common.errors import UserError
+
 Lang = Literal["en", "zh"]
 Kind = Literal["identity", "general"]
 
@@ -18,7 +20,7 @@ _CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _LATIN_WORD = re.compile(r"[A-Za-z]+")
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """Something about the data that a person can put right; its text says what, where and what to do."""
 
 

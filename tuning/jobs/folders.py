@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from common import leftovers
+from common.errors import UserError
 from common.files import write_json
 
 RECORD = "process.json"  # of the process that runs it, see tuning.jobs.wrapper
@@ -21,7 +22,7 @@ RUN_FILES = ("checkpoint-*", "adapter_config.json", "adapter_model.*", "card.jso
 RUN_FILES += ("metrics.jsonl", "state.json", "stop", RECORD, "log.txt", f"{leftovers.PREFIX}*")
 
 
-class TakenError(ValueError):
+class TakenError(UserError):
     """The folder is not the job's any more; one sentence."""
 
 

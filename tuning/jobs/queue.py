@@ -14,6 +14,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from common import space
+from common.errors import UserError
 from store import jobs as stored
 from tuning.jobs.folders import wipe
 from tuning.jobs.launch import LOG, absolute, best_device, start
@@ -30,7 +31,7 @@ Where = str | Path | Database
 log = logging.getLogger("mirror")
 
 
-class JobError(ValueError):
+class JobError(UserError):
     """What was asked cannot be done to this job; one sentence."""
 
 

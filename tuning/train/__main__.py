@@ -13,11 +13,11 @@ import warnings
 from collections.abc import Sequence
 
 from common import ending
+from common.errors import UserError
 from common.space import told as told_full
 from engine.bases import Base
-from engine.types import EngineError
 from tuning.train.presets import PRESETS
-from tuning.train.run import KNOWN, run
+from tuning.train.run import run
 from tuning.train.settings import Settings, SettingsError, parse
 from tuning.train.trainer import OnStep
 
@@ -30,7 +30,7 @@ def identity_margin(settings: Settings, base: Base) -> OnStep:
     try:
         folder = settings.identities_dir or None
         return between(base, settings.margin_against, settings.identity, folder)
-    except (ValueError, EngineError) as error:  # of the identities, the probes and the format, each a sentence
+    except UserError as error:  # of the identities, the probes and the format
         raise SettingsError([f"--margin: {error}"]) from None
 
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # PEFT's, about itself
     try:
         run(parse(sys.argv[1:] if arguments is None else arguments, PRESETS), margin=identity_margin)
-    except KNOWN as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         return 2
     except Exception as error:

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from common import leftovers
+from common.errors import UserError
 from common.files import write_json
 from common.space import room_for
 from engine.adapters import CARD, CONFIG, SAFETENSORS, read_adapter
@@ -24,7 +25,7 @@ from engine.types import EngineError
 from tuning.train.settings import Settings
 
 
-class AdapterError(RuntimeError):
+class AdapterError(UserError):
     """The adapter cannot be made, or what was made does nothing; the text says which."""
 
 

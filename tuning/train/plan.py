@@ -25,7 +25,7 @@ from tuning.train.batches import Batches, schedule
 from tuning.train.checkpoint import Start, start_of
 from tuning.train.estimate import Report, estimate_memory, report
 from tuning.train.packing import Share
-from tuning.train.run_files import read_json, write_json
+from tuning.train.run_files import FileError, read_json, write_json
 from tuning.train.samples import Sample, sampler
 from tuning.train.settings import Settings, SettingsError
 from tuning.train.speed import samples_per_s
@@ -324,7 +324,7 @@ def otherwise(folder: Path, settings: Settings, plan: Plan, base: Base) -> list[
     """In what the run in `folder` was another."""
     try:
         was, begun = read_json(folder / SETTINGS) or {}, read_json(folder / PLAN) or {}
-    except ValueError:
+    except FileError:
         return [f"{folder / SETTINGS} or {PLAN} is damaged, so that the run it began as is not known."]
     now, weights = settings.as_dict(), begun.get("base_hash")
     fixed = FIXED if weights is None else FIXED[1:]  # the base's name, where nothing better is known of it

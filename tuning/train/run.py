@@ -13,23 +13,20 @@ import torch
 from transformers import TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
+from common.errors import UserError
 from common.space import DiskFull
 from common.space import told as told_full
 from engine import formats
 from engine.bases import Base
-from engine.types import EngineError
-from tuning.dataset.rows import DataError
 from tuning.train import adapter, loading, plan
-from tuning.train.adapter import AdapterError
 from tuning.train.batches import pack_batch
 from tuning.train.checkpoint import refuse_misfit, start_of, take_weights
 from tuning.train.loss import loss_of_pack
 from tuning.train.plan import Plan
 from tuning.train.run_files import METRICS, Journal, StopSign, read_metrics
 from tuning.train.settings import Settings, SettingsError
-from tuning.train.trainer import OnStep, PackedTrainer, TrainingError
+from tuning.train.trainer import OnStep, PackedTrainer
 
-KNOWN = (SettingsError, DataError, EngineError, AdapterError, TrainingError)
 PACKAGES = ("torch", "transformers", "peft", "accelerate")
 
 
@@ -229,7 +226,7 @@ def clear(folder: Path, anew: bool) -> None:
 
 def sentence(error: BaseException, folder: Path) -> str:
     """What state.json says of an error."""
-    if isinstance(error, KNOWN):
+    if isinstance(error, UserError):
         return str(error)
     if full := told_full(error, folder):
         return full

@@ -19,6 +19,7 @@ import psutil
 from pydantic import Field, FiniteFloat
 
 from common import outside
+from common.errors import UserError
 from common.files import write_json, write_text
 from common.outside import Shape
 from engine.seeming import not_what_it_seems
@@ -32,7 +33,7 @@ PARTS = ("trainer_state.json", "adapter_config.json", "adapter_model.safetensors
 LARGEST = 2**26  # bytes; a trainer's state has a line for every step
 
 
-class FileError(ValueError):
+class FileError(UserError):
     """A file of a run is not what a run writes; one sentence."""
 
 
@@ -143,7 +144,7 @@ def missing_parts(path: Path) -> list[str]:
     if not found:
         try:
             state = read_json(path / PARTS[0])
-        except ValueError:
+        except FileError:
             return [f"{PARTS[0]} is cut off or damaged"]
         if not isinstance(state, dict) or type(state.get("global_step")) is not int or state["global_step"] < 1:
             return [f"{PARTS[0]} names no step (global_step)"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from common import outside
+from common.errors import UserError
 from common.files import write_json
 
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
@@ -24,7 +25,7 @@ LARGEST = 2**53  # beyond it, JSON written by others is not exact
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
-class SettingsError(ValueError):
+class SettingsError(UserError):
     """All that is wrong with a call; its text has one line per problem."""
 
     def __init__(self, problems: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from common import leftovers
+from common.errors import UserError
 from common.space import room_for
 from tuning.jobs.progress import RECENT, pace
 from tuning.train.adapter import save_weights
@@ -34,7 +35,7 @@ SKIPPED = 12  # fp16 steps lost in a row: the scaler has then gone from 65536 to
 TOLD_FROM = 10  # steps; the first ones are slower
 
 
-class TrainingError(RuntimeError):
+class TrainingError(UserError):
     """The training cannot go on; its text says why and what to do."""
 
 

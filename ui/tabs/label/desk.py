@@ -6,6 +6,7 @@ Plain data in and out, for the page's own script (label.js) and for tests; nothi
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -16,6 +17,7 @@ from sqlite_utils import Database
 
 import identities
 import store
+from common.errors import UserError
 from identities import IdentityError
 from probes.suggest import identity_pair as facts_of
 from probes.suggest.identity_pair import FactPair, Side
@@ -24,6 +26,8 @@ from store import StoreError, drawn, labels, pairs, queues
 from store.names import person
 from ui.context import House
 from ui.said import said_of
+
+log = logging.getLogger("mirror")
 
 AHEAD = 40  # items a page holds: what a fast person labels while a slow answer is on its way
 MOST = 200  # decisions taken at once; a page that was offline for long sends several times
@@ -217,11 +221,12 @@ def _decided(db: Database, annotator: str, decision: Mapping) -> dict:
             return {"token": token, "status": ELSEWHERE}
         _do(db, settings, annotator, decision, token)
         return {"token": token, "status": STORED}
-    except StoreError as error:
+    except UserError as error:
         return {"token": token, "status": REFUSED, "message": str(error)}
     except sqlite3.OperationalError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, sqlite3.Error) as error:
+        log.warning("a decision that could not be read", exc_info=error)
         why = f"{type(error).__name__}: {str(error)[:200]}"
         return {"token": token, "status": REFUSED, "message": f"A decision could not be read ({why}) and is not stored."}
 

@@ -5,6 +5,7 @@ A key press has to be stored while answers are being generated, and once only; a
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable
 from typing import Annotated
@@ -16,6 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from common import outside
+from common.errors import UserError
 from common.outside import Shape
 from store import StoreError
 from store.names import person
@@ -24,6 +26,8 @@ from ui.access.gate import WHO
 from ui.context import House, sentence
 from ui.tabs.label import desk
 from ui.tabs.label.desk import whole
+
+log = logging.getLogger("mirror")
 
 LARGEST = 2_000_000  # bytes of one request
 FOLDER = "/label/"
@@ -96,10 +100,11 @@ def _endpoint(house: House, act: Callable[[dict], dict]) -> Callable:
             return JSONResponse(await run_in_threadpool(act, asked))
         except sqlite3.OperationalError as error:
             return JSONResponse({"message": f"The database is busy ({error})."}, 503)
-        except StoreError as error:
+        except UserError as error:
             busy = isinstance(error.__cause__, sqlite3.OperationalError)
             return JSONResponse({"message": str(error)}, 503 if busy else 409)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+            log.warning("a request of the desk that could not be read", exc_info=error)
             why = f"{type(error).__name__}: {str(error)[:200]}"
             return JSONResponse({"message": sentence("en", StoreError(f"The request could not be read ({why})."))}, 400)
 
