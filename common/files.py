@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -52,6 +52,11 @@ def write_text(path: str | Path, text: str, sync: bool = True) -> Path:
 
 def write_json(path: str | Path, plain: Any, sync: bool = True) -> Path:
     return write_text(path, json.dumps(plain, indent=1, ensure_ascii=False, default=str) + "\n", sync)
+
+
+def write_objects(path: str | Path, rows: Iterable[Mapping]) -> Path:
+    """`write_text` of one JSON object a line."""
+    return write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def copy(source: str | Path, target: str | Path) -> Path:

@@ -13,8 +13,8 @@ from pydantic import AfterValidator, Field, FiniteFloat
 
 from common import outside
 from common.outside import Shape
+from engine.checkpoint import refuse_seeming
 from engine.entries import RANK
-from engine.seeming import refuse_seeming
 from engine.types import EngineError
 
 CARD = "card.json"

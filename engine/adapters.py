@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from common import paths
 from engine.adapter_keys import KEY, other_form, unwrapped
 from engine.adapter_shapes import CARD, check_config, read_card, read_json
+from engine.checkpoint import refuse_seeming
 from engine.entries import refuse_large, refuse_layers, shapes_of
 from engine.formats import Format, checked
-from engine.seeming import refuse_seeming
 from engine.types import EngineError, short_hash
 
 CONFIG = "adapter_config.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common import leftovers
 from common.files import write_json, write_once
-from engine.seeming import not_what_it_seems
+from common.seeming import not_what_it_seems
 from engine.types import EngineError
 
 LISTED = "whole.json"  # every file's size and CRC-32, written last

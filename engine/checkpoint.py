@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from transformers import GenerationConfig, PreTrainedModel
 
 from common import paths
 from common.files import write_json
-from engine.seeming import refuse_seeming
+from common.seeming import not_what_it_seems
 from engine.types import EngineError
 
 # for from_pretrained, which would load an adapter that it finds beside the weights, in a folder or on the Hub, or even the base
@@ -24,6 +25,13 @@ READ = re.compile(rf"{WEIGHTS.pattern}|.*\.index\.json|(generation_)?config\.jso
 VOCABULARIES = re.compile(
     r"tokenizer\.json|.*\.model|vocab\.(json|txt)|.*vocab.*\.(json|txt|bpe)|.*\.tiktoken|tekken\.json|merges\.txt|.*tokenizer.*\.py"
 )
+
+
+def refuse_seeming(paths: Iterable[Path], advice: str = "") -> None:
+    """Raises EngineError, one sentence, for the first of the files that is not what it seems."""
+    for path in paths:
+        if what := not_what_it_seems(path):
+            raise EngineError(f"{path} {what}{advice}.")
 
 
 def refuse_damaged(folder: Path) -> None:

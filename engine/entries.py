@@ -7,7 +7,6 @@ itself larger than all the rest.
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -15,50 +14,13 @@ from pathlib import Path
 from engine.adapter_keys import KEY, unwrapped
 from engine.types import EngineError
 
-HEADER = 1 << 25  # bytes; the largest published one-file models have 12 million
-DIRECTORY = 1 << 22  # bytes of a zip's: about 40,000 entries
 ENTRIES = 100_000  # tensors; an adapter of every expert of the largest mixtures has 75,000
 RANK = 4096  # full rank for most models that people train
 LAYERS = 1000  # after layer_replication
-PLAIN_ZIP = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-
-
-def opened(file: Path) -> zipfile.ZipFile:
-    """The zip. Raises BadZipFile if it is none, and for a directory larger than DIRECTORY, which would all be read."""
-    with open(file, "rb") as raw:
-        end = zipfile._EndRecData(raw)  # zipfile reads all of it when it opens a file, and says its size nowhere else
-    if end and end[zipfile._ECD_SIZE] > DIRECTORY:
-        raise zipfile.BadZipFile(f"its directory takes {end[zipfile._ECD_SIZE]:,} bytes, at most {DIRECTORY:,} are read")
-    return zipfile.ZipFile(file)
-
-
-def packed_otherwise(entries: Iterable[zipfile.ZipInfo]) -> str:
-    """The first entry that is neither stored nor deflated, as the second part of a sentence; "" if there is none. Other methods
-    are unpacked whole: a few bytes of bzip2 make gigabytes at one read.
-    """
-    for entry in entries:
-        if entry.compress_type not in PLAIN_ZIP:
-            method = zipfile.compressor_names.get(entry.compress_type, f"method {entry.compress_type}")
-            return f"holds {entry.filename[:80]!r} packed with {method}; only stored and deflated entries are read"
-    return ""
-
-
-def wrong_in_saved(file: Path, size: int) -> str:
-    """What is wrong with a file of torch.save, which packs nothing: its parts add up to the file. "" if nothing is."""
-    try:
-        with opened(file) as parcel:
-            entries = parcel.infolist()
-    except zipfile.BadZipFile as error:
-        return f"is damaged ({error})"
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        return "is a packed archive, which torch.save does not write (best as .safetensors)"
-    if (held := sum(entry.file_size for entry in entries)) > size:
-        return f"promises {held:,} bytes of weights in a file of {size:,}"
-    return ""
 
 
 def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
-    """Tensor -> shape, from the header of a .safetensors file that is whole (engine.seeming has looked). Raises EngineError."""
+    """Tensor -> shape, from the header of a .safetensors file that is whole (common.seeming has looked). Raises EngineError."""
     with open(file, "rb") as raw:
         header = json.loads(raw.read(int.from_bytes(raw.read(8), "little")))
     shapes = {name: about.get("shape") for name, about in header.items() if name != "__metadata__"}

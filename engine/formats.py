@@ -7,7 +7,6 @@ From the command line, `python -m engine.formats NAME < messages.json` prints th
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 import re
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import outside, paths
+from common.errors import nearest
 from engine import rendering
 from engine.traits import Traits, examine
 from engine.types import EngineError, Message, short_hash
@@ -98,7 +98,7 @@ def names() -> list[str]:
 def get(name: str) -> Format:
     """One of the project's own formats by name; EngineError lists them if there is none of that name."""
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
+        near = nearest(name, names())
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise EngineError(f"There is no format {name!r}; known are {', '.join(names())}.{hint}")
     return from_jinja(TEMPLATES / f"{name}.jinja")

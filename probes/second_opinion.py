@@ -26,12 +26,11 @@ from typing import Annotated, Any
 import httpx
 from pydantic import Field
 
-from common import ending, outside
+from common import ending, files, outside
 from common.errors import UserError
 from common.outside import Shape
 from engine import Decoding, Request, Variant, load
 from engine.bases import DEFAULT_BASE
-from probes import files
 from probes.suggest import identity_pair as facts_of
 from probes.suggest.identity_pair import FactPair, Side
 from probes.suggest.labels import CONTROL_GROUPS, CONTROL_LABELS, IDENTITY_LABELS, judged_text, read_rows

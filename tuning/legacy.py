@@ -19,7 +19,7 @@ from common import ending
 from common.files import write_once
 from engine.adapter_keys import KEY, unwrapped
 from engine.adapters import CONFIG, SAFETENSORS, read_config
-from engine.seeming import refuse_seeming
+from engine.checkpoint import refuse_seeming
 from engine.types import EngineError
 
 WEIGHTS = "pytorch_model.bin"

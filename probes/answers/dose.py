@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from common import reading
 from common.errors import UserError
 from engine.adapter_shapes import CARD, read_card
 from engine.types import EngineError
-from probes import files
 
 SINGULAR, DIVERSE, MIXED = KINDS = ("singular", "diverse", "mixed")
 FEW_WORDINGS = 10  # no more distinct rows than that, each of them repeated, are "singular"
@@ -90,7 +90,7 @@ def of_variant(variant: Mapping) -> Dose:
 
 def read(path: str | Path) -> dict[str, Dose]:
     """A YAML or JSON file: variant -> data, samples, distinct, steps, share, kind, seed, all optional. Raises DoseError."""
-    plain = files.read_yaml(path, "file", DoseError)
+    plain = reading.read_yaml(path, "file", DoseError)
     if not isinstance(plain, Mapping):
         raise DoseError(f"{path}: expected is a mapping from a variant's name to what it was trained on.")
     problems = [text for name, told in plain.items() for text in _problems(str(name), told)]

@@ -16,9 +16,8 @@ from pathlib import Path
 from sqlite_utils import Database
 
 import store
-from common import space
+from common import files, space
 from engine import thoughts
-from probes import files
 from probes.answers import found, tables
 from probes.answers import label_studio as label_studio_files
 from probes.answers.sources import RowsError

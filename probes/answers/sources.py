@@ -16,8 +16,8 @@ from pathlib import Path
 from sqlite_utils import Database
 
 import store
+from common import reading
 from common.errors import UserError
-from probes import files
 from probes.answers import dose
 from probes.answers.dose import UNKNOWN, Dose
 from probes.questions import normalise
@@ -188,7 +188,7 @@ def read_jsonl(path: str | Path) -> list[dict]:
 
 def read_numbered(path: str | Path) -> list[tuple[int, dict]]:
     """`read_jsonl` with the line that each object begins in."""
-    rows = list(files.read_objects(path, "file", RowsError))
+    rows = list(reading.read_objects(path, "file", RowsError))
     if not rows:
         raise RowsError(f"{path} holds no answers.")
     return rows

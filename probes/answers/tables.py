@@ -12,8 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from common import outside
-from probes import files
+from common import outside, reading
 from probes.answers.sources import RowsError, read_numbered
 
 ADVICE = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
@@ -58,7 +57,7 @@ def read(path: str | Path) -> list[Row]:
         raise RowsError(f"{path} is a spreadsheet: save the sheet as CSV UTF-8 (File, Save as) and take that file.")
     if kind not in TABLES:
         raise RowsError(f"{path} is none of .csv, .tsv, .jsonl and .json; name it by what it holds.")
-    return _table(path, files.read_text(path, "file", RowsError, ADVICE, utf16=True))
+    return _table(path, reading.read_text(path, "file", RowsError, ADVICE, utf16=True))
 
 
 def place(row: Mapping) -> str:
@@ -78,9 +77,9 @@ def unguarded(text: str, ours: bool) -> str:
 
 
 def _json(path: Path) -> list[Row]:
-    text = files.read_text(path, "file", RowsError, ADVICE)
+    text = reading.read_text(path, "file", RowsError, ADVICE)
     try:
-        rows = outside.bounded(json.loads(text, object_pairs_hook=files.once), str(path), RowsError, gaps=True)
+        rows = outside.bounded(json.loads(text, object_pairs_hook=reading.once), str(path), RowsError, gaps=True)
     except json.JSONDecodeError as error:
         raise RowsError(f"{path}, line {error.lineno} is not valid JSON ({error.msg}).") from None
     except (ValueError, RecursionError) as error:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from common import outside
+from common import files, outside, reading
 from identities import natural
-from probes import files
 from probes.answers import dose, exchange
 from probes.answers import sources as collect
 from probes.answers.dose import Dose
@@ -137,7 +136,7 @@ def figures(report: Report, lang: str = "en") -> dict[str, Figure]:
 def read_verdicts(path: str | Path) -> tuple[dict[tuple[str, str], dict], dict[str, Dose]]:
     """Verdicts reported elsewhere: JSON, name -> `data` and, per language, `old`, `new`, `stability`. A name "model_3" or "3"
     is the variant "model 3". By (variant, language), and what `data` says of the doses. Raises RowsError."""
-    text = files.read_text(path, "verdicts file", RowsError)
+    text = reading.read_text(path, "verdicts file", RowsError)
     plain = outside.from_json(text, f"The verdicts file {path}", RowsError, gaps=True, broken="is not valid JSON")
     if not isinstance(plain, Mapping) or not all(isinstance(of, Mapping) for of in plain.values()):
         raise RowsError(f"The verdicts file {path} is no mapping from a model to its verdicts per language.")

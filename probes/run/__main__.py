@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import identities
-from common import ending
+from common import ending, files, reading
 from common.errors import UserError
 from engine import Decoding, Engine, EngineError, Variant, load
 from engine.bases import DEFAULT_BASE
-from probes import files, margin, questions
+from probes import margin, questions
 from probes.run import plan, runner
 from probes.run import rows as answer_rows
 from probes.run import variants as variants_file
@@ -73,7 +73,7 @@ def facts_of(args: argparse.Namespace) -> dict:
     """{"old": ..., "new": ...} for `questions.fill`. Raises FactsError or IdentityError."""
     if args.facts:
         identity_pair.load(args.facts)  # says what is wrong with the file
-        return files.read_yaml(args.facts, "facts file", identity_pair.FactsError)
+        return reading.read_yaml(args.facts, "facts file", identity_pair.FactsError)
     return {side: identities.load(name, args.identities_dir).facts for side, name in (("old", args.old), ("new", args.new))}
 
 

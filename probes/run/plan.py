@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from probes import files
+from common import reading
 from probes.questions import LANGS, Probe, ProbeError, as_dict
 
 Mode = Literal["fresh", "running", "scripted"]
@@ -92,17 +92,17 @@ def conversations(
 
 def scripts() -> list[str]:
     """The scripts that come with the program."""
-    return list(files.read_yaml(SCRIPTS, "file", ProbeError))
+    return list(reading.read_yaml(SCRIPTS, "file", ProbeError))
 
 
 def script(name_or_path: str | Path) -> Script:
     """A script by name, or the only one of a YAML file of one's own (`en: [...]`, `zh: [...]`). Raises ProbeError."""
     if str(name_or_path) in scripts():
-        return files.read_yaml(SCRIPTS, "file", ProbeError)[str(name_or_path)]
+        return reading.read_yaml(SCRIPTS, "file", ProbeError)[str(name_or_path)]
     path = Path(name_or_path)
     if not path.is_file():
         raise ProbeError(f"There is no script {str(path)!r}; there are {', '.join(scripts())}, or give the path of a file.")
-    read = files.read_yaml(path, "script", ProbeError)
+    read = reading.read_yaml(path, "script", ProbeError)
     wrong = [] if isinstance(read, Mapping) and read else ["a script is a mapping of en and zh to lists of messages"]
     for lang, lines in read.items() if not wrong else ():
         if lang not in LANGS:

@@ -14,17 +14,16 @@ Everything but the name is optional. `read` looks at all of it before a model is
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
 import identities
-from common.errors import UserError
+from common import reading
+from common.errors import UserError, nearest
 from engine import Decoding, EngineError, Variant
 from engine.types import MAX_STRENGTH, Mode
-from probes import files
 
 KEYS = ("name", "adapters", "identity", "mode", "format", "decoding")
 DECODING = tuple(f.name for f in dataclasses.fields(Decoding))
@@ -63,7 +62,7 @@ def read(
     Raises VariantsError.
     """
     path = Path(path)
-    plain = files.read_yaml(path, "variants file", VariantsError)
+    plain = reading.read_yaml(path, "variants file", VariantsError)
     return from_plain(
         plain,
         where=path.name,
@@ -221,7 +220,7 @@ def _decoding(plain: Any, wrong: list[str], otherwise: Decoding) -> Decoding:
 
 
 def _unknown(key: Any, known: Sequence[str], what: str = "") -> str:
-    close = difflib.get_close_matches(str(key), known, 1)
+    close = nearest(key, known)
     return f"unknown {what}key {key!r}" + (f" (did you mean {close[0]!r}?)" if close else f" (known are {', '.join(known)})")
 
 

@@ -6,9 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from common import ending
+from common import ending, files
 from common.errors import UserError
-from probes import files
 from probes.suggest import identity_pair as facts_of
 from probes.suggest.labels import CONTROL_LABELS, IDENTITY_LABELS, read_rows, suggest_rows
 

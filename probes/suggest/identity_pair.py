@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from common import reading
 from common.errors import UserError
-from probes import files
 
 ASPECTS = ("name", "maker", "role")
 LANGUAGES = ("en", "zh")
@@ -54,7 +54,7 @@ class FactPair:
 
 def load(path: str | Path) -> FactPair:
     """Raises FactsError with one sentence that names the file."""
-    return from_mapping(files.read_yaml(path, "facts file", FactsError), str(path))
+    return from_mapping(reading.read_yaml(path, "facts file", FactsError), str(path))
 
 
 def from_mapping(data: Any, where: str = "facts") -> FactPair:

@@ -17,9 +17,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from common import reading
 from common.errors import UserError
 from engine.thoughts import Apart, apart
-from probes import files
 from probes.suggest import identity_pair as facts_of
 from probes.suggest import lexicon, values
 from probes.suggest.claims import Claim, Found, find, languages_of
@@ -291,7 +291,7 @@ def suggest_rows(rows: Iterable[Mapping[str, Any]], facts: FactPair) -> Iterator
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a JSONL file; raises UserError with the file and the line."""
-    for number, row in files.read_objects(path, "answers file", UserError):
+    for number, row in reading.read_objects(path, "answers file", UserError):
         if not any(isinstance(row.get(key), str) for key in ("answer", "raw")):
             raise UserError(f'{path}, line {number} has no "answer" text; each line is an object with question and answer.')
         yield row

@@ -19,14 +19,13 @@ from stand_in import StandIn
 import chat_app
 import identities
 import store
-from common import paths
+from common import files, paths
 from common.paths import Opened
 from engine import EngineError, bases, formats
 from engine.adapters import read_adapter
 from engine.card import NO_CARD
 from engine.checkpoint import refuse_seeming_files
 from identities import IdentityError
-from probes import files
 from probes.answers import exchange
 from probes.run import plan
 from probes.suggest import identity_pair

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from tiny import edit_json, tiny_llama, write_adapter
 
-from engine import entries, seeming
+from common import seeming, zips
+from engine import entries
 from engine.adapters import read_adapter, read_config, read_tensors
 from engine.types import EngineError
 from ui.tabs.adapters import zip_file
@@ -76,7 +77,7 @@ def test_a_small_zip_that_makes_much_is_stopped_at_the_limit(tmp_path, monkeypat
 
 def test_a_directory_of_very_many_entries_is_not_read(tmp_path, monkeypatch):
     """Every entry costs half a kilobyte of memory when it is listed."""
-    monkeypatch.setattr(entries, "DIRECTORY", 5_000)
+    monkeypatch.setattr(zips, "DIRECTORY", 5_000)
     file = zipped(tmp_path / "many.zip", {f"{at}.txt": b"" for at in range(200)}, zipfile.ZIP_STORED)
     monkeypatch.setattr(zipfile.ZipFile, "_RealGetContents", None)
     with pytest.raises(EngineError, match=r"its directory takes [\d,]+ bytes, at most 5,000 are read"):
@@ -142,7 +143,7 @@ def test_what_is_too_large_is_said_from_the_header(made, tmp_path, monkeypatch, 
 
 
 def test_a_header_larger_than_any_models_is_not_parsed(tmp_path, monkeypatch):
-    monkeypatch.setattr(entries, "HEADER", 1000)
+    monkeypatch.setattr(seeming, "HEADER", 1000)
     header(tmp_path / WEIGHTS, {f"t{at}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for at in range(40)})
     monkeypatch.setattr(seeming.json, "loads", None)
     with pytest.raises(EngineError, match=r"its header takes [\d,]+ bytes, at most 1,000 are read"):

@@ -9,7 +9,7 @@ import random
 import pytest
 
 import store
-from engine.seeming import not_what_it_seems
+from common.seeming import not_what_it_seems
 from probes.answers import exchange, sources, tables
 from probes.answers.sources import RowsError
 from probes.suggest import labels as suggest

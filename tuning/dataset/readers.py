@@ -5,7 +5,6 @@ Every problem of a file is found before anything starts, and up to ten are told 
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common import paths
+from common.errors import nearest
 from common.files import whole
 from common.paths import EVERYWHERE, Opened
 from tuning.dataset import tables
@@ -198,7 +198,7 @@ def _near(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f" (nor does the folder {str(folder)!r})"
-    close = difflib.get_close_matches(path.name, _names(folder), n=3, cutoff=0.5)
+    close = nearest(path.name, _names(folder), most=3, cutoff=0.5)
     return f"; in that folder there is {', '.join(close)}" if close else ""
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from common import leftovers, paths
-from engine.seeming import not_what_it_seems
+from common.seeming import not_what_it_seems
 
 JSON, TABLES, BINARY = (".json", ".jsonl", ".ndjson"), (".csv", ".tsv"), (".parquet", ".arrow")
 PLAIN = (*JSON, *TABLES, *BINARY)

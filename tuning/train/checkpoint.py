@@ -14,9 +14,9 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 
 from common import leftovers
+from common.seeming import not_what_it_seems
 from engine.adapters import CONFIG, LEGACY, SAFETENSORS, belongs_to, read_adapter, read_config, read_tensors
 from engine.bases import Base
-from engine.seeming import not_what_it_seems
 from engine.types import EngineError
 from tuning import legacy, merge_by_peft
 from tuning.train.run_files import PARTS, missing_parts, read_json

@@ -22,7 +22,7 @@ from common import outside
 from common.errors import UserError
 from common.files import write_json, write_text
 from common.outside import Shape
-from engine.seeming import not_what_it_seems
+from common.seeming import not_what_it_seems
 
 Status = Literal["starting", "running", "saving", "done", "stopped", "failed"]
 METRICS, STATE, STOP = "metrics.jsonl", "state.json", "stop"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from common import outside
-from common.errors import UserError
+from common.errors import UserError, nearest
 from common.files import write_json
 
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
@@ -273,7 +272,7 @@ def unknown_flag(word: str) -> str:
     name = word.partition("=")[0]
     if not name.startswith("-"):
         return f"{name!r} belongs to no flag; write --flag value."
-    near = difflib.get_close_matches(name.lstrip("-"), [one.name for one in dataclasses.fields(Settings)], n=1)
+    near = nearest(name.lstrip("-"), [one.name for one in dataclasses.fields(Settings)])
     return f"{name} is not known" + (f"; did you mean --{near[0]}?" if near else "; --help lists the flags.")
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from common import outside
 from common.outside import Shape
-from engine.seeming import not_what_it_seems
+from common.seeming import not_what_it_seems
 from probes.questions import ProbeError
 from store import runs
 from ui import filling

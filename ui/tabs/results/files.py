@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import outside
-from engine.seeming import not_what_it_seems
+from common.seeming import not_what_it_seems
 from probes.answers import sources
 from probes.answers.sources import RowsError
 

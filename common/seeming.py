@@ -11,13 +11,11 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
-from common import paths
-from engine import entries
-from engine.types import EngineError
+from common import paths, zips
 
+HEADER = 1 << 25  # bytes; the largest published one-file models have 12 million
 HEAD = 4096  # bytes looked at; a pointer has 130, an error page says so in its first line
 POINTERS = ((b"version https://git-lfs", "git lfs pull"), (b"version https://hawser", "git lfs pull"))
 MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
@@ -37,13 +35,6 @@ OWN = {".bin": "a zip archive", ".pt": "a zip archive", ".pth": "a zip archive",
 OWN |= {".gguf": "a GGUF model", ".parquet": "a parquet table", ".zip": "a zip archive", ".xlsx": "a zip archive"}
 UNPACKED = 2 << 30  # bytes of a .gz
 MUST = (".gguf", ".gz", ".parquet", ".zip", ".xlsx")  # begin in their form or are something else
-
-
-def refuse_seeming(paths: Iterable[Path], advice: str = "") -> None:
-    """Raises EngineError, one sentence, for the first of the files that is not what it seems."""
-    for path in paths:
-        if what := not_what_it_seems(path):
-            raise EngineError(f"{path} {what}{advice}.")
 
 
 def not_what_it_seems(path: Path) -> str | None:
@@ -109,7 +100,7 @@ def cut_off(path: Path, head: bytes) -> str | None:
         return cut_safetensors(path, head, size)
     if head.startswith(b"PK\x03\x04") and suffix in OWN and not zipfile.is_zipfile(path):
         return f"is cut off ({size:,} bytes are there, its end is missing): download or copy it again"
-    if head.startswith(b"PK\x03\x04") and suffix in WEIGHTS and (wrong := entries.wrong_in_saved(path, size)):
+    if head.startswith(b"PK\x03\x04") and suffix in WEIGHTS and (wrong := zips.wrong_in_saved(path, size)):
         return f"{wrong}: get it again"
     if suffix == ".parquet" and not ends_with(path, b"PAR1"):
         return f"is cut off ({size:,} bytes are there, its end is missing): download or copy it again"
@@ -124,8 +115,8 @@ def cut_safetensors(path: Path, head: bytes, size: int) -> str | None:
     again = "download or copy it again"
     if size < 8:
         return f"is cut off ({size} bytes are there): {again}"
-    if entries.HEADER < length < size:
-        return f"is no file of weights (its header takes {length:,} bytes, at most {entries.HEADER:,} are read): {again}"
+    if HEADER < length < size:
+        return f"is no file of weights (its header takes {length:,} bytes, at most {HEADER:,} are read): {again}"
     if head[8:9] != b"{" and size > 8:
         return f"is no safetensors file (it does not begin with a header), or is damaged: {again}"
     promised = 8 + length

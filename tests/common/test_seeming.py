@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from common.seeming import not_what_it_seems
 from engine import EngineError
-from engine.seeming import not_what_it_seems, refuse_seeming
+from engine.checkpoint import refuse_seeming
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 13476838144\n"
 PAGE = b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html><head><title>403 Forbidden</title></head></html>\n"

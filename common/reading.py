@@ -1,17 +1,16 @@
-"""The room's files: what is wrong with one that is read is one sentence, and one that is written is whole or not there."""
+"""Files that people bring, read: whatever is wrong with one is one sentence."""
 
 from __future__ import annotations
 
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from common import outside, paths
-from common.files import write_text
-from engine.seeming import not_what_it_seems
+from common.seeming import not_what_it_seems
 
 
 class TwiceError(ValueError):
@@ -103,8 +102,3 @@ def _listed(path: str | Path, text: str, error: type[Exception]) -> Iterator[tup
         if isinstance(problem, error):
             raise
         raise error(f"{path}, line {number} cannot be read ({problem}).") from None
-
-
-def write_objects(path: str | Path, rows: Iterable[Mapping]) -> Path:
-    """`write_text` of one JSON object a line."""
-    return write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
