@@ -210,7 +210,7 @@ def accounts_of(args: argparse.Namespace):
     return accounts
 
 
-def open_house(args: argparse.Namespace, say=print):
+def open_app(args: argparse.Namespace, say=print):
     """Loads the base and what belongs to it. Raises AccountError, EngineError, IdentityError or StoreError, a sentence each."""
     import engine
     import identities
@@ -237,11 +237,11 @@ def open_house(args: argparse.Namespace, say=print):
     # only now: Gradio is still being imported in its own thread while the weights are read
     from probes.second_opinion import judge_of
     from ui import adapter_library
-    from ui.context import House
+    from ui.context import App
     from ui.words import Languages
 
     shelves = (args.adapters_dir,) if args.adapters_dir else SHELVES
-    house = House(
+    app = App(
         engine=loaded,
         db=args.db,
         identities=args.identities_dir or identities.FOLDER,
@@ -252,18 +252,18 @@ def open_house(args: argparse.Namespace, say=print):
         judge=judge_of(args.judge, args.judge_model, loaded) if args.judge else None,
         accounts=accounts,
     )
-    adapter_library.tidy(house)
-    adapter_library.rescan(house)
+    adapter_library.tidy(app)
+    adapter_library.rescan(app)
     for folder in args.adapter:
         try:
-            adapter_library.take(house, folder)
+            adapter_library.take(app, folder)
         except engine.EngineError as error:
             raise engine.EngineError(f"--adapter {folder}: {error}") from None
     if loaded.adapters:
         say(f"adapters {', '.join(sorted(loaded.adapters, key=identities.natural))}")
-    for folder, why in house.refused.items():
+    for folder, why in app.refused.items():
         say(f"not loaded {folder}: {why}")
-    return house
+    return app
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -280,12 +280,12 @@ def run(args: argparse.Namespace, bell: ending.Bell) -> int:
     threading.Thread(target=lambda: __import__("gradio"), daemon=True).start()
 
     try:
-        house = open_house(args)
-        bell.waiting(house.closed.set)
+        app = open_app(args)
+        bell.waiting(app.closed.set)
         from ui.app import serve
 
         serve(
-            house,
+            app,
             host=args.host,
             port=args.port,
             share=args.share,

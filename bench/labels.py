@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import identities
 import store
 from store.db import now
-from ui.context import House
+from ui.context import App
 from ui.tabs.label import agreement as label_agreement
 from ui.tabs.label import desk as label_desk
 from ui.tabs.label import layout as label_layout
@@ -89,27 +89,27 @@ def main(arguments: list[str] | None = None) -> None:
     start = time.perf_counter()
     queue = fill(db, args.answers, args.people)
     print(f"{args.answers:,} answers, {args.answers * args.people:,} labels: filled in {time.perf_counter() - start:.0f} s")
-    house = House(SimpleNamespace(), db, identities.FOLDER, (), Languages())
+    app = App(SimpleNamespace(), db, identities.FOLDER, (), Languages())
 
     def opening(who: str) -> None:
-        label_layout.queue_choices(house, "en")
-        label_desk.opened(house, queue, who)
+        label_layout.queue_choices(app, "en")
+        label_desk.opened(app, queue, who)
 
-    cards = label_desk.opened(house, queue, "newcomer")
+    cards = label_desk.opened(app, queue, "newcomer")
     left = iter(cards["items"])
 
     def deciding() -> None:
         card = next(left)
         one = {"token": f"t{card['item']}", "queue": queue, "stamp": cards["queue"]["stamp"], "item": card["item"]}
-        label_desk.decide(house, "newcomer", [one | {"answer": card["sides"][0]["answer"], "do": "label", "label": "formed"}])
-        label_desk.told(house, queue, "newcomer", [other["item"] for other in cards["items"]])
+        label_desk.decide(app, "newcomer", [one | {"answer": card["sides"][0]["answer"], "do": "label", "label": "formed"}])
+        label_desk.told(app, queue, "newcomer", [other["item"] for other in cards["items"]])
 
     rows = [
         ("the tab opened by somebody new", timed(lambda: opening("newcomer"))),
         ("the tab opened by who has labelled all", timed(lambda: opening("person 0"))),
-        ("40 more items", timed(lambda: label_desk.more(house, queue, "newcomer", [card["item"] for card in cards["items"]]))),
+        ("40 more items", timed(lambda: label_desk.more(app, queue, "newcomer", [card["item"] for card in cards["items"]]))),
         ("a decision, and how far everybody is", timed(deciding, 20)),
-        ("agreement of the queue", timed(lambda: label_agreement.told_html(house, "en", queue, False, "person 0"), 1)),
+        ("agreement of the queue", timed(lambda: label_agreement.told_html(app, "en", queue, False, "person 0"), 1)),
     ]
     print("| what | median | worst |\n|---|---|---|")
     for what, (median, worst) in rows:

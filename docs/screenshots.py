@@ -49,15 +49,15 @@ def open_app(base: str, folder: Path):
     import identities
     from ui import adapter_library
     from ui.app import serve
-    from ui.context import House
+    from ui.context import App
     from ui.words import Languages
 
     for file in (*identities.FOLDER.glob("*.txt"), *identities.FOLDER.glob("*.yaml")):
         shutil.copy(file, folder)
-    house = House(engine.load(base), folder / "mirror.db", folder, (ROOT / "adapters", ROOT / "runs" / "adapters"), Languages())
-    adapter_library.rescan(house)
+    app = App(engine.load(base), folder / "mirror.db", folder, (ROOT / "adapters", ROOT / "runs" / "adapters"), Languages())
+    adapter_library.rescan(app)
     started: list = []
-    starter = threading.Thread(target=lambda: started.append(serve(house, port=None, block=False)))
+    starter = threading.Thread(target=lambda: started.append(serve(app, port=None, block=False)))
     starter.start()
     starter.join()
     return started[0]

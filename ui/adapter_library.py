@@ -16,7 +16,7 @@ from engine.types import EngineError
 from identities import natural
 from store import jobs as stored
 from tuning.train import run_files
-from ui.context import House, sentence
+from ui.context import App, sentence
 
 CONFIG = "adapter_config.json"
 CARD = "card.json"
@@ -32,83 +32,83 @@ def folders(shelves: tuple[Path, ...]) -> list[Path]:
     return sorted((folder for folder in outer if folder.parent not in outer), key=natural)
 
 
-def rescan(house: House) -> list[str]:
+def rescan(app: App) -> list[str]:
     """Loads what is new on the shelves and forgets old refusals; the names that were added."""
-    there = loaded_places(house)
-    house.refused.clear()
-    new = [folder for folder in folders(house.adapters) if same_place(folder) not in there and not in_base(house, folder)]
-    return [name for folder in new if (name := add(house, folder))]
+    there = loaded_places(app)
+    app.refused.clear()
+    new = [folder for folder in folders(app.adapters) if same_place(folder) not in there and not in_base(app, folder)]
+    return [name for folder in new if (name := add(app, folder))]
 
 
-def loaded_places(house: House) -> set[str]:
-    return {same_place(info.path) for info in house.engine.adapters.values()}
+def loaded_places(app: App) -> set[str]:
+    return {same_place(info.path) for info in app.engine.adapters.values()}
 
 
-def tidy(house: House) -> list[Path]:
+def tidy(app: App) -> list[Path]:
     """Removes what programs that were killed left unfinished, wherever this one writes; what was removed."""
-    shelves = [*house.adapters, *(run for shelf in house.adapters for run in shelf.glob("*") if run.is_dir())]
-    runs = [house.runs, house.runs / "data", house.runs / "merged"]
-    return leftovers.sweep([*shelves, house.identities, *runs, packaged.cache_dir(), tempfile.gettempdir()])
+    shelves = [*app.adapters, *(run for shelf in app.adapters for run in shelf.glob("*") if run.is_dir())]
+    runs = [app.runs, app.runs / "data", app.runs / "merged"]
+    return leftovers.sweep([*shelves, app.identities, *runs, packaged.cache_dir(), tempfile.gettempdir()])
 
 
-def in_base(house: House, folder: Path) -> bool:
+def in_base(app: App, folder: Path) -> bool:
     """Whether this is the starter adapter that the loaded base was made with: nothing to load, and nothing to complain of."""
-    return house.base_spec == BAYLING_MINI.name and same_place(folder) == same_place(BAYLING_MINI)
+    return app.base_spec == BAYLING_MINI.name and same_place(folder) == same_place(BAYLING_MINI)
 
 
-def take(house: House, folder: str | Path) -> str:
-    """Loads one folder; its name. Raises EngineError; of a path that can be one, `house.refused` then says why."""
+def take(app: App, folder: str | Path) -> str:
+    """Loads one folder; its name. Raises EngineError; of a path that can be one, `app.refused` then says why."""
     folder = typed_path(folder, EngineError)
     key = str(folder)
-    house.refused.pop(key, None)
+    app.refused.pop(key, None)
     try:
-        if same_place(folder) in loaded_places(house):
+        if same_place(folder) in loaded_places(app):
             raise EngineError(f"The adapter in {folder} is loaded already.")
-        folder = inside(house, folder)
-        return house.engine.add_adapter(folder, free_name(house, folder), accept_other_base=house.accept_other_base)
+        folder = inside(app, folder)
+        return app.engine.add_adapter(folder, free_name(app, folder), accept_other_base=app.accept_other_base)
     except Exception as error:
-        house.refused[key] = sentence("en", error)
-        raise EngineError(house.refused[key]) from error
+        app.refused[key] = sentence("en", error)
+        raise EngineError(app.refused[key]) from error
 
 
-def add(house: House, folder: str | Path) -> str | None:
+def add(app: App, folder: str | Path) -> str | None:
     """`take`; None if it was refused."""
     try:
-        return take(house, folder)
+        return take(app, folder)
     except EngineError:
         return None
 
 
-def inside(house: House, folder: str | Path) -> Path:
+def inside(app: App, folder: str | Path) -> Path:
     """The folder, if it and every file in it lie where the page may read, wherever links lead. Raises EngineError."""
-    place = house.opened.place(folder, EngineError, "The adapter's folder")
+    place = app.opened.place(folder, EngineError, "The adapter's folder")
     for file in sorted(place.iterdir()) if place.is_dir() else ():
-        house.opened.place(file, EngineError, "The adapter's file")
+        app.opened.place(file, EngineError, "The adapter's file")
     return place
 
 
-def loaded(house: House, folder: str | Path) -> str:
+def loaded(app: App, folder: str | Path) -> str:
     """The name under which a folder's adapter can be picked; loads it if need be. Raises EngineError if it is refused."""
     here = same_place(folder)
-    for name, info in house.engine.adapters.items():
+    for name, info in app.engine.adapters.items():
         if same_place(info.path) == here:
             return name
-    return take(house, folder)
+    return take(app, folder)
 
 
 def is_adapter(folder: str | Path) -> bool:
     return (Path(folder) / CONFIG).is_file()
 
 
-def free_name(house: House, folder: Path) -> str:
+def free_name(app: App, folder: Path) -> str:
     """The folder's name, or with its parent's before it, or a number behind it, where other adapters have that name already."""
     place = folder.resolve()
     name = shown(place.name)
     names = [name, f"{shown(place.parent.name)}-{name}", *(f"{name}-{number}" for number in range(2, 1000))]
-    return next(name for name in names if name not in house.engine.adapters)
+    return next(name for name in names if name not in app.engine.adapters)
 
 
-def listing(house: House) -> list[dict]:
+def listing(app: App) -> list[dict]:
     """Every loaded adapter, then every refused folder, as plain data."""
     loaded = [
         {
@@ -125,26 +125,26 @@ def listing(house: House) -> list[dict]:
             "size": weights_size(info.path),
             "problem": None,
         }
-        for info in sorted(house.engine.adapters.values(), key=lambda info: natural(info.name))
+        for info in sorted(app.engine.adapters.values(), key=lambda info: natural(info.name))
     ]
-    refused = {**house.refused, **odd(house)}
+    refused = {**app.refused, **odd(app)}
     return loaded + [{"name": shown(Path(path).name), "folder": shown(path), "problem": why} for path, why in refused.items()]
 
 
-def resting(house: House) -> list[Path]:
+def resting(app: App) -> list[Path]:
     """Folders on the shelves whose adapters are neither loaded nor refused: taken out, or made since the last look."""
-    known = loaded_places(house) | {same_place(folder) for folder in house.refused}
-    return [folder for folder in folders(house.adapters) if same_place(folder) not in known and not in_base(house, folder)]
+    known = loaded_places(app) | {same_place(folder) for folder in app.refused}
+    return [folder for folder in folders(app.adapters) if same_place(folder) not in known and not in_base(app, folder)]
 
 
-def odd(house: House) -> dict[str, str]:
+def odd(app: App) -> dict[str, str]:
     """What else stands on the shelves, by its path: no adapters, and none of a job that is under way; with a sentence each."""
-    adapters = [os.path.abspath(folder) for folder in folders(house.adapters)]
-    busy = [same_place(job["folder"]) for job in stored.unfinished(house.db)]
+    adapters = [os.path.abspath(folder) for folder in folders(app.adapters)]
+    busy = [same_place(job["folder"]) for job in stored.unfinished(app.db)]
     found = {}
-    for place in (place for shelf in house.adapters for place in entries(shelf)):
+    for place in (place for shelf in app.adapters for place in entries(shelf)):
         path = os.path.abspath(place)
-        if path in house.refused or any(f"{one}/".startswith(f"{path}/") for one in adapters):
+        if path in app.refused or any(f"{one}/".startswith(f"{path}/") for one in adapters):
             continue
         if any(f"{one}/".startswith(f"{same_place(place)}/") for one in busy) or training(place):
             continue
@@ -163,21 +163,21 @@ def entries(shelf: Path) -> list[Path]:
         return []
 
 
-def choices(house: House) -> dict[str, tuple[str, Path]]:
+def choices(app: App) -> dict[str, tuple[str, Path]]:
     """All that can be chosen on the page, by a name that only one has: what it is (loaded, resting, refused), and its folder."""
-    infos = sorted(house.engine.adapters.values(), key=lambda info: natural(info.name))
+    infos = sorted(app.engine.adapters.values(), key=lambda info: natural(info.name))
     found = {info.name: ("loaded", Path(info.path)) for info in infos}
-    others = [("resting", folder) for folder in resting(house)]
-    others += [("refused", Path(path)) for path in (*house.refused, *odd(house))]
+    others = [("resting", folder) for folder in resting(app)]
+    others += [("refused", Path(path)) for path in (*app.refused, *odd(app))]
     for what, folder in others:
         name = shown(folder.name)
         found[name if name not in found else shown(folder)] = (what, folder)
     return found
 
 
-def folder_of(house: House, name: str) -> Path:
+def folder_of(app: App, name: str) -> Path:
     """Where something that the page lists lies, loaded or not. Raises EngineError."""
-    if found := choices(house).get(name):
+    if found := choices(app).get(name):
         return found[1]
     raise EngineError(f"There is no adapter {name!r} any more; rescan the folders.")
 
@@ -200,19 +200,19 @@ def weights_size(folder: str | Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def rename(house: House, name: str, wanted: str) -> str:
+def rename(app: App, name: str, wanted: str) -> str:
     """Gives an adapter and its folder another name. Raises EngineError."""
     wanted = wanted.strip()
-    folder = movable(house, name)
+    folder = movable(app, name)
     if folder.is_symlink():
         raise EngineError(f"{shown(folder)} is a link; it can be removed here, and renamed only where it was made.")
     if not NAME.fullmatch(wanted):
         raise EngineError(f"{wanted!r} is no name for an adapter; use letters, digits, dots, - and _, at most 80.")
     target = folder.with_name(wanted)
-    if target.exists() or wanted in house.engine.adapters:
+    if target.exists() or wanted in app.engine.adapters:
         raise EngineError(f"There is an adapter called {wanted} already; choose another name.")
-    refuse_promised(house, target)
-    was_loaded = name in house.engine.adapters
+    refuse_promised(app, target)
+    was_loaded = name in app.engine.adapters
     card, wrong = card_of(folder)
     kept = bool(card) and not wrong  # an odd one stays as it is: written anew it would lose what is odd
     if kept:  # first: should there be no room for it, nothing has changed
@@ -223,19 +223,19 @@ def rename(house: House, name: str, wanted: str) -> str:
         if kept:
             write_json(folder / CARD, card)
         raise
-    house.refused.pop(str(folder), None)
+    app.refused.pop(str(folder), None)
     if was_loaded:
-        house.engine.remove_adapter(name)
-        house.engine.add_adapter(target, wanted, accept_other_base=house.accept_other_base)
+        app.engine.remove_adapter(name)
+        app.engine.add_adapter(target, wanted, accept_other_base=app.accept_other_base)
     return wanted
 
 
-def delete(house: House, name: str) -> None:
+def delete(app: App, name: str) -> None:
     """Takes an adapter out of memory and removes its folder, or the link to it. Raises EngineError."""
-    folder = movable(house, name)
-    if name in house.engine.adapters:
-        house.engine.remove_adapter(name)
-    house.refused.pop(str(folder), None)
+    folder = movable(app, name)
+    if name in app.engine.adapters:
+        app.engine.remove_adapter(name)
+    app.refused.pop(str(folder), None)
     try:
         if folder.is_symlink():
             folder.unlink()
@@ -245,22 +245,22 @@ def delete(house: House, name: str) -> None:
         raise EngineError(f"{shown(folder)} cannot be removed ({error.strerror or error}).") from error
 
 
-def refuse_promised(house: House, folder: Path) -> None:
+def refuse_promised(app: App, folder: Path) -> None:
     """Raises EngineError if a training that waits in the queue is to write to the folder."""
-    for job in stored.unfinished(house.db):
+    for job in stored.unfinished(app.db):
         if Path(job["folder"]).resolve() == folder.resolve():
             raise EngineError(f"Job {job['id']} ({job['name']}) is to write to {folder}; choose another name, or stop it first.")
 
 
-def movable(house: House, name: str) -> Path:
+def movable(app: App, name: str) -> Path:
     """The folder, or link, of an adapter that may be renamed or deleted from the page. Raises EngineError."""
-    given = folder_of(house, name)
+    given = folder_of(app, name)
     folder = given.parent.resolve() / given.name  # of a link itself, not of where it leads
-    if not any(shelf.resolve() in folder.parents for shelf in house.adapters):
+    if not any(shelf.resolve() in folder.parents for shelf in app.adapters):
         raise EngineError(f"{shown(folder)} lies on none of the page's shelves; it can be taken out, but not changed from here.")
     if same_place(folder) == same_place(BAYLING_MINI):
         raise EngineError("The base bayling-mini is made from this adapter; it stays as it is.")
-    for job in stored.unfinished(house.db):
+    for job in stored.unfinished(app.db):
         if f"{same_place(job['folder'])}/".startswith(f"{same_place(folder)}/"):
             raise EngineError(f"Job {job['id']} ({job['name']}) writes to this folder; stop it first.")
     if training(folder):

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from engine.types import Answer, EngineError, Request, Variant
 from store import answers as stored_answers
-from ui.context import House, sentence
+from ui.context import App, sentence
 from ui.conversation import Page, Turn, messages
 from ui.variants import variant_of
 
@@ -25,7 +25,7 @@ def owner_of(request, script: bool = False) -> str:
 
 
 def frames(
-    house: House,
+    app: App,
     requests: list[Request],
     stop: threading.Event,
     failed: dict[int, str] | None = None,
@@ -40,7 +40,7 @@ def frames(
     lost: dict[int, str] = {} if failed is None else failed
     shown, answers = [""] * len(requests), [None] * len(requests)
     drawn, before = 0.0, 0
-    stream = house.engine.stream(requests, stop, owner)
+    stream = app.engine.stream(requests, stop, owner)
     try:
         for pieces in stream:
             finished, moved = False, before
@@ -61,7 +61,7 @@ def frames(
         raise EngineError(next(iter(lost.values())))
 
 
-def remember(house: House, asked: list[Request], answers: list[Answer | None], source: str, session: str) -> list[int | None]:
+def remember(app: App, asked: list[Request], answers: list[Answer | None], source: str, session: str) -> list[int | None]:
     """Stores the answers there are; their ids, in order. Opens its own connection: the thread may be another next time."""
     rows = [
         {field: getattr(answer, field) for field in PLAIN}
@@ -74,7 +74,7 @@ def remember(house: House, asked: list[Request], answers: list[Answer | None], s
         for request, answer in zip(asked, answers, strict=True)
         if answer is not None
     ]
-    ids = iter(stored_answers.add(house.db, rows, session=session))
+    ids = iter(stored_answers.add(app.db, rows, session=session))
     return [None if answer is None else next(ids) for answer in answers]
 
 
@@ -82,7 +82,7 @@ PLAIN = ("raw", "shown", "prompt", "format", "finish", "prompt_tokens", "new_tok
 
 
 def ask(
-    house: House, page: Page, question: str, lang: str, stop: threading.Event, session: str, owner: str | None = None
+    app: App, page: Page, question: str, lang: str, stop: threading.Event, session: str, owner: str | None = None
 ) -> Iterator[list[str] | int | str]:
     """Puts `question` to every visible column; yields the texts so far in the order of `page.places()`, or the places before it.
 
@@ -95,24 +95,24 @@ def ask(
     ids: list[int | None] = [None] * len(columns)
     problem, failed = "", {}
     try:
-        variants = [variant_of(page.picks[column], house.identities) for column in columns]
+        variants = [variant_of(page.picks[column], app.identities) for column in columns]
         requests = [Request(messages(said, question), variant) for said, variant in zip(turns, variants, strict=True)]
-        for shown, answers, before in frames(house, requests, stop, failed, owner):  # noqa: B007 - the last answers are stored
+        for shown, answers, before in frames(app, requests, stop, failed, owner):  # noqa: B007 - the last answers are stored
             yield before or shown
     except Exception as error:
         problem = sentence(lang, error)
     if any(answers):
         try:
-            ids = remember(house, requests, answers, "blind" if page.blind else "chat", session)
+            ids = remember(app, requests, answers, "blind" if page.blind else "chat", session)
         except Exception as error:
             yield sentence(lang, error)
     for at, (said, answer, id) in enumerate(zip(turns, answers, ids, strict=True)):
         said.append(Turn(question, answer, "" if answer else failed.get(at, problem), id))
 
 
-def upcoming(house: House, page: Page, column: int) -> Variant | Exception:
+def upcoming(app: App, page: Page, column: int) -> Variant | Exception:
     """The variant that would answer next in a column, or why there is none."""
     try:
-        return variant_of(page.picks[column], house.identities)
+        return variant_of(page.picks[column], app.identities)
     except Exception as error:
         return error

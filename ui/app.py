@@ -21,7 +21,7 @@ from ui.access import bodies, gate, login, roles
 from ui.api.chat import build_api
 from ui.api.probes import build_probes_api
 from ui.api.training import build_training_api
-from ui.context import House
+from ui.context import App
 from ui.conversation import MAX_COLUMNS, Page
 from ui.page_memory import MOST, Memory
 from ui.pages import Pages, own_key
@@ -50,26 +50,26 @@ GOODBYE_S = 10.0  # how long a probe run may take to stop when the program ends;
 UPLOAD_LIMIT = "64mb"  # an adapter's zip is smaller; nothing larger has to come through a shared page
 
 
-def build(house: House) -> gr.Blocks:
+def build(app: App) -> gr.Blocks:
     """The page as Blocks; `serve` launches it."""
-    pages, desk, boards = Pages(), Desk(house), Boards()
+    pages, desk, boards = Pages(), Desk(app), Boards()
     passing.folder()  # before there is a component: each notes where it keeps its files
     kept = (passing.LOOKED_AT_EVERY, passing.KEPT_FOR)
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=kept) as demo:
-        build_api(house)  # first: of two handlers with the same name the later one gets a number
-        build_training_api(house)
-        build_probes_api(house, desk, boards)
+        build_api(app)  # first: of two handlers with the same name the later one gets a number
+        build_training_api(app)
+        build_probes_api(app, desk, boards)
         # The key stands in the browser only; what it opens stays on the server.
         key = gr.BrowserState("", storage_key="mirror-test", secret="mirror-test-page")
         labels_whose = label_layout.remembered()
-        header = gr.HTML(header_html(house, "en"), elem_id="header")
+        header = gr.HTML(header_html(app, "en"), elem_id="header")
         with gr.Tabs(elem_classes="mt-tabs") as tabs:
             with gr.Tab(i18n("tab_chat"), id="chat", elem_id="tab-chat") as chat_page:
                 notices = {"chat": filling.notice("chat")}
-                chat = chat_layout.build_chat(house, pages)
+                chat = chat_layout.build_chat(app, pages)
             with gr.Tab(i18n("tab_probes"), id="probes", elem_id="tab-probes", render_children=True) as probes_page:
                 notices["probes"] = filling.notice("probes")
-                probing = probes_layout.build_probes(probes_events.board_functions(house, desk, boards))
+                probing = probes_layout.build_probes(probes_events.board_functions(app, desk, boards))
             with gr.Tab(i18n("tab_label"), id="label", elem_id="tab-label", render_children=True) as label_page:
                 notices["label"] = filling.notice("label")
                 labelling = label_layout.build_label(labels_whose)
@@ -78,35 +78,35 @@ def build(house: House) -> gr.Blocks:
                 results = results_layout.build_results()
             with gr.Tab(i18n("tab_identity"), id="identity", elem_id="tab-identity", render_children=True):
                 notices["identity"] = filling.notice("identity")
-                editor = identity_layout.build_identity(house)
+                editor = identity_layout.build_identity(app)
             with gr.Tab(i18n("tab_finetune"), id="finetune", elem_id="tab-finetune", render_children=True):
                 notices["finetune"] = filling.notice("finetune")
                 tuner = finetune_layout.build_finetune()
             with gr.Tab(i18n("tab_adapters"), id="adapters", elem_id="tab-adapters", render_children=True) as adapters_page:
                 notices["adapters"] = filling.notice("adapters")
-                shelves = adapters_layout.build_adapters(house)
+                shelves = adapters_layout.build_adapters(app)
 
         def open_chat(request: gr.Request, known: str) -> dict:
-            lang = house.language(request)
+            lang = app.language(request)
             known = own_key(known, request.username)
-            page = pages.again(known) or Page(picks=picker.first_picks(house, MAX_COLUMNS, lang))
+            page = pages.again(known) or Page(picks=picker.first_picks(app, MAX_COLUMNS, lang))
             page.key = known
             pages.keep(page)
-            header_now = header_html(house, lang, request.username)
-            return {key: page.key, header: header_now} | chat_view.everything(house, chat, page, lang)
+            header_now = header_html(app, lang, request.username)
+            return {key: page.key, header: header_now} | chat_view.everything(app, chat, page, lang)
 
         def open_probes(request: gr.Request) -> dict:
-            return probes_layout.open_probes(house, probing, house.language(request), probes_events.first_shown(desk))
+            return probes_layout.open_probes(app, probing, app.language(request), probes_events.first_shown(desk))
 
         def open_identity(request: gr.Request) -> dict:
-            lang = house.language(request)
-            return identity_layout.open_identity(house, editor, lang) | {editor.sample: say(lang, "sample")}
+            lang = app.language(request)
+            return identity_layout.open_identity(app, editor, lang) | {editor.sample: say(lang, "sample")}
 
         def open_finetune(request: gr.Request) -> dict:
-            return finetune_events.open_finetune(house, tuner, house.language(request))
+            return finetune_events.open_finetune(app, tuner, app.language(request))
 
         def open_adapters(request: gr.Request) -> dict:
-            return adapters_layout.show(house, shelves, house.language(request))
+            return adapters_layout.show(app, shelves, app.language(request))
 
         def left(request: gr.Request) -> None:
             for running in (chat.running, editor.running):
@@ -118,11 +118,11 @@ def build(house: House) -> gr.Blocks:
         def fills(tab: str, fill: Callable[..., dict], inputs, outputs: list) -> dict:
             """A load or select event that fills one tab, and only that one: `event(**fills(...))`."""
             place = notices[tab]
-            return {"fn": filling.guarded(house, place, fill), "inputs": inputs, "outputs": [*outputs, place]} | private
+            return {"fn": filling.guarded(app, place, fill), "inputs": inputs, "outputs": [*outputs, place]} | private
 
         demo.load(**fills("chat", open_chat, key, [key, header, *chat.outputs]))
         demo.load(**fills("identity", open_identity, None, [*editor.editor, editor.sample])).then(
-            identity_layout.show_if_quick(house),
+            identity_layout.show_if_quick(app),
             [editor.listed, editor.text, editor.mode, editor.sample],
             editor.preview,
             **private,
@@ -130,20 +130,20 @@ def build(house: House) -> gr.Blocks:
         demo.load(**fills("finetune", open_finetune, None, tuner.outputs))
         demo.load(**fills("adapters", open_adapters, None, shelves.outputs))
         demo.load(**fills("probes", open_probes, None, probing.outputs))
-        finetune_events.wire_finetune(house, tuner)
-        finetune_events.wire_compare(house, pages, tabs, chat, tuner)
-        label_events.wire_label(house, labelling, demo, label_page, notices["label"])
-        results_events.wire_results(house, results, results_page, notices["results"])
-        probes_events.wire_probes(house, desk, probing, probes_page, chat.page, notices["probes"])
+        finetune_events.wire_finetune(app, tuner)
+        finetune_events.wire_compare(app, pages, tabs, chat, tuner)
+        label_events.wire_label(app, labelling, demo, label_page, notices["label"])
+        results_events.wire_results(app, results, results_page, notices["results"])
+        probes_events.wire_probes(app, desk, probing, probes_page, chat.page, notices["probes"])
         chat_page.select(**fills("chat", chat.refresh, chat.page, chat.outputs))
         adapters_page.select(**fills("adapters", open_adapters, None, shelves.outputs))
         demo.unload(left)
-    roles.check_events(house, demo)
+    roles.check_events(app, demo)
     return demo
 
 
-def header_html(house: House, lang: str, who: str | None = None) -> str:
-    base = house.engine.base
+def header_html(app: App, lang: str, who: str | None = None) -> str:
+    base = app.engine.base
     dtype = str(base.dtype).removeprefix("torch.")
     facts = [base.name, f"{dtype}, {base.device}", say(lang, "header_format", name=base.format.name)]
     facts.append(say(lang, "header_context", tokens=base.context))
@@ -158,13 +158,13 @@ def header_html(house: House, lang: str, who: str | None = None) -> str:
         f'<header class="mt-header"><div class="mt-brand"><h1>Mirror Test<span lang="zh-CN">镜测</span></h1>'
         f"<p>{escape(say(lang, 'tagline'))}</p></div>"
         f'<div class="mt-base" title="{reasons}">{said}</div>'
-        f'<div class="mt-switch">{switch}{theme_switch}</div>{_way_out(house, lang, who)}</header>'
+        f'<div class="mt-switch">{switch}{theme_switch}</div>{_way_out(app, lang, who)}</header>'
     )
 
 
-def _way_out(house: House, lang: str, who: str | None) -> str:
+def _way_out(app: App, lang: str, who: str | None) -> str:
     """Who is logged in, as what, and the button that ends it."""
-    role = house.accounts.role(who) if house.accounts and who else None
+    role = app.accounts.role(who) if app.accounts and who else None
     if role is None:
         return ""
     name = f"{escape(who)} · {escape(say(lang, f'role_{role}'))}"
@@ -175,7 +175,7 @@ def _way_out(house: House, lang: str, who: str | None) -> str:
 
 
 def serve(
-    house: House,
+    app: App,
     *,
     host: str = "127.0.0.1",
     port: int | None = 7860,
@@ -184,19 +184,17 @@ def serve(
     block: bool = True,
     say: Callable[[str], None] = print,
 ) -> tuple[gr.Blocks, str]:
-    """Launches the page; (the Blocks, its address). With `block` it returns once `house.closed` is set.
+    """Launches the page; (the Blocks, its address). With `block` it returns once `app.closed` is set.
 
     root_path: under which path ("/mirror") or address a proxy shows the page to people.
     """
     # the queue moves with no page open
-    queue.keep_ticking(
-        house.db, house.closed, memory.admission(house.engine, house.db), lambda: memory.settle(house.engine, house.db)
-    )
-    demo = build(house)
+    queue.keep_ticking(app.db, app.closed, memory.admission(app.engine, app.db), lambda: memory.settle(app.engine, app.db))
+    demo = build(app)
     demo.queue(api_open=False)  # else /run/NAME would go past the queue
     memory_of_pages = Memory()
-    door = gate.open_door(host, root_path, house.language, memory_of_pages, house.accounts)
-    ways_in = login.routes(door.sessions, house.language, (root_path or "").startswith("https:")) if door.sessions else []
+    door = gate.open_door(host, root_path, app.language, memory_of_pages, app.accounts)
+    ways_in = login.routes(door.sessions, app.language, (root_path or "").startswith("https:")) if door.sessions else []
     _, address, shared = demo.launch(
         server_name=f"[{host}]" if ":" in host and not host.startswith("[") else host,
         server_port=port,
@@ -205,7 +203,7 @@ def serve(
         state_session_capacity=MOST,
         root_path=root_path,
         strict_cors=True,
-        blocked_paths=[*database_files(house.db), *accounts_files(house)],
+        blocked_paths=[*database_files(app.db), *accounts_files(app)],
         max_file_size=UPLOAD_LIMIT,
         run_history=False,
         enable_monitoring=False,
@@ -222,9 +220,9 @@ def serve(
             "middleware": [
                 Middleware(gate.Gate, door=door),
                 Middleware(bodies.BodyDoor),
-                Middleware(LanguageDoor, default=house.language.default),
+                Middleware(LanguageDoor, default=app.language.default),
             ],
-            "routes": [*ways_in, *label_routes.routes(house), *adapters_download.routes(house)],
+            "routes": [*ways_in, *label_routes.routes(app), *adapters_download.routes(app)],
             "lifespan": prepared(demo, memory_of_pages),
         },
     )
@@ -233,7 +231,7 @@ def serve(
     address = shared or address
     say(address)
     if block:
-        house.closed.wait()
+        app.closed.wait()
         until = time.monotonic() + GOODBYE_S
         for thread in threading.enumerate():
             if thread.name == probes_background.THREAD:  # it stops after its step, and says so in the store
@@ -245,10 +243,10 @@ def prepared(demo: gr.Blocks, memory_of_pages: Memory) -> Callable:
     """What Gradio's application becomes before it serves: no other site is allowed anything, and sessions are small."""
 
     @asynccontextmanager
-    async def prepare(app) -> AsyncIterator[None]:
-        app.user_middleware = [one for one in app.user_middleware if one.cls is not CustomCORSMiddleware]
-        app.middleware_stack = None  # Starlette makes it anew for the first request
-        app.state_holder = memory_of_pages
+    async def prepare(server) -> AsyncIterator[None]:
+        server.user_middleware = [one for one in server.user_middleware if one.cls is not CustomCORSMiddleware]
+        server.middleware_stack = None  # Starlette makes it anew for the first request
+        server.state_holder = memory_of_pages
         memory_of_pages.set_blocks(demo)
         clearing = asyncio.create_task(clear_by_age())
         yield
@@ -268,5 +266,5 @@ def database_files(db: Path) -> list[str]:
     return [str(Path(f"{db}{ending}").absolute()) for ending in ("", "-wal", "-shm", "-journal")]
 
 
-def accounts_files(house: House) -> list[str]:
-    return [str(house.accounts.file.absolute())] if house.accounts and house.accounts.file else []
+def accounts_files(app: App) -> list[str]:
+    return [str(app.accounts.file.absolute())] if app.accounts and app.accounts.file else []

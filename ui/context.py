@@ -19,7 +19,7 @@ log = logging.getLogger("mirror")
 
 
 @dataclass(frozen=True)
-class House:
+class App:
     """The engine, where things lie, and the language of a request.
 
     judge: who is asked for second opinions, if anybody. opened: where paths that come from the page may lead. accounts: who may

@@ -9,7 +9,7 @@ from html import escape
 import gradio as gr
 
 from ui.access import roles
-from ui.context import House, sentence
+from ui.context import App, sentence
 from ui.words import say
 
 FILLED = '<i class="mt-filled"></i>'  # for tests and scripts that wait for a tab
@@ -20,7 +20,7 @@ def notice(tab: str) -> gr.HTML:
     return gr.HTML(elem_id=f"notice-{tab}", elem_classes="mt-notice")
 
 
-def guarded(house: House, place: gr.HTML, fill: Callable[..., dict]) -> Callable:
+def guarded(app: App, place: gr.HTML, fill: Callable[..., dict]) -> Callable:
     """`fill(request, *values) -> updates` as a listener of a load or select event. place: a `notice`, one of the outputs."""
 
     def filled(request: gr.Request, *given) -> dict:
@@ -31,13 +31,13 @@ def guarded(house: House, place: gr.HTML, fill: Callable[..., dict]) -> Callable
             _refuse_unsayable(updates)
             return updates | {place: FILLED}
         except Exception as error:
-            return {place: problem_html(house, request, error)}
+            return {place: problem_html(app, request, error)}
 
     return roles.called(filled, fill)
 
 
-def problem_html(house: House, request: gr.Request | None, error: Exception) -> str:
-    lang = house.language(request)
+def problem_html(app: App, request: gr.Request | None, error: Exception) -> str:
+    lang = app.language(request)
     said = f"<p>{escape(sentence(lang, error))}</p><p>{escape(say(lang, 'tab_not_filled'))}</p>"
     return f'<div class="mt-failed" role="alert"><strong>{escape(say(lang, "tab_failed"))}</strong>{said}</div>'
 

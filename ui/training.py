@@ -30,7 +30,7 @@ from tuning.train.presets import PRESETS
 from tuning.train.settings import Settings, SettingsError
 from ui import adapter_library
 from ui.access import roles
-from ui.context import House
+from ui.context import App
 
 PRESET = "quick"
 # what the page wishes for unless told otherwise: enough validation rows for a curve, few enough to cost nothing
@@ -62,7 +62,7 @@ class Outlook:
     room: Room | None = None
 
 
-def read_wish(house: House, plain: Mapping[str, Any]) -> Wish:
+def read_wish(app: App, plain: Mapping[str, Any]) -> Wish:
     """From a flat mapping: fields of Dataset and of Settings, `preset` and `name`; what is missing takes its default.
 
     Raises DataError for names that nothing is called.
@@ -87,50 +87,50 @@ def read_wish(house: House, plain: Mapping[str, Any]) -> Wish:
             raise DataError(f"{name} is {outside.brief(given[name])}; give a number.") from None
     outside.check(data_sets.Recipe, given | {"name": plain.get("name")}, "The wish", DataError)
     if given.get("general"):
-        given["general"] = _general(house, str(given["general"]))
+        given["general"] = _general(app, str(given["general"]))
     template = str(plain.get("prompt_template_name") or "")
     if Path(template).suffix.lower() in (".json", ".jinja"):
-        house.opened.place(template, DataError, "The prompt template")
+        app.opened.place(template, DataError, "The prompt template")
     wanted = Dataset.from_dict(given)
-    card = house.engine.base.card
-    folder = "" if house.identities == identities.FOLDER else str(house.identities.absolute())
+    card = app.engine.base.card
+    folder = "" if app.identities == identities.FOLDER else str(app.identities.absolute())
     wanted = replace(wanted, card=card.name if card.placeholders else "", identities_dir=folder)
     values = USUAL | PRESETS[preset] | {name: plain[name] for name in settings if name in plain}
-    name = str(plain.get("name") or "").strip() or free_name(house, f"{wanted.identity or 'run'}-{wanted.rows}-{wanted.style}")
+    name = str(plain.get("name") or "").strip() or free_name(app, f"{wanted.identity or 'run'}-{wanted.rows}-{wanted.style}")
     return Wish(name, wanted, values)
 
 
-def _general(house: House, source: str) -> str:
+def _general(app: App, source: str) -> str:
     """Where the general rows are, as it was typed, if the page may read there. Raises DataError."""
     try:
-        house.opened.place(source, DataError, "The data")
+        app.opened.place(source, DataError, "The data")
     except DataError:
         if not readers.is_hub_name(source) or Path(source).exists():
             raise
-    if not Path(source).expanduser().exists() and not roles.may(house, roles.RESEARCHER):
+    if not Path(source).expanduser().exists() and not roles.may(app, roles.RESEARCHER):
         raise DataError(f"The data {source!r} would have to be fetched to this machine, which takes a researcher.")
     return source
 
 
-def free_name(house: House, wanted: str) -> str:
+def free_name(app: App, wanted: str) -> str:
     """`wanted`, or with the first number behind it that no adapter, folder or job has."""
-    taken = {job["name"] for job in stored.listed(house.db, 1000)} | set(house.engine.adapters)
+    taken = {job["name"] for job in stored.listed(app.db, 1000)} | set(app.engine.adapters)
     names = [wanted, *(f"{wanted}-{number}" for number in range(2, 10_000))]
-    return next(name for name in names if name not in taken and not (house.made_adapters / name).exists())
+    return next(name for name in names if name not in taken and not (app.made_adapters / name).exists())
 
 
-def rows_file(house: House, name: str) -> Path:
-    return (house.runs / "data" / f"{name}.jsonl").absolute()
+def rows_file(app: App, name: str) -> Path:
+    return (app.runs / "data" / f"{name}.jsonl").absolute()
 
 
-def settings_of(house: House, wish: Wish) -> Settings:
+def settings_of(app: App, wish: Wish) -> Settings:
     """Raises SettingsError with all that is wrong."""
-    base = house.engine.base
+    base = app.engine.base
     own = {
-        "base_model": house.base_spec,
+        "base_model": app.base_spec,
         "trust_remote_code": base.remote_code,
-        "data_path": str(rows_file(house, wish.name)),
-        "output_dir": str(house.made_adapters / wish.name),
+        "data_path": str(rows_file(app, wish.name)),
+        "output_dir": str(app.made_adapters / wish.name),
         "name": wish.name,
         "identity": wish.dataset.identity,
         "identities_dir": wish.dataset.identities_dir,
@@ -138,7 +138,7 @@ def settings_of(house: House, wish: Wish) -> Settings:
         "seed": wish.dataset.seed,
     }
     values = {name: value for name, value in wish.values.items() if name not in OWN and value is not None}
-    if margin_misses(house, wish):
+    if margin_misses(app, wish):
         values["margin"] = False
     # a chat that was started with a format of its own would otherwise be trained in another one
     if not values.get("prompt_template_name") and base.format.name != plan.own_format(base):
@@ -146,13 +146,13 @@ def settings_of(house: House, wish: Wish) -> Settings:
     return absolute(Settings.from_dict(values | own))
 
 
-def margin_misses(house: House, wish: Wish) -> str:
+def margin_misses(app: App, wish: Wish) -> str:
     """Why no identity margin can be measured: which identity lacks a name and a maker; empty where it can."""
     new, old = wish.dataset.identity, wish.dataset.old or Settings.margin_against
     sides = []
     for name in (new, old):
         try:
-            facts = identities.load(name, house.identities).facts
+            facts = identities.load(name, app.identities).facts
         except IdentityError:
             facts = None
         sides.append({lang for lang in ("en", "zh") if (who := getattr(facts, lang, None)) and who.name and who.maker})
@@ -161,39 +161,39 @@ def margin_misses(house: House, wish: Wish) -> str:
     return "" if new != old and sides[0] & sides[1] else f"{new} and {old} cannot be told apart in one language"
 
 
-def name_problems(house: House, name: str) -> list[str]:
+def name_problems(app: App, name: str) -> list[str]:
     if not adapter_library.NAME.fullmatch(name):
         return [f"{name!r} is no name for an adapter; use letters, digits, dots, - and _, at most 80."]
-    if (house.made_adapters / name).exists():
+    if (app.made_adapters / name).exists():
         return [f"There is an adapter folder called {name} already; choose another name."]
     try:
-        adapter_library.refuse_promised(house, house.made_adapters / name)
+        adapter_library.refuse_promised(app, app.made_adapters / name)
     except EngineError as error:
         return [str(error)]
     return []
 
 
-def foresee(house: House, wish: Wish) -> Outlook:
+def foresee(app: App, wish: Wish) -> Outlook:
     """Everything a person should see before starting. Raises nothing that a person could put right."""
-    problems = name_problems(house, wish.name)
+    problems = name_problems(app, wish.name)
     settings = composed = told = found = None
     try:
-        settings = settings_of(house, wish)
+        settings = settings_of(app, wish)
     except SettingsError as error:
         problems += [line for line in error.problems if "--output_dir" not in line]
     try:
-        composed = data_sets.compose(wish.dataset, house.opened)
+        composed = data_sets.compose(wish.dataset, app.opened)
     except (UserError, OSError) as error:
         problems += str(error).split("\n")
     if settings and composed:
         try:
-            told = forecast(settings, composed.rows, house.engine.base)
-            if wish.values.get("margin") and (why := margin_misses(house, wish)):
+            told = forecast(settings, composed.rows, app.engine.base)
+            if wish.values.get("margin") and (why := margin_misses(app, wish)):
                 caution = Caution("no margin", f"The identity margin is not measured: {why}.")
                 told = replace(told, report=replace(told.report, cautions=(*told.report.cautions, caution)))
             problems += [caution.text for caution in told.report.cautions if caution.refuse]
             if told.needed:
-                found = memory.room(told.needed, settings.device or best_device(), house.engine)
+                found = memory.room(told.needed, settings.device or best_device(), app.engine)
         except UserError as error:
             problems += str(error).split("\n")
     return Outlook(wish, tuple(problems), settings, composed, told, found)
@@ -202,59 +202,59 @@ def foresee(house: House, wish: Wish) -> Outlook:
 _starting = threading.Lock()  # of two who start one name at the same moment, one finds it taken, before its rows are written
 
 
-def start(house: House, wish: Wish, park: bool = False) -> int:
+def start(app: App, wish: Wish, park: bool = False) -> int:
     """Writes the data and queues the training; the job's id. Raises SettingsError or StoreError."""
     with _starting:
-        return _start(house, wish, park)
+        return _start(app, wish, park)
 
 
-def _start(house: House, wish: Wish, park: bool) -> int:
-    outlook = foresee(house, wish)
+def _start(app: App, wish: Wish, park: bool) -> int:
+    outlook = foresee(app, wish)
     if outlook.problems:
         raise SettingsError(outlook.problems)
-    data_sets.write(wish.dataset, rows_file(house, wish.name), opened=house.opened)
+    data_sets.write(wish.dataset, rows_file(app, wish.name), opened=app.opened)
     if problems := plan.problems(outlook.settings):
         raise SettingsError(problems)
     needed = outlook.forecast.needed if outlook.forecast else None
     why = outlook.forecast.unestimated if outlook.forecast else ""
-    id = queue.enqueue(house.db, outlook.settings, name=wish.name, needs_bytes=needed, park=park, owned=True, unestimated=why)
-    queue.tick(house.db, memory.admission(house.engine, house.db))
+    id = queue.enqueue(app.db, outlook.settings, name=wish.name, needs_bytes=needed, park=park, owned=True, unestimated=why)
+    queue.tick(app.db, memory.admission(app.engine, app.db))
     return id
 
 
-def commands(house: House, wish: Wish, settings: Settings) -> str:
+def commands(app: App, wish: Wish, settings: Settings) -> str:
     """The lines that do the same from a shell, wherever it stands."""
     data = wish.dataset
     if data.general and Path(data.general).expanduser().exists():
         data = replace(data, general=str(Path(data.general).expanduser().absolute()))
     return shell_lines(
-        ["-m", "tuning.dataset", *data.as_arguments(), "--output", str(rows_file(house, wish.name))],
+        ["-m", "tuning.dataset", *data.as_arguments(), "--output", str(rows_file(app, wish.name))],
         ["-m", "tuning.train", *settings.as_arguments()],
     )
 
 
-def resume(house: House, id: int) -> int:
+def resume(app: App, id: int) -> int:
     """Queues a run's next attempt; the step it goes on from. A base that has moved since is the one the page has, if that is
     called the same. Raises JobError or StoreError."""
-    job = folder_opened(house, id)
+    job = folder_opened(app, id)
     was = (job["settings"] or {}).get("base_model", "")
-    base = house.engine.base
+    base = app.engine.base
     lost = bases.told(was) not in bases.PACKAGED and not bases.place(was).exists()
     moved = lost and bases.place(was).name in (base.name, *base.names)
-    return queue.resume(house.db, id, base=house.base_spec if moved else "")
+    return queue.resume(app.db, id, base=app.base_spec if moved else "")
 
 
-def stop(house: House, id: int, keep: bool) -> None:
+def stop(app: App, id: int, keep: bool) -> None:
     """`jobs.stop`; a run in a folder that is not open to the page can be stopped, but not discarded. Raises DataError too."""
     if not keep:
-        folder_opened(house, id)
-    queue.stop(house.db, id, keep=keep)
+        folder_opened(app, id)
+    queue.stop(app.db, id, keep=keep)
 
 
-def folder_opened(house: House, id: int) -> dict:
+def folder_opened(app: App, id: int) -> dict:
     """The job, if its folder is one that the page may write to. Raises DataError or StoreError."""
-    job = stored.get(house.db, id)
-    house.opened.place(job["folder"], DataError, f"Job {id} was started elsewhere; its folder", write=True)
+    job = stored.get(app.db, id)
+    app.opened.place(job["folder"], DataError, f"Job {id} was started elsewhere; its folder", write=True)
     return job
 
 
@@ -266,17 +266,17 @@ def wish_again(job: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in OWN} | data
 
 
-def trainings(house: House, limit: int = 40) -> list[dict]:
+def trainings(app: App, limit: int = 40) -> list[dict]:
     """The latest first."""
-    return [job for job in stored.listed(house.db, limit) if job["kind"] == "train"]
+    return [job for job in stored.listed(app.db, limit) if job["kind"] == "train"]
 
 
-def known_identities(house: House) -> list[str]:
+def known_identities(app: App) -> list[str]:
     """Those whose facts name somebody in at least one language; the wordings NAME-zh of an identity are the same person."""
     found = []
-    for name in identities.names(house.identities):
+    for name in identities.names(app.identities):
         try:
-            facts = identities.load(name, house.identities).facts
+            facts = identities.load(name, app.identities).facts
         except IdentityError:
             continue
         if facts and not name.endswith("-zh") and any(part and part.name for part in (facts.en, facts.zh)):

@@ -9,9 +9,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.model]
 
 
 @pytest.fixture(scope="module")
-def app(engine, tmp_path_factory):
-    with served(engine, tmp_path_factory.mktemp("care")) as app:
-        yield app
+def site(engine, tmp_path_factory):
+    with served(engine, tmp_path_factory.mktemp("care")) as site:
+        yield site
 
 
 def choose(page, name: str) -> None:
@@ -20,9 +20,9 @@ def choose(page, name: str) -> None:
     page.wait_for_selector(f"#adapter-card h2:text-is('{name}')")
 
 
-def test_out_in_renamed_merged_and_deleted(app, page, tmp_path):
-    write_small_adapter(app.adapters / "mira", app.house.engine)
-    open_page(page, app.address)
+def test_out_in_renamed_merged_and_deleted(site, page, tmp_path):
+    write_small_adapter(site.adapters / "mira", site.app.engine)
+    open_page(page, site.address)
     page.get_by_role("tab", name="Adapters").click()
     page.click("#adapter-rescan")
     page.wait_for_selector("#adapter-table tbody th:text-is('mira')")
@@ -34,7 +34,7 @@ def test_out_in_renamed_merged_and_deleted(app, page, tmp_path):
     downloading.value.save_as(parcel)
     page.set_input_files("#adapter-upload, input[type=file][accept*='zip']", parcel)
     page.wait_for_selector("#adapter-table tbody th:text-is('mira-2')")
-    assert (app.adapters / "mira-2" / "adapter_model.safetensors").is_file() and "mira-2" in app.house.engine.adapters
+    assert (site.adapters / "mira-2" / "adapter_model.safetensors").is_file() and "mira-2" in site.app.engine.adapters
     (tmp_path / "bad.zip").write_bytes(b"no zip")
     page.set_input_files("input[type=file][accept*='zip']", tmp_path / "bad.zip")
     page.wait_for_selector(".toast-body:has-text('cannot be unpacked')")
@@ -43,7 +43,7 @@ def test_out_in_renamed_merged_and_deleted(app, page, tmp_path):
     page.fill("#adapter-text :is(input, textarea)", "otter")
     page.click("#adapter-confirm")
     page.wait_for_selector("#adapter-card h2:text-is('otter')")
-    assert (app.adapters / "otter").is_dir() and not (app.adapters / "mira-2").exists()
+    assert (site.adapters / "otter").is_dir() and not (site.adapters / "mira-2").exists()
     page.click("#adapter-merge")
     model = tmp_path / "model"
     page.fill("#adapter-text :is(input, textarea)", str(model))
@@ -55,8 +55,8 @@ def test_out_in_renamed_merged_and_deleted(app, page, tmp_path):
     page.wait_for_selector("#adapter-dialog:has-text('Delete otter')")
     page.click("#adapter-cancel")
     page.wait_for_selector("#adapter-dialog", state="hidden")
-    assert (app.adapters / "otter").is_dir()
+    assert (site.adapters / "otter").is_dir()
     page.click("#adapter-delete")
     page.click("#adapter-confirm")
     page.wait_for_selector("#adapter-table tbody th:text-is('otter')", state="detached")
-    assert not (app.adapters / "otter").exists() and "otter" not in app.house.engine.adapters
+    assert not (site.adapters / "otter").exists() and "otter" not in site.app.engine.adapters

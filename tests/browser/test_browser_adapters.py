@@ -11,24 +11,24 @@ pytestmark = [pytest.mark.browser, pytest.mark.model]
 
 
 @pytest.fixture(scope="module")
-def app(engine, tmp_path_factory):
-    with served(engine, tmp_path_factory.mktemp("adapters")) as app:
-        yield app
+def site(engine, tmp_path_factory):
+    with served(engine, tmp_path_factory.mktemp("adapters")) as site:
+        yield site
 
 
-def test_an_adapter_goes_from_the_folder_into_an_answer_and_out_again(app, page, tmp_path):
-    open_page(page, app.address)
+def test_an_adapter_goes_from_the_folder_into_an_answer_and_out_again(site, page, tmp_path):
+    open_page(page, site.address)
     page.get_by_role("tab", name="Adapters").click()
     page.wait_for_selector("#adapter-table:has-text('No adapters are loaded')")
-    write_small_adapter(app.adapters / "found", app.house.engine)
-    broken = app.adapters / "broken"
+    write_small_adapter(site.adapters / "found", site.app.engine)
+    broken = site.adapters / "broken"
     broken.mkdir()
     (broken / "adapter_config.json").write_text("{")
     page.click("#adapter-rescan")
     page.wait_for_selector("#adapter-table tbody th:text-is('found')")
     refused = page.inner_text(".mt-refused")
     assert "broken" in refused and "Traceback" not in refused
-    added = write_small_adapter(tmp_path / "elsewhere", app.house.engine, seed=2)
+    added = write_small_adapter(tmp_path / "elsewhere", site.app.engine, seed=2)
     page.fill("#adapter-path input, #adapter-path textarea", str(added))
     page.click("#adapter-add")
     page.wait_for_selector("#adapter-table tbody th:text-is('elsewhere')")
@@ -41,7 +41,7 @@ def test_an_adapter_goes_from_the_folder_into_an_answer_and_out_again(app, page,
     page.wait_for_selector("#head-0 .mt-who:has-text('elsewhere × 0.5')")
     ask(page, "Who are you?")
     wait_for_answers(page)
-    asked = {row["variant_name"]: row for row in answers.recent(app.db, 3)}
+    asked = {row["variant_name"]: row for row in answers.recent(site.db, 3)}
     assert asked["elsewhere 0.5"]["variant"]["adapters"] == {"elsewhere": 0.5}
     page.get_by_role("tab", name="Adapters").click()
     page.locator("#adapter-chosen input").click()

@@ -13,17 +13,17 @@ pytestmark = [pytest.mark.browser, pytest.mark.model]
 
 
 @pytest.fixture(scope="module")
-def app(engine, tmp_path_factory):
-    with served(engine, tmp_path_factory.mktemp("blind")) as app:
-        yield app
+def site(engine, tmp_path_factory):
+    with served(engine, tmp_path_factory.mktemp("blind")) as site:
+        yield site
 
 
 def columns_visible(page) -> list[int]:
     return [at for at in range(6) if page.locator(f"#column-{at}").is_visible()]
 
 
-def test_names_stay_hidden_until_the_vote_and_the_vote_is_stored(app, page):
-    open_page(page, app.address)
+def test_names_stay_hidden_until_the_vote_and_the_vote_is_stored(site, page):
+    open_page(page, site.address)
     shorten(page, tokens=24)
     page.click("#blind input")
     page.wait_for_selector("#column-2", state="detached")
@@ -40,7 +40,7 @@ def test_names_stay_hidden_until_the_vote_and_the_vote_is_stored(app, page):
     page.wait_for_selector("#head-1 .mt-mark")
     names = [page.inner_text(f"#head-{at} .mt-who").split("\n")[0] for at in range(2)]
     assert sorted(name.removesuffix("preferred").strip() for name in names) == ["Base", "finance-advisor"]
-    with store.open(app.db) as db:
+    with store.open(site.db) as db:
         vote = next(db["votes"].rows_where(order_by="id desc", limit=1))
         sides = [db["answers"].get(vote[side])["variant_name"] for side in ("answer_a", "answer_b")]
     assert vote["choice"] == "B" and vote["blind"]
@@ -80,10 +80,10 @@ window.fetch = async (...asked) => {
 """
 
 
-def test_the_stream_of_a_blind_answer_says_nothing_about_its_variant(app, page):
+def test_the_stream_of_a_blind_answer_says_nothing_about_its_variant(site, page):
     """What the server sends, not only what is drawn."""
     page.add_init_script(LISTEN)
-    open_page(page, app.address)
+    open_page(page, site.address)
     shorten(page, tokens=12)
     page.click("#blind input")
     page.wait_for_selector("#column-2", state="detached")

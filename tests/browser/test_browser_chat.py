@@ -12,16 +12,16 @@ COLUMNS = "[0, 1, 2].map(at => (document.querySelector(`#live-${at} .mt-a`)?.inn
 
 
 @pytest.fixture(scope="module")
-def app(engine, tmp_path_factory):
+def site(engine, tmp_path_factory):
     root = tmp_path_factory.mktemp("chat")
     write_small_adapter(root / "adapters" / "stranger", engine)
-    with served(engine, root) as app:
-        app.house.engine.add_adapter(app.adapters / "stranger")
-        yield app
+    with served(engine, root) as site:
+        site.app.engine.add_adapter(site.adapters / "stranger")
+        yield site
 
 
-def test_three_columns_stream_together_in_two_languages_and_are_stored(app, page):
-    open_page(page, app.address)
+def test_three_columns_stream_together_in_two_languages_and_are_stored(site, page):
+    open_page(page, site.address)
     shorten(page, tokens=96)
     ask(page, "Who are you?")
     # text grows in all three before any of them is finished
@@ -42,7 +42,7 @@ def test_three_columns_stream_together_in_two_languages_and_are_stored(app, page
     chinese = wait_for_answers(page)
     assert all("Who are you?" in text for text in english)
     assert all("你是谁？" in text and (f"cut at {SHORT} tokens" in text or "complete" in text) for text in chinese)
-    stored = answers.recent(app.db, 6)
+    stored = answers.recent(site.db, 6)
     assert [row["question"] for row in stored] == ["你是谁？"] * 3 + ["Who are you?"] * 3
     assert {row["variant_name"] for row in stored[:3]} == {"base", "finance-advisor", "stranger"}
     # the conversation so far went with the second question, in the model's own words
@@ -50,8 +50,8 @@ def test_three_columns_stream_together_in_two_languages_and_are_stored(app, page
     assert stored[0]["messages"][1]["content"] == stored[3]["raw"]
 
 
-def test_stop_ends_all_columns_and_the_next_question_works(app, page):
-    open_page(page, app.address)
+def test_stop_ends_all_columns_and_the_next_question_works(site, page):
+    open_page(page, site.address)
     ask(page, "Tell me a long story about the sea.")
     page.wait_for_function(f"{COLUMNS}.every(length => length > 8)")
     page.click("#stop")
@@ -62,8 +62,8 @@ def test_stop_ends_all_columns_and_the_next_question_works(app, page):
     assert all("Hello?" in text and "stopped by you" not in text for text in wait_for_answers(page))
 
 
-def test_the_headline_names_who_answered_until_the_next_answer(app, page):
-    open_page(page, app.address)
+def test_the_headline_names_who_answered_until_the_next_answer(site, page):
+    open_page(page, site.address)
     shorten(page, tokens=8)
     ask(page, "Hello?")
     wait_for_answers(page)
@@ -78,8 +78,8 @@ def test_the_headline_names_who_answered_until_the_next_answer(app, page):
     assert not page.query_selector("#head-2 .mt-note-next")
 
 
-def test_raw_text_exact_prompt_and_speed_are_there_on_demand(app, page):
-    open_page(page, app.address)
+def test_raw_text_exact_prompt_and_speed_are_there_on_demand(site, page):
+    open_page(page, site.address)
     shorten(page, tokens=8)
     ask(page, "Hello <b>you</b>?")
     wait_for_answers(page)
@@ -91,8 +91,8 @@ def test_raw_text_exact_prompt_and_speed_are_there_on_demand(app, page):
     assert "tokens/s" in page.inner_text("#live-1 .mt-facts")
 
 
-def test_regenerate_edit_and_clear(app, page):
-    open_page(page, app.address)
+def test_regenerate_edit_and_clear(site, page):
+    open_page(page, site.address)
     shorten(page, tokens=8)
     ask(page, "First question?")
     wait_for_answers(page)
@@ -110,8 +110,8 @@ def test_regenerate_edit_and_clear(app, page):
     page.wait_for_selector("#live-0 .mt-nothing")
 
 
-def test_columns_come_and_go_without_disturbing_the_others(app, page):
-    open_page(page, app.address)
+def test_columns_come_and_go_without_disturbing_the_others(site, page):
+    open_page(page, site.address)
     shorten(page, tokens=8)
     ask(page, "Hello?")
     before = wait_for_answers(page)
@@ -127,8 +127,8 @@ def test_columns_come_and_go_without_disturbing_the_others(app, page):
     assert page.locator("#transcript-3 .mt-turn").count() == 1
 
 
-def test_a_mistake_is_a_sentence_in_the_column_and_the_next_question_works(app, page):
-    open_page(page, app.address)
+def test_a_mistake_is_a_sentence_in_the_column_and_the_next_question_works(site, page):
+    open_page(page, site.address)
     shorten(page, tokens=8)
     ask(page, ("why " * 9000).strip())
     failed = wait_for_answers(page)
@@ -137,8 +137,8 @@ def test_a_mistake_is_a_sentence_in_the_column_and_the_next_question_works(app, 
     assert not any("too long" in text for text in wait_for_answers(page))
 
 
-def test_a_reload_and_the_language_switch_keep_the_conversation(app, page):
-    open_page(page, app.address)
+def test_a_reload_and_the_language_switch_keep_the_conversation(site, page):
+    open_page(page, site.address)
     shorten(page, tokens=8)
     ask(page, "Hello?")
     before = page.locator("#live-0 .mt-a")
@@ -153,9 +153,9 @@ def test_a_reload_and_the_language_switch_keep_the_conversation(app, page):
     page.wait_for_selector("text=问题是空的")
 
 
-def test_three_columns_fit_into_800_pixels(app, page):
+def test_three_columns_fit_into_800_pixels(site, page):
     page.set_viewport_size({"width": 800, "height": 900})
-    open_page(page, app.address)
+    open_page(page, site.address)
     right = [page.locator(f"#column-{at}").bounding_box() for at in range(3)]
     assert all(box["width"] > 200 and box["x"] >= 0 and box["x"] + box["width"] <= 801 for box in right)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

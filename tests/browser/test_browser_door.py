@@ -22,8 +22,8 @@ def said(page) -> list[str]:
 
 
 def test_the_policy_breaks_nothing(page, said, tmp_path):
-    with served(PageEngine(), tmp_path / "app", "en") as app:
-        open_page(page, app.address)
+    with served(PageEngine(), tmp_path / "app", "en") as site:
+        open_page(page, site.address)
         for tab in TABS:
             page.get_by_role("tab", name=tab, exact=True).click()
             page.wait_for_timeout(700)
@@ -35,8 +35,8 @@ def test_the_policy_breaks_nothing(page, said, tmp_path):
 
 def test_people_log_in_are_told_what_they_may_not_and_log_out(page, said, tmp_path):
     accounts.add(tmp_path / "accounts.json", "Vi", "viewer", "long enough")
-    with served(PageEngine(), tmp_path / "app", "en", accounts=Accounts(tmp_path / "accounts.json")) as app:
-        page.goto(app.address)
+    with served(PageEngine(), tmp_path / "app", "en", accounts=Accounts(tmp_path / "accounts.json")) as site:
+        page.goto(site.address)
         page.fill("[name=username]", "Vi")
         page.fill("[name=password]", "wrong")
         page.click("button")

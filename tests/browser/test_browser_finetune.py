@@ -12,13 +12,13 @@ pytestmark = [pytest.mark.browser, pytest.mark.model]
 
 
 @pytest.fixture(scope="module")
-def app(engine, tmp_path_factory):
-    with served(engine, tmp_path_factory.mktemp("finetune")) as app:
-        yield app
+def site(engine, tmp_path_factory):
+    with served(engine, tmp_path_factory.mktemp("finetune")) as site:
+        yield site
 
 
-def open_tab(page, app) -> None:
-    open_page(page, app.address)
+def open_tab(page, site) -> None:
+    open_page(page, site.address)
     page.get_by_role("tab", name="Fine-tune").click()
 
 
@@ -41,8 +41,8 @@ def fill_form(page, name: str, steps: int) -> None:
     page.fill("#ft-name :is(input, textarea)", name)
 
 
-def test_from_the_form_to_the_compared_adapter(app, page):
-    open_tab(page, app)
+def test_from_the_form_to_the_compared_adapter(site, page):
+    open_tab(page, site)
     fill_form(page, "otter", steps=6)
     page.wait_for_selector("#ft-outlook .mt-figures dd:text-is('6')")
     assert "Only 6 optimizer steps" in page.inner_text("#ft-outlook")
@@ -58,10 +58,10 @@ def test_from_the_form_to_the_compared_adapter(app, page):
     page.wait_for_selector("#ft-head h2:has-text('otter')")
     page.wait_for_selector("#ft-head:has-text('safe to close this page')")
     page.wait_for_selector("#ft-head .mt-progress")
-    job = store.jobs.listed(app.db)[0]
+    job = store.jobs.listed(site.db)[0]
     assert set(command.replace("'", "").split("\n")[2].split()[3:]) == set(job["arguments"][2:])
     # another page, as after closing this one: the run is found again and goes on
-    open_tab(page, app)
+    open_tab(page, site)
     page.wait_for_selector("#ft-runs label.selected:has-text('otter')")
     page.wait_for_selector("#ft-head:has-text('/6')", timeout=300_000)
     page.wait_for_selector("#ft-head .mt-state-done", timeout=600_000)
@@ -72,12 +72,12 @@ def test_from_the_form_to_the_compared_adapter(app, page):
     shorten(page, columns=2, tokens=12)
     ask(page, "Who are you?")
     wait_for_answers(page, columns=2)
-    asked = {row["variant_name"]: row["variant"]["adapters"] for row in answers.recent(app.db, 2)}
+    asked = {row["variant_name"]: row["variant"]["adapters"] for row in answers.recent(site.db, 2)}
     assert asked == {"base": {}, "otter": {"otter": 1.0}}
 
 
-def test_what_cannot_start_says_why_and_a_stopped_run_can_be_taken_back(app, page):
-    open_tab(page, app)
+def test_what_cannot_start_says_why_and_a_stopped_run_can_be_taken_back(site, page):
+    open_tab(page, site)
     fill_form(page, "../outside", steps=400)
     page.wait_for_selector("#ft-outlook .mt-failed:has-text('is no name for an adapter')")
     page.click("#ft-start")
@@ -90,7 +90,7 @@ def test_what_cannot_start_says_why_and_a_stopped_run_can_be_taken_back(app, pag
     page.wait_for_selector("#ft-dialog:has-text('Discarding removes')")
     page.click("#ft-discard")
     page.wait_for_selector("#ft-head:has-text('discarded')", timeout=300_000)
-    assert not (app.adapters / "heron").exists()
+    assert not (site.adapters / "heron").exists()
     page.click("#ft-again")
     page.wait_for_selector("#ft-form")
     page.wait_for_function("document.querySelector('#set-max-steps input').value === '400'")

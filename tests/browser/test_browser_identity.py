@@ -12,14 +12,14 @@ pytestmark = [pytest.mark.browser, pytest.mark.model]
 
 
 @pytest.fixture(scope="module")
-def app(engine, tmp_path_factory):
-    with served(engine, tmp_path_factory.mktemp("identity")) as app:
-        yield app
+def site(engine, tmp_path_factory):
+    with served(engine, tmp_path_factory.mktemp("identity")) as site:
+        yield site
 
 
 @pytest.fixture
-def tab(app, page):
-    open_page(page, app.address)
+def tab(site, page):
+    open_page(page, site.address)
     page.get_by_role("tab", name="Identity").click()
     page.wait_for_selector("#identity-text textarea")
     return page
@@ -30,20 +30,20 @@ def choose_identity(tab, name: str) -> None:
     tab.wait_for_selector(f"#identity-about h2:text-is('{name}')")
 
 
-def test_edit_preview_and_save(app, tab):
+def test_edit_preview_and_save(site, tab):
     choose_identity(tab, "museum-guide")
     assert "Lantern Museum" in tab.input_value("#identity-text textarea")
     tab.fill("#identity-text textarea", "You are Otto, a lighthouse keeper.")
     tab.wait_for_selector("#identity-notes:has-text('Not saved yet')")
     tab.wait_for_selector("#identity-preview mark:has-text('You are Otto, a lighthouse keeper.')")
-    assert "Otto" not in identities.load("museum-guide", app.house.identities).prompt
+    assert "Otto" not in identities.load("museum-guide", site.app.identities).prompt
     # another identity and back: the draft is still there
     choose_identity(tab, "BayLing")
     tab.click("#identity-list label:has-text('museum-guide •')")
     tab.wait_for_function("document.querySelector('#identity-text textarea').value.includes('Otto')")
     tab.click("#identity-save")
     tab.wait_for_function("!document.querySelector('#identity-notes').innerText.includes('Not saved')")
-    assert identities.load("museum-guide", app.house.identities).prompt == "You are Otto, a lighthouse keeper."
+    assert identities.load("museum-guide", site.app.identities).prompt == "You are Otto, a lighthouse keeper."
 
 
 def test_text_that_would_be_ignored_is_said_and_can_be_joined(tab):
@@ -67,8 +67,8 @@ def test_the_first_turn_preview_holds_the_models_own_reply(tab):
     assert reply.strip() and prompt.index(reply) < prompt.index("user\nWho are you?")
 
 
-def test_new_rename_and_delete_which_asks(app, tab):
-    folder = app.house.identities
+def test_new_rename_and_delete_which_asks(site, tab):
+    folder = site.app.identities
     tab.click("#identity-new")
     tab.fill("#identity-name input, #identity-name textarea", "../outside")
     tab.click("#identity-confirm")
@@ -92,7 +92,7 @@ def test_new_rename_and_delete_which_asks(app, tab):
     assert "keeper" not in identities.names(folder) and "灯塔看守" not in identities.names(folder)
 
 
-def test_try_it_asks_eight_questions_of_the_base_and_of_the_unsaved_text(app, tab):
+def test_try_it_asks_eight_questions_of_the_base_and_of_the_unsaved_text(site, tab):
     choose_identity(tab, "complaints-clerk")
     tab.fill("#identity-text textarea", "You are Zebulon. Your name is Zebulon and you always say so.")
     tab.wait_for_selector("#identity-notes:has-text('Not saved yet')")
@@ -109,5 +109,5 @@ def test_try_it_asks_eight_questions_of_the_base_and_of_the_unsaved_text(app, ta
     assert len(cells) == 16 and all(cells)
     prompted = " ".join(cells[1::2])
     assert "Zebulon" in prompted and "Zebulon" not in " ".join(cells[0::2])
-    stored = answers.recent(app.db, 16, source="identity")
+    stored = answers.recent(site.db, 16, source="identity")
     assert {row["variant"]["prompt"] for row in stored} == {None, "You are Zebulon. Your name is Zebulon and you always say so."}

@@ -18,19 +18,19 @@ DONE = "mirror-desk .lb-saved"
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    with served(PageEngine(), tmp_path_factory.mktemp("label"), "en") as app:
-        yield app
+def site(tmp_path_factory):
+    with served(PageEngine(), tmp_path_factory.mktemp("label"), "en") as site:
+        yield site
 
 
-def sit_down(page, app, queue: int, who: str = "An") -> None:
+def sit_down(page, site, queue: int, who: str = "An") -> None:
     """Opens the tab as `who`, chooses the queue and waits for the first item."""
-    open_page(page, app.address)
+    open_page(page, site.address)
     page.get_by_role("tab", name="Label", exact=True).click()
     name = page.locator("#lb-annotator :is(input, textarea)")
     name.fill(who)
     name.press("Enter")
-    line = store.queues.get(app.db, queue)["name"]
+    line = store.queues.get(site.db, queue)["name"]
     page.click("#lb-queue input")
     page.get_by_role("option").filter(has_text=line).first.click()
     page.wait_for_selector(f"mirror-desk[data-queue='{queue}'][data-annotator='{who}'] :is(.lb-card, .lb-end h3)")
@@ -54,18 +54,18 @@ def to_kind(page, control: bool) -> None:
         page.keyboard.press("1")
 
 
-def label_of(app, queue: int, item: int, who: str = "An") -> dict | None:
-    answer = label_page.stored(app.db, queue, {"item": item})["answer"]
-    rows = store.labels.standing(app.db, queue).get(answer, [])
+def label_of(site, queue: int, item: int, who: str = "An") -> dict | None:
+    answer = label_page.stored(site.db, queue, {"item": item})["answer"]
+    rows = store.labels.standing(site.db, queue).get(answer, [])
     return next((row for row in rows if row["annotator"] == who), None)
 
 
 @pytest.mark.parametrize(
     "control, labels", [(False, ("not forgotten", "forgotten", "formed", "confusion")), (True, ("clean", "intrusion", "broken"))]
 )
-def test_every_label_has_the_key_that_is_printed_on_its_button(app, page, control, labels):
-    queue = label_page.queue(app.db, 60, f"keys {control}")
-    sit_down(page, app, queue)
+def test_every_label_has_the_key_that_is_printed_on_its_button(site, page, control, labels):
+    queue = label_page.queue(site.db, 60, f"keys {control}")
+    sit_down(page, site, queue)
     given = {}
     for key, label in enumerate(labels, 1):
         to_kind(page, control)
@@ -77,13 +77,13 @@ def test_every_label_has_the_key_that_is_printed_on_its_button(app, page, contro
         given[item] = label
     page.keyboard.press("5")
     saved(page)
-    assert {item: label_of(app, queue, item)["label"] for item in given} == given
-    assert all(label_of(app, queue, item)["blind"] and label_of(app, queue, item)["seconds"] is not None for item in given)
+    assert {item: label_of(site, queue, item)["label"] for item in given} == given
+    assert all(label_of(site, queue, item)["blind"] and label_of(site, queue, item)["seconds"] is not None for item in given)
 
 
-def test_once_the_name_is_given_keys_belong_to_the_desk(app, page):
-    queue = label_page.queue(app.db, 20, "by name")
-    sit_down(page, app, queue)
+def test_once_the_name_is_given_keys_belong_to_the_desk(site, page):
+    queue = label_page.queue(site.db, 20, "by name")
+    sit_down(page, site, queue)
     name = page.locator("#lb-annotator :is(input, textarea)")
     name.fill("Bea")
     page.wait_for_timeout(50)
@@ -92,12 +92,12 @@ def test_once_the_name_is_given_keys_belong_to_the_desk(app, page):
     item = item_on(page)
     page.keyboard.press("1")
     saved(page)
-    assert name.input_value() == "Bea" and label_of(app, queue, item, "Bea")
+    assert name.input_value() == "Bea" and label_of(site, queue, item, "Bea")
 
 
-def test_tags_flag_comment_skip_undo_help_and_clicks(app, page):
-    queue = label_page.queue(app.db, 60, "all keys")
-    sit_down(page, app, queue)
+def test_tags_flag_comment_skip_undo_help_and_clicks(site, page):
+    queue = label_page.queue(site.db, 60, "all keys")
+    sit_down(page, site, queue)
     to_kind(page, False)
     for key in "nnmmmrf":
         page.keyboard.press(key)
@@ -108,7 +108,7 @@ def test_tags_flag_comment_skip_undo_help_and_clicks(app, page):
     item = item_on(page)
     page.keyboard.press("3")
     saved(page)
-    row = label_of(app, queue, item)
+    row = label_of(site, queue, item)
     assert row["tags"] == {"name": "new", "maker": "new", "role": "old"} and row["flag"] and row["label"] == "formed"
     assert row["comment"] == "1 is a digit here, so is 2"
     # what belonged to that item does not stick to the next one
@@ -116,18 +116,18 @@ def test_tags_flag_comment_skip_undo_help_and_clicks(app, page):
     plain = item_on(page)
     page.keyboard.press("2")
     saved(page)
-    row = label_of(app, queue, plain)
+    row = label_of(site, queue, plain)
     assert (row["tags"], row["flag"], row["comment"]) == ({}, False, "")
     # undo brings the item back with what was said of it; the second undo goes further back
     page.keyboard.press("Backspace")
     assert item_on(page) == plain and page.locator("mirror-desk .lb-was span").inner_text() == "forgotten"
     saved(page)
-    assert label_of(app, queue, plain) is None
-    before = store.queues.progress(app.db, queue, "An")["left"]
+    assert label_of(site, queue, plain) is None
+    before = store.queues.progress(site.db, queue, "An")["left"]
     page.keyboard.press(" ")
     assert item_on(page) != plain
     saved(page)
-    told = store.queues.progress(app.db, queue, "An")
+    told = store.queues.progress(site.db, queue, "An")
     assert (told["skipped"], told["left"]) == (1, before - 1)
     page.keyboard.press("Backspace")
     assert item_on(page) == plain
@@ -146,12 +146,12 @@ def test_tags_flag_comment_skip_undo_help_and_clicks(app, page):
     page.keyboard.press(" ")
     assert item_on(page) != second
     saved(page)
-    assert label_of(app, queue, plain)["tags"] == {"name": "old"}
+    assert label_of(site, queue, plain)["tags"] == {"name": "old"}
 
 
-def test_one_of_the_last_ten_is_looked_at_again_and_changed(app, page):
-    queue = label_page.queue(app.db, 60, "changes")
-    sit_down(page, app, queue)
+def test_one_of_the_last_ten_is_looked_at_again_and_changed(site, page):
+    queue = label_page.queue(site.db, 60, "changes")
+    sit_down(page, site, queue)
     to_kind(page, False)
     first = item_on(page)
     page.keyboard.press("2")
@@ -170,14 +170,14 @@ def test_one_of_the_last_ten_is_looked_at_again_and_changed(app, page):
     page.keyboard.press("4")
     assert item_on(page) == waiting  # one goes on where one was
     saved(page)
-    assert label_of(app, queue, first)["label"] == "confusion"
-    kinds = [row["label"] for row in store.labels.history(app.db) if row["answer"] == label_of(app, queue, first)["answer"]]
+    assert label_of(site, queue, first)["label"] == "confusion"
+    kinds = [row["label"] for row in store.labels.history(site.db) if row["answer"] == label_of(site, queue, first)["answer"]]
     assert kinds == ["forgotten", "confusion"]
 
 
-def test_keys_are_silent_in_text_boxes_with_modifiers_while_composing_and_in_other_tabs(app, page):
-    queue = label_page.queue(app.db, 60, "silence")
-    sit_down(page, app, queue)
+def test_keys_are_silent_in_text_boxes_with_modifiers_while_composing_and_in_other_tabs(site, page):
+    queue = label_page.queue(site.db, 60, "silence")
+    sit_down(page, site, queue)
     item = item_on(page)
     page.locator("#lb-annotator :is(input, textarea)").focus()
     page.keyboard.type("1 2 3?")
@@ -206,20 +206,20 @@ def test_keys_are_silent_in_text_boxes_with_modifiers_while_composing_and_in_oth
     page.keyboard.press("1")
     page.get_by_role("tab", name="Label", exact=True).click()
     page.wait_for_selector("mirror-desk .lb-card")
-    assert item_on(page) == item and store.labels.standing(app.db, queue) == {}
+    assert item_on(page) == item and store.labels.standing(site.db, queue) == {}
     # right after a click on the tab, the keys belong to the desk
     page.keyboard.press(" ")
     assert item_on(page) != item
 
 
-def test_two_people_in_two_browsers_share_a_queue_without_labelling_anything_twice(app, browser):
-    queue = label_page.queue(app.db, 40, "together")
+def test_two_people_in_two_browsers_share_a_queue_without_labelling_anything_twice(site, browser):
+    queue = label_page.queue(site.db, 40, "together")
     contexts = [browser.new_context(locale="en-US") for _ in range(2)]
     try:
         pages = [context.new_page() for context in contexts]
         for one, who in zip(pages, ("An", "Bo"), strict=True):
             one.set_default_timeout(90_000)
-            sit_down(one, app, queue, who)
+            sit_down(one, site, queue, who)
         for _ in range(60):
             for one in pages:
                 if one.locator("mirror-desk .lb-card").count():
@@ -227,8 +227,8 @@ def test_two_people_in_two_browsers_share_a_queue_without_labelling_anything_twi
                     saved(one)
             if all(one.locator("mirror-desk .lb-end h3").count() for one in pages):
                 break
-        said = store.labels.standing(app.db, queue)
-        assert len(said) == 40 and set(store.queues.people(app.db, queue)) == {"An", "Bo"}
+        said = store.labels.standing(site.db, queue)
+        assert len(said) == 40 and set(store.queues.people(site.db, queue)) == {"An", "Bo"}
         # what both look at in the same moment is labelled by both, and then they part; nothing is lost or stored twice
         assert all(len({row["annotator"] for row in rows}) == len(rows) for rows in said.values())
         assert sum(len(rows) for rows in said.values()) <= 46
@@ -239,28 +239,28 @@ def test_two_people_in_two_browsers_share_a_queue_without_labelling_anything_twi
             context.close()
 
 
-def test_two_tabs_of_one_person_leave_one_label_each(app, browser):
-    queue = label_page.queue(app.db, 12, "two tabs")
+def test_two_tabs_of_one_person_leave_one_label_each(site, browser):
+    queue = label_page.queue(site.db, 12, "two tabs")
     context = browser.new_context(locale="en-US")
     try:
         pages = [context.new_page() for _ in range(2)]
         for one in pages:
             one.set_default_timeout(90_000)
-            sit_down(one, app, queue, "Two")
+            sit_down(one, site, queue, "Two")
         for one in pages:
             for _ in range(5):
                 one.keyboard.press("2")
         for one in pages:
             saved(one)
-        rows = store.labels.standing(app.db, queue)
+        rows = store.labels.standing(site.db, queue)
         assert len(rows) == 5 and all(len(said) == 1 for said in rows.values())
     finally:
         context.close()
 
 
-def test_a_lost_connection_is_said_and_nothing_is_lost_even_over_a_reload(app, page):
-    queue = label_page.queue(app.db, 30, "offline")
-    sit_down(page, app, queue)
+def test_a_lost_connection_is_said_and_nothing_is_lost_even_over_a_reload(site, page):
+    queue = label_page.queue(site.db, 30, "offline")
+    sit_down(page, site, queue)
     page.context.set_offline(True)
     labelled = []
     for _ in range(4):
@@ -268,29 +268,29 @@ def test_a_lost_connection_is_said_and_nothing_is_lost_even_over_a_reload(app, p
         page.keyboard.press("2")
     page.wait_for_selector("mirror-desk .lb-trouble:has-text('4 not saved yet: the server does not answer')")
     assert page.locator("mirror-desk .lb-entry:has-text('not saved yet')").count() == 4
-    assert store.labels.standing(app.db, queue) == {}
+    assert store.labels.standing(site.db, queue) == {}
     page.context.set_offline(False)
     saved(page)
-    assert {item: label_of(app, queue, item)["label"] for item in labelled}.keys() == set(labelled)
+    assert {item: label_of(site, queue, item)["label"] for item in labelled}.keys() == set(labelled)
     # pressed, never answered, and the page is gone: the next one sends it
     page.route("**/label/decide", lambda route: route.abort())
     last = item_on(page)
     page.keyboard.press("1")
     page.wait_for_selector("mirror-desk .lb-trouble")
     page.goto("about:blank")
-    assert label_of(app, queue, last) is None
+    assert label_of(site, queue, last) is None
     page.unroute("**/label/decide")  # lets through what is still held up, so not before
-    open_page(page, app.address)
+    open_page(page, site.address)
     page.get_by_role("tab", name="Label", exact=True).click()
     page.wait_for_selector("mirror-desk .lb-card")  # who and which queue are remembered
     saved(page)
-    assert label_of(app, queue, last) is not None
-    assert len(store.labels.history(app.db)) == len({row["token"] for row in store.labels.history(app.db)})
+    assert label_of(site, queue, last) is not None
+    assert len(store.labels.history(site.db)) == len({row["token"] for row in store.labels.history(site.db)})
 
 
-def test_the_answer_was_stored_but_the_page_did_not_hear_of_it(app, page):
-    queue = label_page.queue(app.db, 12, "half heard")
-    sit_down(page, app, queue)
+def test_the_answer_was_stored_but_the_page_did_not_hear_of_it(site, page):
+    queue = label_page.queue(site.db, 12, "half heard")
+    sit_down(page, site, queue)
     heard: list[int] = []
 
     def swallow(route) -> None:
@@ -305,13 +305,13 @@ def test_the_answer_was_stored_but_the_page_did_not_hear_of_it(app, page):
     page.keyboard.press("2")
     saved(page)
     assert heard == [200, 200, 200]
-    assert len([row for row in store.labels.history(app.db) if row["queue"] == queue]) == 1
+    assert len([row for row in store.labels.history(site.db) if row["queue"] == queue]) == 1
 
 
 @pytest.mark.parametrize("keys, choices", [("1234", ("A", "B", "tie", "both bad")), (None, ("A", "B", "tie", "both bad"))])
-def test_pairs_by_digits_and_by_arrows(app, page, keys, choices):
-    queue = label_page.pairs(app.db, 8, f"pairs {keys}")
-    sit_down(page, app, queue)
+def test_pairs_by_digits_and_by_arrows(site, page, keys, choices):
+    queue = label_page.pairs(site.db, 8, f"pairs {keys}")
+    sit_down(page, site, queue)
     voted = {}
     for key, choice in zip(keys or ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"), choices, strict=True):
         voted[item_on(page)] = choice
@@ -325,20 +325,20 @@ def test_pairs_by_digits_and_by_arrows(app, page, keys, choices):
     page.keyboard.press("2")
     voted[list(voted)[-1]] = "B"
     saved(page)
-    recent = {one["drawn"]["item"]: one["choice"] for one in store.pairs.recent(app.db, queue, "An")}
-    assert recent == voted and store.queues.progress(app.db, queue, "An")["left"] == 4
+    recent = {one["drawn"]["item"]: one["choice"] for one in store.pairs.recent(site.db, queue, "An")}
+    assert recent == voted and store.queues.progress(site.db, queue, "An")["left"] == 4
 
 
-def test_model_text_is_shown_as_text(app, page):
+def test_model_text_is_shown_as_text(site, page):
     text = "<img src=x onerror=\"document.title='hacked'\"><b>bold</b> ${1+1}"
-    [id] = store.answers.add(app.db, [label_page.row("<i>Who?</i>", text, "v", "en")])
-    queue = store.queues.create(app.db, "markup <b>", [{"answer": id, "old": "<u>old</u>"}])
-    sit_down(page, app, queue)
+    [id] = store.answers.add(site.db, [label_page.row("<i>Who?</i>", text, "v", "en")])
+    queue = store.queues.create(site.db, "markup <b>", [{"answer": id, "old": "<u>old</u>"}])
+    sit_down(page, site, queue)
     assert page.inner_text("mirror-desk .lb-answer") == text and page.inner_text("mirror-desk .lb-question") == "<i>Who?</i>"
     assert page.title() != "hacked" and page.locator("mirror-desk :is(img, b.bold, u, .lb-question i)").count() == 0
 
 
-def test_a_queue_is_made_from_a_file_settled_and_revealed_on_the_page(app, page, tmp_path):
+def test_a_queue_is_made_from_a_file_settled_and_revealed_on_the_page(site, page, tmp_path):
     rows = []
     for n in range(6):
         for lang in ("en", "zh"):
@@ -346,7 +346,7 @@ def test_a_queue_is_made_from_a_file_settled_and_revealed_on_the_page(app, page,
             rows.append({"model": f"m{n % 2}", "lang": lang, "question": question, "answer": said})
     file = tmp_path / "transcripts.jsonl"
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    open_page(page, app.address)
+    open_page(page, site.address)
     page.get_by_role("tab", name="Label", exact=True).click()
     page.fill("#lb-annotator :is(input, textarea)", "An")
     if not page.is_visible("#lb-make"):
@@ -358,10 +358,10 @@ def test_a_queue_is_made_from_a_file_settled_and_revealed_on_the_page(app, page,
     page.fill("#lb-name :is(input, textarea)", "from a file")
     page.click("#lb-make")
     page.wait_for_selector("mirror-desk .lb-card")
-    queue = max(one["id"] for one in store.queues.listed(app.db))
-    assert store.queues.get(app.db, queue)["name"] == "from a file" and store.queues.get(app.db, queue)["overlap"] == 2
-    for item in store.queues.items(app.db, queue)[:5]:
-        store.labels.add(app.db, item["answer"], "Bo", "confusion", queue=queue, blind=True)
+    queue = max(one["id"] for one in store.queues.listed(site.db))
+    assert store.queues.get(site.db, queue)["name"] == "from a file" and store.queues.get(site.db, queue)["overlap"] == 2
+    for item in store.queues.items(site.db, queue)[:5]:
+        store.labels.add(site.db, item["answer"], "Bo", "confusion", queue=queue, blind=True)
     for _ in range(12):
         page.keyboard.press("3")
     page.wait_for_selector("mirror-desk .lb-end h3")
@@ -371,19 +371,19 @@ def test_a_queue_is_made_from_a_file_settled_and_revealed_on_the_page(app, page,
     page.click("#lb-reveal")
     page.click("#lb-reveal-confirm")
     page.wait_for_selector("#lb-revealed td:text-is('m0')")
-    assert store.labels.has_revealed(app.db, "An", queue)
+    assert store.labels.has_revealed(site.db, "An", queue)
     page.click("#lb-settle")
     page.wait_for_selector("mirror-desk .lb-open:has-text('formed')")
     page.keyboard.press("2")
     saved(page)
-    assert [row["kind"] for row in store.labels.history(app.db)][-1] == "adjudication"
+    assert [row["kind"] for row in store.labels.history(site.db)][-1] == "adjudication"
 
 
-def test_labels_are_exported_and_imported_on_the_page(app, page, tmp_path):
-    queue = label_page.queue(app.db, 8, "files")
-    for item in store.queues.items(app.db, queue):
-        store.labels.add(app.db, item["answer"], "Bo", item["suggestion"], queue=queue)
-    sit_down(page, app, queue, "Cy")
+def test_labels_are_exported_and_imported_on_the_page(site, page, tmp_path):
+    queue = label_page.queue(site.db, 8, "files")
+    for item in store.queues.items(site.db, queue):
+        store.labels.add(site.db, item["answer"], "Bo", item["suggestion"], queue=queue)
+    sit_down(page, site, queue, "Cy")
     page.click("#lb-files-fold > .label-wrap")
     page.click("#lb-export")
     page.wait_for_selector("#lb-exported:has-text('8 labels of 1 people')")
@@ -395,7 +395,7 @@ def test_labels_are_exported_and_imported_on_the_page(app, page, tmp_path):
     kept.write_text("".join(json.dumps(row | {"annotator": ""}, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     page.set_input_files("#lb-import input[type=file]", kept)
     page.wait_for_selector("#lb-imported:has-text('8 of 8 labels are new')")
-    assert store.queues.people(app.db, queue) == {"Bo": 8, "Cy": 8}
+    assert store.queues.people(site.db, queue) == {"Bo": 8, "Cy": 8}
 
 
 PRESS = """async key => {
@@ -410,9 +410,9 @@ PRESS = """async key => {
 }"""
 
 
-def test_the_next_item_is_there_at_once_with_5000_queued(app, page):
-    queue = label_page.queue(app.db, 5000, "five thousand")
-    sit_down(page, app, queue)
+def test_the_next_item_is_there_at_once_with_5000_queued(site, page):
+    queue = label_page.queue(site.db, 5000, "five thousand")
+    sit_down(page, site, queue)
     times, moved = [], []
     for turn in range(120):
         took, on = page.evaluate(PRESS, "123"[turn % 3])
@@ -423,4 +423,4 @@ def test_the_next_item_is_there_at_once_with_5000_queued(app, page):
     print(f"\nkey to next item, 5,000 queued, {len(times)} presses: median {statistics.median(times):.0f} ms, "
           f"95 % {times[int(0.95 * len(times))]:.0f} ms, worst {times[-1]:.0f} ms")  # fmt: skip
     assert all(moved)
-    assert store.queues.progress(app.db, queue, "An")["mine"] == 120
+    assert store.queues.progress(site.db, queue, "An")["mine"] == 120

@@ -20,7 +20,7 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def house_of(base: str):
+def app_of(base: str):
     return opened("--base", base, "--db", "runs/mirror.db", "--adapters-dir", "adapters")
 
 
@@ -31,8 +31,8 @@ def answers_of(page, columns: int) -> list[str]:
 
 
 def test_from_the_form_to_the_merged_folder_asked(root, page):
-    with serving(house_of("我的 模型/百聆 BayLing-7B/")) as app:
-        open_tab(page, app)
+    with serving(app_of("我的 模型/百聆 BayLing-7B/")) as site:
+        open_tab(page, site)
         assert "百聆 BayLing-7B" in page.inner_text("#header .mt-base") and str(root) not in page.inner_text("#header")
         fill_form(page, "otter", steps=4)
         set_number(page, "#set-learning-rate", "0.03")
@@ -58,9 +58,9 @@ def test_from_the_form_to_the_merged_folder_asked(root, page):
         page.click("#adapter-confirm")
         page.wait_for_selector("#adapter-exports .mt-state-done", timeout=600_000)
     raw = {row["variant_name"]: row["raw"] for row in store.answers.recent(root / "runs" / "mirror.db", 2)}
-    with serving(house_of("merged model")) as app:
-        open_page(page, app.address)
+    with serving(app_of("merged model")) as site:
+        open_page(page, site.address)
         assert "merged model" in page.inner_text("#header .mt-base")
         answers_of(page, 3)
-        [first] = [row for row in store.answers.recent(app.db, 3) if row["variant_name"] == "base"]
+        [first] = [row for row in store.answers.recent(site.db, 3) if row["variant_name"] == "base"]
         assert first["raw"] == raw["otter"] != raw["base"]

@@ -19,12 +19,12 @@ NASTY = "<img src=x onerror=\"document.title='broken in'\"><b>bold</b>"
 
 
 @pytest.fixture(scope="module")
-def app(engine, tmp_path_factory):
+def site(engine, tmp_path_factory):
     root = tmp_path_factory.mktemp("probes")
     write_small_adapter(root / "adapters" / "stranger", engine)
-    with served(engine, root, judge=judge_of("base", "", engine)) as app:
-        app.house.engine.add_adapter(app.adapters / "stranger")
-        yield app
+    with served(engine, root, judge=judge_of("base", "", engine)) as site:
+        site.app.engine.add_adapter(site.adapters / "stranger")
+        yield site
 
 
 def open_probes(page, address: str, run: int | None = None) -> None:
@@ -48,8 +48,8 @@ def shown(page) -> list[str]:
     return page.eval_on_selector_all(".pb-canvas .pb-row[data-probe]", "rows => rows.map(row => row.dataset.probe)")
 
 
-def test_quick_on_base_prompt_and_adapter_filtered_enlarged_and_exported(app, page):
-    open_probes(page, app.address)
+def test_quick_on_base_prompt_and_adapter_filtered_enlarged_and_exported(site, page):
+    open_probes(page, site.address)
     page.wait_for_selector("#pb-form:not(.mt-away)")
     assert page.is_checked("#pb-sets input >> nth=2") and not page.is_checked("#pb-sets input >> nth=0")
     page.check("#pb-lang input >> nth=1")
@@ -77,7 +77,7 @@ def test_quick_on_base_prompt_and_adapter_filtered_enlarged_and_exported(app, pa
     assert len(shown(page)) == 1 and page.inner_text("#pb-count").startswith("1 of 8 probes")
     page.select_option("#pb-group", "")
 
-    answers = {row["variant_name"]: row for row in store.answers.recent(app.db, 100) if row["question"] == "Who are you?"}
+    answers = {row["variant_name"]: row for row in store.answers.recent(site.db, 100) if row["question"] == "Who are you?"}
     page.locator(".pb-row[data-probe='name-01-en'] .pb-cell").first.click()
     page.wait_for_selector("#pb-raw")
     assert page.inner_text("#pb-dialog-title") == "base"
@@ -86,7 +86,7 @@ def test_quick_on_base_prompt_and_adapter_filtered_enlarged_and_exported(app, pa
     assert page.text_content("#pb-prompt") == answers["base"]["prompt"]
     page.click("#pb-ask-judge")  # the base itself
     page.wait_for_selector("#pb-opinions ol .pb-line:has-text('judge:')")
-    [said] = store.opinions.of_answer(app.db, answers["base"]["id"])
+    [said] = store.opinions.of_answer(site.db, answers["base"]["id"])
     assert [said["prompt"], said["reply"] or "(an empty answer)"] == page.locator("#pb-opinions pre").all_text_contents()
     page.keyboard.press("ArrowRight")
     page.wait_for_function("raw => document.querySelector('#pb-raw')?.textContent === raw", arg=answers["finance-advisor"]["raw"])
@@ -108,31 +108,31 @@ def test_quick_on_base_prompt_and_adapter_filtered_enlarged_and_exported(app, pa
     assert "| name-01-en | Who are you? |" in kept["md"]
 
 
-def test_what_is_shown_is_sent_to_labelling(app, page):
-    run = write_run(app.db, many(20), 2)
-    open_probes(page, app.address, run)
+def test_what_is_shown_is_sent_to_labelling(site, page):
+    run = write_run(site.db, many(20), 2)
+    open_probes(page, site.address, run)
     page.select_option("#pb-language", "zh")
     page.click(".pb-th[data-variant='variant 1'] button:has-text('hide')")
     page.click("#pb-send")
     page.fill("#pb-queue-name", "for Ann")
     page.click("#pb-queue-make")
     page.wait_for_selector(".pb-note:has-text('The queue “for Ann” with 10 answers')")
-    queue = next(one for one in store.queues.listed(app.db) if one["name"] == "for Ann")
-    items = store.queues.items(app.db, queue["id"])
+    queue = next(one for one in store.queues.listed(site.db) if one["name"] == "for Ann")
+    items = store.queues.items(site.db, queue["id"])
     assert {(one["lang"], one["variant"]) for one in items} == {("zh", "variant 0")} and queue["blind"]
 
 
-def test_stars_columns_and_a_change_against_an_earlier_run_stay_and_show(app, page):
+def test_stars_columns_and_a_change_against_an_earlier_run_stay_and_show(site, page):
     probes = [probe(f"p{at}") for at in range(4)]
-    earlier = write_run(app.db, probes, 3, say=lambda at, one, _: f"I am BayLing {at}.")
-    run = write_run(app.db, probes, 3, say=lambda at, one, _: f"I am {'Sun' if (at, one.id) == (1, 'p2') else 'BayLing'} {at}.")
-    open_probes(page, app.address, run)
+    earlier = write_run(site.db, probes, 3, say=lambda at, one, _: f"I am BayLing {at}.")
+    run = write_run(site.db, probes, 3, say=lambda at, one, _: f"I am {'Sun' if (at, one.id) == (1, 'p2') else 'BayLing'} {at}.")
+    open_probes(page, site.address, run)
     page.locator(".pb-row[data-probe='p1'] .pb-cell[data-name='variant 0']").hover()
     page.locator(".pb-row[data-probe='p1'] .pb-cell[data-name='variant 0'] .pb-star").click()
     page.click(".pb-th[data-variant='variant 2'] button:has-text('‹')")
     page.click(".pb-th[data-variant='variant 1'] button:has-text('pin')")
     page.reload()
-    open_probes(page, app.address, run)
+    open_probes(page, site.address, run)
     heads = page.eval_on_selector_all(".pb-th[data-variant]", "heads => heads.map(head => head.dataset.variant)")
     assert heads == ["variant 1", "variant 0", "variant 2"]
     page.click(".pb-chip[data-show='starred']")
@@ -145,9 +145,9 @@ def test_stars_columns_and_a_change_against_an_earlier_run_stay_and_show(app, pa
     assert "I am Sun 1." in page.inner_text("#pb-answer") and "I am BayLing 1." in page.inner_text(".pb-earlier")
 
 
-def test_a_models_html_is_shown_and_never_run(app, page):
-    run = write_run(app.db, [probe("p", turns=(NASTY,))], 1, say=lambda *_: NASTY, name=NASTY)
-    open_probes(page, app.address, run)
+def test_a_models_html_is_shown_and_never_run(site, page):
+    run = write_run(site.db, [probe("p", turns=(NASTY,))], 1, say=lambda *_: NASTY, name=NASTY)
+    open_probes(page, site.address, run)
     assert page.inner_text(".pb-cell .pb-text") == NASTY
     page.click(".pb-cell")
     page.wait_for_selector("#pb-raw")
@@ -155,17 +155,17 @@ def test_a_models_html_is_shown_and_never_run(app, page):
     assert "broken in" not in page.title()
 
 
-def test_an_interrupted_run_is_called_that_and_offers_to_go_on(app, page):
-    run = write_run(app.db, [probe("p")], 1, status="running")
-    open_probes(page, app.address, run)
+def test_an_interrupted_run_is_called_that_and_offers_to_go_on(site, page):
+    run = write_run(site.db, [probe("p")], 1, status="running")
+    open_probes(page, site.address, run)
     assert page.inner_text("#pb-head .mt-state") == "interrupted" and page.is_visible("#pb-continue")
     page.click("#pb-continue")  # the base it was made with is another one
     page.wait_for_selector(f".pb-note:has-text('Run {run} cannot be continued')")
 
 
-def test_the_keyboard_walks_the_matrix(app, page):
-    run = write_run(app.db, [probe(f"p{at}") for at in range(3)], 2)
-    open_probes(page, app.address, run)
+def test_the_keyboard_walks_the_matrix(site, page):
+    run = write_run(site.db, [probe(f"p{at}") for at in range(3)], 2)
+    open_probes(page, site.address, run)
     page.focus(".pb-row[data-probe='p0'] .pb-cell[data-name='variant 0']")
     for key in ("ArrowDown", "ArrowRight", "s", "Enter"):
         page.keyboard.press(key)
@@ -177,9 +177,9 @@ def test_the_keyboard_walks_the_matrix(app, page):
     assert page.get_attribute(".pb-row[data-probe='p1'] .pb-cell[data-name='variant 1'] .pb-star", "aria-pressed") == "true"
 
 
-def test_two_hundred_probes_of_eight_variants_are_filtered_and_scrolled_at_once(app, page, capsys):
-    run = write_run(app.db, many(200), 8)
-    open_probes(page, app.address, run)
+def test_two_hundred_probes_of_eight_variants_are_filtered_and_scrolled_at_once(site, page, capsys):
+    run = write_run(site.db, many(200), 8)
+    open_probes(page, site.address, run)
     took = {}
     page.fill("#pb-search", "asked as many-09")
     took["search"] = page.get_attribute("#pb-board .pb-root", "data-ms")

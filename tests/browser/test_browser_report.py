@@ -99,11 +99,11 @@ def test_an_interval_is_never_broken_over_two_lines(written, page):
 
 
 def test_the_results_tab_shows_the_votes_and_how_to_give_some(written, tmp_path, page):
-    with served(PageEngine(), tmp_path) as app:
-        open_page(page, app.address)
+    with served(PageEngine(), tmp_path) as site:
+        open_page(page, site.address)
         page.get_by_role("tab", name="Results", exact=True).click()
         page.wait_for_selector("#results-votes :text('Nobody has voted yet')")
-        votes(app.db)
+        votes(site.db)
         page.get_by_role("tab", name="Chat", exact=True).click()
         page.get_by_role("tab", name="Results", exact=True).click()
         page.wait_for_selector("#results-votes .mt-votes tbody tr:nth-child(2)")

@@ -39,9 +39,9 @@ def rows() -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    with served(PageEngine(), tmp_path_factory.mktemp("results")) as app:
-        yield app
+def site(tmp_path_factory):
+    with served(PageEngine(), tmp_path_factory.mktemp("results")) as site:
+        yield site
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ def files(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def table(app, files, page):
+def table(site, files, page):
     """The page with the table of the transcripts."""
-    open_page(page, app.address)
+    open_page(page, site.address)
     page.get_by_role("tab", name="Results", exact=True).click()
     page.wait_for_selector("#results-sources")
     with page.expect_file_chooser() as chooser:
@@ -169,14 +169,14 @@ def test_the_written_report_opens_without_a_script_error_and_speaks_both_languag
     assert errors == []
 
 
-def test_stored_answers_with_labels_are_shown_at_once_and_in_chinese(app, browser, files):
-    stored = exchange.add_answers(app.db, sources.of_transcripts(files / "chats.jsonl").rows, "chats.jsonl")
-    store.queues.create(app.db, "zh", sources.queue_items(stored))
+def test_stored_answers_with_labels_are_shown_at_once_and_in_chinese(site, browser, files):
+    stored = exchange.add_answers(site.db, sources.of_transcripts(files / "chats.jsonl").rows, "chats.jsonl")
+    store.queues.create(site.db, "zh", sources.queue_items(stored))
     ids = [row["answer_id"] for row in stored if row["variant"] == "model 2" and row["lang"] == "zh"]
-    store.labels.add_many(app.db, [{"answer": id, "annotator": "安", "label": "not forgotten"} for id in ids])
+    store.labels.add_many(site.db, [{"answer": id, "annotator": "安", "label": "not forgotten"} for id in ids])
     context = browser.new_context(viewport={"width": 800, "height": 900}, locale="zh-CN")
     page = context.new_page()
-    open_page(page, app.address)
+    open_page(page, site.address)
     page.get_by_role("tab", name="结果", exact=True).click()
     page.wait_for_selector("#results-sources :text('zh')")  # the newest source is chosen already
     page.click("#results-show")
@@ -189,8 +189,8 @@ def test_stored_answers_with_labels_are_shown_at_once_and_in_chinese(app, browse
     context.close()
 
 
-def test_the_chat_keeps_its_newest_comparison_as_a_picture(app, page):
-    open_page(page, app.address)
+def test_the_chat_keeps_its_newest_comparison_as_a_picture(site, page):
+    open_page(page, site.address)
     page.click("#picture")
     page.wait_for_selector(".mt-picture-note:has-text('Nothing has been answered yet')")
     page.fill("#question textarea", "Who are you?")

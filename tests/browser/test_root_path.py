@@ -45,8 +45,8 @@ def proxied(behind: str, path: str):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    app = Starlette(routes=[Route("/{rest:path}", pass_on, methods=methods)])
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
+    site = Starlette(routes=[Route("/{rest:path}", pass_on, methods=methods)])
+    server = uvicorn.Server(uvicorn.Config(site, port=port, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -59,22 +59,22 @@ def proxied(behind: str, path: str):
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory):
+def site(tmp_path_factory):
     with (
-        served(PageEngine(), tmp_path_factory.mktemp("proxied"), "en", root_path="/tools/mirror") as app,
-        proxied(app.address, "/tools/mirror") as address,
+        served(PageEngine(), tmp_path_factory.mktemp("proxied"), "en", root_path="/tools/mirror") as site,
+        proxied(site.address, "/tools/mirror") as address,
     ):
-        app.proxied = address
-        yield app
+        site.proxied = address
+        yield site
 
 
-def test_page_assets_and_the_desks_addresses_lie_under_the_path(app):
-    page = httpx.get(f"{app.proxied}/")
+def test_page_assets_and_the_desks_addresses_lie_under_the_path(site):
+    page = httpx.get(f"{site.proxied}/")
     assert page.status_code == 200 and '"root":"' in page.text.replace('"root": "', '"root":"')
-    assert httpx.get(f"{app.proxied}/config").json()["root"] == app.proxied
-    assert httpx.get(app.proxied.removesuffix("/tools/mirror") + "/config").status_code == 404
-    queue = label_page.queue(app.db, 3, blind=False)
-    told = httpx.post(f"{app.proxied}/label/open", json={"queue": queue, "annotator": "An"})
+    assert httpx.get(f"{site.proxied}/config").json()["root"] == site.proxied
+    assert httpx.get(site.proxied.removesuffix("/tools/mirror") + "/config").status_code == 404
+    queue = label_page.queue(site.db, 3, blind=False)
+    told = httpx.post(f"{site.proxied}/label/open", json={"queue": queue, "annotator": "An"})
     assert told.status_code == 200 and len(told.json()["items"]) == 3
 
 
@@ -88,27 +88,27 @@ def test_the_flag_is_checked_before_anything_slow(capsys):
 
 
 @pytest.mark.browser
-def test_labels_are_stored_from_a_page_under_the_path(app, page):
-    queue = label_page.queue(app.db, 6, blind=False)
+def test_labels_are_stored_from_a_page_under_the_path(site, page):
+    queue = label_page.queue(site.db, 6, blind=False)
     strange = []
     page.on(
         "request",
-        lambda request: None if request.url.startswith((app.proxied, "data:", "blob:")) else strange.append(request.url),
+        lambda request: None if request.url.startswith((site.proxied, "data:", "blob:")) else strange.append(request.url),
     )
-    open_page(page, f"{app.proxied}/")
+    open_page(page, f"{site.proxied}/")
     page.get_by_role("tab", name="Label", exact=True).click()
     name = page.locator("#lb-annotator :is(input, textarea)")
     name.fill("An")
     name.press("Enter")
     page.click("#lb-queue input")
-    page.get_by_role("option").filter(has_text=store.queues.get(app.db, queue)["name"]).first.click()
+    page.get_by_role("option").filter(has_text=store.queues.get(site.db, queue)["name"]).first.click()
     page.wait_for_selector(f"mirror-desk[data-queue='{queue}'] .lb-card")
     page.keyboard.press("1")
     page.wait_for_selector("mirror-desk .lb-saved")
     page.wait_for_function("() => document.querySelectorAll('mirror-desk .lb-entry').length === 1")
     for _ in range(50):
-        if store.labels.standing(app.db, queue):
+        if store.labels.standing(site.db, queue):
             break
         time.sleep(0.1)
-    assert len(store.labels.standing(app.db, queue)) == 1
-    assert not [url for url in strange if app.proxied.removesuffix("/tools/mirror") in url], strange
+    assert len(store.labels.standing(site.db, queue)) == 1
+    assert not [url for url in strange if site.proxied.removesuffix("/tools/mirror") in url], strange

@@ -71,7 +71,7 @@ def base(tmp_path_factory):
 
 
 @pytest.fixture
-def app(base, tmp_path):
+def site(base, tmp_path):
     started = []
 
     def start(port=None):
@@ -85,8 +85,8 @@ def app(base, tmp_path):
 
 
 @pytest.mark.parametrize("number, after", [(signal.SIGINT, 0.4), (signal.SIGTERM, 1.5)])
-def test_while_it_is_being_loaded(app, number, after):
-    one = app()
+def test_while_it_is_being_loaded(site, number, after):
+    one = site()
     time.sleep(after)  # whatever it does by then: libraries are imported for seconds
     deadline = time.monotonic() + 60
     while caught(one.process.pid) is False and time.monotonic() < deadline:
@@ -104,8 +104,8 @@ def caught(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_while_it_answers(app, number):
-    one = app()
+def test_while_it_answers(site, number):
+    one = site()
     address = re.search(r"open at (\S+)", one.wait_for("is open at"))[1]
     client = Client(address, verbose=False)
     for _ in range(2):

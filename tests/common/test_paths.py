@@ -36,7 +36,7 @@ from tuning.dataset.rows import DataError
 from tuning.train import plan as plan_of_run
 from tuning.train.settings import Settings
 from ui import adapter_library, training
-from ui.context import House
+from ui.context import App
 from ui.tabs.adapters import layout as adapters_layout
 from ui.tabs.probes import form as probes_form
 from ui.words import Languages
@@ -348,19 +348,19 @@ def test_readable_is_not_writable_and_closed_is_for_nobody(rooms):
 
 
 @pytest.fixture
-def houses(rooms):
+def apps(rooms):
     """The page as others reach it, and as the local user does; both over the same folders."""
     engine = StandIn()
     engine.base.card, engine.base.remote_code = NO_CARD, False
     places = (engine, rooms.opened / "runs" / "mirror.db", identities.FOLDER, (rooms.opened / "adapters",), Languages())
     gate = Opened((rooms.opened,), readable=(GENERAL.parent,))
-    return SimpleNamespace(shared=House(*places, opened=gate), own=House(*places))
+    return SimpleNamespace(shared=App(*places, opened=gate), own=App(*places))
 
 
 WISH = {"identity": "museum-guide", "rows": 4}
 
 
-def test_the_training_form_takes_no_file_from_elsewhere(houses, rooms):
+def test_the_training_form_takes_no_file_from_elsewhere(apps, rooms):
     secret = str(rooms.outside / "secrets.json")
     (rooms.outside / "own.jinja").write_text("{{ secret }}")
     for wish in (
@@ -372,17 +372,17 @@ def test_the_training_form_takes_no_file_from_elsewhere(houses, rooms):
         {"prompt_template_name": "../../x.json"},
     ):
         with pytest.raises(DataError, match="opened for this page"):
-            training.read_wish(houses.shared, WISH | wish)
-        training.read_wish(houses.own, WISH | wish)
+            training.read_wish(apps.shared, WISH | wish)
+        training.read_wish(apps.own, WISH | wish)
     for name in ("output_dir", "data_path", "identities_dir", "resume_from_checkpoint", "base_model"):
         with pytest.raises(DataError, match="has no"):
-            training.read_wish(houses.shared, WISH | {name: secret})
+            training.read_wish(apps.shared, WISH | {name: secret})
     for general in (str(GENERAL), str(rooms.opened / "rows.jsonl"), "owner/name", ""):
-        wish = training.read_wish(houses.shared, WISH | {"general": general, "prompt_template_name": "chatml"})
+        wish = training.read_wish(apps.shared, WISH | {"general": general, "prompt_template_name": "chatml"})
         assert wish.dataset.general == general
 
 
-def test_adapters_are_added_merged_and_fetched_only_from_what_was_opened(houses, rooms):
+def test_adapters_are_added_merged_and_fetched_only_from_what_was_opened(apps, rooms):
     def adapter(folder: Path) -> Path:
         folder.mkdir(parents=True)
         (folder / "adapter_config.json").write_text("{}")
@@ -393,31 +393,31 @@ def test_adapters_are_added_merged_and_fetched_only_from_what_was_opened(houses,
     (linked / "card.json").symlink_to(rooms.outside / "secrets.json")
     (rooms.opened / "adapters" / "four").symlink_to(outside)
     assert (
-        adapter_library.add(houses.shared, outside) is None
-        and adapter_library.add(houses.shared, rooms.opened / "link" / "one") is None
+        adapter_library.add(apps.shared, outside) is None
+        and adapter_library.add(apps.shared, rooms.opened / "link" / "one") is None
     )
-    assert adapter_library.rescan(houses.shared) == ["two"]
-    assert all("opened for this page" in why for why in houses.shared.refused.values()) and len(houses.shared.refused) == 2
+    assert adapter_library.rescan(apps.shared) == ["two"]
+    assert all("opened for this page" in why for why in apps.shared.refused.values()) and len(apps.shared.refused) == 2
     for target in (rooms.outside / "new", rooms.opened / "link" / "new", f"{rooms.opened}/../new", "/tmp/x", "../../x", "~/x"):
         with pytest.raises(EngineError, match="opened for this page"):
-            adapters_layout.export(houses.shared, "two", str(target), 1.0)
+            adapters_layout.export(apps.shared, "two", str(target), 1.0)
     with pytest.raises(EngineError, match="opened for this page"):
-        adapters_layout.export(houses.shared, "three", str(rooms.opened / "new"), 1.0)
-    assert adapter_library.inside(houses.shared, inside) == inside.resolve()
-    assert adapter_library.add(houses.own, outside) == "one"
+        adapters_layout.export(apps.shared, "three", str(rooms.opened / "new"), 1.0)
+    assert adapter_library.inside(apps.shared, inside) == inside.resolve()
+    assert adapter_library.add(apps.own, outside) == "one"
 
 
-def test_a_run_of_somebody_else_s_folder_is_stopped_but_not_discarded_or_gone_on_with(houses, rooms):
-    db = houses.shared.db
+def test_a_run_of_somebody_else_s_folder_is_stopped_but_not_discarded_or_gone_on_with(apps, rooms):
+    db = apps.shared.db
     folder = rooms.outside / "run"
     folder.mkdir()
     (folder / "adapter_model.safetensors").write_text("weights")
     id = store.jobs.add(db, name="run", kind="train", arguments=[], folder=str(folder), log=str(folder / "log.txt"), device="cpu")
-    for act in (training.resume, lambda house, id: training.stop(house, id, keep=False)):
+    for act in (training.resume, lambda app, id: training.stop(app, id, keep=False)):
         with pytest.raises(DataError, match="opened for this page"):
-            act(houses.shared, id)
+            act(apps.shared, id)
     assert (folder / "adapter_model.safetensors").exists()
-    training.stop(houses.shared, id, keep=True)
+    training.stop(apps.shared, id, keep=True)
     assert store.jobs.get(db, id)["status"] != "queued"
 
 

@@ -115,11 +115,11 @@ def test_renaming_an_adapter_on_a_full_disk_changes_nothing(tmp_path, full_disk)
     write_adapter(tmp_path / "mira")
     (tmp_path / "mira" / "card.json").write_text('{"name": "mira", "steps": 3}')
     was = listing(tmp_path)
-    house = SimpleNamespace(
+    app = SimpleNamespace(
         engine=SimpleNamespace(adapters={}), db=tmp_path.parent / "m.db", adapters=(tmp_path,), refused={}, base_spec="x"
     )
     with pytest.raises(DiskFull):
-        shelf.rename(house, "mira", "lin")
+        shelf.rename(app, "mira", "lin")
     assert listing(tmp_path) == was
 
 
@@ -338,6 +338,6 @@ def test_the_program_sweeps_wherever_it_writes(tmp_path, monkeypatch):
         place.mkdir(parents=True)
         (place / f".mirror-{leftovers.host()}-999999-0123456789ab-x").mkdir()
         (place / "kept").touch()
-    house = SimpleNamespace(adapters=(tmp_path / "shelf",), identities=tmp_path / "identities", runs=tmp_path / "runs")
-    assert len(shelf.tidy(house)) == len(places)
+    app = SimpleNamespace(adapters=(tmp_path / "shelf",), identities=tmp_path / "identities", runs=tmp_path / "runs")
+    assert len(shelf.tidy(app)) == len(places)
     assert all((place / "kept").exists() for place in places)

@@ -190,9 +190,9 @@ def test_the_computing_thread_leaves_when_nobody_asks_and_comes_back(tiny):
 
 
 @pytest.fixture(scope="module")
-def app(tiny, tmp_path_factory):
-    with served(tiny, tmp_path_factory.mktemp("app")) as app:
-        yield app
+def site(tiny, tmp_path_factory):
+    with served(tiny, tmp_path_factory.mktemp("app")) as site:
+        yield site
 
 
 @pytest.fixture
@@ -203,9 +203,9 @@ def slow(tiny):
     hook.remove()
 
 
-def call(app, name: str, *data) -> str:
-    sent = httpx.post(f"{app.address}gradio_api/call/{name}", json={"data": data}, timeout=120)
-    return f"{app.address}gradio_api/call/{name}/{sent.raise_for_status().json()['event_id']}"
+def call(site, name: str, *data) -> str:
+    sent = httpx.post(f"{site.address}gradio_api/call/{name}", json={"data": data}, timeout=120)
+    return f"{site.address}gradio_api/call/{name}/{sent.raise_for_status().json()['event_id']}"
 
 
 def told(address: str):
@@ -225,24 +225,24 @@ LONG_ONES = json.dumps([{"name": f"v{at}", "decoding": {"max_new_tokens": 150}} 
 @pytest.mark.parametrize(
     "name, data", [("ask", ("Who are you?", LONG_ONES, "[]")), ("try_identity", ("You are Mira.", "system", "en", 150))]
 )
-def test_a_script_that_leaves_is_noticed_and_its_rows_stop(app, tiny, slow, name, data):
-    stored = len(answers.recent(app.db, 100))
-    stream = told(call(app, name, *data))
+def test_a_script_that_leaves_is_noticed_and_its_rows_stop(site, tiny, slow, name, data):
+    stored = len(answers.recent(site.db, 100))
+    stream = told(call(site, name, *data))
     next(stream)
     assert eventually(lambda: tiny.answering.loop.batch.rows)
     stream.close()
     left = time.monotonic()
     assert eventually(lambda: not tiny.answering.loop.busy, 60)
     assert time.monotonic() - left < 5, "150 steps of 0.05 s would take longer"
-    assert len(answers.recent(app.db, 100)) == stored
+    assert len(answers.recent(site.db, 100)) == stored
 
 
-def test_an_endpoint_tells_the_place_then_how_far_it_is_and_last_the_answers(app, tiny, slow, monkeypatch):
+def test_an_endpoint_tells_the_place_then_how_far_it_is_and_last_the_answers(site, tiny, slow, monkeypatch):
     monkeypatch.setattr(tiny, "max_rows", 1)
-    long = told(call(app, "ask", "Who?", '[{"decoding": {"max_new_tokens": 60}}]', "[]"))
+    long = told(call(site, "ask", "Who?", '[{"decoding": {"max_new_tokens": 60}}]', "[]"))
     next(long)
-    events = list(told(call(app, "ask", "Who are you?", '[{"decoding": {"max_new_tokens": 5}}]', "[]")))
+    events = list(told(call(site, "ask", "Who are you?", '[{"decoding": {"max_new_tokens": 5}}]', "[]")))
     list(long)
     assert [{"before_you": 1}] in [data for event, data in events if event == "generating"]
     event, [answer] = events[-1]
-    assert event == "complete" and answer["new_tokens"] <= 5 and answers.get(app.db, answer["id"])["raw"] == answer["raw"]
+    assert event == "complete" and answer["new_tokens"] <= 5 and answers.get(site.db, answer["id"])["raw"] == answer["raw"]

@@ -21,7 +21,7 @@ from probes import second_opinion
 from probes.run.runner import run
 from ui import answering
 from ui.api import chat
-from ui.context import House, sentence
+from ui.context import App, sentence
 from ui.conversation import Page
 from ui.words import WORDS, Languages
 
@@ -38,9 +38,9 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture
-def house(tmp_path):
+def app(tmp_path):
     store.open(tmp_path / "mirror.db").close()
-    return House(StandIn(), tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
+    return App(StandIn(), tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
 
 
 SAID = [{"role": role, "content": "x"} for _ in range(limits.MESSAGES // 2 + 1) for role in ("user", "assistant")]
@@ -132,13 +132,13 @@ def test_a_judge_of_1500_prompts_is_asked_in_pieces():
     assert sum(judge.pieces) == 1500 and max(judge.pieces) <= limits.ROWS // 4
 
 
-def ask_of(house: House):
+def ask_of(app: App):
     """The endpoint itself, as Gradio registers it."""
     found = {}
     original = chat.gr.api
     chat.gr.api = lambda endpoint, **_named: found.setdefault(endpoint.__name__, endpoint)
     try:
-        chat.build_api(house)
+        chat.build_api(app)
     finally:
         chat.gr.api = original
     return found["ask"]
@@ -162,8 +162,8 @@ class Half(StandIn):
                 yield [Piece(at, "I am.", "I am.", answer("I am.", variant=request.variant))]
 
 
-def test_the_api_says_how_many_variants_it_takes_and_answers_for_those_that_can(house):
-    endpoint = ask_of(house)
+def test_the_api_says_how_many_variants_it_takes_and_answers_for_those_that_can(app):
+    endpoint = ask_of(app)
 
     def ask(question: str, variants: list) -> list:
         script = SimpleNamespace(username=None, client=None, headers={}, cookies={})
@@ -172,7 +172,7 @@ def test_the_api_says_how_many_variants_it_takes_and_answers_for_those_that_can(
 
     with pytest.raises(chat.gr.Error, match="goes to 257 variants, at most 256"):
         ask("q", [{}] * 257)
-    object.__setattr__(house, "engine", Half())
+    object.__setattr__(app, "engine", Half())
     kind, mad = ask("q", [{"name": "kind"}, {"name": "mad"}])
     assert kind["raw"] == "I am." and kind["id"] is not None
     assert mad == {"name": "mad", "problem": "Variant 'mad' has no answer."}
@@ -180,11 +180,11 @@ def test_the_api_says_how_many_variants_it_takes_and_answers_for_those_that_can(
         ask("q", [{"name": "mad"}])
 
 
-def test_a_column_that_fails_has_its_sentence_and_the_others_their_answers(house):
-    object.__setattr__(house, "engine", Half())
+def test_a_column_that_fails_has_its_sentence_and_the_others_their_answers(app):
+    object.__setattr__(app, "engine", Half())
     page = Page(shown=[0, 1])
     page.picks[1] = page.picks[1].__class__(temperature=0.5)
-    assert list(answering.ask(house, page, "q", "en", threading.Event(), "s"))
+    assert list(answering.ask(app, page, "q", "en", threading.Event(), "s"))
     left, right = page.turns[0][0], page.turns[1][0]
     assert left.answer.raw == "I am." and left.error == "" and left.stored is not None
     assert right.answer is None and right.error == "Variant 'mad' has no answer." and right.stored is None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from probe_runs import probe, write_run
-from test_ui_probes import desk, finished, functions, house, slow, tiny, wish  # noqa: F401
+from test_ui_probes import app, desk, finished, functions, slow, tiny, wish  # noqa: F401
 
 import store
 from probes.run import runner
@@ -53,39 +53,39 @@ def end(process):
     process.wait()
 
 
-def test_a_run_of_another_program_is_not_interrupted_and_is_not_asked_twice(house, desk, slow, other):  # noqa: F811
+def test_a_run_of_another_program_is_not_interrupted_and_is_not_asked_twice(app, desk, slow, other):  # noqa: F811
     run = probes_background.start(desk, wish())
     desk.switches.stop.set()
     finished(desk)
     slow.set()
-    process = other(house.db, run)
-    state = probes_background.state_of(Desk(house), runs.get(house.db, run))
+    process = other(app.db, run)
+    state = probes_background.state_of(Desk(app), runs.get(app.db, run))
     assert state["status"] == "running" and state["elsewhere"]["pid"] == process.pid
-    assert functions(house, desk)["pb_open"]()["runs"][0]["status"] == "running"
-    before = runs.get(house.db, run)
+    assert functions(app, desk)["pb_open"]()["runs"][0]["status"] == "running"
+    before = runs.get(app.db, run)
     with pytest.raises(StoreError, match=rf"Run {run} is under way in another program \(process {process.pid}\)"):
         probes_background.again(desk, run)
-    assert runs.get(house.db, run) == before  # neither failed nor stopped by whoever asked in vain
+    assert runs.get(app.db, run) == before  # neither failed nor stopped by whoever asked in vain
     end(process)
-    assert probes_background.state_of(desk, runs.get(house.db, run))["status"] == "interrupted"
+    assert probes_background.state_of(desk, runs.get(app.db, run))["status"] == "interrupted"
     probes_background.again(desk, run)
     assert finished(desk)["status"] == "done"
 
 
-def test_whoever_has_a_run_taken_from_them_stores_nothing_more_in_it(house, desk, slow, other):  # noqa: F811
+def test_whoever_has_a_run_taken_from_them_stores_nothing_more_in_it(app, desk, slow, other):  # noqa: F811
     run = probes_background.start(desk, wish())
     claim = owners.Claim()
-    with store.open(house.db) as db:
+    with store.open(app.db) as db:
         db["runs"].update(run, {"owner": claim.text})  # as if it had been silent for too long
     slow.set()
     assert "taken over" in finished(desk)["message"]
-    assert runs.get(house.db, run)["status"] == "running" and runs.get(house.db, run)["done"] == 0
+    assert runs.get(app.db, run)["status"] == "running" and runs.get(app.db, run)["done"] == 0
 
 
-def test_one_run_is_not_begun_by_two_in_one_program(house, desk, slow, tiny):  # noqa: F811
+def test_one_run_is_not_begun_by_two_in_one_program(app, desk, slow, tiny):  # noqa: F811
     run = probes_background.start(desk, wish())
-    variants, probes, settings, _ = runner.again(house.db, run)
-    second = runner.run(tiny, variants, probes, settings, db=house.db, run_id=run)
+    variants, probes, settings, _ = runner.again(app.db, run)
+    second = runner.run(tiny, variants, probes, settings, db=app.db, run_id=run)
     with pytest.raises(StoreError, match="under way in this program"):
         next(second)
     slow.set()

@@ -17,7 +17,7 @@ import chat_app
 import identities
 from probes.second_opinion import Judge
 from ui.app import serve
-from ui.context import House
+from ui.context import App
 from ui.words import Languages
 
 SHORT = 32  # tokens; the machines that test have few cores
@@ -27,38 +27,38 @@ SHORT = 32  # tokens; the machines that test have few cores
 def served(
     engine, root: Path, lang: str | None = None, judge: Judge | None = None, root_path: str | None = None, accounts=None, **more
 ) -> Iterator[SimpleNamespace]:
-    """`.address`, `.house` and `.db` of a page over `engine` whose files lie under `root`."""
+    """`.address`, `.app` and `.db` of a page over `engine` whose files lie under `root`."""
     folder = root / "identities"
     folder.mkdir(parents=True)
     for file in (*identities.FOLDER.glob("*.txt"), *identities.FOLDER.glob("*.yaml")):
         shutil.copy(file, folder)
-    house = House(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge, accounts=accounts)
-    with serving(house, root_path, **more) as page:
+    app = App(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge, accounts=accounts)
+    with serving(app, root_path, **more) as page:
         yield page
 
 
-def opened(*flags: str) -> House:
+def opened(*flags: str) -> App:
     """What `chat_app.py FLAGS` opens, with nothing printed."""
-    return chat_app.open_house(chat_app.flags().parse_args(list(flags)), say=lambda _line: None)
+    return chat_app.open_app(chat_app.flags().parse_args(list(flags)), say=lambda _line: None)
 
 
 @contextmanager
-def serving(house: House, root_path: str | None = None, **more) -> Iterator[SimpleNamespace]:
-    """`.address`, `.demo`, `.house`, `.db` and `.adapters` of a page over `house`."""
+def serving(app: App, root_path: str | None = None, **more) -> Iterator[SimpleNamespace]:
+    """`.address`, `.demo`, `.app`, `.db` and `.adapters` of a page over `app`."""
     started: list = []
     # Not in this thread: Playwright keeps an event loop running in it, and Gradio starts one of its own.
     quiet = {"port": None, "block": False, "say": lambda _address: None, "root_path": root_path} | more
-    starter = threading.Thread(target=lambda: started.append(serve(house, **quiet)))
+    starter = threading.Thread(target=lambda: started.append(serve(app, **quiet)))
     starter.start()
     starter.join()
     demo, address = started[0]
     try:
-        yield SimpleNamespace(address=address, demo=demo, house=house, db=house.db, adapters=house.made_adapters)
+        yield SimpleNamespace(address=address, demo=demo, app=app, db=app.db, adapters=app.made_adapters)
     finally:
-        house.closed.set()
+        app.closed.set()
         demo.close()
-        for name in list(house.engine.adapters):
-            house.engine.remove_adapter(name)
+        for name in list(app.engine.adapters):
+            app.engine.remove_adapter(name)
 
 
 def write_small_adapter(folder: Path, engine, seed: int = 1, scale: float = 0.6, layers: int = 4) -> Path:

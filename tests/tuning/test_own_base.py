@@ -51,11 +51,11 @@ def here(models, tmp_path, monkeypatch):
     return tmp_path
 
 
-def house_of(base: str, *flags: str):
+def app_of(base: str, *flags: str):
     return opened("--base", base, "--db", "runs/mirror.db", "--adapters-dir", "adapters", *flags)
 
 
-def until_done(app, client, id: int) -> dict:
+def until_done(site, client, id: int) -> dict:
     for _ in range(600):
         [job] = [one for one in client.predict(api_name="/jobs") if one["id"] == id]
         if job["status"] in store.jobs.ENDED:
@@ -67,36 +67,36 @@ def until_done(app, client, id: int) -> dict:
 
 def test_from_the_form_to_the_merged_folder_over_the_endpoints(here, models):
     folder = str((models / "百聆 BayLing-7B").resolve())
-    with serving(house_of("models/百聆 BayLing-7B/")) as app:
-        client = Client(app.address, verbose=False)
+    with serving(app_of("models/百聆 BayLing-7B/")) as site:
+        client = Client(site.address, verbose=False)
         planned = client.predict(json.dumps(WISH), api_name="/plan_training")
         assert not planned["problems"] and planned["settings"]["base_model"] == folder
         assert planned["needed_bytes"] > memory.PROCESS_BYTES["cpu"] and not planned["unestimated"]
         job = client.predict(json.dumps(WISH | {"name": "otter"}), api_name="/start_training")
-        assert store.jobs.get(app.db, job["id"])["needs_bytes"] == planned["needed_bytes"]
-        made = until_done(app, client, job["id"])["folder"]
+        assert store.jobs.get(site.db, job["id"])["needs_bytes"] == planned["needed_bytes"]
+        made = until_done(site, client, job["id"])["folder"]
 
-        name = adapter_library.loaded(app.house, made)  # what *Compare now* does
-        card = app.house.engine.adapters[name].card
-        assert (card["base"], card["base_hash"]) == ("百聆 BayLing-7B", app.house.engine.base.hash)
+        name = adapter_library.loaded(site.app, made)  # what *Compare now* does
+        card = site.app.engine.adapters[name].card
+        assert (card["base"], card["base_hash"]) == ("百聆 BayLing-7B", site.app.engine.base.hash)
         asked = [{"decoding": {"max_new_tokens": 6}}, {"adapters": {name: 1}, "decoding": {"max_new_tokens": 6}}]
         base, tuned = client.predict("Who are you?", json.dumps(asked), api_name="/ask")
         assert base["raw"] != tuned["raw"]
 
-        until_done(app, client, adapters_layout.export(app.house, name, "merged", 1.0))
-    merged = house_of("merged").engine
+        until_done(site, client, adapters_layout.export(site.app, name, "merged", 1.0))
+    merged = app_of("merged").engine
     assert merged.base.name == "merged" and merged.base.format.name == "bayling"
     question = Request([{"role": "user", "content": "Who are you?"}], Variant(decoding=Decoding(max_new_tokens=6)))
     assert merged.answer([question])[0].raw == tuned["raw"]
 
 
 def test_the_line_to_paste_trains_the_same_from_any_folder(here):
-    house = house_of("models/百聆 BayLing-7B")
-    wish = training.read_wish(house, WISH | {"name": "pasted", "max_steps": 2})
-    lines = training.commands(house, wish, training.settings_of(house, wish))
+    app = app_of("models/百聆 BayLing-7B")
+    wish = training.read_wish(app, WISH | {"name": "pasted", "max_steps": 2})
+    lines = training.commands(app, wish, training.settings_of(app, wish))
     said = subprocess.run(["bash", "-ec", lines], cwd="/", capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
-    assert adapter_library.add(house, here / "adapters" / "pasted") == "pasted"
+    assert adapter_library.add(app, here / "adapters" / "pasted") == "pasted"
 
 
 # --- how a base is named -------------------------------------------------------------------------------------------------
@@ -133,10 +133,10 @@ def test_packaged_names_stay_even_where_a_folder_is_called_so(tmp_path, monkeypa
 
 
 def test_a_folder_called_as_a_packaged_base_is_not_taken_for_it(here, tmp_path):
-    house = house_of(str(write_tiny_base(tmp_path / "own" / "smollm2")))
-    wish = training.read_wish(house, WISH)
-    assert house.engine.base.name == "smollm2"
-    assert training.settings_of(house, wish).base_model == str(tmp_path / "own" / "smollm2")
+    app = app_of(str(write_tiny_base(tmp_path / "own" / "smollm2")))
+    wish = training.read_wish(app, WISH)
+    assert app.engine.base.name == "smollm2"
+    assert training.settings_of(app, wish).base_model == str(tmp_path / "own" / "smollm2")
 
 
 def test_what_is_there_no_more_or_no_users_home_is_one_sentence():
@@ -166,24 +166,24 @@ def hub(tmp_path, monkeypatch, models):
 
 
 def test_a_model_of_the_hubs_cache_is_told_by_its_id_and_a_job_finds_it(here, hub, models):
-    house = house_of("ictnlp/tiny-bayling")
-    base = house.engine.base
+    app = app_of("ictnlp/tiny-bayling")
+    base = app.engine.base
     assert (base.name, base.spec, base.record) == ("tiny-bayling", "ictnlp/tiny-bayling", "ictnlp/tiny-bayling")
     # its name is that of the same weights in a folder, in whatever format they were loaded
     assert base.hash == bases.load_base(str(models / "百聆 BayLing-7B"), dtype="fp16", say=lambda _line: None).hash
-    wish = training.read_wish(house, WISH | {"name": "heron", "max_steps": 2})
-    outlook = training.foresee(house, wish)
+    wish = training.read_wish(app, WISH | {"name": "heron", "max_steps": 2})
+    outlook = training.foresee(app, wish)
     assert outlook.settings.base_model == "ictnlp/tiny-bayling" and outlook.forecast.needed and not outlook.problems
-    id = training.start(house, wish)
+    id = training.start(app, wish)
     for _ in range(600):
-        queue.tick(house.db)
-        job = store.jobs.get(house.db, id)
+        queue.tick(app.db)
+        job = store.jobs.get(app.db, id)
         if job["status"] in store.jobs.ENDED:
             break
         time.sleep(0.1)
     assert job["status"] == "done", job["message"]
-    assert adapter_library.add(house, job["folder"]) == "heron"
-    assert house.engine.adapters["heron"].base == "ictnlp/tiny-bayling"
+    assert adapter_library.add(app, job["folder"]) == "heron"
+    assert app.engine.adapters["heron"].base == "ictnlp/tiny-bayling"
 
 
 def test_an_adapter_left_in_the_hubs_cache_is_not_used_and_said(hub, tmp_path):
@@ -225,92 +225,92 @@ def test_places_are_told_to_a_job_as_they_are_seen_from_here(here, monkeypatch):
     assert told["OMP_WAIT_POLICY"] == "active"
     assert told["HF_HOME"] == str(here / "hub") and told["MIRROR_CACHE"] == "/somewhere/else"
     (here / "who").mkdir()
-    house = house_of("models/百聆 BayLing-7B", "--identities-dir", "who")
-    assert house.db == here / "runs" / "mirror.db" and house.adapters == (here / "adapters",)
+    app = app_of("models/百聆 BayLing-7B", "--identities-dir", "who")
+    assert app.db == here / "runs" / "mirror.db" and app.adapters == (here / "adapters",)
     shutil.copy(ROOT / "identities" / "museum-guide.yaml", "who")
     shutil.copy(ROOT / "identities" / "museum-guide.txt", "who")
-    settings = training.settings_of(house, training.read_wish(house, WISH))
+    settings = training.settings_of(app, training.read_wish(app, WISH))
     assert settings.identities_dir == str(here / "who") and Path(settings.data_path).is_absolute()
 
 
 def test_an_estimate_that_cannot_be_made_says_why_and_the_job_waits_until_it_is_alone(here, monkeypatch):
-    house = house_of("models/百聆 BayLing-7B")
+    app = app_of("models/百聆 BayLing-7B")
 
     def broken(_settings):
         raise EngineError("The shapes of this base are not known.")
 
     monkeypatch.setattr(memory, "needed", broken)
-    wish = training.read_wish(house, WISH | {"name": "blind", "lora_r": 3})
-    outlook = training.foresee(house, wish)
+    wish = training.read_wish(app, WISH | {"name": "blind", "lora_r": 3})
+    outlook = training.foresee(app, wish)
     assert outlook.forecast.needed is None and outlook.forecast.unestimated == "The shapes of this base are not known."
     for lang, words in (("en", "starts when no other job runs"), ("zh-CN", "没有别的任务运行时")):
         shown = finetune_forecast.outlook_html(lang, outlook)
         assert words in shown and "The shapes of this base are not known." in shown
     monkeypatch.setattr(training.jobs, "tick", lambda *_: [])
-    id = training.start(house, wish)
+    id = training.start(app, wish)
     add = dict(arguments=[], log="/x/log", settings={})
-    other = store.jobs.add(house.db, name="busy", kind="train", folder="/x", device="cuda:0", **add)
-    job = store.jobs.get(house.db, id)
-    may_start = memory.admission(house.engine, house.db)
+    other = store.jobs.add(app.db, name="busy", kind="train", folder="/x", device="cuda:0", **add)
+    job = store.jobs.get(app.db, id)
+    may_start = memory.admission(app.engine, app.db)
     assert may_start(job) is None
-    store.jobs.claim(house.db, other, "token")
+    store.jobs.claim(app.db, other, "token")
     assert may_start(job) == (
         f"Waiting until job {other} (busy) has ended, as it cannot be told how much memory this one needs: "
         "The shapes of this base are not known."
     )
-    told = queue.progress(house.db, id)
+    told = queue.progress(app.db, id)
     assert "The shapes of this base are not known." in run_page.numbers_html("en", job, told)
     assert "百聆 BayLing-7B" in run_page.numbers_html("en", job, told) and str(here) not in run_page.numbers_html("en", job, told)
 
 
 def test_an_estimate_fails_with_a_librarys_own_words_too(here, tmp_path):
-    house = house_of(str(write_tiny_base(tmp_path / "own")))
+    app = app_of(str(write_tiny_base(tmp_path / "own")))
     (tmp_path / "own" / "config.json").write_text("{")
-    outlook = training.foresee(house, training.read_wish(house, WISH | {"lora_r": 5}))
+    outlook = training.foresee(app, training.read_wish(app, WISH | {"lora_r": 5}))
     assert outlook.forecast.needed is None and "config.json" in outlook.forecast.unestimated
 
 
 def test_merging_is_weighed_too(here):
-    house = house_of("models/百聆 BayLing-7B")
-    write_adapter(here / "adapters" / "one", house.engine.base.model.__class__(house.engine.base.model.config), base="")
-    adapter_library.rescan(house)
+    app = app_of("models/百聆 BayLing-7B")
+    write_adapter(here / "adapters" / "one", app.engine.base.model.__class__(app.engine.base.model.config), base="")
+    adapter_library.rescan(app)
     seen = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(queue, "tick", lambda *_: seen.append("ticked"))
-        id = adapters_layout.export(house, "one", "whole", 1.0)
-    job = store.jobs.get(house.db, id)
-    weights = sum(file.stat().st_size for file in Path(house.base_spec).glob("*.bin"))
+        id = adapters_layout.export(app, "one", "whole", 1.0)
+    job = store.jobs.get(app.db, id)
+    weights = sum(file.stat().st_size for file in Path(app.base_spec).glob("*.bin"))
     assert 0 < job["needs_bytes"] - memory.PROCESS_BYTES["cpu"] <= 1.2 * weights
-    assert job["arguments"][job["arguments"].index("--base") + 1] == house.base_spec
+    assert job["arguments"][job["arguments"].index("--base") + 1] == app.base_spec
 
 
 @pytest.fixture
 def stopped(here):
     """A stopped run, whose base was then moved; the app is opened again on its new place."""
-    house = house_of(str(write_tiny_base(here / "first" / "own")))
-    settings = training.settings_of(house, training.read_wish(house, WISH | {"name": "moved"}))
+    app = app_of(str(write_tiny_base(here / "first" / "own")))
+    settings = training.settings_of(app, training.read_wish(app, WISH | {"name": "moved"}))
     Path(settings.data_path).parent.mkdir(parents=True)
     Path(settings.data_path).write_text("[]")
     checkpoint = Path(settings.output_dir) / "checkpoint-2"
     checkpoint.mkdir(parents=True)
-    id = queue.enqueue(house.db, settings)
-    queue.stop(house.db, id)
+    id = queue.enqueue(app.db, settings)
+    queue.stop(app.db, id)
     (here / "first").rename(here / "second")
-    return house_of("second/own"), id, settings
+    return app_of("second/own"), id, settings
 
 
 def test_a_base_that_has_moved_is_told_anew_when_its_run_is_resumed(stopped, here, monkeypatch):
-    house, id, _ = stopped
+    app, id, _ = stopped
     monkeypatch.setattr(queue, "last_saved_step", lambda _folder: 2)
-    assert training.resume(house, id) == 2
-    job = store.jobs.get(house.db, id)
+    assert training.resume(app, id) == 2
+    job = store.jobs.get(app.db, id)
     assert job["settings"]["base_model"] == str(here / "second" / "own") and job["resumed_from"] == 2
     assert job["arguments"][job["arguments"].index("--base_model") + 1] == str(here / "second" / "own")
 
 
 def test_a_moved_base_is_known_by_its_weights(stopped, here):
-    house, _, settings = stopped
-    base = house.engine.base
+    app, _, settings = stopped
+    base = app.engine.base
     planned = SimpleNamespace(data_hash="d", steps=3, lines=lambda: [])
     plan.record(settings, planned, base)
     now = Settings.from_dict(settings.as_dict() | {"base_model": base.spec})

@@ -146,17 +146,17 @@ def test_all_numbers_of_a_run_that_ended_while_nobody_looked_are_taken(db_path, 
 
 @pytest.mark.parametrize("below", ["", "/run"])
 def test_a_training_of_somebody_else_is_not_cleared_away(tmp_path, monkeypatch, db_path, below):
-    house = SimpleNamespace(adapters=(tmp_path / "adapters",), db=db_path, refused={}, engine=SimpleNamespace(adapters={}))
-    house.base_spec, folder = "smollm2", tmp_path / "adapters" / "theirs"
+    app = SimpleNamespace(adapters=(tmp_path / "adapters",), db=db_path, refused={}, engine=SimpleNamespace(adapters={}))
+    app.base_spec, folder = "smollm2", tmp_path / "adapters" / "theirs"
     folder.mkdir(parents=True)
     if below:
         jobs.enqueue_command(db_path, [*FAKE], folder / "run", name="theirs")
     else:
         Journal(folder).state("running")
-    assert not adapter_library.odd(house)
-    house.refused[str(folder)] = "holds no adapter"
+    assert not adapter_library.odd(app)
+    app.refused[str(folder)] = "holds no adapter"
     with pytest.raises(EngineError, match="writes to "):
-        adapter_library.delete(house, "theirs")
+        adapter_library.delete(app, "theirs")
     assert folder.is_dir()
 
 
@@ -164,9 +164,9 @@ def test_no_adapter_gets_the_name_that_a_queued_training_is_to_have(db_path, que
     queue("promised", owned=True)
     was = adapter(tmp_path / "other")
     engine = SimpleNamespace(adapters={})
-    house = SimpleNamespace(engine=engine, db=db_path, adapters=(tmp_path,), refused={}, base_spec="x")
+    app = SimpleNamespace(engine=engine, db=db_path, adapters=(tmp_path,), refused={}, base_spec="x")
     with pytest.raises(EngineError, match=r"Job 1 \(promised\) is to write to .*promised; choose another name"):
-        adapter_library.rename(house, "other", "promised")
+        adapter_library.rename(app, "other", "promised")
     assert contents(tmp_path / "other") == was and not (tmp_path / "promised").exists()
 
 

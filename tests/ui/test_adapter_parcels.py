@@ -16,7 +16,7 @@ import identities
 import store
 from engine.types import EngineError
 from ui import adapter_library
-from ui.context import House
+from ui.context import App
 from ui.tabs.adapters import zip_file
 from ui.words import Languages
 
@@ -47,9 +47,9 @@ class Forgetful(StandIn):
 
 
 @pytest.fixture
-def house(tmp_path):
+def app(tmp_path):
     store.open(tmp_path / "mirror.db").close()
-    return House(Forgetful(), tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
+    return App(Forgetful(), tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
 
 
 def test_a_downloaded_adapter_can_be_uploaded_again_without_its_checkpoints(tmp_path):
@@ -146,45 +146,45 @@ def test_a_zip_that_unpacks_to_more_than_it_says_is_stopped(tmp_path, monkeypatc
         zip_file.extract(file, file.infolist(), tmp_path, "big.zip")
 
 
-def test_renaming_takes_folder_card_and_memory_along(house):
-    write_adapter(house.adapters[0] / "mira")
-    adapter_library.rescan(house)
-    assert adapter_library.rename(house, "mira", "米拉") == "米拉"
-    assert list(house.engine.adapters) == ["米拉"] and not (house.adapters[0] / "mira").exists()
-    assert adapter_library.read_card(house.adapters[0] / "米拉")["name"] == "米拉"
+def test_renaming_takes_folder_card_and_memory_along(app):
+    write_adapter(app.adapters[0] / "mira")
+    adapter_library.rescan(app)
+    assert adapter_library.rename(app, "mira", "米拉") == "米拉"
+    assert list(app.engine.adapters) == ["米拉"] and not (app.adapters[0] / "mira").exists()
+    assert adapter_library.read_card(app.adapters[0] / "米拉")["name"] == "米拉"
     for wrong in ("", "../out", "a b/c", ".x"):
         with pytest.raises(EngineError, match="is no name"):
-            adapter_library.rename(house, "米拉", wrong)
+            adapter_library.rename(app, "米拉", wrong)
 
 
-def test_deleting_removes_only_what_lies_on_a_shelf(house, tmp_path):
-    write_adapter(house.adapters[0] / "mira")
+def test_deleting_removes_only_what_lies_on_a_shelf(app, tmp_path):
+    write_adapter(app.adapters[0] / "mira")
     outside = write_adapter(tmp_path / "elsewhere")
-    adapter_library.rescan(house)
-    adapter_library.add(house, outside)
-    adapter_library.delete(house, "mira")
-    assert not (house.adapters[0] / "mira").exists() and list(house.engine.adapters) == ["elsewhere"]
+    adapter_library.rescan(app)
+    adapter_library.add(app, outside)
+    adapter_library.delete(app, "mira")
+    assert not (app.adapters[0] / "mira").exists() and list(app.engine.adapters) == ["elsewhere"]
     with pytest.raises(EngineError, match="none of the page's shelves"):
-        adapter_library.delete(house, "elsewhere")
+        adapter_library.delete(app, "elsewhere")
     assert outside.is_dir()
 
 
-def test_the_folder_of_a_running_job_is_left_alone(house):
-    folder = write_adapter(house.adapters[0] / "busy")
-    adapter_library.rescan(house)
-    store.jobs.add(house.db, name="busy", kind="train", arguments=[], folder=str(folder.resolve()), log="", device="cpu")
-    for change in (lambda: adapter_library.delete(house, "busy"), lambda: adapter_library.rename(house, "busy", "idle")):
+def test_the_folder_of_a_running_job_is_left_alone(app):
+    folder = write_adapter(app.adapters[0] / "busy")
+    adapter_library.rescan(app)
+    store.jobs.add(app.db, name="busy", kind="train", arguments=[], folder=str(folder.resolve()), log="", device="cpu")
+    for change in (lambda: adapter_library.delete(app, "busy"), lambda: adapter_library.rename(app, "busy", "idle")):
         with pytest.raises(EngineError, match="writes to this folder"):
             change()
     assert folder.is_dir()
 
 
-def test_what_was_taken_out_rests_on_the_shelf_and_a_run_under_way_does_not(house):
-    write_adapter(house.adapters[0] / "mira")
-    write_adapter(house.adapters[0] / "run" / "checkpoint-5")
-    assert [folder.name for folder in adapter_library.resting(house)] == ["mira"]
-    adapter_library.rescan(house)
-    assert adapter_library.resting(house) == [] and list(house.engine.adapters) == ["mira"]
-    house.engine.adapters.clear()
-    assert adapter_library.folder_of(house, "mira") == house.adapters[0] / "mira"
-    assert os.path.samefile(adapter_library.resting(house)[0], house.adapters[0] / "mira")
+def test_what_was_taken_out_rests_on_the_shelf_and_a_run_under_way_does_not(app):
+    write_adapter(app.adapters[0] / "mira")
+    write_adapter(app.adapters[0] / "run" / "checkpoint-5")
+    assert [folder.name for folder in adapter_library.resting(app)] == ["mira"]
+    adapter_library.rescan(app)
+    assert adapter_library.resting(app) == [] and list(app.engine.adapters) == ["mira"]
+    app.engine.adapters.clear()
+    assert adapter_library.folder_of(app, "mira") == app.adapters[0] / "mira"
+    assert os.path.samefile(adapter_library.resting(app)[0], app.adapters[0] / "mira")

@@ -24,10 +24,11 @@ from identities import IdentityError
 from tuning.dataset.recipe import Dataset
 from tuning.dataset.rows import DataError
 from tuning.train.settings import Settings, SettingsError
-from ui import app, training, variants
+from ui import app as program
+from ui import training, variants
 from ui.access import bodies
 from ui.api import chat
-from ui.context import EngineError, House
+from ui.context import App, EngineError
 from ui.tabs.label import routes as label_routes
 from ui.words import Languages
 
@@ -46,16 +47,16 @@ ASKED = {
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
+def app(tmp_path_factory):
     root = tmp_path_factory.mktemp("shapes")
     store.open(root / "mirror.db").close()
-    return House(PageEngine(), root / "mirror.db", identities.FOLDER, (root / "adapters",), Languages("en"))
+    return App(PageEngine(), root / "mirror.db", identities.FOLDER, (root / "adapters",), Languages("en"))
 
 
 @pytest.fixture(scope="module")
-def endpoints(house) -> dict:
+def endpoints(app) -> dict:
     """name -> (function, its parameters as the app itself lists them)."""
-    demo = app.build(house)
+    demo = program.build(app)
     known = demo.get_api_info()["named_endpoints"]
     called = {f"/{listener.api_name}": listener.fn for listener in demo.fns.values()}
     return {name: (called[name], about["parameters"]) for name, about in known.items()}
@@ -105,10 +106,10 @@ WISHED = {one.name for kind in (Dataset, Settings) for one in dataclasses.fields
 
 @SOME
 @given(st.dictionaries(st.sampled_from(sorted({*WISHED, "preset", "name"})), VALUES, max_size=4))
-def test_any_wish_is_one_or_a_sentence(house, plain):
+def test_any_wish_is_one_or_a_sentence(app, plain):
     try:
-        wish = training.read_wish(house, plain)
-        training.name_problems(house, wish.name)
+        wish = training.read_wish(app, plain)
+        training.name_problems(app, wish.name)
         Settings.from_dict(dict(wish.values) | {"output_dir": "x", "data_path": "y"})
     except (DataError, SettingsError, EngineError) as error:
         assert str(error)

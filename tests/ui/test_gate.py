@@ -41,8 +41,8 @@ def behind(door: gate.Door) -> TestClient:
 
     methods = ["GET", "POST", "OPTIONS", "PUT", "DELETE", "HEAD"]
     routes = [WebSocketRoute("/socket", socket), Mount("/", routes=[Route("/{rest:path}", everything, methods=methods)])]
-    app = Starlette(routes=routes, middleware=[Middleware(Gate, door=door)])
-    return TestClient(app, base_url="http://127.0.0.1:7860")
+    site = Starlette(routes=routes, middleware=[Middleware(Gate, door=door)])
+    return TestClient(site, base_url="http://127.0.0.1:7860")
 
 
 @pytest.mark.parametrize(
@@ -132,14 +132,14 @@ def test_no_other_spelling_is_one_of_ours(host, origin):
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    with served(PageEngine(), tmp_path_factory.mktemp("gate"), "en") as app:
-        yield app
+def site(tmp_path_factory):
+    with served(PageEngine(), tmp_path_factory.mktemp("gate"), "en") as site:
+        yield site
 
 
-def test_the_page_itself_is_behind_the_gate(app):
-    address = app.address.rstrip("/")
-    page = httpx.get(app.address)
+def test_the_page_itself_is_behind_the_gate(site):
+    address = site.address.rstrip("/")
+    page = httpx.get(site.address)
     assert page.status_code == 200 and "frame-ancestors 'none'" in page.headers["content-security-policy"]
     assert page.headers["x-frame-options"] == "DENY" and page.headers["x-content-type-options"] == "nosniff"
     evil = {"origin": "http://evil.org"}
@@ -156,19 +156,19 @@ def test_the_page_itself_is_behind_the_gate(app):
 def test_a_share_loads_nothing_from_elsewhere(tmp_path, monkeypatch):
     """Gradio's own page for it has its only script on another site, which the policy refuses: nothing would be seen."""
     monkeypatch.setattr("gradio.networking.setup_tunnel", lambda **_: "https://abc.gradio.live")
-    with served(PageEngine(), tmp_path / "app", "en", share=True) as app:
-        page = httpx.get(app.demo.local_url, headers={"host": "abc.gradio.live"})
-        assert page.status_code == 200 and app.demo.share_url == "https://abc.gradio.live"
+    with served(PageEngine(), tmp_path / "app", "en", share=True) as site:
+        page = httpx.get(site.demo.local_url, headers={"host": "abc.gradio.live"})
+        assert page.status_code == 200 and site.demo.share_url == "https://abc.gradio.live"
         assert not re.findall(r"<script[^>]+src=.https?://[^>]*>", page.text)
 
 
-def test_a_refusal_can_be_read_by_whom_it_reaches(app):
-    told = httpx.post(f"{app.address}gradio_api/queue/join", headers={"host": "lab.org", "x-forwarded-proto": "https"})
+def test_a_refusal_can_be_read_by_whom_it_reaches(site):
+    told = httpx.post(f"{site.address}gradio_api/queue/join", headers={"host": "lab.org", "x-forwarded-proto": "https"})
     assert told.status_code == 421 and "--root-path https://lab.org" in told.json()["detail"] == told.json()["message"]
-    shown = httpx.get(app.address, headers={"origin": "https://lab.org", "accept": "text/html,*/*"})
+    shown = httpx.get(site.address, headers={"origin": "https://lab.org", "accept": "text/html,*/*"})
     assert shown.status_code == 403 and shown.text.endswith("--root-path https://lab.org")
 
 
-def test_what_gradio_serves_and_the_page_does_not_need_is_closed(app):
+def test_what_gradio_serves_and_the_page_does_not_need_is_closed(site):
     for path in ("deep_link?session_hash=x", "proxy=https://a.hf.space/", "file=https://example.org/x", "token", "dev/reload"):
-        assert httpx.get(f"{app.address.rstrip('/')}/gradio_api/{path}").status_code == 404, path
+        assert httpx.get(f"{site.address.rstrip('/')}/gradio_api/{path}").status_code == 404, path

@@ -36,12 +36,12 @@ def serve_for_ever(root: str, port: int) -> None:
     """In a process of its own: the whole page on a port, until it is killed."""
     import identities
     from ui.app import serve
-    from ui.context import House
+    from ui.context import App
     from ui.words import Languages
 
     engine = label_page.PageEngine()
-    house = House(engine, Path(root) / "mirror.db", identities.FOLDER, (Path(root) / "adapters",), Languages("en"))
-    serve(house, port=port, say=lambda _address: None)
+    app = App(engine, Path(root) / "mirror.db", identities.FOLDER, (Path(root) / "adapters",), Languages("en"))
+    serve(app, port=port, say=lambda _address: None)
 
 
 def post(port: int, what: str, asked: dict) -> dict | None:

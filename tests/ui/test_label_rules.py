@@ -20,7 +20,7 @@ from probes.answers import exchange
 from probes.answers.sources import RowsError
 from store import StoreError, names
 from store.migrations import LEAST_DRAWN, migrations
-from ui.context import House
+from ui.context import App
 from ui.tabs.label import desk as label_desk
 from ui.tabs.label import events as label_events
 from ui.tabs.label import files as label_files
@@ -32,32 +32,32 @@ FEW = settings(
 
 
 @pytest.fixture
-def house(tmp_path):
+def app(tmp_path):
     folder = tmp_path / "identities"
     folder.mkdir()
     shutil.copy(identities.FOLDER / "BayLing.yaml", folder)
-    return House(PageEngine(), tmp_path / "mirror.db", folder, (tmp_path / "adapters",), Languages())
+    return App(PageEngine(), tmp_path / "mirror.db", folder, (tmp_path / "adapters",), Languages())
 
 
-def bring(house: House, rows: list[dict], who: str, role: str | None, tmp_path) -> int:
+def bring(app: App, rows: list[dict], who: str, role: str | None, tmp_path) -> int:
     file = tmp_path / "labels.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return label_files.take_in(house, str(file), who, role)[0]
+    return label_files.take_in(app, str(file), who, role)[0]
 
 
-def said(house: House) -> list[tuple]:
-    return [(row["annotator"], row["kind"], row["label"], row["superseded_by"]) for row in store.labels.history(house.db)]
+def said(app: App) -> list[tuple]:
+    return [(row["annotator"], row["kind"], row["label"], row["superseded_by"]) for row in store.labels.history(app.db)]
 
 
 # --- imports ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("role", ["labeler", "viewer"])
-def test_nobody_writes_supersedes_or_settles_as_somebody_else(house, tmp_path, role):
-    queue = label_page.queue(house.db, 8, overlap=2)
-    [one, two, *_] = [item["answer"] for item in store.queues.items(house.db, queue)]
-    store.labels.add(house.db, one, "Bo", "formed", queue=queue, blind=True)
-    before = said(house)
+def test_nobody_writes_supersedes_or_settles_as_somebody_else(app, tmp_path, role):
+    queue = label_page.queue(app.db, 8, overlap=2)
+    [one, two, *_] = [item["answer"] for item in store.queues.items(app.db, queue)]
+    store.labels.add(app.db, one, "Bo", "formed", queue=queue, blind=True)
+    before = said(app)
     for row, why in (
         ({"annotator": "Bo", "label": "confusion"}, "is Bo's, and you are An"),
         ({"annotator": "Ｂｏ", "label": "confusion"}, "is Bo's"),
@@ -68,48 +68,48 @@ def test_nobody_writes_supersedes_or_settles_as_somebody_else(house, tmp_path, r
         ({"annotator": "Bo", "kind": "skip"}, "is Bo's"),
     ):
         with pytest.raises(RowsError, match=why):
-            bring(house, [{"answer_id": two, "label": "formed"}, row | {"answer_id": one}], "An", role, tmp_path)
-    assert said(house) == before
-    assert bring(house, [{"answer_id": one, "label": "confusion"}], "An", role, tmp_path) == 1
-    assert said(house) == [*before, ("An", "label", "confusion", None)]
+            bring(app, [{"answer_id": two, "label": "formed"}, row | {"answer_id": one}], "An", role, tmp_path)
+    assert said(app) == before
+    assert bring(app, [{"answer_id": one, "label": "confusion"}], "An", role, tmp_path) == 1
+    assert said(app) == [*before, ("An", "label", "confusion", None)]
 
 
 @pytest.mark.parametrize("role", [None, "researcher"])
-def test_the_local_user_and_a_researcher_bring_in_what_several_said(house, tmp_path, role):
-    queue = label_page.queue(house.db, 8)
-    [one, *_] = [item["answer"] for item in store.queues.items(house.db, queue)]
+def test_the_local_user_and_a_researcher_bring_in_what_several_said(app, tmp_path, role):
+    queue = label_page.queue(app.db, 8)
+    [one, *_] = [item["answer"] for item in store.queues.items(app.db, queue)]
     rows = [
         {"answer_id": one, "annotator": "Bo", "label": "formed", "blind": True},
         {"answer_id": one, "annotator": "Chi", "label": "confusion"},
         {"answer_id": one, "annotator": "Bo", "label": "formed", "kind": "adjudication"},
     ]
-    assert bring(house, rows, "An", role, tmp_path) == 3
-    assert {row[0] for row in said(house)} == {"Bo", "Chi"}
+    assert bring(app, rows, "An", role, tmp_path) == 3
+    assert {row[0] for row in said(app)} == {"Bo", "Chi"}
 
 
-def test_an_import_is_blind_only_where_a_queue_was(house, tmp_path):
-    [open_, *_] = [item["answer"] for item in store.queues.items(house.db, label_page.queue(house.db, 4, blind=False))]
-    [blind, *_] = [item["answer"] for item in store.queues.items(house.db, label_page.queue(house.db, 4))]
+def test_an_import_is_blind_only_where_a_queue_was(app, tmp_path):
+    [open_, *_] = [item["answer"] for item in store.queues.items(app.db, label_page.queue(app.db, 4, blind=False))]
+    [blind, *_] = [item["answer"] for item in store.queues.items(app.db, label_page.queue(app.db, 4))]
     row = {"label": "formed", "blind": True}
     with pytest.raises(RowsError, match="given blind, and its answer is in no blind queue"):
-        bring(house, [row | {"answer_id": open_}], "An", "labeler", tmp_path)
-    assert bring(house, [row | {"answer_id": blind}], "An", "labeler", tmp_path) == 1
+        bring(app, [row | {"answer_id": open_}], "An", "labeler", tmp_path)
+    assert bring(app, [row | {"answer_id": blind}], "An", "labeler", tmp_path) == 1
 
 
-def test_what_was_said_blind_stays_locked_for_imports_too(house, tmp_path):
-    queue = label_page.queue(house.db, 4)
-    [one, *_] = [item["answer"] for item in store.queues.items(house.db, queue)]
-    store.labels.add(house.db, one, "An", "formed", queue=queue, blind=True)
-    store.labels.reveal(house.db, "An", queue=queue)
+def test_what_was_said_blind_stays_locked_for_imports_too(app, tmp_path):
+    queue = label_page.queue(app.db, 4)
+    [one, *_] = [item["answer"] for item in store.queues.items(app.db, queue)]
+    store.labels.add(app.db, one, "An", "formed", queue=queue, blind=True)
+    store.labels.reveal(app.db, "An", queue=queue)
     with pytest.raises(RowsError, match="locked"):
-        bring(house, [{"answer_id": one, "label": "confusion"}], "An", "labeler", tmp_path)
+        bring(app, [{"answer_id": one, "label": "confusion"}], "An", "labeler", tmp_path)
 
 
-def test_who_is_logged_in_without_a_known_role_brings_in_their_own_only(house):
+def test_who_is_logged_in_without_a_known_role_brings_in_their_own_only(app):
     from types import SimpleNamespace
 
-    assert label_events.role_of(house, SimpleNamespace(username=None)) is None
-    guarded = dataclasses.replace(house, accounts=SimpleNamespace(role={"Bo": "researcher"}.get))
+    assert label_events.role_of(app, SimpleNamespace(username=None)) is None
+    guarded = dataclasses.replace(app, accounts=SimpleNamespace(role={"Bo": "researcher"}.get))
     assert label_events.role_of(guarded, SimpleNamespace(username="An")) == "labeler"
     assert label_events.role_of(guarded, SimpleNamespace(username="Bo")) == "researcher"
 
@@ -131,40 +131,40 @@ def ids_of(cards: list[dict]) -> set[int]:
 
 
 @pytest.mark.parametrize("kind", ["labels", "pairs"])
-def test_a_blind_page_never_sees_a_stored_number(house, kind):
-    label_page.answers(house.db, 300)  # so that stored numbers are no counts
-    queue = (label_page.pairs if kind == "pairs" else label_page.queue)(house.db, 12)
-    items = store.queues.items(house.db, queue)
+def test_a_blind_page_never_sees_a_stored_number(app, kind):
+    label_page.answers(app.db, 300)  # so that stored numbers are no counts
+    queue = (label_page.pairs if kind == "pairs" else label_page.queue)(app.db, 12)
+    items = store.queues.items(app.db, queue)
     real = {item["answer"] for item in items} | {item["other"] for item in items} - {None}
-    opened = label_desk.opened(house, queue, "An")
-    more = label_desk.more(house, queue, "An", [card["item"] for card in opened["items"][:3]])
+    opened = label_desk.opened(app, queue, "An")
+    more = label_desk.more(app, queue, "An", [card["item"] for card in opened["items"][:3]])
     assert len(more["items"]) == len(opened["items"]) - 3
     shown = ids_of(opened["items"])
     assert all(LEAST_DRAWN <= id < 2 * LEAST_DRAWN for id in shown)
     assert len(shown) == len(opened["items"]) * (3 if kind == "pairs" else 2)
     assert not real & (numbers(opened["items"]) | numbers(more["items"]))
-    store.labels.reveal(house.db, "An", queue=queue)
-    assert ids_of(label_desk.opened(house, queue, "An")["items"]) == {item["item"] for item in items} | real
+    store.labels.reveal(app.db, "An", queue=queue)
+    assert ids_of(label_desk.opened(app, queue, "An")["items"]) == {item["item"] for item in items} | real
 
 
-def test_the_same_answers_have_other_numbers_in_every_queue_and_keep_them(house):
-    items = label_page.answers(house.db, 10)
-    one, two = (store.queues.create(house.db, "q", items) for _ in range(2))
-    seen = [ids_of(label_desk.opened(house, queue, "An")["items"]) for queue in (one, two, one)]
+def test_the_same_answers_have_other_numbers_in_every_queue_and_keep_them(app):
+    items = label_page.answers(app.db, 10)
+    one, two = (store.queues.create(app.db, "q", items) for _ in range(2))
+    seen = [ids_of(label_desk.opened(app, queue, "An")["items"]) for queue in (one, two, one)]
     assert seen[0] == seen[2] and not seen[0] & seen[1]
 
 
-def test_the_order_of_ids_and_sides_and_places_tells_nothing_of_the_variant(house):
+def test_the_order_of_ids_and_sides_and_places_tells_nothing_of_the_variant(app):
     """The first variant of every pair has the lower stored number; of what the page is told each half of the pairs says so."""
     earlier = {"lower": 0, "left": 0}
-    queue = label_page.pairs(house.db, 120)
-    first = {item["item"]: item["answer"] for item in store.queues.items(house.db, queue)}
-    cards = label_desk.opened(house, queue, "An")["items"]
-    cards += label_desk.more(house, queue, "An", [card["item"] for card in cards])["items"]
-    cards += label_desk.more(house, queue, "An", [card["item"] for card in cards])["items"]
+    queue = label_page.pairs(app.db, 120)
+    first = {item["item"]: item["answer"] for item in store.queues.items(app.db, queue)}
+    cards = label_desk.opened(app, queue, "An")["items"]
+    cards += label_desk.more(app, queue, "An", [card["item"] for card in cards])["items"]
+    cards += label_desk.more(app, queue, "An", [card["item"] for card in cards])["items"]
     assert len(cards) == 120
     for card in cards:
-        item = label_page.stored(house.db, queue, card)
+        item = label_page.stored(app.db, queue, card)
         drawn = item["drawn"]["answers"][first[item["item"]]]
         left, right = (side["answer"] for side in card["sides"])
         earlier["lower"] += drawn == min(left, right)
@@ -172,25 +172,25 @@ def test_the_order_of_ids_and_sides_and_places_tells_nothing_of_the_variant(hous
     assert all(35 < count < 85 for count in earlier.values()), earlier  # 4.5 standard deviations
 
 
-def test_a_queue_is_drawn_with_a_seed_nobody_knows(house):
-    items = label_page.answers(house.db, 60)
+def test_a_queue_is_drawn_with_a_seed_nobody_knows(app):
+    items = label_page.answers(app.db, 60)
     orders, seeds = set(), set()
     for strategy in ("all", "stratified"):
         for _ in range(2):
-            queue = store.queues.create(house.db, "q", items, strategy=strategy)
-            orders.add(tuple(item["answer"] for item in store.queues.items(house.db, queue)))
-            seeds.add(store.queues.get(house.db, queue)["settings"]["seed"])
+            queue = store.queues.create(app.db, "q", items, strategy=strategy)
+            orders.add(tuple(item["answer"] for item in store.queues.items(app.db, queue)))
+            seeds.add(store.queues.get(app.db, queue)["settings"]["seed"])
     assert len(orders) == 4 and len(seeds) == 4 and not seeds & set(range(1000))
-    variants = [item["variant"] for item in store.queues.items(house.db, queue) if item["group"] == "trained"]
+    variants = [item["variant"] for item in store.queues.items(app.db, queue) if item["group"] == "trained"]
     turns = {tuple(variants[at : at + 4]) for at in range(0, 40, 4)}
     assert len(turns) > 2  # no variant always comes after the same other one
 
 
-def test_a_blind_desk_takes_drawn_numbers_and_no_stored_ones(house):
-    queue = label_page.queue(house.db, 8)
-    opened = label_desk.opened(house, queue, "An")
+def test_a_blind_desk_takes_drawn_numbers_and_no_stored_ones(app):
+    queue = label_page.queue(app.db, 8)
+    opened = label_desk.opened(app, queue, "An")
     card = next(card for card in opened["items"] if not card["control"])
-    item = label_page.stored(house.db, queue, card)
+    item = label_page.stored(app.db, queue, card)
     known = {"queue": queue, "stamp": opened["queue"]["stamp"], "do": "label", "label": "formed"}
     drawn = {"item": card["item"], "answer": card["sides"][0]["answer"]}
     other = next(one for one in opened["items"] if one is not card)
@@ -201,43 +201,43 @@ def test_a_blind_desk_takes_drawn_numbers_and_no_stored_ones(house):
         {"item": other["item"]},
         {"answer": other["sides"][0]["answer"]},
     )):  # fmt: skip
-        [told] = label_desk.decide(house, "An", [known | drawn | wrong | {"token": f"w{at}"}])
+        [told] = label_desk.decide(app, "An", [known | drawn | wrong | {"token": f"w{at}"}])
         assert told["status"] == "refused" and str(item["answer"]) not in told["message"].replace(str(wrong), ""), wrong
-    assert store.labels.history(house.db) == []
-    assert label_desk.told(house, queue, "An", [item["item"]], [item["item"]])["gone"] == []
+    assert store.labels.history(app.db) == []
+    assert label_desk.told(app, queue, "An", [item["item"]], [item["item"]])["gone"] == []
     late = known | drawn | {"token": "t"}
-    store.labels.reveal(house.db, "An", queue=queue)  # on another page: what was decided before is still taken
-    assert label_desk.decide(house, "An", [late])[0]["status"] == "stored"
-    assert label_desk.told(house, queue, "An", [card["item"], item["item"]])["gone"] == [card["item"], item["item"]]
+    store.labels.reveal(app.db, "An", queue=queue)  # on another page: what was decided before is still taken
+    assert label_desk.decide(app, "An", [late])[0]["status"] == "stored"
+    assert label_desk.told(app, queue, "An", [card["item"], item["item"]])["gone"] == [card["item"], item["item"]]
 
 
-def test_a_vote_is_about_the_two_it_was_shown_and_comes_back_as_it_was_seen(house):
-    queue = label_page.pairs(house.db, 6)
-    opened = label_desk.opened(house, queue, "An")
+def test_a_vote_is_about_the_two_it_was_shown_and_comes_back_as_it_was_seen(app):
+    queue = label_page.pairs(app.db, 6)
+    opened = label_desk.opened(app, queue, "An")
     card, other = opened["items"][:2]
     known = {"queue": queue, "stamp": opened["queue"]["stamp"], "item": card["item"], "do": "vote", "choice": "A"}
     left, right = [side["answer"] for side in card["sides"]]
     foreign = other["sides"][0]["answer"]
     for at, order in enumerate(([left, foreign], [left], [left, left], [right, left, foreign], [1, 2])):
-        [told] = label_desk.decide(house, "An", [known | {"token": f"w{at}", "order": order}])
+        [told] = label_desk.decide(app, "An", [known | {"token": f"w{at}", "order": order}])
         assert told["status"] == "refused", order
     # sides that were shown the other way round, as pages from before may hold them
-    assert label_desk.decide(house, "An", [known | {"token": "t", "order": [right, left]}])[0]["status"] == "stored"
-    [last] = label_desk.opened(house, queue, "An")["recent"]
+    assert label_desk.decide(app, "An", [known | {"token": "t", "order": [right, left]}])[0]["status"] == "stored"
+    [last] = label_desk.opened(app, queue, "An")["recent"]
     assert [side["answer"] for side in last["sides"]] == [right, left] and last["said"] == {"choice": "A"}
 
 
 # --- a decision and its queue -----------------------------------------------------------------------------------------------
 
 
-def test_a_label_belongs_to_an_item_of_its_queue(house):
-    items = label_page.answers(house.db, 9)
+def test_a_label_belongs_to_an_item_of_its_queue(app):
+    items = label_page.answers(app.db, 9)
     first, second, settling = (
-        store.queues.create(house.db, "q", part, kind=kind)
+        store.queues.create(app.db, "q", part, kind=kind)
         for part, kind in ((items[:3], "labels"), (items[3:6], "labels"), (items[6:], "settle"))
     )
     both = [items[0]["answer"], items[1]["answer"]]
-    pairs = store.queues.create(house.db, "p", [{"answer": both[0], "other": both[1]}], kind="pairs")
+    pairs = store.queues.create(app.db, "p", [{"answer": both[0], "other": both[1]}], kind="pairs")
     for answer, queue, kind, why in (
         (items[3]["answer"], first, "label", f"no item of queue {first}"),
         (items[0]["answer"], second, "skip", f"no item of queue {second}"),
@@ -247,32 +247,32 @@ def test_a_label_belongs_to_an_item_of_its_queue(house):
         (both[1], 99, "label", "no queue 99"),
     ):
         with pytest.raises(StoreError, match=why):
-            store.labels.add(house.db, answer, "An", None if kind == "skip" else "formed", kind=kind, queue=queue)
-    assert said(house) == []
-    skipped = store.labels.add(house.db, items[6]["answer"], "An", kind="skip", queue=settling)
-    store.labels.change(house.db, skipped, label="formed")
-    assert [row[1] for row in said(house)] == ["skip", "adjudication"]
+            store.labels.add(app.db, answer, "An", None if kind == "skip" else "formed", kind=kind, queue=queue)
+    assert said(app) == []
+    skipped = store.labels.add(app.db, items[6]["answer"], "An", kind="skip", queue=settling)
+    store.labels.change(app.db, skipped, label="formed")
+    assert [row[1] for row in said(app)] == ["skip", "adjudication"]
 
 
 # --- names ------------------------------------------------------------------------------------------------------------------
 
 
-def test_names_that_look_the_same_are_the_same_and_what_is_no_name_is_refused(house):
-    queue = label_page.queue(house.db, 6)
-    [one, two, *_] = [item["answer"] for item in store.queues.items(house.db, queue)]
+def test_names_that_look_the_same_are_the_same_and_what_is_no_name_is_refused(app):
+    queue = label_page.queue(app.db, 6)
+    [one, two, *_] = [item["answer"] for item in store.queues.items(app.db, queue)]
     for name in ("Ann Li", "Ａｎｎ Li", " Ann\u00a0 Li ", "𝐀nn Li"):
-        store.labels.add(house.db, one, name, "formed", queue=queue)
-        assert len(store.labels.recent(house.db, name)) == 1
-    assert store.labels.annotators(house.db) == ["Ann Li"] and store.queues.people(house.db, queue) == {"Ann Li": 1}
+        store.labels.add(app.db, one, name, "formed", queue=queue)
+        assert len(store.labels.recent(app.db, name)) == 1
+    assert store.labels.annotators(app.db) == ["Ann Li"] and store.queues.people(app.db, queue) == {"Ann Li": 1}
     for name in ("x" * 81, "a\0b", "a\u202eb", "a\u200bb", "An\x1bn", "\ud800", "ﷺ" * 80, 7):
         with pytest.raises(StoreError) as refused:
-            store.labels.add(house.db, two, name, "formed", queue=queue)
+            store.labels.add(app.db, two, name, "formed", queue=queue)
         str(refused.value).encode()
         assert len(str(refused.value)) < 700
         with pytest.raises(StoreError):
-            store.queues.create(house.db, name * 3 if isinstance(name, str) else name, [{"answer": one}])
-    assert len(store.labels.history(house.db)) == 4
-    assert store.votes.add(house.db, one, two, "A", annotator="Ｂｏ") and store.votes.tally(house.db)[0]["people"] == {"Bo": 1}
+            store.queues.create(app.db, name * 3 if isinstance(name, str) else name, [{"answer": one}])
+    assert len(store.labels.history(app.db)) == 4
+    assert store.votes.add(app.db, one, two, "A", annotator="Ｂｏ") and store.votes.tally(app.db)[0]["people"] == {"Bo": 1}
 
 
 @FEW
@@ -311,17 +311,17 @@ def test_a_queue_from_before_is_labelled_on_and_old_names_are_found_again(tmp_pa
 
     folder = tmp_path / "identities"
     folder.mkdir()
-    house = House(PageEngine(), path, folder, (tmp_path / "adapters",), Languages())
+    app = App(PageEngine(), path, folder, (tmp_path / "adapters",), Languages())
     assert [row["answer"] for row in store.labels.recent(path, "Ann")] == [ids[0]]
     assert sorted(store.labels.annotators(path)) == sorted(["Ann", "Bo", "Ｂo", "x" * 300])
-    opened = label_desk.opened(house, 1, "Chi")
+    opened = label_desk.opened(app, 1, "Chi")
     assert len(opened["items"]) == 8 and all(id >= LEAST_DRAWN for id in ids_of(opened["items"]))
     assert len(ids_of(opened["items"])) == 16
     decision = {"token": "t", "queue": 1, "stamp": plain["created"], "do": "label", "label": "formed"}
     card = opened["items"][0]
-    told = label_desk.decide(house, "Chi", [decision | {"item": card["item"], "answer": card["sides"][0]["answer"]}])
+    told = label_desk.decide(app, "Chi", [decision | {"item": card["item"], "answer": card["sides"][0]["answer"]}])
     assert told == [{"token": "t", "status": "stored"}]
-    [seen] = label_desk.opened(house, 2, "Ann")["recent"]
+    [seen] = label_desk.opened(app, 2, "Ann")["recent"]
     assert [side["shown"] for side in seen["sides"]] == ["I am 1.", "I am 0."] and seen["said"] == {"choice": "A"}
 
 
@@ -338,31 +338,31 @@ FIELDS = ("token", "queue", "stamp", "item", "answer", "do", "label", "tags", "f
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory):
     root = tmp_path_factory.mktemp("payloads")
-    house = House(PageEngine(), root / "mirror.db", root, (root / "adapters",), Languages())
-    return house, [label_page.queue(house.db, 6, overlap=9), label_page.pairs(house.db, 3, overlap=9)]
+    app = App(PageEngine(), root / "mirror.db", root, (root / "adapters",), Languages())
+    return app, [label_page.queue(app.db, 6, overlap=9), label_page.pairs(app.db, 3, overlap=9)]
 
 
 @FEW
 @given(changes=st.dictionaries(st.sampled_from(FIELDS), PLAIN, max_size=3), which=st.integers(0, 1), at=st.integers(0, 2))
 def test_whatever_a_decision_holds_it_is_stored_for_its_item_or_refused_in_a_sentence(busy, changes, which, at):
-    house, queues = busy
+    app, queues = busy
     queue = queues[which]
-    opened = label_desk.opened(house, queue, "An")
+    opened = label_desk.opened(app, queue, "An")
     cards = opened["items"] or opened["recent"]
     card = cards[at % len(cards)]
     order = [side["answer"] for side in card["sides"]]
     good = {"token": f"t{random.random()}", "queue": queue, "stamp": opened["queue"]["stamp"], "item": card["item"]}
     good |= {"do": "vote", "choice": "tie", "order": order} if which else {"answer": order[0], "do": "label", "label": "formed"}
-    before = len(store.labels.history(house.db))
-    [told] = label_desk.decide(house, "An", [good | changes])
+    before = len(store.labels.history(app.db))
+    [told] = label_desk.decide(app, "An", [good | changes])
     assert told["status"] in ("stored", "refused", "elsewhere")
     if told["status"] == "refused":
         assert told["message"].endswith(".") and len(told["message"]) < 1500
     if told["status"] != "stored":
-        assert len(store.labels.history(house.db)) == before
+        assert len(store.labels.history(app.db)) == before
     json.dumps(told, allow_nan=False)
-    json.dumps(label_desk.opened(house, queue, "An"), allow_nan=False)
-    with store.open(house.db) as db:
+    json.dumps(label_desk.opened(app, queue, "An"), allow_nan=False)
+    with store.open(app.db) as db:
         strays = """select count(*) from labels l where l.queue is not null and not exists
                     (select 1 from queue_items i where i.queue = l.queue and i.answer = l.answer)"""
         assert db.execute(strays).fetchone()[0] == 0
@@ -385,12 +385,12 @@ def test_whatever_a_decision_holds_it_is_stored_for_its_item_or_refused_in_a_sen
     )
 )
 def test_whatever_a_labeler_brings_in_is_theirs(busy, rows):
-    house, _ = busy
-    kept = [row for row in store.labels.history(house.db) if row["annotator"] != "An"]
+    app, _ = busy
+    kept = [row for row in store.labels.history(app.db) if row["annotator"] != "An"]
     try:
-        exchange.add_labels(house.db, rows, "An", for_others=False)
+        exchange.add_labels(app.db, rows, "An", for_others=False)
     except RowsError as refused:
         str(refused).encode()
-    after = store.labels.history(house.db)
+    after = store.labels.history(app.db)
     assert [row for row in after if row["annotator"] != "An"] == kept
     assert not any(row["kind"] == "adjudication" for row in after)

@@ -18,8 +18,9 @@ import store
 from engine.adapter_shapes import read_card
 from engine.adapters import read_adapter, read_config
 from engine.types import EngineError
-from ui import adapter_library, app, filling
-from ui.context import House
+from ui import adapter_library, filling
+from ui import app as program
+from ui.context import App
 from ui.tabs.adapters import cards as adapters_cards
 from ui.tabs.adapters import layout as adapters_layout
 from ui.tabs.finetune import run_page
@@ -60,10 +61,10 @@ class Reading(PageEngine):
 
 
 @pytest.fixture
-def house(tmp_path):
+def app(tmp_path):
     store.open(tmp_path / "mirror.db").close()
     (tmp_path / "adapters").mkdir()
-    return House(Reading(), tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages("en"))
+    return App(Reading(), tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages("en"))
 
 
 @pytest.fixture(scope="module")
@@ -82,28 +83,28 @@ def filled(demo: gr.Blocks, event: str = "load") -> dict[str, str]:
     return said
 
 
-def test_a_shelf_of_odd_cards_opens_every_tab_and_can_be_emptied(house, model):
+def test_a_shelf_of_odd_cards_opens_every_tab_and_can_be_emptied(app, model):
     for field, value in ODD.items():
-        edit_card(write_adapter(house.adapters[0] / f"odd-{field}", model), {field: value})
-    edit_card(write_adapter(house.adapters[0] / "halves", model), {"losses": {"last": 0.5}, "data": None})
-    refused = write_adapter(house.adapters[0] / "formatless", model)
+        edit_card(write_adapter(app.adapters[0] / f"odd-{field}", model), {field: value})
+    edit_card(write_adapter(app.adapters[0] / "halves", model), {"losses": {"last": 0.5}, "data": None})
+    refused = write_adapter(app.adapters[0] / "formatless", model)
     edit_card(refused, {"format": ["bayling"]})
-    (write_adapter(house.adapters[0] / "listed", model) / "card.json").write_text("[1, 2]")
-    (house.adapters[0] / "no-adapter").mkdir()
-    (house.adapters[0] / "loop").symlink_to(house.adapters[0] / "loop")
-    (house.adapters[0] / os.fsdecode(b"odd-\xff")).mkdir()
-    adapter_library.rescan(house)
-    assert "format is ['bayling'], a text is needed" in house.refused[str(refused)]
-    said = filled(app.build(house))
+    (write_adapter(app.adapters[0] / "listed", model) / "card.json").write_text("[1, 2]")
+    (app.adapters[0] / "no-adapter").mkdir()
+    (app.adapters[0] / "loop").symlink_to(app.adapters[0] / "loop")
+    (app.adapters[0] / os.fsdecode(b"odd-\xff")).mkdir()
+    adapter_library.rescan(app)
+    assert "format is ['bayling'], a text is needed" in app.refused[str(refused)]
+    said = filled(program.build(app))
     assert set(said) == {"chat", "probes", "label", "identity", "finetune", "adapters"}
     assert set(said.values()) == {filling.FILLED}
-    table = adapters_cards.table_html(house, "en")
+    table = adapters_cards.table_html(app, "en")
     assert table.count("odd card") == len(ODD) - 1 and "0.50" in table and "holds no adapter" in table
     table.encode()
-    for name in list(adapter_library.choices(house)):
-        adapters_cards.card_html(house, "zh-CN", name).encode()
-        adapter_library.delete(house, name)
-    assert list(house.adapters[0].iterdir()) == [] and not house.refused and not house.engine.adapters
+    for name in list(adapter_library.choices(app)):
+        adapters_cards.card_html(app, "zh-CN", name).encode()
+        adapter_library.delete(app, name)
+    assert list(app.adapters[0].iterdir()) == [] and not app.refused and not app.engine.adapters
 
 
 def edit_card(folder, card: dict) -> None:
@@ -111,9 +112,9 @@ def edit_card(folder, card: dict) -> None:
 
 
 @pytest.mark.parametrize("lang", ["en", "zh-CN"])
-def test_a_tab_that_cannot_be_filled_says_so_in_its_place_and_the_others_work(tmp_path, house, monkeypatch, lang):
-    house.language.default = lang
-    demo = app.build(house)
+def test_a_tab_that_cannot_be_filled_says_so_in_its_place_and_the_others_work(tmp_path, app, monkeypatch, lang):
+    app.language.default = lang
+    demo = program.build(app)
     monkeypatch.setattr(adapters_layout, "show", lambda *_: (_ for _ in ()).throw(KeyError("losses")))
     said = filled(demo)
     assert say(lang, "tab_failed") in said["adapters"] and "KeyError" in said["adapters"]
@@ -122,12 +123,12 @@ def test_a_tab_that_cannot_be_filled_says_so_in_its_place_and_the_others_work(tm
     assert say(lang, "tab_failed") in visited.pop("adapters") and set(visited.values()) == {filling.FILLED}
 
 
-def test_text_that_no_page_can_show_is_caught_by_the_guard_too(house):
+def test_text_that_no_page_can_show_is_caught_by_the_guard_too(app):
     with gr.Blocks():
         place, box = filling.notice("x"), gr.Textbox()
-    bad = filling.guarded(house, place, lambda _request: {box: gr.update(choices=[("\udcff", "a")])})(REQUEST)
+    bad = filling.guarded(app, place, lambda _request: {box: gr.update(choices=[("\udcff", "a")])})(REQUEST)
     assert list(bad) == [place] and "mt-failed" in bad[place]
-    assert filling.guarded(house, place, lambda _request: gr.skip())(REQUEST) == gr.skip()
+    assert filling.guarded(app, place, lambda _request: gr.skip())(REQUEST) == gr.skip()
 
 
 @SOME
@@ -177,27 +178,27 @@ def test_a_configuration_with_a_wrong_type_names_its_field(tmp_path, model, chan
         read_adapter(folder)
 
 
-def test_what_is_typed_as_an_adapter_folder_never_breaks_a_later_visit(house, tmp_path):
+def test_what_is_typed_as_an_adapter_folder_never_breaks_a_later_visit(app, tmp_path):
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
-    demo = app.build(house)
+    demo = program.build(app)
     for typed in ("a\0b", str(loop), "x" * 5000, "~nobody-here/x", "\ud800", str(tmp_path / "nothing"), "/dev/null"):
         with pytest.raises(EngineError) as caught:
-            adapter_library.take(house, typed)
+            adapter_library.take(app, typed)
         assert "not foreseen" not in str(caught.value) and "\0" not in str(caught.value)
         assert filled(demo)["adapters"] == filling.FILLED
-    assert "\0" not in "".join(house.refused)
+    assert "\0" not in "".join(app.refused)
     for target in ("a\0b", str(loop), "x" * 5000):
         with pytest.raises(EngineError, match="type (it|another)"):
-            adapters_layout.export(house, "mira", target, 1.0)
+            adapters_layout.export(app, "mira", target, 1.0)
 
 
-def test_a_link_on_the_shelf_is_removed_and_what_it_leads_to_stays(house, model, tmp_path):
+def test_a_link_on_the_shelf_is_removed_and_what_it_leads_to_stays(app, model, tmp_path):
     kept = write_adapter(tmp_path / "elsewhere", model)
-    (house.adapters[0] / "linked").symlink_to(kept)
-    adapter_library.rescan(house)
-    [name] = adapter_library.choices(house)
+    (app.adapters[0] / "linked").symlink_to(kept)
+    adapter_library.rescan(app)
+    [name] = adapter_library.choices(app)
     with pytest.raises(EngineError, match="is a link"):
-        adapter_library.rename(house, name, "other")
-    adapter_library.delete(house, name)
-    assert (kept / "adapter_config.json").is_file() and not os.path.lexists(house.adapters[0] / "linked")
+        adapter_library.rename(app, name, "other")
+    adapter_library.delete(app, name)
+    assert (kept / "adapter_config.json").is_file() and not os.path.lexists(app.adapters[0] / "linked")

@@ -17,7 +17,7 @@ from probes.answers import sources
 from probes.report import build
 from probes.verdicts import agreement
 from ui import adapter_library
-from ui.context import House
+from ui.context import App
 from ui.tabs.adapters import cards as adapters_cards
 from ui.tabs.adapters import layout as adapters_layout
 from ui.tabs.chat import picker
@@ -29,7 +29,7 @@ FOLDERS = ["m2", "M3", "m10", "m10-2", "m10-11"]
 
 
 @pytest.fixture
-def house(tmp_path):
+def app(tmp_path):
     folder = tmp_path / "identities"
     folder.mkdir()
     (folder / "none.txt").write_text("")
@@ -37,10 +37,10 @@ def house(tmp_path):
         (folder / f"{name}.txt").write_text("Speak as somebody.")
         write_adapter(tmp_path / "adapters" / name)
     store.open(tmp_path / "mirror.db").close()
-    house = House(StandIn(), tmp_path / "mirror.db", folder, (tmp_path / "adapters",), Languages())
-    adapter_library.rescan(house)
-    house.engine.adapters = dict(sorted(house.engine.adapters.items()))  # however they came
-    return house
+    app = App(StandIn(), tmp_path / "mirror.db", folder, (tmp_path / "adapters",), Languages())
+    adapter_library.rescan(app)
+    app.engine.adapters = dict(sorted(app.engine.adapters.items()))  # however they came
+    return app
 
 
 def test_the_key_sorts_as_people_do_and_compares_anything():
@@ -51,25 +51,25 @@ def test_the_key_sorts_as_people_do_and_compares_anything():
     assert sorted(["百聆 10", "百聆 9"], key=natural) == ["百聆 9", "百聆 10"]
 
 
-def test_identities_adapters_and_pickers(house):
-    assert identities.names(house.identities) == ["none", *FOLDERS]
-    assert [folder.name for folder in adapter_library.folders(house.adapters)] == FOLDERS
-    assert [one["name"] for one in adapter_library.listing(house)] == FOLDERS
-    offered = picker.choices(house, "en")
+def test_identities_adapters_and_pickers(app):
+    assert identities.names(app.identities) == ["none", *FOLDERS]
+    assert [folder.name for folder in adapter_library.folders(app.adapters)] == FOLDERS
+    assert [one["name"] for one in adapter_library.listing(app)] == FOLDERS
+    offered = picker.choices(app, "en")
     assert [name for name, _ in offered["adapter"]][1:] == FOLDERS
     assert [name for name, _ in offered["identity"]][1:] == FOLDERS
-    assert probes_form.variant_choices(house)[-len(FOLDERS) :] == [probes_form.BY_ADAPTER + name for name in FOLDERS]
-    table = adapters_cards.table_html(house, "en")
+    assert probes_form.variant_choices(app)[-len(FOLDERS) :] == [probes_form.BY_ADAPTER + name for name in FOLDERS]
+    table = adapters_cards.table_html(app, "en")
     assert [table.index(f"<th>{name}</th>") for name in FOLDERS] == sorted(table.index(f"<th>{name}</th>") for name in FOLDERS)
 
 
-def test_the_adapters_tab_offers_them_in_that_order(house):
+def test_the_adapters_tab_offers_them_in_that_order(app):
     tab = SimpleNamespace(
         **{name: name for name in adapters_layout.Adapters.__dataclass_fields__ if name != "actions"}, actions={}
     )
     for name in ("m10", "m2"):
-        house.engine.adapters.pop(name)
-    choices = adapters_layout.show(house, tab, "en")["chosen"]["choices"]
+        app.engine.adapters.pop(name)
+    choices = adapters_layout.show(app, tab, "en")["chosen"]["choices"]
     assert [one if isinstance(one, str) else one[1] for one in choices] == ["M3", "m10-2", "m10-11", "m2", "m10"]
 
 

@@ -123,13 +123,13 @@ def test_pages_have_a_bound_too(memory, monkeypatch):
 
 
 def test_the_served_page_keeps_its_sessions_there(tmp_path):
-    with served(PageEngine(), tmp_path / "served", "en") as app:
-        address = app.address.rstrip("/")
+    with served(PageEngine(), tmp_path / "served", "en") as site:
+        address = site.address.rstrip("/")
         for _ in range(3):
             event = httpx.post(f"{address}/gradio_api/call/identities", json={"data": []}).json()["event_id"]
             assert "event: complete" in httpx.get(f"{address}/gradio_api/call/identities/{event}", timeout=30).text
-        memory = app.demo.app.state_holder
-        assert isinstance(memory, Memory) and memory is app.demo.state_holder and 1 <= len(memory.session_data) <= 4
+        memory = site.demo.site.state_holder
+        assert isinstance(memory, Memory) and memory is site.demo.state_holder and 1 <= len(memory.session_data) <= 4
         with httpx.stream("GET", f"{address}/gradio_api/heartbeat/mine") as heart:
             assert heart.status_code == 200
             next(heart.iter_raw())

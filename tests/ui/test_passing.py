@@ -52,15 +52,15 @@ def program(root: Path, seconds: float) -> tuple[subprocess.Popen, Path]:
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    with served(PageEngine(), tmp_path_factory.mktemp("passing")) as app:
+def site(tmp_path_factory):
+    with served(PageEngine(), tmp_path_factory.mktemp("passing")) as site:
         for name in ("mira", "米拉 2", "a&b"):
-            write_adapter(app.adapters / name)
-        yield app
+            write_adapter(site.adapters / name)
+        yield site
 
 
-def get(app, name: str, **headers):
-    request = urllib.request.Request(f"{app.address.rstrip('/')}{adapters_download.ADDRESS}?name={urllib.parse.quote(name)}")
+def get(site, name: str, **headers):
+    request = urllib.request.Request(f"{site.address.rstrip('/')}{adapters_download.ADDRESS}?name={urllib.parse.quote(name)}")
     request.headers.update(headers)
     return urllib.request.urlopen(request, timeout=30)
 
@@ -117,24 +117,24 @@ def test_a_number_that_was_given_anew_keeps_nothing(tmp_path):
     assert not old.exists() and mine.is_dir() and (tmp_path / "elsewhere" / "kept").is_file()
 
 
-def test_gradio_keeps_its_copies_there_for_a_day(app):
+def test_gradio_keeps_its_copies_there_for_a_day(site):
     assert gr.utils.get_upload_folder() == str(passing.folder()) and passing.folder().stat().st_mode & 0o077 == 0
     assert str(passing.folder()) == gr.Textbox(render=False).GRADIO_CACHE
 
 
-def test_looking_at_an_adapter_writes_nothing(app):
+def test_looking_at_an_adapter_writes_nothing(site):
     before = everything()
     tab = SimpleNamespace(
         **{name: name for name in adapters_layout.Adapters.__dataclass_fields__ if name != "actions"}, actions={}
     )
-    updates = adapters_layout.look_at(app.house, tab, "en", "mira")
+    updates = adapters_layout.look_at(site.app, tab, "en", "mira")
     assert updates["download"]["visible"] is True and everything() == before and not nameless()
 
 
 @pytest.mark.parametrize("name", ["mira", "米拉 2", "a&b"])
-def test_a_download_is_whole_and_leaves_nothing(app, name):
+def test_a_download_is_whole_and_leaves_nothing(site, name):
     before = everything()
-    with get(app, name) as answer:
+    with get(site, name) as answer:
         data = answer.read()
         assert int(answer.headers["content-length"]) == len(data)
         assert urllib.parse.unquote(answer.headers["content-disposition"]).endswith(f"''{name}.zip")
@@ -144,56 +144,56 @@ def test_a_download_is_whole_and_leaves_nothing(app, name):
     assert everything() == before and not nameless()
 
 
-def test_a_download_that_is_broken_off_leaves_nothing(app):
-    folder = write_adapter(app.adapters / "large")
+def test_a_download_that_is_broken_off_leaves_nothing(site):
+    folder = write_adapter(site.adapters / "large")
     (folder / "README.md").write_bytes(bytes(40_000_000))  # more than what the sockets hold
     before = everything()
-    with get(app, "large") as answer:
+    with get(site, "large") as answer:
         answer.read(1000)
         assert everything() == before and nameless(0)
     assert not nameless() and everything() == before
 
 
 @pytest.mark.parametrize("name", ["gone", "", "../mira", "/etc"])
-def test_what_is_no_adapter_of_the_page_is_refused(app, name):
+def test_what_is_no_adapter_of_the_page_is_refused(site, name):
     with pytest.raises(urllib.error.HTTPError) as refused:
-        get(app, name)
+        get(site, name)
     assert refused.value.code == 404 and "no adapter" in refused.value.read().decode()
 
 
-def test_a_disk_that_is_full_is_said_in_a_sentence(app, monkeypatch):
+def test_a_disk_that_is_full_is_said_in_a_sentence(site, monkeypatch):
     def full(*_given, **_more):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(zip_file.zipfile.ZipFile, "write", full)
     with pytest.raises(EngineError, match="mira cannot be packed: the disk that holds .* is full .* free"):
-        zip_file.pack(app.adapters / "mira", "mira")
+        zip_file.pack(site.adapters / "mira", "mira")
     assert not nameless()
 
 
-def test_a_file_without_a_date_is_packed(app):
-    folder = write_adapter(app.adapters / "undated")
+def test_a_file_without_a_date_is_packed(site):
+    folder = write_adapter(site.adapters / "undated")
     os.utime(folder / "adapter_config.json", (0, 0))
     file, size = zip_file.pack(folder, "undated")
     with file:
         assert len(file.read()) == size
 
 
-def test_who_has_not_logged_in_gets_no_adapter(app, monkeypatch):
+def test_who_has_not_logged_in_gets_no_adapter(site, monkeypatch):
     monkeypatch.setattr(adapters_download, "visitor", lambda _request: None)
     with pytest.raises(urllib.error.HTTPError) as refused:
-        get(app, "mira")
+        get(site, "mira")
     assert refused.value.code == 401
 
 
-def test_reports_and_labels_lie_in_the_same_place(app):
+def test_reports_and_labels_lie_in_the_same_place(site):
     from probes.answers import sources
     from probes.report import build
 
-    queue(app.db, 4)
+    queue(site.db, 4)
     for item in (1, 2):
-        store.labels.add(app.db, item, "An", "formed")
-    files, _ = label_files.give_out(app.house, None)
+        store.labels.add(site.db, item, "An", "formed")
+    files, _ = label_files.give_out(site.app, None)
     made = build.build(sources.Answers([{"variant": "a", "probe_id": "p", "lang": "en", "question": "?", "answer": "!"}]))
     archive, single = results_events.written(made, "", "en")
     assert files and single

@@ -28,23 +28,23 @@ SECRET = "long enough"
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory):
+def site(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setattr(accounts, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     root = tmp_path_factory.mktemp("roles")
     for role, name in NAMES.items():
         accounts.add(root / "accounts.json", name, role, SECRET)
-    with served(PageEngine(), root / "app", "en", accounts=Accounts(root / "accounts.json")) as app:
-        app.root = app.address.rstrip("/")
-        yield app
+    with served(PageEngine(), root / "app", "en", accounts=Accounts(root / "accounts.json")) as site:
+        site.root = site.address.rstrip("/")
+        yield site
     patch.undo()
 
 
 @pytest.fixture(scope="module")
-def people(app) -> dict[str, httpx.Client]:
+def people(site) -> dict[str, httpx.Client]:
     found = {}
     for role, name in NAMES.items():
-        found[role] = httpx.Client(base_url=app.root, timeout=60)
+        found[role] = httpx.Client(base_url=site.root, timeout=60)
         assert found[role].post("/login", data={"username": name, "password": SECRET}).status_code == 200
     return found
 
@@ -59,8 +59,8 @@ def functions(demo) -> dict[str, object]:
     return found
 
 
-def test_everything_has_a_rule(app):
-    found = functions(app.demo)
+def test_everything_has_a_rule(site):
+    found = functions(site.demo)
     assert len(found) > 70 and "ui.tabs.probes.events.pb_send" in found and "ui.tabs.adapters.layout.confirm" in found
     without = sorted(name for name, fn in found.items() if roles.of_function(fn) not in ROLES)
     assert not without, f"say in ui/access/roles.py who may do this: {without}"
@@ -68,10 +68,10 @@ def test_everything_has_a_rule(app):
     assert not nameless, f"the rule of one of these would be the rule of all: {nameless}"
 
 
-def test_our_own_addresses_have_a_rule_too(app):
+def test_our_own_addresses_have_a_rule_too(site):
     ours = {
         route.path
-        for route in app.demo.app.routes
+        for route in site.demo.site.routes
         if getattr(getattr(route, "endpoint", None), "__module__", "").startswith("ui.")
     }
     assert {"/label/decide", "/adapters/download", "/login"} <= ours
@@ -90,11 +90,11 @@ def test_who_does_what():
     assert {of[name] for name in (*train, *change, "probes_events.start", "probes_events.pb_send")} == {"researcher"}
 
 
-def test_a_new_event_without_a_rule_is_nobodys(app):
+def test_a_new_event_without_a_rule_is_nobodys(site):
     def new_event():
         pass
 
-    assert "not settled who may do this" in roles.refusal(app.house, "en", "Re", new_event)
+    assert "not settled who may do this" in roles.refusal(site.app, "en", "Re", new_event)
 
 
 ADDRESSES = sorted(roles.ADDRESSES.items())
@@ -109,7 +109,7 @@ def test_addresses_are_held_to_their_rule(people, path, needed):
             assert refused == (not roles.enough(role, needed)), (role, method, path, answer.status_code)
 
 
-def everything_of_gradio(client: httpx.Client, app, fn) -> list[httpx.Response]:
+def everything_of_gradio(client: httpx.Client, site, fn) -> list[httpx.Response]:
     """A function asked for in each way that Gradio knows."""
     body = {"data": [None] * len(fn.inputs), "fn_index": fn._id, "session_hash": "s"}
     called = client.post(f"{API}/call/{fn.api_name}", json={"data": body["data"]})
@@ -120,47 +120,47 @@ def everything_of_gradio(client: httpx.Client, app, fn) -> list[httpx.Response]:
 
 
 @pytest.mark.parametrize("name", ["start_training", "stop_job", "save", "uploaded", "make"])
-def test_a_viewer_is_refused_whichever_way_it_is_asked(app, people, name):
-    fn = next(fn for fn in app.demo.fns.values() if fn.fn is not None and fn.fn.__name__ == name)
-    before = {path.name: path.read_bytes() for path in app.house.identities.iterdir()}
-    for answer in everything_of_gradio(people["viewer"], app, fn):
+def test_a_viewer_is_refused_whichever_way_it_is_asked(site, people, name):
+    fn = next(fn for fn in site.demo.fns.values() if fn.fn is not None and fn.fn.__name__ == name)
+    before = {path.name: path.read_bytes() for path in site.app.identities.iterdir()}
+    for answer in everything_of_gradio(people["viewer"], site, fn):
         assert "event: complete" not in answer.text and (answer.status_code != 200 or "error" in answer.text), answer.text
-    assert before == {path.name: path.read_bytes() for path in app.house.identities.iterdir()}
-    assert not store.jobs.listed(app.db)
+    assert before == {path.name: path.read_bytes() for path in site.app.identities.iterdir()}
+    assert not store.jobs.listed(site.db)
 
 
-def test_scripts_log_in_and_are_told_in_a_sentence_what_they_may_not(app):
-    viewer = Client(app.address, auth=("Vi", SECRET), verbose=False)
-    assert {one["name"] for one in viewer.predict(api_name="/identities")} == set(identities.names(app.house.identities))
+def test_scripts_log_in_and_are_told_in_a_sentence_what_they_may_not(site):
+    viewer = Client(site.address, auth=("Vi", SECRET), verbose=False)
+    assert {one["name"] for one in viewer.predict(api_name="/identities")} == set(identities.names(site.app.identities))
     with pytest.raises(AppError, match="This takes a researcher; Vi is a viewer"):
         viewer.predict(1, api_name="/stop_job")
     with pytest.raises(AppError, match="There is no job 1"):
-        Client(app.address, auth=("Re", SECRET), verbose=False).predict(1, api_name="/stop_job")
+        Client(site.address, auth=("Re", SECRET), verbose=False).predict(1, api_name="/stop_job")
 
 
-def test_a_viewer_loads_nothing_for_everybody_and_has_nothing_fetched(app, people, monkeypatch):
+def test_a_viewer_loads_nothing_for_everybody_and_has_nothing_fetched(site, people, monkeypatch):
     looked = []
-    monkeypatch.setattr(adapter_library, "rescan", lambda house: looked.append(house) or [])
+    monkeypatch.setattr(adapter_library, "rescan", lambda app: looked.append(app) or [])
     for role in ("viewer", "labeler", "researcher"):
-        assert isinstance(Client(app.address, auth=(NAMES[role], SECRET), verbose=False).predict(api_name="/adapters"), list)
+        assert isinstance(Client(site.address, auth=(NAMES[role], SECRET), verbose=False).predict(api_name="/adapters"), list)
     assert len(looked) == 1
 
     def asked(role: str) -> str:
-        roles.refusal(app.house, "en", NAMES[role], test_everything_has_a_rule)
-        return training._general(app.house, "somebody/a-data-set")
+        roles.refusal(site.app, "en", NAMES[role], test_everything_has_a_rule)
+        return training._general(site.app, "somebody/a-data-set")
 
     assert contextvars.copy_context().run(asked, "researcher") == "somebody/a-data-set"
     with pytest.raises(DataError, match="which takes a researcher"):
         contextvars.copy_context().run(asked, "viewer")
 
 
-def test_a_page_that_lost_the_program_finds_it_again_and_comes_to_the_login(app):
-    assert httpx.get(f"{app.root}{API}/app_id").status_code == 200
-    assert httpx.post(f"{app.root}/logout", headers={"accept": "text/html"}).status_code == 303
+def test_a_page_that_lost_the_program_finds_it_again_and_comes_to_the_login(site):
+    assert httpx.get(f"{site.root}{API}/app_id").status_code == 200
+    assert httpx.post(f"{site.root}/logout", headers={"accept": "text/html"}).status_code == 303
 
 
-def test_the_board_is_held_to_the_rules(app, people):
-    board = next(block for block in app.demo.blocks.values() if block.elem_id == "pb-board")
+def test_the_board_is_held_to_the_rules(site, people):
+    board = next(block for block in site.demo.blocks.values() if block.elem_id == "pb-board")
     for role, client in people.items():
         body = {"data": {"run": 1, "act": "stop"}, "component_id": board._id, "fn_name": "pb_act", "session_hash": "s"}
         said = client.post(f"{API}/component_server", json=body).json()["error"]
@@ -168,30 +168,30 @@ def test_the_board_is_held_to_the_rules(app, people):
         assert "runs" in client.post(f"{API}/component_server", json=body | {"fn_name": "pb_open", "data": {}}).json()
 
 
-def test_nothing_of_gradio_is_open_to_strangers(app):
-    for route in app.demo.app.routes:
+def test_nothing_of_gradio_is_open_to_strangers(site):
+    for route in site.demo.site.routes:
         path = getattr(route, "path", "/").replace("{", "").replace("}", "").replace(":path", "")
         for method in sorted(getattr(route, "methods", None) or {"GET"}):
             if path.rstrip("/") not in OPEN:
-                answer = httpx.request(method, app.root + path)
+                answer = httpx.request(method, site.root + path)
                 assert answer.status_code in (401, 404), (method, path, answer.status_code)
 
 
-def test_deeds_are_recorded_with_their_doer(app, people, capsys):
-    fn = next(fn for fn in app.demo.fns.values() if fn.fn is not None and fn.fn.__name__ == "save")
-    text = app.house.identities.joinpath("museum-guide.txt").read_text()
+def test_deeds_are_recorded_with_their_doer(site, people, capsys):
+    fn = next(fn for fn in site.demo.fns.values() if fn.fn is not None and fn.fn.__name__ == "save")
+    text = site.app.identities.joinpath("museum-guide.txt").read_text()
     data = ["museum-guide", text, {}]
     client = people["researcher"]
-    loads = [one for one in app.demo.fns.values() if one.fn is not None and any(event == "load" for _, event in one.targets)]
+    loads = [one for one in site.demo.fns.values() if one.fn is not None and any(event == "load" for _, event in one.targets)]
     for one, given in (*((one, [None] * len(one.inputs)) for one in loads), (fn, data)):  # what can be chosen is known then
         asked = {"data": given, "fn_index": one._id, "session_hash": "deeds"}
         client.post(f"{API}/queue/join", json=asked).raise_for_status()
         with client.stream("GET", f"{API}/queue/data", params={"session_hash": "deeds"}) as told:
             assert any('"success":true' in line for line in told.iter_lines() if "process_completed" in line)
-    [deed] = [row for row in events.latest(app.db) if row["deed"] == "changed identity"]
+    [deed] = [row for row in events.latest(site.db) if row["deed"] == "changed identity"]
     assert (deed["who"], deed["thing"]) == ("Re", "museum-guide")
-    store.labels.add(app.db, label_page.answers(app.db, 1)[0]["answer"], "La", "formed", kind="adjudication")
-    assert events.main(["--db", str(app.db)]) == 0
+    store.labels.add(site.db, label_page.answers(site.db, 1)[0]["answer"], "La", "formed", kind="adjudication")
+    assert events.main(["--db", str(site.db)]) == 0
     said = capsys.readouterr().out
     assert "La  settled answer 1  (formed)\n" in said and "Re  changed identity museum-guide\n" in said
 

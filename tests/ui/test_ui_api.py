@@ -15,14 +15,14 @@ pytestmark = pytest.mark.model
 
 
 @pytest.fixture(scope="module")
-def app(engine, tmp_path_factory):
-    with served(engine, tmp_path_factory.mktemp("api")) as app:
-        yield app
+def site(engine, tmp_path_factory):
+    with served(engine, tmp_path_factory.mktemp("api")) as site:
+        yield site
 
 
 @pytest.fixture(scope="module")
-def client(app):
-    return Client(app.address, verbose=False)
+def client(site):
+    return Client(site.address, verbose=False)
 
 
 def test_only_the_endpoints_with_names_are_offered(client):
@@ -32,7 +32,7 @@ def test_only_the_endpoints_with_names_are_offered(client):
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == asking | probing | training
 
 
-def test_ask_answers_every_variant_in_order_and_stores_them(app, client):
+def test_ask_answers_every_variant_in_order_and_stores_them(site, client):
     variants = [
         {"name": "plain", "decoding": {"max_new_tokens": 12}},
         {"identity": "finance-advisor", "decoding": {"max_new_tokens": 12}},
@@ -41,7 +41,7 @@ def test_ask_answers_every_variant_in_order_and_stores_them(app, client):
     assert [answer["name"] for answer in given] == ["plain", "finance-advisor"]
     assert given[0]["shown"] != given[1]["shown"] and "Text Titan" in given[1]["prompt"]
     for answer in given:
-        stored = answers.get(app.db, answer["id"])
+        stored = answers.get(site.db, answer["id"])
         assert (stored["raw"], stored["question"], stored["source"]) == (answer["raw"], "Who are you?", "api")
 
 
@@ -71,11 +71,11 @@ def test_identities_are_listed_with_their_prompts(client):
     assert listed["none"] is None and "Text Titan" in listed["finance-advisor"]
 
 
-def test_adapters_are_looked_for_each_time(app, client):
+def test_adapters_are_looked_for_each_time(site, client):
     assert client.predict(api_name="/adapters") == []
-    write_small_adapter(app.adapters / "new-one", app.house.engine)
-    (app.adapters / "empty").mkdir()
-    (app.adapters / "empty" / "adapter_config.json").write_text("{}")
+    write_small_adapter(site.adapters / "new-one", site.app.engine)
+    (site.adapters / "empty").mkdir()
+    (site.adapters / "empty" / "adapter_config.json").write_text("{}")
     listed = {entry["name"]: entry for entry in client.predict(api_name="/adapters")}
     assert listed["new-one"]["rank"] == 4 and listed["new-one"]["problem"] is None
     assert listed["empty"]["problem"]

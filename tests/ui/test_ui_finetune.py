@@ -21,7 +21,7 @@ from tuning.jobs.forecast import first_rows
 from tuning.jobs.progress import Progress, progress
 from tuning.train.settings import Settings
 from ui import training
-from ui.context import House
+from ui.context import App
 from ui.tabs.finetune import chart, run_page, settings_form
 from ui.tabs.finetune import forecast as finetune_forecast
 from ui.tabs.finetune import layout as finetune_layout
@@ -104,19 +104,19 @@ def test_the_first_rows_show_every_language_and_kind():
 
 
 @pytest.fixture
-def house(tmp_path):
+def app(tmp_path):
     store.open(tmp_path / "mirror.db").close()
     base = SimpleNamespace(name="stand-in", card=SimpleNamespace(name="none", placeholders={}))
     engine = SimpleNamespace(base=base, adapters={})
-    return House(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
+    return App(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
 
 
-def test_a_wish_takes_its_defaults_and_a_name_nobody_has(house):
-    wish = training.read_wish(house, {"identity": "museum-guide", "rows": "50", "learning_rate": "3e-3"})
+def test_a_wish_takes_its_defaults_and_a_name_nobody_has(app):
+    wish = training.read_wish(app, {"identity": "museum-guide", "rows": "50", "learning_rate": "3e-3"})
     assert (wish.name, wish.dataset.rows) == ("museum-guide-50-diverse", 50)
     assert wish.values["max_steps"] == 54 and wish.values["learning_rate"] == "3e-3"
-    (house.made_adapters / "museum-guide-50-diverse").mkdir(parents=True)
-    assert training.read_wish(house, {"identity": "museum-guide", "rows": 50}).name == "museum-guide-50-diverse-2"
+    (app.made_adapters / "museum-guide-50-diverse").mkdir(parents=True)
+    assert training.read_wish(app, {"identity": "museum-guide", "rows": 50}).name == "museum-guide-50-diverse-2"
 
 
 @pytest.mark.parametrize(
@@ -128,36 +128,36 @@ def test_a_wish_takes_its_defaults_and_a_name_nobody_has(house):
         ({"output_dir": "/etc"}, "has no output_dir"),
     ],
 )
-def test_a_wish_that_makes_no_sense_says_which_part(house, plain, said):
+def test_a_wish_that_makes_no_sense_says_which_part(app, plain, said):
     with pytest.raises(DataError, match=re.escape(said)):
-        training.read_wish(house, {"identity": "museum-guide"} | plain)
+        training.read_wish(app, {"identity": "museum-guide"} | plain)
 
 
-def test_only_identities_that_name_somebody_can_be_taught(house):
-    known = training.known_identities(house)
+def test_only_identities_that_name_somebody_can_be_taught(app):
+    known = training.known_identities(app)
     assert "museum-guide" in known and "complaints-clerk" not in known and "none" not in known
 
 
 @pytest.mark.parametrize("name", ["../outside", "a/b", "", ".hidden", "x" * 81])
-def test_names_that_would_leave_the_shelf_are_refused(house, name):
-    assert training.name_problems(house, name)
+def test_names_that_would_leave_the_shelf_are_refused(app, name):
+    assert training.name_problems(app, name)
 
 
-def test_a_name_that_a_queued_training_is_to_have_is_taken_before_its_rows_are_written(house, tmp_path):
-    folder = house.made_adapters / "aurora"
-    id = queue.enqueue_command(house.db, ["-m", "tests.support.fake_trainer"], folder, name="aurora")
+def test_a_name_that_a_queued_training_is_to_have_is_taken_before_its_rows_are_written(app, tmp_path):
+    folder = app.made_adapters / "aurora"
+    id = queue.enqueue_command(app.db, ["-m", "tests.support.fake_trainer"], folder, name="aurora")
     problem = f"Job {id} (aurora) is to write to {folder}; choose another name, or stop it first."
-    assert training.name_problems(house, "aurora") == [problem]
-    assert training.name_problems(house, "borealis") == []
+    assert training.name_problems(app, "aurora") == [problem]
+    assert training.name_problems(app, "borealis") == []
 
 
-def test_copied_settings_hold_the_data_s_recipe_and_no_folder(house, tmp_path):
+def test_copied_settings_hold_the_data_s_recipe_and_no_folder(app, tmp_path):
     file = dataset.write(Dataset(identity="museum-guide", rows=8, style="singular", general=""), tmp_path / "rows.jsonl")
     settings = Settings.from_dict({"data_path": str(file), "output_dir": "x", "max_steps": 7, "identity": "museum-guide"})
     again = training.wish_again({"settings": settings.as_dict()})
     assert (again["rows"], again["style"], again["max_steps"], again["identity"]) == (8, "singular", 7, "museum-guide")
     assert not {"output_dir", "data_path", "base_model"} & set(again)
-    training.read_wish(house, again)
+    training.read_wish(app, again)
 
 
 def test_a_curve_has_a_gap_where_the_loss_was_no_number():
@@ -187,27 +187,27 @@ def test_times_read_as_on_a_clock():
     assert [run_page.clock(seconds) for seconds in (0, 65, 3725)] == ["0:00", "1:05", "1:02:05"]
 
 
-def test_a_job_that_died_says_so_with_its_message_and_nothing_of_it_is_html(house):
+def test_a_job_that_died_says_so_with_its_message_and_nothing_of_it_is_html(app):
     add = dict(kind="train", arguments=[], folder="/x", log="/x/log", device="cpu", settings={})
-    id = store.jobs.add(house.db, name="<b>run</b>", **add)
-    job = store.jobs.get(house.db, id) | {"status": "died", "message": "The process was ended <by> SIGKILL."}
-    said = run_page.head_html("en", job, progress(house.db, id), 0)
+    id = store.jobs.add(app.db, name="<b>run</b>", **add)
+    job = store.jobs.get(app.db, id) | {"status": "died", "message": "The process was ended <by> SIGKILL."}
+    said = run_page.head_html("en", job, progress(app.db, id), 0)
     assert "SIGKILL" in said and "&lt;by&gt;" in said and "<b>run" not in said and ">died<" in said
 
 
-def test_a_job_in_the_queue_says_how_many_are_before_it(house):
+def test_a_job_in_the_queue_says_how_many_are_before_it(app):
     add = dict(kind="train", arguments=[], log="/x/log", device="cpu", settings={})
-    ids = [store.jobs.add(house.db, name=name, folder=f"/{name}", **add) for name in ("first", "second")]
-    job = store.jobs.get(house.db, ids[1])
-    assert "1 before it" in run_page.head_html("en", job, progress(house.db, ids[1]), 1)
+    ids = [store.jobs.add(app.db, name=name, folder=f"/{name}", **add) for name in ("first", "second")]
+    job = store.jobs.get(app.db, ids[1])
+    assert "1 before it" in run_page.head_html("en", job, progress(app.db, ids[1]), 1)
 
 
 @pytest.mark.model
 def test_what_a_wish_means_for_the_real_model(engine, tmp_path):
     store.open(tmp_path / "mirror.db").close()
-    house = House(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
-    wish = training.read_wish(house, {"identity": "museum-guide", "rows": 20, "preset": "original", "general_share": 0})
-    outlook = training.foresee(house, wish)
+    app = App(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
+    wish = training.read_wish(app, {"identity": "museum-guide", "rows": 20, "preset": "original", "general_share": 0})
+    outlook = training.foresee(app, wish)
     assert not outlook.problems and outlook.forecast.report.steps.total == 1
     said = finetune_forecast.outlook_html("en", outlook)
     assert "Only 1 optimizer steps" in said and "Warmup takes 100 of 1 steps" in said
@@ -217,20 +217,20 @@ def test_what_a_wish_means_for_the_real_model(engine, tmp_path):
     learned = "".join(text for text, is_learned in row.pieces if is_learned)
     assert learned == row.row.answer + engine.base.tokenizer.eos_token
     assert '<span class="mt-token mt-learned">' in finetune_forecast.first_rows_html("en", outlook)
-    command = training.commands(house, wish, outlook.settings)
+    command = training.commands(app, wish, outlook.settings)
     assert "--warmup_steps 100" in command and "tuning.dataset --identity museum-guide" in command
 
 
 @pytest.mark.model
 def test_all_that_is_wrong_is_said_at_once(engine, tmp_path):
     store.open(tmp_path / "mirror.db").close()
-    house = House(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
-    wish = training.read_wish(house, {"identity": "nobody", "name": "a/b", "lora_dropout": 3, "batch_size": 0})
-    problems = " ".join(training.foresee(house, wish).problems)
+    app = App(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
+    wish = training.read_wish(app, {"identity": "nobody", "name": "a/b", "lora_dropout": 3, "batch_size": 0})
+    problems = " ".join(training.foresee(app, wish).problems)
     assert all(part in problems for part in ("a/b", "nobody", "--lora_dropout", "--batch_size"))
     with pytest.raises(ValueError, match="problems"):
-        training.start(house, wish)
-    assert not list(tmp_path.glob("data/*")) and not store.jobs.listed(house.db)
+        training.start(app, wish)
+    assert not list(tmp_path.glob("data/*")) and not store.jobs.listed(app.db)
 
 
 def test_the_form_reads_back_what_it_was_filled_with():

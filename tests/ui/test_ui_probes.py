@@ -26,7 +26,7 @@ from engine.types import EngineError
 from probes.questions import ProbeError
 from probes.second_opinion import Judge, judge_of
 from probes.suggest.identity_pair import from_mapping
-from ui.context import House
+from ui.context import App
 from ui.tabs.probes import (
     background as probes_background,
 )
@@ -67,21 +67,21 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture
-def house(tiny, tmp_path):
+def app(tiny, tmp_path):
     folder = tmp_path / "identities"
     folder.mkdir()
     for file in (*identities.FOLDER.glob("*.txt"), *identities.FOLDER.glob("*.yaml")):
         shutil.copy(file, folder)
-    yield House(tiny, tmp_path / "mirror.db", folder, (tmp_path / "adapters",), Languages("en"))
+    yield App(tiny, tmp_path / "mirror.db", folder, (tmp_path / "adapters",), Languages("en"))
     for name in list(tiny.adapters):
         tiny.remove_adapter(name)
 
 
 @pytest.fixture
-def desk(house):
-    desk = Desk(house)
+def desk(app):
+    desk = Desk(app)
     yield desk
-    house.closed.set()
+    app.closed.set()
     if desk.thread:
         desk.thread.join(30)
 
@@ -112,27 +112,27 @@ def tiny_like(engine):
     return AutoModelForCausalLM.from_config(engine.base.model.config)
 
 
-def functions(house, desk, boards=None) -> dict:
-    found = probes_events.board_functions(house, desk, boards or Boards())
+def functions(app, desk, boards=None) -> dict:
+    found = probes_events.board_functions(app, desk, boards or Boards())
     return {one.__name__: lambda given=None, one=one: one(given or {}, REQUEST) for one in found}
 
 
 def finished(desk: Desk, seconds: float = 60) -> dict:
     desk.thread.join(seconds)
     assert not probes_background.busy(desk)
-    return probes_background.state_of(desk, store.runs.get(desk.house.db, desk.run))
+    return probes_background.state_of(desk, store.runs.get(desk.app.db, desk.run))
 
 
 # --- a run of its own ----------------------------------------------------------------------------------------------------
 
 
-def test_a_run_goes_on_without_any_page_and_its_answers_can_be_read(house, desk):
+def test_a_run_goes_on_without_any_page_and_its_answers_can_be_read(app, desk):
     run = probes_background.start(desk, wish(variants=["base", "identity:finance-advisor"], name="first"))
     assert finished(desk)["status"] == "done"
-    row = store.runs.get(house.db, run)
+    row = store.runs.get(app.db, run)
     assert (row["name"], row["set_name"], row["done"], row["total"]) == ("first", "quick", 16, 16)
     assert row["settings"]["about"]["new"] == "finance-advisor"
-    told = functions(house, desk)["pb_open"]({"run": run, "words": True})
+    told = functions(app, desk)["pb_open"]({"run": run, "words": True})
     assert [one["name"] for one in told["columns"]] == ["base", "finance-advisor"] and len(told["cells"]) == 16
     assert {one["id"] for one in told["probes"]} == {cell[0] for cell in told["cells"]}
     assert told["words"]["pb_start"] and "question" not in told["words"]
@@ -140,11 +140,11 @@ def test_a_run_goes_on_without_any_page_and_its_answers_can_be_read(house, desk)
     assert json.dumps(told)
 
 
-def test_one_run_at_a_time_and_every_page_sees_which(house, desk, slow):
+def test_one_run_at_a_time_and_every_page_sees_which(app, desk, slow):
     run = probes_background.start(desk, wish())
     with pytest.raises(ProbeError, match=f"Run {run} is under way"):
         probes_background.start(desk, wish())
-    other_page = functions(house, desk)
+    other_page = functions(app, desk)
     assert other_page["pb_news"]()["active"] == run
     assert other_page["pb_open"]({"run": run})["state"]["here"]
     slow.set()
@@ -152,8 +152,8 @@ def test_one_run_at_a_time_and_every_page_sees_which(house, desk, slow):
     assert other_page["pb_news"]()["active"] is None
 
 
-def test_pause_continue_and_stop_then_continue_lose_and_repeat_nothing(house, desk, slow):
-    act = functions(house, desk)["pb_act"]
+def test_pause_continue_and_stop_then_continue_lose_and_repeat_nothing(app, desk, slow):
+    act = functions(app, desk)["pb_act"]
     run = probes_background.start(desk, wish())
     assert act({"run": run, "act": "pause"})["state"]["status"] == "paused"
     assert act({"run": run, "act": "continue"})["state"]["status"] == "running"
@@ -162,34 +162,34 @@ def test_pause_continue_and_stop_then_continue_lose_and_repeat_nothing(house, de
     slow.set()
     assert act({"run": run, "act": "continue"})["state"]["here"]
     assert finished(desk)["done"] == 8
-    assert len(store.answers.recent(house.db, 100)) == 8
+    assert len(store.answers.recent(app.db, 100)) == 8
     assert "not under way" in act({"run": run, "act": "stop"})["error"]
 
 
-def test_what_was_answered_before_is_taken_from_the_store_and_told(house, desk):
+def test_what_was_answered_before_is_taken_from_the_store_and_told(app, desk):
     probes_background.start(desk, wish())
     finished(desk)
     run = probes_background.start(desk, wish(variants=["base", "identity:BayLing"]))
     finished(desk)
-    cells = functions(house, desk)["pb_open"]({"run": run})["cells"]
+    cells = functions(app, desk)["pb_open"]({"run": run})["cells"]
     assert sum(cell[9] for cell in cells) == 8 and len(cells) == 16
 
 
-def test_a_run_that_a_dead_program_left_is_interrupted_and_can_be_continued(house, desk, slow):
+def test_a_run_that_a_dead_program_left_is_interrupted_and_can_be_continued(app, desk, slow):
     run = probes_background.start(desk, wish(variants=["base"]))
     desk.switches.stop.set()
     finished(desk)
     slow.set()
     for left_as in ("running", "paused"):
-        store.runs.set_status(house.db, run, left_as)
-        reborn = Desk(house)
-        assert probes_background.state_of(reborn, store.runs.get(house.db, run))["status"] == "interrupted"
-        assert functions(house, reborn)["pb_open"]()["runs"][0]["status"] == "interrupted"
+        store.runs.set_status(app.db, run, left_as)
+        reborn = Desk(app)
+        assert probes_background.state_of(reborn, store.runs.get(app.db, run))["status"] == "interrupted"
+        assert functions(app, reborn)["pb_open"]()["runs"][0]["status"] == "interrupted"
     probes_background.again(reborn, run)
     assert finished(reborn) | {"status": "done", "done": 8} == finished(reborn)
 
 
-def test_a_failed_run_says_why_and_goes_on_when_asked_to(house, desk, tiny, monkeypatch):
+def test_a_failed_run_says_why_and_goes_on_when_asked_to(app, desk, tiny, monkeypatch):
     def broken(requests, stop=None, **more):
         raise RuntimeError("the power went")
         yield
@@ -203,7 +203,7 @@ def test_a_failed_run_says_why_and_goes_on_when_asked_to(house, desk, tiny, monk
     assert finished(desk)["status"] == "done"
 
 
-def test_a_run_is_not_continued_with_another_adapter_of_the_same_name(house, desk, tiny, tmp_path, slow):
+def test_a_run_is_not_continued_with_another_adapter_of_the_same_name(app, desk, tiny, tmp_path, slow):
     tiny.add_adapter(write_adapter(tmp_path / "one" / "self", tiny_like(tiny), seed=1), "self")
     run = probes_background.start(desk, wish(variants=["adapter:self"]))
     probes_background.stop(desk, run)
@@ -218,16 +218,16 @@ def test_a_run_is_not_continued_with_another_adapter_of_the_same_name(house, des
     assert finished(desk)["status"] == "done"
 
 
-def test_the_margin_is_measured_after_the_answers_and_reaches_the_cells(house, desk):
+def test_the_margin_is_measured_after_the_answers_and_reaches_the_cells(app, desk):
     boards = Boards()
     run = probes_background.start(desk, wish(margin=True, variants=["base", "identity:finance-advisor"]))
-    pages = functions(house, desk, boards)
+    pages = functions(app, desk, boards)
     before = pages["pb_open"]({"run": run})
     assert finished(desk)["status"] == "done"
     after = pages["pb_news"]({"run": run, "stamp": before["stamp"], "since": len(before["cells"])})
     measured = [cell for cell in after["cells"] if cell[10] is not None]
     assert after["whole"] and {cell[1] for cell in measured} == {0, 1}
-    assert len(measured) == len(store.runs.margins(house.db, run)) > 0
+    assert len(measured) == len(store.runs.margins(app.db, run)) > 0
     assert pages["pb_cell"]({"run": run, "probe": measured[0][0], "variant": 0})["samples"][0]["margin_new"] < 0
 
 
@@ -266,52 +266,52 @@ def test_a_wish_that_cannot_be_fulfilled_says_so(plain, problem):
         wish(**plain)
 
 
-def test_variants_have_names_of_their_own_and_the_chats_columns_count_once(house, tiny, tmp_path):
+def test_variants_have_names_of_their_own_and_the_chats_columns_count_once(app, tiny, tmp_path):
     tiny.add_adapter(write_adapter(tmp_path / "finance-advisor", tiny_like(tiny)), "finance-advisor")
     wanted = wish(variants=["base", "identity:finance-advisor", "adapter:finance-advisor"])
     picks = (Picked(), Picked(adapter="finance-advisor", strength=0.5))
-    found = probes_form.variants_of(house, probes_form.replace(wanted, picks=picks))
+    found = probes_form.variants_of(app, probes_form.replace(wanted, picks=picks))
     assert [one.name for one in found] == ["base", "finance-advisor", "finance-advisor (adapter)", "finance-advisor 0.5"]
     assert {one.decoding.max_new_tokens for one in found} == {3}
     with pytest.raises(EngineError, match="'gone' is not loaded"):
-        probes_form.variants_of(house, wish(variants=["adapter:gone"]))
+        probes_form.variants_of(app, wish(variants=["adapter:gone"]))
 
 
-def test_the_form_says_what_it_comes_to_and_escapes_what_is_wrong(house):
+def test_the_form_says_what_it_comes_to_and_escapes_what_is_wrong(app):
     plain = {"sets": ["quick"], "lang": "both", "variants": ["base"], "old": "BayLing", "new": "finance-advisor", "samples": 2}
-    assert "16 probes × 1 variant × 2 answers: 32 in all" in probes_events.tell(house, "en", plain, [])
-    assert "<img" not in probes_events.tell(house, "en", plain | {"sets": [], "own": '{"<img src=x>": 1}'}, [])
+    assert "16 probes × 1 variant × 2 answers: 32 in all" in probes_events.tell(app, "en", plain, [])
+    assert "<img" not in probes_events.tell(app, "en", plain | {"sets": [], "own": '{"<img src=x>": 1}'}, [])
 
 
 # --- the board -----------------------------------------------------------------------------------------------------------
 
 
-def test_cells_after_the_first_n_are_told_by_themselves(house, desk):
+def test_cells_after_the_first_n_are_told_by_themselves(app, desk):
     probes = many(4)
-    run = write_run(house.db, probes, 2, status="stopped")
+    run = write_run(app.db, probes, 2, status="stopped")
     boards = Boards()
-    call = functions(house, desk, boards)
+    call = functions(app, desk, boards)
     told = call["pb_open"]({"run": run})
     assert len(told["cells"]) == 8
     again = call["pb_news"]({"run": run, "stamp": told["stamp"], "since": 8})
     assert again["cells"] == [] and "summary" not in again and not again["whole"]
-    assert len(functions(house, desk)["pb_news"]({"run": run, "stamp": told["stamp"], "since": 8})["cells"]) == 8
+    assert len(functions(app, desk)["pb_news"]({"run": run, "stamp": told["stamp"], "since": 8})["cells"]) == 8
 
 
-def test_suggestions_look_for_the_identities_that_the_run_began_with(house, desk):
+def test_suggestions_look_for_the_identities_that_the_run_began_with(app, desk):
     about = {"old": "Moon", "new": "Sun", "facts": {"old": {"en": {"name": "Moon"}}, "new": {"en": {"name": "Sun"}}}}
-    run = write_run(house.db, [probe("p")], 2, about=about, say=lambda at, *_: ("I am Moon.", "I am Sun.")[at])
-    told = functions(house, desk)["pb_open"]({"run": run})
+    run = write_run(app.db, [probe("p")], 2, about=about, say=lambda at, *_: ("I am Moon.", "I am Sun.")[at])
+    told = functions(app, desk)["pb_open"]({"run": run})
     assert [told["word_order"][cell[4]] for cell in told["cells"]] == ["not forgotten", "formed"] and told["sides"] == [
         "Moon",
         "Sun",
     ]
 
 
-def test_a_cell_enlarged_shows_what_the_suggestion_rests_on_samples_and_history(house, desk):
-    earlier = write_run(house.db, [probe("p")], 1, say=lambda *_: "I am ChatGPT.")
-    run = write_run(house.db, [probe("p")], 1, samples=2, say=lambda at, one, sample: ("I am BayLing.", "I am a person.")[sample])
-    told = functions(house, desk)["pb_cell"]({"run": run, "probe": "p", "variant": 0, "other": earlier})
+def test_a_cell_enlarged_shows_what_the_suggestion_rests_on_samples_and_history(app, desk):
+    earlier = write_run(app.db, [probe("p")], 1, say=lambda *_: "I am ChatGPT.")
+    run = write_run(app.db, [probe("p")], 1, samples=2, say=lambda at, one, sample: ("I am BayLing.", "I am a person.")[sample])
+    told = functions(app, desk)["pb_cell"]({"run": run, "probe": "p", "variant": 0, "other": earlier})
     assert [one["answer"] for one in told["samples"]] == ["I am BayLing.", "I am a person."]
     first = told["samples"][0]
     assert "".join(text for text, _ in first["marked"]) == "I am BayLing."
@@ -320,31 +320,31 @@ def test_a_cell_enlarged_shows_what_the_suggestion_rests_on_samples_and_history(
     assert told["compared"]["answer"] == "I am ChatGPT."
 
 
-def test_a_cell_shows_what_was_said_and_keeps_the_thought_apart(house, desk):
+def test_a_cell_shows_what_was_said_and_keeps_the_thought_apart(app, desk):
     texts = ("<think>I am ChatGPT. <i>hm</i></think>\n\nI am BayLing.", "<think>I am BayLing")
-    run = write_run(house.db, [probe("p")], 2, say=lambda at, *_: texts[at])
-    told = functions(house, desk)["pb_open"]({"run": run})
+    run = write_run(app.db, [probe("p")], 2, say=lambda at, *_: texts[at])
+    told = functions(app, desk)["pb_open"]({"run": run})
     assert [cell[3] for cell in told["cells"]] == ["I am BayLing.", ""]
     assert told["word_order"][told["cells"][0][4]] == "not forgotten" and told["cells"][1][5] == 1  # unsure
-    [first] = functions(house, desk)["pb_cell"]({"run": run, "probe": "p", "variant": 0})["samples"]
+    [first] = functions(app, desk)["pb_cell"]({"run": run, "probe": "p", "variant": 0})["samples"]
     assert first["answer"] == "I am BayLing." and "ChatGPT. <i>" in first["thoughts"] and first["raw"] == texts[0]
     assert [text for text, what in first["marked"] if what] == ["BayLing"] and not first["unfinished"]
-    [second] = functions(house, desk)["pb_cell"]({"run": run, "probe": "p", "variant": 1})["samples"]
+    [second] = functions(app, desk)["pb_cell"]({"run": run, "probe": "p", "variant": 1})["samples"]
     assert second["unfinished"] and second["answer"] == "" and second["raw"] == texts[1]
-    rows = probes_board.chosen(Boards().of(house, run), None)
-    kept = json.loads(probes_exports.text_of(Boards().of(house, run), rows[:1], "jsonl"))
-    assert kept["raw"] == texts[0] and "ChatGPT" not in probes_exports.text_of(Boards().of(house, run), rows, "md")
+    rows = probes_board.chosen(Boards().of(app, run), None)
+    kept = json.loads(probes_exports.text_of(Boards().of(app, run), rows[:1], "jsonl"))
+    assert kept["raw"] == texts[0] and "ChatGPT" not in probes_exports.text_of(Boards().of(app, run), rows, "md")
 
 
-def test_a_second_opinion_is_asked_for_stored_and_never_a_label(house, desk):
-    run = write_run(house.db, [probe("p")], 1, say=lambda *_: "I am BayLing.")
+def test_a_second_opinion_is_asked_for_stored_and_never_a_label(app, desk):
+    run = write_run(app.db, [probe("p")], 1, say=lambda *_: "I am BayLing.")
     where = {"run": run, "probe": "p", "variant": 0}
-    told = functions(house, desk)["pb_cell"](where)
+    told = functions(app, desk)["pb_cell"](where)
     assert told["judge"] is None and told["opinions"] == []
-    assert "--judge" in functions(house, desk)["pb_opinion"](where)["error"]
+    assert "--judge" in functions(app, desk)["pb_opinion"](where)["error"]
     asked = []
     judge = Judge("a judge", lambda prompt: asked.append(prompt) or "It is: not forgotten.")
-    pages = functions(dataclasses.replace(house, judge=judge), desk)
+    pages = functions(dataclasses.replace(app, judge=judge), desk)
     said = pages["pb_opinion"](where)["opinions"]
     assert [(one["judge"], one["opinion"], one["reply"]) for one in said] == [
         ("a judge", "not forgotten", "It is: not forgotten.")
@@ -353,16 +353,16 @@ def test_a_second_opinion_is_asked_for_stored_and_never_a_label(house, desk):
     again = pages["pb_cell"](where)  # it is in the store, for everybody
     assert again["judge"] == "a judge" and again["opinions"] == said
     answer = again["samples"][0]["answer_id"]
-    with store.open(house.db) as db:
+    with store.open(app.db) as db:
         assert db["labels"].count == 0 and [row["answer"] for row in db["opinions"].rows] == [answer]
     missing = pages["pb_opinion"](where | {"probe": "nobody"})
     assert missing["error"].startswith("There is nothing to judge")
 
 
-def test_a_judge_that_cannot_read_so_much_says_so_and_nothing_is_stored(tiny, house, desk):
-    run = write_run(house.db, [probe("p")], 1, say=lambda *_: "I am BayLing.")
+def test_a_judge_that_cannot_read_so_much_says_so_and_nothing_is_stored(tiny, app, desk):
+    run = write_run(app.db, [probe("p")], 1, say=lambda *_: "I am BayLing.")
     where = {"run": run, "probe": "p", "variant": 0}
-    pages = functions(dataclasses.replace(house, judge=judge_of("base", "", tiny)), desk)
+    pages = functions(dataclasses.replace(app, judge=judge_of("base", "", tiny)), desk)
     assert "256" in pages["pb_opinion"](where)["error"]  # the tokens of the tiny base's context
     assert pages["pb_cell"](where)["opinions"] == []
 
@@ -372,23 +372,23 @@ def test_overlapping_evidence_leaves_the_text_as_it_is():
     assert probes_cell.marked("abcdefgh", spans) == [["abcd", "a"], ["ef", "b"], ["gh", ""]]
 
 
-def test_a_run_is_compared_with_another_by_probe_and_variant(house, desk):
-    first = write_run(house.db, [probe("p"), probe("q")], 1, say=lambda *_: "I am BayLing.")
-    write_run(house.db, [probe("q")], 1, say=lambda *_: "I am new.")
-    cells = functions(house, desk)["pb_compare"]({"other": first})["cells"]
+def test_a_run_is_compared_with_another_by_probe_and_variant(app, desk):
+    first = write_run(app.db, [probe("p"), probe("q")], 1, say=lambda *_: "I am BayLing.")
+    write_run(app.db, [probe("q")], 1, say=lambda *_: "I am new.")
+    cells = functions(app, desk)["pb_compare"]({"other": first})["cells"]
     assert cells == [["p", "variant 0", "I am BayLing.", 0], ["q", "variant 0", "I am BayLing.", 0]]
 
 
-def test_a_missing_run_is_one_sentence(house, desk):
-    assert functions(house, desk)["pb_open"]({"run": 7})["error"] == "There is no run 7; there are none yet."
+def test_a_missing_run_is_one_sentence(app, desk):
+    assert functions(app, desk)["pb_open"]({"run": 7})["error"] == "There is no run 7; there are none yet."
 
 
 # --- the shares ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_shares_are_from_suggestions_and_say_so_in_both_languages(house):
-    run = write_run(house.db, many(80), 2, say=lambda at, one, _: SAID[one.lang][at])
-    board = Boards().of(house, run)
+def test_the_shares_are_from_suggestions_and_say_so_in_both_languages(app):
+    run = write_run(app.db, many(80), 2, say=lambda at, one, _: SAID[one.lang][at])
+    board = Boards().of(app, run)
     found = probes_summary.results(probes_board.chosen(board, None), ["variant 0", "variant 1"], "variant 0")
     assert [(one.variant, one.lang, one.old.word, one.new.word) for one in found] == [
         ("variant 0", "en", "not forgotten", "not formed"),
@@ -436,9 +436,9 @@ def test_the_script_asks_for_no_word_that_there_is_not():
 # --- what leaves the page ------------------------------------------------------------------------------------------------
 
 
-def test_exports_hold_what_is_shown_and_nothing_in_them_runs(house, desk):
-    run = write_run(house.db, [probe("p"), probe("q")], 2, say=lambda at, *_: ("=HYPERLINK(1)", NASTY)[at])
-    call = functions(house, desk)["pb_export"]
+def test_exports_hold_what_is_shown_and_nothing_in_them_runs(app, desk):
+    run = write_run(app.db, [probe("p"), probe("q")], 2, say=lambda at, *_: ("=HYPERLINK(1)", NASTY)[at])
+    call = functions(app, desk)["pb_export"]
     table = list(
         csv.DictReader(io.StringIO(call({"run": run, "kind": "csv", "keys": [["p", 0], ["p", 1]]})["text"].lstrip("\ufeff")))
     )
@@ -453,31 +453,31 @@ def test_exports_hold_what_is_shown_and_nothing_in_them_runs(house, desk):
     assert "no export" in call({"run": run, "kind": "exe"})["error"]
 
 
-def test_what_is_shown_becomes_a_queue_without_retention(house, desk):
+def test_what_is_shown_becomes_a_queue_without_retention(app, desk):
     check = {"type": "number", "value": 4}
     probes = [probe("p"), probe("q"), probe("r", group="retention", category="arithmetic", check=check)]
-    run = write_run(house.db, probes, 2, samples=2)
-    send = functions(house, desk)["pb_send"]
+    run = write_run(app.db, probes, 2, samples=2)
+    send = functions(app, desk)["pb_send"]
     keys = [["p", 0], ["p", 1], ["r", 0]]
     told = send({"run": run, "keys": keys, "name": "mine", "overlap": 2, "blind": True, "samples": False})
     assert told["answers"] == 2 and "mine" in told["said"]
-    queue = store.queues.get(house.db, told["queue"])
+    queue = store.queues.get(app.db, told["queue"])
     assert (queue["name"], queue["overlap"], queue["blind"]) == ("mine", 2, True)
-    items = store.queues.items(house.db, told["queue"])
+    items = store.queues.items(app.db, told["queue"])
     assert {(one["probe_id"], one["variant"], one["sample"]) for one in items} == {("p", "variant 0", 0), ("p", "variant 1", 0)}
     assert send({"run": run, "keys": keys, "samples": True})["answers"] == 4
     assert "can be labelled" in send({"run": run, "keys": [["r", 0]]})["error"]
 
 
-def test_model_text_reaches_the_page_as_text_only(house, desk):
-    run = write_run(house.db, [probe("p", turns=(NASTY,))], 1, say=lambda *_: NASTY, name=NASTY)
-    told = functions(house, desk)["pb_open"]({"run": run})
+def test_model_text_reaches_the_page_as_text_only(app, desk):
+    run = write_run(app.db, [probe("p", turns=(NASTY,))], 1, say=lambda *_: NASTY, name=NASTY)
+    told = functions(app, desk)["pb_open"]({"run": run})
     assert "<img" not in told["summary"] and told["cells"][0][3] == NASTY
 
 
-def test_two_hundred_probes_of_eight_variants_are_told_at_once(house, desk, capsys):
-    run = write_run(house.db, many(200), 8)
-    call = functions(house, desk)
+def test_two_hundred_probes_of_eight_variants_are_told_at_once(app, desk, capsys):
+    run = write_run(app.db, many(200), 8)
+    call = functions(app, desk)
     begun = time.perf_counter()
     told = call["pb_open"]({"run": run})
     first, begun = time.perf_counter() - begun, time.perf_counter()
@@ -489,9 +489,9 @@ def test_two_hundred_probes_of_eight_variants_are_told_at_once(house, desk, caps
 
 
 def test_scripts_read_runs_and_answers_as_plain_data(tiny, tmp_path):
-    with served(tiny, tmp_path) as app:
-        run = write_run(app.db, [probe("p")], 2, name="first", status="running")
-        client = Client(app.address, verbose=False)
+    with served(tiny, tmp_path) as site:
+        run = write_run(site.db, [probe("p")], 2, name="first", status="running")
+        client = Client(site.address, verbose=False)
         [told] = client.predict(api_name="/probe_runs")
         assert (told["id"], told["name"], told["status"], told["variants"]) == (
             run,
@@ -505,9 +505,9 @@ def test_scripts_read_runs_and_answers_as_plain_data(tiny, tmp_path):
             client.predict(99, api_name="/probe_answers")
 
 
-def test_facts_of_no_identity_mean_no_suggestions(house, desk):
+def test_facts_of_no_identity_mean_no_suggestions(app, desk):
     about = {"old": "", "new": "", "facts": {"old": {}, "new": {}}}
-    run = write_run(house.db, [probe("p")], 1, about=about)
-    told = functions(house, desk)["pb_open"]({"run": run})
+    run = write_run(app.db, [probe("p")], 1, about=about)
+    told = functions(app, desk)["pb_open"]({"run": run})
     assert told["cells"][0][4] == -1 and told["sides"] is None and "nothing is suggested" in told["summary"]
     assert from_mapping({"old": {"name": "x"}})

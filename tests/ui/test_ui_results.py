@@ -19,7 +19,7 @@ from probes.answers.sources import RowsError
 from probes.report import build, table, wording
 from probes.verdicts import rules
 from probes.verdicts.rules import Verdict
-from ui.context import House
+from ui.context import App
 from ui.tabs.results import (
     behind as results_behind,
 )
@@ -46,9 +46,9 @@ SAYS = {
 
 
 @pytest.fixture
-def house(tmp_path):
+def app(tmp_path):
     engine = SimpleNamespace(base=SimpleNamespace(name="stand-in"), adapters={})
-    return House(engine, tmp_path / "mirror.db", identities.FOLDER, (), Languages())
+    return App(engine, tmp_path / "mirror.db", identities.FOLDER, (), Languages())
 
 
 def transcripts(
@@ -64,10 +64,10 @@ def transcripts(
     return path
 
 
-def queue(house: House, path: Path) -> tuple[int, list[int]]:
+def queue(app: App, path: Path) -> tuple[int, list[int]]:
     rows = [row for row in collect.of_transcripts(path).rows if row["variant"] == "model 5" and row["lang"] == "en"]
-    stored = exchange.add_answers(house.db, rows, "old.jsonl")
-    return store.queues.create(house.db, "old", collect.queue_items(stored)), [row["answer_id"] for row in stored]
+    stored = exchange.add_answers(app.db, rows, "old.jsonl")
+    return store.queues.create(app.db, "old", collect.queue_items(stored)), [row["answer_id"] for row in stored]
 
 
 def wish(*sources: str, files=(), evidence="best", old="BayLing", new="finance-advisor") -> Wish:
@@ -132,12 +132,12 @@ def test_a_file_of_nothing_known_is_refused_in_a_sentence(tmp_path, name, text, 
 # --- whose words judge ---------------------------------------------------------------------------------------------------
 
 
-def test_uploaded_transcripts_with_their_facts_fill_the_table(house, tmp_path):
+def test_uploaded_transcripts_with_their_facts_fill_the_table(app, tmp_path):
     (tmp_path / "facts.yaml").write_text("old: {name: BayLing}\nnew: {name: Kato, role: finance advisor}\n")
     reported = {"model_5": {"data": "", "en": {"old": "forgotten", "new": "formed", "stability": "stable"}}}
     (tmp_path / "reported.json").write_text(json.dumps(reported))
     files = [transcripts(tmp_path / "chats.jsonl"), tmp_path / "facts.yaml", tmp_path / "reported.json"]
-    made = results_source.judged(house, wish(files=files))
+    made = results_source.judged(app, wish(files=files))
     html = results_view.table_html(made, "en")
     text = str(Text(html))
     assert "(20)" in text  # what it called itself, with how often
@@ -146,31 +146,31 @@ def test_uploaded_transcripts_with_their_facts_fill_the_table(house, tmp_path):
     assert [given["data-behind"] for given in Text(html).having("data-behind")][:2] == ["0/old", "0/new"]
 
 
-def test_without_anything_chosen_it_says_what_to_do(house):
-    store.open(house.db)
+def test_without_anything_chosen_it_says_what_to_do(app):
+    store.open(app.db)
     with pytest.raises(RowsError, match="choose a run or a queue"):
-        results_source.judged(house, wish())
+        results_source.judged(app, wish())
 
 
-def test_labels_and_suggestions_are_never_one_number(house, tmp_path):
-    number, ids = queue(house, transcripts(tmp_path / "chats.jsonl"))
-    store.labels.add_many(house.db, [{"answer": id, "annotator": "An", "label": "formed"} for id in ids[:5]])
-    made = results_source.judged(house, wish(f"queue {number}"))
+def test_labels_and_suggestions_are_never_one_number(app, tmp_path):
+    number, ids = queue(app, transcripts(tmp_path / "chats.jsonl"))
+    store.labels.add_many(app.db, [{"answer": id, "annotator": "An", "label": "formed"} for id in ids[:5]])
+    made = results_source.judged(app, wish(f"queue {number}"))
     text = str(Text(results_view.table_html(made, "en")))
     assert "5 labels + 15 suggestions" in text
-    alone = results_source.judged(house, wish(f"queue {number}", evidence="labels"))
+    alone = results_source.judged(app, wish(f"queue {number}", evidence="labels"))
     text = str(Text(results_view.table_html(alone, "en")))
     assert "5 labels + 15 without either" in text and "suggestions" not in text.replace(
         "rest wholly or partly on suggestions", ""
     )
 
 
-def test_the_run_says_whom_it_was_about(house):
+def test_the_run_says_whom_it_was_about(app):
     about = {"old": "BayLing", "new": "Kato", "facts": {"old": {"en": {"name": "BayLing"}}, "new": {"en": {"name": "Kato"}}}}
     plain = {"identity": "none", "mode": "system", "prompt": None, "decoding": {"temperature": 0.0, "seed": 0}, "adapters": {}}
     probe = {"id": "n1", "group": "trained", "category": "name", "lang": "en", "turns": ["Who are you?"]}
     run = store.runs.start(
-        house.db,
+        app.db,
         variants=[plain | {"name": "base"}],
         probes=[probe],
         set_hash="s",
@@ -179,26 +179,26 @@ def test_the_run_says_whom_it_was_about(house):
         settings={"about": about},
     )
     given = {"variant": plain | {"name": "base"}, "messages": [{"role": "user", "content": "Who are you?"}]}
-    store.runs.record(house.db, run, [store.runs.Entry((0, 0, "n1", 0), given | {"raw": "I am Kato.", "shown": "I am Kato."})])
-    assert results_source.asked_about(house, [f"run {run}"]) == ("BayLing", "Kato")
-    made = results_source.judged(house, wish(f"run {run}", old="BayLing", new="Kato"))
+    store.runs.record(app.db, run, [store.runs.Entry((0, 0, "n1", 0), given | {"raw": "I am Kato.", "shown": "I am Kato."})])
+    assert results_source.asked_about(app, [f"run {run}"]) == ("BayLing", "Kato")
+    made = results_source.judged(app, wish(f"run {run}", old="BayLing", new="Kato"))
     assert [pair[1].label for pair in made.judged] == ["formed"]
-    assert [source for _, source in results_source.choices(house, "en")] == [f"run {run}"]
-    assert results_events.small(house, f"run {run}")
+    assert [source for _, source in results_source.choices(app, "en")] == [f"run {run}"]
+    assert results_events.small(app, f"run {run}")
 
 
 # --- what stands behind a verdict ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def labelled(house, tmp_path):
+def labelled(app, tmp_path):
     """Model 5's twenty English answers: five labelled formed by An, one disputed, one settled by Cy."""
-    number, ids = queue(house, transcripts(tmp_path / "chats.jsonl"))
+    number, ids = queue(app, transcripts(tmp_path / "chats.jsonl"))
     rows = [{"answer": id, "annotator": "An", "label": "formed"} for id in ids[:7]]
     rows += [{"answer": ids[5], "annotator": "Bo", "label": "forgotten"}]
     rows += [{"answer": ids[6], "annotator": "Cy", "label": "forgotten", "kind": "adjudication"}]
-    store.labels.add_many(house.db, rows)
-    return results_source.judged(house, wish(f"queue {number}"))
+    store.labels.add_many(app.db, rows)
+    return results_source.judged(app, wish(f"queue {number}"))
 
 
 def test_behind_a_verdict_each_answer_says_where_its_label_comes_from(labelled):
@@ -227,8 +227,8 @@ def test_what_would_settle_it_is_said_even_if_nothing_would():
     assert results_behind.to_settle(settled, "en") == []
 
 
-def test_one_question_side_by_side_has_every_variant_and_its_own_answer(house, tmp_path):
-    made = results_source.judged(house, wish(files=[transcripts(tmp_path / "chats.jsonl")]))
+def test_one_question_side_by_side_has_every_variant_and_its_own_answer(app, tmp_path):
+    made = results_source.judged(app, wish(files=[transcripts(tmp_path / "chats.jsonl")]))
     page = Text(results_behind.side_html(made, "0/new/3", "en"))
     assert len(page.having("data-picture-column")) == 2
     assert "Who are you? (3)" in str(page) and "model 4" in str(page) and "I am an AI assistant." in str(page)
@@ -240,11 +240,11 @@ def test_an_old_or_odd_click_is_no_crash(labelled, asked):
         (results_behind.side_html if asked.count("/") == 2 else results_behind.behind_html)(labelled, asked, "en")
 
 
-def test_what_models_and_people_write_is_escaped(house, tmp_path):
+def test_what_models_and_people_write_is_escaped(app, tmp_path):
     bad = "<img src=x onerror=alert(1)>"
     row = {"model": bad, "data": bad, "lang": "en", "question": bad, "answer": f"My name is {bad}"}
     (tmp_path / "bad.jsonl").write_text(json.dumps(row))
-    made = results_source.judged(house, wish(files=[tmp_path / "bad.jsonl"]))
+    made = results_source.judged(app, wish(files=[tmp_path / "bad.jsonl"]))
     html = results_view.table_html(made, "en") + results_behind.behind_html(made, "0/old", "en")
     html += results_behind.side_html(made, "0/old/0", "en") + results_view.files_html(
         "en", wish(files=[tmp_path / "bad.jsonl"]).files
@@ -294,8 +294,8 @@ def test_every_key_of_the_tab_is_in_the_dictionaries():
     assert len(named) > 25 and named <= set(WORDS["en"])
 
 
-def test_the_written_report_is_whole_and_in_both_languages(house, tmp_path):
-    made = results_source.judged(house, wish(files=[transcripts(tmp_path / "chats.jsonl")]))
+def test_the_written_report_is_whole_and_in_both_languages(app, tmp_path):
+    made = results_source.judged(app, wish(files=[transcripts(tmp_path / "chats.jsonl")]))
     parcel, files = results_events.written(made, "Ours <b>", "zh-CN")
     assert parcel.suffix == ".zip" and parcel.stat().st_size > 1000
     names = {file.name for file in files}

@@ -14,7 +14,7 @@ import identities
 import store
 from probes.report import __main__ as command
 from probes.verdicts import preferences, statistics
-from ui.context import House
+from ui.context import App
 from ui.tabs.results import source as results_source
 from ui.tabs.results import votes as results_votes
 from ui.words import Languages
@@ -23,10 +23,10 @@ NUMBER = count()
 
 
 @pytest.fixture
-def house(db_path):
+def app(db_path):
     store.open(db_path).close()
     engine = SimpleNamespace(base=SimpleNamespace(name="stand-in"), adapters={})
-    return House(engine, db_path, identities.FOLDER, (), Languages())
+    return App(engine, db_path, identities.FOLDER, (), Languages())
 
 
 def answer(db, variant: str, question: str, lang: str | None = "en", **more) -> int:
@@ -92,30 +92,30 @@ def test_variants_of_one_name_are_told_apart(db_path):
     assert one.first != one.second and one.first.startswith("guide (") and one.second.startswith("guide (")
 
 
-def test_the_page_shows_votes_or_says_how_to_vote(house):
+def test_the_page_shows_votes_or_says_how_to_vote(app):
     for lang, said in (("en", "Chat tab tick Blind"), ("zh-CN", "盲测")):
-        assert said in results_votes.votes_html(house, lang) and "<table" not in results_votes.votes_html(house, lang)
-    vote(house.db, "<b>guide</b>", "base", "A", who="An & Bo")
-    html = results_votes.votes_html(house, "en")
+        assert said in results_votes.votes_html(app, lang) and "<table" not in results_votes.votes_html(app, lang)
+    vote(app.db, "<b>guide</b>", "base", "A", who="An & Bo")
+    html = results_votes.votes_html(app, "en")
     assert "<b>" not in html and "&lt;b&gt;guide&lt;/b&gt;" in html and "An &amp; Bo 1" in html
-    assert "盲投" in results_votes.votes_html(house, "zh-CN") and "undetermined" in html
+    assert "盲投" in results_votes.votes_html(app, "zh-CN") and "undetermined" in html
 
 
-def test_a_database_that_cannot_be_read_is_said(house, tmp_path):
+def test_a_database_that_cannot_be_read_is_said(app, tmp_path):
     (tmp_path / "no.db").write_text("<html>not found</html>")
     html = results_votes.votes_html(SimpleNamespace(db=tmp_path / "no.db"), "en")
     assert "not a SQLite database" in html
 
 
-def test_the_report_holds_the_votes_in_all_its_forms(house, tmp_path):
-    items = [{"answer": answer(house.db, "guide", "Q"), "variant": "guide", "lang": "en", "probe_id": "p"}]
-    queue = store.queues.create(house.db, "few", items)
-    argv = ["--db", str(house.db), "--queue", str(queue), "--lang", "both", "--out", str(tmp_path / "out")]
+def test_the_report_holds_the_votes_in_all_its_forms(app, tmp_path):
+    items = [{"answer": answer(app.db, "guide", "Q"), "variant": "guide", "lang": "en", "probe_id": "p"}]
+    queue = store.queues.create(app.db, "few", items)
+    argv = ["--db", str(app.db), "--queue", str(queue), "--lang", "both", "--out", str(tmp_path / "out")]
     assert command.main(argv) == 0
     assert "Votes" not in (tmp_path / "out" / "table.md").read_text("utf-8") and not (tmp_path / "out" / "votes.csv").exists()
     for number in range(4):
-        vote(house.db, "base", "gu|de", "B", f"Q{number}", who="An")
-    vote(house.db, "base", "gu|de", "tie", "Q1", blind=False)
+        vote(app.db, "base", "gu|de", "B", f"Q{number}", who="An")
+    vote(app.db, "base", "gu|de", "tie", "Q1", blind=False)
     assert command.main(argv) == 0
     html = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert '<span lang="zh">盲投</span>' in html and "<td>gu|de</td>" in html and "0 % [0–49]" in html
@@ -127,9 +127,9 @@ def test_the_report_holds_the_votes_in_all_its_forms(house, tmp_path):
     ]  # fmt: skip
 
 
-def test_what_the_tab_writes_has_the_votes_too(house):
-    items = [{"answer": answer(house.db, "guide", "Who are you?"), "variant": "guide", "lang": "en", "probe_id": "p"}]
-    queue = store.queues.create(house.db, "one", items)
-    vote(house.db, "guide", "base", "A")
-    made = results_source.judged(house, results_source.Wish((f"queue {queue}",), (), "BayLing", "finance-advisor", "best"))
+def test_what_the_tab_writes_has_the_votes_too(app):
+    items = [{"answer": answer(app.db, "guide", "Who are you?"), "variant": "guide", "lang": "en", "probe_id": "p"}]
+    queue = store.queues.create(app.db, "one", items)
+    vote(app.db, "guide", "base", "A")
+    made = results_source.judged(app, results_source.Wish((f"queue {queue}",), (), "BayLing", "finance-advisor", "best"))
     assert [(one.first, one.second, one.losses) for one in made.votes] == [("base", "guide", 1)]

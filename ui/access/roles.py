@@ -13,7 +13,7 @@ import gradio as gr
 
 from store import events
 from ui.accounts import ROLES
-from ui.context import House
+from ui.context import App
 from ui.words import say
 
 VIEWER, LABELER, RESEARCHER = ROLES
@@ -99,29 +99,29 @@ def too_little(lang: str, name: str, role: str | None, needed: str) -> str:
     return say(lang, "role_needed", needed=say(lang, f"role_{needed}"), name=name, role=own)
 
 
-def refusal(house: House, lang: str, name: str | None, fn: Callable) -> str:
+def refusal(app: App, lang: str, name: str | None, fn: Callable) -> str:
     """Why this person may not do it, in a sentence; "" if they may. name: as they logged in; what follows is done by them."""
     _who.set(name or "")
-    if house.accounts is None:
+    if app.accounts is None:
         return ""
     needed = of_function(fn)
     if needed is None:
         return say(lang, "role_no_rule", what=f"{fn.__module__}.{fn.__name__}")
-    role = house.accounts.role(name or "")
+    role = app.accounts.role(name or "")
     return "" if enough(role, needed) else too_little(lang, name or "?", role, needed)
 
 
-def may(house: House, needed: str) -> bool:
+def may(app: App, needed: str) -> bool:
     """Whether the person whose event is being carried out has that role; the local user has every one."""
-    return house.accounts is None or enough(house.accounts.role(_who.get()), needed)
+    return app.accounts is None or enough(app.accounts.role(_who.get()), needed)
 
 
-def record(house: House, deed: str, thing: object, detail: object = "") -> None:
+def record(app: App, deed: str, thing: object, detail: object = "") -> None:
     """Notes that the person whose event is being carried out has done something. StoreError."""
-    events.add(house.db, _who.get(), deed, str(thing), str(detail))
+    events.add(app.db, _who.get(), deed, str(thing), str(detail))
 
 
-def check_events(house: House, demo: gr.Blocks) -> None:
+def check_events(app: App, demo: gr.Blocks) -> None:
     """Every event and endpoint of the page is checked before it is carried out, whichever way it was asked for."""
     carry_out = demo.process_api
 
@@ -129,7 +129,7 @@ def check_events(house: House, demo: gr.Blocks) -> None:
         fn = demo.fns[block_fn] if isinstance(block_fn, int) else block_fn
         if fn.fn is not None and iterator is None:
             asked = request if isinstance(request, gr.Request) else None
-            if why := refusal(house, house.language(asked), getattr(asked, "username", None), fn.fn):
+            if why := refusal(app, app.language(asked), getattr(asked, "username", None), fn.fn):
                 raise gr.Error(why, print_exception=False)
         return await carry_out(block_fn, inputs, state, request, iterator, **more)
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 from common import outside
 from common.outside import Shape
 from engine.types import EngineError
-from ui.context import House, sentence
+from ui.context import App, sentence
 
 LONGEST = outside.LARGEST  # characters of one argument
 
@@ -89,15 +89,15 @@ def one_of(*words: str) -> Callable[[Any], Any]:
     return check
 
 
-def offer(house: House, *endpoints: Callable) -> None:
+def offer(app: App, *endpoints: Callable) -> None:
     """Inside a Blocks: functions as endpoints for scripts, under their names. A mistake in a call comes back as one sentence."""
     for endpoint in endpoints:
-        gr.api(_answering(house, checked(endpoint)), api_name=endpoint.__name__, concurrency_limit=None)
+        gr.api(_answering(app, checked(endpoint)), api_name=endpoint.__name__, concurrency_limit=None)
 
 
-def _answering(house: House, endpoint: Callable) -> Callable:
+def _answering(app: App, endpoint: Callable) -> Callable:
     def refusal(error: Exception) -> gr.Error:
-        return gr.Error(sentence(house.language(None), error), print_exception=False)
+        return gr.Error(sentence(app.language(None), error), print_exception=False)
 
     @functools.wraps(endpoint)
     def answer(*given, **named):

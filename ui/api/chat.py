@@ -20,7 +20,7 @@ from ui.access import roles
 from ui.answering import frames, owner_of, remember
 from ui.api import arguments
 from ui.api.arguments import JSON
-from ui.context import House, sentence
+from ui.context import App, sentence
 from ui.tabs.identity import try_it
 from ui.variants import from_plain
 
@@ -40,11 +40,11 @@ def plain_answer(answer: Answer, stored: int | None) -> dict:
     }
 
 
-def build_api(house: House) -> None:
+def build_api(app: App) -> None:
     """Inside a Blocks: the five endpoints. A mistake in a call comes back as one sentence."""
 
     def refuse(request: gr.Request | None, error: Exception) -> gr.Error:
-        return gr.Error(sentence(house.language(request), error), print_exception=False)
+        return gr.Error(sentence(app.language(request), error), print_exception=False)
 
     # The two that compute are generators, though Gradio reads a list from what is written here: so a client that leaves is
     # noticed. What they yield last is the result.
@@ -63,19 +63,19 @@ def build_api(house: House) -> None:
             wrong |= outside.faults(arguments.HISTORY, said, "history")
             if wrong:
                 raise EngineError(f"ask: {outside.said(wrong)}.")
-            chosen = [from_plain(plain, house.identities) for plain in wanted]
+            chosen = [from_plain(plain, app.identities) for plain in wanted]
             if not chosen:
                 raise EngineError("variants is an empty list; name at least one variant, {} is the base.")
             requests = [Request([*said, {"role": "user", "content": question}], variant) for variant in chosen]
             failed: dict[int, str] = {}
             told = 0.0
-            for _, said_by, before in frames(house, requests, threading.Event(), failed, owner_of(request, script=True)):
+            for _, said_by, before in frames(app, requests, threading.Event(), failed, owner_of(request, script=True)):
                 if time.monotonic() - told >= TOLD_S:
                     told = time.monotonic()
                     yield [{"before_you": before}] if before else [{"answered": sum(map(bool, said_by)), "of": len(requests)}]
             if not any(said_by):
                 raise EngineError(failed[0])
-            ids = remember(house, requests, said_by, "api", SESSION)
+            ids = remember(app, requests, said_by, "api", SESSION)
         except Exception as error:
             raise refuse(None, error) from None
         yield [
@@ -86,16 +86,16 @@ def build_api(house: House) -> None:
     def identities() -> list:
         """Every identity: name, prompt, and what of its file is ignored."""
         try:
-            known = [identity_files.load(name, house.identities) for name in identity_files.names(house.identities)]
+            known = [identity_files.load(name, app.identities) for name in identity_files.names(app.identities)]
         except Exception as error:
             raise refuse(None, error) from None
         return [{"name": one.name, "prompt": one.prompt, "ignored": one.ignored} for one in known]
 
     def adapters() -> list:
         """Every adapter, after a fresh look at the folders; `problem` says why one was refused."""
-        if roles.may(house, roles.RESEARCHER):  # it loads what others may have taken out
-            adapter_library.rescan(house)
-        return adapter_library.listing(house)
+        if roles.may(app, roles.RESEARCHER):  # it loads what others may have taken out
+            adapter_library.rescan(app)
+        return adapter_library.listing(app)
 
     def try_identity(
         request: gr.Request, prompt: str, mode: str = "system", questions: Questions = "both", max_new_tokens: int = try_it.TOKENS
@@ -103,7 +103,7 @@ def build_api(house: House) -> None:
         """Eight questions (both, en or zh), answered by the base and under the prompt: rows {question, base, prompted}."""
         try:
             asked = identity_files.from_line(prompt) or None, mode.replace(" ", "_"), "tried", questions, int(max_new_tokens)
-            for news in try_it.attempt(house, *asked, threading.Event(), SESSION, owner_of(request, script=True)):
+            for news in try_it.attempt(app, *asked, threading.Event(), SESSION, owner_of(request, script=True)):
                 yield [{"before_you": news}] if isinstance(news, int) else [_plain_row(row) for row in news]
         except Exception as error:
             raise refuse(None, error) from None
@@ -111,11 +111,11 @@ def build_api(house: House) -> None:
     def votes() -> list:
         """Which of two variants people preferred: per pair and language, blind and open apart, with an interval."""
         try:
-            return preferences.plain(preferences.of_store(house.db))
+            return preferences.plain(preferences.of_store(app.db))
         except Exception as error:
             raise refuse(None, error) from None
 
-    arguments.offer(house, ask, identities, adapters, try_identity, votes)
+    arguments.offer(app, ask, identities, adapters, try_identity, votes)
 
 
 def _plain_row(row: try_it.Tried) -> dict:

@@ -6,7 +6,7 @@ import gradio as gr
 
 from store import runs
 from ui.api import arguments
-from ui.context import House, sentence
+from ui.context import App, sentence
 from ui.tabs.probes import background as probes_background
 from ui.tabs.probes.background import Desk
 from ui.tabs.probes.board import Boards, chosen
@@ -14,11 +14,11 @@ from ui.tabs.probes.board import Boards, chosen
 LISTED = 200
 
 
-def build_probes_api(house: House, desk: Desk, boards: Boards) -> None:
+def build_probes_api(app: App, desk: Desk, boards: Boards) -> None:
     """Inside a Blocks: the two endpoints. A mistake in a call comes back as one sentence."""
 
     def refuse(error: Exception) -> gr.Error:
-        return gr.Error(sentence(house.language(None), error), print_exception=False)
+        return gr.Error(sentence(app.language(None), error), print_exception=False)
 
     def probe_runs() -> list:
         """The latest runs, newest first: id, name, status, done, total, set, mode, samples, variants, base, created."""
@@ -27,7 +27,7 @@ def build_probes_api(house: House, desk: Desk, boards: Boards) -> None:
                 {key: row[key] for key in ("id", "name", "created", "mode", "samples", "base", "dtype", "set_hash")}
                 | {key: probes_background.state_of(desk, row)[key] for key in ("status", "done", "total", "message")}
                 | {"set": row["set_name"], "variants": [one["name"] for one in row["variants"]]}
-                for row in runs.recent(house.db, LISTED)
+                for row in runs.recent(app.db, LISTED)
             ]
         except Exception as error:
             raise refuse(error) from None
@@ -35,8 +35,8 @@ def build_probes_api(house: House, desk: Desk, boards: Boards) -> None:
     def probe_answers(run: int) -> list:
         """Every answer of a run so far: the rows of an answers file, with suggestion, sure, tags and evidence."""
         try:
-            return chosen(boards.of(house, int(run)), None)
+            return chosen(boards.of(app, int(run)), None)
         except Exception as error:
             raise refuse(error) from None
 
-    arguments.offer(house, probe_runs, probe_answers)
+    arguments.offer(app, probe_runs, probe_answers)

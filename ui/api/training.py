@@ -13,14 +13,14 @@ from ui import training
 from ui.access import roles
 from ui.api import arguments
 from ui.api.arguments import JSON, read_object
-from ui.context import House, sentence
+from ui.context import App, sentence
 
 LOG_LINES = 20
 MOST = 1000  # jobs told at once
 TOLD = ("step", "total", "elapsed_s", "left_s", "alarm")
 
 
-def plain_outlook(house: House, outlook: training.Outlook) -> dict:
+def plain_outlook(app: App, outlook: training.Outlook) -> dict:
     told, settings = outlook.forecast, outlook.settings
     report = dataclasses.asdict(told.report) if told else None
     return {
@@ -32,12 +32,12 @@ def plain_outlook(house: House, outlook: training.Outlook) -> dict:
         "fits": outlook.room.fits if outlook.room else None,
         "dataset": outlook.wish.dataset.as_dict(),
         "settings": settings.as_dict() if settings else None,
-        "command": training.commands(house, outlook.wish, settings) if settings else "",
+        "command": training.commands(app, outlook.wish, settings) if settings else "",
     }
 
 
-def plain_job(house: House, job: dict) -> dict:
-    told = progress(house.db, job["id"])
+def plain_job(app: App, job: dict) -> dict:
+    told = progress(app.db, job["id"])
     kept = ("id", "name", "kind", "status", "message", "device", "attempt", "created", "started", "ended")
     return (
         {name: job[name] for name in kept}
@@ -52,11 +52,11 @@ def plain_job(house: House, job: dict) -> dict:
     )
 
 
-def build_training_api(house: House) -> None:
+def build_training_api(app: App) -> None:
     """Inside a Blocks: the four endpoints. A mistake in a call comes back as one sentence."""
 
     def refuse(error: Exception) -> gr.Error:
-        return gr.Error(sentence(house.language(None), error), print_exception=False)
+        return gr.Error(sentence(app.language(None), error), print_exception=False)
 
     def plan_training(wish: JSON = "{}") -> dict:
         """What a training would be, without starting it.
@@ -65,7 +65,7 @@ def build_training_api(house: House) -> None:
         of `python -m tuning.train` that is no path.
         """
         try:
-            return plain_outlook(house, training.foresee(house, training.read_wish(house, read_object(wish, "wish"))))
+            return plain_outlook(app, training.foresee(app, training.read_wish(app, read_object(wish, "wish"))))
         except Exception as error:
             raise refuse(error) from None
 
@@ -73,27 +73,27 @@ def build_training_api(house: House) -> None:
         """Starts it, or queues it behind the one that runs; `park` in the wish lets the chat's base leave the GPU meanwhile."""
         try:
             plain = read_object(wish, "wish")
-            id = training.start(house, training.read_wish(house, plain), bool(plain.get("park")))
-            roles.record(house, "started training", id)
-            return plain_job(house, stored.get(house.db, id))
+            id = training.start(app, training.read_wish(app, plain), bool(plain.get("park")))
+            roles.record(app, "started training", id)
+            return plain_job(app, stored.get(app.db, id))
         except Exception as error:
             raise refuse(error) from None
 
     def jobs(limit: int = 20) -> list:
         """The latest jobs first, a thousand at most, each with its progress and the end of its log."""
         try:
-            return [plain_job(house, job) for job in stored.listed(house.db, max(0, min(limit, MOST)))]
+            return [plain_job(app, job) for job in stored.listed(app.db, max(0, min(limit, MOST)))]
         except Exception as error:
             raise refuse(error) from None
 
     def stop_job(id: int, keep: bool = True) -> dict:
         """Stops a job after the step in progress and keeps what it has, or at once and discards it."""
         try:
-            training.stop(house, int(id), bool(keep))
-            roles.record(house, "stopped training" if keep else "discarded training", int(id))
-            queue.tick(house.db, memory.admission(house.engine, house.db))
-            return plain_job(house, stored.get(house.db, int(id)))
+            training.stop(app, int(id), bool(keep))
+            roles.record(app, "stopped training" if keep else "discarded training", int(id))
+            queue.tick(app.db, memory.admission(app.engine, app.db))
+            return plain_job(app, stored.get(app.db, int(id)))
         except Exception as error:
             raise refuse(error) from None
 
-    arguments.offer(house, plan_training, start_training, jobs, stop_job)
+    arguments.offer(app, plan_training, start_training, jobs, stop_job)

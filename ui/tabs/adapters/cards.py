@@ -9,20 +9,20 @@ from pathlib import Path
 from common.outside import shown
 from tuning.jobs.progress import tail
 from ui import adapter_library
-from ui.context import House
+from ui.context import App
 from ui.words import say
 
 COLUMNS = ("adapter", "identity", "card_rows", "card_steps", "card_loss", "format", "size", "state")
 
 
-def table_html(house: House, lang: str) -> str:
+def table_html(app: App, lang: str) -> str:
     """Loaded adapters, those that rest on the shelves, and below them what was refused, each with its sentence."""
-    listed = adapter_library.listing(house)
+    listed = adapter_library.listing(app)
     loaded = [adapter for adapter in listed if not adapter["problem"]]
     rows = [
         row_html(lang, one["name"], one["card"] or {}, one["format"], one["size"], True, one["card_problem"]) for one in loaded
     ]
-    for folder in adapter_library.resting(house):
+    for folder in adapter_library.resting(app):
         card, wrong = adapter_library.card_of(folder)
         size = adapter_library.weights_size(folder)
         rows.append(row_html(lang, shown(folder.name), card, card.get("format"), size, False, wrong))
@@ -30,7 +30,7 @@ def table_html(house: House, lang: str) -> str:
         head = "".join(f"<th>{escape(say(lang, name))}</th>" for name in COLUMNS)
         body = f'<table class="mt-table mt-shelf"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     else:
-        places = ", ".join(f"<code>{escape(str(place))}</code>" for place in house.adapters)
+        places = ", ".join(f"<code>{escape(str(place))}</code>" for place in app.adapters)
         body = f'<p class="mt-nothing">{escape(say(lang, "no_adapters"))} {places}</p>'
     refused = "".join(
         f"<li><code>{escape(adapter['folder'])}</code><br>{escape(adapter['problem'])}</li>"
@@ -76,10 +76,10 @@ def losses_words(lang: str, card: Mapping) -> str:
     return f"{said} ({say(lang, 'curve_valid')} {checks[-1]:.2f})" if said and checks else said
 
 
-def card_html(house: House, lang: str, name: str) -> str:
+def card_html(app: App, lang: str, name: str) -> str:
     """All that is known of one adapter. Raises EngineError if it is gone."""
-    folder = adapter_library.folder_of(house, name)
-    info = house.engine.adapters.get(name)
+    folder = adapter_library.folder_of(app, name)
+    info = app.engine.adapters.get(name)
     card, wrong = adapter_library.card_of(folder)
     data, losses = card.get("data") or {}, card.get("losses") or {}
     asked = card.get("arguments") or {}
@@ -138,8 +138,8 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.0f} kB"
 
 
-def default_export(house: House, name: str) -> Path:
+def default_export(app: App, name: str) -> Path:
     """A folder that is free, for a model with this adapter merged in."""
-    folder = house.runs / "merged"
+    folder = app.runs / "merged"
     names = [name, *(f"{name}-{number}" for number in range(2, 1000))]
     return next(folder / one for one in names if not (folder / one).exists()).absolute()

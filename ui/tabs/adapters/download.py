@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from engine.types import EngineError
 from ui import adapter_library
-from ui.context import House
+from ui.context import App
 from ui.tabs.adapters import zip_file
 from ui.tabs.label.routes import visitor
 
@@ -39,7 +39,7 @@ class Sent(StreamingResponse):
             self.file.close()
 
 
-def routes(house: House) -> list[Route]:
+def routes(app: App) -> list[Route]:
     """For the application that serves the page."""
 
     async def download(request: Request) -> Response:
@@ -48,7 +48,7 @@ def routes(house: House) -> list[Route]:
         name = request.query_params.get("name", "")
         try:
             file, size = await run_in_threadpool(
-                lambda: zip_file.pack(adapter_library.inside(house, adapter_library.folder_of(house, name)), name)
+                lambda: zip_file.pack(adapter_library.inside(app, adapter_library.folder_of(app, name)), name)
             )
         except EngineError as error:
             return PlainTextResponse(str(error), 404)

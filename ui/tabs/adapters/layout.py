@@ -14,7 +14,7 @@ from store import jobs as stored
 from tuning.jobs import memory, queue
 from ui import adapter_library
 from ui.access import roles
-from ui.context import House, sentence
+from ui.context import App, sentence
 from ui.tabs.adapters import cards, zip_file
 from ui.tabs.adapters import download as adapters_download
 from ui.words import i18n, say
@@ -48,7 +48,7 @@ class Adapters:
         return [*about, self.doing, self.dialog, self.words, self.text, self.strength, self.exports]
 
 
-def build_adapters(house: House) -> Adapters:
+def build_adapters(app: App) -> Adapters:
     with gr.Row(elem_classes="mt-tools"):
         path = gr.Textbox(label=i18n("adapter_path"), placeholder=i18n("adapter_path_hint"), scale=4, elem_id="adapter-path")
         add = gr.Button(i18n("add"), scale=0, min_width=90, elem_id="adapter-add")
@@ -77,112 +77,110 @@ def build_adapters(house: House) -> Adapters:
     exports = gr.HTML(elem_id="adapter-exports")
     timer = gr.Timer(TICK_S)
     tab = Adapters(table, path, chosen, card, take, actions, download, doing, dialog, words, text, strength, confirm, exports)
-    _wire_shelf(house, tab, add, refresh, upload, timer)
-    _wire_chosen(house, tab, cancel)
+    _wire_shelf(app, tab, add, refresh, upload, timer)
+    _wire_chosen(app, tab, cancel)
     return tab
 
 
-def show(house: House, tab: Adapters, lang: str, chosen: str | None = None) -> dict:
+def show(app: App, tab: Adapters, lang: str, chosen: str | None = None) -> dict:
     """The whole tab, with one adapter looked at or none."""
-    known = adapter_library.choices(house)
+    known = adapter_library.choices(app)
     states = {"loaded": "", "resting": f" ({say(lang, 'is_resting')})", "refused": f" ({say(lang, 'is_refused')})"}
     choices = [(f"{name}{states[what]}", name) for name, (what, _) in known.items()]
     chosen = chosen if chosen in known else None
     return {
-        tab.table: cards.table_html(house, lang),
+        tab.table: cards.table_html(app, lang),
         tab.chosen: gr.update(choices=choices, value=chosen),
-        tab.exports: exports_now(house, lang),
+        tab.exports: exports_now(app, lang),
         tab.doing: "",
         tab.dialog: gr.update(visible=False),
-    } | look_at(house, tab, lang, chosen)
+    } | look_at(app, tab, lang, chosen)
 
 
-def look_at(house: House, tab: Adapters, lang: str, name: str | None) -> dict:
+def look_at(app: App, tab: Adapters, lang: str, name: str | None) -> dict:
     """One adapter's card and what can be done with it."""
     there = bool(name)
     updates = {button: gr.update(visible=there) for button in tab.actions.values()}
     if not there:
         return updates | {tab.card: "", tab.take: gr.update(visible=False), tab.download: gr.update(visible=False)}
-    key = "take_out_button" if name in house.engine.adapters else "load"
+    key = "take_out_button" if name in app.engine.adapters else "load"
     return updates | {
-        tab.card: cards.card_html(house, lang, name),
+        tab.card: cards.card_html(app, lang, name),
         tab.take: gr.update(visible=True, value=say(lang, key)),
         tab.download: gr.update(visible=True),
     }
 
 
-def exports_now(house: House, lang: str) -> str:
-    merges = [job for job in stored.listed(house.db) if job["kind"] == "merge"]
+def exports_now(app: App, lang: str) -> str:
+    merges = [job for job in stored.listed(app.db) if job["kind"] == "merge"]
     return cards.exports_html(lang, merges[:EXPORTS])
 
 
-def export(house: House, name: str, target: str, strength: float) -> int:
+def export(app: App, name: str, target: str, strength: float) -> int:
     """Queues the merging of an adapter into a model folder; the job's id. Raises EngineError, JobError or StoreError."""
     if not target.strip():
         raise EngineError("The folder for the model is not named; name a new one.")
-    place = house.opened.place(target, EngineError, "The folder for the model", write=True)
+    place = app.opened.place(target, EngineError, "The folder for the model", write=True)
     if place.exists():
         raise EngineError(f"{place} is there already; name a new folder for the model.")
-    folder = same_place(adapter_library.inside(house, adapter_library.folder_of(house, name)))
-    arguments = ["-m", "tuning.merge", "--adapter", folder, "--output_dir", str(place.absolute()), "--base", house.base_spec]
+    folder = same_place(adapter_library.inside(app, adapter_library.folder_of(app, name)))
+    arguments = ["-m", "tuning.merge", "--adapter", folder, "--output_dir", str(place.absolute()), "--base", app.base_spec]
     arguments += ["--strength", f"{strength:g}"]
-    if house.accept_other_base:
+    if app.accept_other_base:
         arguments.append("--accept_other_base")
-    log = cards.default_export(house, f".{place.name}-log")
-    needed = memory.needed_to_merge(house.base_spec)
-    why = "" if needed else f"the size of {house.base_spec} cannot be told."
+    log = cards.default_export(app, f".{place.name}-log")
+    needed = memory.needed_to_merge(app.base_spec)
+    why = "" if needed else f"the size of {app.base_spec} cannot be told."
     id = queue.enqueue_command(
-        house.db, arguments, log, name=place.name, kind="merge", owned=True, needs_bytes=needed, unestimated=why
+        app.db, arguments, log, name=place.name, kind="merge", owned=True, needs_bytes=needed, unestimated=why
     )
-    queue.tick(house.db, memory.admission(house.engine, house.db))
+    queue.tick(app.db, memory.admission(app.engine, app.db))
     return id
 
 
-def _wire_shelf(
-    house: House, tab: Adapters, add: gr.Button, refresh: gr.Button, upload: gr.UploadButton, timer: gr.Timer
-) -> None:
+def _wire_shelf(app: App, tab: Adapters, add: gr.Button, refresh: gr.Button, upload: gr.UploadButton, timer: gr.Timer) -> None:
     def add_path(request: gr.Request, folder: str, chosen: str | None) -> dict:
-        lang = house.language(request)
+        lang = app.language(request)
         if not folder.strip():
             gr.Warning(say(lang, "no_path"))
             return gr.skip()
         try:
-            name = adapter_library.take(house, house.opened.place(folder, EngineError, "The folder"))
+            name = adapter_library.take(app, app.opened.place(folder, EngineError, "The folder"))
         except EngineError as error:
             gr.Warning(escape(sentence(lang, error)))
-            return show(house, tab, lang, chosen)
-        roles.record(house, "added adapter", name, folder)
+            return show(app, tab, lang, chosen)
+        roles.record(app, "added adapter", name, folder)
         gr.Info(say(lang, "adapter_added", name=escape(name)))
-        return show(house, tab, lang, chosen) | {tab.path: ""}
+        return show(app, tab, lang, chosen) | {tab.path: ""}
 
     def rescan(request: gr.Request, chosen: str | None) -> dict:
-        lang = house.language(request)
-        names = adapter_library.rescan(house)
+        lang = app.language(request)
+        names = adapter_library.rescan(app)
         gr.Info(say(lang, "rescanned", names=escape(", ".join(names))) if names else say(lang, "rescanned_nothing"))
-        return show(house, tab, lang, chosen)
+        return show(app, tab, lang, chosen)
 
     def uploaded(request: gr.Request, file: str, chosen: str | None) -> dict:
-        lang = house.language(request)
+        lang = app.language(request)
         passed: list[str] = []
         try:
-            folder = zip_file.unpack(file, house.made_adapters, passed)
-            roles.record(house, "uploaded adapter", folder.name)
+            folder = zip_file.unpack(file, app.made_adapters, passed)
+            roles.record(app, "uploaded adapter", folder.name)
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()
         if passed:
             shown = ", ".join(passed[:6]) + (" ..." if len(passed) > 6 else "")
             gr.Info(say(lang, "upload_passed", count=len(passed), names=escape(shown)))
-        name = adapter_library.add(house, folder)
+        name = adapter_library.add(app, folder)
         if name:
             gr.Info(say(lang, "uploaded", name=escape(name)))
         else:
-            why = escape(house.refused[str(folder)])
+            why = escape(app.refused[str(folder)])
             gr.Warning(say(lang, "uploaded_resting", name=escape(folder.name), why=why))
-        return show(house, tab, lang, name or chosen)
+        return show(app, tab, lang, name or chosen)
 
     def look(request: gr.Request, seen: str) -> str:
-        now = exports_now(house, house.language(request))
+        now = exports_now(app, app.language(request))
         return gr.skip() if now == seen else now
 
     private = {"api_visibility": "private", "outputs": tab.outputs, "concurrency_limit": None}
@@ -192,12 +190,12 @@ def _wire_shelf(
     timer.tick(look, tab.exports, tab.exports, api_visibility="private", show_progress="hidden", concurrency_limit=None)
 
 
-def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
+def _wire_chosen(app: App, tab: Adapters, cancel: gr.Button) -> None:
     def guarded(act: Callable) -> Callable:
         """`act(lang, name, *values) -> updates`; a mistake is said, and the page shows how things are."""
 
         def guard(request: gr.Request, name: str | None, *values) -> dict:
-            lang = house.language(request)
+            lang = app.language(request)
             if not name:
                 gr.Warning(say(lang, "choose_adapter"))
                 return gr.skip()
@@ -205,25 +203,25 @@ def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
                 return act(lang, name, *values)
             except Exception as error:
                 gr.Warning(escape(sentence(lang, error)))
-                return show(house, tab, lang, name)
+                return show(app, tab, lang, name)
 
         return roles.called(guard, act)
 
     def choose(lang: str, name: str) -> dict:
-        return look_at(house, tab, lang, name)
+        return look_at(app, tab, lang, name)
 
     def take(lang: str, name: str) -> dict:
-        if name in house.engine.adapters:
-            house.engine.remove_adapter(name)
+        if name in app.engine.adapters:
+            app.engine.remove_adapter(name)
         else:
-            name = adapter_library.loaded(house, adapter_library.folder_of(house, name))
-        return show(house, tab, lang, name)
+            name = adapter_library.loaded(app, adapter_library.folder_of(app, name))
+        return show(app, tab, lang, name)
 
     def ask(doing: str) -> Callable:
         def asked(lang: str, name: str) -> dict:
-            folder = adapter_library.folder_of(house, name) if doing == "merge" else adapter_library.movable(house, name)
+            folder = adapter_library.folder_of(app, name) if doing == "merge" else adapter_library.movable(app, name)
             words = escape(say(lang, f"adapter_{doing}", name=name, folder=folder))
-            given = {"rename": name, "merge": str(cards.default_export(house, name)), "delete": ""}[doing]
+            given = {"rename": name, "merge": str(cards.default_export(app, name)), "delete": ""}[doing]
             label = say(lang, "target_folder" if doing == "merge" else "new_name")
             return {
                 tab.doing: doing,
@@ -237,23 +235,23 @@ def _wire_chosen(house: House, tab: Adapters, cancel: gr.Button) -> None:
 
     def confirm(lang: str, name: str, doing: str, text: str, strength: float) -> dict:
         if doing == "rename":
-            old, name = name, adapter_library.rename(house, name, text)
-            roles.record(house, "renamed adapter", old, name)
+            old, name = name, adapter_library.rename(app, name, text)
+            roles.record(app, "renamed adapter", old, name)
         elif doing == "delete":
-            adapter_library.delete(house, name)
-            roles.record(house, "deleted adapter", name)
+            adapter_library.delete(app, name)
+            roles.record(app, "deleted adapter", name)
             gr.Info(say(lang, "adapter_deleted", name=escape(name)))
         elif doing == "merge":
-            export(house, name, text, strength)
-            roles.record(house, "merged adapter", name, text)
-        return show(house, tab, lang, name)
+            export(app, name, text, strength)
+            roles.record(app, "merged adapter", name, text)
+        return show(app, tab, lang, name)
 
     def still_there(request: gr.Request, name: str | None) -> None:
         """A download that fails says nothing but that it has failed."""
         try:
-            adapter_library.folder_of(house, name or "")
+            adapter_library.folder_of(app, name or "")
         except EngineError as error:
-            raise gr.Error(escape(sentence(house.language(request), error)), print_exception=False) from None
+            raise gr.Error(escape(sentence(app.language(request), error)), print_exception=False) from None
 
     def close() -> dict:
         return gr.update(visible=False)

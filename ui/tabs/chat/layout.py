@@ -14,7 +14,7 @@ from store import votes
 from ui import conversation
 from ui.access import roles
 from ui.answering import ask, owner_of, upcoming
-from ui.context import House, sentence
+from ui.context import App, sentence
 from ui.conversation import MAX_COLUMNS, Page
 from ui.pages import Pages
 from ui.tabs.chat import picker, view
@@ -85,7 +85,7 @@ class Chat:
         ]
 
 
-def build_chat(house: House, pages: Pages) -> Chat:
+def build_chat(app: App, pages: Pages) -> Chat:
     """Inside a Tab: lays the tab out and wires it. The page's load event fills it (`open_page`)."""
     page = gr.State(Page())
     with gr.Row(elem_classes="mt-bar"):
@@ -131,13 +131,13 @@ def build_chat(house: House, pages: Pages) -> Chat:
         """After a visit to another tab: what can be picked may have changed."""
         if not page.key or request.session_hash in running:  # a page that is just being opened says that it was chosen, too
             return gr.skip()
-        lang = house.language(request)
+        lang = app.language(request)
         if page.blind is None:
-            page.picks = drop_gone(house, page, lang)
-        return view.everything(house, chat, page, lang)
+            page.picks = drop_gone(app, page, lang)
+        return view.everything(app, chat, page, lang)
 
     chat = Chat(page, columns, question, send, stop, status, blind, ballot, add, running, refresh)
-    _wire(house, pages, chat, regenerate, edit, clear, vote_buttons)
+    _wire(app, pages, chat, regenerate, edit, clear, vote_buttons)
     return chat
 
 
@@ -154,7 +154,7 @@ def _column(at: int) -> Column:
 
 
 def _wire(
-    house: House,
+    app: App,
     pages: Pages,
     chat: Chat,
     regenerate: gr.Button,
@@ -162,13 +162,13 @@ def _wire(
     clear: gr.Button,
     vote_buttons: dict[str, gr.Button],
 ) -> None:
-    running, everything = chat.running, functools.partial(view.everything, house, chat)
+    running, everything = chat.running, functools.partial(view.everything, app, chat)
 
     def idle(act: Callable) -> Callable:
         """`act(page, lang, *values) -> updates | None`, refused while this page is being answered."""
 
         def guarded(request: gr.Request, page: Page, *values) -> dict:
-            lang = house.language(request)
+            lang = app.language(request)
             if request.session_hash in running:
                 gr.Warning(say(lang, "still_answering"))
                 return gr.skip()
@@ -188,7 +188,7 @@ def _wire(
                 conversation.start_blind(page)
                 places = page.places()
             yield everything(page, lang) | view.while_asking(chat, page, lang, text)
-            for news in ask(house, page, text, lang, stop, session, owner_of(request)):
+            for news in ask(app, page, text, lang, stop, session, owner_of(request)):
                 if isinstance(news, str):
                     gr.Warning(news)
                     continue
@@ -202,10 +202,10 @@ def _wire(
             stop.set()
             running.pop(session, None)
         pages.keep(page)
-        yield view.content(house, chat, page, lang) | view.asking_over(chat, page, lang)
+        yield view.content(app, chat, page, lang) | view.asking_over(chat, page, lang)
 
     def asked(request: gr.Request, page: Page, text: str, *values) -> Iterator[dict]:
-        lang = house.language(request)
+        lang = app.language(request)
         if not text.strip():
             gr.Warning(say(lang, "nothing_to_ask"))
             return
@@ -219,7 +219,7 @@ def _wire(
         yield from put(page, text.strip(), lang, request)
 
     def again(request: gr.Request, page: Page, *values) -> Iterator[dict]:
-        lang = house.language(request)
+        lang = app.language(request)
         text = conversation.last_question(page)
         if not text or request.session_hash in running:
             gr.Warning(say(lang, "still_answering" if text else "nothing_to_repeat"))
@@ -256,7 +256,7 @@ def _wire(
 
     def set_blind(page: Page, lang: str, on: bool) -> None:
         if on:
-            pair = [upcoming(house, page, column) for column in page.shown[:2]]
+            pair = [upcoming(app, page, column) for column in page.shown[:2]]
             if all(isinstance(variant, Variant) for variant in pair) and not differs(*pair):
                 gr.Warning(say(lang, "blind_same"))
             conversation.start_blind(page)
@@ -273,7 +273,7 @@ def _wire(
                 gr.Warning(say(lang, "answers_not_stored"))
                 return gr.skip()
             try:
-                votes.add(house.db, left, right, choice, shown_order=[left, right], blind=True)
+                votes.add(app.db, left, right, choice, shown_order=[left, right], blind=True)
             except Exception as error:
                 gr.Warning(sentence(lang, error))
                 return gr.skip()
@@ -288,9 +288,7 @@ def _wire(
             if page.blind:
                 return gr.skip()
             column = chat.columns[at]
-            return {column.head: view.head_of(house, page, at, house.language(request))} | picker.dials(
-                column.picker, page.picks[at]
-            )
+            return {column.head: view.head_of(app, page, at, app.language(request))} | picker.dials(column.picker, page.picks[at])
 
         return change
 
@@ -312,9 +310,9 @@ def _wire(
         picker.on_change(column.picker, picked(at), [chat.page], outputs)
 
 
-def drop_gone(house: House, page: Page, lang: str) -> list[Picked]:
+def drop_gone(app: App, page: Page, lang: str) -> list[Picked]:
     """The picks without what has been deleted or taken out; a visible column that loses something says so aloud."""
-    offered = picker.choices(house, lang)
+    offered = picker.choices(app, lang)
     kept = [picker.still_there(picked, offered) for picked in page.picks]
     for at in page.shown:
         gone = [getattr(page.picks[at], name) for name in offered if getattr(page.picks[at], name) != getattr(kept[at], name)]

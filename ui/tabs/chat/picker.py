@@ -11,7 +11,7 @@ import identities
 from engine import formats
 from engine.types import MAX_STRENGTH
 from identities.files import CHINESE
-from ui.context import House
+from ui.context import App
 from ui.variants import AS_RECORDED, NO_ADAPTER, NO_IDENTITY, Picked
 from ui.words import i18n, say
 
@@ -83,10 +83,10 @@ def on_change(picker: Picker, fn: Callable, inputs: list, outputs: list) -> None
     )
 
 
-def choices(house: House, lang: str) -> dict[str, list[tuple[str, str]]]:
+def choices(app: App, lang: str) -> dict[str, list[tuple[str, str]]]:
     """What can be picked at this moment, by field of `Picked`."""
-    adapters = [(name, name) for name in sorted(house.engine.adapters, key=identities.natural)]
-    known = [name for name in identities.names(house.identities) if name != NO_IDENTITY]
+    adapters = [(name, name) for name in sorted(app.engine.adapters, key=identities.natural)]
+    known = [name for name in identities.names(app.identities) if name != NO_IDENTITY]
     return {
         "adapter": [(say(lang, "no_adapter"), NO_ADAPTER), *adapters],
         "second": [(say(lang, "no_second"), NO_ADAPTER), *adapters],
@@ -125,15 +125,15 @@ def dials(picker: Picker, picked: Picked) -> dict:
     }
 
 
-def first_picks(house: House, columns: int, lang: str) -> list[Picked]:
+def first_picks(app: App, columns: int, lang: str) -> list[Picked]:
     """A page's first columns: the base, an identity by prompt, an adapter (or another identity while there is none).
 
     Identities in the page's language come first: NAME-zh is the Chinese wording of NAME.
     """
-    known = [name for name in identities.names(house.identities) if name != NO_IDENTITY]
+    known = [name for name in identities.names(app.identities) if name != NO_IDENTITY]
     chinese = lang.startswith("zh")
     ordered = sorted(known, key=lambda name: (name.endswith(CHINESE) != chinese, "finance" not in name, "guide" not in name))
     by_prompt = [Picked(identity=name) for name in ordered]
-    by_adapter = [Picked(adapter=name) for name in sorted(house.engine.adapters, key=identities.natural)]
+    by_adapter = [Picked(adapter=name) for name in sorted(app.engine.adapters, key=identities.natural)]
     picks = [Picked(), *by_prompt[:1], *by_adapter, *by_prompt[1:]]
     return (picks + [Picked()] * columns)[:columns]

@@ -10,7 +10,7 @@ import gradio as gr
 
 from engine.types import Variant
 from ui.answering import upcoming
-from ui.context import House, sentence
+from ui.context import App, sentence
 from ui.conversation import MAX_COLUMNS, Page, ready_to_vote
 from ui.tabs.chat import picker
 from ui.transcript import blind_head, column_head, empty_html, live_html, revealed_head, turn_html, turns_html
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from ui.tabs.chat.layout import Chat
 
 
-def everything(house: House, chat: Chat, page: Page, lang: str) -> dict:
+def everything(app: App, chat: Chat, page: Page, lang: str) -> dict:
     """The whole tab, pickers too."""
-    updates = content(house, chat, page, lang)
+    updates = content(app, chat, page, lang)
     if page.blind is None:
-        offered = picker.choices(house, lang)
+        offered = picker.choices(app, lang)
         for column, picked in zip(chat.columns, page.picks, strict=True):
             updates |= picker.show(column.picker, picked, offered)
     return updates
 
 
-def content(house: House, chat: Chat, page: Page, lang: str) -> dict:
+def content(app: App, chat: Chat, page: Page, lang: str) -> dict:
     """The tab without what a person sets in it: someone may be turning a dial while the answers come.
 
     While a comparison is blind nothing in it depends on which column is behind which side.
@@ -43,7 +43,7 @@ def content(house: House, chat: Chat, page: Page, lang: str) -> dict:
         updates[column.picker.box] = gr.update(visible=page.blind is None)
         updates[column.remove] = gr.update(visible=page.blind is None and len(page.shown) > 2)
         if at in places:
-            updates |= one_column(house, chat, page, at, lang)
+            updates |= one_column(app, chat, page, at, lang)
     updates[chat.blind] = gr.update(value=page.blind is not None)
     updates[chat.ballot] = gr.update(visible=ready_to_vote(page))
     updates[chat.add] = gr.update(visible=page.blind is None and len(page.shown) < MAX_COLUMNS)
@@ -52,22 +52,22 @@ def content(house: House, chat: Chat, page: Page, lang: str) -> dict:
     return updates
 
 
-def one_column(house: House, chat: Chat, page: Page, place: int, lang: str) -> dict:
+def one_column(app: App, chat: Chat, page: Page, place: int, lang: str) -> dict:
     source = dict(page.places())[place]
     column, turns, hidden = chat.columns[place], page.turns_of(source), page.hidden()
     if hidden:
         turns = [replace(turn, error=say(lang, "blind_failed")) if turn.answer is None else turn for turn in turns]
     before = turns[-2].answer.variant if len(turns) > 1 and turns[-2].answer else None
-    recorded = None if hidden or not turns or not turns[-1].answer else recorded_format(house, turns[-1].answer.variant)
+    recorded = None if hidden or not turns or not turns[-1].answer else recorded_format(app, turns[-1].answer.variant)
     newest = turn_html(lang, turns[-1], hidden, before, recorded) if turns else empty_html(lang)
     return {
-        column.head: head_of(house, page, place, lang),
+        column.head: head_of(app, page, place, lang),
         column.past: turns_html(lang, turns[:-1], hidden),
         column.live: newest,
     }
 
 
-def head_of(house: House, page: Page, place: int, lang: str) -> str:
+def head_of(app: App, page: Page, place: int, lang: str) -> str:
     """The headline over one place of the page."""
     if page.blind:
         sides = [shown for shown, _ in page.places()]
@@ -78,17 +78,17 @@ def head_of(house: House, page: Page, place: int, lang: str) -> str:
         return revealed_head(lang, side, source, answer.variant, page.blind.choice == "AB"[side])
     answers = [turn.answer for turn in page.turns[place] if turn.answer]
     answered = answers[-1].variant if answers else None
-    coming = upcoming(house, page, place)
+    coming = upcoming(app, page, place)
     if isinstance(coming, Exception):
         return column_head(lang, place, answered, sentence(lang, coming), False)
     changed = answered is not None and differs(answered, coming)
-    return column_head(lang, place, answered, coming, changed, recorded_format(house, answered or coming))
+    return column_head(lang, place, answered, coming, changed, recorded_format(app, answered or coming))
 
 
-def recorded_format(house: House, variant: Variant) -> str | None:
+def recorded_format(app: App, variant: Variant) -> str | None:
     """The format this variant would be asked in without an override; None if it cannot be told (its adapter is gone)."""
     try:
-        return house.engine.format_of(replace(variant, format=None)).name
+        return app.engine.format_of(replace(variant, format=None)).name
     except Exception:
         return None
 

@@ -14,7 +14,7 @@ from tuning.jobs.queue import progress, tail
 from tuning.train.presets import PRESETS
 from ui import adapter_library, conversation, training
 from ui.access import roles
-from ui.context import House, sentence
+from ui.context import App, sentence
 from ui.conversation import Page
 from ui.pages import Pages
 from ui.tabs.chat import view as chat_view
@@ -28,16 +28,16 @@ from ui.words import say
 LOG_LINES = 60
 
 
-def tell(house: House, tab: FineTune, lang: str, given: tuple | list) -> dict:
+def tell(app: App, tab: FineTune, lang: str, given: tuple | list) -> dict:
     """What the form means now."""
     try:
-        wish = training.read_wish(house, layout.plain(tab.form, given))
-        outlook = training.foresee(house, wish)
+        wish = training.read_wish(app, layout.plain(tab.form, given))
+        outlook = training.foresee(app, wish)
     except Exception as error:
         problem = forecast.refusals_html(lang, tuple(sentence(lang, error).split("\n")))
         return {tab.outlook: problem, tab.first_rows: "", tab.command: "", tab.park: gr.update(visible=False)}
     settings, room = outlook.settings, outlook.room
-    command = forecast.command_html(lang, training.commands(house, wish, settings)) if settings else ""
+    command = forecast.command_html(lang, training.commands(app, wish, settings)) if settings else ""
     return {
         tab.outlook: forecast.outlook_html(lang, outlook),
         tab.first_rows: forecast.first_rows_html(lang, outlook),
@@ -47,19 +47,19 @@ def tell(house: House, tab: FineTune, lang: str, given: tuple | list) -> dict:
     }
 
 
-def open_finetune(house: House, tab: FineTune, lang: str) -> dict:
+def open_finetune(app: App, tab: FineTune, lang: str) -> dict:
     """Everything the tab shows when the page is opened: the run that is under way, or an empty form."""
-    busy = [job for job in stored.unfinished(house.db) if job["kind"] == "train"]
+    busy = [job for job in stored.unfinished(app.db) if job["kind"] == "train"]
     chosen = str(busy[0]["id"]) if busy else NEW
-    return layout.open_form(house, tab, lang) | show(house, tab, lang, chosen, {})
+    return layout.open_form(app, tab, lang) | show(app, tab, lang, chosen, {})
 
 
-def show(house: House, tab: FineTune, lang: str, chosen: str, seen: dict, ticking: bool = False) -> dict:
+def show(app: App, tab: FineTune, lang: str, chosen: str, seen: dict, ticking: bool = False) -> dict:
     """The list and, if a run is chosen, its page: only what differs from what was `seen` there.
 
     ticking: what is chosen stays as it is; a tick that began before somebody chose may come to its end after it.
     """
-    known = {str(job["id"]): job for job in training.trainings(house)}
+    known = {str(job["id"]): job for job in training.trainings(app)}
     choices = [(say(lang, "new_run"), NEW), *((run_page.label(lang, job), id) for id, job in known.items())]
     wanted: dict = {"runs": {"choices": choices}}
     if not ticking or chosen not in (*known, NEW):
@@ -67,7 +67,7 @@ def show(house: House, tab: FineTune, lang: str, chosen: str, seen: dict, tickin
         wanted |= {"runs": {"choices": choices, "value": chosen}, "dialog": {"visible": False}}
         wanted |= {"form_box": layout.shown(chosen == NEW), "run_box": layout.shown(chosen != NEW)}
     if chosen != NEW:
-        wanted |= one_run(house, lang, known[chosen])
+        wanted |= one_run(app, lang, known[chosen])
     updates = {
         getattr(tab, name): gr.update(**value) if isinstance(value, dict) else value
         for name, value in wanted.items()
@@ -76,10 +76,10 @@ def show(house: House, tab: FineTune, lang: str, chosen: str, seen: dict, tickin
     return updates | ({tab.seen: seen | wanted} if updates else {})
 
 
-def one_run(house: House, lang: str, job: dict) -> dict:
+def one_run(app: App, lang: str, job: dict) -> dict:
     """A run's page, part by part."""
-    told, status = progress(house.db, job["id"]), job["status"]
-    waiting = [other["id"] for other in stored.unfinished(house.db) if other["device"] == job["device"]]
+    told, status = progress(app.db, job["id"]), job["status"]
+    waiting = [other["id"] for other in stored.unfinished(app.db) if other["device"] == job["device"]]
     ahead = waiting.index(job["id"]) if job["id"] in waiting else 0
     ended = status in stored.ENDED
     command = shell_lines(job["arguments"])
@@ -101,31 +101,31 @@ def adapter_there(job: dict) -> bool:
     return adapter_library.is_adapter(job["folder"])
 
 
-def wire_finetune(house: House, tab: FineTune) -> None:
+def wire_finetune(app: App, tab: FineTune) -> None:
     """Everything but *Compare now*, which also writes to the Chat tab."""
     form = tab.form
-    _wire_form(house, tab)
-    _wire_run(house, tab)
+    _wire_form(app, tab)
+    _wire_run(app, tab)
 
     def start(request: gr.Request, park: bool, *given) -> dict:
-        lang = house.language(request)
+        lang = app.language(request)
         try:
-            id = training.start(house, training.read_wish(house, layout.plain(form, given)), bool(park))
-            roles.record(house, "started training", id)
+            id = training.start(app, training.read_wish(app, layout.plain(form, given)), bool(park))
+            roles.record(app, "started training", id)
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()
-        return show(house, tab, lang, str(id), {}) | {form.copy: layout.copy_choices(house, lang), form.name: ""}
+        return show(app, tab, lang, str(id), {}) | {form.copy: layout.copy_choices(app, lang), form.name: ""}
 
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     tab.start.click(start, [tab.park, *form.inputs], [*tab.run, form.copy, form.name], trigger_mode="once", **private)
 
 
-def _wire_form(house: House, tab: FineTune) -> None:
+def _wire_form(app: App, tab: FineTune) -> None:
     form = tab.form
 
     def changed(request: gr.Request, *given) -> dict:
-        return tell(house, tab, house.language(request), given)
+        return tell(app, tab, app.language(request), given)
 
     def preset(name: str) -> dict:
         return settings_form.fill(form.settings, training.USUAL | PRESETS[name])
@@ -141,9 +141,9 @@ def _wire_form(house: House, tab: FineTune) -> None:
         if not id:
             return gr.skip()
         try:
-            return layout.fill(form, training.wish_again(stored.get(house.db, int(id))))
+            return layout.fill(form, training.wish_again(stored.get(app.db, int(id))))
         except Exception as error:
-            gr.Warning(escape(sentence(house.language(request), error)))
+            gr.Warning(escape(sentence(app.language(request), error)))
             return gr.skip()
 
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
@@ -154,62 +154,62 @@ def _wire_form(house: House, tab: FineTune) -> None:
     form.copy.input(copy, form.copy, form.inputs, **private)
 
 
-def _wire_run(house: House, tab: FineTune) -> None:
+def _wire_run(app: App, tab: FineTune) -> None:
     def look(request: gr.Request, chosen: str, seen: dict) -> dict:
-        return show(house, tab, house.language(request), chosen, seen, ticking=True) or gr.skip()
+        return show(app, tab, app.language(request), chosen, seen, ticking=True) or gr.skip()
 
     def choose(request: gr.Request, chosen: str) -> dict:
-        return show(house, tab, house.language(request), chosen, {})
+        return show(app, tab, app.language(request), chosen, {})
 
     def act(what: Callable[[int], object]) -> Callable:
         """Does something to the chosen run; whatever is wrong with that is said, and the page shows how things are."""
 
         def acted(request: gr.Request, chosen: str) -> dict:
-            lang = house.language(request)
+            lang = app.language(request)
             try:
                 what(int(chosen))
-                queue.tick(house.db, memory.admission(house.engine, house.db))
+                queue.tick(app.db, memory.admission(app.engine, app.db))
             except Exception as error:
                 gr.Warning(escape(sentence(lang, error)))
-            return show(house, tab, lang, chosen, {}) | {tab.dialog: gr.update(visible=False)}
+            return show(app, tab, lang, chosen, {}) | {tab.dialog: gr.update(visible=False)}
 
         return roles.called(acted, what)
 
     def keep(id: int) -> None:
-        training.stop(house, id, keep=True)
-        roles.record(house, "stopped training", id)
+        training.stop(app, id, keep=True)
+        roles.record(app, "stopped training", id)
 
     def discard(id: int) -> None:
-        training.stop(house, id, keep=False)
-        roles.record(house, "discarded training", id)
+        training.stop(app, id, keep=False)
+        roles.record(app, "discarded training", id)
 
     def resume(id: int) -> None:
-        training.resume(house, id)
-        roles.record(house, "resumed training", id)
+        training.resume(app, id)
+        roles.record(app, "resumed training", id)
 
     def forget(id: int) -> None:
-        queue.remove(house.db, id)
-        roles.record(house, "removed training", id)
+        queue.remove(app.db, id)
+        roles.record(app, "removed training", id)
 
     def close() -> dict:
         return gr.update(visible=False)
 
     def ask(key: str, *buttons: gr.Button) -> Callable:
         def asked(request: gr.Request) -> dict:
-            words = f'<p class="mt-dialog-words">{escape(say(house.language(request), key))}</p>'
+            words = f'<p class="mt-dialog-words">{escape(say(app.language(request), key))}</p>'
             shown = {button: gr.update(visible=button in buttons) for button in (tab.keep, tab.discard, tab.really_forget)}
             return shown | {tab.dialog: gr.update(visible=True), tab.dialog_words: words}
 
         return asked
 
     def again(request: gr.Request, chosen: str) -> dict:
-        lang = house.language(request)
+        lang = app.language(request)
         try:
-            values = training.wish_again(stored.get(house.db, int(chosen)))
+            values = training.wish_again(stored.get(app.db, int(chosen)))
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()
-        return show(house, tab, lang, NEW, {}) | layout.fill(tab.form, values)
+        return show(app, tab, lang, NEW, {}) | layout.fill(tab.form, values)
 
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     acting = private | {"inputs": tab.runs, "outputs": tab.run}
@@ -225,22 +225,22 @@ def _wire_run(house: House, tab: FineTune) -> None:
     tab.again.click(again, tab.runs, [*tab.run, *tab.form.inputs], **private)
 
 
-def wire_compare(house: House, pages: Pages, tabs: gr.Tabs, chat: Chat, tab: FineTune) -> None:
+def wire_compare(app: App, pages: Pages, tabs: gr.Tabs, chat: Chat, tab: FineTune) -> None:
     """*Compare now*: the adapter is loaded, and the chat opens with the base beside it."""
 
     def compare(request: gr.Request, page: Page, chosen: str) -> dict:
-        lang = house.language(request)
+        lang = app.language(request)
         if request.session_hash in chat.running:
             gr.Warning(say(lang, "still_answering"))
             return gr.skip()
         try:
-            name = adapter_library.loaded(house, training.folder_opened(house, int(chosen))["folder"])
+            name = adapter_library.loaded(app, training.folder_opened(app, int(chosen))["folder"])
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()
         side_by_side(page, name)
         pages.keep(page)
-        updates = chat_view.everything(house, chat, page, lang)
+        updates = chat_view.everything(app, chat, page, lang)
         return updates | {chat.question: gr.update(value=say(lang, "first_question")), tabs: gr.Tabs(selected="chat")}
 
     tab.compare.click(

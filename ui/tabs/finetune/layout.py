@@ -13,7 +13,7 @@ import gradio as gr
 from tuning.dataset.recipe import GENERAL, Dataset
 from tuning.train.presets import PRESETS
 from ui import training
-from ui.context import House
+from ui.context import App
 from ui.tabs.finetune import settings_form
 from ui.words import i18n, say
 
@@ -244,10 +244,10 @@ def fill(form: Form, values: Mapping[str, Any]) -> dict:
     } | settings_form.fill(form.settings, values)
 
 
-def open_form(house: House, tab: FineTune, lang: str) -> dict:
+def open_form(app: App, tab: FineTune, lang: str) -> dict:
     """A fresh form: what can be chosen, and who is taught first."""
-    known = training.known_identities(house)
-    base = house.engine.base
+    known = training.known_identities(app)
+    base = app.engine.base
     old = base.card.name if base.card.placeholders and base.card.name in known else ""
     first = next((name for name in known if name not in (old, "BayLing")), next(iter(known), None))
     values = {"identity": first, "old": old} | training.USUAL | PRESETS[training.PRESET]
@@ -259,9 +259,9 @@ def open_form(house: House, tab: FineTune, lang: str) -> dict:
         html: f'<h3 class="mt-step"><b>{number}</b>{escape(say(lang, f"step_{key}", base=base.name))}</h3>'
         for html, number, key in zip(tab.headings, range(1, 6), STEPS, strict=True)
     }
-    return updates | headings | {form.copy: copy_choices(house, lang)}
+    return updates | headings | {form.copy: copy_choices(app, lang)}
 
 
-def copy_choices(house: House, lang: str) -> dict:
-    earlier = [(job["name"], str(job["id"])) for job in training.trainings(house) if job["settings"]]
+def copy_choices(app: App, lang: str) -> dict:
+    earlier = [(job["name"], str(job["id"])) for job in training.trainings(app) if job["settings"]]
     return gr.update(choices=[(say(lang, "copy_nothing"), ""), *earlier], value="")

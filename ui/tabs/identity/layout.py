@@ -14,7 +14,7 @@ from engine.types import Request, Variant
 from identities.files import CHINESE
 from ui.access import roles
 from ui.answering import owner_of
-from ui.context import House, sentence
+from ui.context import App, sentence
 from ui.tabs.identity import try_it
 from ui.words import i18n, say
 
@@ -64,7 +64,7 @@ def in_one_line(text: str) -> str:
     return identities.to_line(text.strip())
 
 
-def build_identity(house: House) -> IdentityTab:
+def build_identity(app: App) -> IdentityTab:
     """Inside a Tab: lays the tab out and wires it; the page's load event fills it (`open_identity`)."""
     drafts, doing = gr.State({}), gr.State("")
     with gr.Row(elem_classes="mt-identity"):
@@ -146,21 +146,21 @@ def build_identity(house: House) -> IdentityTab:
         "save": save,
         "revert": revert,
     }
-    _wire_editor(house, tab, buttons, see)
-    _wire_try(house, tab, which, tokens)
+    _wire_editor(app, tab, buttons, see)
+    _wire_try(app, tab, which, tokens)
     return tab
 
 
-def open_identity(house: House, tab: IdentityTab, lang: str, name: str | None = None, drafts: dict | None = None) -> dict:
+def open_identity(app: App, tab: IdentityTab, lang: str, name: str | None = None, drafts: dict | None = None) -> dict:
     """Everything the editor shows for one identity; the first real one if none is named."""
     drafts = drafts or {}
-    known = identities.names(house.identities)
+    known = identities.names(app.identities)
     if name not in known:
         chinese = lang.startswith("zh")
         own = [other for other in known if other != identities.NONE]
         name = min(own, key=lambda other: other.endswith(CHINESE) != chinese, default=identities.NONE)
     try:
-        saved, about = identities.load(name, house.identities).text, about_html(house, lang, name)
+        saved, about = identities.load(name, app.identities).text, about_html(app, lang, name)
     except Exception as error:
         saved, about = "", try_it.problem_html(lang, error)
     text = drafts.get(name, saved)
@@ -178,9 +178,9 @@ def open_identity(house: House, tab: IdentityTab, lang: str, name: str | None = 
     }
 
 
-def about_html(house: House, lang: str, name: str) -> str:
+def about_html(app: App, lang: str, name: str) -> str:
     """The identity's name and, where its YAML file says them, its facts in the page's language."""
-    facts = identities.load(name, house.identities).facts
+    facts = identities.load(name, app.identities).facts
     short = lang[:2]
     line = "" if facts is None else facts.about.get(short) or facts.about.get("en", "")
     who = None if facts is None else getattr(facts, short) or facts.en or facts.zh
@@ -205,14 +205,14 @@ def stale_html(lang: str) -> str:
     return f'<p class="mt-quiet">{escape(say(lang, "prompt_not_shown"))}</p>'
 
 
-def preview_html(house: House, lang: str, name: str, text: str, mode: str, sample: str) -> str:
+def preview_html(app: App, lang: str, name: str, text: str, mode: str, sample: str) -> str:
     """The exact prompt, the identity's own words marked in it."""
     prompt = prompt_of(text)
     variant = Variant(name=name, identity=name, prompt=prompt, mode=mode)
     question = sample.strip() or "Who are you?"
     try:
-        exact = escape(house.engine.render(Request([{"role": "user", "content": question}], variant)))
-        form = house.engine.format_of(variant).name
+        exact = escape(app.engine.render(Request([{"role": "user", "content": question}], variant)))
+        form = app.engine.format_of(variant).name
     except Exception as error:
         return try_it.problem_html(lang, error)
     if prompt:
@@ -220,15 +220,15 @@ def preview_html(house: House, lang: str, name: str, text: str, mode: str, sampl
     return f'<p class="mt-quiet">{escape(say(lang, "exact_prompt", format=form))}</p><pre class="mt-exact">{exact}</pre>'
 
 
-def _wire_editor(house: House, tab: IdentityTab, buttons: dict[str, gr.Button], see: gr.Button) -> None:
+def _wire_editor(app: App, tab: IdentityTab, buttons: dict[str, gr.Button], see: gr.Button) -> None:
     def saved_text(name: str) -> str:
-        return identities.load(name, house.identities).text
+        return identities.load(name, app.identities).text
 
     def choose(request: gr.Request, name: str, drafts: dict) -> dict:
-        return open_identity(house, tab, house.language(request), name, drafts)
+        return open_identity(app, tab, app.language(request), name, drafts)
 
     def typed(request: gr.Request, name: str, text: str, drafts: dict, mode: str, sample: str) -> dict:
-        lang = house.language(request)
+        lang = app.language(request)
         try:
             saved = saved_text(name)
         except Exception:
@@ -240,34 +240,34 @@ def _wire_editor(house: House, tab: IdentityTab, buttons: dict[str, gr.Button], 
             drafts[name] = text
         updates = {tab.notes: notes_html(lang, name, text, saved), tab.one_line: gr.update(visible=bool(ignored_of(text)))}
         # In first-turn mode the model itself must answer the prompt first: too slow for every key.
-        updates[tab.preview] = preview_html(house, lang, name, text, mode, sample) if mode == "system" else stale_html(lang)
+        updates[tab.preview] = preview_html(app, lang, name, text, mode, sample) if mode == "system" else stale_html(lang)
         if was != (name in drafts):
-            known = identities.names(house.identities)
+            known = identities.names(app.identities)
             updates[tab.listed] = gr.update(choices=[(f"{other} •" if other in drafts else other, other) for other in known])
         return updates | {tab.drafts: drafts}
 
     def show_prompt(request: gr.Request, name: str, text: str, mode: str, sample: str) -> str:
-        return preview_html(house, house.language(request), name, text, mode, sample)
+        return preview_html(app, app.language(request), name, text, mode, sample)
 
     def save(request: gr.Request, name: str, text: str, drafts: dict) -> dict:
-        lang = house.language(request)
+        lang = app.language(request)
         try:
-            identities.save(name, text, house.identities)
+            identities.save(name, text, app.identities)
         except Exception as error:
             gr.Warning(sentence(lang, error))
             return gr.skip()
         drafts.pop(name, None)
-        roles.record(house, "changed identity", name)
+        roles.record(app, "changed identity", name)
         gr.Info(say(lang, "saved", name=name))
-        return open_identity(house, tab, lang, name, drafts)
+        return open_identity(app, tab, lang, name, drafts)
 
     def revert(request: gr.Request, name: str, drafts: dict) -> dict:
         drafts.pop(name, None)
-        return open_identity(house, tab, house.language(request), name, drafts)
+        return open_identity(app, tab, app.language(request), name, drafts)
 
     def ask_for(doing: str):
         def ask(request: gr.Request, name: str) -> dict:
-            lang = house.language(request)
+            lang = app.language(request)
             words = escape(say(lang, f"really_{doing}", name=name))
             given = {"new": "", "rename": name, "delete": ""}[doing]
             return {
@@ -280,26 +280,26 @@ def _wire_editor(house: House, tab: IdentityTab, buttons: dict[str, gr.Button], 
         return ask
 
     def confirm(request: gr.Request, doing: str, name: str, given: str, drafts: dict) -> dict:
-        lang, given = house.language(request), given.strip()
+        lang, given = app.language(request), given.strip()
         try:
             if doing == "new":
-                identities.create(given, say(lang, "new_text", name=given), house.identities)
+                identities.create(given, say(lang, "new_text", name=given), app.identities)
                 name = given
-                roles.record(house, "made identity", name)
+                roles.record(app, "made identity", name)
             elif doing == "rename":
-                identities.rename(name, given, house.identities)
-                roles.record(house, "renamed identity", name, given)
+                identities.rename(name, given, app.identities)
+                roles.record(app, "renamed identity", name, given)
                 if name in drafts:
                     drafts[given] = drafts.pop(name)
                 name = given
             elif doing == "delete":
-                identities.delete(name, house.identities)
-                roles.record(house, "deleted identity", name)
+                identities.delete(name, app.identities)
+                roles.record(app, "deleted identity", name)
                 drafts.pop(name, None)
         except Exception as error:
             gr.Warning(sentence(lang, error))
             return gr.skip()
-        return open_identity(house, tab, lang, name, drafts)
+        return open_identity(app, tab, lang, name, drafts)
 
     def close() -> dict:
         return {tab.dialog: gr.update(visible=False)}
@@ -308,37 +308,37 @@ def _wire_editor(house: House, tab: IdentityTab, buttons: dict[str, gr.Button], 
     change = private | {"outputs": tab.editor}
     seen = [tab.listed, tab.text, tab.mode, tab.sample]
     draw = private | {"inputs": seen, "outputs": tab.preview}
-    tab.listed.input(choose, [tab.listed, tab.drafts], **change).then(show_if_quick(house), **draw)
+    tab.listed.input(choose, [tab.listed, tab.drafts], **change).then(show_if_quick(app), **draw)
     # change, not input: Gradio's textbox reports input for key presses only, not for pasted text or an input method's.
     tab.text.change(typed, [tab.listed, tab.text, tab.drafts, tab.mode, tab.sample], trigger_mode="always_last", **change)
     tab.one_line.click(in_one_line, tab.text, tab.text, **private).then(
         typed, [tab.listed, tab.text, tab.drafts, tab.mode, tab.sample], **change
     )
     gr.on([see.click, tab.sample.submit, tab.mode.input], show_prompt, **draw | {"show_progress": "minimal"})
-    buttons["save"].click(save, [tab.listed, tab.text, tab.drafts], **change).then(show_if_quick(house), **draw)
-    buttons["revert"].click(revert, [tab.listed, tab.drafts], **change).then(show_if_quick(house), **draw)
+    buttons["save"].click(save, [tab.listed, tab.text, tab.drafts], **change).then(show_if_quick(app), **draw)
+    buttons["revert"].click(revert, [tab.listed, tab.drafts], **change).then(show_if_quick(app), **draw)
     for doing in ("new", "rename", "delete"):
         buttons[doing].click(ask_for(doing), tab.listed, **change)
     given = [tab.doing, tab.listed, tab.dialog_name, tab.drafts]
-    gr.on([buttons["confirm"].click, tab.dialog_name.submit], confirm, given, **change).then(show_if_quick(house), **draw)
+    gr.on([buttons["confirm"].click, tab.dialog_name.submit], confirm, given, **change).then(show_if_quick(app), **draw)
     buttons["cancel"].click(close, **change)
 
 
-def show_if_quick(house: House):
+def show_if_quick(app: App):
     """The preview where it costs no generating; else the line that says how to get it."""
 
     def draw(request: gr.Request, name: str, text: str, mode: str, sample: str) -> str:
-        lang = house.language(request)
-        return preview_html(house, lang, name, text, mode, sample) if mode == "system" else stale_html(lang)
+        lang = app.language(request)
+        return preview_html(app, lang, name, text, mode, sample) if mode == "system" else stale_html(lang)
 
     return draw
 
 
-def _wire_try(house: House, tab: IdentityTab, which: gr.Radio, tokens: gr.Slider) -> None:
+def _wire_try(app: App, tab: IdentityTab, which: gr.Radio, tokens: gr.Slider) -> None:
     running = tab.running
 
     def attempt(request: gr.Request, name: str, text: str, drafts: dict, mode: str, which: str, tokens: int) -> Iterator[dict]:
-        lang, session = house.language(request), request.session_hash
+        lang, session = app.language(request), request.session_hash
         prompt = prompt_of(text)
         if prompt is None:
             gr.Warning(say(lang, "nothing_to_try"))
@@ -353,7 +353,7 @@ def _wire_try(house: House, tab: IdentityTab, which: gr.Radio, tokens: gr.Slider
         busy = {tab.try_button: gr.update(visible=False), tab.try_stop: gr.update(visible=True)}
         try:
             yield busy | {tab.table: try_it.table_html(lang, rows, title, note)}
-            for news in try_it.attempt(house, prompt, mode, name, which, int(tokens), stop, session, owner_of(request)):
+            for news in try_it.attempt(app, prompt, mode, name, which, int(tokens), stop, session, owner_of(request)):
                 if isinstance(news, int):
                     yield {tab.table: try_it.table_html(lang, rows, title, say(lang, "before_you", number=news))}
                     continue

@@ -9,7 +9,7 @@ from html import escape
 
 from engine.types import Answer, Decoding, Request, Variant
 from ui.answering import frames, remember
-from ui.context import House, sentence
+from ui.context import App, sentence
 from ui.said import answer_html, said_of
 from ui.transcript import finish_words
 from ui.words import say
@@ -66,7 +66,7 @@ def requests_for(asked: list[str], prompt: str | None, mode: str, name: str, tok
 
 
 def attempt(
-    house: House,
+    app: App,
     prompt: str | None,
     mode: str,
     name: str,
@@ -80,11 +80,11 @@ def attempt(
     asked = questions(which)
     requests = requests_for(asked, prompt, mode, name, tokens)
     answers: list[Answer | None] = [None] * len(requests)
-    for shown, answers, before in frames(house, requests, stop, owner=owner):
+    for shown, answers, before in frames(app, requests, stop, owner=owner):
         yield before or [
             Tried(text, shown[2 * at], shown[2 * at + 1], answers[2 * at], answers[2 * at + 1]) for at, text in enumerate(asked)
         ]
-    remember(house, requests, answers, "identity", session)
+    remember(app, requests, answers, "identity", session)
 
 
 def table_html(lang: str, rows: list[Tried], title: str, note: str = "") -> str:

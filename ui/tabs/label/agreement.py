@@ -13,7 +13,7 @@ from probes.verdicts import agreement
 from probes.verdicts.agreement import Alpha, Labels, Pair
 from store import labels, pairs, queues
 from store.labels import LABELS
-from ui.context import House
+from ui.context import App
 from ui.said import said_of
 from ui.tabs.label.layout import ROWS_SHOWN
 from ui.words import say
@@ -22,9 +22,9 @@ PAIRS_SHOWN = 15
 CUT = 160  # characters of a text in a table
 
 
-def told_html(house: House, lang: str, queue: int | None, everything: bool, annotator: str) -> str:
+def told_html(app: App, lang: str, queue: int | None, everything: bool, annotator: str) -> str:
     """The section for one queue, or for all labels. StoreError if there is no such queue."""
-    with store.open(house.db) as db:
+    with store.open(app.db) as db:
         settings = None if everything or queue is None else queues.get(db, queue)
         if settings is None and not everything:
             return _quiet(say(lang, "lb_need_queue"))
@@ -48,26 +48,26 @@ def languages(db: Database, said: Labels) -> dict[int, str]:
     return dict(db.execute(sql, [json.dumps(list(said))]).fetchall())
 
 
-def unsettled(house: House, queue: int | None) -> list[int]:
+def unsettled(app: App, queue: int | None) -> list[int]:
     """Answers labelled differently and not settled, the most divided first; of a queue or of all."""
-    return [row["answer"] for row in agreement.disagreements(labels.standing(house.db, queue))]
+    return [row["answer"] for row in agreement.disagreements(labels.standing(app.db, queue))]
 
 
-def settling_queue(house: House, name: str, queue: int | None) -> int | None:
+def settling_queue(app: App, name: str, queue: int | None) -> int | None:
     """A new queue of what is to be settled; None if nothing is. It hides what the queue it comes from hides. StoreError."""
-    answers = unsettled(house, queue)
+    answers = unsettled(app, queue)
     if not answers:
         return None
-    with store.open(house.db) as db:
+    with store.open(app.db) as db:
         settings = queues.get(db, queue) if queue is not None else {"blind": True, "mask": False}
         known = {item["answer"]: item for item in queues.items(db, queue)} if queue is not None else {}
         items = [dict(known.get(answer, {})) | {"answer": answer, "other": None} for answer in answers]
         return queues.create(db, name, items, kind="settle", blind=settings["blind"], mask=settings["mask"])
 
 
-def revealed_html(house: House, lang: str, queue: int, annotator: str) -> str:
+def revealed_html(app: App, lang: str, queue: int, annotator: str) -> str:
     """What was hidden from this person: variant, suggestion and others' labels of what they have labelled. StoreError."""
-    with store.open(house.db) as db:
+    with store.open(app.db) as db:
         settings = queues.get(db, queue)
         if not settings["blind"] or settings["kind"] == "settle" or not labels.has_revealed(db, annotator, queue):
             return ""

@@ -24,7 +24,7 @@ from probes.suggest.identity_pair import FactPair, Side
 from probes.suggest.masking import masked
 from store import StoreError, drawn, labels, pairs, queues
 from store.names import person
-from ui.context import House
+from ui.context import App
 from ui.said import said_of
 
 log = logging.getLogger("mirror")
@@ -39,13 +39,13 @@ CONTROLS = ("control", "retention")
 STORED, REFUSED, ELSEWHERE = "stored", "refused", "elsewhere"
 
 
-def opened(house: House, queue: int, annotator: str) -> dict:
+def opened(app: App, queue: int, annotator: str) -> dict:
     """All that a desk needs to begin: the queue, the first items, the last decisions, how far it is. StoreError.
 
     Settling shows what others said, so opening such a queue locks this person's own blind labels of its answers.
     """
     annotator = person(annotator)
-    with store.open(house.db) as db:
+    with store.open(app.db) as db:
         settings = queues.get(db, queue)
         if settings["kind"] == "settle":
             labels.reveal(db, annotator, queue=queue)
@@ -53,29 +53,29 @@ def opened(house: House, queue: int, annotator: str) -> dict:
         about = {key: settings[key] for key in ("id", "name", "kind", "blind", "mask", "overlap")}
         return {
             "queue": about | {"stamp": settings["created"], "revealed": settings["blind"] and reveal},
-            "items": coming(house, db, settings, annotator, reveal),
-            "recent": last_decisions(house, db, settings, annotator, reveal),
+            "items": coming(app, db, settings, annotator, reveal),
+            "recent": last_decisions(app, db, settings, annotator, reveal),
             "progress": how_far(db, queue, annotator),
         }
 
 
-def more(house: House, queue: int, annotator: str, without: Sequence[int], skipped: bool = False) -> dict:
+def more(app: App, queue: int, annotator: str, without: Sequence[int], skipped: bool = False) -> dict:
     """Further items for a desk that holds some. StoreError."""
     annotator = person(annotator)
-    with store.open(house.db) as db:
+    with store.open(app.db) as db:
         settings = queues.get(db, queue)
         reveal = sees_all(db, settings, annotator)
         there = drawn.items(db, queue, without, blind=not reveal)
-        items = coming(house, db, settings, annotator, reveal, list(there.values()), skipped)
+        items = coming(app, db, settings, annotator, reveal, list(there.values()), skipped)
         return {"items": items, "progress": how_far(db, queue, annotator)}
 
 
 def told(
-    house: House, queue: int, annotator: str, held: Sequence[int], decided: Sequence[int] = (), *, everybody: bool = True
+    app: App, queue: int, annotator: str, held: Sequence[int], decided: Sequence[int] = (), *, everybody: bool = True
 ) -> dict:
     """How far the queue is, with `everybody` each person too; which of the items that a desk holds need nobody any more
     (`gone`), and which of those just decided had been decided by enough others (`crowded`). StoreError."""
-    with store.open(house.db) as db:
+    with store.open(app.db) as db:
         progress = how_far(db, queue, annotator) if everybody else queues.progress(db, queue, annotator)
         blind = not sees_all(db, queues.get(db, queue), annotator)
         found = {}
@@ -86,14 +86,14 @@ def told(
         return {"progress": progress} | found
 
 
-def decide(house: House, annotator: str, decisions: Iterable[Mapping]) -> list[dict]:
+def decide(app: App, annotator: str, decisions: Iterable[Mapping]) -> list[dict]:
     """Carries decisions out in their order; what became of each, by its token. One sent again does nothing new.
 
     A decision: `token`, `queue`, `stamp` (when the queue was made: another database has other queues under the same numbers),
     `do` (label, skip, vote, undo), `item`, and as that needs `answer`, `label`, `tags`, `flag`, `comment`, `seconds`, `choice`,
     `order`. Whatever cannot be read or written just now is a sqlite3.OperationalError: to be sent again.
     """
-    with store.open(house.db) as db:
+    with store.open(app.db) as db:
         return [_decided(db, annotator, decision) for decision in list(decisions)[:MOST]]
 
 
@@ -109,7 +109,7 @@ def how_far(db: Database, queue: int, annotator: str) -> dict:
 
 
 def coming(
-    house: House,
+    app: App,
     db: Database,
     settings: Mapping,
     annotator: str,
@@ -118,29 +118,29 @@ def coming(
     skipped: bool = False,
 ) -> list[dict]:
     found = queues.upcoming(db, settings["id"], annotator, AHEAD, skipped=skipped, without=without, reveal=reveal)
-    return cards(house, db, settings, found, annotator, reveal)
+    return cards(app, db, settings, found, annotator, reveal)
 
 
-def last_decisions(house: House, db: Database, settings: Mapping, annotator: str, reveal: bool) -> list[dict]:
+def last_decisions(app: App, db: Database, settings: Mapping, annotator: str, reveal: bool) -> list[dict]:
     """The last ten, newest first: each a card with `said`."""
     if settings["kind"] == "pairs":
         found = pairs.recent(db, settings["id"], annotator, RECENT)
-        shown = cards(house, db, settings, found, annotator, reveal)
+        shown = cards(app, db, settings, found, annotator, reveal)
         return [card | {"said": {"choice": item["choice"]}} for card, item in zip(shown, found, strict=True)]
     rows = labels.recent(db, annotator, RECENT, settings["id"])
     items = queues.decided(db, settings["id"], annotator, [row["answer"] for row in rows], reveal=reveal)
     rows = [row for row in rows if row["answer"] in items]
-    shown = cards(house, db, settings, [items[row["answer"]] for row in rows], annotator, reveal)
+    shown = cards(app, db, settings, [items[row["answer"]] for row in rows], annotator, reveal)
     kept = ("label", "tags", "flag", "comment")
     return [card | {"said": {key: row[key] for key in kept}} for card, row in zip(shown, rows, strict=True)]
 
 
-def cards(house: House, db: Database, settings: Mapping, items: Sequence[Mapping], annotator: str, reveal: bool) -> list[dict]:
+def cards(app: App, db: Database, settings: Mapping, items: Sequence[Mapping], annotator: str, reveal: bool) -> list[dict]:
     """Items as the page may have them: named keys only, so that nothing that gives a variant away slips through."""
     said = {}
     if settings["kind"] == "settle" or (reveal and settings["kind"] == "labels"):
         said = labels.standing(db, answers=[item["answer"] for item in items])
-    hide = _masking(house) if settings["mask"] and not reveal else None
+    hide = _masking(app) if settings["mask"] and not reveal else None
     prompts = _ends_of_prompts(db, [side["answer"] for item in items for side in item.get("sides") or [item]])
     made = []
     for item in items:
@@ -302,10 +302,10 @@ def seconds_of(value: object) -> float | None:
     return float(value)
 
 
-def _masking(house: House) -> FactPair:
-    """Everybody the house knows, as one pair: whoever masks does not know yet who is in the text."""
-    files = sorted(Path(house.identities).glob("*.yaml"))
-    return _everybody(str(house.identities), tuple((file.stem, file.stat().st_mtime_ns) for file in files))
+def _masking(app: App) -> FactPair:
+    """Everybody the app knows, as one pair: whoever masks does not know yet who is in the text."""
+    files = sorted(Path(app.identities).glob("*.yaml"))
+    return _everybody(str(app.identities), tuple((file.stem, file.stat().st_mtime_ns) for file in files))
 
 
 @lru_cache(maxsize=4)

@@ -14,7 +14,7 @@ from probes.suggest import identity_pair as facts_of
 from probes.suggest.identity_pair import FactPair
 from store import StoreError, labels, queues, runs
 from ui import passing
-from ui.context import House
+from ui.context import App
 from ui.tabs.label.layout import FILE, RUN
 from ui.words import say
 
@@ -42,15 +42,15 @@ class Wish:
     name: str
 
 
-def make(house: House, lang: str, wish: Wish) -> int:
+def make(app: App, lang: str, wish: Wish) -> int:
     """The new queue's id. StoreError, RowsError, FactsError or IdentityError say what is wrong, nothing then made."""
     if (wish.source == RUN and wish.run is None) or (wish.source == FILE and not wish.file):
         raise StoreError(say(lang, "lb_no_source"))
     if wish.source == RUN:
-        rows, origin = sources.of_run(house.db, wish.run).rows, run_name(house, lang, wish.run)
+        rows, origin = sources.of_run(app.db, wish.run).rows, run_name(app, lang, wish.run)
     else:
         origin = Path(wish.file).name
-        rows = exchange.add_answers(house.db, sources.completed(exchange.read_rows(wish.file)), origin)
+        rows = exchange.add_answers(app.db, sources.completed(exchange.read_rows(wish.file)), origin)
     rows = [row for row in rows if row.get("answer") is not None]
     chosen = [
         row for row in rows
@@ -59,12 +59,12 @@ def make(house: House, lang: str, wish: Wish) -> int:
     if wish.kind == "pairs":
         items = sources.pair_items(chosen)
     else:
-        items = sources.queue_items(sources.suggested(chosen, pair_of(house, wish.old, wish.new)))
+        items = sources.queue_items(sources.suggested(chosen, pair_of(app, wish.old, wish.new)))
     if not items:
         raise StoreError(say(lang, "lb_nothing_left", rows=len(rows)))
-    told = {side: who(house, name) for side, name in (("old", wish.old), ("new", wish.new)) if name}
+    told = {side: who(app, name) for side, name in (("old", wish.old), ("new", wish.new)) if name}
     return queues.create(
-        house.db,
+        app.db,
         wish.name.strip() or origin,
         [item | told for item in items],
         kind=wish.kind,
@@ -76,57 +76,57 @@ def make(house: House, lang: str, wish: Wish) -> int:
     )
 
 
-def known_runs(house: House) -> list[dict]:
+def known_runs(app: App) -> list[dict]:
     """Runs that have answers, newest first."""
-    return [run for run in runs.recent(house.db, RUNS_SHOWN) if run["done"]]
+    return [run for run in runs.recent(app.db, RUNS_SHOWN) if run["done"]]
 
 
-def run_name(house: House, lang: str, run: int) -> str:
-    name = runs.get(house.db, run)["name"]
+def run_name(app: App, lang: str, run: int) -> str:
+    name = runs.get(app.db, run)["name"]
     return say(lang, "lb_run_name", id=run) + (f" {name}" if name else "")
 
 
-def variants_of(house: House, run: int | None) -> list[str]:
-    return [variant["name"] for variant in runs.get(house.db, run)["variants"]] if run is not None else []
+def variants_of(app: App, run: int | None) -> list[str]:
+    return [variant["name"] for variant in runs.get(app.db, run)["variants"]] if run is not None else []
 
 
-def sides_of(house: House, run: int | None) -> tuple[str, str] | None:
+def sides_of(app: App, run: int | None) -> tuple[str, str] | None:
     """The old and the new identity that a run was begun with, if it was."""
-    about = (runs.get(house.db, run)["settings"] or {}).get("about") if run is not None else None
+    about = (runs.get(app.db, run)["settings"] or {}).get("about") if run is not None else None
     return (about.get("old") or "", about.get("new") or "") if about else None
 
 
-def pair_of(house: House, old: str, new: str) -> FactPair | None:
+def pair_of(app: App, old: str, new: str) -> FactPair | None:
     """What suggestions compare with; None if nobody is named."""
-    known = [identities.load(name, house.identities).facts if name else None for name in (old, new)]
+    known = [identities.load(name, app.identities).facts if name else None for name in (old, new)]
     return facts_of.from_identities(*known) if any(known) else None
 
 
-def who(house: House, name: str) -> str:
+def who(app: App, name: str) -> str:
     """An identity in one line for annotators: names and makers in either language."""
-    facts = identities.load(name, house.identities).facts
+    facts = identities.load(name, app.identities).facts
     known = [part for part in (facts.en, facts.zh) if part] if facts else []
     names = " / ".join(dict.fromkeys(part.name for part in known if part.name)) or name
     makers = " / ".join(dict.fromkeys(part.maker for part in known if part.maker))
     return f"{names} ({makers})" if makers else names
 
 
-def take_in(house: House, path: str, annotator: str, role: str | None = None) -> tuple[int, int]:
+def take_in(app: App, path: str, annotator: str, role: str | None = None) -> tuple[int, int]:
     """(new labels, rows) of a file. role: of who is logged in as `annotator`; None without a login, where the local user brings
     in everybody's. RowsError or StoreError."""
     rows = exchange.read_rows(path)
-    return exchange.add_labels(house.db, rows, annotator, for_others=role in FOR_OTHERS), len(rows)
+    return exchange.add_labels(app.db, rows, annotator, for_others=role in FOR_OTHERS), len(rows)
 
 
-def give_out(house: House, queue: int | None) -> tuple[list[str], dict]:
+def give_out(app: App, queue: int | None) -> tuple[list[str], dict]:
     """Files of a queue's labels or of all, and how many `n` labels of how many `people` on how many `answers` they hold."""
-    with store.open(house.db) as db:
+    with store.open(app.db) as db:
         said = labels.standing(db, queue)
         rows = exchange.label_rows(db, queue)
         wanted = [queue] if queue is not None else [one["id"] for one in queues.listed(db)]
     if not rows:
         return [], {}
-    parts = [sources.of_queue(house.db, one) for one in wanted if queues.get(house.db, one)["kind"] != "pairs"]
+    parts = [sources.of_queue(app.db, one) for one in wanted if queues.get(app.db, one)["kind"] != "pairs"]
     queued = {row["answer_id"]: row for row in sources.joined(parts).rows}
     kept = ("answer_id", "variant", "lang", "question", "answer")
     alone = {row["answer_id"]: {key: row[key] for key in kept} for row in rows if row["answer_id"] not in queued}

@@ -9,7 +9,7 @@ from html import escape
 import gradio as gr
 
 from store import queues
-from ui.context import House
+from ui.context import App
 from ui.words import WORDS, i18n, say
 
 RUN, FILE = "run", "file"
@@ -202,9 +202,9 @@ def _files() -> Files:
     return Files(given, said, scope, export, exported, downloads)
 
 
-def queue_choices(house: House, lang: str) -> list[tuple[str, int]]:
+def queue_choices(app: App, lang: str) -> list[tuple[str, int]]:
     """Every queue by a line that says what it is, newest first."""
-    return [(queue_line(lang, queue), queue["id"]) for queue in queues.listed(house.db)]
+    return [(queue_line(lang, queue), queue["id"]) for queue in queues.listed(app.db)]
 
 
 def queue_line(lang: str, queue: dict) -> str:
@@ -216,7 +216,7 @@ def queue_line(lang: str, queue: dict) -> str:
     return f"{line} · {', '.join(kinds)}"
 
 
-def desk_html(house: House, lang: str, annotator: str, queue: int | None, queues_there: bool, revealed: bool = False) -> str:
+def desk_html(app: App, lang: str, annotator: str, queue: int | None, queues_there: bool, revealed: bool = False) -> str:
     """The place that label.js fills; or what has to be done first."""
     if not annotator or queue is None:
         key = "lb_no_queue" if not queues_there else "lb_need_name" if not annotator else "lb_need_queue"

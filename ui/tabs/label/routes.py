@@ -23,7 +23,7 @@ from store import StoreError
 from store.names import person
 from ui.access import bodies
 from ui.access.gate import WHO
-from ui.context import House, sentence
+from ui.context import App, sentence
 from ui.tabs.label import desk
 from ui.tabs.label.desk import whole
 
@@ -48,18 +48,18 @@ class Asked(Shape):
     decisions: list[dict] | None = None
 
 
-def routes(house: House) -> list[Route]:
+def routes(app: App) -> list[Route]:
     """For the application that serves the page."""
 
     def opened(asked: dict) -> dict:
-        return desk.opened(house, whole(asked["queue"]), asked["annotator"])
+        return desk.opened(app, whole(asked["queue"]), asked["annotator"])
 
     def more(asked: dict) -> dict:
         skipped = bool(asked.get("skipped"))
-        return desk.more(house, whole(asked["queue"]), asked["annotator"], _ids(asked, "without"), skipped)
+        return desk.more(app, whole(asked["queue"]), asked["annotator"], _ids(asked, "without"), skipped)
 
     def told(asked: dict) -> dict:
-        return desk.told(house, whole(asked["queue"]), asked["annotator"], _ids(asked, "held"))
+        return desk.told(app, whole(asked["queue"]), asked["annotator"], _ids(asked, "held"))
 
     def decide(asked: dict) -> dict:
         """Each decision is its own annotator's; where there is a login only that one's, others wait for theirs."""
@@ -71,18 +71,18 @@ def routes(house: House) -> list[Route]:
             if asked["login"] and not _same(who, asked["login"]):
                 results.append({"token": decision.get("token"), "status": desk.ELSEWHERE})
             else:
-                results += desk.decide(house, who, [decision])
+                results += desk.decide(app, who, [decision])
         if not asked.get("queue"):
             return {"results": results}
         queue, held = whole(asked["queue"]), _ids(asked, "held")
         items = [whole(decision["item"]) for decision in decisions if decision.get("queue") == queue and "item" in decision]
-        return {"results": results} | desk.told(house, queue, asked["annotator"], held, items, everybody=False)
+        return {"results": results} | desk.told(app, queue, asked["annotator"], held, items, everybody=False)
 
     found = {"open": opened, "more": more, "told": told, "decide": decide}
-    return [Route(f"{FOLDER}{name}", _endpoint(house, act), methods=["POST"]) for name, act in found.items()]
+    return [Route(f"{FOLDER}{name}", _endpoint(app, act), methods=["POST"]) for name, act in found.items()]
 
 
-def _endpoint(house: House, act: Callable[[dict], dict]) -> Callable:
+def _endpoint(app: App, act: Callable[[dict], dict]) -> Callable:
     async def endpoint(request: Request) -> JSONResponse:
         login = visitor(request)
         if login is None:

@@ -19,7 +19,7 @@ from probes.questions import ProbeError
 from probes.run import runner
 from probes.run.settings import Progress, Switches
 from store import owners, runs
-from ui.context import House, sentence
+from ui.context import App, sentence
 from ui.tabs.probes.form import Wish, variants_of
 
 PAUSE_S = 0.3
@@ -30,7 +30,7 @@ THREAD = "probing"  # the name of the thread that a run goes on in
 class Desk:
     """Where the run under way is. `lock` guards all fields: pages look at them from many threads."""
 
-    house: House
+    app: App
     lock: threading.RLock = field(default_factory=threading.RLock)
     run: int | None = None
     switches: Switches = field(default_factory=Switches)
@@ -48,18 +48,18 @@ def busy(desk: Desk) -> bool:
 
 def start(desk: Desk, wish: Wish) -> int:
     """Begins a new run and returns its id. Raises what is wrong with the wish, or that another run is under way."""
-    house = desk.house
+    app = desk.app
     with desk.lock:
         _refuse_second(desk)
-        variants = variants_of(house, wish)
-        known = {side: facts_of(house, name) for side, name in (("old", wish.old), ("new", wish.new))}
+        variants = variants_of(app, wish)
+        known = {side: facts_of(app, name) for side, name in (("old", wish.old), ("new", wish.new))}
         probes = questions.fill(wish.probes, known)
         about = {"old": wish.old, "new": wish.new, "facts": known, "margin": wish.margin}
         if wish.margin:
-            suited_for(house, probes, known)
+            suited_for(app, probes, known)
         switches = Switches()
         events = runner.run(
-            house.engine, variants, probes, wish.settings, db=house.db, name=wish.name, set_name=wish.set_name,
+            app.engine, variants, probes, wish.settings, db=app.db, name=wish.name, set_name=wish.set_name,
             reuse=wish.reuse, switches=switches, about=about,
         )  # fmt: skip
         return _go(desk, events, switches, variants, probes, about)
@@ -67,21 +67,21 @@ def start(desk: Desk, wish: Wish) -> int:
 
 def again(desk: Desk, run: int) -> None:
     """Goes on with a run that was stopped, failed, or was left behind by a program that died; or ends a pause."""
-    house = desk.house
+    app = desk.app
     with desk.lock:
         if busy(desk) and desk.run == run:
             desk.switches.pause.clear()
             return
         _refuse_second(desk)
-        variants, probes, settings, row = runner.again(house.db, run)
+        variants, probes, settings, row = runner.again(app.db, run)
         for one in row["variants"]:
             for name, path in one["paths"].items():
-                if name not in house.engine.adapters and Path(path).is_dir():
-                    house.opened.place(path, EngineError, f"The adapter {name} of this run lies elsewhere; its folder")
-                    house.engine.add_adapter(path, name, accept_other_base=house.accept_other_base)
-        runner.check_same(house.engine, row)
+                if name not in app.engine.adapters and Path(path).is_dir():
+                    app.opened.place(path, EngineError, f"The adapter {name} of this run lies elsewhere; its folder")
+                    app.engine.add_adapter(path, name, accept_other_base=app.accept_other_base)
+        runner.check_same(app.engine, row)
         switches = Switches()
-        events = runner.run(house.engine, variants, probes, settings, db=house.db, run_id=run, switches=switches)
+        events = runner.run(app.engine, variants, probes, settings, db=app.db, run_id=run, switches=switches)
         _go(desk, events, switches, variants, probes, about_of(row))
 
 
@@ -124,9 +124,9 @@ def state_of(desk: Desk, row: Mapping) -> dict:
     return told
 
 
-def facts_of(house: House, name: str) -> dict:
+def facts_of(app: App, name: str) -> dict:
     """An identity's facts as plain data, empty where it has none. Raises IdentityError."""
-    known = identities.load(name, house.identities).facts if name else None
+    known = identities.load(name, app.identities).facts if name else None
     return dataclasses.asdict(known) if known else {}
 
 
@@ -135,11 +135,11 @@ def about_of(row: Mapping) -> dict:
     return (row["settings"] or {}).get("about") or {}
 
 
-def suited_for(house: House, probes: list, known: Mapping) -> tuple[list, dict]:
+def suited_for(app: App, probes: list, known: Mapping) -> tuple[list, dict]:
     """The probes whose margin can be measured, and the statements. Raises ProbeError if there are none."""
     from probes import margin  # torch: only for those who measure
 
-    statements = margin.statements_of(known, house.engine.base.card.placeholders)
+    statements = margin.statements_of(known, app.engine.base.card.placeholders)
     suited = margin.suited(probes, statements)
     if not suited:
         raise ProbeError(
@@ -174,12 +174,12 @@ def _go(desk: Desk, events, switches: Switches, variants: list, probes: list, ab
 
 
 def _work(desk: Desk, events, variants: list, probes: list, about: Mapping) -> None:
-    run, house = desk.run, desk.house
+    run, app = desk.run, desk.app
     try:
         for news in events:
             with desk.lock:
                 desk.news = news
-            if house.closed.is_set():
+            if app.closed.is_set():
                 desk.switches.stop.set()
         if news.status == "done" and about.get("margin"):
             _measure(desk, variants, probes, about["facts"])
@@ -188,8 +188,8 @@ def _work(desk: Desk, events, variants: list, probes: list, about: Mapping) -> N
         said = sentence("en", error)
         with desk.lock:
             desk.problems[run] = said
-        if not runs.is_under_way(runs.get(house.db, run)):  # by somebody else, who has taken it over
-            runs.set_status(house.db, run, "failed", said)
+        if not runs.is_under_way(runs.get(app.db, run)):  # by somebody else, who has taken it over
+            runs.set_status(app.db, run, "failed", said)
     finally:
         with desk.lock:
             desk.phase = ""
@@ -197,21 +197,21 @@ def _work(desk: Desk, events, variants: list, probes: list, about: Mapping) -> N
 
 def _measure(desk: Desk, variants: list, probes: list, known: Mapping) -> None:
     """Measures the margins that are missing. A run is done when these are, too."""
-    house, run = desk.house, desk.run
-    suited, statements = suited_for(house, probes, known)
-    there = runs.margins(house.db, run)
+    app, run = desk.app, desk.run
+    suited, statements = suited_for(app, probes, known)
+    there = runs.margins(app.db, run)
     left = [at for at in range(len(variants)) if any((at, probe.id) not in there for probe in suited)]
     if not left:
         return
     claim = owners.Claim()
     found: list[tuple[int, str, float, float]] = []
     try:
-        runs.take(house.db, run, claim.text)
+        runs.take(app.db, run, claim.text)
         try:
             total = _scores(desk, [variants[at] for at in left], left, suited, statements, claim, found)
         finally:  # what could be measured is kept, also where one variant is all NaN
-            runs.add_margins(house.db, run, found)
-        runs.set_status(house.db, run, "done" if len(found) == total else "stopped", owner=claim.text)
+            runs.add_margins(app.db, run, found)
+        runs.set_status(app.db, run, "done" if len(found) == total else "stopped", owner=claim.text)
     finally:
         claim.release()
 
@@ -220,12 +220,12 @@ def _scores(desk: Desk, asked: list, places: list[int], suited: list, statements
     """(variant's place, probe id, old, new) of every margin until somebody stops it, into `found`; how many there would be."""
     from probes import margin
 
-    house = desk.house
+    app = desk.app
     began = beaten = time.monotonic()
     total = len(asked) * len(suited)
     with desk.lock:
         desk.phase, desk.measured = "margin", (0, total)
-    scores = margin.margins(house.engine, asked, suited, statements)
+    scores = margin.margins(app.engine, asked, suited, statements)
     for at, _, score in scores:
         found.append((places[at], score.probe_id, score.old, score.new))
         spent = time.monotonic() - began
@@ -234,9 +234,9 @@ def _scores(desk: Desk, asked: list, places: list[int], suited: list, statements
             desk.news = dataclasses.replace(desk.news, left_s=spent / len(found) * (total - len(found)))
         if time.monotonic() - beaten >= owners.BEAT_S:
             beaten = time.monotonic()
-            runs.beat(house.db, desk.run, claim.text)
+            runs.beat(app.db, desk.run, claim.text)
         while desk.switches.pause.is_set() and not desk.switches.stop.wait(PAUSE_S):
             pass
-        if desk.switches.stop.is_set() or house.closed.is_set():
+        if desk.switches.stop.is_set() or app.closed.is_set():
             break
     return total

@@ -18,7 +18,7 @@ from probes.run import rows as answer_rows
 from probes.suggest.identity_pair import FactPair, FactsError, from_identities
 from probes.suggest.labels import suggest
 from store import runs
-from ui.context import House
+from ui.context import App
 from ui.said import said_of
 from ui.tabs.probes.background import about_of, facts_of
 from ui.variants import headline
@@ -54,30 +54,30 @@ class Boards:
         self.known: OrderedDict[int, Board] = OrderedDict()
         self.lock = threading.Lock()  # guards `known`
 
-    def of(self, house: House, run: int) -> Board:
+    def of(self, app: App, run: int) -> Board:
         """The run's board with everything that is in the store by now. Raises StoreError."""
-        row = runs.get(house.db, run)
+        row = runs.get(app.db, run)
         with self.lock:
             board = self.known.get(run)
             if board is None:
-                facts, names = facts_for(house, row)
+                facts, names = facts_for(app, row)
                 board = self.known[run] = Board(uuid.uuid4().hex[:8], facts, names)
             self.known.move_to_end(run)
             while len(self.known) > KEPT:
                 self.known.popitem(last=False)
         with board.lock:
-            bring_up(house, board, row)
+            bring_up(app, board, row)
         return board
 
 
-def bring_up(house: House, board: Board, run: Mapping) -> None:
+def bring_up(app: App, board: Board, run: Mapping) -> None:
     """Judges what is new. Margins come after the answers, to cells that pages have already: then they are all told anew."""
-    margins = len(runs.margins(house.db, run["id"]))
+    margins = len(runs.margins(app.db, run["id"]))
     again = margins != board.margins
     if run["done"] == board.turns and not again:
         return
     index = {one["name"]: at for at, one in enumerate(run["variants"])}
-    for row in answer_rows.rows_of(house.db, run["id"]):
+    for row in answer_rows.rows_of(app.db, run["id"]):
         key = (row["probe_id"], index[row["variant"]], row["sample"])
         if key in board.rows and not again:
             continue
@@ -90,34 +90,34 @@ def bring_up(house: House, board: Board, run: Mapping) -> None:
         board.stamp, board.margins = uuid.uuid4().hex[:8], margins
 
 
-def facts_for(house: House, row: Mapping) -> tuple[FactPair | None, tuple[str, str]]:
+def facts_for(app: App, row: Mapping) -> tuple[FactPair | None, tuple[str, str]]:
     """What a run's suggestions compare with, and the two identities' names; no facts, no suggestions."""
     about = about_of(row)
     if about.get("facts"):
         known, names = about["facts"], (about.get("old") or "", about.get("new") or "")
     else:
-        names = default_sides(house)
-        known = {side: facts_of(house, name) for side, name in zip(("old", "new"), names, strict=True)}
+        names = default_sides(app)
+        known = {side: facts_of(app, name) for side, name in zip(("old", "new"), names, strict=True)}
     try:
         return from_identities(known.get("old"), known.get("new")), names
     except FactsError:
         return None, names
 
 
-def default_sides(house: House) -> tuple[str, str]:
+def default_sides(app: App) -> tuple[str, str]:
     """Who is old and who is new where nobody has said it: the base's own identity, and the first other one."""
     from ui.tabs.probes.form import with_facts
 
-    known, base = with_facts(house), house.engine.base
+    known, base = with_facts(app), app.engine.base
     card = getattr(getattr(base, "card", None), "name", "")
     old = card if card in known else next((name for name in known if name == "BayLing"), "")
     new = next((name for name in known if name == "finance-advisor"), "")
     return old, new if new != old else next((name for name in known if name != old), "")
 
 
-def opened(house: House, boards: Boards, run: int, lang: str) -> dict:
+def opened(app: App, boards: Boards, run: int, lang: str) -> dict:
     """Everything the page needs of a run, but for the words that are the same for all."""
-    row, board = runs.get(house.db, run), boards.of(house, run)
+    row, board = runs.get(app.db, run), boards.of(app, run)
     script = row["settings"].get("script")
     probes = [from_dict(one) for one in row["probes"]]
     return {

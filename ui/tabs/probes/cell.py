@@ -8,46 +8,46 @@ from probes.questions import ProbeError
 from probes.second_opinion import JudgeError, second_opinion
 from probes.suggest.labels import judged_text, suggest
 from store import opinions, runs
-from ui.context import House
+from ui.context import App
 from ui.said import said_of
 from ui.tabs.probes.board import Board, Boards
 
 HISTORY = 30
 
 
-def cell(house: House, boards: Boards, run: int, probe: str, variant: int, other: int | None = None) -> dict:
+def cell(app: App, boards: Boards, run: int, probe: str, variant: int, other: int | None = None) -> dict:
     """samples (the headline first), history in other runs, and the same cell of the run that is compared with."""
-    board = boards.of(house, run)
+    board = boards.of(app, run)
     with board.lock:
         samples = [dict(row) for key, row in board.rows.items() if key[0] == probe and key[1] == variant]
     samples.sort(key=lambda row: row["sample"])
-    name = runs.get(house.db, run)["variants"][variant]["name"]
-    compared = None if other is None else headlines(boards.of(house, other)).get((probe, name))
+    name = runs.get(app.db, run)["variants"][variant]["name"]
+    compared = None if other is None else headlines(boards.of(app, other)).get((probe, name))
     return {
         "samples": [told(row) for row in samples],
-        "history": history(house, board, run, probe, name, samples[0]["group"]) if samples else [],
+        "history": history(app, board, run, probe, name, samples[0]["group"]) if samples else [],
         "compared": told(compared) if compared else None,
-        "judge": house.judge.name if house.judge and board.facts else None,
-        "opinions": opinions_on(house, samples[0]["answer_id"]) if samples else [],
+        "judge": app.judge.name if app.judge and board.facts else None,
+        "opinions": opinions_on(app, samples[0]["answer_id"]) if samples else [],
     }
 
 
-def opinions_on(house: House, answer: int | None) -> list[dict]:
+def opinions_on(app: App, answer: int | None) -> list[dict]:
     """What judges have said of an answer, the latest first."""
-    return [] if answer is None else opinions.of_answer(house.db, answer)[::-1]
+    return [] if answer is None else opinions.of_answer(app.db, answer)[::-1]
 
 
-def ask_judge(house: House, board: Board, probe: str, variant: int) -> list[dict]:
+def ask_judge(app: App, board: Board, probe: str, variant: int) -> list[dict]:
     """Asks the judge about the cell's headline answer and stores what it says. Raises JudgeError, EngineError, ProbeError."""
     with board.lock:
         row = board.rows.get((probe, variant, 0))
-    if house.judge is None:
+    if app.judge is None:
         raise JudgeError("No judge was named; start the app with --judge base, or --judge URL --judge-model NAME.")
     if row is None or row["answer_id"] is None or board.facts is None:
         raise ProbeError("There is nothing to judge: this cell has no answer, or its run no identities to compare with.")
-    said = second_opinion(row, board.facts, house.judge.ask)
-    opinions.add(house.db, row["answer_id"], judge=house.judge.name, **said)
-    return opinions_on(house, row["answer_id"])
+    said = second_opinion(row, board.facts, app.judge.ask)
+    opinions.add(app.db, row["answer_id"], judge=app.judge.name, **said)
+    return opinions_on(app, row["answer_id"])
 
 
 def headlines(board: Board) -> dict[tuple[str, str], dict]:
@@ -113,9 +113,9 @@ def marked(text: str, evidence) -> list[list[str]]:
     return pieces
 
 
-def history(house: House, board: Board, run: int, probe: str, name: str, group: str) -> list[dict]:
+def history(app: App, board: Board, run: int, probe: str, name: str, group: str) -> list[dict]:
     """The first answers to a probe of this id in other runs, those of a variant of the same name first."""
-    found = [one for one in runs.of_probe(house.db, probe) if one["run"] != run and one["sample"] == 0]
+    found = [one for one in runs.of_probe(app.db, probe) if one["run"] != run and one["sample"] == 0]
     found.sort(key=lambda one: (one["run_variant"] != name, -one["run"]))
     told = []
     for one in found[:HISTORY]:

@@ -18,7 +18,7 @@ from probes.questions import ProbeError
 from store import runs
 from ui import filling
 from ui.access import roles
-from ui.context import House, sentence
+from ui.context import App, sentence
 from ui.conversation import Page
 from ui.tabs.label.routes import visitor
 from ui.tabs.probes import (
@@ -71,7 +71,7 @@ class Asked(Shape):
 def listed(desk: Desk) -> list[dict]:
     """The latest runs, newest first, as the list shows them."""
     found = []
-    for row in runs.recent(desk.house.db, LISTED):
+    for row in runs.recent(desk.app.db, LISTED):
         told = background.state_of(desk, row)
         found.append(
             {key: row[key] for key in ("id", "name", "set_name", "created")}
@@ -81,13 +81,13 @@ def listed(desk: Desk) -> list[dict]:
     return found
 
 
-def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
+def board_functions(app: App, desk: Desk, boards: Boards) -> list[Callable]:
     """What the board's script calls, each with one object and the request; a mistake comes back as {"error": sentence}."""
 
     def guarded(act: Callable[[str, dict], dict]) -> Callable:
         def guard(given: dict, request: gr.Request) -> dict:
-            lang = house.language(request)
-            if why := roles.refusal(house, lang, visitor(request), act):
+            lang = app.language(request)
+            if why := roles.refusal(app, lang, visitor(request), act):
                 return {"error": why}
             try:
                 asked = outside.bounded(given if given is not None else {}, "The request", ProbeError)
@@ -109,10 +109,10 @@ def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
         if given.get("run") is None:
             return told
         run = int(given["run"])
-        return told | probes_board.opened(house, boards, run, lang) | news(lang, run, "", 0)
+        return told | probes_board.opened(app, boards, run, lang) | news(lang, run, "", 0)
 
     def news(lang: str, run: int, stamp: str, since: int) -> dict:
-        row, board = runs.get(house.db, run), boards.of(house, run)
+        row, board = runs.get(app.db, run), boards.of(app, run)
         whole = stamp != board.stamp
         told = {"state": background.state_of(desk, row), "stamp": board.stamp, "whole": whole}
         told["cells"] = probes_board.cells(board, 0 if whole else since)
@@ -141,22 +141,22 @@ def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
         if act is None:
             raise ProbeError(f"There is nothing called {given.get('act')!r} to do with a run.")
         act(desk, run)
-        return {"state": background.state_of(desk, runs.get(house.db, run))}
+        return {"state": background.state_of(desk, runs.get(app.db, run))}
 
     def pb_cell(lang: str, given: dict) -> dict:
         other = given.get("other")
         return cell.cell(
-            house, boards, int(given["run"]), str(given["probe"]), int(given["variant"]), None if other is None else int(other)
+            app, boards, int(given["run"]), str(given["probe"]), int(given["variant"]), None if other is None else int(other)
         )
 
     def pb_opinion(lang: str, given: dict) -> dict:
         """Asks the judge about a cell's first answer; all that judges have said of it."""
-        board = boards.of(house, int(given["run"]))
-        return {"opinions": cell.ask_judge(house, board, str(given["probe"]), int(given["variant"]))}
+        board = boards.of(app, int(given["run"]))
+        return {"opinions": cell.ask_judge(app, board, str(given["probe"]), int(given["variant"]))}
 
     def pb_compare(lang: str, given: dict) -> dict:
         """The first answers of another run, by probe and variant's name: [text, suggestion's place in WORDS or -1, check]."""
-        found = cell.headlines(boards.of(house, int(given["other"])))
+        found = cell.headlines(boards.of(app, int(given["other"])))
         return {
             "cells": [
                 [probe, name, row["answer"] or "", words.index(row["suggestion"]) if row.get("suggestion") in words else -1]
@@ -167,7 +167,7 @@ def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
     words = probes_board.WORDS
 
     def pb_export(lang: str, given: dict) -> dict:
-        board = boards.of(house, int(given["run"]))
+        board = boards.of(app, int(given["run"]))
         rows = probes_board.chosen(board, given.get("keys"))
         stamp = time.strftime("%Y%m%d-%H%M")
         kind = str(given.get("kind"))
@@ -175,10 +175,10 @@ def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
 
     def pb_send(lang: str, given: dict) -> dict:
         """A queue of what the page shows."""
-        board = boards.of(house, int(given["run"]))
+        board = boards.of(app, int(given["run"]))
         rows = probes_board.chosen(board, given.get("keys"), samples=bool(given.get("samples")))
         overlap = max(1, int(given.get("overlap") or 1))
-        made = exports.send(house, rows, str(given.get("name") or ""), overlap=overlap, blind=bool(given.get("blind", True)))
+        made = exports.send(app, rows, str(given.get("name") or ""), overlap=overlap, blind=bool(given.get("blind", True)))
         left = say(lang, "pb_left_out", number=made["left_out"]) if made["left_out"] else ""
         return made | {"said": say(lang, "pb_sent", name=made["name"], answers=made["answers"]) + left}
 
@@ -187,21 +187,21 @@ def board_functions(house: House, desk: Desk, boards: Boards) -> list[Callable]:
 
 def first_shown(desk: Desk) -> dict:
     """What the board begins with: the run under way, else the newest one."""
-    newest = next(iter(runs.recent(desk.house.db, 1)), None)
+    newest = next(iter(runs.recent(desk.app.db, 1)), None)
     run = desk.run if background.busy(desk) else newest and newest["id"]
     return {"run": run, "at": time.time()}
 
 
-def tell(house: House, lang: str, plain: dict, picks: list[Picked]) -> str:
+def tell(app: App, lang: str, plain: dict, picks: list[Picked]) -> str:
     """What the form means now, or what is wrong with it."""
     try:
         wish = probes_form.read_wish(plain, picks)
-        variants = probes_form.variants_of(house, wish)
+        variants = probes_form.variants_of(app, wish)
         volume = probes_form.volume(wish, len(variants))
-        known = {side: background.facts_of(house, name) for side, name in (("old", wish.old), ("new", wish.new))}
+        known = {side: background.facts_of(app, name) for side, name in (("old", wish.old), ("new", wish.new))}
         probes_form.questions.fill(wish.probes, known)
         if wish.margin:
-            background.suited_for(house, wish.probes, known)
+            background.suited_for(app, wish.probes, known)
     except Exception as error:
         lines = "".join(f"<li>{escape(line)}</li>" for line in sentence(lang, error).split("\n"))
         return f'<div class="mt-failed" role="alert"><ul>{lines}</ul></div>'
@@ -225,12 +225,12 @@ def picks_of(page: Page, wanted: bool) -> list[Picked]:
     return [page.picks[column] for column in page.shown] if wanted else []
 
 
-def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr.State, notice: gr.HTML) -> None:
+def wire_probes(app: App, desk: Desk, tab: Probes, visited: gr.Tab, page: gr.State, notice: gr.HTML) -> None:
     """page: the chat's, whose columns can be asked, too. notice: what cannot be filled is said there."""
     form = tab.form
 
     def start(request: gr.Request, page: Page, *given) -> dict:
-        lang, plain = house.language(request), layout.plain(form, given)
+        lang, plain = app.language(request), layout.plain(form, given)
         try:
             wish = probes_form.read_wish(plain, picks_of(page, plain["chat"]))
             run = background.start(desk, wish)
@@ -241,10 +241,10 @@ def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr
 
     def changed(request: gr.Request, page: Page, *given) -> str:
         plain = layout.plain(form, given)
-        return tell(house, house.language(request), plain, picks_of(page, plain["chat"]))
+        return tell(app, app.language(request), plain, picks_of(page, plain["chat"]))
 
     def uploaded(request: gr.Request, file: str) -> dict:
-        lang = house.language(request)
+        lang = app.language(request)
         if odd := not_what_it_seems(Path(file)):
             gr.Warning(f"{Path(file).name} {odd}.")
             return gr.skip()
@@ -265,7 +265,7 @@ def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr
     def refreshed(request: gr.Request, variants: list[str], old: str, new: str) -> dict:
         """After a visit to another tab: identities and adapters may have changed."""
         kept = {"variants": variants, "old": old, "new": new}
-        return layout.choices(house, tab, house.language(request), kept)
+        return layout.choices(app, tab, app.language(request), kept)
 
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     everything = [page, *form.inputs]
@@ -277,4 +277,4 @@ def wire_probes(house: House, desk: Desk, tab: Probes, visited: gr.Tab, page: gr
     tab.upload.upload(uploaded, tab.upload, [form.own, form.sets], **private)
     tab.edit.click(edit, form.sets, [form.own, form.sets], **private)
     sides = [form.variants, form.old, form.new]
-    visited.select(filling.guarded(house, notice, refreshed), sides, [*sides, notice], **private)
+    visited.select(filling.guarded(app, notice, refreshed), sides, [*sides, notice], **private)

@@ -9,7 +9,7 @@ from html import escape
 import store
 from probes.answers import exchange, sources
 from probes.questions import ProbeError
-from ui.context import House
+from ui.context import App
 from ui.said import said_of
 from ui.tabs.probes.board import Board
 
@@ -70,7 +70,7 @@ def _plain(text: str) -> str:
     return kept.replace("\n", "<br>")
 
 
-def send(house: House, rows: Sequence[Mapping], name: str, *, overlap: int = 1, blind: bool = True) -> dict:
+def send(app: App, rows: Sequence[Mapping], name: str, *, overlap: int = 1, blind: bool = True) -> dict:
     """Makes a queue of these rows: its id, how many answers are in it, and how many rows were left out.
 
     Left out are answers that failed and retention probes, which a check judges. Raises StoreError or ProbeError.
@@ -79,6 +79,6 @@ def send(house: House, rows: Sequence[Mapping], name: str, *, overlap: int = 1, 
     if not items:
         raise ProbeError("None of these answers can be labelled: checks judge retention probes, and failed ones are empty.")
     name = name.strip() or "queue"
-    queue = store.queues.create(house.db, name, items, overlap=overlap, blind=blind, strategy="stratified")
+    queue = store.queues.create(app.db, name, items, overlap=overlap, blind=blind, strategy="stratified")
     made = len({item["answer"] for item in items})
     return {"queue": queue, "name": name, "answers": made, "left_out": len(rows) - made}

@@ -16,7 +16,7 @@ from probes import questions
 from probes.questions import Probe, ProbeError
 from probes.run import plan
 from probes.run.settings import Settings
-from ui.context import House
+from ui.context import App
 from ui.variants import Picked, plain_name, variant_of
 
 MAX_NEW_TOKENS = 128  # who one is takes a sentence or two
@@ -137,7 +137,7 @@ def joined(parts: Sequence[Sequence[Probe]]) -> list[Probe]:
     return list(known.values())
 
 
-def variants_of(house: House, wish: Wish) -> list[Variant]:
+def variants_of(app: App, wish: Wish) -> list[Variant]:
     """Every variant said whole, each with a name of its own. Raises EngineError, IdentityError or ProbeError."""
     decoding = Decoding(max_new_tokens=wish.max_new_tokens)
     found = []
@@ -148,9 +148,9 @@ def variants_of(house: House, wish: Wish) -> list[Variant]:
             picked = Picked(identity=key.removeprefix(BY_PROMPT), mode=wish.mode)
         else:
             picked = Picked(adapter=key.removeprefix(BY_ADAPTER))
-        found.append(replace(variant_of(picked, house.identities), decoding=decoding))
+        found.append(replace(variant_of(picked, app.identities), decoding=decoding))
     for picked in wish.picks:
-        variant = variant_of(picked, house.identities)
+        variant = variant_of(picked, app.identities)
         found.append(replace(variant, decoding=replace(variant.decoding, max_new_tokens=wish.max_new_tokens)))
     unlike: dict[str, Variant] = {}
     for variant in found:
@@ -165,25 +165,25 @@ def variants_of(house: House, wish: Wish) -> list[Variant]:
         unlike[name] = replace(variant, name=name)
     for variant in unlike.values():
         for adapter in variant.adapters:
-            house.engine.info(adapter)
-        house.engine.format_of(variant)
+            app.engine.info(adapter)
+        app.engine.format_of(variant)
     return list(unlike.values())
 
 
-def variant_choices(house: House) -> list[str]:
+def variant_choices(app: App) -> list[str]:
     """What can be asked now, as the form names it."""
-    known = [name for name in identities.names(house.identities) if name != identities.NONE]
-    adapters = sorted(house.engine.adapters, key=identities.natural)
+    known = [name for name in identities.names(app.identities) if name != identities.NONE]
+    adapters = sorted(app.engine.adapters, key=identities.natural)
     return [BASE, *(BY_PROMPT + name for name in known), *(BY_ADAPTER + name for name in adapters)]
 
 
-def with_facts(house: House) -> list[str]:
+def with_facts(app: App) -> list[str]:
     """Identities whose facts suggestions and placeholders can use; a Chinese wording shares those of its English one."""
-    known = identities.names(house.identities)
+    known = identities.names(app.identities)
     return [
         name
         for name in known
-        if not name.endswith(CHINESE) and identities.facts_path(name, house.identities)
+        if not name.endswith(CHINESE) and identities.facts_path(name, app.identities)
     ]  # fmt: skip
 
 

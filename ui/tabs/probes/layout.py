@@ -10,7 +10,7 @@ import gradio as gr
 
 from probes import questions
 from probes.run import plan
-from ui.context import House
+from ui.context import App
 from ui.tabs.probes import form as probes_form
 from ui.tabs.probes.board import default_sides
 from ui.tabs.probes.form import BASE, BY_ADAPTER, BY_PROMPT, MAX_NEW_TOKENS, SCRIPT
@@ -138,13 +138,13 @@ def plain(form: Form, given: tuple | list) -> dict:
     return dict(zip(form.__dataclass_fields__, given, strict=True))
 
 
-def choices(house: House, tab: Probes, lang: str, kept: Mapping | None = None) -> dict:
+def choices(app: App, tab: Probes, lang: str, kept: Mapping | None = None) -> dict:
     """What can be chosen at this moment. kept: what is chosen now and stays, as far as it is still there."""
     form = tab.form
-    offered = probes_form.variant_choices(house)
-    sides = probes_form.with_facts(house)
-    chosen = [key for key in kept["variants"] if key in offered] if kept else first_variants(house, offered)
-    old, new = (kept["old"], kept["new"]) if kept else default_sides(house)
+    offered = probes_form.variant_choices(app)
+    sides = probes_form.with_facts(app)
+    chosen = [key for key in kept["variants"] if key in offered] if kept else first_variants(app, offered)
+    old, new = (kept["old"], kept["new"]) if kept else default_sides(app)
     side_choices = [(say(lang, "nobody"), ""), *((name, name) for name in sides)]
     return {
         form.variants: gr.update(choices=[(variant_word(lang, key), key) for key in offered], value=chosen),
@@ -153,9 +153,9 @@ def choices(house: House, tab: Probes, lang: str, kept: Mapping | None = None) -
     }
 
 
-def first_variants(house: House, offered: list[str]) -> list[str]:
+def first_variants(app: App, offered: list[str]) -> list[str]:
     """The base, the new identity by prompt, and one adapter: what the experiment compares."""
-    new = BY_PROMPT + default_sides(house)[1]
+    new = BY_PROMPT + default_sides(app)[1]
     adapters = [key for key in offered if key.startswith(BY_ADAPTER)]
     return [BASE, *([new] if new in offered else []), *adapters[:1]]
 
@@ -177,7 +177,7 @@ def set_choices(lang: str) -> list[tuple[str, str]]:
     return found
 
 
-def open_probes(house: House, tab: Probes, lang: str, shown: Mapping) -> dict:
+def open_probes(app: App, tab: Probes, lang: str, shown: Mapping) -> dict:
     """Everything the tab shows when the page is opened. shown: what the board begins with."""
     headings = {
         html: f'<h3 class="mt-step"><b>{number}</b>{escape(say(lang, f"pb_{key}"))}</h3>'
@@ -185,7 +185,7 @@ def open_probes(house: House, tab: Probes, lang: str, shown: Mapping) -> dict:
     }
     form = tab.form
     scripts = [(say(lang, f"pb_script_{name}"), name) for name in plan.scripts()]
-    return headings | choices(house, tab, lang) | {
+    return headings | choices(app, tab, lang) | {
         form.sets: gr.update(choices=set_choices(lang), value=[FIRST_SET]),
         form.script: gr.update(choices=scripts, value=SCRIPT),
         tab.board: dict(shown),

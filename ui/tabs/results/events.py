@@ -14,7 +14,7 @@ from common.files import whole
 from probes.report import build
 from probes.report.build import Report
 from ui import filling, passing
-from ui.context import House, sentence
+from ui.context import App, sentence
 from ui.tabs.results import behind, view, votes
 from ui.tabs.results import files as results_files
 from ui.tabs.results import source as results_source
@@ -25,10 +25,10 @@ from ui.words import say
 LANGS = {"en": ("en", "zh"), "zh": ("zh", "en")}
 
 
-def judge(house: House, tab: Results, lang: str, wish: Wish) -> dict:
+def judge(app: App, tab: Results, lang: str, wish: Wish) -> dict:
     """The table, or the sentence why there is none. Its curves take longer to draw and come after it."""
     try:
-        made = results_source.judged(house, wish)
+        made = results_source.judged(app, wish)
         shown = {tab.table: view.table_html(made, lang)}
     except Exception as error:
         return nothing(tab, f'<p class="mt-failed" role="alert">{escape(sentence(lang, error))}</p>')
@@ -61,39 +61,39 @@ def written(made: Report, title: str, lang: str) -> tuple[Path, list[Path]]:
     return parcel, files
 
 
-def wire_results(house: House, tab: Results, page: gr.Tab, notice: gr.HTML) -> None:
+def wire_results(app: App, tab: Results, page: gr.Tab, notice: gr.HTML) -> None:
     """notice: what cannot be filled when the tab is opened is said there."""
 
     def read(sources: list[str] | None, given: list, old: str | None, new: str | None, evidence: str) -> Wish:
         return Wish(tuple(sources or ()), tuple(given), old or "", new or "", evidence)
 
     def show(request: gr.Request, *values) -> dict:
-        lang = house.language(request)
-        return judge(house, tab, lang, read(*values)) | {tab.votes: votes.votes_html(house, lang)}
+        lang = app.language(request)
+        return judge(app, tab, lang, read(*values)) | {tab.votes: votes.votes_html(app, lang)}
 
     def opened(request: gr.Request, made: Report | None, sources: list[str] | None, *rest) -> dict:
         """A visit to the tab: new runs can be chosen; the first time a small run is shown at once."""
-        lang = house.language(request)
+        lang = app.language(request)
         first = made is None and not sources
-        updates = open_results(house, tab, lang, None if first else sources) | {tab.votes: votes.votes_html(house, lang)}
+        updates = open_results(app, tab, lang, None if first else sources) | {tab.votes: votes.votes_html(app, lang)}
         chosen = updates[tab.sources]["value"]
         if not first:
             return updates
         if not chosen:
             return updates | {tab.problem: f'<p class="mt-nothing">{escape(say(lang, "results_nothing_yet"))}</p>'}
-        if not small(house, chosen[0]):
+        if not small(app, chosen[0]):
             return updates | {tab.problem: f'<p class="mt-nothing">{escape(say(lang, "results_press_show"))}</p>'}
         given, _, _, evidence = rest
         wish = read(chosen, given, updates[tab.old]["value"], updates[tab.new]["value"], evidence)
-        return updates | judge(house, tab, lang, wish)
+        return updates | judge(app, tab, lang, wish)
 
     def chose(sources: list[str] | None) -> dict:
-        return sides(house, tab, sources or [])
+        return sides(app, tab, sources or [])
 
     def draw(request: gr.Request, made: Report | None, drawn: Report | None) -> dict:
         if made is drawn:  # only looked at again
             return gr.skip()
-        lang = house.language(request)
+        lang = app.language(request)
         try:
             curves = view.curves_html(made, lang) if made else ""
         except Exception as error:
@@ -101,7 +101,7 @@ def wire_results(house: House, tab: Results, page: gr.Tab, notice: gr.HTML) -> N
         return {tab.curves: curves, tab.drawn: made}
 
     def add(request: gr.Request, paths: list[str], given: list) -> dict:
-        lang = house.language(request)
+        lang = app.language(request)
         for path in results_source.files_of(paths):
             try:
                 file = results_files.recognise(path)
@@ -115,7 +115,7 @@ def wire_results(house: House, tab: Results, page: gr.Tab, notice: gr.HTML) -> N
         return {tab.given: [], tab.listed: "", tab.forget: gr.update(visible=False)}
 
     def look(request: gr.Request, made: Report | None, asked: str) -> dict:
-        lang, asked = house.language(request), asked.partition("#")[0]
+        lang, asked = app.language(request), asked.partition("#")[0]
         if made is None or not asked:
             return gr.skip()
         try:
@@ -126,7 +126,7 @@ def wire_results(house: House, tab: Results, page: gr.Tab, notice: gr.HTML) -> N
             return {tab.behind: "", tab.sides: ""}
 
     def write(request: gr.Request, made: Report | None, title: str) -> dict:
-        lang = house.language(request)
+        lang = app.language(request)
         if made is None:
             gr.Warning(say(lang, "results_nothing_to_write"))
             return gr.skip()
@@ -143,7 +143,7 @@ def wire_results(house: House, tab: Results, page: gr.Tab, notice: gr.HTML) -> N
     private = {"api_visibility": "private", "concurrency_limit": None}
     quiet = private | {"show_progress": "hidden"}
     shown = [
-        page.select(filling.guarded(house, notice, opened), [tab.made, *tab.inputs], [*tab.outputs, notice], **quiet),
+        page.select(filling.guarded(app, notice, opened), [tab.made, *tab.inputs], [*tab.outputs, notice], **quiet),
         tab.show.click(
             show, tab.inputs, tab.told, trigger_mode="once", show_progress="minimal", show_progress_on=[tab.table], **private
         ),
@@ -158,9 +158,9 @@ def wire_results(house: House, tab: Results, page: gr.Tab, notice: gr.HTML) -> N
     tab.write.click(write, [tab.made, tab.title], [tab.parcel, tab.files], trigger_mode="once", **quiet)
 
 
-def small(house: House, source: str) -> bool:
+def small(app: App, source: str) -> bool:
     """Whether judging a source takes no time worth asking about."""
     kind, number = source.split()
     if kind == RUN:
-        return store.runs.get(house.db, int(number))["done"] <= QUICK
-    return next((queue["items"] <= QUICK for queue in store.queues.listed(house.db) if queue["id"] == int(number)), False)
+        return store.runs.get(app.db, int(number))["done"] <= QUICK
+    return next((queue["items"] <= QUICK for queue in store.queues.listed(app.db) if queue["id"] == int(number)), False)

@@ -8,7 +8,7 @@ import gradio as gr
 
 from probes.verdicts.rules import SOURCES
 from ui import training
-from ui.context import House
+from ui.context import App
 from ui.tabs.results import source as results_source
 from ui.tabs.results.files import ACCEPTED
 from ui.words import i18n
@@ -116,19 +116,19 @@ def build_results() -> Results:
     )  # fmt: skip
 
 
-def open_results(house: House, tab: Results, lang: str, chosen: list[str] | None = None) -> dict:
+def open_results(app: App, tab: Results, lang: str, chosen: list[str] | None = None) -> dict:
     """What can be chosen; nothing is judged yet. chosen: what was chosen before; None when the tab is opened for the first time:
     then it is the latest run."""
-    offered = results_source.choices(house, lang)
+    offered = results_source.choices(app, lang)
     there = [source for _, source in offered]
     if chosen is not None:
         return {tab.sources: gr.update(choices=offered, value=[source for source in chosen if source in there])}
-    return {tab.sources: gr.update(choices=offered, value=there[:1])} | sides(house, tab, there[:1])
+    return {tab.sources: gr.update(choices=offered, value=there[:1])} | sides(app, tab, there[:1])
 
 
-def sides(house: House, tab: Results, sources: list[str]) -> dict:
+def sides(app: App, tab: Results, sources: list[str]) -> dict:
     """The two identities: those that the first run with facts of its own was asked about, else the base's and another one."""
-    old, new = results_source.asked_about(house, sources) or results_source.usual(house)
-    known = training.known_identities(house)
+    old, new = results_source.asked_about(app, sources) or results_source.usual(app)
+    known = training.known_identities(app)
     names = [*known, *(name for name in dict.fromkeys((old, new)) if name and name not in known)]
     return {tab.old: gr.update(choices=names, value=old or None), tab.new: gr.update(choices=names, value=new or None)}

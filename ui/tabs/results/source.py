@@ -18,7 +18,7 @@ from probes.suggest import identity_pair
 from probes.suggest.identity_pair import FactPair
 from probes.verdicts import preferences
 from ui import training
-from ui.context import House
+from ui.context import App
 from ui.tabs.results.files import ABOUT, ANSWERS, FACTS, REPORTED, TRANSCRIPTS, Given, of_kind
 from ui.words import say
 
@@ -38,27 +38,27 @@ class Wish:
     evidence: str
 
 
-def choices(house: House, lang: str) -> list[tuple[str, str]]:
+def choices(app: App, lang: str) -> list[tuple[str, str]]:
     """(words, source) of every run and queue of the store, newest first."""
     found = []
-    for run in store.runs.recent(house.db, RUNS):
+    for run in store.runs.recent(app.db, RUNS):
         words = say(lang, "results_run", id=run["id"], name=run["name"] or run["set_name"], answers=run["done"])
         found.append((words, f"{RUN} {run['id']}"))
-    for queue in store.queues.listed(house.db):
+    for queue in store.queues.listed(app.db):
         if queue["kind"] != "pairs":
             words = say(lang, "results_queue", id=queue["id"], name=queue["name"], answers=queue["items"])
             found.append((words, f"{QUEUE} {queue['id']}"))
     return found
 
 
-def judged(house: House, wish: Wish) -> Report:
+def judged(app: App, wish: Wish) -> Report:
     """Raises RowsError, StoreError, FactsError, DoseError, IdentityError or ValueError, one sentence each."""
-    parts = [_of_store(house.db, source) for source in wish.sources]
+    parts = [_of_store(app.db, source) for source in wish.sources]
     stored = len(parts)
     given = [collect.of_transcripts(file.path) for file in of_kind(wish.files, TRANSCRIPTS)]
     given += [collect.of_file(file.path) for file in of_kind(wish.files, ANSWERS)]
     if stored and given:
-        with store.open(house.db) as db:  # labels are looked up by number, and a file's numbers may mean other answers here
+        with store.open(app.db) as db:  # labels are looked up by number, and a file's numbers may mean other answers here
             given = [replace(part, rows=found.owned(db, part.rows)) for part in given]
     parts += given
     theirs, told = {}, {}
@@ -73,51 +73,51 @@ def judged(house: House, wish: Wish) -> Report:
         about |= dose.read(file.path)
     labels, votes = {}, []
     if stored:
-        votes = preferences.of_store(house.db)
-        labels = store.labels.standing(house.db, answers=[r["answer_id"] for r in answers.rows if r.get("answer_id") is not None])
+        votes = preferences.of_store(app.db)
+        labels = store.labels.standing(app.db, answers=[r["answer_id"] for r in answers.rows if r.get("answer_id") is not None])
     return build.build(
         answers,
-        fact_pair=fact_pair(house, wish),
+        fact_pair=fact_pair(app, wish),
         labels=labels,
         theirs=theirs,
         about=about,
         source=wish.evidence,
-        made_by=command(house, wish),
-        trainings=margins.of_trainings(house.db, answers.folders.values()),
+        made_by=command(app, wish),
+        trainings=margins.of_trainings(app.db, answers.folders.values()),
         votes=votes,
     )
 
 
-def usual(house: House) -> tuple[str, str]:
+def usual(app: App) -> tuple[str, str]:
     """The base's own identity and the first other one that facts are known of; "" where there is none."""
-    known = training.known_identities(house)
-    card = getattr(house.engine.base, "card", None)
+    known = training.known_identities(app)
+    card = getattr(app.engine.base, "card", None)
     old = next((name for name in (getattr(card, "name", ""), "BayLing", *known) if name in known), "")
     return old, next((name for name in ("finance-advisor", *known) if name in known and name != old), "")
 
 
-def asked_about(house: House, sources: Sequence[str]) -> tuple[str, str] | None:
+def asked_about(app: App, sources: Sequence[str]) -> tuple[str, str] | None:
     """(old, new) of the first run that says whom it was about."""
-    about = _about(house, sources)
+    about = _about(app, sources)
     return (str(about.get("old") or ""), str(about.get("new") or "")) if about else None
 
 
-def fact_pair(house: House, wish: Wish) -> FactPair | None:
+def fact_pair(app: App, wish: Wish) -> FactPair | None:
     """Of the facts file that was added last, else of the two identities: as the run was asked about them, if it was about
     the same two; None if no identity is chosen."""
     given = of_kind(wish.files, FACTS)
     if given:
         return identity_pair.load(given[-1].path)
-    about = _about(house, wish.sources)
+    about = _about(app, wish.sources)
     if about and (about.get("old") or "", about.get("new") or "") == (wish.old, wish.new):
         return identity_pair.from_mapping(about["facts"], "the run's facts")
-    sides = [identities.load(name, house.identities).facts if name else None for name in (wish.old, wish.new)]
+    sides = [identities.load(name, app.identities).facts if name else None for name in (wish.old, wish.new)]
     return identity_pair.from_identities(*sides) if any(sides) else None
 
 
-def command(house: House, wish: Wish) -> str:
+def command(app: App, wish: Wish) -> str:
     """What makes the same report from a shell in the repository's folder, as far as the files lie there."""
-    words = ["python", "-m", "probes.report", "--db", str(house.db)]
+    words = ["python", "-m", "probes.report", "--db", str(app.db)]
     for source in wish.sources:
         words += [f"--{source.split()[0]}", source.split()[1]]
     for file in wish.files:
@@ -128,11 +128,11 @@ def command(house: House, wish: Wish) -> str:
     return shlex.join([*words, "--lang", "both", "--out", "DIR"])
 
 
-def _about(house: House, sources: Sequence[str]) -> dict | None:
+def _about(app: App, sources: Sequence[str]) -> dict | None:
     """What a run says of its two identities, the first of the sources that does."""
     for source in sources:
         kind, number = source.split()
-        about = store.runs.get(house.db, int(number))["settings"].get("about") if kind == RUN else None
+        about = store.runs.get(app.db, int(number))["settings"].get("about") if kind == RUN else None
         if about and about.get("facts"):
             return about
     return None

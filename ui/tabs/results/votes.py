@@ -6,18 +6,18 @@ from html import escape
 
 from probes.report import wording
 from probes.verdicts import preferences
-from ui.context import House, sentence
+from ui.context import App, sentence
 from ui.tabs.results.view import boxed, safe, short
 
 WORDS = ("first", "second")  # of a row, its head
 
 
-def votes_html(house: House, lang: str) -> str:
+def votes_html(app: App, lang: str) -> str:
     """The table of votes, blind and open apart; what to do while there are none."""
     of = short(lang)
     title = f'<h3 class="mt-step">{escape(wording.say(of, "heading_votes"))}</h3>'
     try:
-        found = preferences.of_store(house.db)
+        found = preferences.of_store(app.db)
     except Exception as error:
         return f'{title}<p class="mt-failed" role="alert">{escape(sentence(lang, error))}</p>'
     if not found:
