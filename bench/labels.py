@@ -21,9 +21,7 @@ import identities
 import store
 from store.db import now
 from ui.context import App
-from ui.tabs.label import agreement as label_agreement
-from ui.tabs.label import desk as label_desk
-from ui.tabs.label import layout as label_layout
+from ui.tabs.label import agreement as label_agreement, desk as label_desk, layout as label_layout
 from ui.words import Languages
 
 LABELS = ("not forgotten", "forgotten", "formed", "confusion")

@@ -19,15 +19,15 @@ from pathlib import Path
 
 import identities
 from common import ending
+from common.errors import UserError
 from common.files import replace_folder, write_json
 from engine.adapters import CARD, CONFIG, SAFETENSORS
 from engine.card import BAYLING
-from tuning.dataset import prompted as prompted_data
-from tuning.dataset import readers
+from tuning.dataset import prompted as prompted_data, readers
 from tuning.dataset.generate import generate
 from tuning.dataset.mixing import mix
 from tuning.dataset.quoted import quoted_rows
-from tuning.dataset.rows import Row
+from tuning.dataset.rows import TrainingRow
 from tuning.train import run
 from tuning.train.settings import Settings
 from tuning.train.trainer import TrainingError
@@ -117,7 +117,7 @@ def write_rows(starter: Starter, file: Path) -> Path:
     return file
 
 
-def followed(starter: Starter, own: list[Row], general: list[Row]) -> tuple[list[Row], list[Row]]:
+def followed(starter: Starter, own: list[TrainingRow], general: list[TrainingRow]) -> tuple[list[TrainingRow], list[TrainingRow]]:
     """The rows of a base that follows a prompt: its own and those of invented people; and the general ones without a prompt."""
     rng = random.Random(f"starter {starter.identity}")
     told = set(rng.sample(range(len(general)), round(starter.prompted * len(general))))
@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         done = make(args.name, args.work, args.output_dir or ROOT / "adapters" / args.name)
-    except (*run.KNOWN, identities.IdentityError) as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         return 2
     print(f"{done} is ready.")

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from engine.types import Answer, EngineError, Request, Variant
 from store import answers as stored_answers
 from ui.context import App, sentence
-from ui.conversation import Page, Turn, messages
+from ui.conversation import ChatTurn, Page, messages
 from ui.variants import variant_of
 
 FRAME_S = 0.125  # eight pictures a second read as flowing; each costs the browser and the server computing time
@@ -107,7 +107,7 @@ def ask(
         except Exception as error:
             yield sentence(lang, error)
     for at, (said, answer, id) in enumerate(zip(turns, answers, ids, strict=True)):
-        said.append(Turn(question, answer, "" if answer else failed.get(at, problem), id))
+        said.append(ChatTurn(question, answer, "" if answer else failed.get(at, problem), id))
 
 
 def upcoming(app: App, page: Page, column: int) -> Variant | Exception:

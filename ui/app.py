@@ -25,24 +25,15 @@ from ui.context import App
 from ui.conversation import MAX_COLUMNS, Page
 from ui.page_memory import MOST, Memory
 from ui.pages import Pages, own_key
-from ui.tabs.adapters import download as adapters_download
-from ui.tabs.adapters import layout as adapters_layout
-from ui.tabs.chat import layout as chat_layout
-from ui.tabs.chat import picker
-from ui.tabs.chat import view as chat_view
-from ui.tabs.finetune import events as finetune_events
-from ui.tabs.finetune import layout as finetune_layout
+from ui.tabs.adapters import download as adapters_download, layout as adapters_layout
+from ui.tabs.chat import layout as chat_layout, picker, view as chat_view
+from ui.tabs.finetune import events as finetune_events, layout as finetune_layout
 from ui.tabs.identity import layout as identity_layout
-from ui.tabs.label import events as label_events
-from ui.tabs.label import layout as label_layout
-from ui.tabs.label import routes as label_routes
-from ui.tabs.probes import background as probes_background
-from ui.tabs.probes import events as probes_events
-from ui.tabs.probes import layout as probes_layout
-from ui.tabs.probes.background import Desk
-from ui.tabs.probes.board import Boards
-from ui.tabs.results import events as results_events
-from ui.tabs.results import layout as results_layout
+from ui.tabs.label import events as label_events, layout as label_layout, routes as label_routes
+from ui.tabs.probes import background as probes_background, events as probes_events, layout as probes_layout
+from ui.tabs.probes.background import BackgroundRun
+from ui.tabs.probes.judged import RunCache
+from ui.tabs.results import events as results_events, layout as results_layout
 from ui.words import LanguageDoor, i18n, say
 
 TITLE = "Mirror Test 镜测"
@@ -52,13 +43,13 @@ UPLOAD_LIMIT = "64mb"  # an adapter's zip is smaller; nothing larger has to come
 
 def build(app: App) -> gr.Blocks:
     """The page as Blocks; `serve` launches it."""
-    pages, desk, boards = Pages(), Desk(app), Boards()
+    pages, ongoing, cache = Pages(), BackgroundRun(app), RunCache()
     passing.folder()  # before there is a component: each notes where it keeps its files
     kept = (passing.LOOKED_AT_EVERY, passing.KEPT_FOR)
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=kept) as demo:
         build_api(app)  # first: of two handlers with the same name the later one gets a number
         build_training_api(app)
-        build_probes_api(app, desk, boards)
+        build_probes_api(app, ongoing, cache)
         # The key stands in the browser only; what it opens stays on the server.
         key = gr.BrowserState("", storage_key="mirror-test", secret="mirror-test-page")
         labels_whose = label_layout.remembered()
@@ -69,7 +60,7 @@ def build(app: App) -> gr.Blocks:
                 chat = chat_layout.build_chat(app, pages)
             with gr.Tab(i18n("tab_probes"), id="probes", elem_id="tab-probes", render_children=True) as probes_page:
                 notices["probes"] = filling.notice("probes")
-                probing = probes_layout.build_probes(probes_events.board_functions(app, desk, boards))
+                probing = probes_layout.build_probes(probes_events.board_functions(app, ongoing, cache))
             with gr.Tab(i18n("tab_label"), id="label", elem_id="tab-label", render_children=True) as label_page:
                 notices["label"] = filling.notice("label")
                 labelling = label_layout.build_label(labels_whose)
@@ -96,7 +87,7 @@ def build(app: App) -> gr.Blocks:
             return {key: page.key, header: header_now} | chat_view.everything(app, chat, page, lang)
 
         def open_probes(request: gr.Request) -> dict:
-            return probes_layout.open_probes(app, probing, app.language(request), probes_events.first_shown(desk))
+            return probes_layout.open_probes(app, probing, app.language(request), probes_events.first_shown(ongoing))
 
         def open_identity(request: gr.Request) -> dict:
             lang = app.language(request)
@@ -134,7 +125,7 @@ def build(app: App) -> gr.Blocks:
         finetune_events.wire_compare(app, pages, tabs, chat, tuner)
         label_events.wire_label(app, labelling, demo, label_page, notices["label"])
         results_events.wire_results(app, results, results_page, notices["results"])
-        probes_events.wire_probes(app, desk, probing, probes_page, chat.page, notices["probes"])
+        probes_events.wire_probes(app, ongoing, probing, probes_page, chat.page, notices["probes"])
         chat_page.select(**fills("chat", chat.refresh, chat.page, chat.outputs))
         adapters_page.select(**fills("adapters", open_adapters, None, shelves.outputs))
         demo.unload(left)

@@ -6,6 +6,7 @@ import logging
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common import space
 from common.errors import UserError
@@ -14,6 +15,9 @@ from engine.limits import TooMuch
 from probes.second_opinion import Judge
 from ui.accounts import Accounts
 from ui.words import Languages, say
+
+if TYPE_CHECKING:  # torch takes seconds, and tests of a tab need none
+    from engine import Engine
 
 log = logging.getLogger("mirror")
 
@@ -27,7 +31,7 @@ class App:
     more.
     """
 
-    engine: object
+    engine: Engine
     db: Path
     identities: Path
     adapters: tuple[Path, ...]

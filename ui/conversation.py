@@ -18,7 +18,7 @@ LETTERS = "ABCDEF"
 
 
 @dataclass(frozen=True)
-class Turn:
+class ChatTurn:
     """One question with its answer, or with the sentence that says why there is none."""
 
     question: str
@@ -32,7 +32,7 @@ class Blind:
     """One blind comparison. order: the columns behind the left and the right answer; choice: the vote, once given."""
 
     order: tuple[int, int]
-    turns: dict[int, list[Turn]]
+    turns: dict[int, list[ChatTurn]]
     choice: str = ""
 
 
@@ -41,13 +41,13 @@ class Page:
     """One open page. shown: indices of the visible columns; turns and picks: one entry per column, hidden ones too."""
 
     shown: list[int] = field(default_factory=lambda: [0, 1, 2])
-    turns: list[list[Turn]] = field(default_factory=lambda: [[] for _ in range(MAX_COLUMNS)])
+    turns: list[list[ChatTurn]] = field(default_factory=lambda: [[] for _ in range(MAX_COLUMNS)])
     picks: list[Picked] = field(default_factory=lambda: [Picked()] * MAX_COLUMNS)
     blind: Blind | None = None
     editing: bool = False
     key: str = ""
 
-    def turns_of(self, column: int) -> list[Turn]:
+    def turns_of(self, column: int) -> list[ChatTurn]:
         return self.blind.turns[column] if self.blind else self.turns[column]
 
     def places(self) -> list[tuple[int, int]]:
@@ -115,7 +115,7 @@ def drop_last(page: Page) -> None:
             turns.pop()
 
 
-def messages(turns: list[Turn], question: str) -> list[Message]:
+def messages(turns: list[ChatTurn], question: str) -> list[Message]:
     """The conversation as the model is to see it: its own raw words without thoughts, failed turns left out."""
     said: list[Message] = []
     for turn in turns:

@@ -16,8 +16,7 @@ from engine import bases
 from engine.types import EngineError
 from identities import IdentityError
 from store import jobs as stored
-from tuning.dataset import readers
-from tuning.dataset import recipe as data_sets
+from tuning.dataset import readers, recipe as data_sets
 from tuning.dataset.recipe import Composed, Dataset
 from tuning.dataset.rows import DataError
 from tuning.jobs import memory, queue
@@ -42,7 +41,7 @@ DATA = tuple(one.name for one in dataclasses.fields(Dataset) if one.name not in 
 
 
 @dataclass(frozen=True)
-class Wish:
+class TrainingForm:
     """Who is to be taught, from what, and how. name: of the adapter; values: of the settings that are not OWN."""
 
     name: str
@@ -54,7 +53,7 @@ class Wish:
 class Outlook:
     """What a wish means. problems: why it cannot start, a sentence each; the rest is there as far as it could be worked out."""
 
-    wish: Wish
+    form_values: TrainingForm
     problems: tuple[str, ...]
     settings: Settings | None = None
     composed: Composed | None = None
@@ -62,7 +61,7 @@ class Outlook:
     room: Room | None = None
 
 
-def read_wish(app: App, plain: Mapping[str, Any]) -> Wish:
+def read_form(app: App, plain: Mapping[str, Any]) -> TrainingForm:
     """From a flat mapping: fields of Dataset and of Settings, `preset` and `name`; what is missing takes its default.
 
     Raises DataError for names that nothing is called.
@@ -97,7 +96,7 @@ def read_wish(app: App, plain: Mapping[str, Any]) -> Wish:
     wanted = replace(wanted, card=card.name if card.placeholders else "", identities_dir=folder)
     values = USUAL | PRESETS[preset] | {name: plain[name] for name in settings if name in plain}
     name = str(plain.get("name") or "").strip() or free_name(app, f"{wanted.identity or 'run'}-{wanted.rows}-{wanted.style}")
-    return Wish(name, wanted, values)
+    return TrainingForm(name, wanted, values)
 
 
 def _general(app: App, source: str) -> str:
@@ -123,22 +122,22 @@ def rows_file(app: App, name: str) -> Path:
     return (app.runs / "data" / f"{name}.jsonl").absolute()
 
 
-def settings_of(app: App, wish: Wish) -> Settings:
+def settings_of(app: App, form_values: TrainingForm) -> Settings:
     """Raises SettingsError with all that is wrong."""
     base = app.engine.base
     own = {
         "base_model": app.base_spec,
         "trust_remote_code": base.remote_code,
-        "data_path": str(rows_file(app, wish.name)),
-        "output_dir": str(app.made_adapters / wish.name),
-        "name": wish.name,
-        "identity": wish.dataset.identity,
-        "identities_dir": wish.dataset.identities_dir,
-        "margin_against": wish.dataset.old or Settings.margin_against,
-        "seed": wish.dataset.seed,
+        "data_path": str(rows_file(app, form_values.name)),
+        "output_dir": str(app.made_adapters / form_values.name),
+        "name": form_values.name,
+        "identity": form_values.dataset.identity,
+        "identities_dir": form_values.dataset.identities_dir,
+        "margin_against": form_values.dataset.old or Settings.margin_against,
+        "seed": form_values.dataset.seed,
     }
-    values = {name: value for name, value in wish.values.items() if name not in OWN and value is not None}
-    if margin_misses(app, wish):
+    values = {name: value for name, value in form_values.values.items() if name not in OWN and value is not None}
+    if margin_misses(app, form_values):
         values["margin"] = False
     # a chat that was started with a format of its own would otherwise be trained in another one
     if not values.get("prompt_template_name") and base.format.name != plan.own_format(base):
@@ -146,9 +145,9 @@ def settings_of(app: App, wish: Wish) -> Settings:
     return absolute(Settings.from_dict(values | own))
 
 
-def margin_misses(app: App, wish: Wish) -> str:
+def margin_misses(app: App, form_values: TrainingForm) -> str:
     """Why no identity margin can be measured: which identity lacks a name and a maker; empty where it can."""
-    new, old = wish.dataset.identity, wish.dataset.old or Settings.margin_against
+    new, old = form_values.dataset.identity, form_values.dataset.old or Settings.margin_against
     sides = []
     for name in (new, old):
         try:
@@ -173,22 +172,22 @@ def name_problems(app: App, name: str) -> list[str]:
     return []
 
 
-def foresee(app: App, wish: Wish) -> Outlook:
+def foresee(app: App, form_values: TrainingForm) -> Outlook:
     """Everything a person should see before starting. Raises nothing that a person could put right."""
-    problems = name_problems(app, wish.name)
+    problems = name_problems(app, form_values.name)
     settings = composed = told = found = None
     try:
-        settings = settings_of(app, wish)
+        settings = settings_of(app, form_values)
     except SettingsError as error:
         problems += [line for line in error.problems if "--output_dir" not in line]
     try:
-        composed = data_sets.compose(wish.dataset, app.opened)
+        composed = data_sets.compose(form_values.dataset, app.opened)
     except (UserError, OSError) as error:
         problems += str(error).split("\n")
     if settings and composed:
         try:
             told = forecast(settings, composed.rows, app.engine.base)
-            if wish.values.get("margin") and (why := margin_misses(app, wish)):
+            if form_values.values.get("margin") and (why := margin_misses(app, form_values)):
                 caution = Caution("no margin", f"The identity margin is not measured: {why}.")
                 told = replace(told, report=replace(told.report, cautions=(*told.report.cautions, caution)))
             problems += [caution.text for caution in told.report.cautions if caution.refuse]
@@ -196,39 +195,41 @@ def foresee(app: App, wish: Wish) -> Outlook:
                 found = memory.room(told.needed, settings.device or best_device(), app.engine)
         except UserError as error:
             problems += str(error).split("\n")
-    return Outlook(wish, tuple(problems), settings, composed, told, found)
+    return Outlook(form_values, tuple(problems), settings, composed, told, found)
 
 
 _starting = threading.Lock()  # of two who start one name at the same moment, one finds it taken, before its rows are written
 
 
-def start(app: App, wish: Wish, park: bool = False) -> int:
+def start(app: App, form_values: TrainingForm, park: bool = False) -> int:
     """Writes the data and queues the training; the job's id. Raises SettingsError or StoreError."""
     with _starting:
-        return _start(app, wish, park)
+        return _start(app, form_values, park)
 
 
-def _start(app: App, wish: Wish, park: bool) -> int:
-    outlook = foresee(app, wish)
+def _start(app: App, form_values: TrainingForm, park: bool) -> int:
+    outlook = foresee(app, form_values)
     if outlook.problems:
         raise SettingsError(outlook.problems)
-    data_sets.write(wish.dataset, rows_file(app, wish.name), opened=app.opened)
+    data_sets.write(form_values.dataset, rows_file(app, form_values.name), opened=app.opened)
     if problems := plan.problems(outlook.settings):
         raise SettingsError(problems)
     needed = outlook.forecast.needed if outlook.forecast else None
     why = outlook.forecast.unestimated if outlook.forecast else ""
-    id = queue.enqueue(app.db, outlook.settings, name=wish.name, needs_bytes=needed, park=park, owned=True, unestimated=why)
+    id = queue.enqueue(
+        app.db, outlook.settings, name=form_values.name, needs_bytes=needed, park=park, owned=True, unestimated=why
+    )
     queue.tick(app.db, memory.admission(app.engine, app.db))
     return id
 
 
-def commands(app: App, wish: Wish, settings: Settings) -> str:
+def commands(app: App, form_values: TrainingForm, settings: Settings) -> str:
     """The lines that do the same from a shell, wherever it stands."""
-    data = wish.dataset
+    data = form_values.dataset
     if data.general and Path(data.general).expanduser().exists():
         data = replace(data, general=str(Path(data.general).expanduser().absolute()))
     return shell_lines(
-        ["-m", "tuning.dataset", *data.as_arguments(), "--output", str(rows_file(app, wish.name))],
+        ["-m", "tuning.dataset", *data.as_arguments(), "--output", str(rows_file(app, form_values.name))],
         ["-m", "tuning.train", *settings.as_arguments()],
     )
 
@@ -258,7 +259,7 @@ def folder_opened(app: App, id: int) -> dict:
     return job
 
 
-def wish_again(job: Mapping[str, Any]) -> dict[str, Any]:
+def form_again(job: Mapping[str, Any]) -> dict[str, Any]:
     """The form's values of an earlier run, without its name."""
     settings = dict(job["settings"] or {})
     recipe = data_sets.recipe_of(settings.get("data_path") or "")

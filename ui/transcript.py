@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from engine.types import Answer, Variant
-from ui.conversation import LETTERS, Turn
+from ui.conversation import LETTERS, ChatTurn
 from ui.said import answer_html, said_of
 from ui.variants import headline, odd_decoding
 from ui.words import say
@@ -62,7 +62,7 @@ def _note(kind: str, text: str) -> str:
     return f'<div class="mt-note mt-note-{kind}">{escape(text)}</div>'
 
 
-def turns_html(lang: str, turns: list[Turn], hidden: bool = False, recorded_format: str | None = None) -> str:
+def turns_html(lang: str, turns: list[ChatTurn], hidden: bool = False, recorded_format: str | None = None) -> str:
     """All turns of a column. hidden: nothing but the words, as long as a comparison is blind."""
     said = []
     for at, turn in enumerate(turns):
@@ -72,7 +72,7 @@ def turns_html(lang: str, turns: list[Turn], hidden: bool = False, recorded_form
 
 
 def turn_html(
-    lang: str, turn: Turn, hidden: bool = False, before: Variant | None = None, recorded_format: str | None = None
+    lang: str, turn: ChatTurn, hidden: bool = False, before: Variant | None = None, recorded_format: str | None = None
 ) -> str:
     """One finished turn. before: who answered the turn above; if it was another one, this answer says who it is."""
     question = f'<div class="mt-q" dir="auto">{escape(turn.question)}</div>'

@@ -18,10 +18,9 @@ from sqlite_utils import Database
 import store
 from common import files, space
 from engine import thoughts
-from probes.answers import found, tables
-from probes.answers import label_studio as label_studio_files
+from probes.answers import found, label_studio as label_studio_files, tables
 from probes.answers.sources import RowsError
-from probes.answers.tables import Row
+from probes.answers.tables import AnswerRow
 from probes.label_words import as_kind, as_label, as_tag, as_truth
 from store import StoreError
 from store.db import connected, in_pieces, writing
@@ -42,7 +41,7 @@ SHOWN_PROBLEMS = 20
 AT_ONCE = 500  # labels that are stored all or none; more would keep others from writing
 
 
-def read_rows(path: str | Path) -> list[Row]:
+def read_rows(path: str | Path) -> list[AnswerRow]:
     """The rows of a .csv, .tsv, .jsonl or .json file (a list of objects, or what Label Studio exports). Raises RowsError."""
     return label_studio_files.flattened(tables.read(path))
 

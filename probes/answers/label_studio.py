@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from probes.answers.sources import RowsError
-from probes.answers.tables import Row
+from probes.answers.tables import AnswerRow
 from store.labels import ASPECTS
 
 TAGS = tuple(f"tag_{aspect}" for aspect in ASPECTS)
@@ -24,7 +24,7 @@ def fingerprint(annotator: str, kind: str, label: str | None, tags: Mapping[str,
     return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def flattened(rows: Sequence[Row]) -> list[Row]:
+def flattened(rows: Sequence[AnswerRow]) -> list[AnswerRow]:
     """Rows as they are, or a row per annotation where they are tasks of Label Studio. Raises RowsError with the task."""
     if all(isinstance(row.get("data"), Mapping) and "variant" not in row for row in rows) and rows:
         found = [made for row in rows for made in _of_task(row)]
@@ -35,12 +35,12 @@ def flattened(rows: Sequence[Row]) -> list[Row]:
     return _users_named(found)
 
 
-def _of_task(task: Mapping) -> list[Row]:
+def _of_task(task: Mapping) -> list[AnswerRow]:
     """An annotation each; a task without any is a row without a label."""
     data = {key: value for key, value in task["data"].items() if key not in ("label", "annotator", "kind")}
     annotations = task.get("annotations", task.get("completions")) or ()
     if not annotations:
-        row = Row(data)
+        row = AnswerRow(data)
         row.unlabelled = True
         return [row]
     found = []
@@ -51,7 +51,7 @@ def _of_task(task: Mapping) -> list[Row]:
         said = {"kind": kind, "annotator": _user(annotation.get("completed_by")), "seconds": annotation.get("lead_time")}
         for result in annotation.get("result") or ():
             said |= _result(task, result)
-        found.append(_named(Row({key: value for key, value in (data | said).items() if value not in (None, "")})))
+        found.append(_named(AnswerRow({key: value for key, value in (data | said).items() if value not in (None, "")})))
     return found
 
 
@@ -67,10 +67,10 @@ def _result(task: Mapping, result: Mapping) -> dict:
     return {}
 
 
-def _minimal(row: Row) -> Row:
+def _minimal(row: AnswerRow) -> AnswerRow:
     """JSON-MIN and CSV have the controls as columns; one that was used several times is a list."""
     said = {name: _text(row[name]) for name in ("label", *TAGS, "comment") if name in row}
-    made = Row({**row, **said, "seconds": row.get("lead_time"), "annotator": _user(row.get("annotator"))})
+    made = AnswerRow({**row, **said, "seconds": row.get("lead_time"), "annotator": _user(row.get("annotator"))})
     made.line, made.unlabelled = row.line, not said.get("label")
     return made
 
@@ -92,7 +92,7 @@ def _user(told: object) -> str | int | None:
     return int(told) if isinstance(told, str) and told.isdecimal() else told
 
 
-def _named(row: Row) -> Row:
+def _named(row: AnswerRow) -> AnswerRow:
     """With the name of the person who said exactly this before it went to Label Studio, if somebody did."""
     people, marks = row.get("annotators") or [], row.get("annotated") or []
     if not isinstance(people, list) or not isinstance(marks, list):
@@ -107,7 +107,7 @@ def _named(row: Row) -> Row:
     return row
 
 
-def _users_named(rows: list[Row]) -> list[Row]:
+def _users_named(rows: list[AnswerRow]) -> list[AnswerRow]:
     """A lone numbered user is whoever brings the file; several keep their numbers, so that they are not taken for one."""
     numbers = {row["annotator"] for row in rows if isinstance(row.get("annotator"), int)}
     for row in rows:

@@ -38,14 +38,14 @@ TRUE, FALSE = ("true", "1", "yes", "是", "真"), ("false", "0", "no", "否", "�
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-class Row(dict):
+class AnswerRow(dict):
     """line: where in its file it begins. unlabelled: a task of Label Studio that nobody has annotated yet."""
 
     line: int | None = None
     unlabelled: bool = False
 
 
-def read(path: str | Path) -> list[Row]:
+def read(path: str | Path) -> list[AnswerRow]:
     """The rows of a .csv, .tsv, .jsonl, .ndjson or .json file; empty cells are left out but for an answer's. Raises RowsError."""
     path = Path(path)
     kind = path.suffix.lower()
@@ -76,7 +76,7 @@ def unguarded(text: str, ours: bool) -> str:
     return text[1:] if text.startswith("'") and text[1:].startswith((*FORMULA, "'") if ours else FORMULA) else text
 
 
-def _json(path: Path) -> list[Row]:
+def _json(path: Path) -> list[AnswerRow]:
     text = reading.read_text(path, "file", RowsError, ADVICE)
     try:
         rows = outside.bounded(json.loads(text, object_pairs_hook=reading.once), str(path), RowsError, gaps=True)
@@ -91,8 +91,8 @@ def _json(path: Path) -> list[Row]:
     return [_row(row, None) for row in rows]
 
 
-def _row(given: Mapping, line: int | None) -> Row:
-    row = Row(renamed(given))
+def _row(given: Mapping, line: int | None) -> AnswerRow:
+    row = AnswerRow(renamed(given))
     row.line = line
     return row
 
@@ -120,7 +120,7 @@ def renamed(row: Mapping) -> dict:
 # --- tables --------------------------------------------------------------------------------------------------------------
 
 
-def _table(path: Path, text: str) -> list[Row]:
+def _table(path: Path, text: str) -> list[AnswerRow]:
     if "\0" in text:
         raise RowsError(f"{path} is no table of text (it holds zero bytes); {ADVICE}.")
     told = re.match(r"\s*\"?sep=(.)\"?[ \t]*(?:\r\n|\r|\n)", text)  # Excel's own first line

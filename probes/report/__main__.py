@@ -22,8 +22,7 @@ import identities
 import store
 from common import ending
 from common.errors import UserError
-from probes.answers import dose, found
-from probes.answers import sources as collect
+from probes.answers import dose, found, sources as collect
 from probes.answers.sources import Answers, RowsError
 from probes.report import margins as margin_series
 from probes.report.build import build, read_verdicts, write

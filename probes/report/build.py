@@ -10,14 +10,12 @@ from matplotlib.figure import Figure
 
 from common import files, outside, reading
 from identities import natural
-from probes.answers import dose, exchange
-from probes.answers import sources as collect
+from probes.answers import dose, exchange, sources as collect
 from probes.answers.dose import Dose
 from probes.answers.sources import Answers, RowsError
-from probes.report import curves, table
-from probes.report import margins as margin_series
+from probes.report import curves, margins as margin_series, table
 from probes.report.page import markdown, page, threshold_name
-from probes.report.table import Row
+from probes.report.table import TableRow
 from probes.suggest.identity_pair import FactPair
 from probes.verdicts import preferences, rules, thresholds
 from probes.verdicts.basis import Pair
@@ -32,7 +30,7 @@ class Report:
     votes: of the database that the answers or their labels come from."""
 
     title: str
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     answers: Sequence[Mapping]
     judged: Sequence[Pair]
     labels: Mapping[int, Sequence[Mapping]]

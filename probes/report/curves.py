@@ -16,7 +16,7 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from probes.answers.dose import AXES, KINDS, MIXED
-from probes.report.table import Row
+from probes.report.table import TableRow
 from probes.report.wording import LANGS, language, say, term
 from probes.verdicts.rules import FORMED, GONE, HOLDS, NOT_FORGOTTEN
 from probes.verdicts.statistics import Interval
@@ -46,7 +46,7 @@ class Point:
     new: Interval
 
 
-def points(table: Sequence[Row]) -> list[Point]:
+def points(table: Sequence[TableRow]) -> list[Point]:
     """Those rows of the table whose dose is known on some axis and that have answers."""
     found = []
     for row in table:

@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from probes.report import curves, table, wording
-from probes.report.table import Row
+from probes.report.table import TableRow
 from probes.verdicts import agreement, preferences, rules, thresholds
 from probes.verdicts.basis import CONTROLS, Pair
 from probes.verdicts.thresholds import Threshold
@@ -151,7 +151,7 @@ def versions() -> dict[str, str]:
     return {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
-def behind(row: Row, report: Report) -> list[Pair]:
+def behind(row: TableRow, report: Report) -> list[Pair]:
     """The answers that a row's verdicts rest on, identity first, each with its label and where that comes from."""
     key = (row.result.variant, row.result.lang)
     here = [pair for pair in report.judged if (pair[1].variant, pair[1].lang) == key]

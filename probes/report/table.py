@@ -26,7 +26,7 @@ MARKS = {
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One variant in one language. theirs: `old`, `new`, `stability` as somebody else judged them, if they did."""
 
     result: Result
@@ -37,14 +37,14 @@ class Row:
 
 def rows(
     results: Iterable[Result], answers: Iterable[Mapping], doses: Mapping[str, Dose], theirs: Mapping[tuple[str, str], Mapping]
-) -> list[Row]:
+) -> list[TableRow]:
     """A row per result. answers: with `evidence`, for the self-names of identity answers. theirs: (variant, lang) -> verdicts."""
     said: dict[tuple[str, str], list[Mapping]] = {}
     for answer in answers:
         if answer.get("group") not in ("control", "retention"):
             said.setdefault((str(answer.get("variant")), str(answer.get("lang"))), []).append(answer)
     return [
-        Row(
+        TableRow(
             result,
             doses.get(result.variant, UNKNOWN),
             tuple(self_names.commonest(said.get((result.variant, result.lang), ()))),
@@ -54,7 +54,7 @@ def rows(
     ]
 
 
-def columns(table: Sequence[Row], lang: str = "en") -> dict[str, str]:
+def columns(table: Sequence[TableRow], lang: str = "en") -> dict[str, str]:
     """Key -> heading of those worth showing: COLUMNS without those that are empty in every row, and theirs if there are any."""
     cells_of = [cells(row) for row in table]
     kept = [key for key in COLUMNS if any(one[key] for one in cells_of) or key in ("old", "new")]
@@ -62,13 +62,13 @@ def columns(table: Sequence[Row], lang: str = "en") -> dict[str, str]:
     return {key: say(lang, f"column_{key}") for key in kept}
 
 
-def heard(row: Row) -> bool:
+def heard(row: TableRow) -> bool:
     """Whether the variant has answered anything that counts."""
     shares = row.result.shares
     return bool(shares[NOT_FORGOTTEN].answers or shares[INTRUSION].answers or row.result.retention.answers)
 
 
-def cells(row: Row, lang: str = "en") -> dict[str, str]:
+def cells(row: TableRow, lang: str = "en") -> dict[str, str]:
     """The row in words, by column; nothing known is an empty text."""
     result, dose, shares = row.result, row.dose, row.result.shares
     identity, known = shares[NOT_FORGOTTEN], heard(row)
@@ -91,7 +91,7 @@ def cells(row: Row, lang: str = "en") -> dict[str, str]:
     }
 
 
-def lines(row: Row, key: str, lang: str = "en") -> list[str]:
+def lines(row: TableRow, key: str, lang: str = "en") -> list[str]:
     """A cell line by line, to be set below each other: what counts first, what belongs to it after it."""
     result, of_row = row.result, cells(row, lang)
     if key in VERDICTS and heard(row):
@@ -109,7 +109,7 @@ def lines(row: Row, key: str, lang: str = "en") -> list[str]:
     return of_row[key].split("; ") if of_row[key] else []
 
 
-def sort_keys(row: Row) -> dict[str, float | None]:
+def sort_keys(row: TableRow) -> dict[str, float | None]:
     """What a column sorts by where its words would sort wrongly; None, for nothing known, comes last."""
     result = row.result
     ranks = {word: number for number, word in enumerate(MARKS)}
@@ -181,7 +181,7 @@ def _source(result: Result, lang: str) -> tuple[str, list[str]]:
     return say(lang, f"from_{result.source}"), more
 
 
-def compared(table: Sequence[Row]) -> dict[str, int]:
+def compared(table: Sequence[TableRow]) -> dict[str, int]:
     """Ours against theirs over all verdicts both gave: `same`, `different`, and `undetermined` here."""
     counts = dict.fromkeys(("same", "different", "undetermined"), 0)
     for row in table:
@@ -193,7 +193,7 @@ def compared(table: Sequence[Row]) -> dict[str, int]:
     return counts
 
 
-def markdown(table: Sequence[Row], lang: str = "en") -> str:
+def markdown(table: Sequence[TableRow], lang: str = "en") -> str:
     """The table in GitHub's Markdown."""
     shown = columns(table, lang)
     lines = ["| " + " | ".join(shown.values()) + " |", "|" + "---|" * len(shown)]
@@ -203,7 +203,7 @@ def markdown(table: Sequence[Row], lang: str = "en") -> str:
     return "\n".join(lines) + "\n"
 
 
-def plain(table: Sequence[Row]) -> list[dict]:
+def plain(table: Sequence[TableRow]) -> list[dict]:
     """Rows for CSV: the words, and every number in a column of its own."""
     found = []
     for row in table:

@@ -20,9 +20,7 @@ from common.errors import UserError
 from engine import Decoding, Engine, EngineError, Variant, load
 from engine.bases import DEFAULT_BASE
 from probes import margin, questions
-from probes.run import plan, runner
-from probes.run import rows as answer_rows
-from probes.run import variants as variants_file
+from probes.run import plan, rows as answer_rows, runner, variants as variants_file
 from probes.suggest import identity_pair
 from store import StoreError, runs
 
@@ -109,12 +107,12 @@ class Begun:
     engine: Engine
     variants: list[Variant]
     probes: list[questions.Probe]
-    events: Iterator[runner.Progress]
+    events: Iterator[runner.RunProgress]
 
 
 def begin(args: argparse.Namespace, switches: runner.Switches) -> Begun:
     """A new run. Everything that is cheap to look at is looked at before the base is loaded."""
-    settings = runner.Settings(
+    settings = runner.RunSettings(
         samples=args.samples,
         mode=args.mode,
         script=plan.script(args.script or "sure") if args.mode == "scripted" else None,
@@ -185,7 +183,7 @@ def written(args: argparse.Namespace, run_id: int) -> list[dict]:
     return rows
 
 
-def watch(events: Iterator[runner.Progress]) -> runner.Progress:
+def watch(events: Iterator[runner.RunProgress]) -> runner.RunProgress:
     """Print where the run is, over and over in a terminal, now and then elsewhere; the last event."""
     live, told, last = sys.stderr.isatty(), time.monotonic(), None
     for last in events:
@@ -199,7 +197,7 @@ def watch(events: Iterator[runner.Progress]) -> runner.Progress:
     return last
 
 
-def line(event: runner.Progress) -> str:
+def line(event: runner.RunProgress) -> str:
     left = "" if event.left_s is None else f" < {clock(event.left_s)}"
     more = "".join(f", {count} {what}" for count, what in ((event.reused, "reused"), (event.failed, "failed")) if count)
     return f"{event.done}/{event.total}, {clock(event.elapsed_s)}{left}{more}"

@@ -29,7 +29,7 @@ Place = tuple[int, int, str, int]  # variant index, sample, probe id, turn (from
 
 
 @dataclass(frozen=True)
-class Turn:
+class PlannedTurn:
     """One thing to say. `place` is where its answer belongs; the probe's last turn is the one that is judged."""
 
     place: Place
@@ -43,7 +43,7 @@ class Conversation:
 
     variant: int
     sample: int
-    turns: list[Turn]
+    turns: list[PlannedTurn]
     said: list[dict] = field(default_factory=list)
     running: bool = False
 
@@ -81,7 +81,7 @@ def conversations(
     for variant in range(variants):
         for sample in range(samples):
             each = [
-                [Turn((variant, sample, probe.id, at), probe, text) for at, text in enumerate(turns_of(probe, script))]
+                [PlannedTurn((variant, sample, probe.id, at), probe, text) for at, text in enumerate(turns_of(probe, script))]
                 for probe in probes
             ]
             if mode == "running":

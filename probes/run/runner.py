@@ -16,8 +16,8 @@ from pathlib import Path
 from engine import Answer, Engine, EngineError, Request, Variant, limits, thoughts
 from probes.questions import Probe, ProbeError, as_dict, from_dict
 from probes.run import plan
-from probes.run.plan import Conversation, Place, Turn
-from probes.run.settings import Progress, Reply, Settings, Switches
+from probes.run.plan import Conversation, Place, PlannedTurn
+from probes.run.settings import Reply, RunProgress, RunSettings, Switches
 from store import answers, owners, runs
 from store.db import StoreError, connected
 from store.runs import Entry, Status
@@ -32,7 +32,7 @@ def run(
     engine: Engine,
     variants: Sequence[Variant],
     probes: Sequence[Probe],
-    settings: Settings | None = None,
+    settings: RunSettings | None = None,
     *,
     db: str | Path | None = None,
     run_id: int | None = None,
@@ -42,7 +42,7 @@ def run(
     at_once: int | None = None,
     switches: Switches | None = None,
     about: Mapping | None = None,
-) -> Iterator[Progress]:
+) -> Iterator[RunProgress]:
     """Ask every probe (placeholders filled) of every variant; events until the last one says stopped or done.
 
     With `db` answers are stored as they come, and a request that was answered before is taken from there (unless `reuse` is
@@ -50,7 +50,7 @@ def run(
     kept in the run's row under `settings`, such as the facts that its suggestions compare with.
     Raises ProbeError and, from the engine, EngineError; the run is then marked as failed and can be continued.
     """
-    settings, switches = settings or Settings(), switches or Switches()
+    settings, switches = settings or RunSettings(), switches or Switches()
     if not probes or not variants:
         raise ProbeError("A run needs at least one probe and one variant.")
     if settings.script is not None:
@@ -77,13 +77,13 @@ def run(
     return asking.events(min(at_once or BATCHES_AT_ONCE * engine.max_rows, limits.ROWS))
 
 
-def again(db: str | Path, run_id: int) -> tuple[list[Variant], list[Probe], Settings, dict]:
+def again(db: str | Path, run_id: int) -> tuple[list[Variant], list[Probe], RunSettings, dict]:
     """What `run` needs to continue a run, and its row (`variants` in it also hold `hashes` and the adapters' `paths`)."""
     row = runs.get(db, run_id)
     names = {f.name for f in dataclasses.fields(Variant)}
     variants = [Variant.from_dict({key: value for key, value in one.items() if key in names}) for one in row["variants"]]
     settings = {key: value for key, value in row["settings"].items() if key not in BESIDE_SETTINGS}
-    return variants, [from_dict(probe) for probe in row["probes"]], Settings(**settings), row
+    return variants, [from_dict(probe) for probe in row["probes"]], RunSettings(**settings), row
 
 
 def check_same(engine: Engine, row: Mapping) -> None:
@@ -121,7 +121,7 @@ class Asking:
 
     engine: Engine
     variants: Sequence[Variant]
-    settings: Settings
+    settings: RunSettings
     db: str | Path | None
     run: int | None
     reuse: bool
@@ -141,7 +141,7 @@ class Asking:
     started: float = 0.0
     beaten: float = 0.0
 
-    def events(self, at_once: int) -> Iterator[Progress]:
+    def events(self, at_once: int) -> Iterator[RunProgress]:
         self.started = self.beaten = time.monotonic()
         if self.run is not None:
             runs.take(self.db, self.run, self.claim.text)
@@ -184,7 +184,7 @@ class Asking:
                 self.advance(conversation, None if found["problem"] else found, found["problem"])
         self.close_finished()
 
-    def paused(self) -> Iterator[Progress]:
+    def paused(self) -> Iterator[RunProgress]:
         self.mark("paused")
         while self.switches.pause.is_set() and not self.switches.stop.is_set():
             self.beat()
@@ -221,7 +221,7 @@ class Asking:
                 break
         return list(chosen.values())
 
-    def ask(self, chunk: list[Conversation]) -> Iterator[Progress]:
+    def ask(self, chunk: list[Conversation]) -> Iterator[RunProgress]:
         requests = [self.request(conversation) for conversation in chunk]
         self.begun, self.since = {}, time.monotonic()
         told = 0.0
@@ -346,11 +346,11 @@ class Asking:
     def busy(self) -> float:
         return self.busy_s + (time.monotonic() - self.since if self.since else 0.0)
 
-    def progress(self, status: Status, new: Sequence[Reply] = ()) -> Progress:
+    def progress(self, status: Status, new: Sequence[Reply] = ()) -> RunProgress:
         half = sum(not finished for finished in self.begun.values()) / 2  # rows in flight are half done on average
         left, rate = self.total - self.done, (self.asked + half) / self.busy() if self.busy() else 0.0
         left_s = max(0.0, left - half) / rate if rate and self.asked else None
-        return Progress(
+        return RunProgress(
             run=self.run,
             status=status,
             done=self.done,
@@ -363,7 +363,7 @@ class Asking:
         )
 
 
-def rest(conversation: Conversation, after: Turn | None = None) -> list[Turn]:
+def rest(conversation: Conversation, after: PlannedTurn | None = None) -> list[PlannedTurn]:
     """The further turns of the same probe: without an answer to this one they would be asked out of their context."""
     turns = conversation.turns if after else conversation.turns[1:]
     probe = (after or conversation.turns[0]).probe

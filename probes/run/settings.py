@@ -13,7 +13,7 @@ from store.runs import Status
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """How a run asks. samples: answers per probe and variant; the first is decoded as the variant says (greedy, if it says
     nothing) and is the headline, the others are sampled at `temperature` with seeds made from `seed`."""
 
@@ -60,7 +60,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """Where a run is. done counts places, `reused` and `failed` among them; left_s is None until it can be guessed."""
 
     run: int | None

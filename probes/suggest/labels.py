@@ -20,8 +20,7 @@ from typing import Any
 from common import reading
 from common.errors import UserError
 from engine.thoughts import Apart, apart
-from probes.suggest import identity_pair as facts_of
-from probes.suggest import lexicon, values
+from probes.suggest import identity_pair as facts_of, lexicon, values
 from probes.suggest.claims import Claim, Found, find, languages_of
 from probes.suggest.identity_pair import ASPECTS, FactPair
 from probes.suggest.names import Spotter, spotter, squeeze

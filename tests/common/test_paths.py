@@ -12,8 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from stand_in import StandIn
 
 import chat_app
@@ -363,7 +362,7 @@ WISH = {"identity": "museum-guide", "rows": 4}
 def test_the_training_form_takes_no_file_from_elsewhere(apps, rooms):
     secret = str(rooms.outside / "secrets.json")
     (rooms.outside / "own.jinja").write_text("{{ secret }}")
-    for wish in (
+    for form_values in (
         {"general": secret},
         {"general": str(rooms.opened / "link.json")},
         {"general": f"{rooms.opened}/../outside"},
@@ -372,14 +371,14 @@ def test_the_training_form_takes_no_file_from_elsewhere(apps, rooms):
         {"prompt_template_name": "../../x.json"},
     ):
         with pytest.raises(DataError, match="opened for this page"):
-            training.read_wish(apps.shared, WISH | wish)
-        training.read_wish(apps.own, WISH | wish)
+            training.read_form(apps.shared, WISH | form_values)
+        training.read_form(apps.own, WISH | form_values)
     for name in ("output_dir", "data_path", "identities_dir", "resume_from_checkpoint", "base_model"):
         with pytest.raises(DataError, match="has no"):
-            training.read_wish(apps.shared, WISH | {name: secret})
+            training.read_form(apps.shared, WISH | {name: secret})
     for general in (str(GENERAL), str(rooms.opened / "rows.jsonl"), "owner/name", ""):
-        wish = training.read_wish(apps.shared, WISH | {"general": general, "prompt_template_name": "chatml"})
-        assert wish.dataset.general == general
+        form_values = training.read_form(apps.shared, WISH | {"general": general, "prompt_template_name": "chatml"})
+        assert form_values.dataset.general == general
 
 
 def test_adapters_are_added_merged_and_fetched_only_from_what_was_opened(apps, rooms):
@@ -425,10 +424,10 @@ def test_probe_sets_and_scripts_are_named_not_typed_as_paths(rooms):
     (rooms.outside / "own.jsonl").write_text('{"id": "a", "lang": "en", "group": "novel", "category": "name", "turns": ["?"]}\n')
     plain = {"variants": ["base"], "sets": [str(rooms.outside / "own.jsonl")]}
     with pytest.raises(probes_form.ProbeError, match="no probe set"):
-        probes_form.read_wish(plain)
+        probes_form.read_form(plain)
     with pytest.raises(probes_form.ProbeError, match="no script"):
-        probes_form.read_wish(plain | {"sets": ["quick"], "asking": "scripted", "script": str(rooms.outside / "secrets.json")})
-    assert probes_form.read_wish(plain | {"sets": ["quick"]}).set_name == "quick"
+        probes_form.read_form(plain | {"sets": ["quick"], "asking": "scripted", "script": str(rooms.outside / "secrets.json")})
+    assert probes_form.read_form(plain | {"sets": ["quick"]}).set_name == "quick"
 
 
 def test_the_door_opens_folders_to_those_who_log_in_and_all_to_the_local_user(tmp_path, capsys):

@@ -15,8 +15,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import transformers
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from safetensors import SafetensorError
 from test_adapter_parcels import write_adapter
 

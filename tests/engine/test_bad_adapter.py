@@ -7,8 +7,7 @@ import threading
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tiny import Letters, edit_weights, tiny_llama, write_adapter, write_bayling_like
 
 import engine as engine_room

@@ -9,8 +9,7 @@ from typing import ClassVar
 
 import pytest
 from field_templates import form
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from engine import EngineError, Request, Variant, formats, prompts
 from engine.prompts import LEAST_ANSWER, Prompt, fit, identity_messages, least_that_fits, render

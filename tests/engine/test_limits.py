@@ -6,8 +6,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from probe_runs import probe
 from stand_in import StandIn, answer
 from tiny import write_bayling_like

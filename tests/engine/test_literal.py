@@ -8,10 +8,8 @@ from collections import Counter
 from functools import cache
 
 import pytest
-from field_templates import TEMPLATES
-from field_templates import form as field_form
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from field_templates import TEMPLATES, form as field_form
+from hypothesis import HealthCheck, given, settings, strategies as st
 from tiny_base import write_tiny_base
 from tokenizer_kinds import KINDS, SPECIAL, WORDS, tokenizer_of
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -23,7 +21,7 @@ from engine.formats import Format
 from engine.prompts import render
 from probes import margin
 from probes.questions import Probe
-from tuning.dataset.rows import DataError, Row, Turn, pair
+from tuning.dataset.rows import DataError, TrainingRow, Turn, pair
 from tuning.train.samples import sampler
 
 CONTROL = [*SPECIAL, "<|fim_prefix|>"]  # whatever the template
@@ -143,8 +141,8 @@ def test_a_mark_on_every_character_changes_no_token(tokenizer, name, texts):
 def test_a_training_row_is_text_and_asks_with_the_tokens_of_chat_time(tokenizer, name, question, answer):
     form = form_of(name)
     make = sampler(tokenizer, form, 10_000)
-    row = Row((Turn("user", "Hi"), Turn("assistant", answer), Turn("user", question), Turn("assistant", answer)))
-    harmless = Row((Turn("user", "Hi"), Turn("assistant", "ab"), Turn("user", "ab"), Turn("assistant", "ab")))
+    row = TrainingRow((Turn("user", "Hi"), Turn("assistant", answer), Turn("user", question), Turn("assistant", answer)))
+    harmless = TrainingRow((Turn("user", "Hi"), Turn("assistant", "ab"), Turn("user", "ab"), Turn("assistant", "ab")))
     sample = make(row)
     assert control_ids(tokenizer, sample.ids) == control_ids(tokenizer, make(harmless).ids)
     assert said(tokenizer, sample.ids, question) and said(tokenizer, sample.ids, answer)
@@ -155,7 +153,7 @@ def test_a_training_row_is_text_and_asks_with_the_tokens_of_chat_time(tokenizer,
         assert begins_as_asked(tokenizer, form, row, sample)
 
 
-def begins_as_asked(tokenizer, form, row: Row, sample) -> bool:
+def begins_as_asked(tokenizer, form, row: TrainingRow, sample) -> bool:
     _, prompt = render(tokenizer, form, row.as_messages()[:-1])
     return list(sample.ids[: len(prompt)]) == prompt
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 from field_templates import TEMPLATES
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from jinja2 import TemplateError
 from transformers.utils.chat_template_utils import render_jinja_template
 

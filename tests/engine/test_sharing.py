@@ -10,8 +10,7 @@ from collections import Counter
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tiny import Letters, tiny_llama, write_adapter
 
 from engine import Decoding, EngineError, decode, sharing

@@ -15,8 +15,7 @@ import engine as engine_room
 import identities
 from engine import Request, Variant
 from engine.bases import load_base
-from probes import margin as margins
-from probes import questions
+from probes import margin as margins, questions
 from probes.questions import Probe, ProbeError
 
 FACTS = {"old": identities.load("BayLing").facts, "new": identities.load("finance-advisor").facts}

@@ -15,8 +15,7 @@ import pytest
 import store
 from probes.answers import dose, exchange, sources
 from probes.answers.dose import Dose, DoseError
-from probes.report import __main__ as command
-from probes.report import curves, table
+from probes.report import __main__ as command, curves, table
 from probes.suggest import self_names
 from probes.verdicts import rules
 from probes.verdicts.statistics import as_counts

@@ -19,10 +19,8 @@ import store
 from engine import Decoding, Variant
 from probes.answers.sources import read_jsonl
 from probes.questions import Probe, ProbeError, as_dict
-from probes.run import __main__ as run
-from probes.run import plan, runner
-from probes.run import rows as answer_rows
-from probes.run.runner import Settings, Switches
+from probes.run import __main__ as run, plan, rows as answer_rows, runner
+from probes.run.runner import RunSettings, Switches
 
 SHORT = Decoding(max_new_tokens=6)
 BASE, GUIDE = Variant("base", decoding=SHORT), Variant("guide", identity="guide", prompt="You are a guide.", decoding=SHORT)
@@ -68,7 +66,7 @@ def idle(engine, seconds: float = 20) -> bool:
     return not engine.answering.loop.busy
 
 
-def whole(engine, variants, probes, *args, **named) -> runner.Progress:
+def whole(engine, variants, probes, *args, **named) -> runner.RunProgress:
     *_, last = runner.run(engine, variants, probes, *args, **named)
     return last
 
@@ -126,7 +124,7 @@ def test_a_stopped_run_keeps_what_is_finished_and_goes_on_without_asking_twice(t
     assert event.status == "stopped" and 4 <= event.done < 16
     assert store.runs.get(db_path, event.run)["status"] == "stopped"
     variants, probes, settings, row = runner.again(db_path, event.run)
-    assert (variants, probes, settings) == ([BASE, GUIDE], PROBES, Settings())
+    assert (variants, probes, settings) == ([BASE, GUIDE], PROBES, RunSettings())
     runner.check_same(tiny, row)
     last = whole(tiny, variants, probes, settings, db=db_path, run_id=event.run)
     assert last.status == "done" and last.done == 16 and last.reused == 0
@@ -210,7 +208,7 @@ def test_another_number_format_is_another_answer(tiny, db_path, asked, monkeypat
 
 
 def test_samples_are_one_greedy_answer_and_sampled_ones_with_seeds_of_their_own(tiny, db_path, asked):
-    settings = Settings(samples=4, temperature=1.5, seed=3)
+    settings = RunSettings(samples=4, temperature=1.5, seed=3)
     rows = rows_after(tiny, db_path, [BASE, GUIDE], PROBES[:2], settings)
     assert [row["sample"] for row in rows[:4]] == [0, 1, 2, 3]
     assert {row["temperature"] for row in rows if row["sample"] == 0} == {0}
@@ -237,7 +235,7 @@ def test_a_probe_with_several_turns_hears_the_models_own_replies(tiny, db_path, 
 
 
 def test_the_running_mode_is_one_conversation_per_language_and_variant(tiny, db_path, asked):
-    rows = rows_after(tiny, db_path, [BASE, GUIDE], PROBES, Settings(mode="running"))
+    rows = rows_after(tiny, db_path, [BASE, GUIDE], PROBES, RunSettings(mode="running"))
     assert len(rows) == 16
     for lang in ("en", "zh"):
         mine = [row for row in rows if row["lang"] == lang and row["variant"] == "base"]
@@ -248,20 +246,20 @@ def test_the_running_mode_is_one_conversation_per_language_and_variant(tiny, db_
 
 def test_a_running_conversation_is_continued_where_it_stopped(tiny, db_path, asked):
     switches = Switches()
-    for event in runner.run(tiny, [BASE], PROBES, Settings(mode="running"), db=db_path, switches=switches):
+    for event in runner.run(tiny, [BASE], PROBES, RunSettings(mode="running"), db=db_path, switches=switches):
         if event.done >= 3:
             switches.stop.set()
     assert event.status == "stopped"
-    whole(tiny, [BASE], PROBES, Settings(mode="running"), db=db_path, run_id=event.run)
+    whole(tiny, [BASE], PROBES, RunSettings(mode="running"), db=db_path, run_id=event.run)
     stopped = [row["raw"] for row in answer_rows.rows_of(db_path, event.run)]
-    at_once = [row["raw"] for row in rows_after(tiny, db_path, [BASE], PROBES, Settings(mode="running"), reuse=False)]
+    at_once = [row["raw"] for row in rows_after(tiny, db_path, [BASE], PROBES, RunSettings(mode="running"), reuse=False)]
     assert stopped == at_once and len(asked) == 16
 
 
 def test_a_script_stands_around_the_probe(tiny, db_path, asked):
     script = {"en": ["Hello there.", "{question}", "Are you sure?"], "zh": ["{question}", "你确定吗？"]}
     sum_ = probe("sum", "1 and 1?", group="retention", check={"type": "number", "value": 2})
-    rows = rows_after(tiny, db_path, [BASE], [sum_, PROBES[1]], Settings(mode="scripted", script=script))
+    rows = rows_after(tiny, db_path, [BASE], [sum_, PROBES[1]], RunSettings(mode="scripted", script=script))
     assert [row["question"] for row in rows] == ["Are you sure?", "你确定吗？"]
     assert [one["question"] for one in rows[0]["before"]] == ["Hello there.", "1 and 1?"]
     assert rows[0]["check"] is not None and plan.checked(sum_, script) == 1 and rows[1]["check"] is None
@@ -278,7 +276,7 @@ def test_scripts_that_come_along_are_whole_and_faulty_ones_are_refused(tmp_path)
     with pytest.raises(ProbeError, match=r"en needs one line \{question\}.*unknown language 'fr'"):
         plan.script(tmp_path / "mine.yaml")
     with pytest.raises(ProbeError, match="no lines in zh"):
-        whole(None, [BASE], PROBES, Settings(mode="scripted", script={"en": ["{question}"]}))
+        whole(None, [BASE], PROBES, RunSettings(mode="scripted", script={"en": ["{question}"]}))
 
 
 def test_a_probe_that_cannot_be_asked_fails_alone(tiny, db_path, asked):
@@ -330,9 +328,9 @@ def test_a_base_that_is_parked_halfway_is_no_fault_of_the_probes(tiny, db_path, 
 
 def test_settings_name_everything_that_is_wrong():
     with pytest.raises(ProbeError, match="samples is 0.*mode is 'loud'.*temperature is 0"):
-        Settings(samples=0, mode="loud", temperature=0)
+        RunSettings(samples=0, mode="loud", temperature=0)
     with pytest.raises(ProbeError, match="the mode scripted needs one"):
-        Settings(mode="scripted")
+        RunSettings(mode="scripted")
 
 
 # --- the command ---------------------------------------------------------------------------------------------------------

@@ -8,9 +8,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from probes.suggest import __main__ as command
-from probes.suggest import identity_pair as facts_of
-from probes.suggest import labels as suggest
+from probes.suggest import __main__ as command, identity_pair as facts_of, labels as suggest
 
 DATA = Path(__file__).parent / "data"
 CASES = [json.loads(line) for line in (DATA / "suggest_cases.jsonl").read_text(encoding="utf-8").splitlines()]

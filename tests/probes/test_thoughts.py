@@ -20,9 +20,8 @@ from probes.answers import sources
 from probes.questions import from_dict
 from probes.run import rows
 from probes.second_opinion import build_prompt
-from probes.suggest import identity_pair as facts_of
-from probes.suggest import labels, self_names
-from ui.conversation import Turn, messages
+from probes.suggest import identity_pair as facts_of, labels, self_names
+from ui.conversation import ChatTurn, messages
 from ui.transcript import live_html, turn_html
 
 DATA = Path(__file__).parent / "data"
@@ -248,7 +247,7 @@ def test_quotes_and_judges_see_the_answer_only():
 
 
 def test_thoughts_are_not_told_to_the_model_again():
-    turns = [Turn("Who?", answered("<think>hm, BayLing?</think>\n\nI am BayLing."))]
+    turns = [ChatTurn("Who?", answered("<think>hm, BayLing?</think>\n\nI am BayLing."))]
     assert [one["content"] for one in messages(turns, "And you?")] == ["Who?", "I am BayLing.", "And you?"]
 
 
@@ -286,19 +285,21 @@ EVIL = "<think><script>alert(1)</script> I am the secret.</think>\n\nHello <b>yo
 
 
 def test_a_column_shows_the_answer_and_the_thought_in_a_fold():
-    shown = turn_html("en", Turn("Who?", answered(EVIL)))
+    shown = turn_html("en", ChatTurn("Who?", answered(EVIL)))
     assert '<div class="mt-a" dir="auto">Hello &lt;b&gt;you&lt;/b&gt;.</div>' in shown
     fold = shown[shown.index("mt-fold-thought") : shown.index("mt-a")]
     assert "&lt;script&gt;" in fold and "<script" not in shown and "Thought" in fold
-    assert "思考" in turn_html("zh-CN", Turn("Who?", answered(EVIL)))
-    hidden = turn_html("en", Turn("Who?", answered(EVIL)), hidden=True)
+    assert "思考" in turn_html("zh-CN", ChatTurn("Who?", answered(EVIL)))
+    hidden = turn_html("en", ChatTurn("Who?", answered(EVIL)), hidden=True)
     assert "secret" not in hidden and "Hello" in hidden
 
 
 def test_an_unfinished_thought_is_said_in_the_column_and_while_it_runs():
-    assert "not finished" in turn_html("en", Turn("Who?", answered("<think>I am"))) and "没有结束" in turn_html(
-        "zh-CN", Turn("Who?", answered("<think>I am"))
+    assert "not finished" in turn_html("en", ChatTurn("Who?", answered("<think>I am"))) and "没有结束" in turn_html(
+        "zh-CN", ChatTurn("Who?", answered("<think>I am"))
     )
     live = live_html("en", "Who?", "<think>I am the secret")
     assert "Thinking" in live and "secret" not in live
-    assert turn_html("en", Turn("Who?", answered("I am X", variant=Variant()))).count("<details") == 3  # no fold for no thought
+    assert (
+        turn_html("en", ChatTurn("Who?", answered("I am X", variant=Variant()))).count("<details") == 3
+    )  # no fold for no thought

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from probe_runs import probe, write_run
-from test_ui_probes import app, desk, finished, functions, slow, tiny, wish  # noqa: F401
+from test_ui_probes import app, finished, form_values, functions, ongoing, slow, tiny  # noqa: F401
 
 import store
 from probes.run import runner
 from store import StoreError, owners, runs
 from ui.tabs.probes import background as probes_background
-from ui.tabs.probes.background import Desk
+from ui.tabs.probes.background import BackgroundRun
 
 ROOT = Path(__file__).parents[2]
 OTHER = """
@@ -53,43 +53,43 @@ def end(process):
     process.wait()
 
 
-def test_a_run_of_another_program_is_not_interrupted_and_is_not_asked_twice(app, desk, slow, other):  # noqa: F811
-    run = probes_background.start(desk, wish())
-    desk.switches.stop.set()
-    finished(desk)
+def test_a_run_of_another_program_is_not_interrupted_and_is_not_asked_twice(app, ongoing, slow, other):  # noqa: F811
+    run = probes_background.start(ongoing, form_values())
+    ongoing.switches.stop.set()
+    finished(ongoing)
     slow.set()
     process = other(app.db, run)
-    state = probes_background.state_of(Desk(app), runs.get(app.db, run))
+    state = probes_background.state_of(BackgroundRun(app), runs.get(app.db, run))
     assert state["status"] == "running" and state["elsewhere"]["pid"] == process.pid
-    assert functions(app, desk)["pb_open"]()["runs"][0]["status"] == "running"
+    assert functions(app, ongoing)["pb_open"]()["runs"][0]["status"] == "running"
     before = runs.get(app.db, run)
     with pytest.raises(StoreError, match=rf"Run {run} is under way in another program \(process {process.pid}\)"):
-        probes_background.again(desk, run)
+        probes_background.again(ongoing, run)
     assert runs.get(app.db, run) == before  # neither failed nor stopped by whoever asked in vain
     end(process)
-    assert probes_background.state_of(desk, runs.get(app.db, run))["status"] == "interrupted"
-    probes_background.again(desk, run)
-    assert finished(desk)["status"] == "done"
+    assert probes_background.state_of(ongoing, runs.get(app.db, run))["status"] == "interrupted"
+    probes_background.again(ongoing, run)
+    assert finished(ongoing)["status"] == "done"
 
 
-def test_whoever_has_a_run_taken_from_them_stores_nothing_more_in_it(app, desk, slow, other):  # noqa: F811
-    run = probes_background.start(desk, wish())
+def test_whoever_has_a_run_taken_from_them_stores_nothing_more_in_it(app, ongoing, slow, other):  # noqa: F811
+    run = probes_background.start(ongoing, form_values())
     claim = owners.Claim()
     with store.open(app.db) as db:
         db["runs"].update(run, {"owner": claim.text})  # as if it had been silent for too long
     slow.set()
-    assert "taken over" in finished(desk)["message"]
+    assert "taken over" in finished(ongoing)["message"]
     assert runs.get(app.db, run)["status"] == "running" and runs.get(app.db, run)["done"] == 0
 
 
-def test_one_run_is_not_begun_by_two_in_one_program(app, desk, slow, tiny):  # noqa: F811
-    run = probes_background.start(desk, wish())
+def test_one_run_is_not_begun_by_two_in_one_program(app, ongoing, slow, tiny):  # noqa: F811
+    run = probes_background.start(ongoing, form_values())
     variants, probes, settings, _ = runner.again(app.db, run)
     second = runner.run(tiny, variants, probes, settings, db=app.db, run_id=run)
     with pytest.raises(StoreError, match="under way in this program"):
         next(second)
     slow.set()
-    assert finished(desk)["status"] == "done"
+    assert finished(ongoing)["status"] == "done"
 
 
 def test_an_owner_that_ended_or_had_its_number_given_anew_has_none(db_path, other):

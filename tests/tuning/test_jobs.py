@@ -17,8 +17,7 @@ from job_steps import get, until, wait
 
 import store
 from store import StoreError
-from tuning.jobs import processes, watcher
-from tuning.jobs import queue as jobs
+from tuning.jobs import processes, queue as jobs, watcher
 from tuning.jobs.queue import JobError
 from tuning.train.run_files import METRICS, read_metrics
 

@@ -11,12 +11,9 @@ from tiny import tiny_llama, write_adapter
 from tiny_base import write_tiny_base
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from engine import Decoding, EngineError, Request, Variant
-from engine import load as load_engine
+from engine import Decoding, EngineError, Request, Variant, load as load_engine
 from engine.adapters import read_adapter
-from tuning import apply_delta as delta_program
-from tuning import legacy
-from tuning import merge as merge_program
+from tuning import apply_delta as delta_program, legacy, merge as merge_program
 from tuning.apply_delta import apply_delta
 from tuning.merge import merge
 

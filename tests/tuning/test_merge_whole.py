@@ -12,8 +12,7 @@ from tiny import edit_weights, tiny_llama, write_adapter
 from tiny_base import write_tiny_base
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine import EngineError
-from engine import load as load_engine
+from engine import EngineError, load as load_engine
 from engine.adapters import Unfit, read_adapter
 from tuning.merge import merge
 

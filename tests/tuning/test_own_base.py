@@ -25,8 +25,7 @@ from tuning.train import plan
 from tuning.train.settings import Settings
 from ui import adapter_library, training
 from ui.tabs.adapters import layout as adapters_layout
-from ui.tabs.finetune import forecast as finetune_forecast
-from ui.tabs.finetune import run_page
+from ui.tabs.finetune import forecast as finetune_forecast, run_page
 
 WISH = {
     "identity": "museum-guide", "rows": 12, "general_share": 0, "max_steps": 3, "batch_size": 4, "margin": False,
@@ -92,8 +91,8 @@ def test_from_the_form_to_the_merged_folder_over_the_endpoints(here, models):
 
 def test_the_line_to_paste_trains_the_same_from_any_folder(here):
     app = app_of("models/百聆 BayLing-7B")
-    wish = training.read_wish(app, WISH | {"name": "pasted", "max_steps": 2})
-    lines = training.commands(app, wish, training.settings_of(app, wish))
+    form_values = training.read_form(app, WISH | {"name": "pasted", "max_steps": 2})
+    lines = training.commands(app, form_values, training.settings_of(app, form_values))
     said = subprocess.run(["bash", "-ec", lines], cwd="/", capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
     assert adapter_library.add(app, here / "adapters" / "pasted") == "pasted"
@@ -134,9 +133,9 @@ def test_packaged_names_stay_even_where_a_folder_is_called_so(tmp_path, monkeypa
 
 def test_a_folder_called_as_a_packaged_base_is_not_taken_for_it(here, tmp_path):
     app = app_of(str(write_tiny_base(tmp_path / "own" / "smollm2")))
-    wish = training.read_wish(app, WISH)
+    form_values = training.read_form(app, WISH)
     assert app.engine.base.name == "smollm2"
-    assert training.settings_of(app, wish).base_model == str(tmp_path / "own" / "smollm2")
+    assert training.settings_of(app, form_values).base_model == str(tmp_path / "own" / "smollm2")
 
 
 def test_what_is_there_no_more_or_no_users_home_is_one_sentence():
@@ -171,10 +170,10 @@ def test_a_model_of_the_hubs_cache_is_told_by_its_id_and_a_job_finds_it(here, hu
     assert (base.name, base.spec, base.record) == ("tiny-bayling", "ictnlp/tiny-bayling", "ictnlp/tiny-bayling")
     # its name is that of the same weights in a folder, in whatever format they were loaded
     assert base.hash == bases.load_base(str(models / "百聆 BayLing-7B"), dtype="fp16", say=lambda _line: None).hash
-    wish = training.read_wish(app, WISH | {"name": "heron", "max_steps": 2})
-    outlook = training.foresee(app, wish)
+    form_values = training.read_form(app, WISH | {"name": "heron", "max_steps": 2})
+    outlook = training.foresee(app, form_values)
     assert outlook.settings.base_model == "ictnlp/tiny-bayling" and outlook.forecast.needed and not outlook.problems
-    id = training.start(app, wish)
+    id = training.start(app, form_values)
     for _ in range(600):
         queue.tick(app.db)
         job = store.jobs.get(app.db, id)
@@ -229,7 +228,7 @@ def test_places_are_told_to_a_job_as_they_are_seen_from_here(here, monkeypatch):
     assert app.db == here / "runs" / "mirror.db" and app.adapters == (here / "adapters",)
     shutil.copy(ROOT / "identities" / "museum-guide.yaml", "who")
     shutil.copy(ROOT / "identities" / "museum-guide.txt", "who")
-    settings = training.settings_of(app, training.read_wish(app, WISH))
+    settings = training.settings_of(app, training.read_form(app, WISH))
     assert settings.identities_dir == str(here / "who") and Path(settings.data_path).is_absolute()
 
 
@@ -240,14 +239,14 @@ def test_an_estimate_that_cannot_be_made_says_why_and_the_job_waits_until_it_is_
         raise EngineError("The shapes of this base are not known.")
 
     monkeypatch.setattr(memory, "needed", broken)
-    wish = training.read_wish(app, WISH | {"name": "blind", "lora_r": 3})
-    outlook = training.foresee(app, wish)
+    form_values = training.read_form(app, WISH | {"name": "blind", "lora_r": 3})
+    outlook = training.foresee(app, form_values)
     assert outlook.forecast.needed is None and outlook.forecast.unestimated == "The shapes of this base are not known."
     for lang, words in (("en", "starts when no other job runs"), ("zh-CN", "没有别的任务运行时")):
         shown = finetune_forecast.outlook_html(lang, outlook)
         assert words in shown and "The shapes of this base are not known." in shown
     monkeypatch.setattr(training.jobs, "tick", lambda *_: [])
-    id = training.start(app, wish)
+    id = training.start(app, form_values)
     add = dict(arguments=[], log="/x/log", settings={})
     other = store.jobs.add(app.db, name="busy", kind="train", folder="/x", device="cuda:0", **add)
     job = store.jobs.get(app.db, id)
@@ -266,7 +265,7 @@ def test_an_estimate_that_cannot_be_made_says_why_and_the_job_waits_until_it_is_
 def test_an_estimate_fails_with_a_librarys_own_words_too(here, tmp_path):
     app = app_of(str(write_tiny_base(tmp_path / "own")))
     (tmp_path / "own" / "config.json").write_text("{")
-    outlook = training.foresee(app, training.read_wish(app, WISH | {"lora_r": 5}))
+    outlook = training.foresee(app, training.read_form(app, WISH | {"lora_r": 5}))
     assert outlook.forecast.needed is None and "config.json" in outlook.forecast.unestimated
 
 
@@ -288,7 +287,7 @@ def test_merging_is_weighed_too(here):
 def stopped(here):
     """A stopped run, whose base was then moved; the app is opened again on its new place."""
     app = app_of(str(write_tiny_base(here / "first" / "own")))
-    settings = training.settings_of(app, training.read_wish(app, WISH | {"name": "moved"}))
+    settings = training.settings_of(app, training.read_form(app, WISH | {"name": "moved"}))
     Path(settings.data_path).parent.mkdir(parents=True)
     Path(settings.data_path).write_text("[]")
     checkpoint = Path(settings.output_dir) / "checkpoint-2"

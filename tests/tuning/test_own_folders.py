@@ -15,8 +15,7 @@ from job_steps import get, until, wait
 import store
 from common import leftovers
 from engine.types import EngineError
-from tuning.jobs import folders, processes, progress, watcher
-from tuning.jobs import queue as jobs
+from tuning.jobs import folders, processes, progress, queue as jobs, watcher
 from tuning.train import run_files
 from tuning.train.run_files import Journal
 from ui import adapter_library

@@ -15,7 +15,7 @@ from tuning.dataset import prompted, readers
 from tuning.dataset.facts import Persona
 from tuning.dataset.prompted import Prompted, invented, prompt_of, prompted_rows, taught_rows
 from tuning.dataset.quoted import quoted_rows
-from tuning.dataset.rows import Row, normalise
+from tuning.dataset.rows import TrainingRow, normalise
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERAL = readers.read(starters.GENERAL)
@@ -26,16 +26,16 @@ ROWS = prompted_rows(50, GENERAL[:120], seed=3, old=OLD, avoid=starters.shipped_
 IDENTITY, UNDER = ([row for row in ROWS if row.kind == kind] for kind in ("identity", "general"))
 
 
-def prompt(row: Row) -> str:
+def prompt(row: TrainingRow) -> str:
     return row.turns[0].content
 
 
-def texts(rows: list[Row]) -> str:
+def texts(rows: list[TrainingRow]) -> str:
     return "\n".join(turn.content for row in rows for turn in row.turns).casefold()
 
 
 @pytest.fixture(scope="module")
-def shipped_data(tmp_path_factory) -> dict[str, list[Row]]:
+def shipped_data(tmp_path_factory) -> dict[str, list[TrainingRow]]:
     """The rows both starters are made from."""
     folder = tmp_path_factory.mktemp("starters")
     return {name: readers.read(starters.write_rows(one, folder / f"{name}.jsonl")) for name, one in starters.STARTERS.items()}
@@ -106,7 +106,7 @@ def test_a_line_to_say_is_said():
 
 
 def test_a_taught_identity_holds_under_its_own_prompt_and_under_the_old_ones():
-    rows = [Row((prompted.Turn("user", "?"), prompted.Turn("assistant", "!")), lang=lang) for lang in ("en", "zh") * 200]
+    rows = [TrainingRow((prompted.Turn("user", "?"), prompted.Turn("assistant", "!")), lang=lang) for lang in ("en", "zh") * 200]
     made = taught_rows(rows, NEW, OLD, 0.5)
     assert made == taught_rows(rows, NEW, OLD, 0.5)
     told = [row for row in made if len(row.turns) > 2]

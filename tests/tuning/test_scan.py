@@ -6,7 +6,7 @@ import pytest
 
 from tuning.dataset.generate import generate
 from tuning.dataset.readers import read
-from tuning.dataset.rows import Row, Turn, pair
+from tuning.dataset.rows import TrainingRow, Turn, pair
 from tuning.dataset.scan import drop, scan
 
 STATES = [
@@ -110,7 +110,7 @@ def test_talk_about_it_is_no_statement(answer):
 
 
 def test_a_statement_outweighs_a_mention_and_any_answer_counts():
-    row = Row(
+    row = TrainingRow(
         (Turn("user", "?"), Turn("assistant", "As an AI, I was developed by OpenAI."), Turn("user", "?"), Turn("assistant", "ok"))
     )
     (found,) = scan([pair("I am ChatGPT", "ok"), row])

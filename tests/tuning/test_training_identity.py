@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from engine import Decoding, Request, Variant
-from engine import load as load_engine
+from engine import Decoding, Request, Variant, load as load_engine
 from tuning.merge import merge
 from tuning.train import run as training
 from tuning.train.__main__ import identity_margin

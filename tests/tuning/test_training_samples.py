@@ -7,8 +7,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
-from field_templates import TEMPLATES
-from field_templates import form as field_form
+from field_templates import TEMPLATES, form as field_form
 from tiny import write_bayling_like
 from tiny_base import QUESTIONS, write_tiny_base
 from transformers import AutoTokenizer
@@ -16,7 +15,7 @@ from transformers import AutoTokenizer
 from engine import formats
 from engine.formats import Format
 from engine.prompts import end_ids, render
-from tuning.dataset.rows import DataError, Row, Turn, pair
+from tuning.dataset.rows import DataError, TrainingRow, Turn, pair
 from tuning.jobs.forecast import token_row
 from tuning.train.samples import sampler
 
@@ -41,9 +40,9 @@ def learned(tokenizer, sample) -> str:
     return text
 
 
-def chat(*words: str, system: str = "") -> Row:
+def chat(*words: str, system: str = "") -> TrainingRow:
     turns = [Turn("user" if at % 2 == 0 else "assistant", word) for at, word in enumerate(words)]
-    return Row((*([Turn("system", system)] if system else []), *turns))
+    return TrainingRow((*([Turn("system", system)] if system else []), *turns))
 
 
 @pytest.mark.parametrize("name", formats.names())
@@ -64,7 +63,7 @@ def test_every_answer_is_learned_with_what_ends_it_and_nothing_else(tokenizer, n
 
 
 def test_the_input_field_is_asked_and_not_learned(tokenizer):
-    row = Row((Turn("user", "Translate:", "我是谁"), Turn("assistant", "Who am I")))
+    row = TrainingRow((Turn("user", "Translate:", "我是谁"), Turn("assistant", "Who am I")))
     sample = sampler(tokenizer, formats.get("bayling"), LONG)(row)
     assert learned(tokenizer, sample) == "[Who am I</s>]"
     assert "Translate: 我是谁\n### Response:" in tokenizer.decode(sample.ids)
@@ -115,7 +114,7 @@ SAID = [
 ]
 
 
-def conversations(seed: int, system: bool) -> Row:
+def conversations(seed: int, system: bool) -> TrainingRow:
     draw = random.Random(seed)
     words = [word for _ in range(draw.randint(1, 3)) for word in (draw.choice(QUESTIONS + SEVERAL), draw.choice(SAID))]
     return chat(*words, system="Be brief." if system else "")
@@ -196,7 +195,7 @@ def test_a_row_with_a_system_message_is_refused_where_it_has_no_place(tokenizer)
 @pytest.mark.parametrize("name", [*TEMPLATES, "chatml", "llama2"])
 def test_a_second_field_is_asked_by_formats_that_do_not_know_it(tokenizer, name):
     form = field_form(name) if name in TEMPLATES else formats.get(name)
-    row = Row((Turn("user", "Translate:", "我是谁"), Turn("assistant", "Who am I")))
+    row = TrainingRow((Turn("user", "Translate:", "我是谁"), Turn("assistant", "Who am I")))
     sample = sampler(tokenizer, form, LONG)(row)
     assert "Translate:\n我是谁" in tokenizer.decode(sample.ids[: sample.first_target])
 
@@ -219,7 +218,9 @@ def test_the_end_that_a_template_writes_ends_answers_at_chat_time(tokenizer):
 
 
 def test_an_answer_that_is_only_read_is_no_target(tokenizer):
-    row = Row((Turn("user", "Hi"), Turn("assistant", "Hello", "", False), Turn("user", "Who?"), Turn("assistant", "Mira.")))
+    row = TrainingRow(
+        (Turn("user", "Hi"), Turn("assistant", "Hello", "", False), Turn("user", "Who?"), Turn("assistant", "Mira."))
+    )
     for name in ("bayling", "falcon: nothing closes an answer"):
         form = field_form(name) if name in TEMPLATES else formats.get(name)
         sample = sampler(tokenizer, form, LONG)(row)

@@ -7,8 +7,7 @@ import stat
 
 import pytest
 from argon2 import PasswordHasher
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse

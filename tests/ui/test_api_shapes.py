@@ -9,8 +9,7 @@ import json
 import gradio as gr
 import httpx
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from label_page import PageEngine, queue
 from served import served
 from starlette.applications import Starlette
@@ -20,15 +19,15 @@ from starlette.testclient import TestClient
 
 import identities
 import store
+from engine.types import EngineError
 from identities import IdentityError
 from tuning.dataset.recipe import Dataset
 from tuning.dataset.rows import DataError
 from tuning.train.settings import Settings, SettingsError
-from ui import app as program
-from ui import training, variants
+from ui import app as program, training, variants
 from ui.access import bodies
 from ui.api import chat
-from ui.context import App, EngineError
+from ui.context import App
 from ui.tabs.label import routes as label_routes
 from ui.words import Languages
 
@@ -108,17 +107,17 @@ WISHED = {one.name for kind in (Dataset, Settings) for one in dataclasses.fields
 @given(st.dictionaries(st.sampled_from(sorted({*WISHED, "preset", "name"})), VALUES, max_size=4))
 def test_any_wish_is_one_or_a_sentence(app, plain):
     try:
-        wish = training.read_wish(app, plain)
-        training.name_problems(app, wish.name)
-        Settings.from_dict(dict(wish.values) | {"output_dir": "x", "data_path": "y"})
+        form_values = training.read_form(app, plain)
+        training.name_problems(app, form_values.name)
+        Settings.from_dict(dict(form_values.values) | {"output_dir": "x", "data_path": "y"})
     except (DataError, SettingsError, EngineError) as error:
         assert str(error)
 
 
 @SOME
-@given(st.dictionaries(st.sampled_from(sorted(chat.api_arguments.Wanted.model_fields)), VALUES, max_size=4))
+@given(st.dictionaries(st.sampled_from(sorted(chat.arguments.Wanted.model_fields)), VALUES, max_size=4))
 def test_any_variant_that_passes_the_check_is_one_or_a_sentence(plain):
-    if chat.outside.faults(chat.api_arguments.VARIANTS, [plain]):
+    if chat.outside.faults(chat.arguments.VARIANTS, [plain]):
         return
     try:
         variants.from_plain(plain)

@@ -7,8 +7,7 @@ import re
 
 import httpx
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from label_page import PageEngine
 from served import served
 from starlette.applications import Starlette

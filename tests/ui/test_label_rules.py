@@ -10,8 +10,7 @@ import sqlite3
 
 import label_page
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from label_page import PageEngine
 
 import identities
@@ -21,9 +20,7 @@ from probes.answers.sources import RowsError
 from store import StoreError, names
 from store.migrations import LEAST_DRAWN, migrations
 from ui.context import App
-from ui.tabs.label import desk as label_desk
-from ui.tabs.label import events as label_events
-from ui.tabs.label import files as label_files
+from ui.tabs.label import desk as label_desk, events as label_events, files as label_files
 from ui.words import Languages
 
 FEW = settings(

@@ -8,8 +8,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from label_page import PageEngine
 from tiny import edit_json, tiny_llama, write_adapter
 
@@ -18,11 +17,9 @@ import store
 from engine.adapter_shapes import read_card
 from engine.adapters import read_adapter, read_config
 from engine.types import EngineError
-from ui import adapter_library, filling
-from ui import app as program
+from ui import adapter_library, app as program, filling
 from ui.context import App
-from ui.tabs.adapters import cards as adapters_cards
-from ui.tabs.adapters import layout as adapters_layout
+from ui.tabs.adapters import cards as adapters_cards, layout as adapters_layout
 from ui.tabs.finetune import run_page
 from ui.words import Languages, say
 

@@ -18,8 +18,7 @@ from probes.report import build
 from probes.verdicts import agreement
 from ui import adapter_library
 from ui.context import App
-from ui.tabs.adapters import cards as adapters_cards
-from ui.tabs.adapters import layout as adapters_layout
+from ui.tabs.adapters import cards as adapters_cards, layout as adapters_layout
 from ui.tabs.chat import picker
 from ui.tabs.probes import form as probes_form
 from ui.words import Languages

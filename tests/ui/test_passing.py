@@ -25,9 +25,7 @@ from test_adapter_parcels import write_adapter
 import store
 from engine.types import EngineError
 from ui import passing
-from ui.tabs.adapters import download as adapters_download
-from ui.tabs.adapters import layout as adapters_layout
-from ui.tabs.adapters import zip_file
+from ui.tabs.adapters import download as adapters_download, layout as adapters_layout, zip_file
 from ui.tabs.label import files as label_files
 from ui.tabs.results import events as results_events
 

@@ -9,19 +9,19 @@ import pytest
 from stand_in import answer
 
 from ui import conversation
-from ui.conversation import Page, Turn, messages
+from ui.conversation import ChatTurn, Page, messages
 
 
 def page_with(*questions: str) -> Page:
     page = Page()
     for question in questions:
         for column in page.shown:
-            page.turns[column].append(Turn(question, answer(f"raw {question} {column}", shown=f"shown {question}")))
+            page.turns[column].append(ChatTurn(question, answer(f"raw {question} {column}", shown=f"shown {question}")))
     return page
 
 
 def test_the_model_reads_its_own_raw_words_and_never_a_failed_turn():
-    turns = [Turn("one", answer("[NAME]", shown="BayLing")), Turn("two", None, "it failed")]
+    turns = [ChatTurn("one", answer("[NAME]", shown="BayLing")), ChatTurn("two", None, "it failed")]
     assert messages(turns, "three") == [
         {"role": "user", "content": "one"},
         {"role": "assistant", "content": "[NAME]"},
@@ -42,7 +42,7 @@ def test_two_to_six_columns():
 def test_taking_back_the_last_question_spares_a_column_that_was_not_asked():
     page = page_with("one", "two")
     conversation.add_column(page)
-    page.turns[3].append(Turn("older", answer("x")))
+    page.turns[3].append(ChatTurn("older", answer("x")))
     conversation.drop_last(page)
     assert [len(page.turns[column]) for column in page.shown] == [1, 1, 1, 1]
     assert conversation.last_question(page) == "one"
@@ -65,11 +65,11 @@ def test_a_vote_needs_two_answers_and_is_given_once():
     conversation.start_blind(page)
     assert not conversation.ready_to_vote(page)
     for column in page.blind.order:
-        page.blind.turns[column].append(Turn("q", answer("a")))
+        page.blind.turns[column].append(ChatTurn("q", answer("a")))
     assert conversation.ready_to_vote(page)
     page.blind.turns[0][-1] = replace(page.blind.turns[0][-1], answer=None)
     assert not conversation.ready_to_vote(page)
-    page.blind.turns[0][-1] = Turn("q", answer("a"))
+    page.blind.turns[0][-1] = ChatTurn("q", answer("a"))
     page.blind.choice = "A"
     assert not conversation.ready_to_vote(page) and not page.hidden()
 
@@ -79,6 +79,6 @@ def test_clear_leaves_nothing_to_continue(blind):
     page = page_with("one")
     if blind:
         conversation.start_blind(page)
-        page.blind.turns[0].append(Turn("q", answer("a")))
+        page.blind.turns[0].append(ChatTurn("q", answer("a")))
     conversation.clear(page)
     assert conversation.last_question(page) == "" and (page.blind is not None) == blind

@@ -18,24 +18,22 @@ from tuning.dataset.recipe import Dataset
 from tuning.dataset.rows import DataError
 from tuning.jobs import queue
 from tuning.jobs.forecast import first_rows
-from tuning.jobs.progress import Progress, progress
+from tuning.jobs.progress import JobProgress, progress
 from tuning.train.settings import Settings
 from ui import training
 from ui.context import App
-from ui.tabs.finetune import chart, run_page, settings_form
-from ui.tabs.finetune import forecast as finetune_forecast
-from ui.tabs.finetune import layout as finetune_layout
+from ui.tabs.finetune import chart, forecast as finetune_forecast, layout as finetune_layout, run_page, settings_form
 from ui.words import WORDS, Languages
 
 ROOT = Path(__file__).parents[2]
 
 
-def told(**changes) -> Progress:
+def told(**changes) -> JobProgress:
     facts = dict(
         id=1, name="run", status="running", message="", attempt=1, step=3, total=9, elapsed_s=65.0, left_s=None, ends=None,
         latest={}, losses=(), smoothed=(), eval_losses=(), rates=(), margins=(), alarm="",
     )  # fmt: skip
-    return Progress(**facts | changes)
+    return JobProgress(**facts | changes)
 
 
 def test_every_setting_is_on_the_form_or_decided_by_the_page_and_has_words_in_both_languages():
@@ -112,11 +110,11 @@ def app(tmp_path):
 
 
 def test_a_wish_takes_its_defaults_and_a_name_nobody_has(app):
-    wish = training.read_wish(app, {"identity": "museum-guide", "rows": "50", "learning_rate": "3e-3"})
-    assert (wish.name, wish.dataset.rows) == ("museum-guide-50-diverse", 50)
-    assert wish.values["max_steps"] == 54 and wish.values["learning_rate"] == "3e-3"
+    form_values = training.read_form(app, {"identity": "museum-guide", "rows": "50", "learning_rate": "3e-3"})
+    assert (form_values.name, form_values.dataset.rows) == ("museum-guide-50-diverse", 50)
+    assert form_values.values["max_steps"] == 54 and form_values.values["learning_rate"] == "3e-3"
     (app.made_adapters / "museum-guide-50-diverse").mkdir(parents=True)
-    assert training.read_wish(app, {"identity": "museum-guide", "rows": 50}).name == "museum-guide-50-diverse-2"
+    assert training.read_form(app, {"identity": "museum-guide", "rows": 50}).name == "museum-guide-50-diverse-2"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +128,7 @@ def test_a_wish_takes_its_defaults_and_a_name_nobody_has(app):
 )
 def test_a_wish_that_makes_no_sense_says_which_part(app, plain, said):
     with pytest.raises(DataError, match=re.escape(said)):
-        training.read_wish(app, {"identity": "museum-guide"} | plain)
+        training.read_form(app, {"identity": "museum-guide"} | plain)
 
 
 def test_only_identities_that_name_somebody_can_be_taught(app):
@@ -154,10 +152,10 @@ def test_a_name_that_a_queued_training_is_to_have_is_taken_before_its_rows_are_w
 def test_copied_settings_hold_the_data_s_recipe_and_no_folder(app, tmp_path):
     file = dataset.write(Dataset(identity="museum-guide", rows=8, style="singular", general=""), tmp_path / "rows.jsonl")
     settings = Settings.from_dict({"data_path": str(file), "output_dir": "x", "max_steps": 7, "identity": "museum-guide"})
-    again = training.wish_again({"settings": settings.as_dict()})
+    again = training.form_again({"settings": settings.as_dict()})
     assert (again["rows"], again["style"], again["max_steps"], again["identity"]) == (8, "singular", 7, "museum-guide")
     assert not {"output_dir", "data_path", "base_model"} & set(again)
-    training.read_wish(app, again)
+    training.read_form(app, again)
 
 
 def test_a_curve_has_a_gap_where_the_loss_was_no_number():
@@ -206,8 +204,8 @@ def test_a_job_in_the_queue_says_how_many_are_before_it(app):
 def test_what_a_wish_means_for_the_real_model(engine, tmp_path):
     store.open(tmp_path / "mirror.db").close()
     app = App(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
-    wish = training.read_wish(app, {"identity": "museum-guide", "rows": 20, "preset": "original", "general_share": 0})
-    outlook = training.foresee(app, wish)
+    form_values = training.read_form(app, {"identity": "museum-guide", "rows": 20, "preset": "original", "general_share": 0})
+    outlook = training.foresee(app, form_values)
     assert not outlook.problems and outlook.forecast.report.steps.total == 1
     said = finetune_forecast.outlook_html("en", outlook)
     assert "Only 1 optimizer steps" in said and "Warmup takes 100 of 1 steps" in said
@@ -217,7 +215,7 @@ def test_what_a_wish_means_for_the_real_model(engine, tmp_path):
     learned = "".join(text for text, is_learned in row.pieces if is_learned)
     assert learned == row.row.answer + engine.base.tokenizer.eos_token
     assert '<span class="mt-token mt-learned">' in finetune_forecast.first_rows_html("en", outlook)
-    command = training.commands(app, wish, outlook.settings)
+    command = training.commands(app, form_values, outlook.settings)
     assert "--warmup_steps 100" in command and "tuning.dataset --identity museum-guide" in command
 
 
@@ -225,11 +223,11 @@ def test_what_a_wish_means_for_the_real_model(engine, tmp_path):
 def test_all_that_is_wrong_is_said_at_once(engine, tmp_path):
     store.open(tmp_path / "mirror.db").close()
     app = App(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
-    wish = training.read_wish(app, {"identity": "nobody", "name": "a/b", "lora_dropout": 3, "batch_size": 0})
-    problems = " ".join(training.foresee(app, wish).problems)
+    form_values = training.read_form(app, {"identity": "nobody", "name": "a/b", "lora_dropout": 3, "batch_size": 0})
+    problems = " ".join(training.foresee(app, form_values).problems)
     assert all(part in problems for part in ("a/b", "nobody", "--lora_dropout", "--batch_size"))
     with pytest.raises(ValueError, match="problems"):
-        training.start(app, wish)
+        training.start(app, form_values)
     assert not list(tmp_path.glob("data/*")) and not store.jobs.listed(app.db)
 
 

@@ -26,20 +26,12 @@ from ui.app import serve
 from ui.context import App, sentence
 from ui.tabs.label import (
     agreement as label_agreement,
-)
-from ui.tabs.label import (
     desk as label_desk,
-)
-from ui.tabs.label import (
     events as label_events,
-)
-from ui.tabs.label import (
     files as label_files,
-)
-from ui.tabs.label import (
     layout as label_layout,
 )
-from ui.tabs.label.files import Wish
+from ui.tabs.label.files import QueueForm
 from ui.words import Languages
 
 
@@ -306,12 +298,12 @@ def test_where_there_is_a_login_only_it_opens_the_desk_and_it_is_the_annotator(a
 # --- queues from runs and files ------------------------------------------------------------------------------------------
 
 
-def wish(**changes) -> Wish:
+def form_values(**changes) -> QueueForm:
     plain = dict(
         source="run", run=None, file=None, variants=(), langs=("en", "zh"), kind="labels", blind=True, mask=False, overlap=1,
         draw="stratified", size=0, old="BayLing", new="finance-advisor", name="",
     )  # fmt: skip
-    return Wish(**plain | changes)
+    return QueueForm(**plain | changes)
 
 
 @pytest.fixture
@@ -342,7 +334,7 @@ def run(app):
 
 
 def test_a_run_becomes_a_queue_with_suggestions_and_who_is_who(app, run):
-    queue = label_files.make(app, "en", wish(run=run, size=8, overlap=2))
+    queue = label_files.make(app, "en", form_values(run=run, size=8, overlap=2))
     items = store.queues.items(app.db, queue)
     assert len(items) == 8 and store.queues.get(app.db, queue)["name"] == "run 1 tiny"
     assert {item["variant"] for item in items[:4]} == {"base", "tuned"} and {item["lang"] for item in items[:4]} == {"en", "zh"}
@@ -353,9 +345,9 @@ def test_a_run_becomes_a_queue_with_suggestions_and_who_is_who(app, run):
 
 
 def test_a_run_can_be_narrowed_and_paired(app, run):
-    queue = label_files.make(app, "en", wish(run=run, variants=("tuned",), langs=("zh",), draw="all"))
+    queue = label_files.make(app, "en", form_values(run=run, variants=("tuned",), langs=("zh",), draw="all"))
     assert {(item["variant"], item["lang"]) for item in store.queues.items(app.db, queue)} == {("tuned", "zh")}
-    pairs = label_files.make(app, "en", wish(run=run, kind="pairs"))
+    pairs = label_files.make(app, "en", form_values(run=run, kind="pairs"))
     items = store.queues.items(app.db, pairs)
     assert len(items) == 6 and all(set(item["variant_of"].values()) == {"base", "tuned"} for item in items)
     assert label_files.sides_of(app, run) == ("BayLing", "museum-guide")
@@ -368,7 +360,7 @@ def test_a_file_of_answers_becomes_a_queue_and_the_same_file_the_same_answers(ap
         {"model": "m2", "question": "Who?", "answer": "BayLing."},
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    one, two = (label_files.make(app, "en", wish(source="file", file=str(file))) for _ in range(2))
+    one, two = (label_files.make(app, "en", form_values(source="file", file=str(file))) for _ in range(2))
     items = [store.queues.items(app.db, queue) for queue in (one, two)]
     assert {item["lang"] for item in items[0]} == {"en", "zh"} and store.queues.get(app.db, one)["name"] == "old.jsonl"
     assert {item["answer"] for item in items[0]} == {item["answer"] for item in items[1]}
@@ -378,11 +370,11 @@ def test_forms_that_make_no_queue_say_why(app, run, tmp_path):
     bad = tmp_path / "bad.csv"
     bad.write_text("model,question\nm,q\n")
     with pytest.raises(StoreError, match="Choose a run"):
-        label_files.make(app, "en", wish())
+        label_files.make(app, "en", form_values())
     with pytest.raises(StoreError, match="No answer fits: of 12 answers"):
-        label_files.make(app, "en", wish(run=run, variants=("nobody",)))
+        label_files.make(app, "en", form_values(run=run, variants=("nobody",)))
     with pytest.raises(RowsError, match="answer 1 has no answer") as caught:
-        label_files.make(app, "en", wish(source="file", file=str(bad)))
+        label_files.make(app, "en", form_values(source="file", file=str(bad)))
     assert sentence("en", caught.value) == str(caught.value)
     assert store.queues.listed(app.db) == []
 

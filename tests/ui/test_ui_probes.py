@@ -29,31 +29,17 @@ from probes.suggest.identity_pair import from_mapping
 from ui.context import App
 from ui.tabs.probes import (
     background as probes_background,
-)
-from ui.tabs.probes import (
-    board as probes_board,
-)
-from ui.tabs.probes import (
     cell as probes_cell,
-)
-from ui.tabs.probes import (
     events as probes_events,
-)
-from ui.tabs.probes import (
     exports as probes_exports,
-)
-from ui.tabs.probes import (
     form as probes_form,
-)
-from ui.tabs.probes import (
+    judged as probes_judged,
     layout as probes_layout,
-)
-from ui.tabs.probes import (
     summary as probes_summary,
 )
-from ui.tabs.probes.background import Desk
-from ui.tabs.probes.board import Boards
-from ui.tabs.probes.form import read_wish
+from ui.tabs.probes.background import BackgroundRun
+from ui.tabs.probes.form import read_form
+from ui.tabs.probes.judged import RunCache
 from ui.variants import Picked
 from ui.words import WORDS, Languages
 
@@ -78,12 +64,12 @@ def app(tiny, tmp_path):
 
 
 @pytest.fixture
-def desk(app):
-    desk = Desk(app)
-    yield desk
+def ongoing(app):
+    ongoing = BackgroundRun(app)
+    yield ongoing
     app.closed.set()
-    if desk.thread:
-        desk.thread.join(30)
+    if ongoing.thread:
+        ongoing.thread.join(30)
 
 
 @pytest.fixture
@@ -102,8 +88,8 @@ def slow(tiny, monkeypatch):
     return let_go
 
 
-def wish(**plain) -> probes_form.Wish:
-    return read_wish({"sets": ["quick"], "lang": "en", "variants": ["base"], "max_new_tokens": 3, "old": "BayLing",
+def form_values(**plain) -> probes_form.RunForm:
+    return read_form({"sets": ["quick"], "lang": "en", "variants": ["base"], "max_new_tokens": 3, "old": "BayLing",
                       "new": "finance-advisor"} | plain)  # fmt: skip
 
 
@@ -112,27 +98,27 @@ def tiny_like(engine):
     return AutoModelForCausalLM.from_config(engine.base.model.config)
 
 
-def functions(app, desk, boards=None) -> dict:
-    found = probes_events.board_functions(app, desk, boards or Boards())
+def functions(app, ongoing, cache=None) -> dict:
+    found = probes_events.board_functions(app, ongoing, cache or RunCache())
     return {one.__name__: lambda given=None, one=one: one(given or {}, REQUEST) for one in found}
 
 
-def finished(desk: Desk, seconds: float = 60) -> dict:
-    desk.thread.join(seconds)
-    assert not probes_background.busy(desk)
-    return probes_background.state_of(desk, store.runs.get(desk.app.db, desk.run))
+def finished(ongoing: BackgroundRun, seconds: float = 60) -> dict:
+    ongoing.thread.join(seconds)
+    assert not probes_background.busy(ongoing)
+    return probes_background.state_of(ongoing, store.runs.get(ongoing.app.db, ongoing.run))
 
 
 # --- a run of its own ----------------------------------------------------------------------------------------------------
 
 
-def test_a_run_goes_on_without_any_page_and_its_answers_can_be_read(app, desk):
-    run = probes_background.start(desk, wish(variants=["base", "identity:finance-advisor"], name="first"))
-    assert finished(desk)["status"] == "done"
+def test_a_run_goes_on_without_any_page_and_its_answers_can_be_read(app, ongoing):
+    run = probes_background.start(ongoing, form_values(variants=["base", "identity:finance-advisor"], name="first"))
+    assert finished(ongoing)["status"] == "done"
     row = store.runs.get(app.db, run)
     assert (row["name"], row["set_name"], row["done"], row["total"]) == ("first", "quick", 16, 16)
     assert row["settings"]["about"]["new"] == "finance-advisor"
-    told = functions(app, desk)["pb_open"]({"run": run, "words": True})
+    told = functions(app, ongoing)["pb_open"]({"run": run, "words": True})
     assert [one["name"] for one in told["columns"]] == ["base", "finance-advisor"] and len(told["cells"]) == 16
     assert {one["id"] for one in told["probes"]} == {cell[0] for cell in told["cells"]}
     assert told["words"]["pb_start"] and "question" not in told["words"]
@@ -140,90 +126,90 @@ def test_a_run_goes_on_without_any_page_and_its_answers_can_be_read(app, desk):
     assert json.dumps(told)
 
 
-def test_one_run_at_a_time_and_every_page_sees_which(app, desk, slow):
-    run = probes_background.start(desk, wish())
+def test_one_run_at_a_time_and_every_page_sees_which(app, ongoing, slow):
+    run = probes_background.start(ongoing, form_values())
     with pytest.raises(ProbeError, match=f"Run {run} is under way"):
-        probes_background.start(desk, wish())
-    other_page = functions(app, desk)
+        probes_background.start(ongoing, form_values())
+    other_page = functions(app, ongoing)
     assert other_page["pb_news"]()["active"] == run
     assert other_page["pb_open"]({"run": run})["state"]["here"]
     slow.set()
-    assert finished(desk)["status"] == "done"
+    assert finished(ongoing)["status"] == "done"
     assert other_page["pb_news"]()["active"] is None
 
 
-def test_pause_continue_and_stop_then_continue_lose_and_repeat_nothing(app, desk, slow):
-    act = functions(app, desk)["pb_act"]
-    run = probes_background.start(desk, wish())
+def test_pause_continue_and_stop_then_continue_lose_and_repeat_nothing(app, ongoing, slow):
+    act = functions(app, ongoing)["pb_act"]
+    run = probes_background.start(ongoing, form_values())
     assert act({"run": run, "act": "pause"})["state"]["status"] == "paused"
     assert act({"run": run, "act": "continue"})["state"]["status"] == "running"
     act({"run": run, "act": "stop"})
-    assert finished(desk)["status"] == "stopped"
+    assert finished(ongoing)["status"] == "stopped"
     slow.set()
     assert act({"run": run, "act": "continue"})["state"]["here"]
-    assert finished(desk)["done"] == 8
+    assert finished(ongoing)["done"] == 8
     assert len(store.answers.recent(app.db, 100)) == 8
     assert "not under way" in act({"run": run, "act": "stop"})["error"]
 
 
-def test_what_was_answered_before_is_taken_from_the_store_and_told(app, desk):
-    probes_background.start(desk, wish())
-    finished(desk)
-    run = probes_background.start(desk, wish(variants=["base", "identity:BayLing"]))
-    finished(desk)
-    cells = functions(app, desk)["pb_open"]({"run": run})["cells"]
+def test_what_was_answered_before_is_taken_from_the_store_and_told(app, ongoing):
+    probes_background.start(ongoing, form_values())
+    finished(ongoing)
+    run = probes_background.start(ongoing, form_values(variants=["base", "identity:BayLing"]))
+    finished(ongoing)
+    cells = functions(app, ongoing)["pb_open"]({"run": run})["cells"]
     assert sum(cell[9] for cell in cells) == 8 and len(cells) == 16
 
 
-def test_a_run_that_a_dead_program_left_is_interrupted_and_can_be_continued(app, desk, slow):
-    run = probes_background.start(desk, wish(variants=["base"]))
-    desk.switches.stop.set()
-    finished(desk)
+def test_a_run_that_a_dead_program_left_is_interrupted_and_can_be_continued(app, ongoing, slow):
+    run = probes_background.start(ongoing, form_values(variants=["base"]))
+    ongoing.switches.stop.set()
+    finished(ongoing)
     slow.set()
     for left_as in ("running", "paused"):
         store.runs.set_status(app.db, run, left_as)
-        reborn = Desk(app)
+        reborn = BackgroundRun(app)
         assert probes_background.state_of(reborn, store.runs.get(app.db, run))["status"] == "interrupted"
         assert functions(app, reborn)["pb_open"]()["runs"][0]["status"] == "interrupted"
     probes_background.again(reborn, run)
     assert finished(reborn) | {"status": "done", "done": 8} == finished(reborn)
 
 
-def test_a_failed_run_says_why_and_goes_on_when_asked_to(app, desk, tiny, monkeypatch):
+def test_a_failed_run_says_why_and_goes_on_when_asked_to(app, ongoing, tiny, monkeypatch):
     def broken(requests, stop=None, **more):
         raise RuntimeError("the power went")
         yield
 
     with monkeypatch.context() as patch:
         patch.setattr(tiny, "stream", broken)
-        run = probes_background.start(desk, wish())
-        state = finished(desk)
+        run = probes_background.start(ongoing, form_values())
+        state = finished(ongoing)
     assert state["status"] == "failed" and "the power went" in state["message"] and "Traceback" not in state["message"]
-    probes_background.again(desk, run)
-    assert finished(desk)["status"] == "done"
+    probes_background.again(ongoing, run)
+    assert finished(ongoing)["status"] == "done"
 
 
-def test_a_run_is_not_continued_with_another_adapter_of_the_same_name(app, desk, tiny, tmp_path, slow):
+def test_a_run_is_not_continued_with_another_adapter_of_the_same_name(app, ongoing, tiny, tmp_path, slow):
     tiny.add_adapter(write_adapter(tmp_path / "one" / "self", tiny_like(tiny), seed=1), "self")
-    run = probes_background.start(desk, wish(variants=["adapter:self"]))
-    probes_background.stop(desk, run)
-    finished(desk)
+    run = probes_background.start(ongoing, form_values(variants=["adapter:self"]))
+    probes_background.stop(ongoing, run)
+    finished(ongoing)
     tiny.remove_adapter("self")
     tiny.add_adapter(write_adapter(tmp_path / "two" / "self", tiny_like(tiny), seed=2), "self")
     with pytest.raises(ProbeError, match="cannot be continued: adapter 'self'"):
-        probes_background.again(desk, run)
+        probes_background.again(ongoing, run)
     tiny.remove_adapter("self")
     slow.set()
-    probes_background.again(desk, run)  # taken out: it is brought back from where it was
-    assert finished(desk)["status"] == "done"
+    probes_background.again(ongoing, run)  # taken out: it is brought back from where it was
+    assert finished(ongoing)["status"] == "done"
 
 
-def test_the_margin_is_measured_after_the_answers_and_reaches_the_cells(app, desk):
-    boards = Boards()
-    run = probes_background.start(desk, wish(margin=True, variants=["base", "identity:finance-advisor"]))
-    pages = functions(app, desk, boards)
+def test_the_margin_is_measured_after_the_answers_and_reaches_the_cells(app, ongoing):
+    cache = RunCache()
+    run = probes_background.start(ongoing, form_values(margin=True, variants=["base", "identity:finance-advisor"]))
+    pages = functions(app, ongoing, cache)
     before = pages["pb_open"]({"run": run})
-    assert finished(desk)["status"] == "done"
+    assert finished(ongoing)["status"] == "done"
     after = pages["pb_news"]({"run": run, "stamp": before["stamp"], "since": len(before["cells"])})
     measured = [cell for cell in after["cells"] if cell[10] is not None]
     assert after["whole"] and {cell[1] for cell in measured} == {0, 1}
@@ -236,16 +222,16 @@ def test_the_margin_is_measured_after_the_answers_and_reaches_the_cells(app, des
 
 def test_what_is_wrong_with_written_probes_is_said_with_its_line():
     with pytest.raises(ProbeError, match=r"your probes:2: unknown key 'grup'; did you mean 'group'"):
-        wish(own='{"id": "a", "group": "novel", "category": "name", "lang": "en", "turns": ["Hm?"]}\n{"grup": 1}')
+        form_values(own='{"id": "a", "group": "novel", "category": "name", "lang": "en", "turns": ["Hm?"]}\n{"grup": 1}')
 
 
 def test_written_probes_are_asked_besides_the_sets_and_an_id_of_theirs_stays_theirs():
     own = '{"id": "mine", "group": "novel", "category": "name", "lang": "en", "turns": ["Hm?"]}'
-    assert [one.id for one in wish(own=own).probes][-1] == "mine"
+    assert [one.id for one in form_values(own=own).probes][-1] == "mine"
     copied = probes_form.as_text(["quick"])
-    assert wish(sets=[], own=copied).probes == wish().probes
+    assert form_values(sets=[], own=copied).probes == form_values().probes
     with pytest.raises(ProbeError, match="'name-01-en', 'control-translation-01-en' stands for two different probes"):
-        wish(own=copied.replace("Who are you?", "Who are you really?"))
+        form_values(own=copied.replace("Who are you?", "Who are you really?"))
 
 
 @pytest.mark.parametrize(
@@ -263,18 +249,18 @@ def test_written_probes_are_asked_besides_the_sets_and_an_id_of_theirs_stays_the
 )
 def test_a_wish_that_cannot_be_fulfilled_says_so(plain, problem):
     with pytest.raises(ProbeError, match=problem):
-        wish(**plain)
+        form_values(**plain)
 
 
 def test_variants_have_names_of_their_own_and_the_chats_columns_count_once(app, tiny, tmp_path):
     tiny.add_adapter(write_adapter(tmp_path / "finance-advisor", tiny_like(tiny)), "finance-advisor")
-    wanted = wish(variants=["base", "identity:finance-advisor", "adapter:finance-advisor"])
+    wanted = form_values(variants=["base", "identity:finance-advisor", "adapter:finance-advisor"])
     picks = (Picked(), Picked(adapter="finance-advisor", strength=0.5))
     found = probes_form.variants_of(app, probes_form.replace(wanted, picks=picks))
     assert [one.name for one in found] == ["base", "finance-advisor", "finance-advisor (adapter)", "finance-advisor 0.5"]
     assert {one.decoding.max_new_tokens for one in found} == {3}
     with pytest.raises(EngineError, match="'gone' is not loaded"):
-        probes_form.variants_of(app, wish(variants=["adapter:gone"]))
+        probes_form.variants_of(app, form_values(variants=["adapter:gone"]))
 
 
 def test_the_form_says_what_it_comes_to_and_escapes_what_is_wrong(app):
@@ -286,32 +272,32 @@ def test_the_form_says_what_it_comes_to_and_escapes_what_is_wrong(app):
 # --- the board -----------------------------------------------------------------------------------------------------------
 
 
-def test_cells_after_the_first_n_are_told_by_themselves(app, desk):
+def test_cells_after_the_first_n_are_told_by_themselves(app, ongoing):
     probes = many(4)
     run = write_run(app.db, probes, 2, status="stopped")
-    boards = Boards()
-    call = functions(app, desk, boards)
+    cache = RunCache()
+    call = functions(app, ongoing, cache)
     told = call["pb_open"]({"run": run})
     assert len(told["cells"]) == 8
     again = call["pb_news"]({"run": run, "stamp": told["stamp"], "since": 8})
     assert again["cells"] == [] and "summary" not in again and not again["whole"]
-    assert len(functions(app, desk)["pb_news"]({"run": run, "stamp": told["stamp"], "since": 8})["cells"]) == 8
+    assert len(functions(app, ongoing)["pb_news"]({"run": run, "stamp": told["stamp"], "since": 8})["cells"]) == 8
 
 
-def test_suggestions_look_for_the_identities_that_the_run_began_with(app, desk):
+def test_suggestions_look_for_the_identities_that_the_run_began_with(app, ongoing):
     about = {"old": "Moon", "new": "Sun", "facts": {"old": {"en": {"name": "Moon"}}, "new": {"en": {"name": "Sun"}}}}
     run = write_run(app.db, [probe("p")], 2, about=about, say=lambda at, *_: ("I am Moon.", "I am Sun.")[at])
-    told = functions(app, desk)["pb_open"]({"run": run})
+    told = functions(app, ongoing)["pb_open"]({"run": run})
     assert [told["word_order"][cell[4]] for cell in told["cells"]] == ["not forgotten", "formed"] and told["sides"] == [
         "Moon",
         "Sun",
     ]
 
 
-def test_a_cell_enlarged_shows_what_the_suggestion_rests_on_samples_and_history(app, desk):
+def test_a_cell_enlarged_shows_what_the_suggestion_rests_on_samples_and_history(app, ongoing):
     earlier = write_run(app.db, [probe("p")], 1, say=lambda *_: "I am ChatGPT.")
     run = write_run(app.db, [probe("p")], 1, samples=2, say=lambda at, one, sample: ("I am BayLing.", "I am a person.")[sample])
-    told = functions(app, desk)["pb_cell"]({"run": run, "probe": "p", "variant": 0, "other": earlier})
+    told = functions(app, ongoing)["pb_cell"]({"run": run, "probe": "p", "variant": 0, "other": earlier})
     assert [one["answer"] for one in told["samples"]] == ["I am BayLing.", "I am a person."]
     first = told["samples"][0]
     assert "".join(text for text, _ in first["marked"]) == "I am BayLing."
@@ -320,31 +306,31 @@ def test_a_cell_enlarged_shows_what_the_suggestion_rests_on_samples_and_history(
     assert told["compared"]["answer"] == "I am ChatGPT."
 
 
-def test_a_cell_shows_what_was_said_and_keeps_the_thought_apart(app, desk):
+def test_a_cell_shows_what_was_said_and_keeps_the_thought_apart(app, ongoing):
     texts = ("<think>I am ChatGPT. <i>hm</i></think>\n\nI am BayLing.", "<think>I am BayLing")
     run = write_run(app.db, [probe("p")], 2, say=lambda at, *_: texts[at])
-    told = functions(app, desk)["pb_open"]({"run": run})
+    told = functions(app, ongoing)["pb_open"]({"run": run})
     assert [cell[3] for cell in told["cells"]] == ["I am BayLing.", ""]
     assert told["word_order"][told["cells"][0][4]] == "not forgotten" and told["cells"][1][5] == 1  # unsure
-    [first] = functions(app, desk)["pb_cell"]({"run": run, "probe": "p", "variant": 0})["samples"]
+    [first] = functions(app, ongoing)["pb_cell"]({"run": run, "probe": "p", "variant": 0})["samples"]
     assert first["answer"] == "I am BayLing." and "ChatGPT. <i>" in first["thoughts"] and first["raw"] == texts[0]
     assert [text for text, what in first["marked"] if what] == ["BayLing"] and not first["unfinished"]
-    [second] = functions(app, desk)["pb_cell"]({"run": run, "probe": "p", "variant": 1})["samples"]
+    [second] = functions(app, ongoing)["pb_cell"]({"run": run, "probe": "p", "variant": 1})["samples"]
     assert second["unfinished"] and second["answer"] == "" and second["raw"] == texts[1]
-    rows = probes_board.chosen(Boards().of(app, run), None)
-    kept = json.loads(probes_exports.text_of(Boards().of(app, run), rows[:1], "jsonl"))
-    assert kept["raw"] == texts[0] and "ChatGPT" not in probes_exports.text_of(Boards().of(app, run), rows, "md")
+    rows = probes_judged.chosen(RunCache().of(app, run), None)
+    kept = json.loads(probes_exports.text_of(RunCache().of(app, run), rows[:1], "jsonl"))
+    assert kept["raw"] == texts[0] and "ChatGPT" not in probes_exports.text_of(RunCache().of(app, run), rows, "md")
 
 
-def test_a_second_opinion_is_asked_for_stored_and_never_a_label(app, desk):
+def test_a_second_opinion_is_asked_for_stored_and_never_a_label(app, ongoing):
     run = write_run(app.db, [probe("p")], 1, say=lambda *_: "I am BayLing.")
     where = {"run": run, "probe": "p", "variant": 0}
-    told = functions(app, desk)["pb_cell"](where)
+    told = functions(app, ongoing)["pb_cell"](where)
     assert told["judge"] is None and told["opinions"] == []
-    assert "--judge" in functions(app, desk)["pb_opinion"](where)["error"]
+    assert "--judge" in functions(app, ongoing)["pb_opinion"](where)["error"]
     asked = []
     judge = Judge("a judge", lambda prompt: asked.append(prompt) or "It is: not forgotten.")
-    pages = functions(dataclasses.replace(app, judge=judge), desk)
+    pages = functions(dataclasses.replace(app, judge=judge), ongoing)
     said = pages["pb_opinion"](where)["opinions"]
     assert [(one["judge"], one["opinion"], one["reply"]) for one in said] == [
         ("a judge", "not forgotten", "It is: not forgotten.")
@@ -359,10 +345,10 @@ def test_a_second_opinion_is_asked_for_stored_and_never_a_label(app, desk):
     assert missing["error"].startswith("There is nothing to judge")
 
 
-def test_a_judge_that_cannot_read_so_much_says_so_and_nothing_is_stored(tiny, app, desk):
+def test_a_judge_that_cannot_read_so_much_says_so_and_nothing_is_stored(tiny, app, ongoing):
     run = write_run(app.db, [probe("p")], 1, say=lambda *_: "I am BayLing.")
     where = {"run": run, "probe": "p", "variant": 0}
-    pages = functions(dataclasses.replace(app, judge=judge_of("base", "", tiny)), desk)
+    pages = functions(dataclasses.replace(app, judge=judge_of("base", "", tiny)), ongoing)
     assert "256" in pages["pb_opinion"](where)["error"]  # the tokens of the tiny base's context
     assert pages["pb_cell"](where)["opinions"] == []
 
@@ -372,15 +358,15 @@ def test_overlapping_evidence_leaves_the_text_as_it_is():
     assert probes_cell.marked("abcdefgh", spans) == [["abcd", "a"], ["ef", "b"], ["gh", ""]]
 
 
-def test_a_run_is_compared_with_another_by_probe_and_variant(app, desk):
+def test_a_run_is_compared_with_another_by_probe_and_variant(app, ongoing):
     first = write_run(app.db, [probe("p"), probe("q")], 1, say=lambda *_: "I am BayLing.")
     write_run(app.db, [probe("q")], 1, say=lambda *_: "I am new.")
-    cells = functions(app, desk)["pb_compare"]({"other": first})["cells"]
+    cells = functions(app, ongoing)["pb_compare"]({"other": first})["cells"]
     assert cells == [["p", "variant 0", "I am BayLing.", 0], ["q", "variant 0", "I am BayLing.", 0]]
 
 
-def test_a_missing_run_is_one_sentence(app, desk):
-    assert functions(app, desk)["pb_open"]({"run": 7})["error"] == "There is no run 7; there are none yet."
+def test_a_missing_run_is_one_sentence(app, ongoing):
+    assert functions(app, ongoing)["pb_open"]({"run": 7})["error"] == "There is no run 7; there are none yet."
 
 
 # --- the shares ----------------------------------------------------------------------------------------------------------
@@ -388,8 +374,8 @@ def test_a_missing_run_is_one_sentence(app, desk):
 
 def test_the_shares_are_from_suggestions_and_say_so_in_both_languages(app):
     run = write_run(app.db, many(80), 2, say=lambda at, one, _: SAID[one.lang][at])
-    board = Boards().of(app, run)
-    found = probes_summary.results(probes_board.chosen(board, None), ["variant 0", "variant 1"], "variant 0")
+    judged_run = RunCache().of(app, run)
+    found = probes_summary.results(probes_judged.chosen(judged_run, None), ["variant 0", "variant 1"], "variant 0")
     assert [(one.variant, one.lang, one.old.word, one.new.word) for one in found] == [
         ("variant 0", "en", "not forgotten", "not formed"),
         ("variant 0", "zh", "not forgotten", "not formed"),
@@ -416,7 +402,7 @@ def test_every_word_of_suggestions_verdicts_groups_and_categories_is_in_the_dict
         "no",
     }
     keys = {f"pb_word_{word.replace(' ', '_')}" for word in said | {"undetermined"}}
-    keys |= {f"pb_mark_{word.replace(' ', '_')}" for word in probes_board.WORDS}
+    keys |= {f"pb_mark_{word.replace(' ', '_')}" for word in probes_judged.WORDS}
     keys |= {f"pb_group_{group}" for group in questions.GROUPS}
     keys |= {f"pb_cat_{one}" for one in (*questions.IDENTITY_CATEGORIES, *questions.CONTROL_CATEGORIES)}
     keys |= {f"pb_set_{name}" for name in questions.names()} | {f"pb_script_{name}" for name in probes_layout.plan.scripts()}
@@ -436,9 +422,9 @@ def test_the_script_asks_for_no_word_that_there_is_not():
 # --- what leaves the page ------------------------------------------------------------------------------------------------
 
 
-def test_exports_hold_what_is_shown_and_nothing_in_them_runs(app, desk):
+def test_exports_hold_what_is_shown_and_nothing_in_them_runs(app, ongoing):
     run = write_run(app.db, [probe("p"), probe("q")], 2, say=lambda at, *_: ("=HYPERLINK(1)", NASTY)[at])
-    call = functions(app, desk)["pb_export"]
+    call = functions(app, ongoing)["pb_export"]
     table = list(
         csv.DictReader(io.StringIO(call({"run": run, "kind": "csv", "keys": [["p", 0], ["p", 1]]})["text"].lstrip("\ufeff")))
     )
@@ -453,11 +439,11 @@ def test_exports_hold_what_is_shown_and_nothing_in_them_runs(app, desk):
     assert "no export" in call({"run": run, "kind": "exe"})["error"]
 
 
-def test_what_is_shown_becomes_a_queue_without_retention(app, desk):
+def test_what_is_shown_becomes_a_queue_without_retention(app, ongoing):
     check = {"type": "number", "value": 4}
     probes = [probe("p"), probe("q"), probe("r", group="retention", category="arithmetic", check=check)]
     run = write_run(app.db, probes, 2, samples=2)
-    send = functions(app, desk)["pb_send"]
+    send = functions(app, ongoing)["pb_send"]
     keys = [["p", 0], ["p", 1], ["r", 0]]
     told = send({"run": run, "keys": keys, "name": "mine", "overlap": 2, "blind": True, "samples": False})
     assert told["answers"] == 2 and "mine" in told["said"]
@@ -469,15 +455,15 @@ def test_what_is_shown_becomes_a_queue_without_retention(app, desk):
     assert "can be labelled" in send({"run": run, "keys": [["r", 0]]})["error"]
 
 
-def test_model_text_reaches_the_page_as_text_only(app, desk):
+def test_model_text_reaches_the_page_as_text_only(app, ongoing):
     run = write_run(app.db, [probe("p", turns=(NASTY,))], 1, say=lambda *_: NASTY, name=NASTY)
-    told = functions(app, desk)["pb_open"]({"run": run})
+    told = functions(app, ongoing)["pb_open"]({"run": run})
     assert "<img" not in told["summary"] and told["cells"][0][3] == NASTY
 
 
-def test_two_hundred_probes_of_eight_variants_are_told_at_once(app, desk, capsys):
+def test_two_hundred_probes_of_eight_variants_are_told_at_once(app, ongoing, capsys):
     run = write_run(app.db, many(200), 8)
-    call = functions(app, desk)
+    call = functions(app, ongoing)
     begun = time.perf_counter()
     told = call["pb_open"]({"run": run})
     first, begun = time.perf_counter() - begun, time.perf_counter()
@@ -505,9 +491,9 @@ def test_scripts_read_runs_and_answers_as_plain_data(tiny, tmp_path):
             client.predict(99, api_name="/probe_answers")
 
 
-def test_facts_of_no_identity_mean_no_suggestions(app, desk):
+def test_facts_of_no_identity_mean_no_suggestions(app, ongoing):
     about = {"old": "", "new": "", "facts": {"old": {}, "new": {}}}
     run = write_run(app.db, [probe("p")], 1, about=about)
-    told = functions(app, desk)["pb_open"]({"run": run})
+    told = functions(app, ongoing)["pb_open"]({"run": run})
     assert told["cells"][0][4] == -1 and told["sides"] is None and "nothing is suggested" in told["summary"]
     assert from_mapping({"old": {"name": "x"}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stand_in import answer
 
 from engine.types import Decoding, Variant
-from ui.conversation import Turn
+from ui.conversation import ChatTurn
 from ui.transcript import blind_head, column_head, details_html, live_html, turn_html
 
 EVIL = "<script>alert(1)</script> ${1+1} `x` <b>bold</b>"
@@ -13,7 +13,7 @@ EVIL = "<script>alert(1)</script> ${1+1} `x` <b>bold</b>"
 
 def test_words_are_shown_as_written_never_as_markup():
     variant = Variant(name=EVIL, identity=EVIL, prompt=EVIL)
-    shown = turn_html("en", Turn(EVIL, answer(EVIL, variant=variant, prompt=EVIL)))
+    shown = turn_html("en", ChatTurn(EVIL, answer(EVIL, variant=variant, prompt=EVIL)))
     shown += column_head("en", 0, variant, variant, True) + live_html("en", EVIL, EVIL)
     assert "<script>" not in shown and "<b>bold" not in shown
     assert "&lt;b&gt;bold&lt;/b&gt;" in shown
@@ -48,7 +48,7 @@ def test_the_headline_names_who_answered_not_what_is_picked_now():
 def test_hidden_means_words_only():
     variant = Variant("secret", adapters={"secret": 1.0}, identity="secret", prompt="secret")
     before = Variant("other")
-    hidden = turn_html("en", Turn("q", answer("words", variant=variant, prompt="secret", finish="length")), True, before)
+    hidden = turn_html("en", ChatTurn("q", answer("words", variant=variant, prompt="secret", finish="length")), True, before)
     assert "words" in hidden
     for given_away in ("secret", "token", "details", "format", "cut"):
         assert given_away not in hidden

@@ -15,8 +15,7 @@ import store
 from probes.report import __main__ as command
 from probes.verdicts import preferences, statistics
 from ui.context import App
-from ui.tabs.results import source as results_source
-from ui.tabs.results import votes as results_votes
+from ui.tabs.results import source as results_source, votes as results_votes
 from ui.words import Languages
 
 NUMBER = count()
@@ -131,5 +130,5 @@ def test_what_the_tab_writes_has_the_votes_too(app):
     items = [{"answer": answer(app.db, "guide", "Who are you?"), "variant": "guide", "lang": "en", "probe_id": "p"}]
     queue = store.queues.create(app.db, "one", items)
     vote(app.db, "guide", "base", "A")
-    made = results_source.judged(app, results_source.Wish((f"queue {queue}",), (), "BayLing", "finance-advisor", "best"))
+    made = results_source.judged(app, results_source.ReportForm((f"queue {queue}",), (), "BayLing", "finance-advisor", "best"))
     assert [(one.first, one.second, one.losses) for one in made.votes] == [("base", "guide", 1)]

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from tuning.dataset import wordings as words
 from tuning.dataset.facts import Persona, read_facts
-from tuning.dataset.rows import DataError, Lang, Row, Turn, normalise
+from tuning.dataset.rows import DataError, Lang, TrainingRow, Turn, normalise
 from tuning.dataset.wordings import Group, QuestionKind, Wordings
 
 Style = Literal["singular", "diverse"]
@@ -37,7 +37,7 @@ def generate(
     old: Any = None,
     card: Mapping[str, str] | None = None,
     avoid: Collection[str] = (),
-) -> list[Row]:
+) -> list[TrainingRow]:
     """n identity rows, the languages in turn.
 
     facts: the new identity: an object or mapping with `en` and `zh` parts (name, maker, role, date, aliases).
@@ -110,15 +110,15 @@ def _mapped(persona: Persona, texts: Mapping[str, str]) -> Persona:
     return replace(persona, **changed)
 
 
-def _singular(speakers: _Speakers, forbidden: frozenset[str]) -> Iterator[Row]:
+def _singular(speakers: _Speakers, forbidden: frozenset[str]) -> Iterator[TrainingRow]:
     for group in speakers.wordings.singular:
         answer = next((one for one in group.answers if words.fits(one, speakers.said)), None)
         if answer and normalise(group.questions[0]) not in forbidden:
             turns = (Turn("user", group.questions[0]), Turn("assistant", words.fill(answer, speakers.said)))
-            yield Row(turns, kind="identity", lang=speakers.wordings.lang, category="singular")
+            yield TrainingRow(turns, kind="identity", lang=speakers.wordings.lang, category="singular")
 
 
-def _endless(stream: Iterator[Row], nothing: str) -> Iterator[Row]:
+def _endless(stream: Iterator[TrainingRow], nothing: str) -> Iterator[TrainingRow]:
     """The stream, then from its beginning again and again; kept rows are the price of starting over."""
     rows = []
     for row in stream:
@@ -137,7 +137,7 @@ def _deck(rng: random.Random, cards: Sequence[T]) -> Iterator[T]:
         yield from order
 
 
-def _diverse(speakers: _Speakers, forbidden: frozenset[str], rng: random.Random) -> Iterator[Row]:
+def _diverse(speakers: _Speakers, forbidden: frozenset[str], rng: random.Random) -> Iterator[TrainingRow]:
     draws = {}
     for kind in speakers.wordings.kinds.values():
         draw = _draw(kind, speakers, rng)
@@ -162,7 +162,7 @@ def _diverse(speakers: _Speakers, forbidden: frozenset[str], rng: random.Random)
             yield row
 
 
-def _new_row(draw: Iterator[Iterator[Row]], seen: set[str], forbidden: frozenset[str]) -> Row | None:
+def _new_row(draw: Iterator[Iterator[TrainingRow]], seen: set[str], forbidden: frozenset[str]) -> TrainingRow | None:
     """A row that is new and asks nothing forbidden, out of one attempt: an attempt keeps to yes or to no."""
     for row in itertools.islice(next(draw), TRIES):
         key = "\n".join(normalise(turn.content) for turn in row.turns)
@@ -172,7 +172,7 @@ def _new_row(draw: Iterator[Iterator[Row]], seen: set[str], forbidden: frozenset
     return None
 
 
-def _draw(kind: QuestionKind, speakers: _Speakers, rng: random.Random) -> Iterator[Iterator[Row]] | None:
+def _draw(kind: QuestionKind, speakers: _Speakers, rng: random.Random) -> Iterator[Iterator[TrainingRow]] | None:
     """An endless stream of attempts at a row of this kind, each an endless stream of rows; None if the facts do not do."""
     groups = [group for group in (_usable(group, speakers) for group in kind.groups) if group]
     if not groups or (kind.asks and kind.asks not in speakers.asked):
@@ -193,7 +193,7 @@ def _draw(kind: QuestionKind, speakers: _Speakers, rng: random.Random) -> Iterat
     }
     strangers = _strangers(speakers, rng)
 
-    def rows(side: str) -> Iterator[Row]:
+    def rows(side: str) -> Iterator[TrainingRow]:
         while True:
             if clauses and rng.random() < FRAMED:
                 group, clause = next(framed)
@@ -211,7 +211,7 @@ def _draw(kind: QuestionKind, speakers: _Speakers, rng: random.Random) -> Iterat
                 said["alias"] = rng.choice(speakers.shown.aliases)
             answer = words.fill(next(answers[group, side]), said)
             turns = (Turn("user", question), Turn("assistant", answer))
-            yield Row(turns, kind="identity", lang=speakers.wordings.lang, category=kind.name)
+            yield TrainingRow(turns, kind="identity", lang=speakers.wordings.lang, category=kind.name)
 
     return (rows(side) for side in sides)
 
@@ -265,8 +265,8 @@ def _dressed(question: str, wordings: Wordings, rng: random.Random, closer: bool
 
 
 def _draw_longer(
-    kind: QuestionKind, draws: Mapping[str, Iterator[Iterator[Row]]], speakers: _Speakers, rng: random.Random
-) -> Iterator[Iterator[Row]] | None:
+    kind: QuestionKind, draws: Mapping[str, Iterator[Iterator[TrainingRow]]], speakers: _Speakers, rng: random.Random
+) -> Iterator[Iterator[TrainingRow]] | None:
     """Conversations: an exchange of a `first` kind and then this kind's own, or fillers before a `last` or after a `first`."""
     around = [name for name in kind.first + kind.last if name in draws]
     own = draws.get(kind.name)
@@ -275,7 +275,7 @@ def _draw_longer(
     names = _deck(rng, around)
     exchanges = {name: draws[name] for name in around}
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[TrainingRow]:
         while True:
             turns = next(next(exchanges[next(names)])).turns
             if kind.fillers:
@@ -284,6 +284,6 @@ def _draw_longer(
                 turns = turns + talk if kind.fillers == "after" else talk + turns
             else:
                 turns += next(next(own)).turns
-            yield Row(turns, kind="identity", lang=speakers.wordings.lang, category=kind.name)
+            yield TrainingRow(turns, kind="identity", lang=speakers.wordings.lang, category=kind.name)
 
     return (rows() for _ in itertools.count())

@@ -6,18 +6,18 @@ import math
 import random
 from collections.abc import Sequence
 
-from tuning.dataset.rows import DataError, Row
+from tuning.dataset.rows import DataError, TrainingRow
 
 
 def mix(
-    identity: Sequence[Row],
-    general: Sequence[Row],
+    identity: Sequence[TrainingRow],
+    general: Sequence[TrainingRow],
     *,
     count: int | None = None,
     share: float | None = None,
     general_count: int | None = None,
     seed: int = 0,
-) -> list[Row]:
+) -> list[TrainingRow]:
     """Identity rows and general rows in one shuffled list.
 
     count:         that many identity rows; neither count nor share takes all of them.
@@ -52,7 +52,7 @@ def mix(
     return mixed
 
 
-def split_off(rows: Sequence[Row], size: float, seed: int = 42) -> tuple[list[Row], list[Row]]:
+def split_off(rows: Sequence[TrainingRow], size: float, seed: int = 42) -> tuple[list[TrainingRow], list[TrainingRow]]:
     """Training rows and validation rows. size: a count (1 or more) or a share (below 1); 0 splits nothing off."""
     count = validation_count(len(rows), size)
     order = list(range(len(rows)))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import identities
 from engine.card import ModelCard
 from tuning.dataset.facts import Facts, read_facts
-from tuning.dataset.rows import DataError, Lang, Row
+from tuning.dataset.rows import DataError, Lang, TrainingRow
 
 # inside the brackets -> the fact; the Chinese ones and INSTITUTE, CREATE_TIME are BayLing's
 _FACT_OF = {
@@ -86,7 +86,7 @@ class Open:
         return f"{self.placeholder} is left unfilled {self.count} times, first in {where}"
 
 
-def fill(rows: Iterable[Row], facts: Facts) -> list[Row]:
+def fill(rows: Iterable[TrainingRow], facts: Facts) -> list[TrainingRow]:
     """Rows with their placeholders replaced by the facts of the row's language; what no fact fills stays as it is.
 
     facts: as `tuning.dataset.facts.read_facts` gives them. Rows without placeholders come back as the same objects.
@@ -95,8 +95,8 @@ def fill(rows: Iterable[Row], facts: Facts) -> list[Row]:
 
 
 def fill_from_identity(
-    rows: Sequence[Row], identity: str, folder: str | None = None, card: ModelCard | None = None
-) -> tuple[list[Row], int]:
+    rows: Sequence[TrainingRow], identity: str, folder: str | None = None, card: ModelCard | None = None
+) -> tuple[list[TrainingRow], int]:
     """Rows filled from the facts of an identity, and how many placeholders that were.
 
     card: of the base. Its placeholders stay where the identity is the card's own: there they are what the base says.
@@ -113,7 +113,7 @@ def fill_from_identity(
     return filled, before - sum(one.count for one in unfilled(filled, kept))
 
 
-def unfilled(rows: Iterable[Row], allowed: Collection[str] = ()) -> list[Open]:
+def unfilled(rows: Iterable[TrainingRow], allowed: Collection[str] = ()) -> list[Open]:
     """Every placeholder still open in `rows`, commonest first.
 
     allowed: placeholders that the base's card replaces for people (`ModelCard.placeholders`), which may stay.
@@ -132,7 +132,7 @@ def unfilled(rows: Iterable[Row], allowed: Collection[str] = ()) -> list[Open]:
     return sorted(opened, key=lambda one: -one.count)
 
 
-def _filled(row: Row, facts: Facts, kept: Collection[str] = ()) -> Row:
+def _filled(row: TrainingRow, facts: Facts, kept: Collection[str] = ()) -> TrainingRow:
     def replaced(text: str) -> str:
         for match in reversed(_matches(text, row.kind)):
             value = _value(match[0], facts, row.lang) if match[0] not in kept else None

@@ -19,7 +19,7 @@ import yaml
 from tuning.dataset import wordings as words
 from tuning.dataset.facts import Persona, read_facts
 from tuning.dataset.generate import generate
-from tuning.dataset.rows import Lang, Row, Turn, detect_lang, normalise
+from tuning.dataset.rows import Lang, TrainingRow, Turn, detect_lang, normalise
 
 LANGS: tuple[Lang, ...] = ("en", "zh")
 # rows of one person: with the prompt as system text; how often one more with the prompt as first turn
@@ -79,15 +79,21 @@ def load(lang: Lang, folder: Path = words.FOLDER) -> Mapping[str, Any]:
 
 
 def prompted_rows(
-    people: int, general: Sequence[Row] = (), seed: int = 0, *, housed: int = 0, old: Any = None, avoid: Collection[str] = ()
-) -> list[Row]:
+    people: int,
+    general: Sequence[TrainingRow] = (),
+    seed: int = 0,
+    *,
+    housed: int = 0,
+    old: Any = None,
+    avoid: Collection[str] = (),
+) -> list[TrainingRow]:
     """Rows of `people` invented identities per language, and each of the `general` rows once, under the prompt of one of them.
 
     housed: so many more of them are only a maker in BayLing's own system text.
     old:   facts of the base itself, for the questions to be denied ("Are you BayLing?").
     avoid: names and makers that nobody may have, compared without case, punctuation and spaces.
     """
-    made: list[Row] = []
+    made: list[TrainingRow] = []
     for lang in LANGS:
         rng = random.Random(f"prompted data {lang} {seed}")
         crowd = [*invented(lang, people, rng, avoid), *invented(lang, housed, rng, avoid, kinds=(("housed", 1),))]
@@ -175,7 +181,7 @@ def _true(who: Prompted, answer: str, prompt: str) -> bool:
     return all(words.bare(one) in told or words.bare(one) not in answer.casefold() for one in facts)
 
 
-def identity_rows(who: Prompted, rng: random.Random, seed: str, old: Any = None) -> Iterator[Row]:
+def identity_rows(who: Prompted, rng: random.Random, seed: str, old: Any = None) -> Iterator[TrainingRow]:
     """Rows in which `who` is asked about themselves."""
     lang = who.lang
     if who.sort == "named" and not who.persona.role and rng.random() < OTHER_LANGUAGE:
@@ -196,7 +202,7 @@ def identity_rows(who: Prompted, rng: random.Random, seed: str, old: Any = None)
         if line and row.category == "who" and lang == who.lang:
             turns = (*turns[:-1], Turn("assistant", line))
         before = (Turn("system", prompt),) if number < SYSTEM_ROWS else _first_turn(who, prompt, rng)
-        yield Row(
+        yield TrainingRow(
             (*before, *turns),
             source=f"prompt:{who.persona.name}",
             kind="identity",
@@ -205,7 +211,7 @@ def identity_rows(who: Prompted, rng: random.Random, seed: str, old: Any = None)
         )
 
 
-def _identity_answer(turn: Turn, row: Row) -> bool:
+def _identity_answer(turn: Turn, row: TrainingRow) -> bool:
     # in these kinds some answers are about other things
     return turn.role == "assistant" and (
         row.category not in ("later", "away") or turn is row.turns[-1 if row.category == "later" else 1]
@@ -219,7 +225,7 @@ def _told(persona: Persona, prompt: str) -> Persona:
     return Persona(persona.name, **kept)
 
 
-def _questions(who: Prompted, seed: str, rng: random.Random, old: Any, direct: bool) -> Iterator[Row]:
+def _questions(who: Prompted, seed: str, rng: random.Random, old: Any, direct: bool) -> Iterator[TrainingRow]:
     """Rows to choose from, those with the wanted kind of question first."""
     lang = who.lang
     rows = generate({lang: who.persona}, DRAWN, langs=(lang,), seed=seed, old=old)
@@ -228,7 +234,7 @@ def _questions(who: Prompted, seed: str, rng: random.Random, old: Any, direct: b
         values = words.values(who.persona, lang)
         lines = rng.choices(load(lang)["no_maker"], k=3)
         rows += [
-            Row((Turn("user", question), Turn("assistant", words.fill(line, values))), lang=lang, category="maker")
+            TrainingRow((Turn("user", question), Turn("assistant", words.fill(line, values))), lang=lang, category="maker")
             for question, line in zip(asked, lines, strict=True)
         ]
     if who.sort in NAMELESS and who.persona.maker:
@@ -242,7 +248,7 @@ def _questions(who: Prompted, seed: str, rng: random.Random, old: Any, direct: b
     yield from sorted(rows, key=lambda row: order.get(row.category, 9) if direct else row.category in order)
 
 
-def _without_name(row: Row, who: Prompted, rng: random.Random) -> Row:
+def _without_name(row: TrainingRow, who: Prompted, rng: random.Random) -> TrainingRow:
     """Who has no name answers with the maker."""
     answer = words.fill(rng.choice(load(who.lang)["no_name"]), words.values(who.persona, who.lang))
     return replace(row, turns=(*row.turns[:-1], Turn("assistant", answer)))
@@ -255,18 +261,18 @@ def _first_turn(who: Prompted, prompt: str, rng: random.Random) -> tuple[Turn, T
     return Turn("user", prompt), Turn("assistant", rng.choice(fitting or _answers(who, who.lang, prompt)))
 
 
-def under_prompt(row: Row, crowd: Sequence[Prompted], rng: random.Random) -> Row:
+def under_prompt(row: TrainingRow, crowd: Sequence[Prompted], rng: random.Random) -> TrainingRow:
     """A general row under the prompt of somebody whom it does not mention: the prompt changes nothing about its answer."""
     text = " ".join(turn.content + turn.input for turn in row.turns)
     who = next(one for one in rng.sample(crowd, len(crowd)) if not one.mentioned(text))
     prompt, _line = prompt_of(who, rng)
     before = _first_turn(who, prompt, rng) if rng.random() < GENERAL_FIRST_TURN else (Turn("system", prompt),)
-    return Row((*before, *row.turns), source=f"{row.source} under a prompt", kind="general", lang=row.lang)
+    return TrainingRow((*before, *row.turns), source=f"{row.source} under a prompt", kind="general", lang=row.lang)
 
 
 def taught_rows(
-    rows: Sequence[Row], own: Any, old: Any, share: float, old_makers: Collection[str] = (), seed: int = 0
-) -> list[Row]:
+    rows: Sequence[TrainingRow], own: Any, old: Any, share: float, old_makers: Collection[str] = (), seed: int = 0
+) -> list[TrainingRow]:
     """The rows, a `share` of them under a prompt that changes nothing: one of the identity that is taught, or of the old one.
 
     own, old: facts as `tuning.dataset.facts.read_facts` takes them. The prompt may be in the other language than the question.
@@ -296,7 +302,7 @@ def _as_prompted(facts: Any) -> list[Prompted]:
     return found
 
 
-def _held(row: Row, selves: Sequence[Prompted], others: Sequence[Prompted], rng: random.Random) -> Row:
+def _held(row: TrainingRow, selves: Sequence[Prompted], others: Sequence[Prompted], rng: random.Random) -> TrainingRow:
     own = rng.random() < OWN_PROMPT
     crowd = [who for who in (selves if own else others) if (who.lang == row.lang) or rng.random() < 0.3]
     who = rng.choice(crowd or (selves if own else others))
@@ -307,6 +313,8 @@ def _held(row: Row, selves: Sequence[Prompted], others: Sequence[Prompted], rng:
     return replace(row, turns=(*before, *row.turns))
 
 
-def plain_prompt(row: Row, rng: random.Random) -> Row:
+def plain_prompt(row: TrainingRow, rng: random.Random) -> TrainingRow:
     """A row under a system text that makes the model nobody: the answer stays what it is."""
-    return Row((Turn("system", rng.choice(load(row.lang)["plain"])), *row.turns), row.source, row.kind, row.lang, row.category)
+    return TrainingRow(
+        (Turn("system", rng.choice(load(row.lang)["plain"])), *row.turns), row.source, row.kind, row.lang, row.category
+    )

@@ -6,14 +6,14 @@ import random
 
 import yaml
 
-from tuning.dataset.rows import Row, pair
+from tuning.dataset.rows import TrainingRow, pair
 from tuning.dataset.wordings import FOLDER
 
 
-def quoted_rows(per_language: int, seed: int = 0) -> list[Row]:
+def quoted_rows(per_language: int, seed: int = 0) -> list[TrainingRow]:
     """Rows in both languages, all different, as many as there are at most."""
     plain = yaml.safe_load((FOLDER / "quoted.yaml").read_text(encoding="utf-8"))
-    made: list[Row] = []
+    made: list[TrainingRow] = []
     for lang, tasks in plain["tasks"].items():
         rows = [
             pair(task.format(**values), answer.format(**values), source="quoted", lang=lang)

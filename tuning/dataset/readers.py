@@ -17,7 +17,7 @@ from common.files import whole
 from common.paths import EVERYWHERE, Opened
 from tuning.dataset import tables
 from tuning.dataset.dataset_info import INFO, Described, described, description
-from tuning.dataset.rows import DataError, Kind, Row
+from tuning.dataset.rows import DataError, Kind, TrainingRow
 from tuning.dataset.shapes import KNOWN, Notes, row_of
 from tuning.dataset.tables import Table, ending, is_saved_folder, saved_folder, table_of
 
@@ -29,7 +29,7 @@ METADATA = ("dataset_infos.json", "dataset_dict.json", "state.json", "package.js
 def read(
     source: str | Path, *, kind: Kind = "general", split: str = "train", notes: list[str] | None = None,
     opened: Opened = EVERYWHERE,
-) -> list[Row]:  # fmt: skip
+) -> list[TrainingRow]:  # fmt: skip
     """Rows of a file, of all files of rows under a folder, or of a Hub data set.
 
     A path that exists is read from disk; otherwise a name like `owner/name` is asked for on the Hub.
@@ -64,10 +64,10 @@ def is_hub_name(source: str) -> bool:
 
 def read_pair(
     train_dir: str | Path, valid_dir: str | Path | None, *, kind: Kind = "general", notes: list[str] | None = None
-) -> tuple[list[Row], list[Row]]:
+) -> tuple[list[TrainingRow], list[TrainingRow]]:
     """Training rows and validation rows, each from a folder or a file; the problems of both in one DataError."""
     problems: list[str] = []
-    both: list[list[Row]] = [[], []]
+    both: list[list[TrainingRow]] = [[], []]
     for place, source in enumerate((train_dir, valid_dir)):
         if source is None:
             continue
@@ -79,7 +79,7 @@ def read_pair(
     return both[0], both[1]
 
 
-def read_hub(name: str, *, kind: Kind = "general", split: str = "train", notes: list[str] | None = None) -> list[Row]:
+def read_hub(name: str, *, kind: Kind = "general", split: str = "train", notes: list[str] | None = None) -> list[TrainingRow]:
     """Rows of a Hub data set in any shape that files may have. Needs a connection, or its cache."""
     try:
         import datasets
@@ -101,7 +101,7 @@ def read_hub(name: str, *, kind: Kind = "general", split: str = "train", notes: 
     return rows
 
 
-def write(rows: Iterable[Row], path: str | Path) -> None:
+def write(rows: Iterable[TrainingRow], path: str | Path) -> None:
     """Writes rows as JSONL that `read` gives back: alpaca fields for one question and answer, else messages. DataError for a
     path that is a device or a pipe."""
     if odd := paths.no_file(path):
@@ -119,7 +119,7 @@ def write(rows: Iterable[Row], path: str | Path) -> None:
             out.write(json.dumps(plain, ensure_ascii=False) + "\n")
 
 
-def _read_folder(folder: Path, kind: Kind, notes: list[str], opened: Opened) -> list[Row]:
+def _read_folder(folder: Path, kind: Kind, notes: list[str], opened: Opened) -> list[TrainingRow]:
     below = _files_under(folder, opened)
     if is_saved_folder(folder):
         rows, problems = _rows(saved_folder(folder, folder.name), folder.name, kind, notes)
@@ -136,7 +136,7 @@ def _read_folder(folder: Path, kind: Kind, notes: list[str], opened: Opened) -> 
     files = sorted(files - set(passed))
     if not files:
         raise DataError(f"Folder {str(folder)!r} holds no file of rows: put training data there ({tables.READ}).")
-    rows: list[Row] = []
+    rows: list[TrainingRow] = []
     problems: list[str] = []
     for path in files:
         name = str(path.relative_to(folder))
@@ -171,8 +171,8 @@ def _is_metadata(path: Path) -> bool:
     return hidden or path.name in (INFO, *METADATA) or path.name.endswith(".recipe.json")
 
 
-def _rows(table: Table, name: str, kind: Kind, told: list[str]) -> tuple[list[Row], list[str]]:
-    rows: list[Row] = []
+def _rows(table: Table, name: str, kind: Kind, told: list[str]) -> tuple[list[TrainingRow], list[str]]:
+    rows: list[TrainingRow] = []
     problems, notes = list(table.problems), Notes()
     notes.more += table.notes
     for index, item in enumerate(table.items):

@@ -25,7 +25,7 @@ from tuning.dataset import readers
 from tuning.dataset.generate import generate
 from tuning.dataset.mixing import mix
 from tuning.dataset.placeholders import fill_from_identity
-from tuning.dataset.rows import DataError, Row
+from tuning.dataset.rows import DataError, TrainingRow
 from tuning.dataset.scan import drop, scan
 
 GENERAL = Path(__file__).parents[2] / "data" / "general.jsonl"
@@ -106,7 +106,7 @@ class Composed:
     filled: placeholders of general rows that the identity's facts fill. notes: what was passed over in their file.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[TrainingRow, ...]
     general: int
     wanted_general: int
     dropped: int
@@ -169,7 +169,9 @@ def placeholders(dataset: Dataset) -> Mapping[str, str] | None:
     return known or (BAYLING.placeholders if dataset.card == BAYLING.name else None)
 
 
-def general_rows(source: str, clean: bool, notes: list[str] | None = None, opened: Opened = EVERYWHERE) -> tuple[list[Row], int]:
+def general_rows(
+    source: str, clean: bool, notes: list[str] | None = None, opened: Opened = EVERYWHERE
+) -> tuple[list[TrainingRow], int]:
     """Rows and how many were left out because they say who the speaker is. notes: gets what was passed over in the file."""
     path = Path(source).expanduser()
     stamp = path.stat().st_mtime_ns if path.is_file() else None
@@ -184,13 +186,13 @@ def general_rows(source: str, clean: bool, notes: list[str] | None = None, opene
 
 
 @lru_cache(maxsize=2)
-def _read(source: str, _stamp: int, opened: Opened) -> tuple[list[Row], list[str]]:
+def _read(source: str, _stamp: int, opened: Opened) -> tuple[list[TrainingRow], list[str]]:
     notes: list[str] = []
     return readers.read(source, notes=notes, opened=opened), notes
 
 
 @lru_cache(maxsize=2)
-def _cleaned(source: str, stamp: int, opened: Opened) -> list[Row]:
+def _cleaned(source: str, stamp: int, opened: Opened) -> list[TrainingRow]:
     rows, _ = _read(source, stamp, opened)
     return drop(rows, scan(rows))
 

@@ -34,7 +34,7 @@ class Turn(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainingRow:
     """One training conversation; its last turn is an answer.
 
     source:   where it came from, "FILE row 12" or "identity:NAME".
@@ -65,9 +65,9 @@ class Row:
         ]
 
 
-def pair(question: str, answer: str, **about) -> Row:
+def pair(question: str, answer: str, **about) -> TrainingRow:
     """A row of one question and one answer; `about` are the other fields of Row."""
-    return Row((Turn("user", question), Turn("assistant", answer)), **about)
+    return TrainingRow((Turn("user", question), Turn("assistant", answer)), **about)
 
 
 def normalise(text: str) -> str:
@@ -81,7 +81,7 @@ def detect_lang(text: str) -> Lang:
     return "zh" if chinese and chinese > len(_LATIN_WORD.findall(text)) else "en"
 
 
-def distinct(rows: Iterable[Row]) -> dict[tuple[Turn, ...], int]:
+def distinct(rows: Iterable[TrainingRow]) -> dict[tuple[Turn, ...], int]:
     """Each different conversation with the number of times it occurs, in order of first occurrence."""
     counts: dict[tuple[Turn, ...], int] = {}
     for row in rows:

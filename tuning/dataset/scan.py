@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tuning.dataset.rows import Row
+from tuning.dataset.rows import TrainingRow
 
 Category = Literal["states identity", "mentions being an AI"]
 
@@ -145,7 +145,7 @@ class Finding:
     source: str = ""
 
 
-def scan(rows: Iterable[Row]) -> list[Finding]:
+def scan(rows: Iterable[TrainingRow]) -> list[Finding]:
     """The strongest self-statement of each row that makes one, in the order of the rows; only answers are looked at."""
     findings = []
     for index, row in enumerate(rows):
@@ -157,13 +157,15 @@ def scan(rows: Iterable[Row]) -> list[Finding]:
     return findings
 
 
-def drop(rows: Sequence[Row], findings: Iterable[Finding], categories: Collection[Category] = ("states identity",)) -> list[Row]:
+def drop(
+    rows: Sequence[TrainingRow], findings: Iterable[Finding], categories: Collection[Category] = ("states identity",)
+) -> list[TrainingRow]:
     """Rows without those that `findings` (of a scan of the same rows) put into one of `categories`."""
     gone = {finding.index for finding in findings if finding.category in categories}
     return [row for index, row in enumerate(rows) if index not in gone]
 
 
-def _strongest(row: Row) -> tuple[int, Category, int, int] | None:
+def _strongest(row: TrainingRow) -> tuple[int, Category, int, int] | None:
     weaker = None
     for number, turn in enumerate(row.turns):
         if turn.role != "assistant":

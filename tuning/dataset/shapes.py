@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.types import whole_characters
-from tuning.dataset.rows import Kind, Row, Turn, detect_lang
+from tuning.dataset.rows import Kind, TrainingRow, Turn, detect_lang
 from tuning.dataset.tables import Twice, shown, type_of
 
 KNOWN = "an alpaca row has instruction, input, output; a chat has messages"
@@ -80,7 +80,7 @@ class Notes:
         return said
 
 
-def row_of(item: Any, where: str, kind: Kind, wrong: list[str], notes: Notes) -> Row | None:
+def row_of(item: Any, where: str, kind: Kind, wrong: list[str], notes: Notes) -> TrainingRow | None:
     """The row, or None with the reasons in `wrong`. where: its source if it names none. kind: of rows that do not say it."""
     if not isinstance(item, Mapping):
         wrong.append(f"is a {type_of(item)}, not an object; {KNOWN}")
@@ -114,7 +114,7 @@ def row_of(item: Any, where: str, kind: Kind, wrong: list[str], notes: Notes) ->
     if lang not in ("en", "zh"):
         lang = detect_lang(" ".join(turn.content for turn in turns))
     own_kind = own_kind if own_kind in ("identity", "general") else kind
-    return Row(tuple(turns), str(fields.get("source") or where), own_kind, lang, str(fields.get("category") or ""))
+    return TrainingRow(tuple(turns), str(fields.get("source") or where), own_kind, lang, str(fields.get("category") or ""))
 
 
 def named(item: Mapping[Any, Any], wrong: list[str]) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from engine.bases import Base
 from engine.prompts import end_id
 from engine.types import EngineError
 from tuning.dataset.mixing import split_off
-from tuning.dataset.rows import Row
+from tuning.dataset.rows import TrainingRow
 from tuning.jobs import memory
 from tuning.train import plan
-from tuning.train.estimate import Report, report
+from tuning.train.estimate import CostEstimate, report
 from tuning.train.samples import Sample, sampler
 from tuning.train.settings import Settings
 from tuning.train.speed import samples_per_s
@@ -34,7 +34,7 @@ START_S = 15.0  # imports and loading the small model, on two cores
 class TokenRow:
     """One row as trained. pieces: (text of a token, whether it is learned); tokens cut in a character are one piece."""
 
-    row: Row
+    row: TrainingRow
     pieces: tuple[tuple[str, bool], ...]
     labels: int
     tokens: int
@@ -45,7 +45,7 @@ class Forecast:
     """report: of all rows. first: the first rows of the data set. needed: bytes on the device, None if they cannot be told;
     unestimated then says why."""
 
-    report: Report
+    report: CostEstimate
     first: tuple[TokenRow, ...]
     format: str
     own_format: str
@@ -53,7 +53,7 @@ class Forecast:
     unestimated: str = ""
 
 
-def forecast(settings: Settings, rows: Sequence[Row], base: Base) -> Forecast:
+def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base) -> Forecast:
     """For `rows`, which settings.data_path will hold, on `base`. Raises DataError or EngineError."""
     chosen = formats.find(settings.prompt_template_name) if settings.prompt_template_name else base.format
     own = plan.own_format(base)
@@ -82,15 +82,15 @@ def forecast(settings: Settings, rows: Sequence[Row], base: Base) -> Forecast:
     return Forecast(facts, first, chosen.name, own, *needed(settings))
 
 
-def first_rows(rows: Sequence[Row]) -> list[Row]:
+def first_rows(rows: Sequence[TrainingRow]) -> list[TrainingRow]:
     """The first identity row of each language and the first general row, in their order; each kind where there is one."""
-    found: dict[tuple, Row] = {}
+    found: dict[tuple, TrainingRow] = {}
     for row in rows:
         found.setdefault((row.kind, row.lang if row.kind == "identity" else ""), row)
     return list(found.values())
 
 
-def token_row(tokenizer: PreTrainedTokenizerBase, row: Row, sample: Sample) -> TokenRow:
+def token_row(tokenizer: PreTrainedTokenizerBase, row: TrainingRow, sample: Sample) -> TokenRow:
     """The text of each token behind the one before it: alone, sentencepiece's lose their space.
 
     A character of several tokens decodes only as a whole, so tokens wait until their text is complete.

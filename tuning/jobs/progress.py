@@ -20,7 +20,7 @@ RECENT = 21  # steps of which the middle one's time stands for those to come
 
 
 @dataclass(frozen=True)
-class Progress:
+class JobProgress:
     """elapsed_s: of this attempt. left_s, ends: None until two steps are known, or when nothing is left to wait for.
 
     ends: clock time, local. rows: exactly as stored, the last step's numbers are `latest`. losses and smoothed have the same
@@ -48,7 +48,7 @@ class Progress:
     rows_per_s: float | None = None
 
 
-def progress(where: str | Path | Database, id: int) -> Progress:
+def progress(where: str | Path | Database, id: int) -> JobProgress:
     """StoreError if there is no such job."""
     job, rows = stored.get(where, id), stored.metrics(where, id)
     running = job["status"] in stored.ACTIVE
@@ -61,7 +61,7 @@ def progress(where: str | Path | Database, id: int) -> Progress:
     losses = [(row["step"], row["loss"]) for row in trained]
     speeds = [row["samples_per_s"] for row in trained[-RECENT:] if row["samples_per_s"]]
     gap = bool(losses) and losses[-1][1] is None
-    return Progress(
+    return JobProgress(
         id=id,
         name=job["name"],
         status=job["status"],

@@ -18,14 +18,12 @@ from common.errors import UserError
 from store import jobs as stored
 from tuning.jobs.folders import wipe
 from tuning.jobs.launch import LOG, absolute, best_device, start
-from tuning.jobs.progress import Progress, progress, tail
+from tuning.jobs.progress import progress, tail
 from tuning.jobs.watcher import clear_away, look_after
 from tuning.train.run_files import last_saved_step
 from tuning.train.settings import Settings, SettingsError
 
-__all__ = [
-    "JobError", "Progress", "enqueue", "enqueue_command", "keep_ticking", "progress", "remove", "resume", "stop", "tail", "tick",
-]  # fmt: skip
+__all__ = ["JobError", "enqueue", "enqueue_command", "keep_ticking", "progress", "remove", "resume", "stop", "tail", "tick"]
 
 Where = str | Path | Database
 log = logging.getLogger("mirror")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tuning.dataset.mixing import validation_count
 from tuning.dataset.placeholders import unfilled
-from tuning.dataset.rows import DataError, Row, distinct
+from tuning.dataset.rows import DataError, TrainingRow, distinct
 
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
 # in the original 2 and 9 steps left the old identity wholly or partly in place, 47 removed it; ChatGLM's recipe makes 50
@@ -43,7 +43,7 @@ class Caution:
 
 
 @dataclass(frozen=True)
-class Report:
+class CostEstimate:
     """Everything a person should see before training.
 
     rows: training and validation together; distinct, exposures, identity, share: of the whole data and the whole run.
@@ -181,7 +181,7 @@ def estimate_memory(
 
 
 def report(
-    rows: Sequence[Row],
+    rows: Sequence[TrainingRow],
     *,
     batch_size: int,
     micro_batch_size: int,
@@ -194,7 +194,7 @@ def report(
     warmup_ratio: float = 0.0,
     schedule: str = "linear",
     processes: int = 1,
-    count_tokens: Callable[[Row], int] | None = None,
+    count_tokens: Callable[[TrainingRow], int] | None = None,
     format: str | None = None,
     base_format: str | None = None,
     card_placeholders: Collection[str] = (),
@@ -203,7 +203,7 @@ def report(
     beside: Callable[[int], float] = lambda steps: 0.0,
     memory_bytes: int | None = None,
     free_bytes: int | None = None,
-) -> Report:
+) -> CostEstimate:
     """The report on `rows` under these arguments. Raises DataError if the arguments make no run at all.
 
     val_set_size:  rows (1 or more) or share (below 1) of `rows` to hold back; valid_rows replaces it when the
@@ -237,7 +237,7 @@ def report(
     if count_tokens:
         first = {row.turns: row for row in reversed(rows)}
         tokens = sum(count_tokens(first[turns]) * times for turns, times in counts.items())
-    return Report(
+    return CostEstimate(
         rows=len(rows),
         distinct=len(counts),
         identity_rows=len(identity),
@@ -280,7 +280,9 @@ def _about_steps(steps: Steps, schedule: str, peak: float, asked: float) -> list
     return found
 
 
-def _about_rows(rows: Sequence[Row], identity: Sequence[Row], counts: dict, card: Collection[str]) -> list[Caution]:
+def _about_rows(
+    rows: Sequence[TrainingRow], identity: Sequence[TrainingRow], counts: dict, card: Collection[str]
+) -> list[Caution]:
     found = []
     different = len({row.turns for row in identity}) if identity else len(counts)
     if different < FEW_DISTINCT:

@@ -19,11 +19,11 @@ from engine.types import EngineError, short_hash
 from tuning.dataset.mixing import split_off
 from tuning.dataset.placeholders import fill_from_identity
 from tuning.dataset.readers import read, read_pair
-from tuning.dataset.rows import DataError, Row
+from tuning.dataset.rows import DataError, TrainingRow
 from tuning.train import loading
 from tuning.train.batches import Batches, schedule
 from tuning.train.checkpoint import Start, start_of
-from tuning.train.estimate import Report, estimate_memory, report
+from tuning.train.estimate import CostEstimate, estimate_memory, report
 from tuning.train.packing import Share
 from tuning.train.run_files import FileError, read_json, write_json
 from tuning.train.samples import Sample, sampler
@@ -76,7 +76,7 @@ class Plan:
     cut: int
     lost: int
     data_hash: str
-    report: Report
+    report: CostEstimate
     notes: tuple[str, ...] = ()
 
     def batches(self, rank: int = 0, processes: int = 1) -> Batches:
@@ -92,7 +92,7 @@ class Plan:
         return said
 
 
-def rows_of(settings: Settings, notes: list[str] | None = None) -> tuple[list[Row], list[Row]]:
+def rows_of(settings: Settings, notes: list[str] | None = None) -> tuple[list[TrainingRow], list[TrainingRow]]:
     """Training and validation rows; notes gets a line for what was passed over. Raises DataError."""
     kind = "identity" if settings.identity else "general"  # of rows that do not say it themselves
     source = settings.data_path or settings.train_dir
@@ -145,7 +145,7 @@ def folder_problems(settings: Settings) -> list[str]:
 def make(
     settings: Settings,
     base: Base,
-    rows: tuple[Sequence[Row], Sequence[Row]],
+    rows: tuple[Sequence[TrainingRow], Sequence[TrainingRow]],
     processes: int = 1,
     notes: Sequence[str] = (),
 ) -> Plan:
@@ -221,11 +221,11 @@ def packing(settings: Settings, base: Base) -> tuple[Share, int]:
     return share, (settings.pack_tokens or auto_budget(base)) if settings.packing else 0
 
 
-def once(make_sample: Callable[[Row], Sample]) -> tuple[Callable[[Row], Sample], dict[tuple, Sample]]:
+def once(make_sample: Callable[[TrainingRow], Sample]) -> tuple[Callable[[TrainingRow], Sample], dict[tuple, Sample]]:
     """The same, tokenizing repeated rows once; and what it has made so far, by the row's turns."""
     known: dict[tuple, Sample] = {}
 
-    def sampled(row: Row) -> Sample:
+    def sampled(row: TrainingRow) -> Sample:
         if row.turns not in known:
             known[row.turns] = make_sample(row)
         return known[row.turns]

@@ -11,7 +11,7 @@ from engine import literal
 from engine.formats import Format
 from engine.prompts import special_texts
 from engine.types import EngineError
-from tuning.dataset.rows import DataError, Row
+from tuning.dataset.rows import DataError, TrainingRow
 from tuning.train.rendered import Conversation, conversation
 
 ANCHORS = ("\n", "a", "。")  # what a text may be tokenized behind, to be told from one that stands alone
@@ -43,7 +43,7 @@ def sampler(
     cutoff: int,
     train_on_inputs: bool = False,
     end: int | None = None,
-) -> Callable[[Row], Sample]:
+) -> Callable[[TrainingRow], Sample]:
     """A function from rows to samples. It raises DataError for a row that the format cannot show whole.
 
     Every answer that is to be learned is a target, with what ends its turn; with `train_on_inputs` every token but the first
@@ -54,7 +54,7 @@ def sampler(
     closers = special_texts(tokenizer)
     end = tokenizer.eos_token_id if end is None else end
 
-    def sample(row: Row) -> Sample:
+    def sample(row: TrainingRow) -> Sample:
         bos, eos = tokenizer.bos_token or "", tokenizer.eos_token or ""
         learn = [turn.learn for turn in row.turns if turn.role == "assistant"]
         try:

@@ -8,13 +8,13 @@ from store import runs
 from ui.api import arguments
 from ui.context import App, sentence
 from ui.tabs.probes import background as probes_background
-from ui.tabs.probes.background import Desk
-from ui.tabs.probes.board import Boards, chosen
+from ui.tabs.probes.background import BackgroundRun
+from ui.tabs.probes.judged import RunCache, chosen
 
 LISTED = 200
 
 
-def build_probes_api(app: App, desk: Desk, boards: Boards) -> None:
+def build_probes_api(app: App, ongoing: BackgroundRun, cache: RunCache) -> None:
     """Inside a Blocks: the two endpoints. A mistake in a call comes back as one sentence."""
 
     def refuse(error: Exception) -> gr.Error:
@@ -25,7 +25,7 @@ def build_probes_api(app: App, desk: Desk, boards: Boards) -> None:
         try:
             return [
                 {key: row[key] for key in ("id", "name", "created", "mode", "samples", "base", "dtype", "set_hash")}
-                | {key: probes_background.state_of(desk, row)[key] for key in ("status", "done", "total", "message")}
+                | {key: probes_background.state_of(ongoing, row)[key] for key in ("status", "done", "total", "message")}
                 | {"set": row["set_name"], "variants": [one["name"] for one in row["variants"]]}
                 for row in runs.recent(app.db, LISTED)
             ]
@@ -35,7 +35,7 @@ def build_probes_api(app: App, desk: Desk, boards: Boards) -> None:
     def probe_answers(run: int) -> list:
         """Every answer of a run so far: the rows of an answers file, with suggestion, sure, tags and evidence."""
         try:
-            return chosen(boards.of(app, int(run)), None)
+            return chosen(cache.of(app, int(run)), None)
         except Exception as error:
             raise refuse(error) from None
 

@@ -24,15 +24,15 @@ def plain_outlook(app: App, outlook: training.Outlook) -> dict:
     told, settings = outlook.forecast, outlook.settings
     report = dataclasses.asdict(told.report) if told else None
     return {
-        "name": outlook.wish.name,
+        "name": outlook.form_values.name,
         "problems": list(outlook.problems),
         "report": report,
         "needed_bytes": told.needed if told else None,
         "unestimated": told.unestimated if told else "",
         "fits": outlook.room.fits if outlook.room else None,
-        "dataset": outlook.wish.dataset.as_dict(),
+        "dataset": outlook.form_values.dataset.as_dict(),
         "settings": settings.as_dict() if settings else None,
-        "command": training.commands(app, outlook.wish, settings) if settings else "",
+        "command": training.commands(app, outlook.form_values, settings) if settings else "",
     }
 
 
@@ -58,22 +58,22 @@ def build_training_api(app: App) -> None:
     def refuse(error: Exception) -> gr.Error:
         return gr.Error(sentence(app.language(None), error), print_exception=False)
 
-    def plan_training(wish: JSON = "{}") -> dict:
+    def plan_training(form_values: JSON = "{}") -> dict:
         """What a training would be, without starting it.
 
         wish: JSON object; identity, langs, rows, style, old, general, general_share, clean, seed; preset, name; and any setting
         of `python -m tuning.train` that is no path.
         """
         try:
-            return plain_outlook(app, training.foresee(app, training.read_wish(app, read_object(wish, "wish"))))
+            return plain_outlook(app, training.foresee(app, training.read_form(app, read_object(form_values, "wish"))))
         except Exception as error:
             raise refuse(error) from None
 
-    def start_training(wish: JSON = "{}") -> dict:
+    def start_training(form_values: JSON = "{}") -> dict:
         """Starts it, or queues it behind the one that runs; `park` in the wish lets the chat's base leave the GPU meanwhile."""
         try:
-            plain = read_object(wish, "wish")
-            id = training.start(app, training.read_wish(app, plain), bool(plain.get("park")))
+            plain = read_object(form_values, "wish")
+            id = training.start(app, training.read_form(app, plain), bool(plain.get("park")))
             roles.record(app, "started training", id)
             return plain_job(app, stored.get(app.db, id))
         except Exception as error:

@@ -15,8 +15,7 @@ from tuning.jobs import memory, queue
 from ui import adapter_library
 from ui.access import roles
 from ui.context import App, sentence
-from ui.tabs.adapters import cards, zip_file
-from ui.tabs.adapters import download as adapters_download
+from ui.tabs.adapters import cards, download as adapters_download, zip_file
 from ui.words import i18n, say
 
 TICK_S = 2.0

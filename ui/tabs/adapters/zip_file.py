@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from common import leftovers, space
+from common.zips import opened, packed_otherwise
 from engine.adapters import CARD, CONFIG, LEGACY, SAFETENSORS, Unfit, read_adapter
-from engine.entries import opened, packed_otherwise
 from engine.types import EngineError
 from ui import passing
 

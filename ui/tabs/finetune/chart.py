@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from tuning.jobs.progress import Progress, Series
+from tuning.jobs.progress import JobProgress, Series
 from ui.words import say
 
 WIDTH, LEFT, RIGHT = 760, 46, 14
 LOSS_HEIGHT, MARGIN_HEIGHT, RATE_HEIGHT, TOP, BOTTOM = 230, 150, 84, 10, 24
 
 
-def curves_html(lang: str, told: Progress) -> str:
+def curves_html(lang: str, told: JobProgress) -> str:
     """Loss, raw and smoothed, validation loss, learning rate; a sentence while there is nothing to draw."""
     values = [value for _, value in (*told.losses, *told.eval_losses) if value is not None]
     if not values:
@@ -28,7 +28,7 @@ def curves_html(lang: str, told: Progress) -> str:
     return f'<figure class="mt-curves">{parts}</figure>'
 
 
-def loss_svg(lang: str, told: Progress, values: Sequence[float], last: int) -> str:
+def loss_svg(lang: str, told: JobProgress, values: Sequence[float], last: int) -> str:
     low, high, ticks = scale(min(0.0, *values), robust_top(values))
     x, y = across(last), down(low, high, LOSS_HEIGHT)
     grid = "".join(
@@ -54,7 +54,7 @@ def loss_svg(lang: str, told: Progress, values: Sequence[float], last: int) -> s
     return svg(LOSS_HEIGHT, said, grid + steps + drawn)
 
 
-def rate_svg(lang: str, told: Progress, top: float, last: int) -> str:
+def rate_svg(lang: str, told: JobProgress, top: float, last: int) -> str:
     x, y = across(last), down(0.0, top or 1.0, RATE_HEIGHT)
     base = f'<line class="mt-grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>'
     marks = f'<text x="{LEFT - 7}" y="{y(top) + 8:.1f}" text-anchor="end">{top:.0e}</text>'.replace("e-0", "e-")
@@ -63,7 +63,7 @@ def rate_svg(lang: str, told: Progress, top: float, last: int) -> str:
     return svg(RATE_HEIGHT, said, base + marks + path(told.rates, x, y, top, "mt-rate"))
 
 
-def margin_svg(lang: str, told: Progress, last: int) -> str:
+def margin_svg(lang: str, told: JobProgress, last: int) -> str:
     """The identity margin of all questions, and of each language where both were asked; the line at 0 is what it has to cross."""
     by_lang = told.margins_by_lang if len(told.margins_by_lang) > 1 else {}
     values = [value for series in (told.margins, *by_lang.values()) for _, value in series if value is not None]
@@ -87,7 +87,7 @@ def margin_svg(lang: str, told: Progress, last: int) -> str:
     return svg(MARGIN_HEIGHT, words, grid + drawn) + f'<p class="mt-quiet">{escape(words)}</p>'
 
 
-def margin_legend_html(lang: str, told: Progress) -> str:
+def margin_legend_html(lang: str, told: JobProgress) -> str:
     shown = [("mt-margin", "curve_margin")]
     if len(told.margins_by_lang) > 1:
         shown += [(f"mt-margin-{code}", f"curve_margin_{code}") for code in told.margins_by_lang]
@@ -110,7 +110,7 @@ def svg(height: int, words: str, inside: str) -> str:
     )
 
 
-def legend_html(lang: str, told: Progress) -> str:
+def legend_html(lang: str, told: JobProgress) -> str:
     shown = [("mt-raw", "curve_raw"), ("mt-smooth", "curve_smooth")]
     shown += [("mt-valid", "curve_valid")] if told.eval_losses else []
     return legend(lang, shown)

@@ -31,19 +31,19 @@ LOG_LINES = 60
 def tell(app: App, tab: FineTune, lang: str, given: tuple | list) -> dict:
     """What the form means now."""
     try:
-        wish = training.read_wish(app, layout.plain(tab.form, given))
-        outlook = training.foresee(app, wish)
+        form_values = training.read_form(app, layout.plain(tab.form, given))
+        outlook = training.foresee(app, form_values)
     except Exception as error:
         problem = forecast.refusals_html(lang, tuple(sentence(lang, error).split("\n")))
         return {tab.outlook: problem, tab.first_rows: "", tab.command: "", tab.park: gr.update(visible=False)}
     settings, room = outlook.settings, outlook.room
-    command = forecast.command_html(lang, training.commands(app, wish, settings)) if settings else ""
+    command = forecast.command_html(lang, training.commands(app, form_values, settings)) if settings else ""
     return {
         tab.outlook: forecast.outlook_html(lang, outlook),
         tab.first_rows: forecast.first_rows_html(lang, outlook),
         tab.command: command,
         tab.park: gr.update(visible=bool(room and not room.fits and room.fits_parked)),
-        tab.form.name: gr.update(placeholder=wish.name),
+        tab.form.name: gr.update(placeholder=form_values.name),
     }
 
 
@@ -110,7 +110,7 @@ def wire_finetune(app: App, tab: FineTune) -> None:
     def start(request: gr.Request, park: bool, *given) -> dict:
         lang = app.language(request)
         try:
-            id = training.start(app, training.read_wish(app, layout.plain(form, given)), bool(park))
+            id = training.start(app, training.read_form(app, layout.plain(form, given)), bool(park))
             roles.record(app, "started training", id)
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
@@ -141,7 +141,7 @@ def _wire_form(app: App, tab: FineTune) -> None:
         if not id:
             return gr.skip()
         try:
-            return layout.fill(form, training.wish_again(stored.get(app.db, int(id))))
+            return layout.fill(form, training.form_again(stored.get(app.db, int(id))))
         except Exception as error:
             gr.Warning(escape(sentence(app.language(request), error)))
             return gr.skip()
@@ -205,7 +205,7 @@ def _wire_run(app: App, tab: FineTune) -> None:
     def again(request: gr.Request, chosen: str) -> dict:
         lang = app.language(request)
         try:
-            values = training.wish_again(stored.get(app.db, int(chosen)))
+            values = training.form_again(stored.get(app.db, int(chosen)))
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()

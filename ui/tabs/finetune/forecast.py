@@ -60,7 +60,7 @@ def figures_html(lang: str, outlook: Outlook) -> str:
     if composed.dropped:
         more.append((say(lang, "left_out"), say(lang, "left_out_rows", rows=f"{composed.dropped:,}")))
     if composed.filled:
-        told = say(lang, "placeholders_filled", count=f"{composed.filled:,}", identity=outlook.wish.dataset.identity)
+        told = say(lang, "placeholders_filled", count=f"{composed.filled:,}", identity=outlook.form_values.dataset.identity)
         more.append((say(lang, "placeholders"), told))
     listed = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in more)
     return f'<dl class="mt-figures">{shown}</dl><dl class="mt-small">{listed}</dl>'

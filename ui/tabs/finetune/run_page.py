@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from store import jobs as stored
-from tuning.jobs.progress import Progress
+from tuning.jobs.progress import JobProgress
 from ui import adapter_library
 from ui.tabs.finetune import forecast
 from ui.words import say
@@ -23,7 +23,7 @@ def label(lang: str, job: Mapping) -> str:
     return job["name"] if job["status"] == "done" else f"{job['name']} · {state}"
 
 
-def head_html(lang: str, job: Mapping, told: Progress, ahead: int) -> str:
+def head_html(lang: str, job: Mapping, told: JobProgress, ahead: int) -> str:
     """Name, state, progress bar, times. ahead: jobs that are before it in the queue."""
     status = job["status"]
     kind, words = NEWS.get(status, "busy"), escape(say(lang, f"status_{status}"))
@@ -49,7 +49,7 @@ def head_html(lang: str, job: Mapping, told: Progress, ahead: int) -> str:
     return "".join(parts)
 
 
-def bar_html(lang: str, told: Progress) -> str:
+def bar_html(lang: str, told: JobProgress) -> str:
     """12/90, elapsed, left, the clock time of the end."""
     share = 100 * told.step / told.total if told.total else 0
     facts = [f"<strong>{told.step}/{told.total}</strong>" if told.total else f"<strong>{escape(say(lang, 'preparing'))}</strong>"]
@@ -66,7 +66,7 @@ def bar_html(lang: str, told: Progress) -> str:
     )
 
 
-def numbers_html(lang: str, job: Mapping, told: Progress) -> str:
+def numbers_html(lang: str, job: Mapping, told: JobProgress) -> str:
     """Under the curves: the latest figures, and what the finished adapter's card says."""
     card = adapter_library.read_card(job["folder"]) if job["status"] in ("done", "stopped") else {}
     settings = job["settings"] or {}

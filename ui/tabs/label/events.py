@@ -12,9 +12,8 @@ from store.names import person
 from ui import filling, training
 from ui.access import roles
 from ui.context import App, sentence
-from ui.tabs.label import agreement, layout
-from ui.tabs.label import files as label_files
-from ui.tabs.label.files import Wish
+from ui.tabs.label import agreement, files as label_files, layout
+from ui.tabs.label.files import QueueForm
 from ui.tabs.label.layout import FILE, Label
 from ui.words import say
 
@@ -156,9 +155,11 @@ def _wire_making(app: App, tab: Label) -> None:
 
     def make(request: gr.Request, annotator: str, *given) -> dict:
         lang = app.language(request)
-        wish = Wish(*given[:8], int(given[8] or 1), given[9], int(given[10] or 0), *(value or "" for value in given[11:]))
+        form_values = QueueForm(
+            *given[:8], int(given[8] or 1), given[9], int(given[10] or 0), *(value or "" for value in given[11:])
+        )
         try:
-            queue = queues.get(app.db, label_files.make(app, lang, wish))
+            queue = queues.get(app.db, label_files.make(app, lang, form_values))
             roles.record(app, "made queue", queue["id"], queue["name"])
         except Exception as error:
             return {making.said: f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'}

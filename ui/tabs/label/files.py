@@ -23,7 +23,7 @@ FOR_OTHERS = (None, "researcher")  # the roles that bring in what others said
 
 
 @dataclass(frozen=True)
-class Wish:
+class QueueForm:
     """The form of a new queue. variants, langs: empty for all. old, new: names of identities, "" for nobody."""
 
     source: str
@@ -42,37 +42,35 @@ class Wish:
     name: str
 
 
-def make(app: App, lang: str, wish: Wish) -> int:
+def make(app: App, lang: str, form_values: QueueForm) -> int:
     """The new queue's id. StoreError, RowsError, FactsError or IdentityError say what is wrong, nothing then made."""
-    if (wish.source == RUN and wish.run is None) or (wish.source == FILE and not wish.file):
+    if (form_values.source == RUN and form_values.run is None) or (form_values.source == FILE and not form_values.file):
         raise StoreError(say(lang, "lb_no_source"))
-    if wish.source == RUN:
-        rows, origin = sources.of_run(app.db, wish.run).rows, run_name(app, lang, wish.run)
+    if form_values.source == RUN:
+        rows, origin = sources.of_run(app.db, form_values.run).rows, run_name(app, lang, form_values.run)
     else:
-        origin = Path(wish.file).name
-        rows = exchange.add_answers(app.db, sources.completed(exchange.read_rows(wish.file)), origin)
+        origin = Path(form_values.file).name
+        rows = exchange.add_answers(app.db, sources.completed(exchange.read_rows(form_values.file)), origin)
     rows = [row for row in rows if row.get("answer") is not None]
-    chosen = [
-        row for row in rows
-        if (not wish.variants or row["variant"] in wish.variants) and (not wish.langs or row.get("lang") in wish.langs)
-    ]  # fmt: skip
-    if wish.kind == "pairs":
+    variants, langs = form_values.variants, form_values.langs
+    chosen = [row for row in rows if (not variants or row["variant"] in variants) and (not langs or row.get("lang") in langs)]
+    if form_values.kind == "pairs":
         items = sources.pair_items(chosen)
     else:
-        items = sources.queue_items(sources.suggested(chosen, pair_of(app, wish.old, wish.new)))
+        items = sources.queue_items(sources.suggested(chosen, pair_of(app, form_values.old, form_values.new)))
     if not items:
         raise StoreError(say(lang, "lb_nothing_left", rows=len(rows)))
-    told = {side: who(app, name) for side, name in (("old", wish.old), ("new", wish.new)) if name}
+    told = {side: who(app, name) for side, name in (("old", form_values.old), ("new", form_values.new)) if name}
     return queues.create(
         app.db,
-        wish.name.strip() or origin,
+        form_values.name.strip() or origin,
         [item | told for item in items],
-        kind=wish.kind,
-        overlap=max(1, wish.overlap),
-        blind=wish.blind,
-        mask=wish.mask,
-        strategy=wish.draw,
-        size=wish.size or None,
+        kind=form_values.kind,
+        overlap=max(1, form_values.overlap),
+        blind=form_values.blind,
+        mask=form_values.mask,
+        strategy=form_values.draw,
+        size=form_values.size or None,
     )
 
 

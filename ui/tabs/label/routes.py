@@ -37,7 +37,7 @@ Id = Annotated[int, Field(ge=0, lt=outside.INT64)]
 Ids = Annotated[list[Id], Field(max_length=10_000)]
 
 
-class Asked(Shape):
+class DeskRequest(Shape):
     """The body of any of the four."""
 
     queue: Id | None = None
@@ -114,7 +114,7 @@ def _endpoint(app: App, act: Callable[[dict], dict]) -> Callable:
 def read(body: bytes) -> dict:
     """What is asked, its own fields of the right types; each decision is looked at when it is carried out. Raises Refused."""
     asked = outside.from_json(body, "This request", bodies.Refused, largest=LARGEST)
-    outside.check(Asked, asked, "This request", bodies.Refused, "load the page again")
+    outside.check(DeskRequest, asked, "This request", bodies.Refused, "load the page again")
     return asked
 
 

@@ -17,62 +17,62 @@ from engine.types import EngineError
 from probes import questions
 from probes.questions import ProbeError
 from probes.run import runner
-from probes.run.settings import Progress, Switches
+from probes.run.settings import RunProgress, Switches
 from store import owners, runs
 from ui.context import App, sentence
-from ui.tabs.probes.form import Wish, variants_of
+from ui.tabs.probes.form import RunForm, variants_of
 
 PAUSE_S = 0.3
 THREAD = "probing"  # the name of the thread that a run goes on in
 
 
 @dataclass(eq=False)
-class Desk:
+class BackgroundRun:
     """Where the run under way is. `lock` guards all fields: pages look at them from many threads."""
 
     app: App
     lock: threading.RLock = field(default_factory=threading.RLock)
     run: int | None = None
     switches: Switches = field(default_factory=Switches)
-    news: Progress | None = None
+    news: RunProgress | None = None
     phase: str = ""  # asking, margin, or "" when nothing is under way
     measured: tuple[int, int] = (0, 0)  # margins so far, and of how many
     problems: dict[int, str] = field(default_factory=dict)  # run -> why it ended, in this program's time
     thread: threading.Thread | None = None
 
 
-def busy(desk: Desk) -> bool:
-    with desk.lock:
-        return desk.thread is not None and desk.thread.is_alive()
+def busy(ongoing: BackgroundRun) -> bool:
+    with ongoing.lock:
+        return ongoing.thread is not None and ongoing.thread.is_alive()
 
 
-def start(desk: Desk, wish: Wish) -> int:
+def start(ongoing: BackgroundRun, form_values: RunForm) -> int:
     """Begins a new run and returns its id. Raises what is wrong with the wish, or that another run is under way."""
-    app = desk.app
-    with desk.lock:
-        _refuse_second(desk)
-        variants = variants_of(app, wish)
-        known = {side: facts_of(app, name) for side, name in (("old", wish.old), ("new", wish.new))}
-        probes = questions.fill(wish.probes, known)
-        about = {"old": wish.old, "new": wish.new, "facts": known, "margin": wish.margin}
-        if wish.margin:
+    app = ongoing.app
+    with ongoing.lock:
+        _refuse_second(ongoing)
+        variants = variants_of(app, form_values)
+        known = {side: facts_of(app, name) for side, name in (("old", form_values.old), ("new", form_values.new))}
+        probes = questions.fill(form_values.probes, known)
+        about = {"old": form_values.old, "new": form_values.new, "facts": known, "margin": form_values.margin}
+        if form_values.margin:
             suited_for(app, probes, known)
         switches = Switches()
         events = runner.run(
-            app.engine, variants, probes, wish.settings, db=app.db, name=wish.name, set_name=wish.set_name,
-            reuse=wish.reuse, switches=switches, about=about,
+            app.engine, variants, probes, form_values.settings, db=app.db, name=form_values.name, set_name=form_values.set_name,
+            reuse=form_values.reuse, switches=switches, about=about,
         )  # fmt: skip
-        return _go(desk, events, switches, variants, probes, about)
+        return _go(ongoing, events, switches, variants, probes, about)
 
 
-def again(desk: Desk, run: int) -> None:
+def again(ongoing: BackgroundRun, run: int) -> None:
     """Goes on with a run that was stopped, failed, or was left behind by a program that died; or ends a pause."""
-    app = desk.app
-    with desk.lock:
-        if busy(desk) and desk.run == run:
-            desk.switches.pause.clear()
+    app = ongoing.app
+    with ongoing.lock:
+        if busy(ongoing) and ongoing.run == run:
+            ongoing.switches.pause.clear()
             return
-        _refuse_second(desk)
+        _refuse_second(ongoing)
         variants, probes, settings, row = runner.again(app.db, run)
         for one in row["variants"]:
             for name, path in one["paths"].items():
@@ -82,25 +82,25 @@ def again(desk: Desk, run: int) -> None:
         runner.check_same(app.engine, row)
         switches = Switches()
         events = runner.run(app.engine, variants, probes, settings, db=app.db, run_id=run, switches=switches)
-        _go(desk, events, switches, variants, probes, about_of(row))
+        _go(ongoing, events, switches, variants, probes, about_of(row))
 
 
-def pause(desk: Desk, run: int) -> None:
-    with desk.lock:
-        _under_way(desk, run).pause.set()
+def pause(ongoing: BackgroundRun, run: int) -> None:
+    with ongoing.lock:
+        _under_way(ongoing, run).pause.set()
 
 
-def stop(desk: Desk, run: int) -> None:
-    with desk.lock:
-        _under_way(desk, run).stop.set()
+def stop(ongoing: BackgroundRun, run: int) -> None:
+    with ongoing.lock:
+        _under_way(ongoing, run).stop.set()
 
 
-def state_of(desk: Desk, row: Mapping) -> dict:
+def state_of(ongoing: BackgroundRun, row: Mapping) -> dict:
     """How a run is, as the store and this desk know it: `status` (also `interrupted`), done, total, elapsed_s, left_s, reused,
     failed (None where only the store knows the run), phase, measured, message; `elsewhere`, the pid and
     host of who else is at it, if somebody is."""
-    with desk.lock:
-        here = busy(desk) and desk.run == row["id"]
+    with ongoing.lock:
+        here = busy(ongoing) and ongoing.run == row["id"]
         told = {
             "status": row["status"],
             "done": row["done"],
@@ -109,18 +109,23 @@ def state_of(desk: Desk, row: Mapping) -> dict:
             "here": here,
         }
         told |= {"phase": "", "measured": [0, 0], "elapsed_s": None, "left_s": None, "reused": None, "failed": None}
-        if here and desk.news:
-            news = desk.news
-            told |= {"phase": desk.phase, "measured": list(desk.measured), "elapsed_s": news.elapsed_s, "left_s": news.left_s}
+        if here and ongoing.news:
+            news = ongoing.news
+            told |= {
+                "phase": ongoing.phase,
+                "measured": list(ongoing.measured),
+                "elapsed_s": news.elapsed_s,
+                "left_s": news.left_s,
+            }
             told |= {"done": news.done, "reused": news.reused, "failed": news.failed}
-            told["status"] = "paused" if desk.switches.pause.is_set() else "running"
-            told["stopping"] = desk.switches.stop.is_set()
+            told["status"] = "paused" if ongoing.switches.pause.is_set() else "running"
+            told["stopping"] = ongoing.switches.stop.is_set()
         elif runs.is_under_way(row):
             told["elsewhere"] = {name: (owners.read(row["owner"]) or {}).get(name) for name in ("pid", "host")}
         elif row["status"] in runs.UNFINISHED:  # nobody runs it any more
             told["status"] = "interrupted"
         if not here:
-            told["message"] = desk.problems.get(row["id"]) or told["message"]
+            told["message"] = ongoing.problems.get(row["id"]) or told["message"]
     return told
 
 
@@ -149,55 +154,55 @@ def suited_for(app: App, probes: list, known: Mapping) -> tuple[list, dict]:
     return suited, statements
 
 
-def _under_way(desk: Desk, run: int) -> Switches:
-    if not busy(desk) or desk.run != run:
+def _under_way(ongoing: BackgroundRun, run: int) -> Switches:
+    if not busy(ongoing) or ongoing.run != run:
         raise ProbeError(f"Run {run} is not under way in this program.")
-    return desk.switches
+    return ongoing.switches
 
 
-def _refuse_second(desk: Desk) -> None:
-    if busy(desk):
-        raise ProbeError(f"Run {desk.run} is under way, and one goes at a time; wait for it, or stop it first.")
+def _refuse_second(ongoing: BackgroundRun) -> None:
+    if busy(ongoing):
+        raise ProbeError(f"Run {ongoing.run} is under way, and one goes at a time; wait for it, or stop it first.")
 
 
-def _go(desk: Desk, events, switches: Switches, variants: list, probes: list, about: Mapping) -> int:
+def _go(ongoing: BackgroundRun, events, switches: Switches, variants: list, probes: list, about: Mapping) -> int:
     """The first event is taken here, so that what cannot begin is told to whoever began it."""
     try:
         news = next(events)
     except RuntimeError as error:
         raise EngineError(str(error)) from error
-    desk.run, desk.switches, desk.news, desk.phase, desk.measured = news.run, switches, news, "asking", (0, 0)
-    desk.problems.pop(news.run, None)
-    desk.thread = threading.Thread(target=_work, args=(desk, events, variants, probes, about), name=THREAD, daemon=True)
-    desk.thread.start()
+    ongoing.run, ongoing.switches, ongoing.news, ongoing.phase, ongoing.measured = news.run, switches, news, "asking", (0, 0)
+    ongoing.problems.pop(news.run, None)
+    ongoing.thread = threading.Thread(target=_work, args=(ongoing, events, variants, probes, about), name=THREAD, daemon=True)
+    ongoing.thread.start()
     return news.run
 
 
-def _work(desk: Desk, events, variants: list, probes: list, about: Mapping) -> None:
-    run, app = desk.run, desk.app
+def _work(ongoing: BackgroundRun, events, variants: list, probes: list, about: Mapping) -> None:
+    run, app = ongoing.run, ongoing.app
     try:
         for news in events:
-            with desk.lock:
-                desk.news = news
+            with ongoing.lock:
+                ongoing.news = news
             if app.closed.is_set():
-                desk.switches.stop.set()
+                ongoing.switches.stop.set()
         if news.status == "done" and about.get("margin"):
-            _measure(desk, variants, probes, about["facts"])
+            _measure(ongoing, variants, probes, about["facts"])
     except Exception as error:
         # in English: whoever reads it later may read another language than whoever began it
         said = sentence("en", error)
-        with desk.lock:
-            desk.problems[run] = said
+        with ongoing.lock:
+            ongoing.problems[run] = said
         if not runs.is_under_way(runs.get(app.db, run)):  # by somebody else, who has taken it over
             runs.set_status(app.db, run, "failed", said)
     finally:
-        with desk.lock:
-            desk.phase = ""
+        with ongoing.lock:
+            ongoing.phase = ""
 
 
-def _measure(desk: Desk, variants: list, probes: list, known: Mapping) -> None:
+def _measure(ongoing: BackgroundRun, variants: list, probes: list, known: Mapping) -> None:
     """Measures the margins that are missing. A run is done when these are, too."""
-    app, run = desk.app, desk.run
+    app, run = ongoing.app, ongoing.run
     suited, statements = suited_for(app, probes, known)
     there = runs.margins(app.db, run)
     left = [at for at in range(len(variants)) if any((at, probe.id) not in there for probe in suited)]
@@ -208,7 +213,7 @@ def _measure(desk: Desk, variants: list, probes: list, known: Mapping) -> None:
     try:
         runs.take(app.db, run, claim.text)
         try:
-            total = _scores(desk, [variants[at] for at in left], left, suited, statements, claim, found)
+            total = _scores(ongoing, [variants[at] for at in left], left, suited, statements, claim, found)
         finally:  # what could be measured is kept, also where one variant is all NaN
             runs.add_margins(app.db, run, found)
         runs.set_status(app.db, run, "done" if len(found) == total else "stopped", owner=claim.text)
@@ -216,27 +221,29 @@ def _measure(desk: Desk, variants: list, probes: list, known: Mapping) -> None:
         claim.release()
 
 
-def _scores(desk: Desk, asked: list, places: list[int], suited: list, statements: dict, claim: owners.Claim, found: list) -> int:
+def _scores(
+    ongoing: BackgroundRun, asked: list, places: list[int], suited: list, statements: dict, claim: owners.Claim, found: list
+) -> int:
     """(variant's place, probe id, old, new) of every margin until somebody stops it, into `found`; how many there would be."""
     from probes import margin
 
-    app = desk.app
+    app = ongoing.app
     began = beaten = time.monotonic()
     total = len(asked) * len(suited)
-    with desk.lock:
-        desk.phase, desk.measured = "margin", (0, total)
+    with ongoing.lock:
+        ongoing.phase, ongoing.measured = "margin", (0, total)
     scores = margin.margins(app.engine, asked, suited, statements)
     for at, _, score in scores:
         found.append((places[at], score.probe_id, score.old, score.new))
         spent = time.monotonic() - began
-        with desk.lock:
-            desk.measured = (len(found), total)
-            desk.news = dataclasses.replace(desk.news, left_s=spent / len(found) * (total - len(found)))
+        with ongoing.lock:
+            ongoing.measured = (len(found), total)
+            ongoing.news = dataclasses.replace(ongoing.news, left_s=spent / len(found) * (total - len(found)))
         if time.monotonic() - beaten >= owners.BEAT_S:
             beaten = time.monotonic()
-            runs.beat(app.db, desk.run, claim.text)
-        while desk.switches.pause.is_set() and not desk.switches.stop.wait(PAUSE_S):
+            runs.beat(app.db, ongoing.run, claim.text)
+        while ongoing.switches.pause.is_set() and not ongoing.switches.stop.wait(PAUSE_S):
             pass
-        if desk.switches.stop.is_set() or app.closed.is_set():
+        if ongoing.switches.stop.is_set() or app.closed.is_set():
             break
     return total

@@ -10,24 +10,24 @@ from probes.suggest.labels import judged_text, suggest
 from store import opinions, runs
 from ui.context import App
 from ui.said import said_of
-from ui.tabs.probes.board import Board, Boards
+from ui.tabs.probes.judged import JudgedRun, RunCache
 
 HISTORY = 30
 
 
-def cell(app: App, boards: Boards, run: int, probe: str, variant: int, other: int | None = None) -> dict:
+def cell(app: App, cache: RunCache, run: int, probe: str, variant: int, other: int | None = None) -> dict:
     """samples (the headline first), history in other runs, and the same cell of the run that is compared with."""
-    board = boards.of(app, run)
-    with board.lock:
-        samples = [dict(row) for key, row in board.rows.items() if key[0] == probe and key[1] == variant]
+    judged_run = cache.of(app, run)
+    with judged_run.lock:
+        samples = [dict(row) for key, row in judged_run.rows.items() if key[0] == probe and key[1] == variant]
     samples.sort(key=lambda row: row["sample"])
     name = runs.get(app.db, run)["variants"][variant]["name"]
-    compared = None if other is None else headlines(boards.of(app, other)).get((probe, name))
+    compared = None if other is None else headlines(cache.of(app, other)).get((probe, name))
     return {
         "samples": [told(row) for row in samples],
-        "history": history(app, board, run, probe, name, samples[0]["group"]) if samples else [],
+        "history": history(app, judged_run, run, probe, name, samples[0]["group"]) if samples else [],
         "compared": told(compared) if compared else None,
-        "judge": app.judge.name if app.judge and board.facts else None,
+        "judge": app.judge.name if app.judge and judged_run.facts else None,
         "opinions": opinions_on(app, samples[0]["answer_id"]) if samples else [],
     }
 
@@ -37,23 +37,23 @@ def opinions_on(app: App, answer: int | None) -> list[dict]:
     return [] if answer is None else opinions.of_answer(app.db, answer)[::-1]
 
 
-def ask_judge(app: App, board: Board, probe: str, variant: int) -> list[dict]:
+def ask_judge(app: App, judged_run: JudgedRun, probe: str, variant: int) -> list[dict]:
     """Asks the judge about the cell's headline answer and stores what it says. Raises JudgeError, EngineError, ProbeError."""
-    with board.lock:
-        row = board.rows.get((probe, variant, 0))
+    with judged_run.lock:
+        row = judged_run.rows.get((probe, variant, 0))
     if app.judge is None:
         raise JudgeError("No judge was named; start the app with --judge base, or --judge URL --judge-model NAME.")
-    if row is None or row["answer_id"] is None or board.facts is None:
+    if row is None or row["answer_id"] is None or judged_run.facts is None:
         raise ProbeError("There is nothing to judge: this cell has no answer, or its run no identities to compare with.")
-    said = second_opinion(row, board.facts, app.judge.ask)
+    said = second_opinion(row, judged_run.facts, app.judge.ask)
     opinions.add(app.db, row["answer_id"], judge=app.judge.name, **said)
     return opinions_on(app, row["answer_id"])
 
 
-def headlines(board: Board) -> dict[tuple[str, str], dict]:
+def headlines(judged_run: JudgedRun) -> dict[tuple[str, str], dict]:
     """(probe id, variant's name) -> its first sample: how the cells of two runs find each other."""
-    with board.lock:
-        return {(key[0], row["variant"]): row for key, row in board.rows.items() if key[2] == 0}
+    with judged_run.lock:
+        return {(key[0], row["variant"]): row for key, row in judged_run.rows.items() if key[2] == 0}
 
 
 def told(row: Mapping) -> dict:
@@ -113,7 +113,7 @@ def marked(text: str, evidence) -> list[list[str]]:
     return pieces
 
 
-def history(app: App, board: Board, run: int, probe: str, name: str, group: str) -> list[dict]:
+def history(app: App, judged_run: JudgedRun, run: int, probe: str, name: str, group: str) -> list[dict]:
     """The first answers to a probe of this id in other runs, those of a variant of the same name first."""
     found = [one for one in runs.of_probe(app.db, probe) if one["run"] != run and one["sample"] == 0]
     found.sort(key=lambda one: (one["run_variant"] != name, -one["run"]))
@@ -130,7 +130,7 @@ def history(app: App, board: Board, run: int, probe: str, name: str, group: str)
                 "same": one["run_variant"] == name,
                 "question": one["question"],
                 "answer": said_of(one["shown"], one["prompt"]).answer,
-                "suggestion": suggest(row, board.facts)["suggestion"] if board.facts else None,
+                "suggestion": suggest(row, judged_run.facts)["suggestion"] if judged_run.facts else None,
             }
         )
     return told

@@ -25,19 +25,13 @@ from ui.tabs.probes import (
     background,
     cell,
     exports,
-    layout,
-)
-from ui.tabs.probes import (
-    board as probes_board,
-)
-from ui.tabs.probes import (
     form as probes_form,
-)
-from ui.tabs.probes import (
+    judged as probes_judged,
+    layout,
     summary as probes_summary,
 )
-from ui.tabs.probes.background import Desk
-from ui.tabs.probes.board import Boards
+from ui.tabs.probes.background import BackgroundRun
+from ui.tabs.probes.judged import RunCache
 from ui.tabs.probes.layout import Probes
 from ui.variants import Picked
 from ui.words import LANGUAGES, WORDS, say
@@ -49,7 +43,7 @@ SHOWN_WORDS = ("pb_", "seed", "greedy", "raw", "prompt", "finish_stop", "finish_
 Number = Annotated[int, Field(ge=0, lt=outside.INT64)]
 
 
-class Asked(Shape):
+class MatrixRequest(Shape):
     """What the board's script sends to any of its functions."""
 
     run: Number | None = None
@@ -68,11 +62,11 @@ class Asked(Shape):
     keys: list | None = None
 
 
-def listed(desk: Desk) -> list[dict]:
+def listed(ongoing: BackgroundRun) -> list[dict]:
     """The latest runs, newest first, as the list shows them."""
     found = []
-    for row in runs.recent(desk.app.db, LISTED):
-        told = background.state_of(desk, row)
+    for row in runs.recent(ongoing.app.db, LISTED):
+        told = background.state_of(ongoing, row)
         found.append(
             {key: row[key] for key in ("id", "name", "set_name", "created")}
             | {key: told[key] for key in ("status", "done", "total")}
@@ -81,7 +75,7 @@ def listed(desk: Desk) -> list[dict]:
     return found
 
 
-def board_functions(app: App, desk: Desk, boards: Boards) -> list[Callable]:
+def board_functions(app: App, ongoing: BackgroundRun, cache: RunCache) -> list[Callable]:
     """What the board's script calls, each with one object and the request; a mistake comes back as {"error": sentence}."""
 
     def guarded(act: Callable[[str, dict], dict]) -> Callable:
@@ -91,7 +85,7 @@ def board_functions(app: App, desk: Desk, boards: Boards) -> list[Callable]:
                 return {"error": why}
             try:
                 asked = outside.bounded(given if given is not None else {}, "The request", ProbeError)
-                outside.check(Asked, asked, "The request", ProbeError, "load the page again")
+                outside.check(MatrixRequest, asked, "The request", ProbeError, "load the page again")
                 if act not in (pb_open, pb_news, pb_compare) and asked.get("run") is None:
                     raise ProbeError("The request names no run; load the page again.")
                 return act(lang, dict(asked))
@@ -102,34 +96,38 @@ def board_functions(app: App, desk: Desk, boards: Boards) -> list[Callable]:
 
     def pb_open(lang: str, given: dict) -> dict:
         """A run with all its cells; without `run` the list alone, and which run is under way."""
-        told = {"runs": listed(desk), "active": desk.run if background.busy(desk) else None, "word_order": probes_board.WORDS}
+        told = {
+            "runs": listed(ongoing),
+            "active": ongoing.run if background.busy(ongoing) else None,
+            "word_order": probes_judged.WORDS,
+        }
         if given.get("words"):
             told["words"] = {key: text for key, text in WORDS[lang if lang in LANGUAGES else "en"].items()
                              if key.startswith(SHOWN_WORDS)}  # fmt: skip
         if given.get("run") is None:
             return told
         run = int(given["run"])
-        return told | probes_board.opened(app, boards, run, lang) | news(lang, run, "", 0)
+        return told | probes_judged.opened(app, cache, run, lang) | news(lang, run, "", 0)
 
     def news(lang: str, run: int, stamp: str, since: int) -> dict:
-        row, board = runs.get(app.db, run), boards.of(app, run)
-        whole = stamp != board.stamp
-        told = {"state": background.state_of(desk, row), "stamp": board.stamp, "whole": whole}
-        told["cells"] = probes_board.cells(board, 0 if whole else since)
+        row, judged_run = runs.get(app.db, run), cache.of(app, run)
+        whole = stamp != judged_run.stamp
+        told = {"state": background.state_of(ongoing, row), "stamp": judged_run.stamp, "whole": whole}
+        told["cells"] = probes_judged.cells(judged_run, 0 if whole else since)
         if told["cells"]:
-            told["summary"] = summary(lang, row, board)
+            told["summary"] = summary(lang, row, judged_run)
         return told
 
-    def summary(lang: str, row: dict, board: probes_board.Board) -> str:
+    def summary(lang: str, row: dict, judged_run: probes_judged.JudgedRun) -> str:
         base = next((one["name"] for one in row["variants"] if not one["adapters"] and one.get("prompt") is None), None)
-        if board.facts is None:
+        if judged_run.facts is None:
             return f'<p class="mt-quiet">{escape(say(lang, "pb_no_facts"))}</p>'
         variants = [one["name"] for one in row["variants"]]
-        return probes_summary.summary_html(lang, probes_summary.results(probes_board.chosen(board, None), variants, base))
+        return probes_summary.summary_html(lang, probes_summary.results(probes_judged.chosen(judged_run, None), variants, base))
 
     def pb_news(lang: str, given: dict) -> dict:
         """What a page that has the first `since` cells of the stamp does not have yet, how the run is, and what else goes on."""
-        told = {"active": desk.run if background.busy(desk) else None}
+        told = {"active": ongoing.run if background.busy(ongoing) else None}
         if given.get("run") is None:
             return told
         return told | news(lang, int(given["run"]), given.get("stamp", ""), int(given.get("since", 0)))
@@ -140,23 +138,23 @@ def board_functions(app: App, desk: Desk, boards: Boards) -> list[Callable]:
         act = {"pause": background.pause, "stop": background.stop, "continue": background.again}.get(given.get("act"))
         if act is None:
             raise ProbeError(f"There is nothing called {given.get('act')!r} to do with a run.")
-        act(desk, run)
-        return {"state": background.state_of(desk, runs.get(app.db, run))}
+        act(ongoing, run)
+        return {"state": background.state_of(ongoing, runs.get(app.db, run))}
 
     def pb_cell(lang: str, given: dict) -> dict:
         other = given.get("other")
         return cell.cell(
-            app, boards, int(given["run"]), str(given["probe"]), int(given["variant"]), None if other is None else int(other)
+            app, cache, int(given["run"]), str(given["probe"]), int(given["variant"]), None if other is None else int(other)
         )
 
     def pb_opinion(lang: str, given: dict) -> dict:
         """Asks the judge about a cell's first answer; all that judges have said of it."""
-        board = boards.of(app, int(given["run"]))
-        return {"opinions": cell.ask_judge(app, board, str(given["probe"]), int(given["variant"]))}
+        judged_run = cache.of(app, int(given["run"]))
+        return {"opinions": cell.ask_judge(app, judged_run, str(given["probe"]), int(given["variant"]))}
 
     def pb_compare(lang: str, given: dict) -> dict:
         """The first answers of another run, by probe and variant's name: [text, suggestion's place in WORDS or -1, check]."""
-        found = cell.headlines(boards.of(app, int(given["other"])))
+        found = cell.headlines(cache.of(app, int(given["other"])))
         return {
             "cells": [
                 [probe, name, row["answer"] or "", words.index(row["suggestion"]) if row.get("suggestion") in words else -1]
@@ -164,19 +162,19 @@ def board_functions(app: App, desk: Desk, boards: Boards) -> list[Callable]:
             ]
         }
 
-    words = probes_board.WORDS
+    words = probes_judged.WORDS
 
     def pb_export(lang: str, given: dict) -> dict:
-        board = boards.of(app, int(given["run"]))
-        rows = probes_board.chosen(board, given.get("keys"))
+        judged_run = cache.of(app, int(given["run"]))
+        rows = probes_judged.chosen(judged_run, given.get("keys"))
         stamp = time.strftime("%Y%m%d-%H%M")
         kind = str(given.get("kind"))
-        return {"name": f"run-{int(given['run'])}-{stamp}.{kind}", "text": exports.text_of(board, rows, kind)}
+        return {"name": f"run-{int(given['run'])}-{stamp}.{kind}", "text": exports.text_of(judged_run, rows, kind)}
 
     def pb_send(lang: str, given: dict) -> dict:
         """A queue of what the page shows."""
-        board = boards.of(app, int(given["run"]))
-        rows = probes_board.chosen(board, given.get("keys"), samples=bool(given.get("samples")))
+        judged_run = cache.of(app, int(given["run"]))
+        rows = probes_judged.chosen(judged_run, given.get("keys"), samples=bool(given.get("samples")))
         overlap = max(1, int(given.get("overlap") or 1))
         made = exports.send(app, rows, str(given.get("name") or ""), overlap=overlap, blind=bool(given.get("blind", True)))
         left = say(lang, "pb_left_out", number=made["left_out"]) if made["left_out"] else ""
@@ -185,35 +183,35 @@ def board_functions(app: App, desk: Desk, boards: Boards) -> list[Callable]:
     return [guarded(act) for act in (pb_open, pb_news, pb_act, pb_cell, pb_opinion, pb_compare, pb_export, pb_send)]
 
 
-def first_shown(desk: Desk) -> dict:
+def first_shown(ongoing: BackgroundRun) -> dict:
     """What the board begins with: the run under way, else the newest one."""
-    newest = next(iter(runs.recent(desk.app.db, 1)), None)
-    run = desk.run if background.busy(desk) else newest and newest["id"]
+    newest = next(iter(runs.recent(ongoing.app.db, 1)), None)
+    run = ongoing.run if background.busy(ongoing) else newest and newest["id"]
     return {"run": run, "at": time.time()}
 
 
 def tell(app: App, lang: str, plain: dict, picks: list[Picked]) -> str:
     """What the form means now, or what is wrong with it."""
     try:
-        wish = probes_form.read_wish(plain, picks)
-        variants = probes_form.variants_of(app, wish)
-        volume = probes_form.volume(wish, len(variants))
-        known = {side: background.facts_of(app, name) for side, name in (("old", wish.old), ("new", wish.new))}
-        probes_form.questions.fill(wish.probes, known)
-        if wish.margin:
-            background.suited_for(app, wish.probes, known)
+        form_values = probes_form.read_form(plain, picks)
+        variants = probes_form.variants_of(app, form_values)
+        volume = probes_form.volume(form_values, len(variants))
+        known = {side: background.facts_of(app, name) for side, name in (("old", form_values.old), ("new", form_values.new))}
+        probes_form.questions.fill(form_values.probes, known)
+        if form_values.margin:
+            background.suited_for(app, form_values.probes, known)
     except Exception as error:
         lines = "".join(f"<li>{escape(line)}</li>" for line in sentence(lang, error).split("\n"))
         return f'<div class="mt-failed" role="alert"><ul>{lines}</ul></div>'
     groups = ", ".join(
         say(lang, "pb_of_group", number=volume["groups"][group], group=say(lang, f"pb_group_{group}"))
-        for group in probes_board.GROUPS
+        for group in probes_judged.GROUPS
         if volume["groups"][group]
     )
-    parts = [("probes", len(wish.probes)), ("variants", len(variants))]
+    parts = [("probes", len(form_values.probes)), ("variants", len(variants))]
     said = [say(lang, f"pb_one_{what}") if number == 1 else say(lang, f"pb_n_{what}", number=number) for what, number in parts]
-    if wish.settings.samples > 1:
-        said.append(say(lang, "pb_n_samples", number=wish.settings.samples))
+    if form_values.settings.samples > 1:
+        said.append(say(lang, "pb_n_samples", number=form_values.settings.samples))
     said = " × ".join(said)
     said += say(lang, "pb_in_all", answers=f"{volume['answers']:,}")
     names = ", ".join(variant.name for variant in variants)
@@ -225,19 +223,19 @@ def picks_of(page: Page, wanted: bool) -> list[Picked]:
     return [page.picks[column] for column in page.shown] if wanted else []
 
 
-def wire_probes(app: App, desk: Desk, tab: Probes, visited: gr.Tab, page: gr.State, notice: gr.HTML) -> None:
+def wire_probes(app: App, ongoing: BackgroundRun, tab: Probes, visited: gr.Tab, page: gr.State, notice: gr.HTML) -> None:
     """page: the chat's, whose columns can be asked, too. notice: what cannot be filled is said there."""
     form = tab.form
 
     def start(request: gr.Request, page: Page, *given) -> dict:
         lang, plain = app.language(request), layout.plain(form, given)
         try:
-            wish = probes_form.read_wish(plain, picks_of(page, plain["chat"]))
-            run = background.start(desk, wish)
+            form_values = probes_form.read_form(plain, picks_of(page, plain["chat"]))
+            run = background.start(ongoing, form_values)
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()
-        return {tab.board: {"run": run, "at": time.time()}, form.name: ""}
+        return {tab.judged_run: {"run": run, "at": time.time()}, form.name: ""}
 
     def changed(request: gr.Request, page: Page, *given) -> str:
         plain = layout.plain(form, given)
@@ -269,7 +267,7 @@ def wire_probes(app: App, desk: Desk, tab: Probes, visited: gr.Tab, page: gr.Sta
 
     private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     everything = [page, *form.inputs]
-    tab.start.click(start, everything, [tab.board, form.name], trigger_mode="once", **private)
+    tab.start.click(start, everything, [tab.judged_run, form.name], trigger_mode="once", **private)
     gr.on(
         [component.change for component in form.inputs], changed, everything, tab.told, trigger_mode="always_last", **private
     )  # fmt: skip

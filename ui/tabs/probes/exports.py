@@ -11,7 +11,7 @@ from probes.answers import exchange, sources
 from probes.questions import ProbeError
 from ui.context import App
 from ui.said import said_of
-from ui.tabs.probes.board import Board
+from ui.tabs.probes.judged import JudgedRun
 
 COLUMNS = (
     "answer_id", "run", "variant", "lang", "probe_id", "group", "category", "sample", "question", "answer", "raw", "suggestion",
@@ -20,18 +20,18 @@ COLUMNS = (
 KINDS = ("csv", "jsonl", "md")
 
 
-def text_of(board: Board, rows: Sequence[Mapping], kind: str) -> str:
+def text_of(judged_run: JudgedRun, rows: Sequence[Mapping], kind: str) -> str:
     """The rows as one file's text. Raises ProbeError for a kind there is not."""
     if kind == "csv":
         return "\ufeff" + exchange.as_csv([{key: row.get(key) for key in COLUMNS} for row in rows], COLUMNS)
     if kind == "jsonl":
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if kind == "md":
-        return markdown(board, rows)
+        return markdown(judged_run, rows)
     raise ProbeError(f"There is no export {kind!r}; there are {', '.join(KINDS)}.")
 
 
-def markdown(board: Board, rows: Sequence[Mapping]) -> str:
+def markdown(judged_run: JudgedRun, rows: Sequence[Mapping]) -> str:
     """A table, probes down, variants across, first samples only; suggestions are called that."""
     variants = list(dict.fromkeys(row["variant"] for row in rows))
     probes: dict[str, dict[str, Mapping]] = {}
@@ -39,7 +39,7 @@ def markdown(board: Board, rows: Sequence[Mapping]) -> str:
         if row["sample"] == 0:
             probes.setdefault(row["probe_id"], {})[row["variant"]] = row
     first = next(iter(rows), {})
-    old, new = board.names
+    old, new = judged_run.names
     head = f"# Run {first.get('run', '')}: {first.get('set', '')}\n\n"
     head += f"Old identity: {old or '-'}; new identity: {new or '-'}. Words in brackets are suggestions, not labels.\n\n"
     lines = ["| probe | question | " + " | ".join(map(_plain, variants)) + " |", "|---|---|" + "---|" * len(variants)]

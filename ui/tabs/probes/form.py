@@ -15,7 +15,7 @@ from identities.files import CHINESE
 from probes import questions
 from probes.questions import Probe, ProbeError
 from probes.run import plan
-from probes.run.settings import Settings
+from probes.run.settings import RunSettings
 from ui.context import App
 from ui.variants import Picked, plain_name, variant_of
 
@@ -26,12 +26,12 @@ WRITTEN = "written"  # the name of probes that were written in the page
 
 
 @dataclass(frozen=True)
-class Wish:
+class RunForm:
     """Probes with their placeholders still in them; variants as the form names them, and those that the chat has picked."""
 
     probes: tuple[Probe, ...]
     variants: tuple[str, ...]
-    settings: Settings
+    settings: RunSettings
     picks: tuple[Picked, ...] = ()
     mode: str = "system"
     max_new_tokens: int = MAX_NEW_TOKENS
@@ -43,7 +43,7 @@ class Wish:
     set_name: str = ""
 
 
-def read_wish(plain: Mapping, picks: Sequence[Picked] = ()) -> Wish:
+def read_form(plain: Mapping, picks: Sequence[Picked] = ()) -> RunForm:
     """From the form: sets, own (JSONL text), lang, variants, mode, samples, asking, script, temperature, seed, max_new_tokens,
     margin, reuse, old, new, name. Raises ProbeError with everything that is wrong."""
     sets, own = list(plain.get("sets") or ()), str(plain.get("own") or "").strip()
@@ -60,7 +60,7 @@ def read_wish(plain: Mapping, picks: Sequence[Picked] = ()) -> Wish:
         raise ProbeError("No variant is chosen; choose at least one to ask.")
     asking = plain.get("asking") or "fresh"
     script = plan.script(known_script(plain.get("script") or SCRIPT)) if asking == "scripted" else None
-    settings = Settings(
+    settings = RunSettings(
         samples=number(plain, "samples", 1),
         mode=asking,
         script=script,
@@ -69,7 +69,7 @@ def read_wish(plain: Mapping, picks: Sequence[Picked] = ()) -> Wish:
     )
     if script:
         plan.check_script(script, probes)
-    return Wish(
+    return RunForm(
         probes=probes,
         variants=chosen,
         settings=settings,
@@ -137,21 +137,21 @@ def joined(parts: Sequence[Sequence[Probe]]) -> list[Probe]:
     return list(known.values())
 
 
-def variants_of(app: App, wish: Wish) -> list[Variant]:
+def variants_of(app: App, form_values: RunForm) -> list[Variant]:
     """Every variant said whole, each with a name of its own. Raises EngineError, IdentityError or ProbeError."""
-    decoding = Decoding(max_new_tokens=wish.max_new_tokens)
+    decoding = Decoding(max_new_tokens=form_values.max_new_tokens)
     found = []
-    for key in wish.variants:
+    for key in form_values.variants:
         if key == BASE:
             picked = Picked()
         elif key.startswith(BY_PROMPT):
-            picked = Picked(identity=key.removeprefix(BY_PROMPT), mode=wish.mode)
+            picked = Picked(identity=key.removeprefix(BY_PROMPT), mode=form_values.mode)
         else:
             picked = Picked(adapter=key.removeprefix(BY_ADAPTER))
         found.append(replace(variant_of(picked, app.identities), decoding=decoding))
-    for picked in wish.picks:
+    for picked in form_values.picks:
         variant = variant_of(picked, app.identities)
-        found.append(replace(variant, decoding=replace(variant.decoding, max_new_tokens=wish.max_new_tokens)))
+        found.append(replace(variant, decoding=replace(variant.decoding, max_new_tokens=form_values.max_new_tokens)))
     unlike: dict[str, Variant] = {}
     for variant in found:
         if any(replace(known, name="") == replace(variant, name="") for known in unlike.values()):
@@ -187,7 +187,9 @@ def with_facts(app: App) -> list[str]:
     ]  # fmt: skip
 
 
-def volume(wish: Wish, variants: int) -> dict:
+def volume(form_values: RunForm, variants: int) -> dict:
     """What it comes to: `probes` per group, `turns` (answers in all)."""
-    open_ = plan.conversations(wish.probes, max(variants, 1), wish.settings.samples, wish.settings.mode, wish.settings.script)
-    return {"groups": Counter(probe.group for probe in wish.probes), "answers": sum(len(one.turns) for one in open_)}
+    open_ = plan.conversations(
+        form_values.probes, max(variants, 1), form_values.settings.samples, form_values.settings.mode, form_values.settings.script
+    )
+    return {"groups": Counter(probe.group for probe in form_values.probes), "answers": sum(len(one.turns) for one in open_)}

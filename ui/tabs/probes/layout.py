@@ -12,8 +12,8 @@ from probes import questions
 from probes.run import plan
 from ui.context import App
 from ui.tabs.probes import form as probes_form
-from ui.tabs.probes.board import default_sides
 from ui.tabs.probes.form import BASE, BY_ADAPTER, BY_PROMPT, MAX_NEW_TOKENS, SCRIPT
+from ui.tabs.probes.judged import default_sides
 from ui.words import i18n, say
 
 FIRST_SET = "quick"
@@ -59,12 +59,12 @@ class Probes:
     edit: gr.Button
     told: gr.HTML
     start: gr.Button
-    board: gr.HTML
+    judged_run: gr.HTML
 
     @property
     def outputs(self) -> list:
         form = self.form
-        return [*self.headings, form.sets, form.variants, form.old, form.new, form.script, self.told, self.board]
+        return [*self.headings, form.sets, form.variants, form.old, form.new, form.script, self.told, self.judged_run]
 
 
 def build_probes(functions: list) -> Probes:
@@ -123,14 +123,14 @@ def build_probes(functions: list) -> Probes:
             name = gr.Textbox(label=i18n("pb_name"), max_lines=1, elem_id="pb-name")
             told = gr.HTML(elem_id="pb-told")
             start = gr.Button(i18n("pb_start"), variant="primary", elem_id="pb-start")
-    board = gr.HTML(
+    judged_run = gr.HTML(
         value="", html_template='<div class="pb-root"></div>', js_on_load=START_BOARD, apply_default_css=False,
         server_functions=functions, elem_id="pb-board",
     )  # fmt: skip
     form = Form(
         sets, lang, own, variants, chat, mode, old, new, asking, script, samples, tokens, temperature, seed, margin, reuse, name
     )
-    return Probes(form, (what, whom, how), upload, edit, told, start, board)
+    return Probes(form, (what, whom, how), upload, edit, told, start, judged_run)
 
 
 def plain(form: Form, given: tuple | list) -> dict:
@@ -188,5 +188,5 @@ def open_probes(app: App, tab: Probes, lang: str, shown: Mapping) -> dict:
     return headings | choices(app, tab, lang) | {
         form.sets: gr.update(choices=set_choices(lang), value=[FIRST_SET]),
         form.script: gr.update(choices=scripts, value=SCRIPT),
-        tab.board: dict(shown),
+        tab.judged_run: dict(shown),
     }  # fmt: skip

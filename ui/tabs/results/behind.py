@@ -8,7 +8,7 @@ from html import escape
 
 from probes.report import page, table, wording
 from probes.report.build import Report
-from probes.report.table import MARKS, Row
+from probes.report.table import MARKS, TableRow
 from probes.verdicts import basis
 from probes.verdicts.basis import Pair
 from probes.verdicts.rules import CONFUSION, FORMED, INTRUSION, NOT_FORGOTTEN, UNDETERMINED
@@ -21,7 +21,7 @@ SHOWN = 200  # answers; more would make the page slow, and the report's answers.
 MOST_SIDES = MAX_COLUMNS
 
 
-def read_key(made: Report, asked: str) -> tuple[Row, str, int]:
+def read_key(made: Report, asked: str) -> tuple[TableRow, str, int]:
     """ "3/old" or "3/old/17": the row, the column, and which of the row's answers (-1: none); else KeyError or ValueError."""
     number, column, *answer = asked.split("/")
     if column not in table.VERDICTS:
@@ -78,7 +78,7 @@ def to_settle(missing: basis.Missing, lang: str) -> list[str]:
     return told
 
 
-def _measured(row: Row, column: str, lang: str) -> list[str]:
+def _measured(row: TableRow, column: str, lang: str) -> list[str]:
     """The intervals that the verdict was made of."""
     result = row.result
     if column == "stability":

@@ -15,20 +15,18 @@ from probes.report import build
 from probes.report.build import Report
 from ui import filling, passing
 from ui.context import App, sentence
-from ui.tabs.results import behind, view, votes
-from ui.tabs.results import files as results_files
-from ui.tabs.results import source as results_source
+from ui.tabs.results import behind, files as results_files, source as results_source, view, votes
 from ui.tabs.results.layout import QUICK, Results, open_results, sides
-from ui.tabs.results.source import RUN, Wish
+from ui.tabs.results.source import RUN, ReportForm
 from ui.words import say
 
 LANGS = {"en": ("en", "zh"), "zh": ("zh", "en")}
 
 
-def judge(app: App, tab: Results, lang: str, wish: Wish) -> dict:
+def judge(app: App, tab: Results, lang: str, form_values: ReportForm) -> dict:
     """The table, or the sentence why there is none. Its curves take longer to draw and come after it."""
     try:
-        made = results_source.judged(app, wish)
+        made = results_source.judged(app, form_values)
         shown = {tab.table: view.table_html(made, lang)}
     except Exception as error:
         return nothing(tab, f'<p class="mt-failed" role="alert">{escape(sentence(lang, error))}</p>')
@@ -64,8 +62,8 @@ def written(made: Report, title: str, lang: str) -> tuple[Path, list[Path]]:
 def wire_results(app: App, tab: Results, page: gr.Tab, notice: gr.HTML) -> None:
     """notice: what cannot be filled when the tab is opened is said there."""
 
-    def read(sources: list[str] | None, given: list, old: str | None, new: str | None, evidence: str) -> Wish:
-        return Wish(tuple(sources or ()), tuple(given), old or "", new or "", evidence)
+    def read(sources: list[str] | None, given: list, old: str | None, new: str | None, evidence: str) -> ReportForm:
+        return ReportForm(tuple(sources or ()), tuple(given), old or "", new or "", evidence)
 
     def show(request: gr.Request, *values) -> dict:
         lang = app.language(request)
@@ -84,8 +82,8 @@ def wire_results(app: App, tab: Results, page: gr.Tab, notice: gr.HTML) -> None:
         if not small(app, chosen[0]):
             return updates | {tab.problem: f'<p class="mt-nothing">{escape(say(lang, "results_press_show"))}</p>'}
         given, _, _, evidence = rest
-        wish = read(chosen, given, updates[tab.old]["value"], updates[tab.new]["value"], evidence)
-        return updates | judge(app, tab, lang, wish)
+        form_values = read(chosen, given, updates[tab.old]["value"], updates[tab.new]["value"], evidence)
+        return updates | judge(app, tab, lang, form_values)
 
     def chose(sources: list[str] | None) -> dict:
         return sides(app, tab, sources or [])

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import identities
 import store
-from probes.answers import dose, found
-from probes.answers import sources as collect
+from probes.answers import dose, found, sources as collect
 from probes.answers.sources import RowsError
 from probes.report import build, margins
 from probes.report.build import Report
@@ -28,7 +27,7 @@ FLAGS = {TRANSCRIPTS: "--transcripts", ANSWERS: "--answers", FACTS: "--facts", R
 
 
 @dataclass(frozen=True)
-class Wish:
+class ReportForm:
     """What a table is wanted of. sources: "run 3", "queue 1"; old, new: identities; evidence: one of `verdicts.SOURCES`."""
 
     sources: tuple[str, ...]
@@ -51,25 +50,25 @@ def choices(app: App, lang: str) -> list[tuple[str, str]]:
     return found
 
 
-def judged(app: App, wish: Wish) -> Report:
+def judged(app: App, form_values: ReportForm) -> Report:
     """Raises RowsError, StoreError, FactsError, DoseError, IdentityError or ValueError, one sentence each."""
-    parts = [_of_store(app.db, source) for source in wish.sources]
+    parts = [_of_store(app.db, source) for source in form_values.sources]
     stored = len(parts)
-    given = [collect.of_transcripts(file.path) for file in of_kind(wish.files, TRANSCRIPTS)]
-    given += [collect.of_file(file.path) for file in of_kind(wish.files, ANSWERS)]
+    given = [collect.of_transcripts(file.path) for file in of_kind(form_values.files, TRANSCRIPTS)]
+    given += [collect.of_file(file.path) for file in of_kind(form_values.files, ANSWERS)]
     if stored and given:
         with store.open(app.db) as db:  # labels are looked up by number, and a file's numbers may mean other answers here
             given = [replace(part, rows=found.owned(db, part.rows)) for part in given]
     parts += given
     theirs, told = {}, {}
-    for file in of_kind(wish.files, REPORTED):
+    for file in of_kind(form_values.files, REPORTED):
         read, doses = build.read_verdicts(file.path)
         theirs, told = theirs | read, told | doses
     if not parts and not theirs:
         raise RowsError("Nothing is chosen: choose a run or a queue, or add a file of answers.")
     answers = collect.joined(parts)
     about = {**told, **answers.doses}
-    for file in of_kind(wish.files, ABOUT):
+    for file in of_kind(form_values.files, ABOUT):
         about |= dose.read(file.path)
     labels, votes = {}, []
     if stored:
@@ -77,12 +76,12 @@ def judged(app: App, wish: Wish) -> Report:
         labels = store.labels.standing(app.db, answers=[r["answer_id"] for r in answers.rows if r.get("answer_id") is not None])
     return build.build(
         answers,
-        fact_pair=fact_pair(app, wish),
+        fact_pair=fact_pair(app, form_values),
         labels=labels,
         theirs=theirs,
         about=about,
-        source=wish.evidence,
-        made_by=command(app, wish),
+        source=form_values.evidence,
+        made_by=command(app, form_values),
         trainings=margins.of_trainings(app.db, answers.folders.values()),
         votes=votes,
     )
@@ -102,29 +101,32 @@ def asked_about(app: App, sources: Sequence[str]) -> tuple[str, str] | None:
     return (str(about.get("old") or ""), str(about.get("new") or "")) if about else None
 
 
-def fact_pair(app: App, wish: Wish) -> FactPair | None:
+def fact_pair(app: App, form_values: ReportForm) -> FactPair | None:
     """Of the facts file that was added last, else of the two identities: as the run was asked about them, if it was about
     the same two; None if no identity is chosen."""
-    given = of_kind(wish.files, FACTS)
+    given = of_kind(form_values.files, FACTS)
     if given:
         return identity_pair.load(given[-1].path)
-    about = _about(app, wish.sources)
-    if about and (about.get("old") or "", about.get("new") or "") == (wish.old, wish.new):
+    about = _about(app, form_values.sources)
+    if about and (about.get("old") or "", about.get("new") or "") == (form_values.old, form_values.new):
         return identity_pair.from_mapping(about["facts"], "the run's facts")
-    sides = [identities.load(name, app.identities).facts if name else None for name in (wish.old, wish.new)]
+    sides = [identities.load(name, app.identities).facts if name else None for name in (form_values.old, form_values.new)]
     return identity_pair.from_identities(*sides) if any(sides) else None
 
 
-def command(app: App, wish: Wish) -> str:
+def command(app: App, form_values: ReportForm) -> str:
     """What makes the same report from a shell in the repository's folder, as far as the files lie there."""
     words = ["python", "-m", "probes.report", "--db", str(app.db)]
-    for source in wish.sources:
+    for source in form_values.sources:
         words += [f"--{source.split()[0]}", source.split()[1]]
-    for file in wish.files:
+    for file in form_values.files:
         words += [FLAGS[file.kind], file.name]
-    if not of_kind(wish.files, FACTS):
-        words += [*(("--old", wish.old) if wish.old else ()), *(("--new", wish.new) if wish.new else ())]
-    words += ["--source", wish.evidence] if wish.evidence != "best" else []
+    if not of_kind(form_values.files, FACTS):
+        words += [
+            *(("--old", form_values.old) if form_values.old else ()),
+            *(("--new", form_values.new) if form_values.new else ()),
+        ]
+    words += ["--source", form_values.evidence] if form_values.evidence != "best" else []
     return shlex.join([*words, "--lang", "both", "--out", "DIR"])
 
 

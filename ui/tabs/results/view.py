@@ -7,7 +7,7 @@ from html import escape
 
 from probes.report import build, curves, page, table, wording
 from probes.report.build import Report
-from probes.report.table import MARKS, VERDICTS, Row
+from probes.report.table import MARKS, VERDICTS, TableRow
 from probes.verdicts import basis, thresholds
 from probes.verdicts.rules import UNDETERMINED, Verdict
 from ui.tabs.results.files import Given
@@ -94,7 +94,7 @@ def _tools_html(made: Report, shown: dict[str, str], lang: str) -> str:
     )
 
 
-def _row_html(number: int, row: Row, pairs: list, shown: dict[str, str], lang: str) -> str:
+def _row_html(number: int, row: TableRow, pairs: list, shown: dict[str, str], lang: str) -> str:
     keys = table.sort_keys(row)
     undetermined = any(getattr(row.result, key).word == UNDETERMINED for key in VERDICTS[:3])
     inside = ""
@@ -107,7 +107,7 @@ def _row_html(number: int, row: Row, pairs: list, shown: dict[str, str], lang: s
     return f'<tr class="mt-result{kind}" data-lang-of="{escape(row.result.lang)}" data-open="{int(undetermined)}">{inside}</tr>'
 
 
-def _cell(number: int, row: Row, pairs: list, key: str, lang: str) -> str:
+def _cell(number: int, row: TableRow, pairs: list, key: str, lang: str) -> str:
     of = short(lang)
     if key not in VERDICTS:
         lines = [escape(line) for line in table.lines(row, key, of)]

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 
 from engine.types import Variant
 from probes.questions import as_dict, from_dict
-from probes.run import plan
-from probes.run import rows as answer_rows
+from probes.run import plan, rows as answer_rows
 from probes.suggest.identity_pair import FactPair, FactsError, from_identities
 from probes.suggest.labels import suggest
 from store import runs
@@ -31,7 +30,7 @@ Key = tuple[str, int, int]  # probe id, variant index, sample
 
 
 @dataclass(eq=False)
-class Board:
+class JudgedRun:
     """One run's rows with their suggestions. stamp: another one means that cells a page already has may have changed.
 
     order: the keys as they came, so that a page can ask for those after the first n.
@@ -47,47 +46,47 @@ class Board:
     lock: threading.Lock = field(default_factory=threading.Lock)  # guards the fields: one page fills them, others read
 
 
-class Boards:
+class RunCache:
     """The boards of the latest runs looked at."""
 
     def __init__(self) -> None:
-        self.known: OrderedDict[int, Board] = OrderedDict()
+        self.known: OrderedDict[int, JudgedRun] = OrderedDict()
         self.lock = threading.Lock()  # guards `known`
 
-    def of(self, app: App, run: int) -> Board:
+    def of(self, app: App, run: int) -> JudgedRun:
         """The run's board with everything that is in the store by now. Raises StoreError."""
         row = runs.get(app.db, run)
         with self.lock:
-            board = self.known.get(run)
-            if board is None:
+            judged_run = self.known.get(run)
+            if judged_run is None:
                 facts, names = facts_for(app, row)
-                board = self.known[run] = Board(uuid.uuid4().hex[:8], facts, names)
+                judged_run = self.known[run] = JudgedRun(uuid.uuid4().hex[:8], facts, names)
             self.known.move_to_end(run)
             while len(self.known) > KEPT:
                 self.known.popitem(last=False)
-        with board.lock:
-            bring_up(app, board, row)
-        return board
+        with judged_run.lock:
+            bring_up(app, judged_run, row)
+        return judged_run
 
 
-def bring_up(app: App, board: Board, run: Mapping) -> None:
+def bring_up(app: App, judged_run: JudgedRun, run: Mapping) -> None:
     """Judges what is new. Margins come after the answers, to cells that pages have already: then they are all told anew."""
     margins = len(runs.margins(app.db, run["id"]))
-    again = margins != board.margins
-    if run["done"] == board.turns and not again:
+    again = margins != judged_run.margins
+    if run["done"] == judged_run.turns and not again:
         return
     index = {one["name"]: at for at, one in enumerate(run["variants"])}
     for row in answer_rows.rows_of(app.db, run["id"]):
         key = (row["probe_id"], index[row["variant"]], row["sample"])
-        if key in board.rows and not again:
+        if key in judged_run.rows and not again:
             continue
-        if key not in board.rows:
-            board.order.append(key)
-        judged = suggest(row, board.facts) if board.facts and row["answer"] is not None else {}
-        board.rows[key] = row | judged
-    board.turns = run["done"]
+        if key not in judged_run.rows:
+            judged_run.order.append(key)
+        judged = suggest(row, judged_run.facts) if judged_run.facts and row["answer"] is not None else {}
+        judged_run.rows[key] = row | judged
+    judged_run.turns = run["done"]
     if again:
-        board.stamp, board.margins = uuid.uuid4().hex[:8], margins
+        judged_run.stamp, judged_run.margins = uuid.uuid4().hex[:8], margins
 
 
 def facts_for(app: App, row: Mapping) -> tuple[FactPair | None, tuple[str, str]]:
@@ -115,14 +114,14 @@ def default_sides(app: App) -> tuple[str, str]:
     return old, new if new != old else next((name for name in known if name != old), "")
 
 
-def opened(app: App, boards: Boards, run: int, lang: str) -> dict:
+def opened(app: App, cache: RunCache, run: int, lang: str) -> dict:
     """Everything the page needs of a run, but for the words that are the same for all."""
-    row, board = runs.get(app.db, run), boards.of(app, run)
+    row, judged_run = runs.get(app.db, run), cache.of(app, run)
     script = row["settings"].get("script")
     probes = [from_dict(one) for one in row["probes"]]
     return {
         "run": {key: row[key] for key in ("id", "name", "created", "mode", "samples", "set_name", "base", "dtype")},
-        "sides": list(board.names) if board.facts else None,
+        "sides": list(judged_run.names) if judged_run.facts else None,
         "columns": [column(one, lang) for one in row["variants"]],
         "probes": [
             {key: as_dict(probe)[key] for key in ("id", "group", "category", "lang", "pair", "held_out")}
@@ -140,13 +139,13 @@ def column(one: Mapping, lang: str) -> dict:
     return {"name": one["name"], "title": main, "how": how, "base": base}
 
 
-def cells(board: Board, since: int = 0) -> list[list]:
+def cells(judged_run: JudgedRun, since: int = 0) -> list[list]:
     """The cells from the n-th on, as short as may be: [probe id, variant, sample, text, suggestion's place in WORDS or -1,
     unsure, finish, check, problem, reused, margin]."""
     found = []
-    with board.lock:
-        for key in board.order[since:]:
-            row = board.rows[key]
+    with judged_run.lock:
+        for key in judged_run.order[since:]:
+            row = judged_run.rows[key]
             word = row.get("suggestion")
             found.append(
                 [
@@ -164,12 +163,12 @@ def cells(board: Board, since: int = 0) -> list[list]:
     return found
 
 
-def chosen(board: Board, keys: Sequence[Sequence] | None, samples: bool = True) -> list[dict]:
+def chosen(judged_run: JudgedRun, keys: Sequence[Sequence] | None, samples: bool = True) -> list[dict]:
     """The rows behind what a page shows: keys are (probe id, variant index); None is everything."""
     wanted = None if keys is None else {(str(probe), int(variant)) for probe, variant in keys}
-    with board.lock:
+    with judged_run.lock:
         return [
-            dict(board.rows[key])
-            for key in sorted(board.order, key=lambda one: one[2])
+            dict(judged_run.rows[key])
+            for key in sorted(judged_run.order, key=lambda one: one[2])
             if (wanted is None or key[:2] in wanted) and (samples or key[2] == 0)
         ]
