@@ -99,6 +99,11 @@ def build(app: App) -> gr.Blocks:
         def open_adapters(request: gr.Request) -> dict:
             return adapters_layout.show(app, shelves, app.language(request))
 
+        def compared(page: Page, adapter: str, lang: str) -> dict:
+            updates = chat_view.beside_the_base(app, chat, page, adapter, lang)
+            pages.keep(page)
+            return updates | {tabs: gr.Tabs(selected="chat")}
+
         def left(request: gr.Request) -> None:
             for running in (chat.running, editor.running):
                 if request.session_hash in running:
@@ -122,7 +127,7 @@ def build(app: App) -> gr.Blocks:
         demo.load(**fills("adapters", open_adapters, None, shelves.outputs))
         demo.load(**fills("probes", open_probes, None, probing.outputs))
         finetune_events.wire_finetune(app, tuner)
-        finetune_events.wire_compare(app, pages, tabs, chat, tuner)
+        finetune_events.wire_compare(app, tuner, chat.page, [*chat.outputs, tabs], chat.running, compared)
         label_events.wire_label(app, labelling, demo, label_page, notices["label"])
         results_events.wire_results(app, results, results_page, notices["results"])
         probes_events.wire_probes(app, ongoing, probing, probes_page, chat.page, notices["probes"])
@@ -190,7 +195,7 @@ def serve(
         server_name=f"[{host}]" if ":" in host and not host.startswith("[") else host,
         server_port=port,
         share=share,
-        auth_dependency=label_routes.visitor if door.sessions else None,
+        auth_dependency=gate.visitor if door.sessions else None,
         state_session_capacity=MOST,
         root_path=root_path,
         strict_cors=True,

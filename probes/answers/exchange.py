@@ -21,9 +21,9 @@ from engine import thoughts
 from probes.answers import found, label_studio as label_studio_files, tables
 from probes.answers.sources import RowsError
 from probes.answers.tables import AnswerRow
-from probes.label_words import as_kind, as_label, as_tag, as_truth
 from store import StoreError
 from store.db import connected, in_pieces, writing
+from store.label_words import as_kind, as_label, as_tag, as_truth
 from store.labels import ASPECTS, KINDS, LABELS
 from store.names import person
 

@@ -24,13 +24,13 @@ from common import ending
 from common.errors import UserError
 from probes.answers import dose, found, sources as collect
 from probes.answers.sources import Answers, RowsError
-from probes.report import margins as margin_series
+from probes.report import margins as margin_series, preferences
 from probes.report.build import build, read_verdicts, write
 from probes.report.page import markdown
+from probes.report.preferences import Preference
 from probes.suggest import identity_pair
 from probes.suggest.identity_pair import FactPair
-from probes.verdicts import preferences, rules
-from probes.verdicts.preferences import Preference
+from probes.verdicts import rules
 
 CHECKOUT = Path(__file__).parents[2]
 LANGS = {"en": ("en",), "zh": ("zh",), "both": ("en", "zh")}

@@ -13,13 +13,13 @@ from identities import natural
 from probes.answers import dose, exchange, sources as collect
 from probes.answers.dose import Dose
 from probes.answers.sources import Answers, RowsError
-from probes.report import curves, margins as margin_series, table
+from probes.report import curves, margins as margin_series, preferences, table
 from probes.report.page import markdown, page, threshold_name
+from probes.report.preferences import Preference
 from probes.report.table import TableRow
 from probes.suggest.identity_pair import FactPair
-from probes.verdicts import preferences, rules, thresholds
+from probes.verdicts import rules, thresholds
 from probes.verdicts.basis import Pair
-from probes.verdicts.preferences import Preference
 from probes.verdicts.thresholds import Threshold
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup, escape
 
-from probes.report import curves, table, wording
+from probes.report import curves, preferences, table, wording
 from probes.report.table import TableRow
-from probes.verdicts import agreement, preferences, rules, thresholds
+from probes.verdicts import agreement, rules, thresholds
 from probes.verdicts.basis import CONTROLS, Pair
 from probes.verdicts.thresholds import Threshold
 

@@ -12,8 +12,8 @@ from label_page import row
 
 import identities
 import store
-from probes.report import __main__ as command
-from probes.verdicts import preferences, statistics
+from probes.report import __main__ as command, preferences
+from probes.verdicts import statistics
 from ui.context import App
 from ui.tabs.results import source as results_source, votes as results_votes
 from ui.words import Languages

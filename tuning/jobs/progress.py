@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 from sqlite_utils import Database
 
 from store import jobs as stored
+from tuning.train.pace import RECENT, pace
 
 Series = tuple[tuple[int, float | None], ...]  # (step, value); None is a gap
 SMOOTHING = 0.9  # weight of the past, as most training boards have it
 POINTS = 500  # more than a chart has pixels for
-RECENT = 21  # steps of which the middle one's time stands for those to come
 
 
 @dataclass(frozen=True)
@@ -97,14 +96,6 @@ def seconds_left(rows: Sequence[dict], step: int, total: int, began: datetime | 
         return None
     since = datetime.now(UTC).timestamp() - known[-1][1]
     return max(0.0, per_step * (total - step) - min(max(since, 0.0), per_step))
-
-
-def pace(known: Sequence[tuple[int, float]]) -> float | None:
-    """Seconds a step, from (step, clock time) of the last ones; None before there are two."""
-    steps = [(late - early, last - first) for (first, early), (last, late) in pairwise(known)]
-    times = [seconds / count for seconds, count in steps if count > 0 and seconds >= 0]  # a clock may have been set back
-    # the middle one, as a step with a checkpoint is no usual one; the mean of all, as there are such steps to come
-    return (median(times) + sum(times) / len(times)) / 2 if times else None
 
 
 def smooth(points: Sequence[tuple[int, float | None]], weight: float = SMOOTHING) -> list[tuple[int, float | None]]:

@@ -21,11 +21,11 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from common import leftovers
 from common.errors import UserError
 from common.space import room_for
-from tuning.jobs.progress import RECENT, pace
 from tuning.train.adapter import save_weights
 from tuning.train.batches import Batch, Batches
 from tuning.train.estimate import duration
 from tuning.train.loss import LossOfPack
+from tuning.train.pace import RECENT, pace
 from tuning.train.run_files import Journal, StopSign, last_saved_step
 
 OnStep = Callable[[int, PeftModel], Mapping[str, float] | None]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ui.access import login, roles
@@ -208,3 +208,8 @@ def _headed(send):
         await send(message)
 
     return headed
+
+
+def visitor(request: Request) -> str | None:
+    """The name somebody has logged in with, "" where no login is asked for, None for who has not logged in."""
+    return request.scope.get(WHO)  # what has not come through the gate has nobody's name

@@ -14,7 +14,7 @@ import identities as identity_files
 from common import outside
 from engine import limits
 from engine.types import Answer, EngineError, Request
-from probes.verdicts import preferences
+from probes.report import preferences
 from ui import adapter_library
 from ui.access import roles
 from ui.answering import frames, owner_of, remember

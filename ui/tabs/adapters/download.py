@@ -13,9 +13,9 @@ from starlette.routing import Route
 
 from engine.types import EngineError
 from ui import adapter_library
+from ui.access.gate import visitor
 from ui.context import App
 from ui.tabs.adapters import zip_file
-from ui.tabs.label.routes import visitor
 
 ADDRESS = "/adapters/download"
 # In the browser, of the chosen adapter's name. Relative: the page may lie below a path of its own, behind a proxy.

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from engine.types import Variant
+from ui import conversation
 from ui.answering import upcoming
 from ui.context import App, sentence
 from ui.conversation import MAX_COLUMNS, Page, ready_to_vote
 from ui.tabs.chat import picker
 from ui.transcript import blind_head, column_head, empty_html, live_html, revealed_head, turn_html, turns_html
-from ui.variants import differs
+from ui.variants import Picked, differs
 from ui.words import say
 
 if TYPE_CHECKING:
@@ -124,3 +125,12 @@ def while_asking(chat: Chat, page: Page, lang: str, text: str) -> dict:
 
 def asking_over(chat: Chat, page: Page, lang: str) -> dict:
     return {chat.send: gr.update(visible=True, value=say(lang, "ask")), chat.stop: gr.update(visible=False)}
+
+
+def beside_the_base(app: App, chat: Chat, page: Page, adapter: str, lang: str) -> dict:
+    """The base in the first column, the adapter in the second, nothing said yet, and a question that could be the first."""
+    page.blind = None
+    page.shown = [0, 1]
+    page.picks = [Picked(), Picked(adapter=adapter), *page.picks[2:]]
+    conversation.clear(page)
+    return everything(app, chat, page, lang) | {chat.question: gr.update(value=say(lang, "first_question"))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from html import escape
 
 import gradio as gr
@@ -12,17 +12,13 @@ from tuning.jobs import memory, queue
 from tuning.jobs.launch import shell_lines
 from tuning.jobs.queue import progress, tail
 from tuning.train.presets import PRESETS
-from ui import adapter_library, conversation, training
+from ui import adapter_library, training
 from ui.access import roles
 from ui.context import App, sentence
 from ui.conversation import Page
-from ui.pages import Pages
-from ui.tabs.chat import view as chat_view
-from ui.tabs.chat.layout import Chat
 from ui.tabs.finetune import forecast, layout, run_page, settings_form
 from ui.tabs.finetune.chart import curves_html
 from ui.tabs.finetune.layout import NEW, NO_GENERAL, OWN_FILE, FineTune
-from ui.variants import Picked
 from ui.words import say
 
 LOG_LINES = 60
@@ -225,33 +221,24 @@ def _wire_run(app: App, tab: FineTune) -> None:
     tab.again.click(again, tab.runs, [*tab.run, *tab.form.inputs], **private)
 
 
-def wire_compare(app: App, pages: Pages, tabs: gr.Tabs, chat: Chat, tab: FineTune) -> None:
-    """*Compare now*: the adapter is loaded, and the chat opens with the base beside it."""
+def wire_compare(app: App, tab: FineTune, columns: gr.State, outputs: list, answering: Collection[str], show: Callable) -> None:
+    """*Compare now*: the adapter is loaded, and `show(page, adapter, lang) -> updates` opens the chat with the base beside it.
+
+    columns: the chat's page. outputs: what `show` may change. answering: the sessions whose columns are still answering.
+    """
 
     def compare(request: gr.Request, page: Page, chosen: str) -> dict:
         lang = app.language(request)
-        if request.session_hash in chat.running:
+        if request.session_hash in answering:
             gr.Warning(say(lang, "still_answering"))
             return gr.skip()
         try:
-            name = adapter_library.loaded(app, training.folder_opened(app, int(chosen))["folder"])
+            adapter = adapter_library.loaded(app, training.folder_opened(app, int(chosen))["folder"])
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()
-        side_by_side(page, name)
-        pages.keep(page)
-        updates = chat_view.everything(app, chat, page, lang)
-        return updates | {chat.question: gr.update(value=say(lang, "first_question")), tabs: gr.Tabs(selected="chat")}
+        return show(page, adapter, lang)
 
     tab.compare.click(
-        compare, [chat.page, tab.runs], [*chat.outputs, tabs],
-        api_visibility="private", show_progress="hidden", concurrency_limit=None,
-    )  # fmt: skip
-
-
-def side_by_side(page: Page, adapter: str) -> None:
-    """The base in the first column, the adapter in the second, nothing said yet."""
-    page.blind = None
-    page.shown = [0, 1]
-    page.picks = [Picked(), Picked(adapter=adapter), *page.picks[2:]]
-    conversation.clear(page)
+        compare, [columns, tab.runs], outputs, api_visibility="private", show_progress="hidden", concurrency_limit=None
+    )

@@ -22,7 +22,7 @@ from common.outside import Shape
 from store import StoreError
 from store.names import person
 from ui.access import bodies
-from ui.access.gate import WHO
+from ui.access.gate import visitor
 from ui.context import App, sentence
 from ui.tabs.label import desk
 from ui.tabs.label.desk import whole
@@ -116,11 +116,6 @@ def read(body: bytes) -> dict:
     asked = outside.from_json(body, "This request", bodies.Refused, largest=LARGEST)
     outside.check(DeskRequest, asked, "This request", bodies.Refused, "load the page again")
     return asked
-
-
-def visitor(request: Request) -> str | None:
-    """The name somebody has logged in with, "" where no login is asked for, None for who has not logged in."""
-    return request.scope.get(WHO)  # what has not come through the gate has nobody's name
 
 
 def _ids(asked: dict, key: str) -> list[int]:

@@ -18,9 +18,9 @@ from probes.questions import ProbeError
 from store import runs
 from ui import filling
 from ui.access import roles
+from ui.access.gate import visitor
 from ui.context import App, sentence
 from ui.conversation import Page
-from ui.tabs.label.routes import visitor
 from ui.tabs.probes import (
     background,
     cell,

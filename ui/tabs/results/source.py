@@ -11,11 +11,10 @@ import identities
 import store
 from probes.answers import dose, found, sources as collect
 from probes.answers.sources import RowsError
-from probes.report import build, margins
+from probes.report import build, margins, preferences
 from probes.report.build import Report
 from probes.suggest import identity_pair
 from probes.suggest.identity_pair import FactPair
-from probes.verdicts import preferences
 from ui import training
 from ui.context import App
 from ui.tabs.results.files import ABOUT, ANSWERS, FACTS, REPORTED, TRANSCRIPTS, Given, of_kind

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from probes.report import wording
-from probes.verdicts import preferences
+from probes.report import preferences, wording
 from ui.context import App, sentence
 from ui.tabs.results.view import boxed, safe, short
 
