@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from served import ask, open_page, served, shorten, wait_for_answers
+from finetune_form import fill_form, open_tab
+from served import ask, served, shorten, wait_for_answers
 
 import store
 from store import answers
@@ -15,30 +16,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.model]
 def site(engine, tmp_path_factory):
     with served(engine, tmp_path_factory.mktemp("finetune")) as site:
         yield site
-
-
-def open_tab(page, site) -> None:
-    open_page(page, site.address)
-    page.get_by_role("tab", name="Fine-tune").click()
-
-
-def set_number(page, where: str, value: str) -> None:
-    box = page.locator(f"{where} input")
-    box.fill(value)
-    box.press("Tab")
-
-
-def fill_form(page, name: str, steps: int) -> None:
-    """A run as small as can be: few rows, few steps, one kind of layer."""
-    page.wait_for_selector("#ft-outlook .mt-figures")
-    set_number(page, "#ft-n", "24")
-    page.click("#ft-general label:has-text('none')")
-    page.click("#ft-advanced > .label-wrap")
-    set_number(page, "#set-max-steps", str(steps))
-    set_number(page, "#set-batch-size", "4")
-    set_number(page, "#set-save-steps", "2")
-    page.fill("#set-lora-target-modules :is(input, textarea)", "q_proj")
-    page.fill("#ft-name :is(input, textarea)", name)
 
 
 def test_from_the_form_to_the_compared_adapter(site, page):

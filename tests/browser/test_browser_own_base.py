@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from finetune_form import fill_form, open_tab, set_number
 from served import ask, open_page, opened, serving, shorten, wait_for_answers
-from test_browser_finetune import fill_form, open_tab, set_number
 from tiny import write_bayling_like
 
 import store

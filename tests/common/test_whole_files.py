@@ -16,8 +16,8 @@ import pytest
 import torch
 import transformers
 from hypothesis import given, settings, strategies as st
+from parcels import write_adapter
 from safetensors import SafetensorError
-from test_adapter_parcels import write_adapter
 
 import identities
 import store

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
+from parcels import write_adapter
 from stand_in import StandIn
 
 import identities
@@ -19,16 +17,6 @@ from ui import adapter_library
 from ui.context import App
 from ui.tabs.adapters import zip_file
 from ui.words import Languages
-
-
-def write_adapter(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    name = "base_model.model.model.layers.0.self_attn.q_proj"
-    tensors = {f"{name}.lora_A.weight": torch.ones(2, 8), f"{name}.lora_B.weight": torch.ones(8, 2)}
-    save_file(tensors, folder / "adapter_model.safetensors")
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]}))
-    (folder / "card.json").write_text(json.dumps({"name": folder.name, "identity": "Mira"}))
-    return folder
 
 
 def write_zip(file: Path, entries: dict[str, bytes], link: str = "") -> Path:

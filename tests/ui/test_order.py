@@ -7,8 +7,8 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from parcels import write_adapter
 from stand_in import StandIn
-from test_adapter_parcels import write_adapter
 
 import identities
 import store

@@ -19,8 +19,8 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 from label_page import PageEngine, queue
+from parcels import write_adapter
 from served import served
-from test_adapter_parcels import write_adapter
 
 import store
 from engine.types import EngineError

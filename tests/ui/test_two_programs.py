@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from probe_runs import probe, write_run
-from test_ui_probes import app, finished, form_values, functions, ongoing, slow, tiny  # noqa: F401
+from probes_page import app, finished, form_values, functions, ongoing, slow, tiny  # noqa: F401
 
 import store
 from probes.run import runner
@@ -53,7 +53,7 @@ def end(process):
     process.wait()
 
 
-def test_a_run_of_another_program_is_not_interrupted_and_is_not_asked_twice(app, ongoing, slow, other):  # noqa: F811
+def test_a_run_of_another_program_is_not_interrupted_and_is_not_asked_twice(app, ongoing, slow, other):
     run = probes_background.start(ongoing, form_values())
     ongoing.switches.stop.set()
     finished(ongoing)
@@ -72,7 +72,7 @@ def test_a_run_of_another_program_is_not_interrupted_and_is_not_asked_twice(app,
     assert finished(ongoing)["status"] == "done"
 
 
-def test_whoever_has_a_run_taken_from_them_stores_nothing_more_in_it(app, ongoing, slow, other):  # noqa: F811
+def test_whoever_has_a_run_taken_from_them_stores_nothing_more_in_it(app, ongoing, slow, other):
     run = probes_background.start(ongoing, form_values())
     claim = owners.Claim()
     with store.open(app.db) as db:
@@ -82,7 +82,7 @@ def test_whoever_has_a_run_taken_from_them_stores_nothing_more_in_it(app, ongoin
     assert runs.get(app.db, run)["status"] == "running" and runs.get(app.db, run)["done"] == 0
 
 
-def test_one_run_is_not_begun_by_two_in_one_program(app, ongoing, slow, tiny):  # noqa: F811
+def test_one_run_is_not_begun_by_two_in_one_program(app, ongoing, slow, tiny):
     run = probes_background.start(ongoing, form_values())
     variants, probes, settings, _ = runner.again(app.db, run)
     second = runner.run(tiny, variants, probes, settings, db=app.db, run_id=run)
