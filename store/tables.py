@@ -17,11 +17,11 @@ MEANING: dict[str, tuple[str, dict[str, str]]] = {
         "One answer, as it was given. Never changed and never deleted.",
         {
             "created": "UTC, ISO 8601",
-            "source": "who asked: chat, api, probes, identity (*Try it*), import (from elsewhere)",
+            "source": "who asked: chat, blind, api, probes, identity (*Try it*), import (from elsewhere)",
             "session": "the page's key, for the chat",
             "variant_name": "as the page showed it",
-            "variant_key": "hash of what answered: base, format, adapters with strengths, prompt and mode, decoding; not of names or the seed",
-            "request_key": "the same with the turns, the seed and the number format: the same key means the same question to the same model",
+            "variant_key": "hash of base, format, adapters with strengths, prompt, mode, decoding; not of names or the seed",
+            "request_key": "the same with turns, seed and number format: what is equal here was asked of the same model",
             "raw": "what the model wrote, to the letter",
             "shown": "what the page showed: placeholders filled, thoughts taken out",
             "prompt": "the exact text that was sent",
@@ -130,8 +130,8 @@ Look into it while the program runs:
     sqlite3 -readonly runs/mirror.db "select variant_name, label, count(*) from labels join answers on answers.id = labels.answer
       where superseded_by is null and kind = 'label' group by 1, 2"
 
-`python -m store.check FILE` says whether it is sound, `python -m store.backup FILE TARGET` copies it while it is in use. Times are UTC
-in ISO 8601; columns marked JSON hold JSON text. Nothing that people said or a model answered is ever overwritten: a later row
+`python -m store.check FILE` says whether it is sound, `python -m store.backup FILE TARGET` copies it while it is in use. Times are
+UTC in ISO 8601; columns marked JSON hold JSON text. Nothing that people said or a model answered is ever overwritten: a later row
 supersedes an earlier one.
 """
 
