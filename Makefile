@@ -23,7 +23,7 @@ help:
 	@echo "make app     open the page on http://127.0.0.1:7860; flags: ARGS=\"--port 7861 --base FOLDER\""
 	@echo "make test    lint, then all tests; a choice of them: PYTEST_ARGS=\"tests/store/test_store.py\""
 	@echo "make test-avx2   what computes, as on a CPU with AVX2 and nothing newer"
-	@echo "make lint    ruff and the import rules of the rooms"
+	@echo "make lint    ruff, the import rules of the rooms, mypy, the scripts of the page"
 	@echo "make venv    only the installing; another Python: PYTHON=python3.12"
 	@echo "             another torch build, a V100's for example: TORCH_INDEX=ADDRESS (README)"
 	@echo "make bayling-mini   train the starter adapter anew (minutes); make finance-advisor the other"
@@ -46,7 +46,11 @@ test-avx2: $(VENV)/.dev
 
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check -q .
 	$(VENV)/bin/lint-imports
+	$(PY) -m mypy
+	@if command -v node >/dev/null; then find bench common docs ui -name '*.js' | xargs -n 1 node --check; \
+	  else echo "NOT CHECKED: the page's scripts, for there is no node on this machine."; fi
 
 venv: $(VENV)/.run $(VENV)/.model
 
