@@ -348,6 +348,7 @@ def test_a_queue_is_made_from_a_file_settled_and_revealed_on_the_page(site, page
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     open_page(page, site.address)
     page.get_by_role("tab", name="Label", exact=True).click()
+    page.wait_for_selector("#notice-label .mt-filled", state="attached")
     page.fill("#lb-annotator :is(input, textarea)", "An")
     if not page.is_visible("#lb-make"):
         page.click("#lb-new-fold > .label-wrap")
