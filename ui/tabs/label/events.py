@@ -38,14 +38,9 @@ def open_label(app: App, tab: Label, lang: str, request: gr.Request, chosen: dic
     making = tab.making
     updates = show(app, tab, lang, annotator, chosen.get("queue"))
     return updates | {
-<<<<<<< HEAD:ui/tabs/label/events.py
-        tab.annotator: gr.update(value=annotator, interactive=not login_of(request)),
-        making.fold: gr.update(open=not queues.listed(app.db)),
-=======
         # on a slow machine this comes after a person has begun: a name that was typed stays, a fold that was opened too
         tab.annotator: gr.update(interactive=not login_of(request), **({"value": annotator} if annotator else {})),
-        making.fold: gr.update() if queues.listed(house.db) else gr.update(open=True),
->>>>>>> merge10:ui/label_events.py
+        making.fold: gr.update() if queues.listed(app.db) else gr.update(open=True),
         making.run: run_choices(lang, runs, newest),
         making.variants: gr.update(choices=variants, value=variants, visible=len(variants) > 1),
         making.old: gr.update(choices=choices, value=old),
