@@ -11,7 +11,7 @@ from engine import literal
 from engine.formats import Format
 from engine.prompts import special_texts
 from engine.types import EngineError
-from tuning.dataset.rows import DataError, TrainingRow
+from tuning.dataset.rows import DataError, TrainingRow, Turn
 from tuning.train.rendered import Conversation, conversation
 
 ANCHORS = ("\n", "a", "。")  # what a text may be tokenized behind, to be told from one that stands alone
@@ -76,6 +76,20 @@ def sampler(
         return Sample(tuple(ids), (False, *targets[1:]))
 
     return sample
+
+
+def cache_samples(
+    make_sample: Callable[[TrainingRow], Sample],
+) -> tuple[Callable[[TrainingRow], Sample], dict[tuple[Turn, ...], Sample]]:
+    """The same function, tokenizing repeated rows once; and what it has made so far, by the row's turns."""
+    known: dict[tuple[Turn, ...], Sample] = {}
+
+    def sampled(row: TrainingRow) -> Sample:
+        if row.turns not in known:
+            known[row.turns] = make_sample(row)
+        return known[row.turns]
+
+    return sampled, known
 
 
 def tokenize(

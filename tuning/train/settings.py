@@ -124,15 +124,6 @@ class Settings:
     def adapter_name(self) -> str:
         return self.name or Path(self.output_dir).resolve().name
 
-    def total_steps(self, rows: int) -> int:
-        """Optimizer steps on `rows` training rows; the last, smaller batch of an epoch counts."""
-        per_epoch = -(-rows // self.batch_size)
-        return self.max_steps or max(1, -int(-self.num_epochs * per_epoch // 1))
-
-    def warmup(self, steps: int) -> int:
-        """Warmup steps in a run of `steps`; a number of steps wins over a ratio."""
-        return self.warmup_steps or -int(-steps * self.warmup_ratio // 1)
-
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON-ready form."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()}
@@ -171,17 +162,7 @@ class Settings:
 
     def problems(self) -> list[str]:
         """What is wrong with the values themselves, one sentence each; the disk and the model are not looked at."""
-        found = []
-        for one in dataclasses.fields(self):
-            value, about = getattr(self, one.name), one.metadata
-            if "at_least" in about and value < about["at_least"]:
-                found.append(f"--{one.name} is {value}; give at least {about['at_least']}.")
-            if "above" in about and value <= about["above"]:
-                found.append(f"--{one.name} is {value}; give a number above {about['above']}.")
-            if "at_most" in about and value > about["at_most"]:
-                found.append(f"--{one.name} is {value}; give at most {about['at_most']}.")
-            if "choices" in about and value not in about["choices"]:
-                found.append(f"--{one.name} is {value!r}; choose one of {', '.join(filter(None, about['choices']))}.")
+        found = [line for one in dataclasses.fields(self) for line in value_problems(one.name, getattr(self, one.name))]
         if not self.output_dir:
             found.append("--output_dir is missing; name the folder for the adapter.")
         if not (self.data_path or self.train_dir):
@@ -214,6 +195,20 @@ class Settings:
         if self.dedup and not self.packing:
             found.append("--dedup needs packing; leave out --no-packing, or use --no-dedup.")
         return found
+
+
+def value_problems(name: str, value: Any) -> list[str]:
+    """What is wrong with the value of one field by itself, one sentence each."""
+    about, found = Settings.__dataclass_fields__[name].metadata, []
+    if "at_least" in about and value < about["at_least"]:
+        found.append(f"--{name} is {value}; give at least {about['at_least']}.")
+    if "above" in about and value <= about["above"]:
+        found.append(f"--{name} is {value}; give a number above {about['above']}.")
+    if "at_most" in about and value > about["at_most"]:
+        found.append(f"--{name} is {value}; give at most {about['at_most']}.")
+    if "choices" in about and value not in about["choices"]:
+        found.append(f"--{name} is {value!r}; choose one of {', '.join(filter(None, about['choices']))}.")
+    return found
 
 
 def parse(arguments: Sequence[str], presets: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
