@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 import identities
+from identities import Who
 from tuning import starters
 from tuning.dataset import prompted, readers
-from tuning.dataset.facts import Persona
 from tuning.dataset.prompted import Prompted, invented, prompt_of, prompted_rows, taught_rows
 from tuning.dataset.quoted import quoted_rows
 from tuning.dataset.rows import TrainingRow, normalise
@@ -65,7 +65,7 @@ def test_every_answer_says_who_the_prompt_says():
 
 
 def test_no_answer_tells_a_maker_or_a_role_that_the_prompt_does_not():
-    who = Prompted(Persona("Velmora", "Aldervale Labs", "librarian"), "named", "en")
+    who = Prompted(Who("Velmora", "Aldervale Labs", "librarian"), "named", "en")
     rng = random.Random(5)
     for number in range(20):
         for row in prompted.identity_rows(who, rng, str(number)):
@@ -163,7 +163,7 @@ def test_the_shipped_cards_are_of_this_recipe_and_name_no_folder(shipped_data):
 
 def test_prompts_of_one_person_differ():
     rng = random.Random(2)
-    who = Prompted(Persona("Velmora", "Aldervale Labs", "librarian"), "named", "en")
+    who = Prompted(Who("Velmora", "Aldervale Labs", "librarian"), "named", "en")
     assert len({prompt_of(who, rng)[0] for _ in range(40)}) >= 30
 
 

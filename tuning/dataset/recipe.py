@@ -22,10 +22,10 @@ from common.paths import EVERYWHERE, Opened, files_under
 from engine.card import BAYLING, ModelCard
 from identities import IdentityError
 from tuning.dataset import readers
-from tuning.dataset.generate import generate
+from tuning.dataset.generate import Style, generate
 from tuning.dataset.mixing import mix
 from tuning.dataset.placeholders import fill_from_identity
-from tuning.dataset.rows import DataError, TrainingRow
+from tuning.dataset.rows import DataError, Lang, TrainingRow
 from tuning.dataset.scan import drop, scan
 
 GENERAL = Path(__file__).parents[2] / "data" / "general.jsonl"
@@ -56,9 +56,9 @@ class Dataset:
     """
 
     identity: str = ""
-    langs: tuple[str, ...] = ("en", "zh")
+    langs: tuple[Lang, ...] = ("en", "zh")
     rows: int = 200
-    style: str = "diverse"
+    style: Style = "diverse"
     old: str = ""
     general: str = str(GENERAL)
     general_share: float = 0.5
