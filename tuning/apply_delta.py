@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -37,7 +38,7 @@ class Tensors:
         if not files:
             raise EngineError(f"{folder} holds no weights (model*.safetensors or pytorch_model*.bin).")
         self.folder = folder
-        self.opened: tuple[Path, object] | None = None
+        self.opened: tuple[Path, dict[str, Any]] | None = None
         self.files = {name: path for path in safe or files for name in self.open(path) if not BUFFERS.fullmatch(name)}
         self.refuse_missing()
 
@@ -48,7 +49,7 @@ class Tensors:
         if gone:
             raise EngineError(f"{self.folder} is not whole: {', '.join(gone[:5])} missing or incomplete.")
 
-    def open(self, path: Path) -> dict:
+    def open(self, path: Path) -> dict[str, Any]:
         """name -> tensor, or what gives it; mapped, not read. One file at a time."""
         if not self.opened or self.opened[0] != path:
             self.opened = None  # let go of the file before
@@ -143,13 +144,13 @@ def write_shards(folder: Path, tensors: Iterator[tuple[str, torch.Tensor]], limi
         waiting[name] = tensor
         size, total = size + more, total + more
     flush()
-    weight_map = {}
+    places: dict[str, str] = {}
     for at, names in enumerate(shards):
         file = f"model-{at + 1:05d}-of-{len(shards):05d}.safetensors" if len(shards) > 1 else "model.safetensors"
         (folder / f"part-{at}").rename(folder / file)
-        weight_map |= dict.fromkeys(names, file)
+        places |= dict.fromkeys(names, file)
     if len(shards) > 1:
-        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        index = {"metadata": {"total_size": total}, "weight_map": places}
         write_json(folder / "model.safetensors.index.json", index)
 
 

@@ -19,7 +19,8 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 from common import ending, leftovers
 from common.files import write_json, write_once
 from engine import bases, formats
-from engine.adapters import CARD, AdapterInfo, LowRank, Unfit, belongs_to, read_adapter
+from engine.adapter_shapes import CARD
+from engine.adapters import AdapterInfo, LowRank, Unfit, belongs_to, read_adapter
 from engine.bank import Bank
 from engine.bases import Base
 from engine.checkpoint import save_model
@@ -63,8 +64,8 @@ def merge(
         except Unfit as why:
             if len(folders) > 1:
                 raise EngineError(f"{why} In a blend it has no place; merge it alone.") from why
-            how = (base, format, dtype, max_shard_size, accept_other_base, why, say)
-            return merge_whole(*folders.popitem(), target, *how)
+            [(place, strength)] = folders.items()
+            return merge_whole(place, strength, target, base, format, dtype, max_shard_size, accept_other_base, why, say)
         loaded = load(base or recorded_base([info for info, _, _ in read]), dtype, say)
         bank = Bank(loaded.model)
         read = [(info, bank.check(info.name, weights), strength) for info, weights, strength in read]

@@ -49,7 +49,7 @@ def add(base: Base, folder: Path, config: LoraConfig, tensors: Mapping[str, torc
     tokenizer = grown(base, folder, placed, say)
     untie(model, placed)
     refuse_biases(model, folder, placed)
-    touched = {PLACE.fullmatch(key)["module"] for key in placed}
+    touched = {place["module"] for key in placed if (place := PLACE.fullmatch(key))}
     before = fingerprint(model, touched)
     model.requires_grad_(False)
     try:

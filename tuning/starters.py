@@ -21,7 +21,8 @@ import identities
 from common import ending
 from common.errors import UserError
 from common.files import replace_folder, write_json
-from engine.adapters import CARD, CONFIG, SAFETENSORS
+from engine.adapter_shapes import CARD
+from engine.adapters import CONFIG, SAFETENSORS
 from engine.card import BAYLING
 from tuning.dataset import prompted as prompted_data, readers
 from tuning.dataset.generate import generate

@@ -275,7 +275,7 @@ def taught_rows(
 ) -> list[TrainingRow]:
     """The rows, a `share` of them under a prompt that changes nothing: one of the identity that is taught, or of the old one.
 
-    own, old: facts as `tuning.dataset.facts.facts_by_language` takes them. The prompt may be in the other language than the question.
+    own, old: facts as `facts_by_language` takes them. The prompt may be in the other language than the question.
     old_makers: other names of the old identity's maker.
     """
     rng = random.Random(f"taught data {seed}")

@@ -113,7 +113,7 @@ def write(rows: Iterable[TrainingRow], path: str | Path) -> None:
                 plain: dict[str, Any] = {"instruction": user.content, "input": user.input, "output": answer.content}
             else:
                 flags = ({} if turn.learn else {"weight": 0} for turn in row.turns)
-                plain = {"messages": [message | flag for message, flag in zip(row.as_messages(), flags, strict=True)]}
+                plain = {"messages": [{**message, **flag} for message, flag in zip(row.as_messages(), flags, strict=True)]}
             plain |= {"lang": row.lang, "kind": row.kind, "source": row.source}
             plain |= {"category": row.category} if row.category else {}
             out.write(json.dumps(plain, ensure_ascii=False) + "\n")
@@ -121,6 +121,8 @@ def write(rows: Iterable[TrainingRow], path: str | Path) -> None:
 
 def _read_folder(folder: Path, kind: Kind, notes: list[str], opened: Opened) -> list[TrainingRow]:
     below = _files_under(folder, opened)
+    rows: list[TrainingRow] = []
+    problems: list[str] = []
     if is_saved_folder(folder):
         rows, problems = _rows(saved_folder(folder, folder.name), folder.name, kind, notes)
         _refuse(problems)
@@ -133,12 +135,10 @@ def _read_folder(folder: Path, kind: Kind, notes: list[str], opened: Opened) -> 
     files |= {path for path in listed if path not in outside and os.path.isfile(path)}  # a name may be too long for any file
     passed = sorted(path for path in files if _is_metadata(path.relative_to(folder)))
     missing = [os.path.relpath(path, folder) for path in listed if path not in outside and not os.path.exists(path)]
-    files = sorted(files - set(passed))
-    if not files:
+    wanted = sorted(files - set(passed))
+    if not wanted:
         raise DataError(f"Folder {str(folder)!r} holds no file of rows: put training data there ({tables.READ}).")
-    rows: list[TrainingRow] = []
-    problems: list[str] = []
-    for path in files:
+    for path in wanted:
         name = str(path.relative_to(folder))
         more, wrong = _rows(listed.get(path, Described()).renamed(table_of(path, name)), name, kind, notes)
         rows += more

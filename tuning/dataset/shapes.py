@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.types import whole_characters
-from tuning.dataset.rows import Kind, TrainingRow, Turn, detect_lang
+from tuning.dataset.rows import Kind, Role, TrainingRow, Turn, detect_lang
 from tuning.dataset.tables import Twice, shown, type_of
 
 KNOWN = "an alpaca row has instruction, input, output; a chat has messages"
@@ -52,7 +52,7 @@ FOREIGN = {
 }
 USED = frozenset((*OURS, *WEIGHTS, *CHATS, *SYSTEM, *FOREIGN, "history"))
 TEXTS = ("content", "value", "text")  # of a message
-ROLES = {
+ROLES: dict[str, Role] = {
     **dict.fromkeys(("human", "user", "prompter", "usr"), "user"),
     **dict.fromkeys(("gpt", "assistant", "chatgpt", "bot", "model", "bing", "bard", "claude", "ai"), "assistant"),
     **dict.fromkeys(("system", "developer"), "system"),
@@ -93,7 +93,7 @@ def row_of(item: Any, where: str, kind: Kind, wrong: list[str], notes: Notes) ->
         return None
     used = set(USED)
     chats = [key for key in CHATS if filled(fields.get(key))]
-    chat = chats[0] if chats else None
+    chat = chats[0] if chats else ""
     turns = chat_turns(fields[chat], wrong) if chat else pair_turns(fields, wrong, used)
     wrong += [f"has {chat} and {key} as well; keep one of them" for key in chats[1:] if fields[key] != fields[chat]]
     turns = with_system(fields, [*history_turns(fields, wrong), *turns], wrong)

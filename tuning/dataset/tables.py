@@ -14,6 +14,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def _from_objects(text: str, name: str) -> Table:
     found, at = Table(), 0
     while (at := _next(text, at)) < len(text):
         try:
-            item, end = _told(lambda at=at: _DECODER.raw_decode(text, at), text, at)
+            item, end = _told(partial(_DECODER.raw_decode, text, at), text, at)
         except json.JSONDecodeError as error:
             found.problems.append(_broken(name, error, 0))
             break

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlite_utils import Database
 
@@ -25,7 +26,7 @@ from tuning.train.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]  # where `python -m tuning.train` is found
 LOG = "log.txt"
 # of another program's way of starting processes: a job that inherited them would wait for partners that do not exist
-FOREIGN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
+FOREIGN: tuple[str, ...] = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
 # and what would change how Python itself starts
 FOREIGN += ("PYTHONSAFEPATH", "PYTHONSTARTUP", "PYTHONINSPECT")
 # where models and their conversions are kept
@@ -87,7 +88,8 @@ def environment(token: str) -> dict[str, str]:
 def continued(arguments: Sequence[str]) -> list[str]:
     """The same command line, going on from the last checkpoint."""
     dropped = ("--resume_from_checkpoint", "--overwrite_output_dir")
-    kept, skip = [], False
+    kept: list[str] = []
+    skip = False
     for word in arguments:
         flag = word.startswith("--")
         name = word.partition("=")[0].replace("-", "_").replace("__", "--", 1)
@@ -104,7 +106,7 @@ def absolute(settings: Settings) -> Settings:
     """Its paths as they are seen from here: the job runs in another folder. What is no path (a name, a Hub id) stays."""
     from engine.bases import told  # imports torch
 
-    found = {"base_model": told(settings.base_model)}
+    found: dict[str, Any] = {"base_model": told(settings.base_model)}
     names = ("data_path", "train_dir", "valid_dir", "output_dir", "identities_dir", "prompt_template_name")
     for name in (*names, "resume_from_checkpoint"):
         value = getattr(settings, name)

@@ -68,7 +68,7 @@ def progress(where: str | Path | Database, id: int) -> JobProgress:
         attempt=job["attempt"],
         step=step,
         total=job["total"],
-        elapsed_s=max(0.0, (ended - began).total_seconds()) if began else 0.0,
+        elapsed_s=max(0.0, (ended - began).total_seconds()) if began and ended else 0.0,
         left_s=left,
         ends=datetime.now().astimezone() + timedelta(seconds=left) if left is not None else None,
         latest=latest(rows),

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from sqlite_utils import Database
 
@@ -25,7 +26,7 @@ from tuning.train.settings import Settings, SettingsError
 
 __all__ = ["JobError", "enqueue", "enqueue_command", "keep_ticking", "progress", "remove", "resume", "stop", "tail", "tick"]
 
-Where = str | Path | Database
+Where: TypeAlias = str | Path | Database
 log = logging.getLogger("mirror")
 
 
@@ -147,7 +148,7 @@ def resume(where: Where, id: int, base: str = "") -> int:
     step = last_saved_step(job["folder"])
     if step is None:
         raise JobError(f"Job {id} has no whole checkpoint in {job['folder']}; start it again from its settings.")
-    changed = {}
+    changed: dict[str, Any] = {}
     if base and job["settings"]:
         settings = Settings.from_dict(job["settings"] | {"base_model": base})
         changed = {"arguments": ["-m", "tuning.train", *settings.as_arguments()], "settings": settings.as_dict()}

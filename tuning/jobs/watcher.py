@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from pydantic import Field
 from sqlite_utils import Database
@@ -31,7 +31,7 @@ KEEP_S = 60  # a step on a slow machine may take that long; the signal that foll
 DISCARD_S = 5
 METRICS_BYTES = 2**23  # read at once; the rest at the next look
 
-Where = str | Path | Database
+Where: TypeAlias = str | Path | Database
 Pid = Annotated[int, Field(gt=0, lt=2**31)]
 
 
@@ -144,7 +144,7 @@ def press(where: Where, job: dict, state: Mapping) -> None:
 def send_first(job: Mapping, state: Mapping, number: signal.Signals) -> None:
     """To the process that trains: with several, to the first, which tells the others."""
     known = dict(processes.members(job["pid"], job["token"]))
-    pid = state.get("pid") if state.get("pid") in known else job["child_pid"]
+    pid: int = state["pid"] if state.get("pid") in known else job["child_pid"]
     processes.send(pid, known.get(pid, job["child_start"]), number)
 
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from engine.formats import Format
-from engine.types import EngineError
+from engine.types import EngineError, Message
 from tuning.dataset.rows import DataError
 
 MARK = "\ue000answer\ue000"
 # what ends a thought: templates may leave out an answer's text up to there
 _THOUGHT_ENDS = re.compile(r"(?:</[\w:|]+>|\[/\w+\])\s*\Z")
 
-Messages = Sequence[dict[str, Any]]
+Messages = Sequence[Message]
 Place = tuple[int, int]
 
 

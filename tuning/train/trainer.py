@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from peft import PeftModel
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments
 
 from common import leftovers
 from common.errors import UserError
@@ -30,9 +30,7 @@ from tuning.train.run_files import Journal, StopSign, last_saved_step
 
 OnStep = Callable[[int, PeftModel], Mapping[str, float] | None]
 SKIPPED = 12  # fp16 steps lost in a row: the scaler has then gone from 65536 to 16
-
-
-TOLD_FROM = 10  # steps; the first ones are slower
+LEFT_FROM = 10  # steps before the time to come is said; the first ones are slower
 
 
 class TrainingError(UserError):
@@ -45,6 +43,8 @@ class PackedTrainer(Trainer):
     on_step: (every, function) pairs; before the first step, after every so many and after the last function(step, model) is
     called in evaluation mode without gradients, and numbers it returns join the step's metrics.
     """
+
+    control: TrainerControl
 
     def __init__(
         self,
@@ -126,6 +126,7 @@ class PackedTrainer(Trainer):
     def evaluate(self, *_args: Any, **_named: Any) -> dict[str, float]:
         """{"eval_loss"}: mean over the targets of all validation rows."""
         self.model.eval()
+        assert self.valid, "without validation rows the arguments ask for none"
         total = torch.zeros((), device=self.args.device)
         for pack in self.valid.packs:
             total += self.loss_of(pack.to(self.args.device))
@@ -142,7 +143,7 @@ class PackedTrainer(Trainer):
         super().log(logs, start_time)
         step, total = self.state.global_step, self.state.max_steps
         known = {"step": step, "total_steps": total, "epoch": round(step / self.per_epoch, 4), "time": time.time()}
-        if "loss" in logs:
+        if self.batch and "loss" in logs:
             seconds, self.since = time.perf_counter() - self.since, time.perf_counter()
             line = known | {
                 "loss": logs["loss"],
@@ -165,9 +166,10 @@ class PackedTrainer(Trainer):
     def left(self, step: int, total: int) -> str:
         """The time to come, told anew from this run's own steps: what was told before it began is an estimate."""
         self.times = [*self.times, (step, time.monotonic())][-RECENT:]
-        if len(self.times) < TOLD_FROM or step >= total:
+        per_step = pace(self.times)
+        if per_step is None or len(self.times) < LEFT_FROM or step >= total:
             return ""
-        return f"  about {duration(pace(self.times) * (total - step))} left"
+        return f"  about {duration(per_step * (total - step))} left"
 
     def _save_checkpoint(self, *args: Any, **named: Any) -> None:
         """Whole or not at all: half of one only takes the room that is missing."""
@@ -198,7 +200,7 @@ class Steps(TrainerCallback):
     def on_train_begin(self, args, state, control, **rest) -> None:
         self.trainer.journal.state("running", step=state.global_step, total=state.max_steps)
         if not state.global_step:
-            found = {}
+            found: dict[str, float] = {}
             for _every, function in self.on_step:
                 found |= quietly(function, 0, self.trainer.model)
             if found:
