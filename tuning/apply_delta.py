@@ -87,7 +87,7 @@ def apply_delta(
     refuse_names(ours, theirs)
 
     def fill(folder: Path) -> None:
-        write_shards(folder, added(ours, theirs, say), shard_bytes)
+        write_shards(folder, add_tensors(ours, theirs, say), shard_bytes)
         for path in Path(delta).iterdir():
             if path.is_file() and not WEIGHTS.fullmatch(path.name) and not path.name.endswith(".index.json"):
                 shutil.copy(path, folder / path.name)
@@ -104,7 +104,7 @@ def refuse_names(base: Tensors, delta: Tensors) -> None:
         raise EngineError(f"Base and delta are not of one model; {'; '.join(wrong)} ({count} tensors).")
 
 
-def added(base: Tensors, delta: Tensors, say: Callable[[str], None]) -> Iterator[tuple[str, torch.Tensor]]:
+def add_tensors(base: Tensors, delta: Tensors, say: Callable[[str], None]) -> Iterator[tuple[str, torch.Tensor]]:
     for name in delta.files:
         ours, theirs = base[name], delta[name]
         extra = len(theirs) - len(ours) if theirs.dim() == ours.dim() == 2 and is_vocabulary(name) else 0

@@ -177,7 +177,7 @@ def write(
     base: Base, chosen: Format, target: Path, max_shard_size: str, adapters: Sequence[dict], say: Callable[[str], None]
 ) -> Path:
     model, tokenizer = base.model, base.tokenizer
-    tokenizer.chat_template = portable(chosen, tokenizer)
+    tokenizer.chat_template = portable_template(chosen, tokenizer)
     generation = model.generation_config
     ends = sorted(end_ids(base, chosen))
     if ends:
@@ -203,7 +203,7 @@ def write(
     return write_once(target, fill)
 
 
-def portable(chosen: Format, tokenizer: PreTrainedTokenizerBase) -> str:
+def portable_template(chosen: Format, tokenizer: PreTrainedTokenizerBase) -> str:
     """The template as other programs use it: they add no special tokens to its text, so it has to write them."""
     first = tokenizer("a")["input_ids"][:1] if chosen.add_special_tokens else []
     return ("{{- bos_token -}}" if first == [tokenizer.bos_token_id] else "") + chosen.template

@@ -112,13 +112,15 @@ def write_rows(starter: Starter, file: Path) -> Path:
         own = prompted_data.taught_rows(own, facts, old, starter.prompted, starter.old_makers)
         general = prompted_data.taught_rows(general, facts, old, starter.prompted / 2, starter.old_makers, seed=1)
     else:
-        own, general = followed(starter, own, general)
+        own, general = add_invented_people(starter, own, general)
     file.parent.mkdir(parents=True, exist_ok=True)
     readers.write(mix(own, general, seed=0), file)
     return file
 
 
-def followed(starter: Starter, own: list[TrainingRow], general: list[TrainingRow]) -> tuple[list[TrainingRow], list[TrainingRow]]:
+def add_invented_people(
+    starter: Starter, own: list[TrainingRow], general: list[TrainingRow]
+) -> tuple[list[TrainingRow], list[TrainingRow]]:
     """The rows of a base that follows a prompt: its own and those of invented people; and the general ones without a prompt."""
     rng = random.Random(f"starter {starter.identity}")
     told = set(rng.sample(range(len(general)), round(starter.prompted * len(general))))
@@ -126,7 +128,7 @@ def followed(starter: Starter, own: list[TrainingRow], general: list[TrainingRow
     under = [general[number] for number in sorted(told)]
     facts = identities.load(starter.identity).facts
     people = prompted_data.prompted_rows(starter.people, under, seed=0, housed=starter.housed, old=facts, avoid=shipped_names())
-    own = [prompted_data.plain_prompt(row, rng) if rng.random() < NOBODY else row for row in own]
+    own = [prompted_data.put_under_plain_prompt(row, rng) if rng.random() < NOBODY else row for row in own]
     return [*own, *people], plain
 
 

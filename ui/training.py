@@ -21,7 +21,7 @@ from tuning.dataset.recipe import Composed, Dataset
 from tuning.dataset.rows import DataError
 from tuning.jobs import memory, queue
 from tuning.jobs.forecast import Forecast, forecast
-from tuning.jobs.launch import absolute, best_device, shell_lines
+from tuning.jobs.launch import best_device, shell_lines, with_absolute_paths
 from tuning.jobs.memory import Room
 from tuning.train import preflight
 from tuning.train.estimate import Caution
@@ -143,7 +143,7 @@ def settings_of(app: App, form_values: TrainingForm) -> Settings:
     # a chat that was started with a format of its own would otherwise be trained in another one
     if not values.get("prompt_template_name") and base.format.name != own_format(base):
         values["prompt_template_name"] = base.format.name
-    return absolute(Settings.from_dict(values | own))
+    return with_absolute_paths(Settings.from_dict(values | own))
 
 
 def margin_misses(app: App, form_values: TrainingForm) -> str:

@@ -13,7 +13,7 @@ import identities
 from identities import Who
 from tuning import starters
 from tuning.dataset import prompted, readers
-from tuning.dataset.prompted import Prompted, invented, prompt_of, prompted_rows, taught_rows
+from tuning.dataset.prompted import Prompted, invent_people, prompt_of, prompted_rows, taught_rows
 from tuning.dataset.quoted import quoted_rows
 from tuning.dataset.rows import TrainingRow, normalise
 
@@ -90,9 +90,9 @@ def test_general_rows_stay_as_they_are_and_do_not_mention_whom_the_prompt_names(
 
 def test_names_to_avoid_are_avoided():
     rng = random.Random(1)
-    free = list(invented("en", 200, rng))
+    free = list(invent_people("en", 200, rng))
     taken = free[0].persona.name
-    kept = invented("en", 200, random.Random(1), [taken.upper()])
+    kept = invent_people("en", 200, random.Random(1), [taken.upper()])
     assert taken not in {who.persona.name for who in kept}
 
 

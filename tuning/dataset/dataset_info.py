@@ -74,15 +74,15 @@ class Described:
         return plain
 
 
-def description(path: Path, opened: Opened = EVERYWHERE) -> Described:
+def find_description(path: Path, opened: Opened = EVERYWHERE) -> Described:
     """Of one file: by the dataset_info.json beside it or in the folder above. Raises DataError."""
     for folder in (path.parent, path.parent.parent):
-        if own := described(folder, opened).get(path.relative_to(folder).as_posix()):
+        if own := read_descriptions(folder, opened).get(path.relative_to(folder).as_posix()):
             return own
     return Described()
 
 
-def described(folder: Path, opened: Opened = EVERYWHERE) -> dict[str, Described]:
+def read_descriptions(folder: Path, opened: Opened = EVERYWHERE) -> dict[str, Described]:
     """What the folder's dataset_info.json says of its files, by their path in it; empty without one. Raises DataError."""
     file = folder / INFO
     if not opened.holds(file) or not file.is_file():

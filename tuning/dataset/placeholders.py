@@ -103,7 +103,7 @@ def fill_from_identity(
     card: of the base. Its placeholders stay where the identity is the card's own: there they are what the base says.
     """
     kept = card.placeholders if card and card.name == identity else ()
-    before = sum(one.count for one in unfilled(rows, kept))
+    before = sum(one.count for one in find_unfilled(rows, kept))
     if not before or not identity:
         return list(rows), 0
     try:
@@ -111,10 +111,10 @@ def fill_from_identity(
     except (identities.IdentityError, DataError):
         return list(rows), 0  # it has no facts: what is open is refused, with its rows
     filled = [_filled(row, facts, kept) for row in rows]
-    return filled, before - sum(one.count for one in unfilled(filled, kept))
+    return filled, before - sum(one.count for one in find_unfilled(filled, kept))
 
 
-def unfilled(rows: Iterable[TrainingRow], allowed: Collection[str] = ()) -> list[Open]:
+def find_unfilled(rows: Iterable[TrainingRow], allowed: Collection[str] = ()) -> list[Open]:
     """Every placeholder still open in `rows`, commonest first.
 
     allowed: placeholders that the base's card replaces for people (`ModelCard.placeholders`), which may stay.

@@ -66,7 +66,7 @@ class Prompted:
         name, maker = self.persona.name, self.persona.maker
         if self.sort in NAMELESS:
             return (maker,)
-        return (words.bare(name), maker) if maker else (words.bare(name),)
+        return (words.strip_article(name), maker) if maker else (words.strip_article(name),)
 
     def mentioned(self, text: str) -> bool:
         return any(mark.casefold() in text.casefold() for mark in self.marks)
@@ -96,15 +96,15 @@ def prompted_rows(
     made: list[TrainingRow] = []
     for lang in LANGS:
         rng = random.Random(f"prompted data {lang} {seed}")
-        crowd = [*invented(lang, people, rng, avoid), *invented(lang, housed, rng, avoid, kinds=(("housed", 1),))]
+        crowd = [*invent_people(lang, people, rng, avoid), *invent_people(lang, housed, rng, avoid, kinds=(("housed", 1),))]
         for number, who in enumerate(crowd):
             made += identity_rows(who, rng, f"{seed}/{number}", old)
         for row in (row for row in general if row.lang == lang):
-            made.append(under_prompt(row, crowd, rng))
+            made.append(put_under_prompt(row, crowd, rng))
     return made
 
 
-def invented(
+def invent_people(
     lang: Lang, count: int, rng: random.Random, avoid: Collection[str] = (), kinds: Sequence[tuple[str, int]] = KINDS
 ) -> Iterator[Prompted]:
     """`count` people; names that stand in `avoid`, or hold one of its entries, are left out."""
@@ -178,7 +178,7 @@ def _true(who: Prompted, answer: str, prompt: str) -> bool:
         return False
     told = prompt.casefold()
     facts = (one for one in (who.persona.maker, who.persona.role) if one)
-    return all(words.bare(one) in told or words.bare(one) not in answer.casefold() for one in facts)
+    return all(words.strip_article(one) in told or words.strip_article(one) not in answer.casefold() for one in facts)
 
 
 def identity_rows(who: Prompted, rng: random.Random, seed: str, old: Any = None) -> Iterator[TrainingRow]:
@@ -221,7 +221,7 @@ def _identity_answer(turn: Turn, row: TrainingRow) -> bool:
 def _told(persona: Who, prompt: str) -> Who:
     """The facts that the prompt really tells."""
     told = prompt.casefold()
-    maker, role = (fact if words.bare(fact) in told else "" for fact in (persona.maker, persona.role))
+    maker, role = (fact if words.strip_article(fact) in told else "" for fact in (persona.maker, persona.role))
     return Who(persona.name, maker, role)
 
 
@@ -261,7 +261,7 @@ def _first_turn(who: Prompted, prompt: str, rng: random.Random) -> tuple[Turn, T
     return Turn("user", prompt), Turn("assistant", rng.choice(fitting or _answers(who, who.lang, prompt)))
 
 
-def under_prompt(row: TrainingRow, crowd: Sequence[Prompted], rng: random.Random) -> TrainingRow:
+def put_under_prompt(row: TrainingRow, crowd: Sequence[Prompted], rng: random.Random) -> TrainingRow:
     """A general row under the prompt of somebody whom it does not mention: the prompt changes nothing about its answer."""
     text = " ".join(turn.content + turn.input for turn in row.turns)
     who = next(one for one in rng.sample(crowd, len(crowd)) if not one.mentioned(text))
@@ -313,7 +313,7 @@ def _held(row: TrainingRow, selves: Sequence[Prompted], others: Sequence[Prompte
     return replace(row, turns=(*before, *row.turns))
 
 
-def plain_prompt(row: TrainingRow, rng: random.Random) -> TrainingRow:
+def put_under_plain_prompt(row: TrainingRow, rng: random.Random) -> TrainingRow:
     """A row under a system text that makes the model nobody: the answer stays what it is."""
     return TrainingRow(
         (Turn("system", rng.choice(load(row.lang)["plain"])), *row.turns), row.source, row.kind, row.lang, row.category

@@ -136,7 +136,7 @@ def fits(wording: str, values: Mapping[str, str]) -> bool:
     if not needed <= values.keys():
         return False
     both = needed & {"name", "Name", "a_name"} and needed & {"role", "a_role"}
-    return not (both and bare(values["role"]) == bare(values["name"]))
+    return not (both and strip_article(values["role"]) == strip_article(values["name"]))
 
 
 def fill(wording: str, values: Mapping[str, str]) -> str:
@@ -200,7 +200,7 @@ def is_noun(name: str) -> bool:
     return _ZH_NOUN.fullmatch(name) is not None
 
 
-def bare(noun: str) -> str:
+def strip_article(noun: str) -> str:
     """A noun without article and case."""
     return re.sub(r"^(?:an?|the)\s+", "", noun.casefold().strip())
 

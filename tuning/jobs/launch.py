@@ -54,7 +54,7 @@ def start(where: str | Path | Database, id: int) -> bool:
 
 
 def launch(job: Mapping) -> subprocess.Popen:
-    arguments = job["arguments"] if job["resumed_from"] is None else continued(job["arguments"])
+    arguments = job["arguments"] if job["resumed_from"] is None else resuming_arguments(job["arguments"])
     command = [sys.executable, "-m", "tuning.jobs.wrapper", str(Path(job["folder"]) / RECORD), job["token"], *arguments]
     with open(job["log"], "ab") as log:
         process = subprocess.Popen(
@@ -85,7 +85,7 @@ def environment(token: str) -> dict[str, str]:
     }
 
 
-def continued(arguments: Sequence[str]) -> list[str]:
+def resuming_arguments(arguments: Sequence[str]) -> list[str]:
     """The same command line, going on from the last checkpoint."""
     dropped = ("--resume_from_checkpoint", "--overwrite_output_dir")
     kept: list[str] = []
@@ -102,7 +102,7 @@ def continued(arguments: Sequence[str]) -> list[str]:
     return [*kept, "--resume_from_checkpoint", "last"]
 
 
-def absolute(settings: Settings) -> Settings:
+def with_absolute_paths(settings: Settings) -> Settings:
     """Its paths as they are seen from here: the job runs in another folder. What is no path (a name, a Hub id) stays."""
     from engine.bases import told  # imports torch
 

@@ -73,12 +73,12 @@ def needed(settings: Settings) -> int:
     """
     from tuning.train import cost
 
-    base = sketch(settings)
+    base = sketch_base(settings)
     tokens = settings.pack_tokens or cost.pack_budget(base) if settings.packing else settings.cutoff_len
     return int(cost.memory_bytes(base, settings, tokens) * MARGIN) + PROCESS_BYTES.get(base.device.type, 0)
 
 
-def sketch(settings: Settings) -> Sketch:
+def sketch_base(settings: Settings) -> Sketch:
     """What the trainer would load."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -136,7 +136,7 @@ def admission(engine: Engine | None, where: str | Path | Database) -> Callable[[
 
     def may_start(job: dict) -> str | None:
         if not job["needs_bytes"]:
-            return alone(job, stored.active(where))
+            return reason_to_wait(job, stored.active(where))
         found = room(job["needs_bytes"], job["device"], engine)
         if found.fits:
             stored.change(where, job, parked=0)
@@ -153,7 +153,7 @@ def admission(engine: Engine | None, where: str | Path | Database) -> Callable[[
     return may_start
 
 
-def alone(job: dict, running: list[dict]) -> str | None:
+def reason_to_wait(job: dict, running: list[dict]) -> str | None:
     """Why a job without an estimate has to wait, if so."""
     if not running:
         return None
@@ -176,10 +176,10 @@ def settle(engine: Engine, where: str | Path | Database) -> None:
             engine.unpark()
         except EngineError:
             return  # the chat says so; the next tick tries again
-    limit(engine, sum(job["needs_bytes"] or 0 for job in here if job["status"] != "queued"))
+    limit_gpu_memory(engine, sum(job["needs_bytes"] or 0 for job in here if job["status"] != "queued"))
 
 
-def limit(engine: Engine, others: int) -> None:
+def limit_gpu_memory(engine: Engine, others: int) -> None:
     """Keeps this process from taking the GPU memory that `others` bytes of jobs were promised."""
     total = torch.cuda.mem_get_info(engine.base.device)[1]
     wanted = total - others if others else None

@@ -18,7 +18,7 @@ from common import space
 from common.errors import UserError
 from store import jobs as stored
 from tuning.jobs.folders import wipe
-from tuning.jobs.launch import LOG, absolute, best_device, start
+from tuning.jobs.launch import LOG, best_device, start, with_absolute_paths
 from tuning.jobs.progress import progress, tail
 from tuning.jobs.watcher import clear_away, look_after
 from tuning.train.run_files import last_saved_step
@@ -50,7 +50,7 @@ def enqueue(
     device: where it will compute, if not `settings.device` or what the machine offers. needs_bytes: see tuning.jobs.memory;
     unestimated: why there are none. park: the chat's base may leave the device for the time. owned: see `enqueue_command`.
     """
-    settings = absolute(settings)
+    settings = with_absolute_paths(settings)
     if problems := settings.problems():
         raise SettingsError(problems)
     return enqueue_command(

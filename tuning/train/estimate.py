@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from dataclasses import dataclass
 
-from tuning.dataset.placeholders import unfilled
+from tuning.dataset.placeholders import find_unfilled
 from tuning.dataset.rows import DataError, TrainingRow, Turn, distinct
 from tuning.train.settings import Settings
 from tuning.train.steps import Steps, rates
@@ -173,7 +173,7 @@ def _about_rows(
         what = "identity rows" if identity else "rows"
         text = f"only {different} distinct {what}: the model learns these wordings by heart and may answer others as before."
         found.append(Caution("few distinct", text))
-    opened = unfilled(rows, card)
+    opened = find_unfilled(rows, card)
     if opened:
         text = "; ".join(str(one) for one in opened[:5])
         how = "--identity NAME fills name, maker, role and date from its facts; write what it lacks, or take these rows out"

@@ -14,7 +14,7 @@ from tuning.dataset.mixing import split_off
 from tuning.dataset.readers import read, read_pair
 from tuning.dataset.rows import DataError, Kind, TrainingRow
 from tuning.train import loading
-from tuning.train.checkpoint import start_of
+from tuning.train.checkpoint import find_start
 from tuning.train.settings import Settings, SettingsError
 
 
@@ -81,7 +81,7 @@ def folder_problems(settings: Settings) -> list[str]:
     """Why the run cannot write to its folder, or go on from where it is to."""
     folder = Path(settings.output_dir)
     try:
-        start = start_of(settings)
+        start = find_start(settings)
     except SettingsError as error:
         return list(error.problems)
     if start and start.step:

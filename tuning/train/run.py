@@ -22,7 +22,7 @@ from engine import formats
 from engine.bases import Base
 from tuning.train import adapter, loading, preflight, steps
 from tuning.train.batches import pack_batch
-from tuning.train.checkpoint import Start, refuse_misfit, start_of, take_weights
+from tuning.train.checkpoint import Start, find_start, refuse_misfit, take_weights
 from tuning.train.loss import loss_of_pack
 from tuning.train.plan import Plan, make_plan
 from tuning.train.preflight import Rows
@@ -47,7 +47,7 @@ def run(
     Raises SettingsError, DataError, EngineError, AdapterError or TrainingError, each for a person; state.json says it too.
     """
     rank, _ = processes()
-    say = say if rank == 0 else silent
+    say = say if rank == 0 else say_nothing
     rows = preflight.prepare(settings)
     folder = Path(settings.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def train(
     measured = [margin(settings, base)] if margin and settings.margin else []
     planned = make_plan(settings, base, rows, count)
     on_step = [*on_step, *((steps.measure_every(settings, planned.steps), one) for one in measured)]
-    start = start_of(settings)
+    start = find_start(settings)
     resumed = start if start and start.step else None
     notes = [*start.notes] if start else []
     if resumed:
@@ -177,7 +177,7 @@ def finish(
     """Save the adapter of step `done`, with its card, check what was saved, and say how the run ended."""
     folder = Path(settings.output_dir)
     journal.state("saving", step=done)
-    adapter.save(model, folder, card(settings, folder, base, planned, done), settings.adapter_dtype)
+    adapter.save(model, folder, make_card(settings, folder, base, planned, done), settings.adapter_dtype)
     model.unload()
     first = planned.train[0]
     adapter.check(folder, base, list(first.ids[: max(1, first.first_target)]))
@@ -187,7 +187,7 @@ def finish(
     say(f"{said or 'done'}: {folder}")
 
 
-def card(settings: Settings, folder: Path, base: Base, planned: Plan, done: int) -> dict[str, Any]:
+def make_card(settings: Settings, folder: Path, base: Base, planned: Plan, done: int) -> dict[str, Any]:
     """What has to be known of an adapter to use it, and to make it again."""
     lines = read_metrics(folder)
     losses = [line["loss"] for line in lines if line.get("loss") is not None]
@@ -252,7 +252,7 @@ def describe_error(error: BaseException, folder: Path) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def silent(_text: str) -> None:
+def say_nothing(_text: str) -> None:
     pass
 
 

@@ -249,7 +249,7 @@ def command_line(presets: Mapping[str, Any]) -> argparse.ArgumentParser:
     for one in dataclasses.fields(Settings):
         title = one.metadata["group"]
         group = groups.setdefault(title, parser.add_argument_group(title))
-        shown = one.metadata["help"].replace("%", "%%") + ("" if one.default in ("", None) else f" [{show(one.default)}]")
+        shown = one.metadata["help"].replace("%", "%%") + ("" if one.default in ("", None) else f" [{format_value(one.default)}]")
         names = list(dict.fromkeys((f"--{one.name}", f"--{one.name.replace('_', '-')}")))
         if is_switch(one.name):
             group.add_argument(*names, dest=one.name, nargs="?", const="true", metavar="True|False", help=shown)
@@ -259,7 +259,8 @@ def command_line(presets: Mapping[str, Any]) -> argparse.ArgumentParser:
         elif one.name == "lora_target_modules":
             group.add_argument(*names, dest=one.name, nargs="+", metavar="NAME", help=shown)
         else:
-            group.add_argument(*names, dest=one.name, metavar=kind(one.name).__name__.upper().replace("STR", "TEXT"), help=shown)
+            word = field_type(one.name).__name__.upper().replace("STR", "TEXT")
+            group.add_argument(*names, dest=one.name, metavar=word, help=shown)
     return parser
 
 
@@ -288,7 +289,7 @@ def read_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple
 
 def convert(name: str, value: Any) -> Any:
     """One value, from a text, a form or JSON. Raises ValueError that says what is wanted."""
-    wanted = kind(name)
+    wanted = field_type(name)
     if name == "lora_target_modules":
         if not isinstance(value, str) and not (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)):
             raise ValueError("give names, as a list or with commas between them")
@@ -320,7 +321,7 @@ def convert(name: str, value: Any) -> Any:
     return wanted(number)
 
 
-def kind(name: str) -> type:
+def field_type(name: str) -> type:
     """bool, int, float, str or tuple: the field's type without what else it may be."""
     hint = typing.get_type_hints(Settings)[name]
     if isinstance(hint, types.UnionType):
@@ -329,8 +330,8 @@ def kind(name: str) -> type:
 
 
 def is_switch(name: str) -> bool:
-    return kind(name) is bool
+    return field_type(name) is bool
 
 
-def show(value: Any) -> str:
+def format_value(value: Any) -> str:
     return ",".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)

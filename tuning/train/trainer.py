@@ -25,7 +25,7 @@ from tuning.train.adapter import save_weights
 from tuning.train.batches import Batch, Batches
 from tuning.train.estimate import duration
 from tuning.train.loss import LossOfPack
-from tuning.train.pace import RECENT, pace
+from tuning.train.pace import RECENT, seconds_per_step
 from tuning.train.run_files import Journal, StopSign, last_saved_step
 
 OnStep = Callable[[int, PeftModel], Mapping[str, float] | None]
@@ -83,7 +83,7 @@ class PackedTrainer(Trainer):
             total += loss.detach()
         # forward passes went past DistributedDataParallel, which would average where a sum is wanted
         if self.args.world_size > 1:
-            add_up([p for p in self.model.parameters() if p.requires_grad], total)
+            sum_over_processes([p for p in self.model.parameters() if p.requires_grad], total)
         self.check_loss(total.item())
         return total
 
@@ -166,7 +166,7 @@ class PackedTrainer(Trainer):
     def left(self, step: int, total: int) -> str:
         """The time to come, told anew from this run's own steps: what was told before it began is an estimate."""
         self.times = [*self.times, (step, time.monotonic())][-RECENT:]
-        per_step = pace(self.times)
+        per_step = seconds_per_step(self.times)
         if per_step is None or len(self.times) < LEFT_FROM or step >= total:
             return ""
         return f"  about {duration(per_step * (total - step))} left"
@@ -202,7 +202,7 @@ class Steps(TrainerCallback):
         if not state.global_step:
             found: dict[str, float] = {}
             for _every, function in self.on_step:
-                found |= quietly(function, 0, self.trainer.model)
+                found |= call_quietly(function, 0, self.trainer.model)
             if found:
                 self.trainer.journal.metric({"step": 0, "total_steps": state.max_steps, "epoch": 0, "time": time.time()} | found)
         self.trainer.since = time.perf_counter()
@@ -212,7 +212,7 @@ class Steps(TrainerCallback):
         self.trainer.extra = {}
         for every, function in self.on_step:
             if state.global_step % every == 0 or last:
-                self.trainer.extra |= quietly(function, state.global_step, self.trainer.model)
+                self.trainer.extra |= call_quietly(function, state.global_step, self.trainer.model)
         if self.trainer.valid and last:
             control.should_evaluate = True
         if self.asked():
@@ -228,7 +228,7 @@ class Steps(TrainerCallback):
         return flag.item() > 0
 
 
-def quietly(function: OnStep, step: int, model: PeftModel) -> dict[str, float]:
+def call_quietly(function: OnStep, step: int, model: PeftModel) -> dict[str, float]:
     """Call it without leaving a trace: gradients, mode and random numbers stay as they were."""
     model.eval()
     with torch.no_grad(), torch.random.fork_rng():
@@ -237,7 +237,7 @@ def quietly(function: OnStep, step: int, model: PeftModel) -> dict[str, float]:
     return dict(found or {})
 
 
-def add_up(parameters: Sequence[torch.nn.Parameter], loss: torch.Tensor) -> None:
+def sum_over_processes(parameters: Sequence[torch.nn.Parameter], loss: torch.Tensor) -> None:
     """Sum gradients and loss over all processes, in one message; a process without rows adds zeros."""
     grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
     flat = torch.cat([*(grad.reshape(-1) for grad in grads), loss.reshape(1)])
