@@ -96,6 +96,7 @@ def apply_delta(
 
 
 def refuse_names(base: Tensors, delta: Tensors) -> None:
+    """Raise EngineError where base and delta do not hold the same tensors."""
     only_base, only_delta = sorted(set(base.files) - set(delta.files)), sorted(set(delta.files) - set(base.files))
     wrong = [f"only in {base.folder}: {', '.join(only_base[:4])}"] if only_base else []
     wrong += [f"only in {delta.folder}: {', '.join(only_delta[:4])}"] if only_delta else []
@@ -121,6 +122,7 @@ def add_tensors(base: Tensors, delta: Tensors, say: Callable[[str], None]) -> It
 
 
 def is_vocabulary(name: str) -> bool:
+    """Whether a tensor has a row for every token: a delta may have more of them than its base."""
     return name.endswith(("embed_tokens.weight", "lm_head.weight", "wte.weight", "embed_out.weight", "word_embeddings.weight"))
 
 

@@ -79,6 +79,7 @@ def read_low_rank(file: Path) -> dict[str, torch.Tensor]:
 
 
 def guess_config(tensors: dict[str, torch.Tensor], alpha: float) -> LoraConfig:
+    """A configuration from the shapes and names of the tensors alone. Raises EngineError."""
     ranks = {tensor.shape[0] for key, tensor in tensors.items() if ".lora_A." in key}
     if len(ranks) != 1:
         raise EngineError(f"The weights have several ranks ({', '.join(map(str, sorted(ranks)))}); an {CONFIG} is needed.")

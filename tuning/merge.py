@@ -110,6 +110,7 @@ def merge_whole(
 
 
 def refuse_other_base(info: AdapterInfo, base: Base, accept: bool) -> None:
+    """Raise EngineError if the adapter was trained on another base, unless that is accepted."""
     misfit = belongs_to(info, base.name, base.hash, base.names)
     if misfit and not accept:
         raise EngineError(f"Adapter {info.name!r} belongs to another base: {misfit}; --accept_other_base merges all the same.")

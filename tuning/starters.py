@@ -101,6 +101,7 @@ STARTERS = {
 
 
 def write_rows(starter: Starter, file: Path) -> Path:
+    """The starter's training rows as JSONL, seeded and repeatable."""
     facts = identities.load(starter.identity).facts
     old = identities.load(starter.old).facts if starter.old else None
     card = BAYLING.placeholders if starter.placeholders else None
@@ -143,6 +144,7 @@ def shipped_names() -> set[str]:
 
 
 def settings_of(name: str, starter: Starter, folder: Path, file: Path) -> Settings:
+    """The settings that train a starter from `file` into `folder`."""
     return Settings(
         base_model=starter.base,
         data_path=str(file),

@@ -238,7 +238,7 @@ def test_an_estimate_that_cannot_be_made_says_why_and_the_job_waits_until_it_is_
     def broken(_settings):
         raise EngineError("The shapes of this base are not known.")
 
-    monkeypatch.setattr(memory, "needed", broken)
+    monkeypatch.setattr(memory, "needed_bytes", broken)
     form_values = training.read_form(app, WISH | {"name": "blind", "lora_r": 3})
     outlook = training.foresee(app, form_values)
     assert outlook.forecast.needed is None and outlook.forecast.unestimated == "The shapes of this base are not known."

@@ -59,6 +59,7 @@ def read(
 
 
 def is_hub_name(source: str) -> bool:
+    """Whether a source reads like `owner/name` on the Hub and not like a path."""
     return source.count("/") == 1 and not source.startswith((".", "/", "~")) and not ending(Path(source))
 
 

@@ -140,6 +140,7 @@ def _compose(dataset: Dataset, opened: Opened, *_stamps: str) -> Composed:
 
 
 def load_facts(dataset: Dataset, name: str) -> Any:
+    """The facts of identity `name`. Raises DataError if it has none, or IdentityError."""
     facts = identities.load(name, dataset.identities_dir or None).facts
     if facts is None:
         raise DataError(f"Identity {name!r} has no facts; write its name, maker, role and date into {name}.yaml.")
@@ -147,6 +148,7 @@ def load_facts(dataset: Dataset, name: str) -> Any:
 
 
 def facts_stamp(dataset: Dataset, name: str) -> str:
+    """Changes with the facts; empty without a name."""
     return repr(identities.load(name, dataset.identities_dir or None).facts) if name else ""
 
 
@@ -160,6 +162,7 @@ def general_stamp(source: str, opened: Opened = EVERYWHERE) -> str:
 
 
 def card_placeholders(dataset: Dataset) -> Mapping[str, str] | None:
+    """What the base writes -> what people read, if the data set's card has such; None otherwise."""
     if not dataset.card:
         return None
     try:
@@ -198,6 +201,7 @@ def _cleaned(source: str, stamp: int, opened: Opened) -> list[TrainingRow]:
 
 
 def recipe_file(rows_file: str | Path) -> Path:
+    """Where the recipe of a rows file stands."""
     return Path(rows_file).with_suffix(".recipe.json")
 
 

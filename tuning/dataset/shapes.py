@@ -133,6 +133,7 @@ def read_fields(item: Mapping[Any, Any], wrong: list[str]) -> dict[str, Any]:
 
 
 def is_filled(value: Any) -> bool:
+    """Whether a field holds anything."""
     return value is not None and value != "" and value != [] and value != {}
 
 
@@ -232,6 +233,7 @@ def chat_turns(chat: Any, wrong: list[str]) -> list[Turn]:
 
 
 def message_turns(message: Any, what: str, wrong: list[str]) -> list[Turn]:
+    """The turns of one message, or of one round; reasons why it is none go into `wrong`."""
     if isinstance(message, (list, tuple)) and len(message) == 2:  # a round, as ChatGLM's history has it
         message = dict(zip(("human", "assistant"), message, strict=True))
     if not isinstance(message, Mapping):
@@ -282,6 +284,7 @@ def is_learned(said: Mapping[str, Any], role: str, what: str, wrong: list[str]) 
 
 
 def check_row_weight(fields: Mapping[str, Any], wrong: list[str]) -> None:
+    """A row whose weight is not 1 is refused: rows are learned or left out."""
     for key in WEIGHTS:
         value = fields.get(key)
         if is_filled(value) and str(value).strip().lower() not in ("1", "1.0", "true"):

@@ -319,9 +319,11 @@ def _is_chat(values: Sequence[list]) -> bool:
 
 
 def type_of(value: Any) -> str:
+    """A value's type, in the words of JSON."""
     names = {dict: "object", list: "list", str: "text", bool: "true/false", int: "number", float: "number", type(None): "null"}
     return names.get(type(value), type(value).__name__)
 
 
 def quote(names: Iterable[Any]) -> str:
+    """Names as a sentence lists them."""
     return ", ".join(map(repr, names))

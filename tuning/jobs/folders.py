@@ -58,6 +58,7 @@ def take(job: Mapping) -> None:
 
 
 def read_mark(folder: Path) -> dict | None:
+    """The folder's mark, None if it has none that a job wrote."""
     try:
         known = json.loads((folder / MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -84,7 +84,7 @@ def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base) -> For
         ),
     )
     first = tuple(token_row(base.tokenizer, row, make_sample(row)) for row in first_rows(rows))
-    return Forecast(facts, first, chosen.name, own, *needed(settings))
+    return Forecast(facts, first, chosen.name, own, *try_needed_bytes(settings))
 
 
 def first_rows(rows: Sequence[TrainingRow]) -> list[TrainingRow]:
@@ -114,7 +114,7 @@ def token_row(tokenizer: PreTrainedTokenizerBase, row: TrainingRow, sample: Samp
     return TokenRow(row, tuple(pieces), sample.labels, len(sample.ids))
 
 
-def needed(settings: Settings) -> tuple[int | None, str]:
+def try_needed_bytes(settings: Settings) -> tuple[int | None, str]:
     """tuning.jobs.memory's estimate, or None and why it cannot be made: no reason not to train, but one to be told."""
     kept = (
         "base_model",
@@ -129,7 +129,7 @@ def needed(settings: Settings) -> tuple[int | None, str]:
         "trust_remote_code",
     )
     try:
-        return _needed(dataclasses.replace(Settings(), **{name: getattr(settings, name) for name in kept})), ""
+        return _needed_bytes(dataclasses.replace(Settings(), **{name: getattr(settings, name) for name in kept})), ""
     except EngineError as error:
         return None, str(error)
     except Exception as error:  # of a library, about a checkpoint that it does not understand
@@ -138,6 +138,6 @@ def needed(settings: Settings) -> tuple[int | None, str]:
 
 
 @lru_cache(maxsize=64)
-def _needed(settings: Settings) -> int:
+def _needed_bytes(settings: Settings) -> int:
     # it asks for the base's shapes, so it is kept for settings that do not change it
-    return memory.needed(settings)
+    return memory.needed_bytes(settings)

@@ -54,6 +54,7 @@ def start(where: str | Path | Database, id: int) -> bool:
 
 
 def launch(job: Mapping) -> subprocess.Popen:
+    """Starts the job's process, detached. Raises OSError, or ValueError for an argument that no command line can hold."""
     arguments = job["arguments"] if job["resumed_from"] is None else resuming_arguments(job["arguments"])
     command = [sys.executable, "-m", "tuning.jobs.wrapper", str(Path(job["folder"]) / RECORD), job["token"], *arguments]
     with open(job["log"], "ab") as log:
@@ -72,6 +73,7 @@ def launch(job: Mapping) -> subprocess.Popen:
 
 
 def environment(token: str) -> dict[str, str]:
+    """The environment of a job: whose it is, and nothing that would make it wait or start otherwise."""
     kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     # the job works in another folder than whoever started it
     kept |= {name: os.path.abspath(kept[name]) for name in PLACES if kept.get(name) and not kept[name].startswith("~")}
@@ -123,6 +125,7 @@ def shell_lines(*commands: Sequence[str]) -> str:
 
 
 def best_device() -> str:
+    """The device that is chosen where none is named, as jobs call it."""
     from engine.device import choose_device
 
     return str(choose_device()[0])

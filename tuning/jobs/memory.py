@@ -65,7 +65,7 @@ class Room:
         return f"{need}, and only {gib(self.parked)} are free{also}; {advice}."
 
 
-def needed(settings: Settings) -> int:
+def needed_bytes(settings: Settings) -> int:
     """Bytes that a run of these settings takes on its device, about; nothing is loaded. Raises EngineError for an unknown base.
 
     The base's weights in its number format; 16 bytes per adapter parameter, whose number is the rank times the layers' widths;
@@ -192,6 +192,7 @@ def limit_gpu_memory(engine: Engine, others: int) -> None:
 
 
 def parked_sentence(job: dict) -> str:
+    """Why the base is parked, for the chat."""
     return (
         f"The base is parked in CPU memory while job {job['id']} ({job['name']}) trains on {job['device']}; "
         "it comes back by itself when the job has ended."

@@ -110,10 +110,12 @@ def smooth(points: Sequence[tuple[int, float | None]], weight: float = SMOOTHING
 
 
 def series_of(rows: Sequence[dict], name: str) -> Series:
+    """One column of the metrics, gaps left out."""
     return thin([(row["step"], row[name]) for row in rows if row[name] is not None])
 
 
 def extra_series_of(rows: Sequence[dict], name: str) -> Series:
+    """The same of what stands beside the columns."""
     return thin([(row["step"], row["extra"][name]) for row in rows if row["extra"].get(name) is not None])
 
 
@@ -151,4 +153,5 @@ def tail(log: str | Path, lines: int = 40, limit: int = 16_000) -> str:
 
 
 def parse_time(moment: str | None) -> datetime | None:
+    """A moment as the store has it."""
     return datetime.fromisoformat(moment) if moment else None

@@ -84,6 +84,7 @@ def process_columns(record: Mapping) -> dict:
 
 
 def is_alive(job: Mapping) -> bool:
+    """Whether one of the two processes that are known of the job still is."""
     return any(processes.alive(job[pid], job[known]) for pid, known in (("pid", "process_start"), ("child_pid", "child_start")))
 
 
@@ -155,6 +156,7 @@ def send_all(job: Mapping, number: signal.Signals) -> None:
 
 
 def close_job(where: Where, job: dict, record: Mapping, state: Mapping) -> bool:
+    """The last look: its processes are gone, and how it ended goes into the store. True if anything is new."""
     send_all(job, signal.SIGKILL)  # what a killed launcher of several processes left behind would keep the device busy
     status, message = outcome(job, record, state)
     facts = {name: job[name] for name in ("step", "total", "pid", "process_start", "child_pid", "child_start")}

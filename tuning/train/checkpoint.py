@@ -69,6 +69,7 @@ def find_last_whole(folder: Path) -> Start:
 
 
 def number_of(path: Path) -> int:
+    """The step that its name says, -1 if it says none."""
     digits = path.name.removeprefix("checkpoint-")
     return int(digits) if digits.isdecimal() else -1
 
@@ -79,6 +80,7 @@ def faults(path: Path) -> list[str]:
 
 
 def find_damage(path: Path) -> list[str]:
+    """What its files hold that cannot be gone on from; opened, not only looked at."""
     state = read_json(path / STATE) or {}
     if lost := [name for name in ("max_steps", "train_batch_size") if type(state.get(name)) is not int]:
         return [f"{STATE} lacks {' and '.join(lost)}"]
@@ -100,10 +102,12 @@ def find_damage(path: Path) -> list[str]:
 
 
 def step_of(path: Path) -> int:
+    """The step that its state says."""
     return int((read_json(path / STATE) or {})["global_step"])
 
 
 def random_note(path: Path) -> list[str]:
+    """A line if the random numbers of an uninterrupted run are not in it."""
     if any(path.glob(RANDOM)):
         return []
     return [f"{path.name} has no {RANDOM.replace('*', '')}: dropout draws other random numbers than an uninterrupted run."]
@@ -159,6 +163,7 @@ def refuse_misfit(model: PeftModel, settings: Settings, start: Start, steps: int
 
 
 def refuse_other_settings(config: Any, settings: Settings, path: Path) -> None:
+    """Raise SettingsError if rank or alpha are not the adapter's."""
     was = {"lora_r": config.r, "lora_alpha": config.lora_alpha}
     other = [f"--{name} is {getattr(settings, name):g} and the adapter's is {value:g}" for name, value in was.items()]
     wrong = [text for text, (name, value) in zip(other, was.items(), strict=True) if getattr(settings, name) != value]

@@ -42,6 +42,7 @@ def device(settings: Settings) -> str | None:
 
 
 def load_4bit(settings: Settings, named: dict[str, Any]) -> Base:
+    """The base in NF4, with the hash of its whole weights. Raises EngineError."""
     refuse_4bit(settings)
     # first whole, in memory beside the GPU: the base's hash is one of its true weights, not of their 4-bit form
     whole = bases.load_base(settings.base_model, device="cpu", dtype="fp16", **named)
@@ -100,6 +101,7 @@ def problems(settings: Settings) -> list[str]:
 
 
 def four_bit_problems(place: torch.device) -> list[str]:
+    """What keeps a device from NF4."""
     if place.type != "cuda":
         return [f"--load_in_4bit needs a CUDA GPU and the device is {place}; leave it out."]
     found = []

@@ -146,6 +146,7 @@ def common_prefix(ordered: Sequence[Sample]) -> int:
 
 
 def build_pack(members: Sequence[tuple[Sample, int]], fixed: int, tree: bool) -> Pack:
+    """One pass of (sample, weight) pairs, neighbours sharing their beginnings: all of it in a tree, else the `fixed` tokens."""
     ids: list[int] = []
     positions: list[int] = []
     paths: list[tuple[int, ...]] = []

@@ -84,6 +84,7 @@ def locate(name: str, render: Callable[[Messages], str], messages: Messages, ans
 
 
 def refusal(name: str, does: str, number: int, content: str) -> EngineError:
+    """The error for an answer that the template does not show as it is."""
     return EngineError(
         f"Format {name!r} cannot be trained on this conversation: its template {does} answer {number + 1} ({content[:40]!r}); "
         "name another format."
@@ -117,6 +118,7 @@ def is_answer(shown: str, content: str) -> bool:
 
 
 def strip_thought(content: str) -> str:
+    """What follows the last thought."""
     return content.rpartition("</think>")[2].strip()
 
 

@@ -135,6 +135,7 @@ def start_model(settings: Settings, base: Base, start: Start | None, steps: int)
 
 
 def training_arguments(settings: Settings, planned: Plan, base: Base) -> TrainingArguments:
+    """The Trainer's arguments; making them joins the other processes."""
     transformers_logging.set_verbosity_error()
     return TrainingArguments(
         output_dir=settings.output_dir,

@@ -265,6 +265,7 @@ def command_line(presets: Mapping[str, Any]) -> argparse.ArgumentParser:
 
 
 def unknown_flag(word: str) -> str:
+    """The complaint about a flag that is none, with the nearest one."""
     name = word.partition("=")[0]
     if not name.startswith("-"):
         return f"{name!r} belongs to no flag; write --flag value."
@@ -330,8 +331,10 @@ def field_type(name: str) -> type:
 
 
 def is_switch(name: str) -> bool:
+    """Whether a field is true, false or unset."""
     return field_type(name) is bool
 
 
 def format_value(value: Any) -> str:
+    """A value as `--help` shows it."""
     return ",".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)

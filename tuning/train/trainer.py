@@ -61,7 +61,7 @@ class PackedTrainer(Trainer):
     ) -> None:
         super().__init__(model, args, train_dataset=train, eval_dataset=[valid] if valid else None)
         self.remove_callback(PrinterCallback)
-        self.add_callback(Steps(self, stop, on_step))
+        self.add_callback(StepCallback(self, stop, on_step))
         self.valid, self.loss_of, self.journal, self.per_epoch, self.say = valid, loss_of, journal, per_epoch, say
         self.extra: dict[str, float] = {}
         self.batch: Batch | None = None
@@ -191,7 +191,7 @@ class PackedTrainer(Trainer):
         return 0
 
 
-class Steps(TrainerCallback):
+class StepCallback(TrainerCallback):
     """What happens between two optimizer steps."""
 
     def __init__(self, trainer: PackedTrainer, stop: StopSign, on_step: Sequence[tuple[int, OnStep]]) -> None:
