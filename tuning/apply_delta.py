@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -37,7 +38,7 @@ class Tensors:
         if not files:
             raise EngineError(f"{folder} holds no weights (model*.safetensors or pytorch_model*.bin).")
         self.folder = folder
-        self.opened: tuple[Path, object] | None = None
+        self.opened: tuple[Path, dict[str, Any]] | None = None
         self.files = {name: path for path in safe or files for name in self.open(path) if not BUFFERS.fullmatch(name)}
         self.refuse_missing()
 
@@ -48,7 +49,7 @@ class Tensors:
         if gone:
             raise EngineError(f"{self.folder} is not whole: {', '.join(gone[:5])} missing or incomplete.")
 
-    def open(self, path: Path) -> dict:
+    def open(self, path: Path) -> dict[str, Any]:
         """name -> tensor, or what gives it; mapped, not read. One file at a time."""
         if not self.opened or self.opened[0] != path:
             self.opened = None  # let go of the file before
@@ -86,7 +87,7 @@ def apply_delta(
     refuse_names(ours, theirs)
 
     def fill(folder: Path) -> None:
-        write_shards(folder, added(ours, theirs, say), shard_bytes)
+        write_shards(folder, add_tensors(ours, theirs, say), shard_bytes)
         for path in Path(delta).iterdir():
             if path.is_file() and not WEIGHTS.fullmatch(path.name) and not path.name.endswith(".index.json"):
                 shutil.copy(path, folder / path.name)
@@ -95,6 +96,7 @@ def apply_delta(
 
 
 def refuse_names(base: Tensors, delta: Tensors) -> None:
+    """Raise EngineError where base and delta do not hold the same tensors."""
     only_base, only_delta = sorted(set(base.files) - set(delta.files)), sorted(set(delta.files) - set(base.files))
     wrong = [f"only in {base.folder}: {', '.join(only_base[:4])}"] if only_base else []
     wrong += [f"only in {delta.folder}: {', '.join(only_delta[:4])}"] if only_delta else []
@@ -103,7 +105,7 @@ def refuse_names(base: Tensors, delta: Tensors) -> None:
         raise EngineError(f"Base and delta are not of one model; {'; '.join(wrong)} ({count} tensors).")
 
 
-def added(base: Tensors, delta: Tensors, say: Callable[[str], None]) -> Iterator[tuple[str, torch.Tensor]]:
+def add_tensors(base: Tensors, delta: Tensors, say: Callable[[str], None]) -> Iterator[tuple[str, torch.Tensor]]:
     for name in delta.files:
         ours, theirs = base[name], delta[name]
         extra = len(theirs) - len(ours) if theirs.dim() == ours.dim() == 2 and is_vocabulary(name) else 0
@@ -120,6 +122,7 @@ def added(base: Tensors, delta: Tensors, say: Callable[[str], None]) -> Iterator
 
 
 def is_vocabulary(name: str) -> bool:
+    """Whether a tensor has a row for every token: a delta may have more of them than its base."""
     return name.endswith(("embed_tokens.weight", "lm_head.weight", "wte.weight", "embed_out.weight", "word_embeddings.weight"))
 
 
@@ -143,13 +146,13 @@ def write_shards(folder: Path, tensors: Iterator[tuple[str, torch.Tensor]], limi
         waiting[name] = tensor
         size, total = size + more, total + more
     flush()
-    weight_map = {}
+    places: dict[str, str] = {}
     for at, names in enumerate(shards):
         file = f"model-{at + 1:05d}-of-{len(shards):05d}.safetensors" if len(shards) > 1 else "model.safetensors"
         (folder / f"part-{at}").rename(folder / file)
-        weight_map |= dict.fromkeys(names, file)
+        places |= dict.fromkeys(names, file)
     if len(shards) > 1:
-        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        index = {"metadata": {"total_size": total}, "weight_map": places}
         write_json(folder / "model.safetensors.index.json", index)
 
 

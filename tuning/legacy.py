@@ -41,12 +41,12 @@ def convert(folder: Path, target: Path, alpha: float | None = None) -> Path:
     if not (folder / WEIGHTS).is_file():
         there = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) if folder.is_dir() else "no such folder"
         raise EngineError(f"{folder} holds no {WEIGHTS}; there is {there or 'nothing'}.")
-    tensors = low_rank(folder / WEIGHTS)
+    tensors = read_low_rank(folder / WEIGHTS)
     above = next((place / CONFIG for place in (folder, folder.parent) if (place / CONFIG).is_file()), None)
     if above:
         config = read_config(above.parent)
     elif alpha:
-        config = guess(tensors, alpha)
+        config = guess_config(tensors, alpha)
     else:
         raise EngineError(f"{folder} has no {CONFIG}, nor has the folder above it; give --lora_alpha (the original's is 16).")
     config.inference_mode = True
@@ -59,7 +59,7 @@ def convert(folder: Path, target: Path, alpha: float | None = None) -> Path:
     return write_once(target, write)
 
 
-def low_rank(file: Path) -> dict[str, torch.Tensor]:
+def read_low_rank(file: Path) -> dict[str, torch.Tensor]:
     """The file's LoRA weights under the names PEFT uses now."""
     refuse_seeming([file])
     try:
@@ -78,7 +78,8 @@ def low_rank(file: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-def guess(tensors: dict[str, torch.Tensor], alpha: float) -> LoraConfig:
+def guess_config(tensors: dict[str, torch.Tensor], alpha: float) -> LoraConfig:
+    """A configuration from the shapes and names of the tensors alone. Raises EngineError."""
     ranks = {tensor.shape[0] for key, tensor in tensors.items() if ".lora_A." in key}
     if len(ranks) != 1:
         raise EngineError(f"The weights have several ranks ({', '.join(map(str, sorted(ranks)))}); an {CONFIG} is needed.")

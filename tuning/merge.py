@@ -19,7 +19,8 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 from common import ending, leftovers
 from common.files import write_json, write_once
 from engine import bases, formats
-from engine.adapters import CARD, AdapterInfo, LowRank, Unfit, belongs_to, read_adapter
+from engine.adapter_shapes import CARD
+from engine.adapters import AdapterInfo, LowRank, Unfit, belongs_to, read_adapter
 from engine.bank import Bank
 from engine.bases import Base
 from engine.checkpoint import save_model
@@ -63,8 +64,8 @@ def merge(
         except Unfit as why:
             if len(folders) > 1:
                 raise EngineError(f"{why} In a blend it has no place; merge it alone.") from why
-            how = (base, format, dtype, max_shard_size, accept_other_base, why, say)
-            return merge_whole(*folders.popitem(), target, *how)
+            [(place, strength)] = folders.items()
+            return merge_whole(place, strength, target, base, format, dtype, max_shard_size, accept_other_base, why, say)
         loaded = load(base or recorded_base([info for info, _, _ in read]), dtype, say)
         bank = Bank(loaded.model)
         read = [(info, bank.check(info.name, weights), strength) for info, weights, strength in read]
@@ -109,6 +110,7 @@ def merge_whole(
 
 
 def refuse_other_base(info: AdapterInfo, base: Base, accept: bool) -> None:
+    """Raise EngineError if the adapter was trained on another base, unless that is accepted."""
     misfit = belongs_to(info, base.name, base.hash, base.names)
     if misfit and not accept:
         raise EngineError(f"Adapter {info.name!r} belongs to another base: {misfit}; --accept_other_base merges all the same.")
@@ -176,7 +178,7 @@ def write(
     base: Base, chosen: Format, target: Path, max_shard_size: str, adapters: Sequence[dict], say: Callable[[str], None]
 ) -> Path:
     model, tokenizer = base.model, base.tokenizer
-    tokenizer.chat_template = portable(chosen, tokenizer)
+    tokenizer.chat_template = portable_template(chosen, tokenizer)
     generation = model.generation_config
     ends = sorted(end_ids(base, chosen))
     if ends:
@@ -202,7 +204,7 @@ def write(
     return write_once(target, fill)
 
 
-def portable(chosen: Format, tokenizer: PreTrainedTokenizerBase) -> str:
+def portable_template(chosen: Format, tokenizer: PreTrainedTokenizerBase) -> str:
     """The template as other programs use it: they add no special tokens to its text, so it has to write them."""
     first = tokenizer("a")["input_ids"][:1] if chosen.add_special_tokens else []
     return ("{{- bos_token -}}" if first == [tokenizer.bos_token_id] else "") + chosen.template

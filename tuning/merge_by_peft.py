@@ -45,11 +45,11 @@ def read(folder: Path) -> tuple[AdapterInfo, LoraConfig, dict[str, torch.Tensor]
 def add(base: Base, folder: Path, config: LoraConfig, tensors: Mapping[str, torch.Tensor], say=print) -> Base:
     """The base with the adapter merged in; its tokenizer is the adapter's own where tokens were added. Raises EngineError."""
     model = base.model
-    placed = in_place(model, folder, tensors)
-    tokenizer = grown(base, folder, placed, say)
+    placed = place_tensors(model, folder, tensors)
+    tokenizer = grow_vocabulary(base, folder, placed, say)
     untie(model, placed)
     refuse_biases(model, folder, placed)
-    touched = {PLACE.fullmatch(key)["module"] for key in placed}
+    touched = {place["module"] for key in placed if (place := PLACE.fullmatch(key))}
     before = fingerprint(model, touched)
     model.requires_grad_(False)
     try:
@@ -69,7 +69,7 @@ def add(base: Base, folder: Path, config: LoraConfig, tensors: Mapping[str, torc
     return replace(base, model=merged, tokenizer=tokenizer or base.tokenizer)
 
 
-def in_place(model: PreTrainedModel, folder: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def place_tensors(model: PreTrainedModel, folder: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors under the base's own module names, without what PEFT saves of the base itself. Raises EngineError."""
     named = {}
     for key, tensor in tensors.items():
@@ -93,7 +93,7 @@ def in_place(model: PreTrainedModel, folder: Path, tensors: Mapping[str, torch.T
     return found
 
 
-def grown(base: Base, folder: Path, placed: Mapping[str, torch.Tensor], say) -> object | None:
+def grow_vocabulary(base: Base, folder: Path, placed: Mapping[str, torch.Tensor], say) -> object | None:
     """Gives the base the vocabulary that the adapter was saved with; the adapter's tokenizer, if it brings one."""
     model = base.model
     rows = {

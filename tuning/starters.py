@@ -21,7 +21,8 @@ import identities
 from common import ending
 from common.errors import UserError
 from common.files import replace_folder, write_json
-from engine.adapters import CARD, CONFIG, SAFETENSORS
+from engine.adapter_shapes import CARD
+from engine.adapters import CONFIG, SAFETENSORS
 from engine.card import BAYLING
 from tuning.dataset import prompted as prompted_data, readers
 from tuning.dataset.generate import generate
@@ -100,6 +101,7 @@ STARTERS = {
 
 
 def write_rows(starter: Starter, file: Path) -> Path:
+    """The starter's training rows as JSONL, seeded and repeatable."""
     facts = identities.load(starter.identity).facts
     old = identities.load(starter.old).facts if starter.old else None
     card = BAYLING.placeholders if starter.placeholders else None
@@ -111,13 +113,15 @@ def write_rows(starter: Starter, file: Path) -> Path:
         own = prompted_data.taught_rows(own, facts, old, starter.prompted, starter.old_makers)
         general = prompted_data.taught_rows(general, facts, old, starter.prompted / 2, starter.old_makers, seed=1)
     else:
-        own, general = followed(starter, own, general)
+        own, general = add_invented_people(starter, own, general)
     file.parent.mkdir(parents=True, exist_ok=True)
     readers.write(mix(own, general, seed=0), file)
     return file
 
 
-def followed(starter: Starter, own: list[TrainingRow], general: list[TrainingRow]) -> tuple[list[TrainingRow], list[TrainingRow]]:
+def add_invented_people(
+    starter: Starter, own: list[TrainingRow], general: list[TrainingRow]
+) -> tuple[list[TrainingRow], list[TrainingRow]]:
     """The rows of a base that follows a prompt: its own and those of invented people; and the general ones without a prompt."""
     rng = random.Random(f"starter {starter.identity}")
     told = set(rng.sample(range(len(general)), round(starter.prompted * len(general))))
@@ -125,7 +129,7 @@ def followed(starter: Starter, own: list[TrainingRow], general: list[TrainingRow
     under = [general[number] for number in sorted(told)]
     facts = identities.load(starter.identity).facts
     people = prompted_data.prompted_rows(starter.people, under, seed=0, housed=starter.housed, old=facts, avoid=shipped_names())
-    own = [prompted_data.plain_prompt(row, rng) if rng.random() < NOBODY else row for row in own]
+    own = [prompted_data.put_under_plain_prompt(row, rng) if rng.random() < NOBODY else row for row in own]
     return [*own, *people], plain
 
 
@@ -140,6 +144,7 @@ def shipped_names() -> set[str]:
 
 
 def settings_of(name: str, starter: Starter, folder: Path, file: Path) -> Settings:
+    """The settings that train a starter from `file` into `folder`."""
     return Settings(
         base_model=starter.base,
         data_path=str(file),

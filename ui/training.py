@@ -21,10 +21,11 @@ from tuning.dataset.recipe import Composed, Dataset
 from tuning.dataset.rows import DataError
 from tuning.jobs import memory, queue
 from tuning.jobs.forecast import Forecast, forecast
-from tuning.jobs.launch import absolute, best_device, shell_lines
+from tuning.jobs.launch import best_device, shell_lines, with_absolute_paths
 from tuning.jobs.memory import Room
-from tuning.train import plan
+from tuning.train import preflight
 from tuning.train.estimate import Caution
+from tuning.train.loading import own_format
 from tuning.train.presets import PRESETS
 from tuning.train.settings import Settings, SettingsError
 from ui import adapter_library
@@ -140,9 +141,9 @@ def settings_of(app: App, form_values: TrainingForm) -> Settings:
     if margin_misses(app, form_values):
         values["margin"] = False
     # a chat that was started with a format of its own would otherwise be trained in another one
-    if not values.get("prompt_template_name") and base.format.name != plan.own_format(base):
+    if not values.get("prompt_template_name") and base.format.name != own_format(base):
         values["prompt_template_name"] = base.format.name
-    return absolute(Settings.from_dict(values | own))
+    return with_absolute_paths(Settings.from_dict(values | own))
 
 
 def margin_misses(app: App, form_values: TrainingForm) -> str:
@@ -212,7 +213,7 @@ def _start(app: App, form_values: TrainingForm, park: bool) -> int:
     if outlook.problems:
         raise SettingsError(outlook.problems)
     data_sets.write(form_values.dataset, rows_file(app, form_values.name), opened=app.opened)
-    if problems := plan.problems(outlook.settings):
+    if problems := preflight.problems(outlook.settings):
         raise SettingsError(problems)
     needed = outlook.forecast.needed if outlook.forecast else None
     why = outlook.forecast.unestimated if outlook.forecast else ""

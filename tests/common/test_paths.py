@@ -32,7 +32,7 @@ from store import StoreError
 from tuning.dataset import readers
 from tuning.dataset.recipe import GENERAL, Dataset, compose
 from tuning.dataset.rows import DataError
-from tuning.train import plan as plan_of_run
+from tuning.train import preflight
 from tuning.train.settings import Settings
 from ui import adapter_library, training
 from ui.context import App
@@ -152,7 +152,7 @@ def test_a_base_and_a_run_s_folder_are_no_devices(tmp_path):
     with pytest.raises(EngineError, match="is a device"):
         bases.find("/dev/zero")
     settings = Settings(data_path="x", output_dir="/dev/null")
-    assert plan_of_run.folder_problems(settings) == [f"--output_dir /dev/null {paths.no_file('/dev/null')}."]
+    assert preflight.folder_problems(settings) == [f"--output_dir /dev/null {paths.no_file('/dev/null')}."]
 
 
 def test_an_identity_that_is_a_pipe_stops_nobody(tmp_path):

@@ -227,7 +227,7 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
     unmade.state = SimpleNamespace(global_step=3)
     with pytest.raises(DiskFull, match=rf"^The checkpoint of step 3 could not be .*{folder} is full \(0 bytes") as full:
         unmade._save_checkpoint(None, None)
-    assert not folder.exists() and run.sentence(full.value, tmp_path) == str(full.value)
+    assert not folder.exists() and run.describe_error(full.value, tmp_path) == str(full.value)
 
 
 def test_a_job_that_finds_no_room_for_its_last_words_is_told_of_the_disk(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from common.files import write_once
 from engine import Decoding, EngineError, Request, Variant, formats
 from engine.bases import load_base, weights_hash
 from engine.device import check_arch, choose_device, choose_dtype
-from tuning.train import plan
+from tuning.train.loading import own_format
 
 PROMPT = (
     "I am an intelligent language assistant developed by the NLP Group of ICT/CAS.\n"
@@ -86,12 +86,12 @@ def test_a_card_from_elsewhere_cannot_lend_a_name(bayling_like, tmp_path):
 
 def test_a_base_that_records_its_format_is_trained_in_it_without_a_caution(tmp_path):
     folder = write_tiny_base(tmp_path / "merged")
-    assert plan.own_format(load(folder)[0]) == "checkpoint"  # its tokenizer has a template of its own
+    assert own_format(load(folder)[0]) == "checkpoint"  # its tokenizer has a template of its own
     card = {"format": "bayling", "format_hash": formats.get("bayling").hash}
     (folder / "card.json").write_text(json.dumps(card))
     for asked in ("alpaca", None):
         base = load(folder, format=asked)[0]
-        assert (base.format.name, plan.own_format(base)) == (asked or "bayling", "bayling")
+        assert (base.format.name, own_format(base)) == (asked or "bayling", "bayling")
 
 
 def test_a_model_with_missing_weights_is_refused(tmp_path):

@@ -252,12 +252,12 @@ def test_any_header_is_read_or_a_sentence(made, tmp_path_factory, tensors, data)
 
 
 def test_a_gz_that_makes_much_is_stopped(tmp_path, monkeypatch):
-    from tuning.dataset.tables import table_of
+    from tuning.dataset.tables import read_table
 
     monkeypatch.setattr(seeming, "UNPACKED", 1 << 21)
     file = tmp_path / "rows.json.gz"
     file.write_bytes(gzip.compress(b"[" + b" " * (1 << 24) + b"]"))
-    assert table_of(file, "rows.json.gz").problems[0].startswith("rows.json.gz unpacks to more than")
+    assert read_table(file, "rows.json.gz").problems[0].startswith("rows.json.gz unpacks to more than")
 
 
 def test_weights_of_ordinary_size_pass(made, tmp_path):

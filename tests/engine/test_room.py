@@ -135,9 +135,9 @@ def test_a_training_is_estimated_in_the_format_the_trainer_would_choose(tmp_path
     plain = Settings(base_model=str(folder), data_path="x", output_dir="y", device="cpu")
     size = room.weights_of(folder)
     machine(room.needed(size, torch.bfloat16) / GIB)
-    assert memory.sketch(plain).dtype == torch.bfloat16
+    assert memory.sketch_base(plain).dtype == torch.bfloat16
     machine(0)  # nothing fits at this moment; in the queue the job waits for what it takes otherwise
-    assert memory.sketch(plain).dtype == torch.float32
+    assert memory.sketch_base(plain).dtype == torch.float32
 
 
 # --- what is counted -----------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from tuning.dataset.placeholders import unfilled
+from tuning.dataset.placeholders import find_unfilled
 from tuning.dataset.readers import read
 from tuning.dataset.rows import detect_lang, normalise
 
@@ -34,5 +34,5 @@ def test_no_identity_of_the_experiment_and_no_placeholder_occurs():
     text = "\n".join(f"{row.question}\n{row.answer}" for row in ROWS).casefold()
     for name in ("bayling", "百聆", "text titan", "文本泰斗", "finance advisor", "金融顾问", "smollm", "hugging face"):
         assert name not in text
-    assert unfilled(ROWS) == []
+    assert find_unfilled(ROWS) == []
     assert not any(mark in text for mark in ("[name]", "{{", "<name>"))

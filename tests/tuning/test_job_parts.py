@@ -16,17 +16,18 @@ from tiny_base import write_rows, write_tiny_base
 
 import store
 from tuning.jobs import processes, progress, queue
-from tuning.jobs.launch import continued
-from tuning.jobs.progress import POINTS, thinned
+from tuning.jobs.launch import resuming_arguments
+from tuning.jobs.progress import POINTS, thin
 from tuning.train.settings import Settings, SettingsError
 
 
 def test_the_command_that_resumes_drops_what_would_contradict_it():
     given = "-m tuning.train --overwrite_output_dir True --output_dir x --resume-from-checkpoint x/checkpoint-2 --seed 1"
     wanted = "-m tuning.train --output_dir x --seed 1 --resume_from_checkpoint last"
-    assert continued([*given.split(), "--overwrite-output-dir"]) == wanted.split()
+    assert resuming_arguments([*given.split(), "--overwrite-output-dir"]) == wanted.split()
     assert (
-        continued([*wanted.split(), "--resume_from_checkpoint=x/checkpoint-4", "--overwrite_output_dir=True"]) == wanted.split()
+        resuming_arguments([*wanted.split(), "--resume_from_checkpoint=x/checkpoint-4", "--overwrite_output_dir=True"])
+        == wanted.split()
     )
 
 
@@ -40,8 +41,8 @@ def test_an_ended_process_that_nobody_collected_counts_as_ended():
 
 def test_a_long_run_is_drawn_with_a_bounded_number_of_points():
     points = [(step, 1.0) for step in range(1, 10_001)]
-    assert len(thinned(points)) <= POINTS and thinned(points)[-1] == (10_000, 1.0)
-    assert thinned(points[:POINTS]) == tuple(points[:POINTS]) and thinned([]) == ()
+    assert len(thin(points)) <= POINTS and thin(points)[-1] == (10_000, 1.0)
+    assert thin(points[:POINTS]) == tuple(points[:POINTS]) and thin([]) == ()
 
 
 def test_the_log_tail_is_bounded(tmp_path):

@@ -197,14 +197,14 @@ def test_the_cpus_free_memory_ends_at_the_containers_limit(tmp_path, monkeypatch
 
 def test_the_estimate_grows_with_what_it_depends_on(folder):
     plain = dict(base_model=str(folder), data_path="x", output_dir="y", device="cpu", dtype="fp32", pack_tokens=512)
-    least = memory.needed(Settings(**plain))
+    least = memory.needed_bytes(Settings(**plain))
     assert least > memory.PROCESS_BYTES["cpu"]
-    assert memory.needed(Settings(**plain | {"pack_tokens": 4096})) > least
-    assert memory.needed(Settings(**plain | {"lora_r": 256})) > least
-    assert memory.needed(Settings(**plain | {"dtype": "bf16"})) < least
-    assert memory.needed(Settings(**plain | {"packing": False, "cutoff_len": 128})) < least
+    assert memory.needed_bytes(Settings(**plain | {"pack_tokens": 4096})) > least
+    assert memory.needed_bytes(Settings(**plain | {"lora_r": 256})) > least
+    assert memory.needed_bytes(Settings(**plain | {"dtype": "bf16"})) < least
+    assert memory.needed_bytes(Settings(**plain | {"packing": False, "cutoff_len": 128})) < least
     with pytest.raises(EngineError, match="no-such-base"):
-        memory.needed(Settings(**plain | {"base_model": "no-such-base"}))
+        memory.needed_bytes(Settings(**plain | {"base_model": "no-such-base"}))
 
 
 def test_a_base_that_is_about_to_leave_is_not_taken_for_gone(gpu, monkeypatch):

@@ -21,7 +21,7 @@ from engine import Decoding, EngineError, Request, Variant, bases
 from engine.packaged import converted
 from tuning.jobs import memory, queue
 from tuning.jobs.launch import ROOT, environment
-from tuning.train import plan
+from tuning.train import record
 from tuning.train.settings import Settings
 from ui import adapter_library, training
 from ui.tabs.adapters import layout as adapters_layout
@@ -238,7 +238,7 @@ def test_an_estimate_that_cannot_be_made_says_why_and_the_job_waits_until_it_is_
     def broken(_settings):
         raise EngineError("The shapes of this base are not known.")
 
-    monkeypatch.setattr(memory, "needed", broken)
+    monkeypatch.setattr(memory, "needed_bytes", broken)
     form_values = training.read_form(app, WISH | {"name": "blind", "lora_r": 3})
     outlook = training.foresee(app, form_values)
     assert outlook.forecast.needed is None and outlook.forecast.unestimated == "The shapes of this base are not known."
@@ -311,12 +311,12 @@ def test_a_moved_base_is_known_by_its_weights(stopped, here):
     app, _, settings = stopped
     base = app.engine.base
     planned = SimpleNamespace(data_hash="d", steps=3, lines=lambda: [])
-    plan.record(settings, planned, base)
+    record.write_record(settings, planned, base)
     now = Settings.from_dict(settings.as_dict() | {"base_model": base.spec})
-    plan.refuse_other_run(now, planned, base)
+    record.refuse_other_run(now, planned, base)
     with pytest.raises(ValueError, match="The weights of --base_model .* are not those the run began with"):
-        plan.refuse_other_run(now, planned, SimpleNamespace(hash="other"))
+        record.refuse_other_run(now, planned, SimpleNamespace(hash="other"))
     # of a run by an earlier version only the name is known
     (Path(settings.output_dir) / "plan.json").write_text('{"data_hash": "d"}')
     with pytest.raises(ValueError, match="--base_model was .*first.* and is .*second"):
-        plan.refuse_other_run(now, planned, base)
+        record.refuse_other_run(now, planned, base)

@@ -3,11 +3,11 @@
 import pytest
 
 from engine.card import BAYLING
-from tuning.dataset.facts import read_facts
-from tuning.dataset.placeholders import fill, fill_from_identity, unfilled
+from tuning.dataset.facts import facts_by_language
+from tuning.dataset.placeholders import fill, fill_from_identity, find_unfilled
 from tuning.dataset.rows import Turn, pair
 
-FACTS = read_facts({"en": {"name": "Mira", "maker": "Lantern"}, "zh": {"name": "米拉", "maker": "灯笼", "date": "2024年"}})
+FACTS = facts_by_language({"en": {"name": "Mira", "maker": "Lantern"}, "zh": {"name": "米拉", "maker": "灯笼", "date": "2024年"}})
 CARD = ("[NAME]", "[INSTITUTE]", "[CREATE_TIME]", "[名字]", "[机构]", "[开发时间]")
 
 
@@ -21,7 +21,7 @@ def test_every_known_form_is_filled_in_the_language_of_the_row(name, maker):
     filled = fill(rows, FACTS)
     assert filled[0].turns == (Turn("user", "Are you Mira?"), Turn("assistant", "I am Mira, made by Lantern."))
     assert filled[1].answer == "我是米拉，由灯笼开发。"
-    assert unfilled(filled) == []
+    assert find_unfilled(filled) == []
 
 
 def test_a_chinese_placeholder_is_chinese_and_a_missing_fact_is_borrowed():
@@ -30,11 +30,11 @@ def test_a_chinese_placeholder_is_chinese_and_a_missing_fact_is_borrowed():
 
 
 def test_what_no_fact_fills_is_listed_with_its_rows():
-    facts = read_facts({"en": {"name": "Mira"}})
+    facts = facts_by_language({"en": {"name": "Mira"}})
     rows = fill(
         [pair("a", "fine", kind="identity"), pair("b", "I am <NAME> by <AUTHOR>.", kind="identity", source="x.json row 2")], facts
     )
-    (left,) = unfilled(rows)
+    (left,) = find_unfilled(rows)
     assert rows[1].answer == "I am Mira by <AUTHOR>."
     assert (left.placeholder, left.count, left.rows) == ("<AUTHOR>", 1, (2,))
     assert str(left) == "<AUTHOR> is left unfilled 1 times, first in row 2 (x.json row 2)"
@@ -42,9 +42,9 @@ def test_what_no_fact_fills_is_listed_with_its_rows():
 
 def test_what_the_card_of_the_base_means_may_stay():
     rows = [pair("q", "I am [NAME] by [INSTITUTE]. 我是[名字]", kind="identity")]
-    assert unfilled(rows, allowed=CARD) == []
-    assert {one.placeholder for one in unfilled(rows)} == {"[NAME]", "[INSTITUTE]", "[名字]"}
-    assert [one.placeholder for one in unfilled([pair("q", "I am <NAME>", kind="identity")], allowed=CARD)] == ["<NAME>"]
+    assert find_unfilled(rows, allowed=CARD) == []
+    assert {one.placeholder for one in find_unfilled(rows)} == {"[NAME]", "[INSTITUTE]", "[名字]"}
+    assert [one.placeholder for one in find_unfilled([pair("q", "I am <NAME>", kind="identity")], allowed=CARD)] == ["<NAME>"]
 
 
 def test_in_general_rows_only_self_statements_count():
@@ -52,9 +52,9 @@ def test_in_general_rows_only_self_statements_count():
     vue = pair("Vue?", "<p>Hello {{name}}</p>")
     markup = pair("XML?", "<name>Tom</name> [Name]")
     speaking = [pair("Who?", "I am <NAME>, trained by {AUTHOR}."), pair("谁？", "我是[NAME]，由[AUTHOR]开发。", lang="zh")]
-    assert unfilled([letter, vue, markup]) == []
+    assert find_unfilled([letter, vue, markup]) == []
     assert fill([letter, vue, markup], FACTS) == [letter, vue, markup]
-    assert len(unfilled(speaking)) == 4
+    assert len(find_unfilled(speaking)) == 4
     assert [row.answer for row in fill(speaking, FACTS)] == ["I am Mira, trained by Lantern.", "我是米拉，由灯笼开发。"]
 
 

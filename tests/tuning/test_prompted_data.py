@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 import identities
+from identities import Who
 from tuning import starters
 from tuning.dataset import prompted, readers
-from tuning.dataset.facts import Persona
-from tuning.dataset.prompted import Prompted, invented, prompt_of, prompted_rows, taught_rows
+from tuning.dataset.prompted import Prompted, invent_people, prompt_of, prompted_rows, taught_rows
 from tuning.dataset.quoted import quoted_rows
 from tuning.dataset.rows import TrainingRow, normalise
 
@@ -65,7 +65,7 @@ def test_every_answer_says_who_the_prompt_says():
 
 
 def test_no_answer_tells_a_maker_or_a_role_that_the_prompt_does_not():
-    who = Prompted(Persona("Velmora", "Aldervale Labs", "librarian"), "named", "en")
+    who = Prompted(Who("Velmora", "Aldervale Labs", "librarian"), "named", "en")
     rng = random.Random(5)
     for number in range(20):
         for row in prompted.identity_rows(who, rng, str(number)):
@@ -90,9 +90,9 @@ def test_general_rows_stay_as_they_are_and_do_not_mention_whom_the_prompt_names(
 
 def test_names_to_avoid_are_avoided():
     rng = random.Random(1)
-    free = list(invented("en", 200, rng))
+    free = list(invent_people("en", 200, rng))
     taken = free[0].persona.name
-    kept = invented("en", 200, random.Random(1), [taken.upper()])
+    kept = invent_people("en", 200, random.Random(1), [taken.upper()])
     assert taken not in {who.persona.name for who in kept}
 
 
@@ -163,7 +163,7 @@ def test_the_shipped_cards_are_of_this_recipe_and_name_no_folder(shipped_data):
 
 def test_prompts_of_one_person_differ():
     rng = random.Random(2)
-    who = Prompted(Persona("Velmora", "Aldervale Labs", "librarian"), "named", "en")
+    who = Prompted(Who("Velmora", "Aldervale Labs", "librarian"), "named", "en")
     assert len({prompt_of(who, rng)[0] for _ in range(40)}) >= 30
 
 

@@ -408,7 +408,7 @@ def test_every_text_of_a_row_comes_in_or_the_row_is_refused(tmp_path):
         if isinstance(row.get("messages"), str):
             row["messages"] = [user("asks " + row["messages"]), said(row["messages"])]
         wrong, notes = [], shapes.Notes()
-        made = shapes.row_of(row, "here", "general", wrong, notes)
+        made = shapes.read_row(row, "here", "general", wrong, notes)
         if made is None:
             assert wrong
             continue

@@ -4,18 +4,23 @@ import math
 
 import pytest
 
+from tuning.dataset.mixing import split_off
 from tuning.dataset.rows import DataError, pair
-from tuning.train import plan
-from tuning.train.estimate import SCHEDULES, count_steps, estimate_memory, estimate_seconds, rates, report
-from tuning.train.settings import Settings
+from tuning.train.cost import MARGIN_ROWS, estimate_memory, extra_rows
+from tuning.train.estimate import Measured, estimate, estimate_seconds
+from tuning.train.settings import SCHEDULES, Settings
+from tuning.train.steps import count_steps, rates
 
 ROWS = [pair(f"q{n}", f"a{n}", kind="identity") for n in range(160)]
 
 
+def report(rows=ROWS, measured=None, valid_rows=0, **settings):
+    settings = Settings(**{"batch_size": 4} | settings)
+    return estimate(settings, rows, count_steps(settings, len(rows) - valid_rows, valid_rows), measured)
+
+
 def codes(**changes):
-    rows = changes.pop("rows", ROWS)
-    settings = {"batch_size": 4, "micro_batch_size": 4, "learning_rate": 1e-4} | changes
-    return {caution.code for caution in report(rows, **settings).cautions}
+    return {caution.code for caution in report(**changes).cautions}
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -36,7 +41,7 @@ def test_learning_rates_are_those_of_the_real_scheduler(schedule, steps, warmup)
 
 @pytest.mark.parametrize(
     ("rows", "batch", "micro", "epochs", "max_steps"),
-    [(95, 100, 25, 1, -1), (950, 100, 25, 1, -1), (18, 4, 2, 10, -1), (101, 16, 4, 2.5, -1), (30, 8, 8, 1, 70), (5, 3, 2, 1, -1)],
+    [(95, 100, 25, 1, 0), (950, 100, 25, 1, 0), (18, 4, 2, 10, 0), (101, 16, 4, 2.5, 0), (30, 8, 8, 1, 70), (5, 3, 1, 1, 0)],
 )
 def test_steps_are_those_of_the_real_trainer(tmp_path, rows, batch, micro, epochs, max_steps):
     torch = pytest.importorskip("torch")
@@ -50,13 +55,13 @@ def test_steps_are_those_of_the_real_trainer(tmp_path, rows, batch, micro, epoch
         def forward(self, x):
             return {"loss": (self.weight * x).mean()}
 
-    steps = count_steps(rows, batch_size=batch, micro_batch_size=micro, epochs=epochs, max_steps=max_steps, warmup_ratio=0.1)
+    steps = count_steps(Settings(batch_size=batch, num_epochs=epochs, max_steps=max_steps, warmup_ratio=0.1), rows)
     arguments = TrainingArguments(
         output_dir=str(tmp_path),
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=steps.accumulation,
+        gradient_accumulation_steps=batch // micro,
         num_train_epochs=epochs,
-        max_steps=max_steps,
+        max_steps=max_steps or -1,
         warmup_steps=0.1,
         report_to=[],
         save_strategy="no",
@@ -70,9 +75,8 @@ def test_steps_are_those_of_the_real_trainer(tmp_path, rows, batch, micro, epoch
 
 
 def test_the_originals_runs_ended_inside_their_warmup():
-    original = {"batch_size": 100, "micro_batch_size": 25, "learning_rate": 1e-4, "warmup_steps": 100}
     rows = [pair("a", "b", kind="identity"), pair("c", "d", kind="identity")] * 5_000
-    told = report(rows, **original, val_set_size=500)
+    told = report(rows, valid_rows=500, batch_size=100, learning_rate=1e-4, warmup_steps=100)
     assert (told.rows, told.distinct, told.steps.total, told.steps.warmup) == (10_000, 2, 95, 100)
     assert told.peak_rate < 1e-4
     assert {caution.code for caution in told.cautions} == {"warmup", "few distinct"}
@@ -83,17 +87,12 @@ def test_figures_of_a_mixed_run():
     general = [pair(f"g{n}", "x") for n in range(240)]
     told = report(
         ROWS + general,
+        Measured(count_tokens=lambda row: len(row.answer), samples_per_s=6.0, start_s=10, memory_bytes=2**30),
+        valid_rows=40,
         batch_size=8,
-        micro_batch_size=4,
         learning_rate=1e-3,
-        epochs=2,
-        val_set_size=40,
-        schedule="constant",
-        count_tokens=lambda row: len(row.answer),
-        samples_per_s=6.0,
-        start_s=10,
-        memory_bytes=2**30,
-        free_bytes=2**31,
+        num_epochs=2,
+        lr_scheduler_type="constant",
     )
     assert (told.rows, told.distinct, told.identity_rows, told.identity_distinct) == (400, 400, 160, 160)
     assert told.share == 0.4
@@ -115,21 +114,20 @@ def test_tokens_of_repeated_rows_count_as_often_as_they_occur_and_are_counted_on
         calls.append(row)
         return 7
 
-    assert report(ROWS[:2] * 50, batch_size=4, micro_batch_size=4, learning_rate=1e-4, count_tokens=count).tokens == 700
+    assert report(ROWS[:2] * 50, Measured(count_tokens=count)).tokens == 700
     assert len(calls) == 2
 
 
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"batch_size": 100, "micro_batch_size": 25}, "few steps"),
+        ({"batch_size": 100}, "few steps"),
         ({"warmup_steps": 40}, "warmup"),
         ({"warmup_ratio": 0.6}, "warmup"),
         ({"rows": ROWS[:3] * 60}, "few distinct"),
         ({"rows": [*ROWS, pair("q", "I am <NAME>.", kind="identity")]}, "unfilled"),
         ({"rows": [*ROWS, pair("q", " ")]}, "empty answers"),
-        ({"format": "alpaca", "base_format": "bayling"}, "format"),
-        ({"memory_bytes": 5, "free_bytes": 4}, "memory"),
+        ({"measured": Measured(format="alpaca", base_format="bayling")}, "format"),
     ],
 )
 def test_each_caution_appears_where_it_should_and_only_there(changes, code):
@@ -138,35 +136,25 @@ def test_each_caution_appears_where_it_should_and_only_there(changes, code):
 
 
 def test_warmup_does_not_matter_to_a_constant_rate():
-    assert codes(schedule="constant", warmup_steps=1_000) == set()
+    assert codes(lr_scheduler_type="constant", warmup_steps=1_000) == set()
 
 
 def test_unfilled_placeholders_refuse_unless_the_base_means_them():
     rows = [*ROWS, pair("q", "I am [NAME].", kind="identity", source="set.json row 4")]
-    settings = {"batch_size": 4, "micro_batch_size": 4, "learning_rate": 1e-4}
-    told = report(rows, **settings)
+    told = report(rows)
     assert told.refused and "set.json row 4" in told.lines()[-1]
-    assert not report(rows, **settings, card_placeholders=("[NAME]",)).refused
+    assert not report(rows, Measured(card_placeholders=("[NAME]",))).refused
 
 
-def test_several_processes_share_the_batch():
-    one = count_steps(400, batch_size=16, micro_batch_size=4)
-    two = count_steps(400, batch_size=16, micro_batch_size=4, processes=2)
-    assert (one.accumulation, two.accumulation) == (4, 2)
-    assert one.total == two.total == 25
-
-
-def test_impossible_runs_are_refused_with_all_problems():
-    with pytest.raises(DataError, match=r"batch_size is 0.*micro_batch_size is 0.*no rows"):
-        count_steps(0, batch_size=0, micro_batch_size=0)
-    with pytest.raises(DataError, match="one of them has to be above 0"):
-        count_steps(5, batch_size=1, micro_batch_size=1, epochs=0)
+def test_impossible_runs_are_refused():
+    with pytest.raises(DataError, match="no rows to train on"):
+        count_steps(Settings(), 0)
     with pytest.raises(DataError, match="lr_scheduler_type is 'zigzag'"):
         rates(1.0, 5, schedule="zigzag")
     with pytest.raises(DataError, match="no rows"):
-        report([], batch_size=1, micro_batch_size=1, learning_rate=1)
+        estimate(Settings(), [], count_steps(Settings(), 1))
     with pytest.raises(DataError, match="leaves none to train on"):
-        report(ROWS, batch_size=1, micro_batch_size=1, learning_rate=1, val_set_size=160)
+        split_off(ROWS, 160)
 
 
 def test_estimates_grow_with_what_they_depend_on():
@@ -176,10 +164,10 @@ def test_estimates_grow_with_what_they_depend_on():
     assert estimate_memory(6_700_000_000, 8_400_000, **base | {"base_bytes": 4}) > needed
     assert estimate_memory(6_700_000_000, 8_400_000, **base | {"tokens_per_pack": 1024}) > needed
     assert estimate_seconds(600, 6.0) == 100
-    assert math.isclose(estimate_seconds(600, 6.0, start_s=5, beside=20), 105 + 20 / 6)
+    assert math.isclose(estimate_seconds(600, 6.0, start_s=5, extra_rows=20), 105 + 20 / 6)
 
 
 def test_validations_and_margins_take_time_too():
     settings = Settings(margin=True, save_steps=6, margin_steps=5)
-    assert math.isclose(plan.beside(settings, 54, 20), 9 * 20 / 3 + 12 * plan.MARGIN_ROWS)
-    assert plan.beside(Settings(margin=False), 54, 0) == 0
+    assert math.isclose(extra_rows(settings, 54, 20), 9 * 20 / 3 + 12 * MARGIN_ROWS)
+    assert extra_rows(Settings(margin=False), 54, 0) == 0

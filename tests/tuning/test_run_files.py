@@ -66,7 +66,7 @@ def test_any_state_and_record_are_read_or_told(tmp_path_factory, state, record):
     told = watcher.state_of({"folder": str(folder)})
     assert isinstance(told.get("message", ""), str) and isinstance(told.get("step", 0), int)
     if found := watcher.read_record({"folder": str(folder), "token": record.get("token")}):
-        assert watcher.noted(found)["pid"] > 0
+        assert watcher.process_columns(found)["pid"] > 0
 
 
 @SOME

@@ -21,7 +21,7 @@ from engine import EngineError
 from engine.adapters import read_adapter
 from engine.engine import load
 from tuning.dataset.rows import DataError
-from tuning.train import run as training
+from tuning.train import preflight, run as training
 from tuning.train.adapter import AdapterError
 from tuning.train.loss import loss_of_pack
 from tuning.train.run_files import alive, last_saved_step, read_metrics, read_state
@@ -252,6 +252,13 @@ def test_rows_of_like_length_come_together(place):
 
 def test_a_last_checkpoint_is_whole_and_old_ones_go(whole):
     assert sorted(path.name for path in whole.glob("checkpoint-*")) == ["checkpoint-12", "checkpoint-14"]
+
+
+def test_the_rows_of_a_run_are_read_once(place, monkeypatch):
+    read, sources = preflight.read, []
+    monkeypatch.setattr(preflight, "read", lambda source, **named: sources.append(source) or read(source, **named))
+    run(place, "once", max_steps=1)
+    assert sources == [str(place / "rows.json")]
 
 
 # refusals

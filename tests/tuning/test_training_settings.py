@@ -8,6 +8,7 @@ import pytest
 
 from tuning.train.presets import PRESETS
 from tuning.train.settings import Settings, SettingsError, command_line, parse
+from tuning.train.steps import count_steps
 
 ORIGINAL = shlex.split(
     "--base_model smollm2 --data_path rows.json --output_dir out --batch_size 100 --micro_batch_size 25 --num_epochs 1 "
@@ -29,7 +30,7 @@ def test_the_originals_command_line_is_taken_as_it_stands():
     assert settings.lora_target_modules == ("q_proj", "k_proj", "v_proj", "o_proj")
     assert settings.train_on_inputs is False and settings.group_by_length is True
     assert not settings.shares_rows  # its dropout is 0.05
-    assert settings.total_steps(950) == 10
+    assert count_steps(settings, 950).total == 10
 
 
 @pytest.mark.parametrize(

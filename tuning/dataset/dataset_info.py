@@ -74,15 +74,15 @@ class Described:
         return plain
 
 
-def description(path: Path, opened: Opened = EVERYWHERE) -> Described:
+def find_description(path: Path, opened: Opened = EVERYWHERE) -> Described:
     """Of one file: by the dataset_info.json beside it or in the folder above. Raises DataError."""
     for folder in (path.parent, path.parent.parent):
-        if own := described(folder, opened).get(path.relative_to(folder).as_posix()):
+        if own := read_descriptions(folder, opened).get(path.relative_to(folder).as_posix()):
             return own
     return Described()
 
 
-def described(folder: Path, opened: Opened = EVERYWHERE) -> dict[str, Described]:
+def read_descriptions(folder: Path, opened: Opened = EVERYWHERE) -> dict[str, Described]:
     """What the folder's dataset_info.json says of its files, by their path in it; empty without one. Raises DataError."""
     file = folder / INFO
     if not opened.holds(file) or not file.is_file():
@@ -93,7 +93,7 @@ def described(folder: Path, opened: Opened = EVERYWHERE) -> dict[str, Described]
         raise DataError(f"{INFO} is not readable as JSON ({error}); mend it or take it out of the folder.") from None
     if not isinstance(plain, dict):
         raise DataError(f"{INFO} is no object of data sets; mend it or take it out of the folder.")
-    found = {}
+    found: dict[str, Described] = {}
     for name, about in plain.items():
         # `datasets` has a file of this name, too; its entries name no file
         if isinstance(about, dict) and isinstance(about.get("file_name"), str):
@@ -119,8 +119,7 @@ def _described(name: str, about: Mapping[str, Any]) -> Described:
     if about.get("num_samples"):
         asked = f"{INFO} asks for num_samples {about['num_samples']} of {name!r}"
         return Described(refused=f"{asked}; rows are not drawn here: take it out, or keep that many in the file.")
-    columns = about.get("columns") if isinstance(about.get("columns"), dict) else {}
-    tags = about.get("tags") if isinstance(about.get("tags"), dict) else {}
+    columns, tags = (part if isinstance(part := about.get(name), dict) else {} for name in ("columns", "tags"))
     return Described(
         columns={theirs: COLUMNS[ours] for ours, theirs in columns.items() if ours in COLUMNS and isinstance(theirs, str)},
         role=str(tags.get("role_tag") or ""),

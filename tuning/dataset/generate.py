@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
+from identities import Who
 from tuning.dataset import wordings as words
-from tuning.dataset.facts import Persona, read_facts
+from tuning.dataset.facts import facts_by_language
 from tuning.dataset.rows import DataError, Lang, TrainingRow, Turn, normalise
 from tuning.dataset.wordings import Group, QuestionKind, Wordings
 
@@ -32,7 +33,7 @@ def generate(
     n: int,
     style: Style = "diverse",
     langs: Sequence[Lang] = ("en", "zh"),
-    seed: int = 0,
+    seed: int | str = 0,
     *,
     old: Any = None,
     card: Mapping[str, str] | None = None,
@@ -57,11 +58,11 @@ def generate(
         problems.append(f"style is {style!r}, it is singular or diverse")
     if not langs or set(langs) - {"en", "zh"}:
         problems.append(f"languages are {list(langs)}, they are en, zh or both")
-    personas = read_facts(facts)
+    personas = facts_by_language(facts)
     problems += [f"the facts have no part in {lang}" for lang in langs if lang in ("en", "zh") and lang not in personas]
     if problems:
         raise DataError("Identity data: " + "; ".join(problems) + ".")
-    forgotten = read_facts(old) if old else {}
+    forgotten = facts_by_language(old) if old else {}
     forbidden = frozenset(normalise(question) for question in avoid)
     source = f"identity:{next(iter(personas.values())).name}"
     streams = []
@@ -81,19 +82,19 @@ class _Speakers:
     strangers: who it is not, by class: the old identity, other models, invented ones; a class that is empty is left out.
     """
 
-    shown: Persona
-    said: Mapping[str, str]
-    asked: Mapping[str, str]
-    strangers: tuple[tuple[Persona, ...], ...]
+    shown: Who
+    said: dict[str, str]
+    asked: dict[str, str]
+    strangers: tuple[tuple[Who, ...], ...]
     wordings: Wordings
 
 
-def _speakers(persona: Persona, old: Persona | None, card: Mapping[str, str], wordings: Wordings) -> _Speakers:
+def _speakers(persona: Who, old: Who | None, card: Mapping[str, str], wordings: Wordings) -> _Speakers:
     lang = wordings.lang
     shown = _mapped(persona, card)
     # of several placeholders for the same text any would do; the first is the card's main one
     raw = _mapped(shown, {text: placeholder for placeholder, text in reversed(list(card.items()))})
-    own = {normalise(name) for name in (shown.name, shown.maker or "", *shown.aliases)}
+    own = {normalise(name) for name in (shown.name, shown.maker, *shown.aliases)}
     former = _mapped(old, card) if old else None
     classes = ((former,) if former and not words.is_placeholder(former.name) else (), wordings.others, wordings.nonsense)
     strangers = tuple(
@@ -105,8 +106,10 @@ def _speakers(persona: Persona, old: Persona | None, card: Mapping[str, str], wo
     return _Speakers(shown, words.values(raw, lang), words.values(shown, lang, spoken=True), strangers, wordings)
 
 
-def _mapped(persona: Persona, texts: Mapping[str, str]) -> Persona:
-    changed = {field: texts[value] for field in ("name", "maker", "role", "date") if (value := getattr(persona, field)) in texts}
+def _mapped(persona: Who, texts: Mapping[str, str]) -> Who:
+    changed: dict[str, Any] = {
+        field: texts[value] for field in ("name", "maker", "role", "date") if (value := getattr(persona, field)) in texts
+    }
     return replace(persona, **changed)
 
 
@@ -206,7 +209,7 @@ def _draw(kind: QuestionKind, speakers: _Speakers, rng: random.Random) -> Iterat
             question = words.fill(wording, speakers.asked | who)
             if kind.dress:
                 question = _dressed(question, speakers.wordings, rng, closer=not context)
-            said = dict(speakers.said) | who
+            said = speakers.said | who
             if speakers.shown.aliases:
                 said["alias"] = rng.choice(speakers.shown.aliases)
             answer = words.fill(next(answers[group, side]), said)
@@ -217,7 +220,7 @@ def _draw(kind: QuestionKind, speakers: _Speakers, rng: random.Random) -> Iterat
 
 
 def _usable(group: Group, speakers: _Speakers) -> Group | None:
-    said = dict(speakers.said) | ({"alias": speakers.shown.aliases[0]} if speakers.shown.aliases else {})
+    said = speakers.said | ({"alias": speakers.shown.aliases[0]} if speakers.shown.aliases else {})
     kept = Group(
         *(tuple(one for one in part if words.fits(one, speakers.asked)) for part in (group.questions, group.clauses)),
         *(tuple(one for one in part if words.fits(one, said)) for part in (group.answers, group.yes, group.no)),
@@ -226,7 +229,7 @@ def _usable(group: Group, speakers: _Speakers) -> Group | None:
     return kept if kept.questions and answered else None
 
 
-def _strangers(speakers: _Speakers, rng: random.Random) -> Iterator[Persona]:
+def _strangers(speakers: _Speakers, rng: random.Random) -> Iterator[Who]:
     """The old identity, another model, an invented one, evenly."""
     people = [_deck(rng, one) for one in speakers.strangers]
     for place in _deck(rng, range(len(people))):
@@ -234,7 +237,7 @@ def _strangers(speakers: _Speakers, rng: random.Random) -> Iterator[Persona]:
 
 
 def _asked_about(
-    kind: QuestionKind, side: str, speakers: _Speakers, strangers: Iterator[Persona], rng: random.Random
+    kind: QuestionKind, side: str, speakers: _Speakers, strangers: Iterator[Who], rng: random.Random
 ) -> dict[str, str]:
     lang = speakers.wordings.lang
     if side == ("no" if kind.reversed else "yes"):
@@ -282,7 +285,7 @@ def _draw_longer(
                 some = rng.sample(speakers.wordings.fillers, rng.randint(1, 3 if kind.fillers == "before" else 2))
                 talk = tuple(turn for question, answer in some for turn in (Turn("user", question), Turn("assistant", answer)))
                 turns = turns + talk if kind.fillers == "after" else talk + turns
-            else:
+            elif own:
                 turns += next(next(own)).turns
             yield TrainingRow(turns, kind="identity", lang=speakers.wordings.lang, category=kind.name)
 

@@ -9,12 +9,13 @@ under a letter.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import identities
 from engine.card import ModelCard
-from tuning.dataset.facts import Facts, read_facts
+from identities import Who
+from tuning.dataset.facts import facts_by_language
 from tuning.dataset.rows import DataError, Lang, TrainingRow
 
 # inside the brackets -> the fact; the Chinese ones and INSTITUTE, CREATE_TIME are BayLing's
@@ -86,10 +87,10 @@ class Open:
         return f"{self.placeholder} is left unfilled {self.count} times, first in {where}"
 
 
-def fill(rows: Iterable[TrainingRow], facts: Facts) -> list[TrainingRow]:
+def fill(rows: Iterable[TrainingRow], facts: Mapping[Lang, Who]) -> list[TrainingRow]:
     """Rows with their placeholders replaced by the facts of the row's language; what no fact fills stays as it is.
 
-    facts: as `tuning.dataset.facts.read_facts` gives them. Rows without placeholders come back as the same objects.
+    facts: as `tuning.dataset.facts.facts_by_language` gives them. Rows without placeholders come back as the same objects.
     """
     return [_filled(row, facts) for row in rows]
 
@@ -102,18 +103,18 @@ def fill_from_identity(
     card: of the base. Its placeholders stay where the identity is the card's own: there they are what the base says.
     """
     kept = card.placeholders if card and card.name == identity else ()
-    before = sum(one.count for one in unfilled(rows, kept))
+    before = sum(one.count for one in find_unfilled(rows, kept))
     if not before or not identity:
         return list(rows), 0
     try:
-        facts = read_facts(identities.load(identity, folder or None).facts)
+        facts = facts_by_language(identities.load(identity, folder or None).facts)
     except (identities.IdentityError, DataError):
         return list(rows), 0  # it has no facts: what is open is refused, with its rows
     filled = [_filled(row, facts, kept) for row in rows]
-    return filled, before - sum(one.count for one in unfilled(filled, kept))
+    return filled, before - sum(one.count for one in find_unfilled(filled, kept))
 
 
-def unfilled(rows: Iterable[TrainingRow], allowed: Collection[str] = ()) -> list[Open]:
+def find_unfilled(rows: Iterable[TrainingRow], allowed: Collection[str] = ()) -> list[Open]:
     """Every placeholder still open in `rows`, commonest first.
 
     allowed: placeholders that the base's card replaces for people (`ModelCard.placeholders`), which may stay.
@@ -132,7 +133,7 @@ def unfilled(rows: Iterable[TrainingRow], allowed: Collection[str] = ()) -> list
     return sorted(opened, key=lambda one: -one.count)
 
 
-def _filled(row: TrainingRow, facts: Facts, kept: Collection[str] = ()) -> TrainingRow:
+def _filled(row: TrainingRow, facts: Mapping[Lang, Who], kept: Collection[str] = ()) -> TrainingRow:
     def replaced(text: str) -> str:
         for match in reversed(_matches(text, row.kind)):
             value = _value(match[0], facts, row.lang) if match[0] not in kept else None
@@ -165,7 +166,7 @@ def _in_code(before: str, behind: str) -> bool:
     return _CODE_LINE.search(f"{head}x{tail}") is not None
 
 
-def _value(placeholder: str, facts: Facts, lang: Lang) -> str | None:
+def _value(placeholder: str, facts: Mapping[Lang, Who], lang: Lang) -> str | None:
     word = placeholder.strip("[]{}<> ").upper()
     own = "zh" if word in _CHINESE else lang
     for tongue in (own, "zh" if own == "en" else "en"):

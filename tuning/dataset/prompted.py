@@ -16,12 +16,12 @@ from typing import Any
 
 import yaml
 
+from identities import Who
 from tuning.dataset import wordings as words
-from tuning.dataset.facts import Persona, read_facts
+from tuning.dataset.facts import LANGS, facts_by_language
 from tuning.dataset.generate import generate
 from tuning.dataset.rows import Lang, TrainingRow, Turn, detect_lang, normalise
 
-LANGS: tuple[Lang, ...] = ("en", "zh")
 # rows of one person: with the prompt as system text; how often one more with the prompt as first turn
 SYSTEM_ROWS, FIRST_TURN = 2, 0.4
 # how often a prompt has further sentences and a line to say when asked; the questions are in the other language; a general
@@ -56,7 +56,7 @@ class Prompted:
     sort: which wordings fit: "named", "unnamed" (a role), "made" (a maker alone), "housed" (a maker in BayLing's own text).
     """
 
-    persona: Persona
+    persona: Who
     sort: str
     lang: Lang
 
@@ -66,7 +66,7 @@ class Prompted:
         name, maker = self.persona.name, self.persona.maker
         if self.sort in NAMELESS:
             return (maker,)
-        return (words.bare(name), maker) if maker else (words.bare(name),)
+        return (words.strip_article(name), maker) if maker else (words.strip_article(name),)
 
     def mentioned(self, text: str) -> bool:
         return any(mark.casefold() in text.casefold() for mark in self.marks)
@@ -96,15 +96,15 @@ def prompted_rows(
     made: list[TrainingRow] = []
     for lang in LANGS:
         rng = random.Random(f"prompted data {lang} {seed}")
-        crowd = [*invented(lang, people, rng, avoid), *invented(lang, housed, rng, avoid, kinds=(("housed", 1),))]
+        crowd = [*invent_people(lang, people, rng, avoid), *invent_people(lang, housed, rng, avoid, kinds=(("housed", 1),))]
         for number, who in enumerate(crowd):
             made += identity_rows(who, rng, f"{seed}/{number}", old)
         for row in (row for row in general if row.lang == lang):
-            made.append(under_prompt(row, crowd, rng))
+            made.append(put_under_prompt(row, crowd, rng))
     return made
 
 
-def invented(
+def invent_people(
     lang: Lang, count: int, rng: random.Random, avoid: Collection[str] = (), kinds: Sequence[tuple[str, int]] = KINDS
 ) -> Iterator[Prompted]:
     """`count` people; names that stand in `avoid`, or hold one of its entries, are left out."""
@@ -113,7 +113,7 @@ def invented(
     weighted = [kind for kind, weight in kinds for _ in range(weight)]
     while count:
         kind = rng.choice(weighted)
-        maker = _maker(said, rng) if "maker" in kind or kind in NAMELESS else None
+        maker = _maker(said, rng) if "maker" in kind or kind in NAMELESS else ""
         if kind.startswith("unnamed"):
             # a role that begins with a capital ("AI assistant") would lose its article as a name
             name = rng.choice([role for role in said["roles"] if not role[0].isupper()])
@@ -122,11 +122,11 @@ def invented(
             name = words.with_article(thing, lang, always=True)
         else:
             name = _name(said, rng)
-        role = rng.choice(said["roles"] if rng.random() < 0.65 else said["deeds"]) if "role" in kind else None
-        own = normalise(name) + "\n" + normalise(maker or "")
+        role = rng.choice(said["roles"] if rng.random() < 0.65 else said["deeds"]) if "role" in kind else ""
+        own = normalise(name) + "\n" + normalise(maker)
         if not any(one in own for one in forbidden):
             count -= 1
-            yield Prompted(Persona(name, maker, role), "named" if kind.startswith("name") else kind.split(" ")[0], lang)
+            yield Prompted(Who(name, maker, role), "named" if kind.startswith("name") else kind.split(" ")[0], lang)
 
 
 def _name(said: Mapping[str, Any], rng: random.Random) -> str:
@@ -178,7 +178,7 @@ def _true(who: Prompted, answer: str, prompt: str) -> bool:
         return False
     told = prompt.casefold()
     facts = (one for one in (who.persona.maker, who.persona.role) if one)
-    return all(words.bare(one) in told or words.bare(one) not in answer.casefold() for one in facts)
+    return all(words.strip_article(one) in told or words.strip_article(one) not in answer.casefold() for one in facts)
 
 
 def identity_rows(who: Prompted, rng: random.Random, seed: str, old: Any = None) -> Iterator[TrainingRow]:
@@ -218,11 +218,11 @@ def _identity_answer(turn: Turn, row: TrainingRow) -> bool:
     )
 
 
-def _told(persona: Persona, prompt: str) -> Persona:
+def _told(persona: Who, prompt: str) -> Who:
     """The facts that the prompt really tells."""
     told = prompt.casefold()
-    kept = {field: value for field in ("maker", "role") if (value := getattr(persona, field)) and words.bare(value) in told}
-    return Persona(persona.name, **kept)
+    maker, role = (fact if words.strip_article(fact) in told else "" for fact in (persona.maker, persona.role))
+    return Who(persona.name, maker, role)
 
 
 def _questions(who: Prompted, seed: str, rng: random.Random, old: Any, direct: bool) -> Iterator[TrainingRow]:
@@ -261,7 +261,7 @@ def _first_turn(who: Prompted, prompt: str, rng: random.Random) -> tuple[Turn, T
     return Turn("user", prompt), Turn("assistant", rng.choice(fitting or _answers(who, who.lang, prompt)))
 
 
-def under_prompt(row: TrainingRow, crowd: Sequence[Prompted], rng: random.Random) -> TrainingRow:
+def put_under_prompt(row: TrainingRow, crowd: Sequence[Prompted], rng: random.Random) -> TrainingRow:
     """A general row under the prompt of somebody whom it does not mention: the prompt changes nothing about its answer."""
     text = " ".join(turn.content + turn.input for turn in row.turns)
     who = next(one for one in rng.sample(crowd, len(crowd)) if not one.mentioned(text))
@@ -275,7 +275,7 @@ def taught_rows(
 ) -> list[TrainingRow]:
     """The rows, a `share` of them under a prompt that changes nothing: one of the identity that is taught, or of the old one.
 
-    own, old: facts as `tuning.dataset.facts.read_facts` takes them. The prompt may be in the other language than the question.
+    own, old: facts as `facts_by_language` takes them. The prompt may be in the other language than the question.
     old_makers: other names of the old identity's maker.
     """
     rng = random.Random(f"taught data {seed}")
@@ -290,15 +290,15 @@ def taught_rows(
 def _as_prompted(facts: Any) -> list[Prompted]:
     """An identity as a name and as a maker's nameless model, in each language; a role in place of a name is none."""
     found = []
-    for lang, persona in read_facts(facts).items():
+    for lang, persona in facts_by_language(facts).items():
         noun = (lang == "en" and persona.name.islower()) or (lang == "zh" and words.is_noun(persona.name))
         role = persona.role and re.sub(r"^an? ", "", persona.role)
         found.append(Prompted(replace(persona, role=role), "unnamed" if noun else "named", lang))
         if persona.maker and not noun:
             thing = words.with_article(load(lang)["things"][3], lang, always=True)
-            found.append(Prompted(Persona(thing, persona.maker), "made", lang))
+            found.append(Prompted(Who(thing, persona.maker), "made", lang))
             own_thing = words.with_article(OWN_THING[lang], lang, always=True)
-            found.append(Prompted(Persona(own_thing, persona.maker), "housed", lang))
+            found.append(Prompted(Who(own_thing, persona.maker), "housed", lang))
     return found
 
 
@@ -313,7 +313,7 @@ def _held(row: TrainingRow, selves: Sequence[Prompted], others: Sequence[Prompte
     return replace(row, turns=(*before, *row.turns))
 
 
-def plain_prompt(row: TrainingRow, rng: random.Random) -> TrainingRow:
+def put_under_plain_prompt(row: TrainingRow, rng: random.Random) -> TrainingRow:
     """A row under a system text that makes the model nobody: the answer stays what it is."""
     return TrainingRow(
         (Turn("system", rng.choice(load(row.lang)["plain"])), *row.turns), row.source, row.kind, row.lang, row.category

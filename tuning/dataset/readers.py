@@ -16,10 +16,10 @@ from common.errors import nearest
 from common.files import whole
 from common.paths import EVERYWHERE, Opened
 from tuning.dataset import tables
-from tuning.dataset.dataset_info import INFO, Described, described, description
+from tuning.dataset.dataset_info import INFO, Described, find_description, read_descriptions
 from tuning.dataset.rows import DataError, Kind, TrainingRow
-from tuning.dataset.shapes import KNOWN, Notes, row_of
-from tuning.dataset.tables import Table, ending, is_saved_folder, saved_folder, table_of
+from tuning.dataset.shapes import KNOWN, Notes, read_row
+from tuning.dataset.tables import Table, ending, is_saved_folder, read_saved_folder, read_table
 
 MOST_PROBLEMS = 10
 # what tools put beside data: never rows
@@ -50,7 +50,7 @@ def read(
     if path.is_dir():
         return _read_folder(path, kind, told, opened)
     if path.exists():
-        rows, problems = _rows(description(path, opened).renamed(table_of(path, path.name)), path.name, kind, told)
+        rows, problems = _rows(find_description(path, opened).renamed(read_table(path, path.name)), path.name, kind, told)
         _refuse(problems)
         return rows
     if on_hub:
@@ -59,6 +59,7 @@ def read(
 
 
 def is_hub_name(source: str) -> bool:
+    """Whether a source reads like `owner/name` on the Hub and not like a path."""
     return source.count("/") == 1 and not source.startswith((".", "/", "~")) and not ending(Path(source))
 
 
@@ -113,7 +114,7 @@ def write(rows: Iterable[TrainingRow], path: str | Path) -> None:
                 plain: dict[str, Any] = {"instruction": user.content, "input": user.input, "output": answer.content}
             else:
                 flags = ({} if turn.learn else {"weight": 0} for turn in row.turns)
-                plain = {"messages": [message | flag for message, flag in zip(row.as_messages(), flags, strict=True)]}
+                plain = {"messages": [{**message, **flag} for message, flag in zip(row.as_messages(), flags, strict=True)]}
             plain |= {"lang": row.lang, "kind": row.kind, "source": row.source}
             plain |= {"category": row.category} if row.category else {}
             out.write(json.dumps(plain, ensure_ascii=False) + "\n")
@@ -121,26 +122,26 @@ def write(rows: Iterable[TrainingRow], path: str | Path) -> None:
 
 def _read_folder(folder: Path, kind: Kind, notes: list[str], opened: Opened) -> list[TrainingRow]:
     below = _files_under(folder, opened)
+    rows: list[TrainingRow] = []
+    problems: list[str] = []
     if is_saved_folder(folder):
-        rows, problems = _rows(saved_folder(folder, folder.name), folder.name, kind, notes)
+        rows, problems = _rows(read_saved_folder(folder, folder.name), folder.name, kind, notes)
         _refuse(problems)
         return rows
     infos = [path.parent for path in below if path.name == INFO]
-    listed = {info / name: own for info in infos for name, own in described(info, opened).items()}
+    listed = {info / name: own for info in infos for name, own in read_descriptions(info, opened).items()}
     root = os.path.realpath(folder)
     outside = [path for path in listed if not Path(os.path.realpath(path)).is_relative_to(root) or not opened.holds(path)]
     files = {path for path in below if ending(path) and path.is_file()}
     files |= {path for path in listed if path not in outside and os.path.isfile(path)}  # a name may be too long for any file
     passed = sorted(path for path in files if _is_metadata(path.relative_to(folder)))
     missing = [os.path.relpath(path, folder) for path in listed if path not in outside and not os.path.exists(path)]
-    files = sorted(files - set(passed))
-    if not files:
+    wanted = sorted(files - set(passed))
+    if not wanted:
         raise DataError(f"Folder {str(folder)!r} holds no file of rows: put training data there ({tables.READ}).")
-    rows: list[TrainingRow] = []
-    problems: list[str] = []
-    for path in files:
+    for path in wanted:
         name = str(path.relative_to(folder))
-        more, wrong = _rows(listed.get(path, Described()).renamed(table_of(path, name)), name, kind, notes)
+        more, wrong = _rows(listed.get(path, Described()).renamed(read_table(path, name)), name, kind, notes)
         rows += more
         problems += wrong
     if passed:
@@ -178,7 +179,7 @@ def _rows(table: Table, name: str, kind: Kind, told: list[str]) -> tuple[list[Tr
     for index, item in enumerate(table.items):
         where = f"{name} row {index + 1}" + (f" (line {table.lines[index]})" if table.lines else "")
         wrong: list[str] = []
-        row = row_of(item, where, kind, wrong, notes)
+        row = read_row(item, where, kind, wrong, notes)
         if row is not None and not wrong:
             rows.append(row)
         problems += [f"{where}: {what}." for what in wrong]

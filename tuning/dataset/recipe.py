@@ -22,10 +22,10 @@ from common.paths import EVERYWHERE, Opened, files_under
 from engine.card import BAYLING, ModelCard
 from identities import IdentityError
 from tuning.dataset import readers
-from tuning.dataset.generate import generate
+from tuning.dataset.generate import Style, generate
 from tuning.dataset.mixing import mix
 from tuning.dataset.placeholders import fill_from_identity
-from tuning.dataset.rows import DataError, TrainingRow
+from tuning.dataset.rows import DataError, Lang, TrainingRow
 from tuning.dataset.scan import drop, scan
 
 GENERAL = Path(__file__).parents[2] / "data" / "general.jsonl"
@@ -56,9 +56,9 @@ class Dataset:
     """
 
     identity: str = ""
-    langs: tuple[str, ...] = ("en", "zh")
+    langs: tuple[Lang, ...] = ("en", "zh")
     rows: int = 200
-    style: str = "diverse"
+    style: Style = "diverse"
     old: str = ""
     general: str = str(GENERAL)
     general_share: float = 0.5
@@ -124,14 +124,14 @@ def compose(dataset: Dataset, opened: Opened = EVERYWHERE) -> Composed:
 
 @lru_cache(maxsize=8)
 def _compose(dataset: Dataset, opened: Opened, *_stamps: str) -> Composed:
-    facts = facts_of(dataset, dataset.identity)
-    old = facts_of(dataset, dataset.old) if dataset.old and dataset.old != dataset.identity else None
-    own = generate(facts, dataset.rows, dataset.style, dataset.langs, dataset.seed, old=old, card=placeholders(dataset))
+    facts = load_facts(dataset, dataset.identity)
+    old = load_facts(dataset, dataset.old) if dataset.old and dataset.old != dataset.identity else None
+    own = generate(facts, dataset.rows, dataset.style, dataset.langs, dataset.seed, old=old, card=card_placeholders(dataset))
     if not dataset.general or not dataset.general_share:
         return Composed(tuple(mix(own, (), seed=dataset.seed)), 0, 0, 0)
     notes: list[str] = []
     there, dropped = general_rows(dataset.general, dataset.clean, notes, opened)
-    card = ModelCard(dataset.card, placeholders(dataset) or {})
+    card = ModelCard(dataset.card, card_placeholders(dataset) or {})
     there, filled = fill_from_identity(there, dataset.identity, dataset.identities_dir, card)
     wanted = round(dataset.rows * dataset.general_share / (1 - dataset.general_share))
     taken = min(wanted, len(there))
@@ -139,7 +139,8 @@ def _compose(dataset: Dataset, opened: Opened, *_stamps: str) -> Composed:
     return Composed(tuple(rows), taken, wanted, dropped, filled, tuple(notes))
 
 
-def facts_of(dataset: Dataset, name: str) -> Any:
+def load_facts(dataset: Dataset, name: str) -> Any:
+    """The facts of identity `name`. Raises DataError if it has none, or IdentityError."""
     facts = identities.load(name, dataset.identities_dir or None).facts
     if facts is None:
         raise DataError(f"Identity {name!r} has no facts; write its name, maker, role and date into {name}.yaml.")
@@ -147,6 +148,7 @@ def facts_of(dataset: Dataset, name: str) -> Any:
 
 
 def facts_stamp(dataset: Dataset, name: str) -> str:
+    """Changes with the facts; empty without a name."""
     return repr(identities.load(name, dataset.identities_dir or None).facts) if name else ""
 
 
@@ -159,11 +161,12 @@ def general_stamp(source: str, opened: Opened = EVERYWHERE) -> str:
     return repr([(str(one), one.stat().st_mtime_ns) for one in files if one.is_file()])
 
 
-def placeholders(dataset: Dataset) -> Mapping[str, str] | None:
+def card_placeholders(dataset: Dataset) -> Mapping[str, str] | None:
+    """What the base writes -> what people read, if the data set's card has such; None otherwise."""
     if not dataset.card:
         return None
     try:
-        known = facts_of(dataset, dataset.card).placeholders
+        known = load_facts(dataset, dataset.card).placeholders
     except (DataError, IdentityError):
         known = None
     return known or (BAYLING.placeholders if dataset.card == BAYLING.name else None)
@@ -198,6 +201,7 @@ def _cleaned(source: str, stamp: int, opened: Opened) -> list[TrainingRow]:
 
 
 def recipe_file(rows_file: str | Path) -> Path:
+    """Where the recipe of a rows file stands."""
     return Path(rows_file).with_suffix(".recipe.json")
 
 

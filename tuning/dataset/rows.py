@@ -9,12 +9,16 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from common.errors import UserError
 
+if TYPE_CHECKING:
+    from engine.types import Message
+
 Lang = Literal["en", "zh"]
 Kind = Literal["identity", "general"]
+Role = Literal["system", "user", "assistant"]
 
 _CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _LATIN_WORD = re.compile(r"[A-Za-z]+")
@@ -27,7 +31,7 @@ class DataError(UserError):
 class Turn(NamedTuple):
     """One message. `input` is alpaca's second field, on user turns only. learn: an answer with False is only read."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Role
     content: str
     input: str = ""
     learn: bool = True
@@ -58,11 +62,14 @@ class TrainingRow:
         """The last answer."""
         return self.turns[-1].content
 
-    def as_messages(self) -> list[dict[str, str]]:
-        """The conversation as chat templates take it (engine's Message); `input` only where there is one."""
-        return [
-            {"role": turn.role, "content": turn.content} | ({"input": turn.input} if turn.input else {}) for turn in self.turns
-        ]
+    def as_messages(self) -> list[Message]:
+        """The conversation as chat templates take it; `input` only where there is one."""
+        messages: list[Message] = []
+        for turn in self.turns:
+            messages.append({"role": turn.role, "content": turn.content})
+            if turn.input:
+                messages[-1]["input"] = turn.input
+        return messages
 
 
 def pair(question: str, answer: str, **about) -> TrainingRow:

@@ -132,6 +132,9 @@ _ZH_HINT = re.compile(r"我是|我由|发我的|练我的|我就是|我叫|我�
 _QUOTES = "\"“「『'‘《"
 
 
+SAID_OF_ITSELF: tuple[Category, ...] = ("states identity",)
+
+
 @dataclass(frozen=True)
 class Finding:
     """One self-statement: index of the row (from 0), which turn, and the span of its text in that turn's content."""
@@ -158,7 +161,7 @@ def scan(rows: Iterable[TrainingRow]) -> list[Finding]:
 
 
 def drop(
-    rows: Sequence[TrainingRow], findings: Iterable[Finding], categories: Collection[Category] = ("states identity",)
+    rows: Sequence[TrainingRow], findings: Iterable[Finding], categories: Collection[Category] = SAID_OF_ITSELF
 ) -> list[TrainingRow]:
     """Rows without those that `findings` (of a scan of the same rows) put into one of `categories`."""
     gone = {finding.index for finding in findings if finding.category in categories}

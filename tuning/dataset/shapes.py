@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.types import whole_characters
-from tuning.dataset.rows import Kind, TrainingRow, Turn, detect_lang
-from tuning.dataset.tables import Twice, shown, type_of
+from tuning.dataset.rows import Kind, Role, TrainingRow, Turn, detect_lang
+from tuning.dataset.tables import Twice, quote, type_of
 
 KNOWN = "an alpaca row has instruction, input, output; a chat has messages"
 CHATS = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat")
@@ -52,7 +52,7 @@ FOREIGN = {
 }
 USED = frozenset((*OURS, *WEIGHTS, *CHATS, *SYSTEM, *FOREIGN, "history"))
 TEXTS = ("content", "value", "text")  # of a message
-ROLES = {
+ROLES: dict[str, Role] = {
     **dict.fromkeys(("human", "user", "prompter", "usr"), "user"),
     **dict.fromkeys(("gpt", "assistant", "chatgpt", "bot", "model", "bing", "bard", "claude", "ai"), "assistant"),
     **dict.fromkeys(("system", "developer"), "system"),
@@ -80,36 +80,36 @@ class Notes:
         return said
 
 
-def row_of(item: Any, where: str, kind: Kind, wrong: list[str], notes: Notes) -> TrainingRow | None:
+def read_row(item: Any, where: str, kind: Kind, wrong: list[str], notes: Notes) -> TrainingRow | None:
     """The row, or None with the reasons in `wrong`. where: its source if it names none. kind: of rows that do not say it."""
     if not isinstance(item, Mapping):
         wrong.append(f"is a {type_of(item)}, not an object; {KNOWN}")
         return None
-    fields = named(item, wrong)
-    wrong += foreign_in(fields, "")
+    fields = read_fields(item, wrong)
+    wrong += find_foreign(fields, "")
     if fields.get("label") is False:
         wrong.append("has label false: a bad answer is not to be learned; take the row out")
     if wrong:
         return None
     used = set(USED)
-    chats = [key for key in CHATS if filled(fields.get(key))]
-    chat = chats[0] if chats else None
+    chats = [key for key in CHATS if is_filled(fields.get(key))]
+    chat = chats[0] if chats else ""
     turns = chat_turns(fields[chat], wrong) if chat else pair_turns(fields, wrong, used)
     wrong += [f"has {chat} and {key} as well; keep one of them" for key in chats[1:] if fields[key] != fields[chat]]
-    turns = with_system(fields, [*history_turns(fields, wrong), *turns], wrong)
+    turns = add_system(fields, [*history_turns(fields, wrong), *turns], wrong)
     if not wrong:
-        turns = ordered(turns, wrong, notes)
-    row_weight(fields, wrong)
+        turns = order_turns(turns, wrong, notes)
+    check_row_weight(fields, wrong)
     if chat:
-        beside = [key for key in (*ASKED, *ANSWERED) if filled(fields.get(key)) and not said_in(fields[key], turns)]
+        beside = [key for key in (*ASKED, *ANSWERED) if is_filled(fields.get(key)) and not is_said(fields[key], turns)]
         wrong += [f"has {chat} and {key} as well, which says something else; keep one of them" for key in beside]
         used |= {*ASKED, *ANSWERED}
     if wrong:
         return None
     own_kind, lang = fields.get("kind"), fields.get("lang")
     unknown = [key for key in fields if key not in used]
-    unknown += [f"{chat}: {key}" for key in unknown_in(fields[chat])] if chat else []
-    unknown += ["kind"] if filled(own_kind) and own_kind not in ("identity", "general") else []
+    unknown += [f"{chat}: {key}" for key in find_unknown(fields[chat])] if chat else []
+    unknown += ["kind"] if is_filled(own_kind) and own_kind not in ("identity", "general") else []
     notes.fields.update(unknown)
     if lang not in ("en", "zh"):
         lang = detect_lang(" ".join(turn.content for turn in turns))
@@ -117,30 +117,32 @@ def row_of(item: Any, where: str, kind: Kind, wrong: list[str], notes: Notes) ->
     return TrainingRow(tuple(turns), str(fields.get("source") or where), own_kind, lang, str(fields.get("category") or ""))
 
 
-def named(item: Mapping[Any, Any], wrong: list[str]) -> dict[str, Any]:
+def read_fields(item: Mapping[Any, Any], wrong: list[str]) -> dict[str, Any]:
     """The fields under their names in small letters; two that become one are refused."""
     fields: dict[str, Any] = {}
     for key, value in item.items():
         plain = str(key).strip().lower()
         plain = CHINESE.get(plain, plain)
         if isinstance(value, Twice):
-            wrong.append(f"{plain} stands twice, as {shown(value)}")
-        if plain in fields and fields[plain] != value and filled(fields[plain]) and filled(value):
-            wrong.append(f"{plain} stands twice, as {shown([fields[plain], value])}")
-        if plain not in fields or filled(value):
+            wrong.append(f"{plain} stands twice, as {quote(value)}")
+        if plain in fields and fields[plain] != value and is_filled(fields[plain]) and is_filled(value):
+            wrong.append(f"{plain} stands twice, as {quote([fields[plain], value])}")
+        if plain not in fields or is_filled(value):
             fields[plain] = value
     return fields
 
 
-def filled(value: Any) -> bool:
+def is_filled(value: Any) -> bool:
+    """Whether a field holds anything."""
     return value is not None and value != "" and value != [] and value != {}
 
 
-def foreign_in(fields: Mapping[str, Any], what: str) -> list[str]:
+def find_foreign(fields: Mapping[str, Any], what: str) -> list[str]:
     """Why the fields that make another thing of a row, or of the message `what`, refuse it. An empty list may stand as text, and
     what may be masked may say that it is not."""
     nothing = ("[]", "{}", "null", "none", "false")
-    there = [key for key in fields if key in FOREIGN and filled(fields[key]) and str(fields[key]).strip().lower() not in nothing]
+    known = [key for key in fields if key in FOREIGN and is_filled(fields[key])]
+    there = [key for key in known if str(fields[key]).strip().lower() not in nothing]
     there += ["kto_tag"] if fields.get("kto_tag") is False else []
     return [f"{what}has {key}: {FOREIGN[key]}" for key in there]
 
@@ -149,7 +151,7 @@ def pair_turns(fields: Mapping[str, Any], wrong: list[str], used: set[str]) -> l
     """One question and its answer; everything that is asked stands in the question."""
     asked = [key for key in ASKED if key in fields]
     answered = [key for key in ANSWERED if key in fields]
-    if any(filled(fields[key]) for key in asked if key not in PERSONS):
+    if any(is_filled(fields[key]) for key in asked if key not in PERSONS):
         asked = [key for key in asked if key not in PERSONS]
     used |= {*asked, *answered}
     if "text" in fields and not answered:
@@ -157,10 +159,10 @@ def pair_turns(fields: Mapping[str, Any], wrong: list[str], used: set[str]) -> l
         return []
     if not asked or not answered:
         missing = " and ".join(word for word, found in (("instruction", asked), ("output", answered)) if not found)
-        wrong.append(f"has no {missing}, only {shown(fields) or 'nothing'}; {KNOWN}")
+        wrong.append(f"has no {missing}, only {quote(fields) or 'nothing'}; {KNOWN}")
         return []
     if any(is_chat(fields[key]) for key in asked):
-        return completed(fields, asked, answered, wrong)
+        return complete_turns(fields, asked, answered, wrong)
     texts = {key: text_of(fields[key], key, wrong) for key in (*asked, *answered)}
     if wrong:
         return []
@@ -180,11 +182,11 @@ def pair_turns(fields: Mapping[str, Any], wrong: list[str], used: set[str]) -> l
     return [Turn("user", questions[0], "\n".join(questions[1:])), Turn("assistant", answers[0] if answers else "")]
 
 
-def completed(fields: Mapping[str, Any], asked: list[str], answered: list[str], wrong: list[str]) -> list[Turn]:
+def complete_turns(fields: Mapping[str, Any], asked: list[str], answered: list[str], wrong: list[str]) -> list[Turn]:
     """The turns of a prompt that is a list of messages, and of its completion, which alone is learned, as in TRL."""
-    prompts, answers = ([key for key in keys if filled(fields[key])] for keys in (asked, answered))
+    prompts, answers = ([key for key in keys if is_filled(fields[key])] for keys in (asked, answered))
     if len(prompts) != 1 or len(answers) != 1:
-        wrong.append(f"has messages among {shown([*prompts, *answers])}; give one prompt and one completion, or messages alone")
+        wrong.append(f"has messages among {quote([*prompts, *answers])}; give one prompt and one completion, or messages alone")
         return []
     said = fields[answers[0]]
     before = [turn._replace(learn=turn.learn and turn.role != "assistant") for turn in chat_turns(fields[prompts[0]], wrong)]
@@ -206,7 +208,7 @@ def text_of(value: Any, what: str, wrong: list[str]) -> str:
     if isinstance(value, list) and value and all(isinstance(one, Mapping) and "type" in one for one in value):
         others = [str(one["type"]) for one in value if one["type"] != "text" or not isinstance(one.get("text"), str)]
         if others:
-            wrong.append(f"{what} has parts of type {shown(others)}; only text is read")
+            wrong.append(f"{what} has parts of type {quote(others)}; only text is read")
             return ""
         return whole_characters("".join(one["text"] for one in value))
     if value is None:
@@ -220,7 +222,7 @@ def text_of(value: Any, what: str, wrong: list[str]) -> str:
 def chat_turns(chat: Any, wrong: list[str]) -> list[Turn]:
     """The turns of a list of messages, or of {human, assistant} rounds."""
     if isinstance(chat, str):
-        chat = from_cell(chat)
+        chat = parse_cell(chat)
     if not isinstance(chat, list) or not chat:
         wrong.append("messages is not a list of {role, content}")
         return []
@@ -231,18 +233,19 @@ def chat_turns(chat: Any, wrong: list[str]) -> list[Turn]:
 
 
 def message_turns(message: Any, what: str, wrong: list[str]) -> list[Turn]:
+    """The turns of one message, or of one round; reasons why it is none go into `wrong`."""
     if isinstance(message, (list, tuple)) and len(message) == 2:  # a round, as ChatGLM's history has it
         message = dict(zip(("human", "assistant"), message, strict=True))
     if not isinstance(message, Mapping):
         wrong.append(f"{what} is a {type_of(message)}, not {{role, content}}")
         return []
-    said = named(message, wrong)
+    said = read_fields(message, wrong)
     if "role" not in said and "from" not in said and any(key in said for key in ANSWERED):
         found: list[str] = []
         turns = pair_turns(said, found, set())
         wrong += [f"{what} {one}" for one in found]
         return turns
-    wrong += foreign_in(said, f"{what} ")
+    wrong += find_foreign(said, f"{what} ")
     label = str(said.get("role", said.get("from")) or "").strip().lower()
     if label in TOOLS:
         wrong.append(f"{what} is a tool's ({label}): tools are not taught here; take the row out")
@@ -251,7 +254,7 @@ def message_turns(message: Any, what: str, wrong: list[str]) -> list[Turn]:
     if role is None:
         wrong.append(f"{what} has role {said.get('role', said.get('from'))!r}, it is system, user or assistant")
         return []
-    told = [one for one in TEXTS if filled(said.get(one))]
+    told = [one for one in TEXTS if is_filled(said.get(one))]
     if len({str(said[one]) for one in told}) > 1:
         wrong.append(f"{what} has {' and '.join(told)}, which differ; keep one")
     key = told[0] if told else "content"
@@ -260,30 +263,31 @@ def message_turns(message: Any, what: str, wrong: list[str]) -> list[Turn]:
     text, extra = text_of(said.get(key), f"{what}'s {key}", wrong), text_of(said.get("input"), f"{what}'s input", wrong)
     if extra and role != "user":
         wrong.append(f"{what} has an input, which only a user's message may have")
-    return [Turn(role, text, extra, learned(said, role, what, wrong))]
+    return [Turn(role, text, extra, is_learned(said, role, what, wrong))]
 
 
-def unknown_in(chat: Any) -> list[str]:
+def find_unknown(chat: Any) -> list[str]:
     """Keys of messages that are not read."""
     known = {"role", "from", *TEXTS, "input", *WEIGHTS, *FOREIGN, *ASKED, *ANSWERED}
-    messages = [one for one in (from_cell(chat) if isinstance(chat, str) else chat) if isinstance(one, Mapping)]
+    messages = [one for one in (parse_cell(chat) if isinstance(chat, str) else chat) if isinstance(one, Mapping)]
     return sorted({key for one in messages for key in map(str.lower, map(str, one)) if key not in known})
 
 
-def learned(said: Mapping[str, Any], role: str, what: str, wrong: list[str]) -> bool:
+def is_learned(said: Mapping[str, Any], role: str, what: str, wrong: list[str]) -> bool:
     """Whether a message's flags ask for it to be learned; an answer is unless they say no."""
     values = {key: said[key] for key in WEIGHTS if key in said and said[key] is not None}
     odd = {key: value for key, value in values.items() if value not in (0, 1) or isinstance(value, str)}
     wrong += [f"{what} has {key} {value!r}; 0 (not learned) and 1 are known here" for key, value in odd.items()]
     if role != "assistant" and any(value == 1 for value in values.values()):
-        wrong.append(f"{what} is to be learned ({shown(values)}), but only answers are; --train_on_inputs learns questions, too")
+        wrong.append(f"{what} is to be learned ({quote(values)}), but only answers are; --train_on_inputs learns questions, too")
     return not any(value == 0 for value in values.values())
 
 
-def row_weight(fields: Mapping[str, Any], wrong: list[str]) -> None:
+def check_row_weight(fields: Mapping[str, Any], wrong: list[str]) -> None:
+    """A row whose weight is not 1 is refused: rows are learned or left out."""
     for key in WEIGHTS:
         value = fields.get(key)
-        if filled(value) and str(value).strip().lower() not in ("1", "1.0", "true"):
+        if is_filled(value) and str(value).strip().lower() not in ("1", "1.0", "true"):
             wrong.append(f"has {key} {value!r}: rows are not weighted here; repeat the row, or take it out")
 
 
@@ -291,8 +295,8 @@ def history_turns(fields: Mapping[str, Any], wrong: list[str]) -> list[Turn]:
     """Earlier rounds, as pairs of texts or as messages; they come before the question and are learned, too."""
     history = fields.get("history")
     if isinstance(history, str):
-        history = from_cell(history)
-    if not filled(history):
+        history = parse_cell(history)
+    if not is_filled(history):
         return []
     if not isinstance(history, list):
         wrong.append(f"history is a {type_of(history)}, not a list of [question, answer]")
@@ -303,7 +307,7 @@ def history_turns(fields: Mapping[str, Any], wrong: list[str]) -> list[Turn]:
     return turns
 
 
-def from_cell(text: str) -> Any:
+def parse_cell(text: str) -> Any:
     """A list that stands as JSON in a cell of a table; "" for an empty one."""
     if not text.strip():
         return ""
@@ -313,18 +317,18 @@ def from_cell(text: str) -> Any:
         return text
 
 
-def with_system(fields: Mapping[str, Any], turns: list[Turn], wrong: list[str]) -> list[Turn]:
+def add_system(fields: Mapping[str, Any], turns: list[Turn], wrong: list[str]) -> list[Turn]:
     """The turns with the row's system text before them. Chats may bring one of their own."""
-    given = [text_of(fields.get(key), key, wrong) for key in SYSTEM if filled(fields.get(key))]
+    given = [text_of(fields.get(key), key, wrong) for key in SYSTEM if is_filled(fields.get(key))]
     given += [turn.content for turn in turns[:1] if turn.role == "system"]
     different = list(dict.fromkeys(text for text in given if text.strip()))
     if len(different) > 1:
-        wrong.append(f"has two system texts, {shown(text[:40] for text in different)}; keep one")
+        wrong.append(f"has two system texts, {quote(text[:40] for text in different)}; keep one")
     rest = turns[1:] if turns and turns[0].role == "system" else turns
     return [Turn("system", text) for text in different[:1]] + rest
 
 
-def ordered(turns: list[Turn], wrong: list[str], notes: Notes) -> list[Turn]:
+def order_turns(turns: list[Turn], wrong: list[str], notes: Notes) -> list[Turn]:
     """User and assistant in turn, the last one an answer. A leading answer becomes context, a trailing question goes."""
     system, rest = (turns[:1], turns[1:]) if turns and turns[0].role == "system" else ([], list(turns))
     if any(turn.role == "system" for turn in rest):
@@ -344,6 +348,6 @@ def ordered(turns: list[Turn], wrong: list[str], notes: Notes) -> list[Turn]:
     return system + rest
 
 
-def said_in(value: Any, turns: Iterable[Turn]) -> bool:
+def is_said(value: Any, turns: Iterable[Turn]) -> bool:
     """Whether a text beside a chat says nothing that the chat does not."""
     return isinstance(value, str) and any(value.strip() in (turn.content.strip(), turn.input.strip()) for turn in turns)

@@ -14,6 +14,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def ending(path: Path) -> str:
     return suffixes[-1] if suffixes and suffixes[-1] in PLAIN else ""
 
 
-def table_of(path: Path, name: str) -> Table:
+def read_table(path: Path, name: str) -> Table:
     """The rows of a file. name: what problems call it. Raises nothing: what is wrong stands in `problems`."""
     if what := not_what_it_seems(path):
         return Table(problems=[f"{name} {what}."])
@@ -134,7 +135,7 @@ def _from_objects(text: str, name: str) -> Table:
     found, at = Table(), 0
     while (at := _next(text, at)) < len(text):
         try:
-            item, end = _told(lambda at=at: _DECODER.raw_decode(text, at), text, at)
+            item, end = _told(partial(_DECODER.raw_decode, text, at), text, at)
         except json.JSONDecodeError as error:
             found.problems.append(_broken(name, error, 0))
             break
@@ -246,7 +247,7 @@ def _refuse_large(path: Path, kind: str) -> None:
         raise ValueError(paths.too_much(size))
 
 
-def saved_folder(folder: Path, name: str) -> Table:
+def read_saved_folder(folder: Path, name: str) -> Table:
     """The rows of a folder that `datasets` wrote with save_to_disk; of several splits the one called train."""
 
     def read(datasets: Any, _cache: str) -> Any:
@@ -286,7 +287,7 @@ def _unwrapped(table: Table, name: str) -> Table:
         if chosen is not None:
             notes += [f"{name}: {key!r} beside {chosen!r} is not read." for key in data if key != chosen]
             data = data[chosen]
-        elif columns := by_column(data):
+        elif columns := table_from_columns(data):
             return Table(columns.items, [], [f"{name}: {one}." for one in columns.problems], notes)
         else:
             return table
@@ -296,10 +297,10 @@ def _unwrapped(table: Table, name: str) -> Table:
 def _holds_rows(value: Any) -> bool:
     if isinstance(value, list):
         return bool(value) and all(isinstance(one, dict) and not {"role", "from"} & set(one) for one in value)
-    return isinstance(value, dict) and (by_column(value) is not None or any(map(_holds_rows, value.values())))
+    return isinstance(value, dict) and (table_from_columns(value) is not None or any(map(_holds_rows, value.values())))
 
 
-def by_column(data: dict[str, Any]) -> Table | None:
+def table_from_columns(data: dict[str, Any]) -> Table | None:
     """The rows of {column: [values]} or, as pandas writes it, {column: {row: value}}; None if this is neither."""
     values = [list(one.values()) if isinstance(one, dict) else one for one in data.values()]
     if len(values) < 2 or not all(isinstance(one, list) and one for one in values) or _is_chat(values):
@@ -318,9 +319,11 @@ def _is_chat(values: Sequence[list]) -> bool:
 
 
 def type_of(value: Any) -> str:
+    """A value's type, in the words of JSON."""
     names = {dict: "object", list: "list", str: "text", bool: "true/false", int: "number", float: "number", type(None): "null"}
     return names.get(type(value), type(value).__name__)
 
 
-def shown(names: Iterable[Any]) -> str:
+def quote(names: Iterable[Any]) -> str:
+    """Names as a sentence lists them."""
     return ", ".join(map(repr, names))

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tuning.dataset.facts import Persona
+from identities import Who
 from tuning.dataset.rows import DataError, Lang
 
 FOLDER = Path(__file__).resolve().parents[2] / "data"
@@ -77,8 +77,8 @@ class Wordings:
     openers: tuple[str, ...]
     closers: tuple[str, ...]
     frames: tuple[str, ...]
-    others: tuple[Persona, ...]
-    nonsense: tuple[Persona, ...]
+    others: tuple[Who, ...]
+    nonsense: tuple[Who, ...]
     fillers: tuple[tuple[str, str], ...]
     kinds: Mapping[str, QuestionKind]
     singular: tuple[Group, ...]
@@ -98,11 +98,14 @@ def load(lang: Lang, folder: Path = FOLDER) -> Wordings:
     ]
     wordings = Wordings(
         lang,
-        *(tuple(plain[part]) for part in ("openers", "closers", "frames")),
-        *(tuple(Persona(**one) for one in plain[part]) for part in ("others", "nonsense")),
-        tuple((question, answer) for question, answer in plain["fillers"]),
-        kinds,
-        tuple(Group(questions=(one["question"],), answers=tuple(one["answers"])) for one in plain["singular"]),
+        openers=tuple(plain["openers"]),
+        closers=tuple(plain["closers"]),
+        frames=tuple(plain["frames"]),
+        others=tuple(Who(**one) for one in plain["others"]),
+        nonsense=tuple(Who(**one) for one in plain["nonsense"]),
+        fillers=tuple((question, answer) for question, answer in plain["fillers"]),
+        kinds=kinds,
+        singular=tuple(Group(questions=(one["question"],), answers=tuple(one["answers"])) for one in plain["singular"]),
     )
     groups = [group for kind in kinds.values() for group in kind.groups] + list(wordings.singular)
     for group in groups:
@@ -133,7 +136,7 @@ def fits(wording: str, values: Mapping[str, str]) -> bool:
     if not needed <= values.keys():
         return False
     both = needed & {"name", "Name", "a_name"} and needed & {"role", "a_role"}
-    return not (both and bare(values["role"]) == bare(values["name"]))
+    return not (both and strip_article(values["role"]) == strip_article(values["name"]))
 
 
 def fill(wording: str, values: Mapping[str, str]) -> str:
@@ -141,7 +144,7 @@ def fill(wording: str, values: Mapping[str, str]) -> str:
     return re.sub(r"(?<!\.)\.\.(?!\.)", ".", wording.format_map(values))
 
 
-def values(persona: Persona, lang: Lang, spoken: bool = False) -> dict[str, str]:
+def values(persona: Who, lang: Lang, spoken: bool = False) -> dict[str, str]:
     """Field -> text for one persona; facts that are missing have no entry.
 
     spoken: for what a user says: facts that are placeholders are left out too, as nobody says "[NAME]".
@@ -197,7 +200,7 @@ def is_noun(name: str) -> bool:
     return _ZH_NOUN.fullmatch(name) is not None
 
 
-def bare(noun: str) -> str:
+def strip_article(noun: str) -> str:
     """A noun without article and case."""
     return re.sub(r"^(?:an?|the)\s+", "", noun.casefold().strip())
 

@@ -18,7 +18,15 @@ from common.files import write_json
 RECORD = "process.json"  # of the process that runs it, see tuning.jobs.wrapper
 MARK = ".mirror-job.json"  # {"mark": the job's, "before": names of what was there when it began}
 # what a run of tuning.train leaves in a folder that it does not have for itself
-RUN_FILES = ("checkpoint-*", "adapter_config.json", "adapter_model.*", "card.json", "settings.json", "plan.json", ".adapter-*")
+RUN_FILES: tuple[str, ...] = (
+    "checkpoint-*",
+    "adapter_config.json",
+    "adapter_model.*",
+    "card.json",
+    "settings.json",
+    "plan.json",
+    ".adapter-*",
+)
 RUN_FILES += ("metrics.jsonl", "state.json", "stop", RECORD, "log.txt", f"{leftovers.PREFIX}*")
 
 
@@ -50,6 +58,7 @@ def take(job: Mapping) -> None:
 
 
 def read_mark(folder: Path) -> dict | None:
+    """The folder's mark, None if it has none that a job wrote."""
     try:
         known = json.loads((folder / MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

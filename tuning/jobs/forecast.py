@@ -18,11 +18,13 @@ from engine.types import EngineError
 from tuning.dataset.mixing import split_off
 from tuning.dataset.rows import TrainingRow
 from tuning.jobs import memory
-from tuning.train import plan
-from tuning.train.estimate import CostEstimate, report
-from tuning.train.samples import Sample, sampler
+from tuning.train import cost
+from tuning.train.estimate import CostEstimate, Measured, estimate
+from tuning.train.loading import own_format
+from tuning.train.samples import Sample, cache_samples, sampler
 from tuning.train.settings import Settings
 from tuning.train.speed import samples_per_s
+from tuning.train.steps import count_steps
 
 log = logging.getLogger("mirror")
 
@@ -56,30 +58,33 @@ class Forecast:
 def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base) -> Forecast:
     """For `rows`, which settings.data_path will hold, on `base`. Raises DataError or EngineError."""
     chosen = formats.find(settings.prompt_template_name) if settings.prompt_template_name else base.format
-    own = plan.own_format(base)
+    own = own_format(base)
     make_sample = sampler(base.tokenizer, chosen, settings.cutoff_len, settings.train_on_inputs, end_id(base, chosen))
-    sampled, known = plan.once(make_sample)
+    sampled, known = cache_samples(make_sample)
 
     train, valid = split_off(rows, settings.val_set_size, settings.seed)
     different = {row.turns: row for row in reversed(rows)}
     some = random.Random(0).sample(list(different.values()), min(TOKENIZED, len(different)))
     average = sum(len(sampled(row).ids) for row in some) / len(some) if some else 0
     batch = [sampled(row) for row in random.Random(settings.seed).sample(train, min(settings.batch_size, len(train)))]
-    share, budget = plan.packing(settings, base)
-    facts = report(
+    share, budget = cost.choose_packing(settings, base)
+    steps = count_steps(settings, len(train), len(valid))
+    facts = estimate(
+        settings,
         train,
-        valid_rows=len(valid),
-        **plan.recipe(settings),
-        count_tokens=lambda row: len(known[row.turns].ids) if row.turns in known else average,
-        format=chosen.name,
-        base_format=own,
-        card_placeholders=tuple(base.card.placeholders),
-        samples_per_s=samples_per_s(base, [one for one in batch if one.labels] or batch, budget, share),
-        start_s=START_S,
-        beside=lambda steps: plan.beside(settings, steps, len(valid)),
+        steps,
+        Measured(
+            count_tokens=lambda row: len(known[row.turns].ids) if row.turns in known else average,
+            format=chosen.name,
+            base_format=own,
+            card_placeholders=tuple(base.card.placeholders),
+            samples_per_s=samples_per_s(base, [one for one in batch if one.labels] or batch, budget, share),
+            start_s=START_S,
+            extra_rows=cost.extra_rows(settings, steps.total, len(valid)),
+        ),
     )
     first = tuple(token_row(base.tokenizer, row, make_sample(row)) for row in first_rows(rows))
-    return Forecast(facts, first, chosen.name, own, *needed(settings))
+    return Forecast(facts, first, chosen.name, own, *try_needed_bytes(settings))
 
 
 def first_rows(rows: Sequence[TrainingRow]) -> list[TrainingRow]:
@@ -109,7 +114,7 @@ def token_row(tokenizer: PreTrainedTokenizerBase, row: TrainingRow, sample: Samp
     return TokenRow(row, tuple(pieces), sample.labels, len(sample.ids))
 
 
-def needed(settings: Settings) -> tuple[int | None, str]:
+def try_needed_bytes(settings: Settings) -> tuple[int | None, str]:
     """tuning.jobs.memory's estimate, or None and why it cannot be made: no reason not to train, but one to be told."""
     kept = (
         "base_model",
@@ -124,7 +129,7 @@ def needed(settings: Settings) -> tuple[int | None, str]:
         "trust_remote_code",
     )
     try:
-        return _needed(dataclasses.replace(Settings(), **{name: getattr(settings, name) for name in kept})), ""
+        return _needed_bytes(dataclasses.replace(Settings(), **{name: getattr(settings, name) for name in kept})), ""
     except EngineError as error:
         return None, str(error)
     except Exception as error:  # of a library, about a checkpoint that it does not understand
@@ -133,6 +138,6 @@ def needed(settings: Settings) -> tuple[int | None, str]:
 
 
 @lru_cache(maxsize=64)
-def _needed(settings: Settings) -> int:
+def _needed_bytes(settings: Settings) -> int:
     # it asks for the base's shapes, so it is kept for settings that do not change it
-    return memory.needed(settings)
+    return memory.needed_bytes(settings)

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlite_utils import Database
 
@@ -25,7 +26,7 @@ from tuning.train.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]  # where `python -m tuning.train` is found
 LOG = "log.txt"
 # of another program's way of starting processes: a job that inherited them would wait for partners that do not exist
-FOREIGN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
+FOREIGN: tuple[str, ...] = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
 # and what would change how Python itself starts
 FOREIGN += ("PYTHONSAFEPATH", "PYTHONSTARTUP", "PYTHONINSPECT")
 # where models and their conversions are kept
@@ -53,7 +54,8 @@ def start(where: str | Path | Database, id: int) -> bool:
 
 
 def launch(job: Mapping) -> subprocess.Popen:
-    arguments = job["arguments"] if job["resumed_from"] is None else continued(job["arguments"])
+    """Starts the job's process, detached. Raises OSError, or ValueError for an argument that no command line can hold."""
+    arguments = job["arguments"] if job["resumed_from"] is None else resuming_arguments(job["arguments"])
     command = [sys.executable, "-m", "tuning.jobs.wrapper", str(Path(job["folder"]) / RECORD), job["token"], *arguments]
     with open(job["log"], "ab") as log:
         process = subprocess.Popen(
@@ -71,6 +73,7 @@ def launch(job: Mapping) -> subprocess.Popen:
 
 
 def environment(token: str) -> dict[str, str]:
+    """The environment of a job: whose it is, and nothing that would make it wait or start otherwise."""
     kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     # the job works in another folder than whoever started it
     kept |= {name: os.path.abspath(kept[name]) for name in PLACES if kept.get(name) and not kept[name].startswith("~")}
@@ -84,10 +87,11 @@ def environment(token: str) -> dict[str, str]:
     }
 
 
-def continued(arguments: Sequence[str]) -> list[str]:
+def resuming_arguments(arguments: Sequence[str]) -> list[str]:
     """The same command line, going on from the last checkpoint."""
     dropped = ("--resume_from_checkpoint", "--overwrite_output_dir")
-    kept, skip = [], False
+    kept: list[str] = []
+    skip = False
     for word in arguments:
         flag = word.startswith("--")
         name = word.partition("=")[0].replace("-", "_").replace("__", "--", 1)
@@ -100,11 +104,11 @@ def continued(arguments: Sequence[str]) -> list[str]:
     return [*kept, "--resume_from_checkpoint", "last"]
 
 
-def absolute(settings: Settings) -> Settings:
+def with_absolute_paths(settings: Settings) -> Settings:
     """Its paths as they are seen from here: the job runs in another folder. What is no path (a name, a Hub id) stays."""
     from engine.bases import told  # imports torch
 
-    found = {"base_model": told(settings.base_model)}
+    found: dict[str, Any] = {"base_model": told(settings.base_model)}
     names = ("data_path", "train_dir", "valid_dir", "output_dir", "identities_dir", "prompt_template_name")
     for name in (*names, "resume_from_checkpoint"):
         value = getattr(settings, name)
@@ -121,6 +125,7 @@ def shell_lines(*commands: Sequence[str]) -> str:
 
 
 def best_device() -> str:
+    """The device that is chosen where none is named, as jobs call it."""
     from engine.device import choose_device
 
     return str(choose_device()[0])

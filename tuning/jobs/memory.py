@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,11 +17,22 @@ from store import jobs as stored
 from tuning.train.settings import Settings
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from engine import Engine
 
 MARGIN = 4 / 3  # the estimate leaves out fragments and passing copies
 # beside tensors, measured with torch 2.13: a process that has imported torch and transformers; a CUDA context with its libraries
 PROCESS_BYTES = {"cpu": 700 * 2**20, "cuda": 600 * 2**20}
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A base as far as its cost depends on it; the model has shapes without numbers."""
+
+    model: PreTrainedModel
+    device: torch.device
+    dtype: torch.dtype
 
 
 @dataclass(frozen=True)
@@ -55,21 +65,21 @@ class Room:
         return f"{need}, and only {gib(self.parked)} are free{also}; {advice}."
 
 
-def needed(settings: Settings) -> int:
+def needed_bytes(settings: Settings) -> int:
     """Bytes that a run of these settings takes on its device, about; nothing is loaded. Raises EngineError for an unknown base.
 
     The base's weights in its number format; 16 bytes per adapter parameter, whose number is the rank times the layers' widths;
-    activations of one pack (tuning.train.estimate.estimate_memory has the formula); a margin; the process itself.
+    activations of one pack (tuning.train.cost.estimate_memory has the formula); a margin; the process itself.
     """
-    from tuning.train import plan
+    from tuning.train import cost
 
-    base = sketch(settings)
-    tokens = settings.pack_tokens or plan.auto_budget(base) if settings.packing else settings.cutoff_len
-    return int(plan.memory(base, settings, tokens) * MARGIN) + PROCESS_BYTES.get(base.device.type, 0)
+    base = sketch_base(settings)
+    tokens = settings.pack_tokens or cost.pack_budget(base) if settings.packing else settings.cutoff_len
+    return int(cost.memory_bytes(base, settings, tokens) * MARGIN) + PROCESS_BYTES.get(base.device.type, 0)
 
 
-def sketch(settings: Settings) -> SimpleNamespace:
-    """model (shapes without numbers), device, dtype: what the trainer would load."""
+def sketch_base(settings: Settings) -> Sketch:
+    """What the trainer would load."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from engine.bases import find
@@ -80,7 +90,7 @@ def sketch(settings: Settings) -> SimpleNamespace:
     config = AutoConfig.from_pretrained(source, trust_remote_code=trust)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
-    return SimpleNamespace(model=model, device=device, dtype=dtype_of(source, device, settings.dtype))
+    return Sketch(model=model, device=device, dtype=dtype_of(source, device, settings.dtype))
 
 
 def dtype_of(source: str, device: torch.device, asked: str) -> torch.dtype:
@@ -126,12 +136,12 @@ def admission(engine: Engine | None, where: str | Path | Database) -> Callable[[
 
     def may_start(job: dict) -> str | None:
         if not job["needs_bytes"]:
-            return alone(job, stored.active(where))
+            return reason_to_wait(job, stored.active(where))
         found = room(job["needs_bytes"], job["device"], engine)
         if found.fits:
             stored.change(where, job, parked=0)
             return None
-        if job["park"] and found.fits_parked:
+        if engine and job["park"] and found.fits_parked:
             stored.change(where, job, parked=1)  # first, so that `settle` in another thread leaves it parked
             engine.park(parked_sentence(job))
             found = room(job["needs_bytes"], job["device"], engine)
@@ -143,7 +153,7 @@ def admission(engine: Engine | None, where: str | Path | Database) -> Callable[[
     return may_start
 
 
-def alone(job: dict, running: list[dict]) -> str | None:
+def reason_to_wait(job: dict, running: list[dict]) -> str | None:
     """Why a job without an estimate has to wait, if so."""
     if not running:
         return None
@@ -166,10 +176,10 @@ def settle(engine: Engine, where: str | Path | Database) -> None:
             engine.unpark()
         except EngineError:
             return  # the chat says so; the next tick tries again
-    limit(engine, sum(job["needs_bytes"] or 0 for job in here if job["status"] != "queued"))
+    limit_gpu_memory(engine, sum(job["needs_bytes"] or 0 for job in here if job["status"] != "queued"))
 
 
-def limit(engine: Engine, others: int) -> None:
+def limit_gpu_memory(engine: Engine, others: int) -> None:
     """Keeps this process from taking the GPU memory that `others` bytes of jobs were promised."""
     total = torch.cuda.mem_get_info(engine.base.device)[1]
     wanted = total - others if others else None
@@ -182,6 +192,7 @@ def limit(engine: Engine, others: int) -> None:
 
 
 def parked_sentence(job: dict) -> str:
+    """Why the base is parked, for the chat."""
     return (
         f"The base is parked in CPU memory while job {job['id']} ({job['name']}) trains on {job['device']}; "
         "it comes back by itself when the job has ended."

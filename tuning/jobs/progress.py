@@ -11,7 +11,7 @@ from statistics import median
 from sqlite_utils import Database
 
 from store import jobs as stored
-from tuning.train.pace import RECENT, pace
+from tuning.train.pace import RECENT, seconds_per_step
 
 Series = tuple[tuple[int, float | None], ...]  # (step, value); None is a gap
 SMOOTHING = 0.9  # weight of the past, as most training boards have it
@@ -51,8 +51,8 @@ def progress(where: str | Path | Database, id: int) -> JobProgress:
     """StoreError if there is no such job."""
     job, rows = stored.get(where, id), stored.metrics(where, id)
     running = job["status"] in stored.ACTIVE
-    began = time_of(job["started"])
-    ended = datetime.now(UTC) if running or not job["ended"] else time_of(job["ended"])
+    began = parse_time(job["started"])
+    ended = datetime.now(UTC) if running or not job["ended"] else parse_time(job["ended"])
     step = max(job["step"], rows[-1]["step"] if rows else 0)
     left = seconds_left(rows, step, job["total"], began, job["resumed_from"] or 0) if running else None
     # a row without any of these numbers belongs to a validation or another measurement
@@ -68,16 +68,16 @@ def progress(where: str | Path | Database, id: int) -> JobProgress:
         attempt=job["attempt"],
         step=step,
         total=job["total"],
-        elapsed_s=max(0.0, (ended - began).total_seconds()) if began else 0.0,
+        elapsed_s=max(0.0, (ended - began).total_seconds()) if began and ended else 0.0,
         left_s=left,
         ends=datetime.now().astimezone() + timedelta(seconds=left) if left is not None else None,
-        latest=latest(rows),
-        losses=thinned(losses),
-        smoothed=thinned(smooth(losses)),
-        eval_losses=column(rows, "eval_loss"),
-        rates=column(rows, "lr"),
-        margins=column(rows, "margin"),
-        margins_by_lang={lang: told for lang in ("en", "zh") if (told := extra(rows, f"margin_{lang}"))},
+        latest=latest_values(rows),
+        losses=thin(losses),
+        smoothed=thin(smooth(losses)),
+        eval_losses=series_of(rows, "eval_loss"),
+        rates=series_of(rows, "lr"),
+        margins=series_of(rows, "margin"),
+        margins_by_lang={lang: told for lang in ("en", "zh") if (told := extra_series_of(rows, f"margin_{lang}"))},
         rows_per_s=median(speeds) if speeds else None,
         alarm=f"The loss of step {losses[-1][0]} is not a number." if gap else "",
     )
@@ -91,7 +91,7 @@ def seconds_left(rows: Sequence[dict], step: int, total: int, began: datetime | 
     if not began or total <= step:
         return 0.0 if total and began else None
     known = [(row["step"], row["time"]) for row in rows if row["time"] and row["step"] > since_step][-RECENT:]
-    per_step = pace(known)
+    per_step = seconds_per_step(known)
     if per_step is None:
         return None
     since = datetime.now(UTC).timestamp() - known[-1][1]
@@ -109,21 +109,23 @@ def smooth(points: Sequence[tuple[int, float | None]], weight: float = SMOOTHING
     return found
 
 
-def column(rows: Sequence[dict], name: str) -> Series:
-    return thinned([(row["step"], row[name]) for row in rows if row[name] is not None])
+def series_of(rows: Sequence[dict], name: str) -> Series:
+    """One column of the metrics, gaps left out."""
+    return thin([(row["step"], row[name]) for row in rows if row[name] is not None])
 
 
-def extra(rows: Sequence[dict], name: str) -> Series:
-    return thinned([(row["step"], row["extra"][name]) for row in rows if row["extra"].get(name) is not None])
+def extra_series_of(rows: Sequence[dict], name: str) -> Series:
+    """The same of what stands beside the columns."""
+    return thin([(row["step"], row["extra"][name]) for row in rows if row["extra"].get(name) is not None])
 
 
-def thinned(points: Sequence[tuple[int, float | None]], most: int = POINTS) -> Series:
+def thin(points: Sequence[tuple[int, float | None]], most: int = POINTS) -> Series:
     """At most so many, evenly, the last one always among them."""
     every = -(-len(points) // most) if points else 1
     return tuple(points[::-1][::every][::-1])
 
 
-def latest(rows: Sequence[dict]) -> dict[str, float]:
+def latest_values(rows: Sequence[dict]) -> dict[str, float]:
     """The last known value of every number."""
     found: dict[str, float] = {}
     for row in rows:
@@ -150,5 +152,6 @@ def tail(log: str | Path, lines: int = 40, limit: int = 16_000) -> str:
     return "\n".join(ends[-lines:])
 
 
-def time_of(moment: str | None) -> datetime | None:
+def parse_time(moment: str | None) -> datetime | None:
+    """A moment as the store has it."""
     return datetime.fromisoformat(moment) if moment else None

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from sqlite_utils import Database
 
@@ -17,7 +18,7 @@ from common import space
 from common.errors import UserError
 from store import jobs as stored
 from tuning.jobs.folders import wipe
-from tuning.jobs.launch import LOG, absolute, best_device, start
+from tuning.jobs.launch import LOG, best_device, start, with_absolute_paths
 from tuning.jobs.progress import progress, tail
 from tuning.jobs.watcher import clear_away, look_after
 from tuning.train.run_files import last_saved_step
@@ -25,7 +26,7 @@ from tuning.train.settings import Settings, SettingsError
 
 __all__ = ["JobError", "enqueue", "enqueue_command", "keep_ticking", "progress", "remove", "resume", "stop", "tail", "tick"]
 
-Where = str | Path | Database
+Where: TypeAlias = str | Path | Database
 log = logging.getLogger("mirror")
 
 
@@ -49,7 +50,7 @@ def enqueue(
     device: where it will compute, if not `settings.device` or what the machine offers. needs_bytes: see tuning.jobs.memory;
     unestimated: why there are none. park: the chat's base may leave the device for the time. owned: see `enqueue_command`.
     """
-    settings = absolute(settings)
+    settings = with_absolute_paths(settings)
     if problems := settings.problems():
         raise SettingsError(problems)
     return enqueue_command(
@@ -147,7 +148,7 @@ def resume(where: Where, id: int, base: str = "") -> int:
     step = last_saved_step(job["folder"])
     if step is None:
         raise JobError(f"Job {id} has no whole checkpoint in {job['folder']}; start it again from its settings.")
-    changed = {}
+    changed: dict[str, Any] = {}
     if base and job["settings"]:
         settings = Settings.from_dict(job["settings"] | {"base_model": base})
         changed = {"arguments": ["-m", "tuning.train", *settings.as_arguments()], "settings": settings.as_dict()}

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from pydantic import Field
 from sqlite_utils import Database
@@ -31,7 +31,7 @@ KEEP_S = 60  # a step on a slow machine may take that long; the signal that foll
 DISCARD_S = 5
 METRICS_BYTES = 2**23  # read at once; the rest at the next look
 
-Where = str | Path | Database
+Where: TypeAlias = str | Path | Database
 Pid = Annotated[int, Field(gt=0, lt=2**31)]
 
 
@@ -56,34 +56,35 @@ def look_after(where: Where, job: dict) -> bool:
     living = is_alive(job)
     record = read_record(job)
     # its pid may never have been noted, or its first process was killed and the training goes on
-    living = living or (record is not None and is_alive(noted(record)))
+    living = living or (record is not None and is_alive(process_columns(record)))
     # state before metrics, as they are written the other way round: no step without its numbers
     state = (state_of(job) if record else None) or {}
     new = sync_metrics(where, job)
     facts = {"step": state.get("step") or job["step"], "total": state.get("total") or job["total"]}
     if record:
-        facts |= noted(record)
+        facts |= process_columns(record)
     if not living:
         unseen = job["pid"] is None and not record
-        if unseen and waited(job, "started") < APPEAR_S:
+        if unseen and seconds_known(job, "started") < APPEAR_S:
             return new
-        return end(where, job | facts, record or {}, state) or new
+        return close_job(where, job | facts, record or {}, state) or new
     if job["status"] == "starting" and record:
         facts["status"] = "running"
     facts["message"] = state.get("message") or ""
     new = stored.change(where, job, **facts) or new
     if job["stop_asked"]:
-        press(where, job | facts, state)
+        carry_out_stop(where, job | facts, state)
     return new
 
 
-def noted(record: Mapping) -> dict:
+def process_columns(record: Mapping) -> dict:
     """A process record's ids, by the names of the store's columns."""
     child = {name: record.get(name) for name in ("child_pid", "child_start")}
     return {"pid": record["pid"], "process_start": record["start"]} | child
 
 
 def is_alive(job: Mapping) -> bool:
+    """Whether one of the two processes that are known of the job still is."""
     return any(processes.alive(job[pid], job[known]) for pid, known in (("pid", "process_start"), ("child_pid", "child_start")))
 
 
@@ -124,9 +125,9 @@ def sync_metrics(where: Where, job: Mapping) -> bool:
     return stored.take_metrics(where, job, lines, name, (0 if anew else offset) + len(whole), anew)
 
 
-def press(where: Where, job: dict, state: Mapping) -> None:
+def carry_out_stop(where: Where, job: dict, state: Mapping) -> None:
     """Goes on with a stop. Of several that press at once, the one that notes it in the store signals."""
-    pressed = waited(job, "stop_asked")
+    pressed = seconds_known(job, "stop_asked")
     if job["stop_keep"]:
         # again and again: a run that is just starting clears away the stop sign of an earlier one
         with contextlib.suppress(OSError):
@@ -144,7 +145,7 @@ def press(where: Where, job: dict, state: Mapping) -> None:
 def send_first(job: Mapping, state: Mapping, number: signal.Signals) -> None:
     """To the process that trains: with several, to the first, which tells the others."""
     known = dict(processes.members(job["pid"], job["token"]))
-    pid = state.get("pid") if state.get("pid") in known else job["child_pid"]
+    pid: int = state["pid"] if state.get("pid") in known else job["child_pid"]
     processes.send(pid, known.get(pid, job["child_start"]), number)
 
 
@@ -154,7 +155,8 @@ def send_all(job: Mapping, number: signal.Signals) -> None:
         processes.send(pid, known, number)
 
 
-def end(where: Where, job: dict, record: Mapping, state: Mapping) -> bool:
+def close_job(where: Where, job: dict, record: Mapping, state: Mapping) -> bool:
+    """The last look: its processes are gone, and how it ended goes into the store. True if anything is new."""
     send_all(job, signal.SIGKILL)  # what a killed launcher of several processes left behind would keep the device busy
     status, message = outcome(job, record, state)
     facts = {name: job[name] for name in ("step", "total", "pid", "process_start", "child_pid", "child_start")}
@@ -188,7 +190,7 @@ def outcome(job: Mapping, record: Mapping, state: Mapping) -> tuple[str, str]:
         return "stopped", f"stopped {at}"
     if code is None:
         if not record:
-            return "died", no_room(job) or "The process ended before it had begun; try again."
+            return "died", describe_full_disk(job) or "The process ended before it had begun; try again."
         return "died", f"The process ended {at} without a word: it was killed, or the machine was restarted."
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
@@ -202,15 +204,15 @@ def outcome(job: Mapping, record: Mapping, state: Mapping) -> tuple[str, str]:
 def last_words(job: Mapping) -> str:
     """The end of the log: of a refused call, all that is wrong with it."""
     lines = [line for line in tail(job["log"], 20, 2000).splitlines() if not line.startswith("$ ")]
-    return "\n".join(lines).strip() or no_room(job) or "The process failed without a word."
+    return "\n".join(lines).strip() or describe_full_disk(job) or "The process failed without a word."
 
 
-def no_room(job: Mapping) -> str:
+def describe_full_disk(job: Mapping) -> str:
     """A sentence if the job's disk is full, so that not even a word of the process found room."""
     return space.sentence(job["folder"], "The process failed") if space.free(job["folder"]) < space.NEARLY else ""
 
 
-def waited(job: Mapping, since: str) -> float:
+def seconds_known(job: Mapping, since: str) -> float:
     """Seconds for which this program has known of the moment in the column `since`; no clock that is set moves them."""
     key, at = (job["token"], since, job[since]), time.monotonic()
     with _known_lock:

@@ -18,7 +18,8 @@ from common import leftovers
 from common.errors import UserError
 from common.files import write_json
 from common.space import room_for
-from engine.adapters import CARD, CONFIG, SAFETENSORS, read_adapter
+from engine.adapter_shapes import CARD
+from engine.adapters import CONFIG, SAFETENSORS, read_adapter
 from engine.bank import Bank
 from engine.bases import Base
 from engine.types import EngineError

@@ -21,7 +21,7 @@ NAME = "mirror_tree"
 TYPES = ("llama", "mistral", "qwen2", "qwen3")
 
 
-def fits(model: PreTrainedModel) -> bool:
+def supports(model: PreTrainedModel) -> bool:
     """Whether this model's attention can be done in blocks, to the same result."""
     config = model.config
     return (

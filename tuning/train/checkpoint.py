@@ -37,24 +37,24 @@ class Start:
     notes: tuple[str, ...] = ()
 
 
-def start_of(settings: Settings) -> Start | None:
+def find_start(settings: Settings) -> Start | None:
     """Where the run goes on from, None for nowhere. Raises SettingsError, one sentence that says what is missing."""
     asked = settings.resume_from_checkpoint
     if not asked:
         return None
     if asked.lower() in LAST:
-        return last_whole(Path(settings.output_dir))
+        return find_last_whole(Path(settings.output_dir))
     path = Path(asked).expanduser()
     if not path.is_dir():
         raise SettingsError([f"{FLAG} {asked} is no folder; name a checkpoint folder, a finished adapter, or last."])
-    if weights_only(path):
+    if has_only_weights(path):
         return Start(path, notes=(f"a new run from the weights in {path}: step 0, the learning rate as of a new run.",))
     if wrong := faults(path):
         raise SettingsError([f"{FLAG} {asked} is not a whole checkpoint: {'; '.join(wrong)}; take an earlier one, or last."])
     return Start(path, step_of(path), tuple(random_note(path)))
 
 
-def last_whole(folder: Path) -> Start:
+def find_last_whole(folder: Path) -> Start:
     """The newest whole checkpoint of a run; what is passed over for it is said."""
     broken = []
     for path in sorted(folder.glob("checkpoint-*"), key=number_of, reverse=True):
@@ -69,16 +69,18 @@ def last_whole(folder: Path) -> Start:
 
 
 def number_of(path: Path) -> int:
+    """The step that its name says, -1 if it says none."""
     digits = path.name.removeprefix("checkpoint-")
     return int(digits) if digits.isdecimal() else -1
 
 
 def faults(path: Path) -> list[str]:
     """What keeps a checkpoint from being gone on from exactly."""
-    return missing_parts(path) or unreadable(path)
+    return missing_parts(path) or find_damage(path)
 
 
-def unreadable(path: Path) -> list[str]:
+def find_damage(path: Path) -> list[str]:
+    """What its files hold that cannot be gone on from; opened, not only looked at."""
     state = read_json(path / STATE) or {}
     if lost := [name for name in ("max_steps", "train_batch_size") if type(state.get(name)) is not int]:
         return [f"{STATE} lacks {' and '.join(lost)}"]
@@ -100,16 +102,18 @@ def unreadable(path: Path) -> list[str]:
 
 
 def step_of(path: Path) -> int:
+    """The step that its state says."""
     return int((read_json(path / STATE) or {})["global_step"])
 
 
 def random_note(path: Path) -> list[str]:
+    """A line if the random numbers of an uninterrupted run are not in it."""
     if any(path.glob(RANDOM)):
         return []
     return [f"{path.name} has no {RANDOM.replace('*', '')}: dropout draws other random numbers than an uninterrupted run."]
 
 
-def weights_only(path: Path) -> bool:
+def has_only_weights(path: Path) -> bool:
     """A finished adapter, or a checkpoint of alpaca-lora, whose optimizer belongs to another trainer."""
     if legacy.is_checkpoint(path):
         return True
@@ -127,7 +131,7 @@ def take_weights(model: PeftModel, base: Base, settings: Settings, start: Start)
         if misfit := belongs_to(info, base.name, base.hash, base.names):
             raise SettingsError([f"{FLAG} {start.path} belongs to another base: {misfit}."])
         refuse_other_settings(read_config(folder), settings, start.path)
-        placed = merge_by_peft.in_place(base.model, folder, read_tensors(folder)[1])
+        placed = merge_by_peft.place_tensors(base.model, folder, read_tensors(folder)[1])
         result = set_peft_model_state_dict(model, {f"base_model.model.{key}": tensor for key, tensor in placed.items()})
     if lost := sorted(result.unexpected_keys):
         where = f"{len(lost)} of its tensors belong to layers that --lora_target_modules leaves out ({lost[0]}, ...)"
@@ -159,6 +163,7 @@ def refuse_misfit(model: PeftModel, settings: Settings, start: Start, steps: int
 
 
 def refuse_other_settings(config: Any, settings: Settings, path: Path) -> None:
+    """Raise SettingsError if rank or alpha are not the adapter's."""
     was = {"lora_r": config.r, "lora_alpha": config.lora_alpha}
     other = [f"--{name} is {getattr(settings, name):g} and the adapter's is {value:g}" for name, value in was.items()]
     wrong = [text for text, (name, value) in zip(other, was.items(), strict=True) if getattr(settings, name) != value]

@@ -6,11 +6,12 @@ import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from engine import bases, room
+from engine import bases, formats, room
 from engine.bases import Base
 from engine.checkpoint import BARE
 from engine.device import choose_device
@@ -24,7 +25,7 @@ LEAST_CUDA = (6, 0)  # NF4 kernels of bitsandbytes
 def load(settings: Settings, say: Callable[[str], None] = print) -> Base:
     """The base in `settings`; one GPU per process. Raises EngineError."""
     form = settings.prompt_template_name or None
-    named = dict(format=form, trust_remote_code=settings.trust_remote_code, say=say)
+    named: dict[str, Any] = dict(format=form, trust_remote_code=settings.trust_remote_code, say=say)
     if settings.load_in_4bit:
         return load_4bit(settings, named)
     base = bases.load_base(settings.base_model, device=device(settings), dtype=settings.dtype or None, **named)
@@ -40,7 +41,8 @@ def device(settings: Settings) -> str | None:
     return settings.device or None
 
 
-def load_4bit(settings: Settings, named: dict) -> Base:
+def load_4bit(settings: Settings, named: dict[str, Any]) -> Base:
+    """The base in NF4, with the hash of its whole weights. Raises EngineError."""
     refuse_4bit(settings)
     # first whole, in memory beside the GPU: the base's hash is one of its true weights, not of their 4-bit form
     whole = bases.load_base(settings.base_model, device="cpu", dtype="fp16", **named)
@@ -55,6 +57,16 @@ def load_4bit(settings: Settings, named: dict) -> Base:
     model = AutoModelForCausalLM.from_pretrained(source, **kinds, **BARE)
     model.requires_grad_(False)
     return replace(whole, model=model.eval(), device=place, dtype=compute)
+
+
+def own_format(base: Base) -> str:
+    """Name of the format the base would be asked in if none were named."""
+    if base.recorded_format:
+        return base.recorded_format.name
+    try:
+        return formats.recognise(base.tokenizer, base.model.config)[0].name
+    except EngineError:
+        return base.format.name
 
 
 def refuse_4bit(settings: Settings) -> None:
@@ -89,6 +101,7 @@ def problems(settings: Settings) -> list[str]:
 
 
 def four_bit_problems(place: torch.device) -> list[str]:
+    """What keeps a device from NF4."""
     if place.type != "cuda":
         return [f"--load_in_4bit needs a CUDA GPU and the device is {place}; leave it out."]
     found = []

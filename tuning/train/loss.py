@@ -28,9 +28,9 @@ def loss_of_pack(model: PeftModel) -> LossOfPack:
     """
     base = model.get_base_model()
     for module in model.modules():
-        if fusible(module):
-            module.forward = fused(module)
-    in_blocks = attention.fits(base) and base.device.type == "cpu"
+        if is_fusible(module):
+            module.forward = fuse(module)
+    in_blocks = attention.supports(base) and base.device.type == "cpu"
     if in_blocks:
         attention.install(base)
     head = base.get_output_embeddings()
@@ -102,7 +102,7 @@ class HeadLoss(torch.autograd.Function):
         return (gradient * (upstream / ctx.lift)).to(ctx.dtype), None, None, None, None, None
 
 
-def fusible(module: nn.Module) -> bool:
+def is_fusible(module: nn.Module) -> bool:
     """A plain LoRA pair on a plain linear layer."""
     if type(module) is not LoraLayer or type(module.base_layer) is not nn.Linear:
         return False
@@ -111,7 +111,7 @@ def fusible(module: nn.Module) -> bool:
     return plain and module.lora_A[names[0]].bias is None and module.lora_B[names[0]].bias is None
 
 
-def fused(module: LoraLayer) -> Callable[[torch.Tensor], torch.Tensor]:
+def fuse(module: LoraLayer) -> Callable[[torch.Tensor], torch.Tensor]:
     """A forward for one LoRA layer: PEFT's result in a third of its memory traffic."""
     plain = type(module).forward
 

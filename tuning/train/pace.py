@@ -9,7 +9,7 @@ from statistics import median
 RECENT = 21  # steps of which the middle one's time stands for those to come
 
 
-def pace(known: Sequence[tuple[int, float]]) -> float | None:
+def seconds_per_step(known: Sequence[tuple[int, float]]) -> float | None:
     """Seconds a step, from (step, clock time) of the last ones; None before there are two."""
     steps = [(late - early, last - first) for (first, early), (last, late) in pairwise(known)]
     times = [seconds / count for seconds, count in steps if count > 0 and seconds >= 0]  # a clock may have been set back

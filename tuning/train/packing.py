@@ -111,7 +111,7 @@ def pack(samples: Iterable[Sample], budget: int, share: Share = "tree") -> list[
         return []
     fixed = 0 if share == "nothing" else common_prefix([sample for sample, _ in ordered])
     tree = share == "tree"
-    costs = [cost(before, sample, fixed, tree) for (before, _), (sample, _) in pairwise(ordered)]
+    costs = [added_nodes(before, sample, fixed, tree) for (before, _), (sample, _) in pairwise(ordered)]
     first = len(ordered[0][0].ids)
     if budget and (total := first + sum(costs)) > budget:
         # packs of like size: a small one at the end would pay for the prefix and idle the processor
@@ -119,19 +119,19 @@ def pack(samples: Iterable[Sample], budget: int, share: Share = "tree") -> list[
     packs, members, nodes = [], [ordered[0]], first
     for (sample, weight), more in zip(ordered[1:], costs, strict=True):
         if nodes + more > budget:
-            packs.append(build(members, fixed, tree))
+            packs.append(build_pack(members, fixed, tree))
             members, nodes, more = [], 0, len(sample.ids)
         members.append((sample, weight))
         nodes += more
-    return [*packs, build(members, fixed, tree)]
+    return [*packs, build_pack(members, fixed, tree)]
 
 
-def cost(before: Sample, sample: Sample, fixed: int, tree: bool) -> int:
+def added_nodes(before: Sample, sample: Sample, fixed: int, tree: bool) -> int:
     """Nodes that `sample` adds behind `before`."""
-    return len(sample.ids) - (common(before.ids, sample.ids) if tree else fixed)
+    return len(sample.ids) - (common_length(before.ids, sample.ids) if tree else fixed)
 
 
-def common(a: Sequence[int], b: Sequence[int]) -> int:
+def common_length(a: Sequence[int], b: Sequence[int]) -> int:
     """How many tokens two samples begin with in common."""
     for at, (one, other) in enumerate(zip(a, b, strict=False)):
         if one != other:
@@ -141,18 +141,19 @@ def common(a: Sequence[int], b: Sequence[int]) -> int:
 
 def common_prefix(ordered: Sequence[Sample]) -> int:
     """Tokens that all samples (sorted) begin with, before any target: copies of an answer must stay apart."""
-    ids = common(ordered[0].ids, ordered[-1].ids)
+    ids = common_length(ordered[0].ids, ordered[-1].ids)
     return min(ids, min(sample.first_target for sample in ordered))
 
 
-def build(members: Sequence[tuple[Sample, int]], fixed: int, tree: bool) -> Pack:
+def build_pack(members: Sequence[tuple[Sample, int]], fixed: int, tree: bool) -> Pack:
+    """One pass of (sample, weight) pairs, neighbours sharing their beginnings: all of it in a tree, else the `fixed` tokens."""
     ids: list[int] = []
     positions: list[int] = []
     paths: list[tuple[int, ...]] = []
     edges: Counter[tuple[int, int]] = Counter()
     before: tuple[Sample, tuple[int, ...]] | None = None
     for sample, weight in members:
-        shared = 0 if before is None else common(before[0].ids, sample.ids) if tree else fixed
+        shared = 0 if before is None else common_length(before[0].ids, sample.ids) if tree else fixed
         new = range(shared, len(sample.ids))
         path = ((before[1][:shared]) if before else ()) + tuple(range(len(ids), len(ids) + len(new)))
         ids += sample.ids[shared:]

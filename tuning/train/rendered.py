@@ -9,17 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from engine.formats import Format
-from engine.types import EngineError
+from engine.types import EngineError, Message
 from tuning.dataset.rows import DataError
 
 MARK = "\ue000answer\ue000"
 # what ends a thought: templates may leave out an answer's text up to there
 _THOUGHT_ENDS = re.compile(r"(?:</[\w:|]+>|\[/\w+\])\s*\Z")
 
-Messages = Sequence[dict[str, Any]]
+Messages = Sequence[Message]
 Place = tuple[int, int]
 
 
@@ -32,7 +31,7 @@ class Conversation:
     closed: bool
 
 
-def conversation(format: Format, messages: Messages, bos: str, eos: str, closers: Collection[str] = ()) -> Conversation:
+def render_conversation(format: Format, messages: Messages, bos: str, eos: str, closers: Collection[str] = ()) -> Conversation:
     """The text of a conversation whose last message is an answer. Raises DataError where the template loses an answer.
 
     It is the template's own text of the whole conversation, up to the end of the last turn. Where that does not begin with what
@@ -61,7 +60,7 @@ def _conversation(format: Format, messages: Messages, bos: str, eos: str, closer
         text = prompt + said + text[end:]
     closing = text[places[-1][1] :]
     learned = [
-        (begin(text, start, render(messages[:at], True)), end + len(turn_end(text[end:], closing, closers)))
+        (learning_start(text, start, render(messages[:at], True)), end + len(turn_end(text[end:], closing, closers)))
         for at, (start, end) in zip(answers, places, strict=True)
     ]
     end = learned[-1][1]
@@ -77,7 +76,7 @@ def locate(name: str, render: Callable[[Messages], str], messages: Messages, ans
             raise refusal(name, "repeats" if MARK in marked else "leaves out", len(places), messages[at]["content"])
         before, _, after = marked.partition(MARK)
         content = messages[at]["content"]
-        place = exactly(text, before, after, content) or nearby(text, after, content, places[-1][1] if places else 0)
+        place = place_exactly(text, before, after, content) or place_nearby(text, after, content, places[-1][1] if places else 0)
         if place is None:
             raise refusal(name, "changes the text of", len(places), content)
         places.append(place)
@@ -85,25 +84,26 @@ def locate(name: str, render: Callable[[Messages], str], messages: Messages, ans
 
 
 def refusal(name: str, does: str, number: int, content: str) -> EngineError:
+    """The error for an answer that the template does not show as it is."""
     return EngineError(
         f"Format {name!r} cannot be trained on this conversation: its template {does} answer {number + 1} ({content[:40]!r}); "
         "name another format."
     )
 
 
-def exactly(text: str, before: str, after: str, content: str) -> Place | None:
+def place_exactly(text: str, before: str, after: str, content: str) -> Place | None:
     """The place between what the template writes around a mark, if the answer stands there."""
     start, end = len(before), len(text) - len(after)
     fits = start <= end and text.startswith(before) and text.endswith(after)
     return (start, end) if fits and is_answer(text[start:end], content) else None
 
 
-def nearby(text: str, after: str, content: str, floor: int) -> Place | None:
+def place_nearby(text: str, after: str, content: str, floor: int) -> Place | None:
     """The same where the template writes other things around this very answer, as around one that holds a thought."""
     ceiling = len(text)
     while ceiling > floor and len(text) - ceiling < len(after) and text[ceiling - 1] == after[ceiling - 1 - len(text)]:
         ceiling -= 1
-    for said in (content, content.strip(), without_thought(content)):
+    for said in (content, content.strip(), strip_thought(content)):
         start = text.rfind(said, floor, ceiling) if said else -1
         if start >= 0 and not text[start + len(said) : ceiling].strip():
             return start, start + len(said)
@@ -117,7 +117,8 @@ def is_answer(shown: str, content: str) -> bool:
     return shown == content or bool(shown and content.endswith(shown) and _THOUGHT_ENDS.search(cut))
 
 
-def without_thought(content: str) -> str:
+def strip_thought(content: str) -> str:
+    """What follows the last thought."""
     return content.rpartition("</think>")[2].strip()
 
 
@@ -130,7 +131,7 @@ def continuation(prompt: str, content: str, shown: str) -> str:
     return shown
 
 
-def begin(text: str, start: int, asked: str) -> int:
+def learning_start(text: str, start: int, asked: str) -> int:
     """Where learning begins: the white space that the template puts between the prompt of chat time and an answer is written by
     the model.
     """

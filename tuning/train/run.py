@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -17,13 +20,15 @@ from common.errors import UserError
 from common.space import DiskFull, told as told_full
 from engine import formats
 from engine.bases import Base
-from tuning.train import adapter, loading, plan
+from tuning.train import adapter, loading, preflight, steps
 from tuning.train.batches import pack_batch
-from tuning.train.checkpoint import refuse_misfit, start_of, take_weights
+from tuning.train.checkpoint import Start, find_start, refuse_misfit, take_weights
 from tuning.train.loss import loss_of_pack
-from tuning.train.plan import Plan
+from tuning.train.plan import Plan, make_plan
+from tuning.train.preflight import Rows
+from tuning.train.record import refuse_other_run, write_record
 from tuning.train.run_files import METRICS, Journal, StopSign, read_metrics
-from tuning.train.settings import Settings, SettingsError
+from tuning.train.settings import Settings
 from tuning.train.trainer import OnStep, PackedTrainer
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate")
@@ -41,68 +46,60 @@ def run(
     PackedTrainer. margin: makes such a function where the settings ask for the identity margin.
     Raises SettingsError, DataError, EngineError, AdapterError or TrainingError, each for a person; state.json says it too.
     """
-    rank, _ = plan.processes()
-    say = say if rank == 0 else silent
-    wrong = settings.problems()
-    wrong += [problem for problem in plan.problems(settings) if problem not in wrong] if settings.output_dir else []
-    if wrong:
-        raise SettingsError(wrong)
+    rank, _ = processes()
+    say = say if rank == 0 else say_nothing
+    rows = preflight.prepare(settings)
     folder = Path(settings.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(folder if rank == 0 else None)
     journal.state("starting", "loading the base")
     try:
-        return train(settings, folder, journal, on_step, say, margin)
+        return train(settings, rows, journal, on_step, say, margin)
     except KeyboardInterrupt:
         step = journal.known["step"]
         journal.state("stopped", f"stopped after step {step}" if step else "stopped before its first step")
         raise
     except BaseException as error:
         with contextlib.suppress(DiskFull):  # then the log says it
-            journal.state("failed", sentence(error, folder))
+            journal.state("failed", describe_error(error, folder))
         raise
 
 
 def train(
     settings: Settings,
-    folder: Path,
+    rows: Rows,
     journal: Journal,
     on_step: Sequence[tuple[int, OnStep]],
     say: Callable[[str], None],
     margin: Callable[[Settings, Base], OnStep] | None,
 ) -> Path:
-    rank, processes = plan.processes()
+    """`run`, once nothing is wrong with the call."""
+    folder, (rank, count) = Path(settings.output_dir), processes()
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    notes: list[str] = []
-    rows = plan.rows_of(settings, notes)
     base = loading.load(settings, say)
     measured = [margin(settings, base)] if margin and settings.margin else []
-    planned = plan.make(settings, base, rows, processes, notes)
-    on_step = [*on_step, *((plan.measure_every(settings, planned.steps), one) for one in measured)]
-    start = start_of(settings)
-    resumed = start is not None and start.step > 0
-    told = [*start.notes] if start else []
+    planned = make_plan(settings, base, rows, count)
+    on_step = [*on_step, *((steps.measure_every(settings, planned.steps), one) for one in measured)]
+    start = find_start(settings)
+    resumed = start if start and start.step else None
+    notes = [*start.notes] if start else []
     if resumed:
-        told += plan.refuse_other_run(settings, planned, base, start)
+        notes += refuse_other_run(settings, planned, base, resumed)
     for line in planned.lines():
         say(line)
     journal.state("starting", "preparing", total=planned.steps, report=planned.lines())
     arguments = training_arguments(settings, planned, base)  # joins the other processes
     set_seed(settings.seed)
-    model = adapter.start(base.model, settings, base.record)
-    if resumed:
-        told += refuse_misfit(model, settings, start, planned.steps)
-    elif start:
-        take_weights(model, base, settings, start)
+    model, more = start_model(settings, base, start, planned.steps)
     if rank == 0:  # only now: what is refused leaves an earlier run's record as it was
         clear(folder, anew=settings.overwrite_output_dir)
-        plan.record(settings, planned, base)
+        write_record(settings, planned, base)
     trainer = PackedTrainer(
         model,
         arguments,
-        train=planned.batches(rank, processes),
-        valid=pack_batch(planned.valid, planned.budget, "tree", rank, processes) if planned.valid else None,
+        train=planned.batches(rank, count),
+        valid=pack_batch(planned.valid, planned.budget, "tree", rank, count) if planned.valid else None,
         loss_of=loss_of_pack(model),
         journal=journal,
         stop=StopSign(folder),
@@ -110,27 +107,35 @@ def train(
         on_step=on_step,
         say=say,
     )
-    for line in told:
+    for line in (*notes, *more):
         say(line)
     if resumed:
-        journal.cut(start.step)
-        say(f"resuming after step {start.step} from {start.path}")
-    trainer.train(resume_from_checkpoint=str(start.path) if resumed else None)
-    done = trainer.state.global_step
+        journal.cut(resumed.step)
+        say(f"resuming after step {resumed.step} from {resumed.path}")
+    trainer.train(resume_from_checkpoint=str(resumed.path) if resumed else None)
     if rank == 0:
-        journal.state("saving", step=done)
-        finish(settings, folder, base, planned, model, done)
-        stopped = done < planned.steps
-        said = f"stopped after step {done} of {planned.steps}; the adapter is that of this step" if stopped else ""
-        journal.state("stopped" if stopped else "done", said, step=done)
-        say(f"{said or 'done'}: {folder}")
-    if processes > 1:
+        finish(settings, base, planned, model, trainer.state.global_step, journal, say)
+    if count > 1:
         trainer.accelerator.wait_for_everyone()
         torch.distributed.destroy_process_group()
     return folder
 
 
+def start_model(settings: Settings, base: Base, start: Start | None, steps: int) -> tuple[PeftModel, list[str]]:
+    """The base with a fresh adapter, or with the weights it starts from; lines on what is otherwise than in the checkpoint.
+
+    A checkpoint's own weights are read when training goes on from it. Raises SettingsError, EngineError or AdapterError.
+    """
+    model = adapter.start(base.model, settings, base.record)
+    if start and start.step:
+        return model, refuse_misfit(model, settings, start, steps)
+    if start:
+        take_weights(model, base, settings, start)
+    return model, []
+
+
 def training_arguments(settings: Settings, planned: Plan, base: Base) -> TrainingArguments:
+    """The Trainer's arguments; making them joins the other processes."""
     transformers_logging.set_verbosity_error()
     return TrainingArguments(
         output_dir=settings.output_dir,
@@ -145,14 +150,14 @@ def training_arguments(settings: Settings, planned: Plan, base: Base) -> Trainin
         optim="adamw_torch",
         fp16=base.dtype == torch.float16,  # brings the scaler; bf16 needs none
         use_cpu=base.device.type == "cpu",
-        ddp_backend="gloo" if base.device.type == "cpu" and plan.processes()[1] > 1 else None,
+        ddp_backend="gloo" if base.device.type == "cpu" and processes()[1] > 1 else None,
         ddp_find_unused_parameters=False,
         seed=settings.seed,
         save_strategy="steps",
-        save_steps=plan.save_every(settings, planned.steps),
+        save_steps=steps.save_every(settings, planned.steps),
         save_total_limit=settings.save_total_limit,
         eval_strategy="steps" if planned.valid else "no",
-        eval_steps=plan.validate_every(settings, planned.steps),
+        eval_steps=steps.validate_every(settings, planned.steps),
         logging_steps=1,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
@@ -161,15 +166,29 @@ def training_arguments(settings: Settings, planned: Plan, base: Base) -> Trainin
     )
 
 
-def finish(settings: Settings, folder: Path, base: Base, planned: Plan, model, steps: int) -> None:
-    """Save, with the card, and check what was saved."""
-    adapter.save(model, folder, card(settings, folder, base, planned, steps), settings.adapter_dtype)
+def finish(
+    settings: Settings,
+    base: Base,
+    planned: Plan,
+    model: PeftModel,
+    done: int,
+    journal: Journal,
+    say: Callable[[str], None],
+) -> None:
+    """Save the adapter of step `done`, with its card, check what was saved, and say how the run ended."""
+    folder = Path(settings.output_dir)
+    journal.state("saving", step=done)
+    adapter.save(model, folder, make_card(settings, folder, base, planned, done), settings.adapter_dtype)
     model.unload()
     first = planned.train[0]
     adapter.check(folder, base, list(first.ids[: max(1, first.first_target)]))
+    stopped = done < planned.steps
+    said = f"stopped after step {done} of {planned.steps}; the adapter is that of this step" if stopped else ""
+    journal.state("stopped" if stopped else "done", said, step=done)
+    say(f"{said or 'done'}: {folder}")
 
 
-def card(settings: Settings, folder: Path, base: Base, planned: Plan, steps: int) -> dict:
+def make_card(settings: Settings, folder: Path, base: Base, planned: Plan, done: int) -> dict[str, Any]:
     """What has to be known of an adapter to use it, and to make it again."""
     lines = read_metrics(folder)
     losses = [line["loss"] for line in lines if line.get("loss") is not None]
@@ -194,9 +213,9 @@ def card(settings: Settings, folder: Path, base: Base, planned: Plan, steps: int
             "cut": planned.cut,
             "left_out": planned.lost,
         },
-        "steps": steps,
+        "steps": done,
         "planned_steps": planned.steps,
-        "exposures": sum(map(len, planned.order[:steps])),
+        "exposures": sum(map(len, planned.order[:done])),
         "warmup_steps": planned.warmup,
         "sum_of_rates": sum(line["lr"] for line in lines if "lr" in line),
         "arguments": settings.as_dict(),
@@ -223,7 +242,7 @@ def clear(folder: Path, anew: bool) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def sentence(error: BaseException, folder: Path) -> str:
+def describe_error(error: BaseException, folder: Path) -> str:
     """What state.json says of an error."""
     if isinstance(error, UserError):
         return str(error)
@@ -234,5 +253,10 @@ def sentence(error: BaseException, folder: Path) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def silent(_text: str) -> None:
+def say_nothing(_text: str) -> None:
     pass
+
+
+def processes() -> tuple[int, int]:
+    """(rank, number of processes) as torchrun says them."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

@@ -130,6 +130,7 @@ def last_saved_step(folder: str | Path) -> int | None:
 
 
 def whole_checkpoint(path: Path) -> bool:
+    """Whether nothing is missing, as far as the files show it unopened."""
     return not missing_parts(path)
 
 

@@ -11,8 +11,8 @@ from engine import literal
 from engine.formats import Format
 from engine.prompts import special_texts
 from engine.types import EngineError
-from tuning.dataset.rows import DataError, TrainingRow
-from tuning.train.rendered import Conversation, conversation
+from tuning.dataset.rows import DataError, TrainingRow, Turn
+from tuning.train.rendered import Conversation, render_conversation
 
 ANCHORS = ("\n", "a", "。")  # what a text may be tokenized behind, to be told from one that stands alone
 
@@ -58,7 +58,7 @@ def sampler(
         bos, eos = tokenizer.bos_token or "", tokenizer.eos_token or ""
         learn = [turn.learn for turn in row.turns if turn.role == "assistant"]
         try:
-            shown = conversation(format, literal.mark(tokenizer, format, row.as_messages()), bos, eos, closers)
+            shown = render_conversation(format, literal.mark(tokenizer, format, row.as_messages()), bos, eos, closers)
             ids, targets = tokenize(tokenizer, format, shown, learn)
         except (EngineError, DataError) as error:
             raise DataError(literal.unmark(str(error))) from None
@@ -78,6 +78,20 @@ def sampler(
     return sample
 
 
+def cache_samples(
+    make_sample: Callable[[TrainingRow], Sample],
+) -> tuple[Callable[[TrainingRow], Sample], dict[tuple[Turn, ...], Sample]]:
+    """The same function, tokenizing repeated rows once; and what it has made so far, by the row's turns."""
+    known: dict[tuple[Turn, ...], Sample] = {}
+
+    def sampled(row: TrainingRow) -> Sample:
+        if row.turns not in known:
+            known[row.turns] = make_sample(row)
+        return known[row.turns]
+
+    return sampled, known
+
+
 def tokenize(
     tokenizer: PreTrainedTokenizerBase, format: Format, shown: Conversation, learn: Sequence[bool]
 ) -> tuple[list[int], list[bool]]:
@@ -90,18 +104,18 @@ def tokenize(
     targets: list[bool] = []
     done = 0
     for (start, stop), wanted in zip(shown.learned, learn, strict=True):
-        prompt = tokens(tokenizer, format, shown.text[:start])
+        prompt = token_ids(tokenizer, format, shown.text[:start])
         if prompt[: len(ids)] != ids:  # an earlier answer was tokenized apart
-            prompt = ids + piece(tokenizer, format, ids, shown.text[done:start])
-        whole = tokens(tokenizer, format, shown.text[:stop])
+            prompt = ids + piece_ids(tokenizer, format, ids, shown.text[done:start])
+        whole = token_ids(tokenizer, format, shown.text[:stop])
         if whole[: len(prompt)] != prompt:
-            whole = prompt + piece(tokenizer, format, prompt, shown.text[start:stop])
+            whole = prompt + piece_ids(tokenizer, format, prompt, shown.text[start:stop])
         targets += [False] * (len(prompt) - len(ids)) + [wanted] * (len(whole) - len(prompt))
         ids, done = whole, stop
     return ids, targets
 
 
-def tokens(tokenizer: PreTrainedTokenizerBase, format: Format, text: str) -> list[int]:
+def token_ids(tokenizer: PreTrainedTokenizerBase, format: Format, text: str) -> list[int]:
     """Ids of a text from its beginning; an end token that the tokenizer adds of its own is left out."""
     ids = literal.ids(tokenizer, format, text)
     ends = text.endswith(tokenizer.eos_token) if tokenizer.eos_token else False
@@ -111,7 +125,7 @@ def tokens(tokenizer: PreTrainedTokenizerBase, format: Format, text: str) -> lis
     return ids[: len(ids) - added]
 
 
-def piece(tokenizer: PreTrainedTokenizerBase, format: Format, before: list[int], text: str) -> list[int]:
+def piece_ids(tokenizer: PreTrainedTokenizerBase, format: Format, before: list[int], text: str) -> list[int]:
     """Ids that read as `text` behind those of `before`; sentencepiece would put a space before a text that stands alone."""
 
     def read(ids: list[int]) -> str:

@@ -124,15 +124,6 @@ class Settings:
     def adapter_name(self) -> str:
         return self.name or Path(self.output_dir).resolve().name
 
-    def total_steps(self, rows: int) -> int:
-        """Optimizer steps on `rows` training rows; the last, smaller batch of an epoch counts."""
-        per_epoch = -(-rows // self.batch_size)
-        return self.max_steps or max(1, -int(-self.num_epochs * per_epoch // 1))
-
-    def warmup(self, steps: int) -> int:
-        """Warmup steps in a run of `steps`; a number of steps wins over a ratio."""
-        return self.warmup_steps or -int(-steps * self.warmup_ratio // 1)
-
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON-ready form."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()}
@@ -171,17 +162,7 @@ class Settings:
 
     def problems(self) -> list[str]:
         """What is wrong with the values themselves, one sentence each; the disk and the model are not looked at."""
-        found = []
-        for one in dataclasses.fields(self):
-            value, about = getattr(self, one.name), one.metadata
-            if "at_least" in about and value < about["at_least"]:
-                found.append(f"--{one.name} is {value}; give at least {about['at_least']}.")
-            if "above" in about and value <= about["above"]:
-                found.append(f"--{one.name} is {value}; give a number above {about['above']}.")
-            if "at_most" in about and value > about["at_most"]:
-                found.append(f"--{one.name} is {value}; give at most {about['at_most']}.")
-            if "choices" in about and value not in about["choices"]:
-                found.append(f"--{one.name} is {value!r}; choose one of {', '.join(filter(None, about['choices']))}.")
+        found = [line for one in dataclasses.fields(self) for line in value_problems(one.name, getattr(self, one.name))]
         if not self.output_dir:
             found.append("--output_dir is missing; name the folder for the adapter.")
         if not (self.data_path or self.train_dir):
@@ -214,6 +195,20 @@ class Settings:
         if self.dedup and not self.packing:
             found.append("--dedup needs packing; leave out --no-packing, or use --no-dedup.")
         return found
+
+
+def value_problems(name: str, value: Any) -> list[str]:
+    """What is wrong with the value of one field by itself, one sentence each."""
+    about, found = Settings.__dataclass_fields__[name].metadata, []
+    if "at_least" in about and value < about["at_least"]:
+        found.append(f"--{name} is {value}; give at least {about['at_least']}.")
+    if "above" in about and value <= about["above"]:
+        found.append(f"--{name} is {value}; give a number above {about['above']}.")
+    if "at_most" in about and value > about["at_most"]:
+        found.append(f"--{name} is {value}; give at most {about['at_most']}.")
+    if "choices" in about and value not in about["choices"]:
+        found.append(f"--{name} is {value!r}; choose one of {', '.join(filter(None, about['choices']))}.")
+    return found
 
 
 def parse(arguments: Sequence[str], presets: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
@@ -254,7 +249,7 @@ def command_line(presets: Mapping[str, Any]) -> argparse.ArgumentParser:
     for one in dataclasses.fields(Settings):
         title = one.metadata["group"]
         group = groups.setdefault(title, parser.add_argument_group(title))
-        shown = one.metadata["help"].replace("%", "%%") + ("" if one.default in ("", None) else f" [{show(one.default)}]")
+        shown = one.metadata["help"].replace("%", "%%") + ("" if one.default in ("", None) else f" [{format_value(one.default)}]")
         names = list(dict.fromkeys((f"--{one.name}", f"--{one.name.replace('_', '-')}")))
         if is_switch(one.name):
             group.add_argument(*names, dest=one.name, nargs="?", const="true", metavar="True|False", help=shown)
@@ -264,11 +259,13 @@ def command_line(presets: Mapping[str, Any]) -> argparse.ArgumentParser:
         elif one.name == "lora_target_modules":
             group.add_argument(*names, dest=one.name, nargs="+", metavar="NAME", help=shown)
         else:
-            group.add_argument(*names, dest=one.name, metavar=kind(one.name).__name__.upper().replace("STR", "TEXT"), help=shown)
+            word = field_type(one.name).__name__.upper().replace("STR", "TEXT")
+            group.add_argument(*names, dest=one.name, metavar=word, help=shown)
     return parser
 
 
 def unknown_flag(word: str) -> str:
+    """The complaint about a flag that is none, with the nearest one."""
     name = word.partition("=")[0]
     if not name.startswith("-"):
         return f"{name!r} belongs to no flag; write --flag value."
@@ -293,7 +290,7 @@ def read_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple
 
 def convert(name: str, value: Any) -> Any:
     """One value, from a text, a form or JSON. Raises ValueError that says what is wanted."""
-    wanted = kind(name)
+    wanted = field_type(name)
     if name == "lora_target_modules":
         if not isinstance(value, str) and not (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)):
             raise ValueError("give names, as a list or with commas between them")
@@ -325,7 +322,7 @@ def convert(name: str, value: Any) -> Any:
     return wanted(number)
 
 
-def kind(name: str) -> type:
+def field_type(name: str) -> type:
     """bool, int, float, str or tuple: the field's type without what else it may be."""
     hint = typing.get_type_hints(Settings)[name]
     if isinstance(hint, types.UnionType):
@@ -334,8 +331,10 @@ def kind(name: str) -> type:
 
 
 def is_switch(name: str) -> bool:
-    return kind(name) is bool
+    """Whether a field is true, false or unset."""
+    return field_type(name) is bool
 
 
-def show(value: Any) -> str:
+def format_value(value: Any) -> str:
+    """A value as `--help` shows it."""
     return ",".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)

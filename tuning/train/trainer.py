@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from peft import PeftModel
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments
 
 from common import leftovers
 from common.errors import UserError
@@ -25,14 +25,12 @@ from tuning.train.adapter import save_weights
 from tuning.train.batches import Batch, Batches
 from tuning.train.estimate import duration
 from tuning.train.loss import LossOfPack
-from tuning.train.pace import RECENT, pace
+from tuning.train.pace import RECENT, seconds_per_step
 from tuning.train.run_files import Journal, StopSign, last_saved_step
 
 OnStep = Callable[[int, PeftModel], Mapping[str, float] | None]
 SKIPPED = 12  # fp16 steps lost in a row: the scaler has then gone from 65536 to 16
-
-
-TOLD_FROM = 10  # steps; the first ones are slower
+LEFT_FROM = 10  # steps before the time to come is said; the first ones are slower
 
 
 class TrainingError(UserError):
@@ -45,6 +43,8 @@ class PackedTrainer(Trainer):
     on_step: (every, function) pairs; before the first step, after every so many and after the last function(step, model) is
     called in evaluation mode without gradients, and numbers it returns join the step's metrics.
     """
+
+    control: TrainerControl
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class PackedTrainer(Trainer):
     ) -> None:
         super().__init__(model, args, train_dataset=train, eval_dataset=[valid] if valid else None)
         self.remove_callback(PrinterCallback)
-        self.add_callback(Steps(self, stop, on_step))
+        self.add_callback(StepCallback(self, stop, on_step))
         self.valid, self.loss_of, self.journal, self.per_epoch, self.say = valid, loss_of, journal, per_epoch, say
         self.extra: dict[str, float] = {}
         self.batch: Batch | None = None
@@ -83,7 +83,7 @@ class PackedTrainer(Trainer):
             total += loss.detach()
         # forward passes went past DistributedDataParallel, which would average where a sum is wanted
         if self.args.world_size > 1:
-            add_up([p for p in self.model.parameters() if p.requires_grad], total)
+            sum_over_processes([p for p in self.model.parameters() if p.requires_grad], total)
         self.check_loss(total.item())
         return total
 
@@ -126,6 +126,7 @@ class PackedTrainer(Trainer):
     def evaluate(self, *_args: Any, **_named: Any) -> dict[str, float]:
         """{"eval_loss"}: mean over the targets of all validation rows."""
         self.model.eval()
+        assert self.valid, "without validation rows the arguments ask for none"
         total = torch.zeros((), device=self.args.device)
         for pack in self.valid.packs:
             total += self.loss_of(pack.to(self.args.device))
@@ -142,7 +143,7 @@ class PackedTrainer(Trainer):
         super().log(logs, start_time)
         step, total = self.state.global_step, self.state.max_steps
         known = {"step": step, "total_steps": total, "epoch": round(step / self.per_epoch, 4), "time": time.time()}
-        if "loss" in logs:
+        if self.batch and "loss" in logs:
             seconds, self.since = time.perf_counter() - self.since, time.perf_counter()
             line = known | {
                 "loss": logs["loss"],
@@ -165,9 +166,10 @@ class PackedTrainer(Trainer):
     def left(self, step: int, total: int) -> str:
         """The time to come, told anew from this run's own steps: what was told before it began is an estimate."""
         self.times = [*self.times, (step, time.monotonic())][-RECENT:]
-        if len(self.times) < TOLD_FROM or step >= total:
+        per_step = seconds_per_step(self.times)
+        if per_step is None or len(self.times) < LEFT_FROM or step >= total:
             return ""
-        return f"  about {duration(pace(self.times) * (total - step))} left"
+        return f"  about {duration(per_step * (total - step))} left"
 
     def _save_checkpoint(self, *args: Any, **named: Any) -> None:
         """Whole or not at all: half of one only takes the room that is missing."""
@@ -189,7 +191,7 @@ class PackedTrainer(Trainer):
         return 0
 
 
-class Steps(TrainerCallback):
+class StepCallback(TrainerCallback):
     """What happens between two optimizer steps."""
 
     def __init__(self, trainer: PackedTrainer, stop: StopSign, on_step: Sequence[tuple[int, OnStep]]) -> None:
@@ -198,9 +200,9 @@ class Steps(TrainerCallback):
     def on_train_begin(self, args, state, control, **rest) -> None:
         self.trainer.journal.state("running", step=state.global_step, total=state.max_steps)
         if not state.global_step:
-            found = {}
+            found: dict[str, float] = {}
             for _every, function in self.on_step:
-                found |= quietly(function, 0, self.trainer.model)
+                found |= call_quietly(function, 0, self.trainer.model)
             if found:
                 self.trainer.journal.metric({"step": 0, "total_steps": state.max_steps, "epoch": 0, "time": time.time()} | found)
         self.trainer.since = time.perf_counter()
@@ -210,7 +212,7 @@ class Steps(TrainerCallback):
         self.trainer.extra = {}
         for every, function in self.on_step:
             if state.global_step % every == 0 or last:
-                self.trainer.extra |= quietly(function, state.global_step, self.trainer.model)
+                self.trainer.extra |= call_quietly(function, state.global_step, self.trainer.model)
         if self.trainer.valid and last:
             control.should_evaluate = True
         if self.asked():
@@ -226,7 +228,7 @@ class Steps(TrainerCallback):
         return flag.item() > 0
 
 
-def quietly(function: OnStep, step: int, model: PeftModel) -> dict[str, float]:
+def call_quietly(function: OnStep, step: int, model: PeftModel) -> dict[str, float]:
     """Call it without leaving a trace: gradients, mode and random numbers stay as they were."""
     model.eval()
     with torch.no_grad(), torch.random.fork_rng():
@@ -235,7 +237,7 @@ def quietly(function: OnStep, step: int, model: PeftModel) -> dict[str, float]:
     return dict(found or {})
 
 
-def add_up(parameters: Sequence[torch.nn.Parameter], loss: torch.Tensor) -> None:
+def sum_over_processes(parameters: Sequence[torch.nn.Parameter], loss: torch.Tensor) -> None:
     """Sum gradients and loss over all processes, in one message; a process without rows adds zeros."""
     grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
     flat = torch.cat([*(grad.reshape(-1) for grad in grads), loss.reshape(1)])

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from engine import formats
-from tuning.train.settings import Settings, kind
+from tuning.train.settings import Settings, field_type
 from ui.training import OWN
 from ui.words import i18n
 
@@ -46,21 +46,21 @@ def component(one: dataclasses.Field) -> gr.components.Component:
     if "choices" in one.metadata:
         choices = [(choice or i18n("chosen_for_you"), choice) for choice in one.metadata["choices"]]
         return gr.Dropdown(choices, value=value, filterable=False, **about)
-    if kind(one.name) is bool and one.default is None:
+    if field_type(one.name) is bool and one.default is None:
         choices = [(i18n("chosen_for_you"), CHOSEN), (i18n("yes"), "True"), (i18n("no"), "False")]
         return gr.Dropdown(choices, value=value, filterable=False, **about)
-    if kind(one.name) is bool:
+    if field_type(one.name) is bool:
         return gr.Checkbox(value, **about)
-    if kind(one.name) is int:
+    if field_type(one.name) is int:
         return gr.Number(value, precision=0, minimum=one.metadata.get("at_least"), **about)
-    if kind(one.name) is float and one.name not in SCIENTIFIC:
+    if field_type(one.name) is float and one.name not in SCIENTIFIC:
         return gr.Number(value, step=0.05, **about)
     return gr.Textbox(value, max_lines=1, **about)
 
 
 def shown(name: str, value: Any) -> Any:
     """A setting's value as its component shows it."""
-    if kind(name) is bool:
+    if field_type(name) is bool:
         optional = next(one.default for one in dataclasses.fields(Settings) if one.name == name) is None
         return (CHOSEN if value is None else str(value)) if optional else bool(value)
     if isinstance(value, (list, tuple)):
@@ -72,7 +72,7 @@ def values_of(given: Sequence[Any]) -> dict[str, Any]:
     """The components' values by name, as `Settings.from_dict` takes them; what was emptied takes its default."""
     found = {}
     for one, value in zip(fields(), given, strict=True):
-        empty = value is None or (value == "" and kind(one.name) is not str)
+        empty = value is None or (value == "" and field_type(one.name) is not str)
         found[one.name] = one.default if empty else value
     return found
 

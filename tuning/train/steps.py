@@ -1,0 +1,79 @@
+"""How many optimizer steps a run has, how its learning rate runs through them, and what is done between them.
+
+Pure arithmetic. The number of steps follows transformers' Trainer, the learning rates its schedules.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tuning.dataset.rows import DataError
+from tuning.train.settings import SCHEDULES, Settings
+
+MARGINS = 10  # in a run: enough for a curve, few enough for a CPU (docs/decisions.md)
+CHECKPOINTS = 10  # in a run: a killed one loses a tenth at most
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Optimizer steps of a run. warmup: steps until the full rate is reached; epochs: times the rows are read, rounded.
+
+    accumulation: micro batches per step, which is one: packs, not rows, bound the memory. Scripts read it.
+    """
+
+    train_rows: int
+    valid_rows: int
+    per_epoch: int
+    total: int
+    warmup: int
+    epochs: float
+    accumulation: int = 1
+
+
+def count_steps(settings: Settings, train_rows: int, valid_rows: int = 0) -> Steps:
+    """Steps on so many rows; the last, smaller batch of an epoch counts. Raises DataError if there are no rows to train on.
+
+    A number of steps wins over one of epochs, and over a share of them for the warmup.
+    """
+    if train_rows < 1:
+        raise DataError("Steps: there are no rows to train on.")
+    per_epoch = math.ceil(train_rows / settings.batch_size)
+    total = settings.max_steps or max(1, math.ceil(settings.num_epochs * per_epoch))
+    warmup = settings.warmup_steps or math.ceil(total * settings.warmup_ratio)
+    epochs = total / per_epoch if settings.max_steps else settings.num_epochs
+    return Steps(train_rows, valid_rows, per_epoch, total, warmup, round(epochs, 2))
+
+
+def rates(learning_rate: float, steps: int, warmup: int = 0, schedule: str = "linear") -> list[float]:
+    """The learning rate of every optimizer step, as transformers' get_scheduler gives it: the first warmup step has 0."""
+    if schedule not in SCHEDULES:
+        raise DataError(f"lr_scheduler_type is {schedule!r}, it is one of {', '.join(SCHEDULES)}.")
+    warmup = 0 if schedule == "constant" else warmup
+    after = max(1, steps - warmup)
+    factors = []
+    for step in range(steps):
+        if step < warmup:
+            factors.append(step / max(1, warmup))
+        elif schedule == "linear":
+            factors.append(max(0.0, (steps - step) / after))
+        elif schedule == "cosine":
+            factors.append(max(0.0, 0.5 * (1 + math.cos(math.pi * (step - warmup) / after))))
+        else:
+            factors.append(1.0)
+    return [learning_rate * factor for factor in factors]
+
+
+def save_every(settings: Settings, steps: int) -> int:
+    """Optimizer steps between checkpoints."""
+    return settings.save_steps or max(5, math.ceil(steps / CHECKPOINTS))
+
+
+def validate_every(settings: Settings, steps: int) -> int:
+    """Optimizer steps between validations."""
+    return settings.eval_steps or save_every(settings, steps)
+
+
+def measure_every(settings: Settings, steps: int) -> int:
+    """Optimizer steps between identity margins."""
+    return settings.margin_steps or max(1, steps // MARGINS)
