@@ -11,16 +11,17 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import identities
 from common import ending, files, reading
 from common.errors import UserError
-from engine import Decoding, Engine, EngineError, Variant, load
+from engine import Decoding, Engine, EngineError, load
 from engine.bases import DEFAULT_BASE
 from probes import margin, questions
-from probes.run import plan, rows as answer_rows, runner, variants as variants_file
+from probes.run import launch, plan, rows as answer_rows, runner, variants as variants_file
+from probes.run.launch import ReadyRun
+from probes.run.settings import RunProgress, RunSettings, Switches
 from probes.suggest import identity_pair
 from store import StoreError, runs
 
@@ -100,19 +101,9 @@ def load_base(args: argparse.Namespace, base: str) -> Engine:
     return load(base, trust_remote_code=args.trust_remote_code, say=say, **settings)
 
 
-@dataclass(frozen=True)
-class Begun:
-    """A run that is about to ask its first question."""
-
-    engine: Engine
-    variants: list[Variant]
-    probes: list[questions.Probe]
-    events: Iterator[runner.RunProgress]
-
-
-def begin(args: argparse.Namespace, switches: runner.Switches) -> Begun:
+def start_run(args: argparse.Namespace, switches: Switches) -> tuple[Engine, ReadyRun]:
     """A new run. Everything that is cheap to look at is looked at before the base is loaded."""
-    settings = runner.RunSettings(
+    settings = RunSettings(
         samples=args.samples,
         mode=args.mode,
         script=plan.script(args.script or "sure") if args.mode == "scripted" else None,
@@ -131,11 +122,14 @@ def begin(args: argparse.Namespace, switches: runner.Switches) -> Begun:
         margin.statements_of(facts_of(args))
     engine = load_base(args, args.base or DEFAULT_BASE)
     variants = variants_file.resolve(engine, wanted, accept_other_base=args.accept_other_base)
-    where = dict(db=args.db, name=args.name, set_name=args.set, reuse=not args.no_reuse, switches=switches)
-    return Begun(engine, variants, probes, runner.run(engine, variants, probes, settings, **where))
+    reuse = not args.no_reuse
+    return engine, launch.start_run(
+        engine, variants, probes, settings, db=args.db, name=args.name, set_name=args.set, reuse=reuse, switches=switches
+    )
 
 
-def resume(args: argparse.Namespace, switches: runner.Switches) -> Begun:
+def resume_run(args: argparse.Namespace, switches: Switches) -> tuple[Engine, ReadyRun]:
+    """The run that --resume names."""
     newest = runs.recent(args.db, 1)
     if args.resume == "last" and newest:
         args.resume = newest[0]["id"]
@@ -143,7 +137,8 @@ def resume(args: argparse.Namespace, switches: runner.Switches) -> Begun:
         hint = "give its number, or last" if newest else "there is none yet"
         raise StoreError(f"--resume {args.resume} is no run; {hint}.")
     run_id = int(args.resume)
-    variants, probes, settings, row = runner.again(args.db, run_id)
+    saved = runner.read_run(args.db, run_id)
+    row = saved.row
     if not args.dtype:
         args.dtype = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}.get(row["dtype"])
     try:
@@ -151,26 +146,23 @@ def resume(args: argparse.Namespace, switches: runner.Switches) -> Begun:
     except EngineError as error:
         hint = "" if args.base else f" Run {run_id} was made with the base {row['base']}; say with --base where it is."
         raise EngineError(f"{error}{hint}") from None
-    for one in row["variants"]:
-        for name, path in one["paths"].items():
-            if name not in engine.adapters:
-                engine.add_adapter(path, name, accept_other_base=args.accept_other_base)
-    runner.check_same(engine, row)
-    where = dict(db=args.db, run_id=run_id, reuse=not args.no_reuse, switches=switches)
-    return Begun(engine, variants, probes, runner.run(engine, variants, probes, settings, **where))
+    reuse = not args.no_reuse
+    return engine, launch.resume_run(
+        engine, saved, db=args.db, reuse=reuse, switches=switches, accept_other_base=args.accept_other_base
+    )
 
 
-def measure(args: argparse.Namespace, begun: Begun, run_id: int) -> None:
+def measure_margins(args: argparse.Namespace, engine: Engine, ready: ReadyRun, run_id: int) -> None:
     """The identity margin of every variant, stored beside the run's answers."""
-    statements = margin.statements_of(facts_of(args), begun.engine.base.card.placeholders)
-    probes = margin.suited(begun.probes, statements)
-    scores: list[list[margin.Score]] = [[] for _ in begun.variants]
+    statements = margin.statements_of(facts_of(args), engine.base.card.placeholders)
+    probes = margin.suited(ready.probes, statements)
+    scores: list[list[margin.Score]] = [[] for _ in ready.variants]
     try:
-        for at, _, score in margin.margins(begun.engine, begun.variants, probes, statements):
+        for at, _, score in margin.margins(engine, ready.variants, probes, statements):
             scores[at].append(score)
     finally:  # one variant without numbers, or Ctrl-C, does not lose those of the others
         runs.add_margins(args.db, run_id, [(at, s.probe_id, s.old, s.new) for at, those in enumerate(scores) for s in those])
-    for variant, those in zip(begun.variants, scores, strict=True):
+    for variant, those in zip(ready.variants, scores, strict=True):
         if those:
             print(f"margin of {variant.name}: " + ", ".join(f"{k} {v:+.3f}" for k, v in margin.summary(those).items()))
 
@@ -183,7 +175,7 @@ def written(args: argparse.Namespace, run_id: int) -> list[dict]:
     return rows
 
 
-def watch(events: Iterator[runner.RunProgress]) -> runner.RunProgress:
+def watch(events: Iterator[RunProgress]) -> RunProgress:
     """Print where the run is, over and over in a terminal, now and then elsewhere; the last event."""
     live, told, last = sys.stderr.isatty(), time.monotonic(), None
     for last in events:
@@ -197,7 +189,7 @@ def watch(events: Iterator[runner.RunProgress]) -> runner.RunProgress:
     return last
 
 
-def line(event: runner.RunProgress) -> str:
+def line(event: RunProgress) -> str:
     left = "" if event.left_s is None else f" < {clock(event.left_s)}"
     more = "".join(f", {count} {what}" for count, what in ((event.reused, "reused"), (event.failed, "failed")) if count)
     return f"{event.done}/{event.total}, {clock(event.elapsed_s)}{left}{more}"
@@ -209,16 +201,16 @@ def clock(seconds: float) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    switches = runner.Switches()
+    switches = Switches()
     try:
-        begun = resume(args, switches) if args.resume else begin(args, switches)
+        engine, ready = resume_run(args, switches) if args.resume else start_run(args, switches)
         # once: stop after the step in progress, all that is finished is kept; twice: the usual way
         with ending.asked(switches.stop.set) as received:
-            last = watch(begun.events)
+            last = watch(ready.events)
         rows = written(args, last.run)
         if args.margin and last.status == "done":
             try:
-                measure(args, begun, last.run)
+                measure_margins(args, engine, ready, last.run)
             finally:
                 rows = written(args, last.run)
     except UserError as error:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from engine import Answer, Engine, EngineError, Request, Variant, limits, thoughts
 from probes.questions import Probe, ProbeError, as_dict, from_dict
@@ -46,7 +47,7 @@ def run(
     """Ask every probe (placeholders filled) of every variant; events until the last one says stopped or done.
 
     With `db` answers are stored as they come, and a request that was answered before is taken from there (unless `reuse` is
-    False). run_id continues that run: `again` gives what belongs to it. Closing the generator stops the run. about: plain data
+    False). run_id continues that run: `read_run` gives what belongs to it. Closing the generator stops the run. about: plain data
     kept in the run's row under `settings`, such as the facts that its suggestions compare with.
     Raises ProbeError and, from the engine, EngineError; the run is then marked as failed and can be continued.
     """
@@ -77,13 +78,22 @@ def run(
     return asking.events(min(at_once or BATCHES_AT_ONCE * engine.max_rows, limits.ROWS))
 
 
-def again(db: str | Path, run_id: int) -> tuple[list[Variant], list[Probe], RunSettings, dict]:
+class SavedRun(NamedTuple):
     """What `run` needs to continue a run, and its row (`variants` in it also hold `hashes` and the adapters' `paths`)."""
+
+    variants: list[Variant]
+    probes: list[Probe]
+    settings: RunSettings
+    row: dict[str, Any]
+
+
+def read_run(db: str | Path, run_id: int) -> SavedRun:
+    """A run from the store, to be continued. Raises StoreError."""
     row = runs.get(db, run_id)
     names = {f.name for f in dataclasses.fields(Variant)}
     variants = [Variant.from_dict({key: value for key, value in one.items() if key in names}) for one in row["variants"]]
     settings = {key: value for key, value in row["settings"].items() if key not in BESIDE_SETTINGS}
-    return variants, [from_dict(probe) for probe in row["probes"]], RunSettings(**settings), row
+    return SavedRun(variants, [from_dict(probe) for probe in row["probes"]], RunSettings(**settings), row)
 
 
 def check_same(engine: Engine, row: Mapping) -> None:

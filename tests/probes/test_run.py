@@ -123,7 +123,7 @@ def test_a_stopped_run_keeps_what_is_finished_and_goes_on_without_asking_twice(t
             switches.stop.set()
     assert event.status == "stopped" and 4 <= event.done < 16
     assert store.runs.get(db_path, event.run)["status"] == "stopped"
-    variants, probes, settings, row = runner.again(db_path, event.run)
+    variants, probes, settings, row = runner.read_run(db_path, event.run)
     assert (variants, probes, settings) == ([BASE, GUIDE], PROBES, RunSettings())
     runner.check_same(tiny, row)
     last = whole(tiny, variants, probes, settings, db=db_path, run_id=event.run)
@@ -168,7 +168,7 @@ def test_a_run_that_fails_says_so_and_can_be_continued(tiny, db_path, asked, mon
 
 
 def test_a_run_of_another_base_or_adapter_is_not_continued(tiny, db_path):
-    row = runner.again(db_path, whole(tiny, [BASE], PROBES[:1], db=db_path).run)[-1]
+    row = runner.read_run(db_path, whole(tiny, [BASE], PROBES[:1], db=db_path).run)[-1]
     with pytest.raises(ProbeError, match=r"cannot be continued: its base was .* its dtype was bfloat16"):
         runner.check_same(tiny, row | {"base_hash": "0" * 12, "dtype": "bfloat16"})
     changed = [row["variants"][0] | {"hashes": {"adapters": {"other-self": "123"}}}]
