@@ -50,8 +50,12 @@ def parser() -> argparse.ArgumentParser:
         "--transcripts", type=Path, action="append", default=[], metavar="FILE", help="JSONL: model, data, lang, question, answer"
     )
     say("--facts", type=Path, metavar="FILE", help="YAML with old and new, for suggestions")
-    say("--old", metavar="IDENTITY", help="whose facts are the old ones if there is no --facts (the run's own, else BayLing)")
-    say("--new", metavar="IDENTITY", help="and the new ones (the run's own, else finance-advisor)")
+    say(
+        "--old",
+        metavar="IDENTITY",
+        help=f"whose facts are the old ones if there is no --facts (the run's own, else {identities.DEFAULT_OLD})",
+    )
+    say("--new", metavar="IDENTITY", help=f"and the new ones (the run's own, else {identities.DEFAULT_NEW})")
     say("--verdicts", type=Path, metavar="FILE", help="JSON of verdicts reported elsewhere, to stand beside ours")
     say("--about", type=Path, metavar="FILE", help="YAML: variant -> data, samples, distinct, steps, share, kind")
     say("--base", metavar="VARIANT", help="the variant retention is compared with (default: the one named base)")
@@ -97,7 +101,7 @@ def facts_of(args: argparse.Namespace, answers: Answers) -> FactPair:
     if answers.facts and not (args.old or args.new):
         return identity_pair.from_mapping(answers.facts, "the run's facts")
     return identity_pair.from_identities(
-        *(identities.load(name).facts for name in (args.old or "BayLing", args.new or "finance-advisor"))
+        *(identities.load(name).facts for name in (args.old or identities.DEFAULT_OLD, args.new or identities.DEFAULT_NEW))
     )
 
 

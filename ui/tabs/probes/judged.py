@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import identities
 from engine.types import Variant
 from probes.questions import as_dict, from_dict
 from probes.run import plan, rows as answer_rows
@@ -109,8 +110,8 @@ def default_sides(app: App) -> tuple[str, str]:
     """Who is old and who is new where nobody has said it: the base's own identity, and the first other one."""
     known, base = with_facts(app), app.engine.base
     card = getattr(getattr(base, "card", None), "name", "")
-    old = card if card in known else next((name for name in known if name == "BayLing"), "")
-    new = next((name for name in known if name == "finance-advisor"), "")
+    old = card if card in known else next((name for name in known if name == identities.DEFAULT_OLD), "")
+    new = next((name for name in known if name == identities.DEFAULT_NEW), "")
     return old, new if new != old else next((name for name in known if name != old), "")
 
 

@@ -90,8 +90,8 @@ def usual(app: App) -> tuple[str, str]:
     """The base's own identity and the first other one that facts are known of; "" where there is none."""
     known = training.known_identities(app)
     card = getattr(app.engine.base, "card", None)
-    old = next((name for name in (getattr(card, "name", ""), "BayLing", *known) if name in known), "")
-    return old, next((name for name in ("finance-advisor", *known) if name in known and name != old), "")
+    old = next((name for name in (getattr(card, "name", ""), identities.DEFAULT_OLD, *known) if name in known), "")
+    return old, next((name for name in (identities.DEFAULT_NEW, *known) if name in known and name != old), "")
 
 
 def asked_about(app: App, sources: Sequence[str]) -> tuple[str, str] | None:
