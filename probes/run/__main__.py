@@ -47,8 +47,13 @@ def parser() -> argparse.ArgumentParser:
     say("--seed", type=int, default=0, help="the samples' seeds are made from it")
     say("--max-new-tokens", type=int, default=MAX_NEW_TOKENS, help="where a variant does not say (default: %(default)s)")
     say("--facts", type=Path, metavar="FILE", help="YAML with old and new: fills {old_name}, {new_maker} ... in the probes")
-    say("--old", default="BayLing", metavar="IDENTITY", help="whose facts are the old ones if there is no --facts (%(default)s)")
-    say("--new", default="finance-advisor", metavar="IDENTITY", help="and the new ones (%(default)s)")
+    say(
+        "--old",
+        default=identities.DEFAULT_OLD,
+        metavar="IDENTITY",
+        help="whose facts are the old ones if there is no --facts (%(default)s)",
+    )
+    say("--new", default=identities.DEFAULT_NEW, metavar="IDENTITY", help="and the new ones (%(default)s)")
     say("--margin", action="store_true", help="also measure the identity margin of the probes that it suits")
     say("--out", type=Path, metavar="FILE", help="the answers as JSONL")
     say("--name", default="", help="a name to find the run by")
@@ -114,14 +119,14 @@ def start_run(args: argparse.Namespace, switches: Switches) -> tuple[Engine, Rea
     folder = {"identities_folder": args.identities_dir}
     shelves = (args.adapters_dir,) if args.adapters_dir else variants_file.SHELVES
     if args.variants:
-        wanted = variants_file.read(args.variants, decoding=decoding, shelves=shelves, **folder)
+        wanted = variants_file.read_variants(args.variants, decoding=decoding, shelves=shelves, **folder)
     else:
-        wanted = variants_file.from_plain([{"name": "base"}], decoding=decoding, **folder)
+        wanted = variants_file.variants_from_plain([{"name": "base"}], decoding=decoding, **folder)
     probes = chosen_probes(args)
     if args.margin:
         margin.statements_of(facts_of(args))
     engine = load_base(args, args.base or DEFAULT_BASE)
-    variants = variants_file.resolve(engine, wanted, accept_other_base=args.accept_other_base)
+    variants = variants_file.load_adapters(engine, wanted, accept_other_base=args.accept_other_base)
     reuse = not args.no_reuse
     return engine, launch.start_run(
         engine, variants, probes, settings, db=args.db, name=args.name, set_name=args.set, reuse=reuse, switches=switches
