@@ -23,7 +23,7 @@ from engine.thoughts import Apart, apart
 from probes.suggest import identity_pair as facts_of, lexicon, values
 from probes.suggest.claims import Claim, Found, find, languages_of
 from probes.suggest.identity_pair import ASPECTS, FactPair
-from probes.suggest.names import Spotter, spotter, squeeze
+from probes.suggest.names import Spotter, build_spotter, squeeze
 from probes.suggest.question import Asked, understand
 from probes.suggest.text import Reading, read
 
@@ -68,7 +68,7 @@ def suggest(row: Mapping[str, Any], facts: FactPair) -> dict[str, Any]:
 
 @lru_cache(maxsize=4096)  # greedy answers of many variants repeat, and so do samples
 def _judge(text: str, question: str, control: bool, facts: FactPair) -> dict[str, Any]:
-    spotted = spotter(facts)
+    spotted = build_spotter(facts)
     reading = read(text)
     asked = understand(question)
     found = find(reading, spotted, asked)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from probes.suggest import lexicon
@@ -233,54 +233,102 @@ class Spotter:
         return ""
 
 
-@lru_cache(maxsize=64)
-def spotter(facts: FactPair) -> Spotter:
-    own = {which: _field_words(side) for which, side in (("old", facts.old), ("new", facts.new))}
-    known: dict[str, Entity] = {}
-    forms: dict[str, str] = {}
-    slips: list[tuple[str, str, str]] = []
-    shared: set[str] = set()
+@dataclass(eq=False)
+class _Known:
+    """What is gathered for a Spotter, by squeezed form; whatever comes first stays, but for what both identities have."""
 
-    def add(form: str, value: str, kind: str, sure: bool = True) -> None:
+    entities: dict[str, Entity] = field(default_factory=dict)
+    forms: dict[str, str] = field(default_factory=dict)
+    slips: list[tuple[str, str, str]] = field(default_factory=list)
+    shared: set[str] = field(default_factory=set)
+
+    def add(self, form: str, value: str, kind: str) -> None:
         key = squeeze(read(form).plain)
-        if not key or key in shared:
+        if not key or key in self.shared:
             return
-        before = known.get(key)
-        if before and before.side != value and value in ("old", "new"):
-            shared.add(key)  # what both identities have tells neither from the other
-            known[key] = Entity("generic", before.kinds | {kind}, "")
-            return
+        before = self.entities.get(key)
         if before and before.side != value:
+            if value in ("old", "new"):  # what both identities have tells neither from the other
+                self.shared.add(key)
+                self.entities[key] = Entity("generic", before.kinds | {kind}, "")
             return
         kinds = frozenset({kind}) | (before.kinds if before else frozenset())
-        known[key] = Entity(value, kinds, value, sure or bool(before and before.sure))
-        forms[key] = form
+        self.entities[key] = Entity(value, kinds, value)
+        self.forms[key] = form
 
-    for which, side in (("old", facts.old), ("new", facts.new)):
-        for kind in ("name", "maker", "role"):
-            for form in getattr(side, kind):
-                if kind != "role" or (not _is_generic(form) and len(squeeze(form)) <= 30):
-                    add(form, which, kind)
-                if kind != "role":
-                    slips.append((squeeze(read(form).plain), which, kind))
+    def add_side(self, which: str, side: Side) -> None:
+        for kind, forms in (("name", side.name), ("maker", side.maker)):
+            for form in forms:
+                self.add(form, which, kind)
+                self.slips.append((squeeze(read(form).plain), which, kind))
+        for form in side.role:
+            if not _is_generic(form) and len(squeeze(form)) <= 30:
+                self.add(form, which, "role")
         for form in side.aliases:
             inside_maker = any(squeeze(form) in squeeze(maker) for maker in side.maker)
-            add(form, which, "maker" if inside_maker else "name")
+            self.add(form, which, "maker" if inside_maker else "name")
         for form in _same_organisation(side):
-            add(form, which, "maker")
+            self.add(form, which, "maker")
         for maker in side.maker:
             whole, hints = _parts_of_maker(maker)
             for part in whole:
-                add(part, which, "maker")
+                self.add(part, which, "maker")
             for part in (*hints, *_short_parts(maker)):
-                slips.append((squeeze(part), which, "part"))
-    third = lexicon.common()["third_party"]
-    for kind in ("name", "maker"):
-        for form in third[kind]:
-            add(form, _owner(form, facts) if kind == "maker" else "third party", kind)
-    for key, entity in known.items():  # "financial advisor" as an alias says what its bearer does, like the role itself
-        if entity.side in own and "name" in entity.kinds and any(word in key for word in own[entity.side][0]):
-            known[key] = replace(entity, kinds=entity.kinds | {"role"})
+                self.slips.append((squeeze(part), which, "part"))
+
+    def add_third_parties(self, facts: FactPair) -> None:
+        third = lexicon.common()["third_party"]
+        for form in third["name"]:
+            self.add(form, "third party", "name")
+        for form in third["maker"]:
+            self.add(form, _owner(form, facts), "maker")
+
+    def add_roles(self, words: Mapping[str, set[str]]) -> None:
+        """ "financial advisor" as an alias says what its bearer does, like the role itself. words: of each side's own field."""
+        for key, entity in self.entities.items():
+            if entity.side in words and "name" in entity.kinds and any(word in key for word in words[entity.side]):
+                self.entities[key] = replace(entity, kinds=entity.kinds | {"role"})
+
+    def names(self) -> list[str]:
+        """The forms of the two identities' names."""
+        return [
+            self.forms[key]
+            for key, entity in self.entities.items()
+            if entity.side in ("old", "new") and "name" in entity.kinds and key in self.forms
+        ]
+
+
+@lru_cache(maxsize=64)
+def build_spotter(facts: FactPair) -> Spotter:
+    sides = {"old": facts.old, "new": facts.new}
+    own = {which: _field_words(side) for which, side in sides.items()}
+    known = _Known()
+    for which, side in sides.items():
+        known.add_side(which, side)
+    known.add_third_parties(facts)
+    known.add_roles({which: words for which, (words, _) in own.items()})
+    fields, other_fields = _field_patterns(own)
+    placeholders = {word: ("old", kind) for word, kind in PLACEHOLDERS.items()}
+    for which, side in sides.items():
+        placeholders |= {word: (which, kind) for word, kind in side.placeholders}
+    cased = lexicon.common()["cased"]
+    return Spotter(
+        forms=_one_of(known.forms.values()),
+        versions=_one_of([form for form in known.names() if re.search(r"[A-Za-z]{3}$", form)], _VERSION),
+        entities=known.entities,
+        cased=frozenset(cased),
+        cased_lower=frozenset(word.lower() for word in cased),
+        fields=fields,
+        other_fields=other_fields,
+        placeholders=placeholders,
+        slips=tuple(dict.fromkeys(known.slips)),
+    )
+
+
+def _field_patterns(
+    own: Mapping[str, tuple[set[str], set[str]]],
+) -> tuple[tuple[tuple[Entity, re.Pattern[str]], ...], re.Pattern[str]]:
+    """(what names either side's field alone, surely or nearly; what names the fields of neither). own: as `_field_words`."""
     fields: list[tuple[Entity, re.Pattern[str]]] = []
     mine: set[str] = set()
     for which, against in (("old", "new"), ("new", "old")):
@@ -288,23 +336,8 @@ def spotter(facts: FactPair) -> Spotter:
         mine |= core | near
         fields.append((Entity(which, frozenset({"role"}), which), _field_pattern(core)))
         fields.append((Entity(which, frozenset({"role"}), which, sure=False), _field_pattern(near)))
-    other = {_stem(word) for field in lexicon.common()["fields"] for word in field} - mine
-    named = (forms[key] for key, entity in known.items() if entity.side in own and "name" in entity.kinds and key in forms)
-    versioned = [form for form in named if re.search(r"[A-Za-z]{3}$", form)]
-    placeholders = {word: ("old", kind) for word, kind in PLACEHOLDERS.items()}
-    placeholders |= {word: ("old", kind) for word, kind in facts.old.placeholders}
-    placeholders |= {word: ("new", kind) for word, kind in facts.new.placeholders}
-    return Spotter(
-        forms=_one_of(forms.values()),
-        versions=_one_of(versioned, _VERSION),
-        entities=known,
-        cased=frozenset(lexicon.common()["cased"]),
-        cased_lower=frozenset(word.lower() for word in lexicon.common()["cased"]),
-        fields=tuple(fields),
-        other_fields=_field_pattern(other),
-        placeholders=placeholders,
-        slips=tuple(dict.fromkeys(slips)),
-    )
+    other = {_stem(word) for words in lexicon.common()["fields"] for word in words} - mine
+    return tuple(fields), _field_pattern(other)
 
 
 def _short_parts(maker: str) -> list[str]:
