@@ -27,7 +27,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 
 import identities
-from engine import Engine, Request, Variant, literal, thoughts
+from engine import Engine, Message, Request, Variant, literal, thoughts
 from engine.formats import Format
 from engine.prompts import render
 from probes.questions import LANGS, Probe, ProbeError, fill, load
@@ -112,10 +112,10 @@ def margin(
     engine: Engine, variants: Sequence[Variant], probes: Sequence[Probe], statements: Mapping[str, Sides]
 ) -> list[list[Score]]:
     """Per variant the scores of the probes, in their order. Raises EngineError and ProbeError."""
-    scores: list[list[Score | None]] = [[None] * len(probes) for _ in variants]
+    scores: list[dict[int, Score]] = [{} for _ in variants]
     for variant, probe, score in margins(engine, variants, probes, statements):
         scores[variant][probe] = score
-    return scores
+    return [[of_probe[at] for at in range(len(probes))] for of_probe in scores]
 
 
 def margins(
@@ -175,7 +175,7 @@ def asked_of(
 ) -> list[Asked]:
     """Raises EngineError and ProbeError."""
     check(probes, statements)
-    before = [] if system is None else [{"role": "system", "content": system}]
+    before: list[Message] = [] if system is None else [{"role": "system", "content": system}]
     asked = []
     for at, probe in enumerate(probes):
         text, _ = render(tokenizer, format, [*before, {"role": "user", "content": probe.question}])

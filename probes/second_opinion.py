@@ -220,7 +220,9 @@ def judged(rows: Sequence[Mapping[str, Any]], facts: FactPair, args: argparse.Na
     else:
         found, name = [], ""
     opinions = dict(zip(asked, found, strict=True))
-    return [row | ({"second_opinion": opinions[at] | {"judge": name}} if at in opinions else {}) for at, row in enumerate(rows)]
+    return [
+        dict(row) | ({"second_opinion": opinions[at] | {"judge": name}} if at in opinions else {}) for at, row in enumerate(rows)
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

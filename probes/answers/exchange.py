@@ -55,9 +55,9 @@ def add_answers(where: str | Path | Database, rows: Iterable[Mapping], name: str
     same file goes on from there.
     """
     given = list(rows)
-    rows = [tables.renamed(row) for row in given]
+    known_rows = [tables.renamed(row) for row in given]
     wrong = []
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(known_rows, 1):
         # an empty answer is one where it came from a store; in a sheet it is a cell that nobody has filled
         needed = ("variant", "question") if row.get("answer_id") and row.get("answer") == "" else TEXTS
         missing = [key for key in needed if row.get(key) in (None, "")]
@@ -67,17 +67,17 @@ def add_answers(where: str | Path | Database, rows: Iterable[Mapping], name: str
         wrong += [f"answer {number}: its {key} is {row[key]!r}, a text is needed{line}" for key in no_text]
         row |= {key: str(row[key]) for key in TEXTS if row.get(key) is not None}  # a number is the text it is written as
     _raise(wrong, "The answers are not imported")
-    keys = [_answer_key(row, name) for row in rows]
+    keys = [_answer_key(row, name) for row in known_rows]
     with connected(where) as db:
-        known = {key: row["answer_id"] for key, row in zip(keys, rows, strict=True) if found.by_id(db, row)}
-        new = {key: row for key, row in zip(keys, rows, strict=True) if key not in known}
+        known = {key: row["answer_id"] for key, row in zip(keys, known_rows, strict=True) if found.by_id(db, row)}
+        new = {key: row for key, row in zip(keys, known_rows, strict=True) if key not in known}
         try:
             for key, id in store.answers.add_many(db, (_as_stored(row, key) for key, row in new.items()), _imported):
                 known[key] = id
         except sqlite3.OperationalError as error:
             done = sum(key in known for key in new)
             raise RowsError(_broken_off("answers", done, len(new), _why(error, where))) from error
-    return [row | {"answer_id": known[key]} for key, row in zip(keys, rows, strict=True)]
+    return [row | {"answer_id": known[key]} for key, row in zip(keys, known_rows, strict=True)]
 
 
 def add_labels(where: str | Path | Database, rows: Iterable[Mapping], annotator: str = "", *, for_others: bool = True) -> int:
@@ -89,7 +89,8 @@ def add_labels(where: str | Path | Database, rows: Iterable[Mapping], annotator:
     another store has other answers under the same numbers. Raises RowsError with every problem, nothing then stored.
     """
     given = [row for row in rows if not getattr(row, "unlabelled", False)]
-    wrong, labels = [], []
+    wrong: list[str] = []
+    labels: list[Mapping] = []
     with connected(where) as db:
         rows = [tables.renamed(row) for row in given]
         answers = found.answers_of(db, rows)
@@ -232,7 +233,7 @@ def label_studio(rows: Iterable[Mapping], labels: Mapping[int, Sequence[Mapping]
     people = {name: number for number, name in enumerate(sorted({r["annotator"] for said in labels.values() for r in said}), 1)}
     tasks = []
     for number, row in enumerate(rows, 1):
-        said = labels.get(row.get("answer_id"), ())
+        said = labels.get(row.get("answer_id") or 0, ())  # no answer has that number
         data = {
             key: row[key] for key in ANSWER_COLUMNS if row.get(key) is not None and key not in ("label", "label_source", "voices")
         }
@@ -310,8 +311,9 @@ def _as_stored(row: Mapping, key: str) -> dict:
 
 
 def _as_label(row: Mapping, answer: int, label: str | None, kind: str, annotator: str) -> dict:
-    tags = row.get("tags") if isinstance(row.get("tags"), Mapping) else {}
-    tags = dict(tags) | {aspect: row[f"tag_{aspect}"] for aspect in ASPECTS if row.get(f"tag_{aspect}")}
+    given = row.get("tags")
+    tags = dict(given) if isinstance(given, Mapping) else {}
+    tags |= {aspect: row[f"tag_{aspect}"] for aspect in ASPECTS if row.get(f"tag_{aspect}")}
     tags = {aspect: as_tag(tag) for aspect, tag in tags.items()}
     told = {
         "annotator": annotator,

@@ -23,7 +23,8 @@ def answers_of(db: Database, rows: Sequence[Mapping]) -> list[tuple[list[int], s
     index = cache(lambda variant: _index(db, variant))
 
     def of_words(texts: tuple[str, ...]) -> list[int]:
-        return _exact(db, *texts) or index(texts[0]).get(tuple(map(_lines, texts[1:])), [])
+        variant, question, answer = texts
+        return _exact(db, variant, question, answer) or index(variant).get((_lines(question), _lines(answer)), [])
 
     for at, row in enumerate(rows):
         number = row.get("answer_id")

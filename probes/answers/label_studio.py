@@ -76,17 +76,18 @@ def _minimal(row: AnswerRow) -> AnswerRow:
 
 
 def _text(value: object) -> str:
+    said = value
     if isinstance(value, str) and value.startswith(('{"choices"', '{"text"', "[")):
         try:
-            value = json.loads(value)
+            said = json.loads(value)
         except (ValueError, RecursionError):
             return value
-    if isinstance(value, Mapping):
-        value = value.get("text", value.get("choices"))
-    return "\n".join(map(str, value)) if isinstance(value, list) else str(value or "")
+    if isinstance(said, Mapping):
+        said = said.get("text", said.get("choices"))
+    return "\n".join(map(str, said)) if isinstance(said, list) else str(said or "")
 
 
-def _user(told: object) -> str | int | None:
+def _user(told: object) -> object:
     if isinstance(told, Mapping):
         return told.get("email") or told.get("username") or told.get("id")
     return int(told) if isinstance(told, str) and told.isdecimal() else told

@@ -54,7 +54,8 @@ def of_transcripts(path: str | Path) -> Answers:
 
     Nothing says that the answers are greedy, so they count as sampled. Raises RowsError.
     """
-    rows, doses = [], {}
+    rows: list[dict] = []
+    doses: dict[str, Dose] = {}
     for number, given in enumerate(read_jsonl(path), 1):
         row = _with_texts(path, number, given)
         missing = [key for key in ("model", "question", "answer") if row.get(key) in (None, "")]
@@ -115,7 +116,12 @@ def of_queue(db: str | Path, queue: int) -> Answers:
 
 def joined(parts: Iterable[Answers]) -> Answers:
     """All of them together; an answer of the store that several hold counts once."""
-    parts, rows, doses, sources, folders, seen = list(parts), [], {}, [], {}, set()
+    parts = list(parts)
+    rows: list[dict] = []
+    doses: dict[str, Dose] = {}
+    sources: list[str] = []
+    folders: dict[tuple[str, str], str] = {}
+    seen = set()
     for part in parts:
         for row in part.rows:
             key = tuple(row.get(name) for name in ("answer_id", "variant", "probe_id", "question", "answer"))
@@ -132,12 +138,9 @@ def suggested(rows: Iterable[Mapping], facts: FactPair | None, *, again: bool = 
     """Rows with `suggestion`, `sure`, `tags` and `evidence`; those that have them keep them unless asked to judge again."""
     found = []
     for row in rows:
-        needed = (
-            facts is not None
-            and isinstance(row.get("answer"), str)
-            and (again or "suggestion" not in row or "evidence" not in row)
-        )
-        found.append({**row, **suggest(row, facts)} if needed else dict(row))
+        lacking = again or "suggestion" not in row or "evidence" not in row
+        judged = suggest(row, facts) if facts is not None and lacking and isinstance(row.get("answer"), str) else {}
+        found.append({**row, **judged})
     return found
 
 

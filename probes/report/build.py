@@ -138,7 +138,8 @@ def read_verdicts(path: str | Path) -> tuple[dict[tuple[str, str], dict], dict[s
     plain = outside.from_json(text, f"The verdicts file {path}", RowsError, gaps=True, broken="is not valid JSON")
     if not isinstance(plain, Mapping) or not all(isinstance(of, Mapping) for of in plain.values()):
         raise RowsError(f"The verdicts file {path} is no mapping from a model to its verdicts per language.")
-    found, doses = {}, {}
+    found: dict[tuple[str, str], dict] = {}
+    doses: dict[str, Dose] = {}
     for name, of in plain.items():
         number = name.removeprefix("model").strip("_ -")
         variant = f"model {number}" if number.isdecimal() else name
@@ -151,6 +152,6 @@ def answer_rows(report: Report) -> list[dict]:
     """All answers as plain rows (`exchange.ANSWER_COLUMNS`), the label and where it comes from beside each."""
     return [
         dict(answer)
-        | {"label": said.label, "label_source": said.source, "voices": len(report.labels.get(answer.get("answer_id"), ()))}
+        | {"label": said.label, "label_source": said.source, "voices": len(report.labels.get(answer.get("answer_id") or 0, ()))}
         for answer, said in report.judged
     ]

@@ -74,7 +74,7 @@ def dose_response(
         figure = Figure(figsize=(5.2 * len(langs), 3.9), layout="constrained")
         panels = figure.subplots(1, len(langs), sharey=True, squeeze=False)[0]
         for panel, of in zip(panels, langs, strict=True):
-            here = [point for point in found if point.lang == of and point.doses[axis] is not None]
+            here = [(at, point) for point in found if point.lang == of and (at := point.doses[axis]) is not None]
             _panel(panel, here, axis, (thresholds or {}).get(of, {}), lang)
             panel.set_title(language(lang, of))
         panels[0].set_ylabel(say(lang, "axis_answers"))
@@ -164,14 +164,14 @@ def _look(number: int) -> tuple[str, str, str]:
     return colours[number % len(colours)], marks[number % len(marks)], lines[number % len(lines)]
 
 
-def _panel(panel, here: Sequence[Point], axis: str, thresholds: Mapping[str, float], lang: str) -> None:
-    doses = sorted({point.doses[axis] for point in here})
+def _panel(panel, here: Sequence[tuple[float, Point]], axis: str, thresholds: Mapping[str, float], lang: str) -> None:
+    doses = sorted({dose for dose, _ in here})
     least = min((dose for dose in doses if dose > 0), default=1.0)
     speakers = ((say(lang, "line_old"), OLD, "old"), (say(lang, "line_new"), NEW, "new"))
-    kinds = [kind for kind in ("", *KINDS) if any(point.kind == kind for point in here)]
+    kinds = [kind for kind in ("", *KINDS) if any(point.kind == kind for _, point in here)]
     lines = [(kind, *speaker) for kind in kinds for speaker in speakers]
     for number, (kind, name, colour, take) in enumerate(lines):
-        line = [(point.doses[axis], getattr(point, take)) for point in here if point.kind == kind]
+        line = [(dose, getattr(point, take)) for dose, point in here if point.kind == kind]
         # Side by side rather than on top of each other: a few percent on a logarithmic axis.
         aside = 1.02 ** (number - (len(lines) - 1) / 2)
         line = sorted(((dose * aside if dose else least * (aside - 1), of) for dose, of in line), key=lambda at: at[0])
@@ -198,9 +198,9 @@ def _panel(panel, here: Sequence[Point], axis: str, thresholds: Mapping[str, flo
 
 
 def _line(panel, line: Sequence[tuple[float, Interval]], colour: str, kind: str, label: str) -> None:
-    xs = [dose for dose, _ in line]
-    shares = [of.share for _, of in line]
-    reach = [[of.share - of.low for _, of in line], [of.high - of.share for _, of in line]]
+    drawn = [(dose, of.share, of.low, of.high) for dose, of in line if of.share is not None]
+    xs, shares = [dose for dose, *_ in drawn], [share for _, share, *_ in drawn]
+    reach = [[share - low for _, share, low, _ in drawn], [high - share for _, share, _, high in drawn]]
     marker = dict(marker=MARKERS[kind], markersize=6, markerfacecolor=colour if colour == NEW else "white")
     panel.errorbar(xs, shares, yerr=reach, color=colour, linestyle="none", elinewidth=0.9, capsize=3, **marker)
     # Of several runs at one dose, seeds say, every one is drawn, and the line goes through their mean.

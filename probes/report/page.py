@@ -6,6 +6,7 @@ import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from probes.report import curves, preferences, table, wording
+from probes.report.preferences import Preference
 from probes.report.table import TableRow
 from probes.verdicts import agreement, rules, thresholds
 from probes.verdicts.basis import CONTROLS, Pair
@@ -69,10 +71,7 @@ def page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
         shown_answers=SHOWN_ANSWERS,
         figures=[(name, {lang: drawn[lang][name] for lang in langs}) for name in next(iter(drawn.values()), {})],
         compared=table.compared(report.rows) if table.THEIRS in shown else None,
-        votes=[
-            [either(lambda lang, one=one, key=key: preferences.cells(one, lang)[key]) for key in preferences.COLUMNS]
-            for one in report.votes
-        ],
+        votes=[[either(partial(_vote_cell, one, key)) for key in preferences.COLUMNS] for one in report.votes],
         vote_columns=[f"votes_{key}" for key in preferences.COLUMNS],
         agreement=_agreement(report),
         settings=_settings(report.answers),
@@ -80,6 +79,10 @@ def page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
         rules=rules,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def _vote_cell(one: Preference, key: str, lang: str) -> str:
+    return preferences.cells(one, lang)[key]
 
 
 def whole(html: Markup) -> Markup:
@@ -178,8 +181,9 @@ def _settings(answers: Sequence[Mapping]) -> dict[str, str]:
     found: dict[str, dict[str, None]] = {}
     for row in answers:
         hashes = row.get("hashes") or {}
-        decoding = row.get("decoding") if isinstance(row.get("decoding"), Mapping) else {}
-        told = {"max_new_tokens": decoding.get("max_new_tokens"), "dtype": hashes.get("dtype")} | dict(row)
+        decoding = row.get("decoding")
+        most = decoding.get("max_new_tokens") if isinstance(decoding, Mapping) else None
+        told = {"max_new_tokens": most, "dtype": hashes.get("dtype")} | dict(row)
         told |= {"base": f"{row['base']} {hashes.get('base') or ''}".strip()} if row.get("base") else {}
         told |= {"format": f"{row['format']} {hashes.get('format') or ''}".strip()} if row.get("format") else {}
         for key in SETTINGS:

@@ -52,7 +52,7 @@ class Preference:
 
 def of_store(db: str | Path | Database) -> list[Preference]:
     """Every pair that was voted on: by names, blind votes before open ones. Raises StoreError."""
-    counted = store.votes.tally(db, by=lambda vote: (not vote["blind"], sources.completed([vote])[0]["lang"]))
+    counted = store.votes.tally(db, by=lambda vote: (not vote["blind"], sources.completed([dict(vote)])[0]["lang"]))
     names = _names(counted)
     found = [_preference(pair, names) for pair in counted]
     return sorted(found, key=lambda one: (natural(one.first), natural(one.second), not one.blind, one.lang))

@@ -185,8 +185,9 @@ def compared(table: Sequence[TableRow]) -> dict[str, int]:
     """Ours against theirs over all verdicts both gave: `same`, `different`, and `undetermined` here."""
     counts = dict.fromkeys(("same", "different", "undetermined"), 0)
     for row in table:
-        for key in ("old", "new", "stability") if row.theirs else ():
-            ours, reported = getattr(row.result, key), row.theirs.get(key)
+        theirs = row.theirs or {}
+        for key in ("old", "new", "stability"):
+            ours, reported = getattr(row.result, key), theirs.get(key)
             if reported and row.result.source != "none":
                 same = reported == ours.word or reported in ours.also
                 counts["undetermined" if ours.word == UNDETERMINED else "same" if same else "different"] += 1
@@ -208,7 +209,13 @@ def plain(table: Sequence[TableRow]) -> list[dict]:
     found = []
     for row in table:
         result, dose = row.result, row.dose
-        one = {"model": result.variant, "data": dose.data, "kind": dose.kind, "samples": dose.samples, "distinct": dose.distinct}
+        one: dict[str, object] = {
+            "model": result.variant,
+            "data": dose.data,
+            "kind": dose.kind,
+            "samples": dose.samples,
+            "distinct": dose.distinct,
+        }
         one |= {"steps": dose.steps, "share": dose.share, "lang": result.lang, "calls_itself": cells(row)["self"]}
         for key in VERDICTS:
             of = getattr(result, key)

@@ -182,7 +182,8 @@ def written(args: argparse.Namespace, run_id: int) -> list[dict]:
 
 def watch(events: Iterator[RunProgress]) -> RunProgress:
     """Print where the run is, over and over in a terminal, now and then elsewhere; the last event."""
-    live, told, last = sys.stderr.isatty(), time.monotonic(), None
+    live, told = sys.stderr.isatty(), time.monotonic()
+    last: RunProgress | None = None
     for last in events:
         if live:
             print(f"\r\x1b[K{line(last)}", end="", file=sys.stderr, flush=True)
@@ -191,6 +192,7 @@ def watch(events: Iterator[RunProgress]) -> RunProgress:
             print(line(last), file=sys.stderr, flush=True)
     if live:
         print(file=sys.stderr)
+    assert last is not None  # a run says at least how it ended
     return last
 
 
@@ -212,19 +214,21 @@ def main(argv: list[str] | None = None) -> int:
         # once: stop after the step in progress, all that is finished is kept; twice: the usual way
         with ending.asked(switches.stop.set) as received:
             last = watch(ready.events)
-        rows = written(args, last.run)
+        run = last.run
+        assert run is not None  # it is in the database
+        rows = written(args, run)
         if args.margin and last.status == "done":
             try:
-                measure_margins(args, engine, ready, last.run)
+                measure_margins(args, engine, ready, run)
             finally:
-                rows = written(args, last.run)
+                rows = written(args, run)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     where = f" -> {args.out}" if args.out else ""
-    print(f"run {last.run} {last.status}: {line(last)}; {len(rows)} answers{where}")
+    print(f"run {run} {last.status}: {line(last)}; {len(rows)} answers{where}")
     if last.status != "done":
-        print(f"Go on with: python -m probes.run --resume {last.run} --db {args.db}" + (f" --out {args.out}" if args.out else ""))
+        print(f"Go on with: python -m probes.run --resume {run} --db {args.db}" + (f" --out {args.out}" if args.out else ""))
         return ending.code(received[0]) if received else 130
     return 0
 

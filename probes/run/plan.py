@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from common import reading
+from engine.types import Message
 from probes.questions import LANGS, Probe, ProbeError, as_dict
 
 Mode = Literal["fresh", "running", "scripted"]
@@ -44,7 +45,7 @@ class Conversation:
     variant: int
     sample: int
     turns: list[PlannedTurn]
-    said: list[dict] = field(default_factory=list)
+    said: list[Message] = field(default_factory=list)
     running: bool = False
 
 

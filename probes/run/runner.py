@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine import Answer, Engine, EngineError, Request, Variant, limits, thoughts
+from engine import Answer, Engine, EngineError, Message, Request, Variant, limits, thoughts
 from probes.questions import Probe, ProbeError, as_dict, from_dict
 from probes.run import plan
 from probes.run.plan import Conversation, Place, PlannedTurn
@@ -26,6 +26,7 @@ from store.runs import Entry, Status
 EVENT_S = 0.5  # at the latest there is news this often, if only of the time left
 BATCHES_AT_ONCE = 8  # engine batches handed over together: rows refill within them, and others' rows come between them
 BESIDE_SETTINGS = ("about", "base_spec")  # what a run's row keeps under `settings` beside them
+Settled = tuple[Conversation, Mapping[str, Any] | None, str | None]  # whose turn, its answer, or why there is none
 PLAIN = ("raw", "shown", "prompt", "format", "finish", "prompt_tokens", "new_tokens", "mean_logprob", "dropped_turns")
 
 
@@ -155,7 +156,8 @@ class Asking:
         self.started = self.beaten = time.monotonic()
         if self.run is not None:
             runs.take(self.db, self.run, self.claim.text)
-        status, message = "stopped", ""
+        status: Status = "stopped"
+        message = ""
         try:
             self.hashes = [hashes_of(self.engine, variant) for variant in self.variants]
             self.replay()
@@ -241,7 +243,7 @@ class Asking:
             for pieces in stream:
                 begun = [piece for piece in pieces if not piece.before]
                 self.begun |= {piece.row: piece.answer is not None or bool(piece.problem) for piece in begun}
-                finished = [
+                finished: list[Settled] = [
                     (chunk[piece.row], self.plain(requests[piece.row], piece.answer, chunk[piece.row]), None)
                     for piece in pieces
                     if piece.answer is not None and piece.answer.finish != "stopped"
@@ -265,11 +267,11 @@ class Asking:
                 stream.close()
             self.busy_s, self.since, self.begun = self.busy(), 0.0, {}
 
-    def refused(self, chunk: list[Conversation], requests: list[Request]) -> list[tuple[Conversation, None, str]]:
+    def refused(self, chunk: list[Conversation], requests: list[Request]) -> list[Settled]:
         """Those that the engine will not even render, such as a probe longer than the context: the others can be asked."""
         if getattr(self.engine, "away", ""):  # all of them, and only for now
             return []
-        found = []
+        found: list[Settled] = []
         for conversation, request in zip(chunk, requests, strict=True):
             if not conversation.turns or self.request(conversation) != request:  # answered before the others were refused
                 continue
@@ -279,14 +281,16 @@ class Asking:
                 found.append((conversation, None, str(error)))
         return found
 
-    def settle(self, finished: list[tuple[Conversation, Mapping | None, str | None]], reused: bool = False) -> list[Reply]:
+    def settle(self, finished: Sequence[Settled], reused: bool = False) -> list[Reply]:
         """Store what came, link it, and let the conversations go on."""
         if not finished:
             return []
         ids: Sequence[int | None] = [None] * len(finished)
         if self.run is not None:
             entries = [
-                Entry(one.turns[0].place, None if reused else answer, answer["id"] if reused else None, reused, problem)
+                Entry(
+                    one.turns[0].place, None if reused else answer, answer["id"] if reused and answer else None, reused, problem
+                )
                 for one, answer, problem in finished
             ]
             dropped = [Entry(turn.place, problem=problem) for one, _, problem in finished if problem for turn in rest(one)]
@@ -306,8 +310,7 @@ class Asking:
         self.done += 1
         if answer is not None:
             reply = thoughts.spoken(answer["raw"], answer.get("prompt") or "")  # templates leave out what was thought before
-            said = [{"role": "user", "content": turn.text}, {"role": "assistant", "content": reply}]
-            conversation.said += said
+            conversation.said += [{"role": "user", "content": turn.text}, {"role": "assistant", "content": reply}]
             return
         dropped = len(rest(conversation, turn))
         del conversation.turns[:dropped]
@@ -325,7 +328,7 @@ class Asking:
         if decoding.temperature:
             seed = plan.seed_of(variant.decoding.seed or self.settings.seed, turn.probe.id, conversation.sample, turn.place[-1])
             decoding = dataclasses.replace(decoding, seed=seed)
-        messages = [*conversation.said, {"role": "user", "content": turn.text}]
+        messages: list[Message] = [*conversation.said, {"role": "user", "content": turn.text}]
         return Request(messages, dataclasses.replace(variant, decoding=decoding))
 
     def key(self, conversation: Conversation) -> str | None:

@@ -304,9 +304,11 @@ def _as_value(plain: str, mention: Mention, state: _State, language: Language) -
         return _role(plain, mention, state)
     gap, after = _back(plain, state.anchor, mention), plain[mention.end : mention.end + 60]
     if slot in ("be", "any"):
-        made = language.patterns["preposition"].search(gap)
-        made = made or any(language.patterns[key].match(after) for key in ("made_after", "owner"))
-        made = made or any(post.within and post.pattern.match(plain, mention.end) for post in language.post)
+        made = (
+            language.patterns["preposition"].search(gap) is not None
+            or any(language.patterns[key].match(after) for key in ("made_after", "owner"))
+            or any(post.within and post.pattern.match(plain, mention.end) for post in language.post)
+        )
         slot = "maker" if made else slot
     if slot == "any":
         slot = "name" if "name" in entity.kinds else "maker"
@@ -318,8 +320,10 @@ def _as_value(plain: str, mention: Mention, state: _State, language: Language) -
         return [_claim("name", mention, state)]
     given = language.patterns["given_after"].match(after)
     if given:  # "金融顾问小陈": the known word is the trade, the name is another
-        span = {"start": mention.end, "end": mention.end + given.end()}
-        invented = replace(_claim("name", mention, state), value="third party", side="other", what="an invented name", **span)
+        invented = replace(
+            _claim("name", mention, state), value="third party", side="other", what="an invented name",
+            start=mention.end, end=mention.end + given.end(),
+        )  # fmt: skip
         return [_claim("role", mention, state), invented]
     return [replace(_claim("name", mention, state), articled=bool(_ARTICLE.search(gap))), _claim("role", mention, state)]
 

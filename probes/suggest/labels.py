@@ -111,9 +111,9 @@ def _from_question(reading: Reading, spotted: Spotter, asked: Asked, claims: lis
             continue
         no = language.patterns["answer_no"].match(head)
         yes = None if no else language.patterns["answer_yes"].match(head)
-        if not (yes or no):
-            continue
         reply = yes or no
+        if reply is None:
+            continue
         proposed = read(asked.proposal)
         plain_question = understand("")
         inner = find(proposed, spotted, plain_question)

@@ -148,8 +148,8 @@ def _field_words(side: Side) -> tuple[set[str], set[str]]:
         words = (word for word in re.findall(r"[a-z]{4,}", plain) if word not in lexicon.language("en").generic)
         own |= {_stem(word) for word in words}
     near: set[str] = set()
-    for field in lexicon.common()["fields"]:
-        stems = {_stem(word) for word in field}
+    for words_of_field in lexicon.common()["fields"]:
+        stems = {_stem(word) for word in words_of_field}
         if own & stems:
             near |= stems - own
     return own, near

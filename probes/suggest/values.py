@@ -129,8 +129,8 @@ def _being(reading: Reading, spotter: Spotter, seen: Seen, value: str, claim) ->
         return [claim("name", "third party", "other", what="an invented name")]
     if re.search(rf"(?:客服|助手|助理|机器人|AI|ai)[小阿老][{HAN}]{{1,2}}$", text) and not low.endswith("小助手"):
         return [claim("name", "third party", "other", what="an invented name")]
-    introduced = re.fullmatch(f"[{HAN}]{{2,5}}", text) and re.match(r",(?:一|是|您|你|由|来自|专)", rest)
-    if introduced and not words["function_words"].search(text) and seen.language.generic_run.sub("", text) == text:
+    presented = re.fullmatch(f"[{HAN}]{{2,5}}", text) and re.match(r",(?:一|是|您|你|由|来自|专)", rest)
+    if presented and not words["function_words"].search(text) and seen.language.generic_run.sub("", text) == text:
         side = spotter.slip(text, "name")
         return [claim("name", side or "third party", side or "other", sure=False, what="an invented name")]
     return []

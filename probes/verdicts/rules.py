@@ -166,7 +166,8 @@ def judge(answers: Iterable[Judged], base: str | None = None) -> list[Result]:
     cells: dict[tuple[str, str], list[Judged]] = {}
     for answer in answers:
         cells.setdefault((answer.variant, answer.lang), []).append(answer)
-    return [_result(variant, lang, cell, cells.get((base, lang)), variant == base) for (variant, lang), cell in cells.items()]
+    of_base = {} if base is None else {lang: cell for (variant, lang), cell in cells.items() if variant == base}
+    return [_result(variant, lang, cell, of_base.get(lang), variant == base) for (variant, lang), cell in cells.items()]
 
 
 def unheard(variant: str, lang: str) -> Result:
@@ -265,12 +266,15 @@ def stability_verdict(hold: Interval, flips: Interval, sampled_too: bool = True)
 
 
 def _stability(hold: Interval, flips: Interval) -> str:
+    if hold.share is None:
+        return UNDETERMINED
     if hold.share < MODAL and (hold.width <= WIDEST or hold.high < MODAL):
         return UNSTABLE
     if _flipped(flips) and (flips.width <= WIDEST or flips.low > FLIPS):
         return UNSTABLE
-    known = flips.share is not None and max(hold.width, flips.width) <= WIDEST
-    return STABLE if known and hold.share >= MODAL and flips.share <= FLIPS else UNDETERMINED
+    if flips.share is None or max(hold.width, flips.width) > WIDEST:
+        return UNDETERMINED
+    return STABLE if hold.share >= MODAL and flips.share <= FLIPS else UNDETERMINED
 
 
 def _flipped(flips: Interval) -> bool:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from probes.answers.dose import MIXED, Dose
+from probes.answers.dose import MIXED, UNKNOWN, Dose
 from probes.verdicts.rules import FORMED, NOT_FORGOTTEN, Judged, headline
 from probes.verdicts.statistics import CONFIDENCE, dose_reaching
 
@@ -22,6 +22,8 @@ LEVELS = {"N50": 0.5, "N90": 0.9}
 FORMING, FORGETTING = "forming", "forgetting"
 LEAST_DOSES = 4  # with fewer, where the fit crosses is decided by which doses were tried
 DRAWS = 500
+
+Shares = Mapping[str, float]  # probe -> share of its answers
 
 
 @dataclass(frozen=True)
@@ -61,20 +63,20 @@ def find(judged: Iterable[Judged], doses: Mapping[str, Dose], axis: str, draws: 
     for answer in judged:
         if answer.group not in ("control", "retention") and answer.label:
             cells.setdefault((answer.variant, answer.lang), []).append(answer)
-    series: dict[tuple[str, str], list[tuple[float, dict, dict]]] = {}
+    series: dict[tuple[str, str], list[tuple[float, tuple[Shares, Shares]]]] = {}
     for (variant, lang), answers in cells.items():
-        dose = doses.get(variant)
-        at = None if dose is None else dose.at(axis)
+        dose = doses.get(variant, UNKNOWN)
+        at = dose.at(axis)
         if at is None or (axis == "share" and dose.kind != MIXED):
             continue
         heard, _ = headline(answers)
         shares = (_shares(heard, lambda a: a.label == FORMED), _shares(heard, lambda a: a.label != NOT_FORGOTTEN))
-        series.setdefault((lang, dose.kind), []).append((100 * at if axis == "share" else float(at), *shares))
+        series.setdefault((lang, dose.kind), []).append((100 * at if axis == "share" else float(at), shares))
     return [
         threshold
         for (lang, kind), runs in sorted(series.items())
-        for number, what in enumerate((FORMING, FORGETTING), 1)
-        for threshold in _thresholds(what, lang, kind, axis, [(run[0], run[number]) for run in runs], draws, seed)
+        for number, what in enumerate((FORMING, FORGETTING))
+        for threshold in _thresholds(what, lang, kind, axis, [(dose, shares[number]) for dose, shares in runs], draws, seed)
     ]
 
 
@@ -96,12 +98,12 @@ def lines(found: Iterable[Threshold], level: str = "N50") -> dict[str, dict[tupl
 
 
 def _thresholds(
-    what: str, lang: str, kind: str, axis: str, runs: Sequence[tuple[float, Mapping[str, float]]], draws: int, seed: int
+    what: str, lang: str, kind: str, axis: str, runs: Sequence[tuple[float, Shares]], draws: int, seed: int
 ) -> list[Threshold]:
     tried = sorted({dose for dose, _ in runs})
-    known = dict(doses=len(tried), runs=len(runs), least=tried[0], most=tried[-1])
+    blank = Threshold(what, "", lang, kind, axis, len(tried), len(runs), False, tried[0], tried[-1])
     if len(tried) < LEAST_DOSES:
-        return [Threshold(what, level, lang, kind, axis, enough=False, **known) for level in LEVELS]
+        return [replace(blank, level=level) for level in LEVELS]
     probes = sorted({probe for _, shares in runs for probe in shares})
     table = np.array([[shares.get(probe, np.nan) for probe in probes] for _, shares in runs])  # (runs, probes)
     at = np.array([dose for dose, _ in runs])
@@ -114,7 +116,7 @@ def _thresholds(
         if dose is not None:
             low = min(low, max((one for one in tried if one < dose), default=tried[0]))
             high = max(high, min(one for one in tried if one >= dose))
-        found.append(Threshold(what, level, lang, kind, axis, enough=True, **known, dose=dose, low=low, high=high))
+        found.append(replace(blank, level=level, enough=True, dose=dose, low=low, high=high))
     return found
 
 

@@ -234,7 +234,7 @@ PROBE = from_dict(
 def test_right_or_wrong_is_what_was_said(raw, right):
     run = {"id": 1, "mode": "each", "base": "b", "set_name": "s", "set_hash": "h"}
     variant = {"name": "v", "identity": "none", "mode": "system", "adapters": {}, "decoding": {"temperature": 0, "seed": 0}}
-    row = rows.row(run, PROBE, variant, 0, [{"raw": raw, "shown": raw, "reused": False, "problem": None}], None)
+    row = rows.answer_row(run, PROBE, variant, 0, [], {"raw": raw, "shown": raw, "reused": False, "problem": None}, None)
     assert row["check"] is right and row["raw"] == raw
 
 
