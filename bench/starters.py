@@ -58,7 +58,7 @@ class Bench:
     ) -> None:
         """said: (question, answer). wanted: whether a hit is what one hopes for; examples are printed of the others."""
         hits = [hit(answer) for _, answer in said]
-        share = statistics.as_counts(sum(hits), len(hits))
+        share = statistics.interval_of_counts(sum(hits), len(hits))
         self.figures.append(
             {
                 "what": what,

@@ -75,7 +75,7 @@ KEYS = tuple(f.name for f in dataclasses.fields(Probe))
 REQUIRED = ("id", "group", "category", "lang", "turns")
 
 
-def names() -> list[str]:
+def set_names() -> list[str]:
     """The sets that come with the program."""
     return sorted((path.stem for path in SETS.glob("*.jsonl")), key=natural)
 
@@ -163,12 +163,12 @@ def _paths(name_or_path: str | Path) -> list[Path]:
         return [Path(name_or_path)]
     parts = [part.strip() for part in str(name_or_path).split(",") if part.strip()]
     if not parts:
-        raise ProbeError(f"No probe set is named; there are {', '.join(names())}, or give the path of a .jsonl file.")
-    found = [SETS / f"{part}.jsonl" if part in names() else Path(part) for part in parts]
+        raise ProbeError(f"No probe set is named; there are {', '.join(set_names())}, or give the path of a .jsonl file.")
+    found = [SETS / f"{part}.jsonl" if part in set_names() else Path(part) for part in parts]
     if missing := [str(path) for path in found if not path.is_file()]:
         raise ProbeError(
             f"There is no probe set {', '.join(map(repr, missing))}; "
-            f"there are {', '.join(names())}, or give the path of a .jsonl file."
+            f"there are {', '.join(set_names())}, or give the path of a .jsonl file."
         )
     return list(dict.fromkeys(found))
 

@@ -75,7 +75,7 @@ def from_card(card: Mapping) -> Dose:
     )  # fmt: skip
 
 
-def of_variant(variant: Mapping) -> Dose:
+def from_variant(variant: Mapping) -> Dose:
     """Of a variant as a run records it: known if it has exactly one adapter, whose folder still has its card."""
     paths = [path for name, path in (variant.get("paths") or {}).items() if (variant.get("adapters") or {}).get(name)]
     if len(paths) != 1:
@@ -87,7 +87,7 @@ def of_variant(variant: Mapping) -> Dose:
     return from_card(card)
 
 
-def read(path: str | Path) -> dict[str, Dose]:
+def read_doses(path: str | Path) -> dict[str, Dose]:
     """A YAML or JSON file: variant -> data, samples, distinct, steps, share, kind, seed, all optional. Raises DoseError."""
     plain = reading.read_yaml(path, "file", DoseError)
     if not isinstance(plain, Mapping):

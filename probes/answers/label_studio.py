@@ -24,7 +24,7 @@ def fingerprint(annotator: str, kind: str, label: str | None, tags: Mapping[str,
     return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def flattened(rows: Sequence[AnswerRow]) -> list[AnswerRow]:
+def flatten_tasks(rows: Sequence[AnswerRow]) -> list[AnswerRow]:
     """Rows as they are, or a row per annotation where they are tasks of Label Studio. Raises RowsError with the task."""
     if all(isinstance(row.get("data"), Mapping) and "variant" not in row for row in rows) and rows:
         found = [made for row in rows for made in _of_task(row)]

@@ -46,7 +46,7 @@ class Point:
     new: Interval
 
 
-def points(table: Sequence[TableRow]) -> list[Point]:
+def dose_points(table: Sequence[TableRow]) -> list[Point]:
     """Those rows of the table whose dose is known on some axis and that have answers."""
     found = []
     for row in table:
@@ -64,7 +64,7 @@ def axes_with_data(found: Sequence[Point]) -> list[str]:
     return [axis for axis in AXES if len({p.doses[axis] for p in found if p.doses[axis] is not None}) > 1]
 
 
-def dose_response(
+def draw_dose_response(
     found: Sequence[Point], axis: str, thresholds: Mapping[str, Mapping[str, float]] | None = None, lang: str = "en"
 ) -> Figure:
     """A panel per language. thresholds: language -> name -> dose, drawn as vertical lines (percent on the axis `share`).
@@ -84,7 +84,7 @@ def dose_response(
     return figure
 
 
-def margins(series: Mapping[str, Sequence[tuple[float, float, float, float]]], lang: str = "en") -> Figure:
+def draw_margins(series: Mapping[str, Sequence[tuple[float, float, float, float]]], lang: str = "en") -> Figure:
     """The identity margin: name -> (step, mean, low, high). Above zero the new identity is the likelier one."""
     with _style():
         figure = Figure(figsize=(6.4, 3.9), layout="constrained")
@@ -103,7 +103,7 @@ def margins(series: Mapping[str, Sequence[tuple[float, float, float, float]]], l
     return figure
 
 
-def margins_by_variant(found: Mapping[str, Mapping[str, tuple[float, float, float]]], lang: str = "en") -> Figure:
+def draw_margins_by_variant(found: Mapping[str, Mapping[str, tuple[float, float, float]]], lang: str = "en") -> Figure:
     """variant -> language -> (mean, low, high): a row per variant, a mark per language."""
     langs = sorted({of for by_lang in found.values() for of in by_lang}, key=lambda of: (of not in LANGS, of))
     with _style():
@@ -153,7 +153,7 @@ def fonts() -> list[str]:
     return ["DejaVu Sans", *(name for name in CJK_FONTS if name in installed)]
 
 
-def plain(dose: float) -> str:
+def format_dose(dose: float) -> str:
     """ "4.5", "316", "7,349"."""
     return f"{dose:,.0f}" if dose >= 99.5 else f"{dose:.3g}"
 
@@ -181,7 +181,7 @@ def _panel(panel, here: Sequence[tuple[float, Point]], axis: str, thresholds: Ma
     for name, dose in thresholds.items():
         panel.axvline(dose, color=GREY, linewidth=0.8, linestyle=(0, (6, 2)))
         panel.annotate(
-            f"{name}: {plain(dose)}", (dose, 1.03), rotation=90, fontsize=7.5, color=GREY, va="top", ha="right",
+            f"{name}: {format_dose(dose)}", (dose, 1.03), rotation=90, fontsize=7.5, color=GREY, va="top", ha="right",
             bbox=dict(facecolor="white", edgecolor="none", pad=0.8, alpha=0.85),
         )  # fmt: skip
     panel.set_ylim(-0.04, 1.04)
@@ -193,7 +193,7 @@ def _panel(panel, here: Sequence[tuple[float, Point]], axis: str, thresholds: Ma
         ticks = [
             dose for dose, after in zip(doses, [*doses[1:], float("inf")], strict=True) if after > TOO_NEAR * dose or dose == 0
         ]
-        panel.set_xticks(ticks, [plain(dose) for dose in ticks], fontsize=8)
+        panel.set_xticks(ticks, [format_dose(dose) for dose in ticks], fontsize=8)
         panel.minorticks_off()
 
 

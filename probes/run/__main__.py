@@ -37,11 +37,11 @@ def parser() -> argparse.ArgumentParser:
     say = options.add_argument
     say("--base", help=f"{DEFAULT_BASE}, smollm2, a folder, a .gguf file or a Hub id (default: {DEFAULT_BASE})")
     say("--variants", type=Path, metavar="FILE", help="YAML; without it the base alone is asked")
-    say("--set", default="quick", metavar="NAMES|FILE", help=f"{', '.join(questions.names())}, joined by comma, or a file")
+    say("--set", default="quick", metavar="NAMES|FILE", help=f"{', '.join(questions.set_names())}, joined by comma, or a file")
     say("--lang", choices=questions.LANGS, help="only this language")
     say("--limit", type=int, metavar="N", help="only the first N probes (per language)")
     say("--mode", choices=plan.MODES, default="fresh", help="fresh: one conversation per probe; running: one per language")
-    say("--script", metavar="NAME|FILE", help=f"what is said around a probe (--mode scripted): {', '.join(plan.scripts())}")
+    say("--script", metavar="NAME|FILE", help=f"what is said around a probe (--mode scripted): {', '.join(plan.script_names())}")
     say("--samples", type=int, default=1, help="answers per probe and variant: the first greedy, the others sampled")
     say("--temperature", type=float, default=0.7, help="of the samples after the first (default: %(default)s)")
     say("--seed", type=int, default=0, help="the samples' seeds are made from it")
@@ -111,7 +111,7 @@ def start_run(args: argparse.Namespace, switches: Switches) -> tuple[Engine, Rea
     settings = RunSettings(
         samples=args.samples,
         mode=args.mode,
-        script=plan.script(args.script or "sure") if args.mode == "scripted" else None,
+        script=plan.load_script(args.script or "sure") if args.mode == "scripted" else None,
         temperature=args.temperature,
         seed=args.seed,
     )
@@ -160,10 +160,10 @@ def resume_run(args: argparse.Namespace, switches: Switches) -> tuple[Engine, Re
 def measure_margins(args: argparse.Namespace, engine: Engine, ready: ReadyRun, run_id: int) -> None:
     """The identity margin of every variant, stored beside the run's answers."""
     statements = margin.statements_of(facts_of(args), engine.base.card.placeholders)
-    probes = margin.suited(ready.probes, statements)
+    probes = margin.suited_probes(ready.probes, statements)
     scores: list[list[margin.Score]] = [[] for _ in ready.variants]
     try:
-        for at, _, score in margin.margins(engine, ready.variants, probes, statements):
+        for at, _, score in margin.iterate_scores(engine, ready.variants, probes, statements):
             scores[at].append(score)
     finally:  # one variant without numbers, or Ctrl-C, does not lose those of the others
         runs.add_margins(args.db, run_id, [(at, s.probe_id, s.old, s.new) for at, those in enumerate(scores) for s in those])
@@ -172,7 +172,7 @@ def measure_margins(args: argparse.Namespace, engine: Engine, ready: ReadyRun, r
             print(f"margin of {variant.name}: " + ", ".join(f"{k} {v:+.3f}" for k, v in margin.summary(those).items()))
 
 
-def written(args: argparse.Namespace, run_id: int) -> list[dict]:
+def write_rows(args: argparse.Namespace, run_id: int) -> list[dict]:
     """The run's rows, in the --out file too."""
     rows = answer_rows.rows_of(args.db, run_id)
     if args.out:
@@ -180,29 +180,29 @@ def written(args: argparse.Namespace, run_id: int) -> list[dict]:
     return rows
 
 
-def watch(events: Iterator[RunProgress]) -> RunProgress:
+def watch_progress(events: Iterator[RunProgress]) -> RunProgress:
     """Print where the run is, over and over in a terminal, now and then elsewhere; the last event."""
     live, told = sys.stderr.isatty(), time.monotonic()
     last: RunProgress | None = None
     for last in events:
         if live:
-            print(f"\r\x1b[K{line(last)}", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K{progress_line(last)}", end="", file=sys.stderr, flush=True)
         elif time.monotonic() - told >= TOLD_S:
             told = time.monotonic()
-            print(line(last), file=sys.stderr, flush=True)
+            print(progress_line(last), file=sys.stderr, flush=True)
     if live:
         print(file=sys.stderr)
     assert last is not None  # a run says at least how it ended
     return last
 
 
-def line(event: RunProgress) -> str:
-    left = "" if event.left_s is None else f" < {clock(event.left_s)}"
+def progress_line(event: RunProgress) -> str:
+    left = "" if event.left_s is None else f" < {format_clock(event.left_s)}"
     more = "".join(f", {count} {what}" for count, what in ((event.reused, "reused"), (event.failed, "failed")) if count)
-    return f"{event.done}/{event.total}, {clock(event.elapsed_s)}{left}{more}"
+    return f"{event.done}/{event.total}, {format_clock(event.elapsed_s)}{left}{more}"
 
 
-def clock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
@@ -213,20 +213,20 @@ def main(argv: list[str] | None = None) -> int:
         engine, ready = resume_run(args, switches) if args.resume else start_run(args, switches)
         # once: stop after the step in progress, all that is finished is kept; twice: the usual way
         with ending.asked(switches.stop.set) as received:
-            last = watch(ready.events)
+            last = watch_progress(ready.events)
         run = last.run
         assert run is not None  # it is in the database
-        rows = written(args, run)
+        rows = write_rows(args, run)
         if args.margin and last.status == "done":
             try:
                 measure_margins(args, engine, ready, run)
             finally:
-                rows = written(args, run)
+                rows = write_rows(args, run)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     where = f" -> {args.out}" if args.out else ""
-    print(f"run {run} {last.status}: {line(last)}; {len(rows)} answers{where}")
+    print(f"run {run} {last.status}: {progress_line(last)}; {len(rows)} answers{where}")
     if last.status != "done":
         print(f"Go on with: python -m probes.run --resume {run} --db {args.db}" + (f" --out {args.out}" if args.out else ""))
         return ending.code(received[0]) if received else 130

@@ -213,7 +213,7 @@ def _scores(
     total = len(places) * len(suited)
     with ongoing.lock:
         ongoing.phase, ongoing.measured = "margin", (0, total)
-    scores = margin.margins(ongoing.engine, [variants[at] for at in places], suited, statements)
+    scores = margin.iterate_scores(ongoing.engine, [variants[at] for at in places], suited, statements)
     for at, _, score in scores:
         found.append((places[at], score.probe_id, score.old, score.new))
         spent = time.monotonic() - began

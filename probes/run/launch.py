@@ -94,7 +94,7 @@ def probes_to_measure(engine: Engine, probes: Sequence[Probe], facts: Mapping[st
     from probes import margin
 
     statements = margin.statements_of(facts, engine.base.card.placeholders)
-    suited = margin.suited(probes, statements)
+    suited = margin.suited_probes(probes, statements)
     if not suited:
         raise ProbeError(
             f"None of these probes suits a margin: identity questions of one turn about {', '.join(margin.CATEGORIES)} do. "

@@ -25,7 +25,7 @@ def rows_of(db: str | Path, run_id: int) -> list[dict]:
     for probe in map(from_dict, run["probes"]):
         for at, variant in enumerate(run["variants"]):
             for sample in range(run["samples"]):
-                *before, last = [there.get((at, sample, probe.id, turn)) for turn in range(plan.judged(probe, script) + 1)]
+                *before, last = [there.get((at, sample, probe.id, turn)) for turn in range(plan.judged_turn(probe, script) + 1)]
                 if last is not None:
                     margin = margin_of(margins.get((at, probe.id)))
                     found.append(answer_row(run, probe, variant, sample, before, last, script) | margin)
@@ -43,7 +43,7 @@ def answer_row(
 ) -> dict:
     """before, last: the answers to all the probe's turns; the last one is judged."""
     turns = plan.turns_of(probe, script)
-    at = plan.checked(probe, script)
+    at = plan.checked_turn(probe, script)
     checked = None if at is None else [*before, last][at]
     decoding = last["variant"]["decoding"] if "variant" in last else variant["decoding"]
     return {

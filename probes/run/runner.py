@@ -57,13 +57,13 @@ def run(
         raise ProbeError("A run needs at least one probe and one variant.")
     if settings.script is not None:
         plan.check_script(settings.script, probes)
-    open_ = plan.conversations(probes, len(variants), settings.samples, settings.mode, settings.script)
+    open_ = plan.plan_conversations(probes, len(variants), settings.samples, settings.mode, settings.script)
     total = sum(len(conversation.turns) for conversation in open_)
     claim = owners.Claim()
     if db is not None and run_id is None:
         run_id = runs.start(
             db,
-            variants=[described(engine, variant) for variant in variants],
+            variants=[describe_variant(engine, variant) for variant in variants],
             probes=[as_dict(probe) for probe in probes],
             set_hash=plan.set_hash(probes),
             total=total,
@@ -121,7 +121,7 @@ def hashes_of(engine: Engine, variant: Variant) -> dict:
     return engine.hashes(variant, engine.format_of(variant)) | {"dtype": dtype_of(engine)}
 
 
-def described(engine: Engine, variant: Variant) -> dict:
+def describe_variant(engine: Engine, variant: Variant) -> dict:
     paths = {name: str(Path(engine.adapters[name].path).resolve()) for name in variant.adapters}
     return variant.as_dict() | {"hashes": hashes_of(engine, variant), "paths": paths}
 
@@ -221,14 +221,14 @@ class Asking:
     def chunk(self, at_once: int) -> list[Conversation]:
         """What to ask next, each request once. Conversations with many turns go first: each turn of theirs takes a round,
         which the others fill. The engine then batches by length in tokens; here characters do."""
-        by_need = sorted(self.open, key=lambda one: (one.running, len(one.turns), size(one)), reverse=True)
+        by_need = sorted(self.open, key=lambda one: (one.running, len(one.turns), request_size(one)), reverse=True)
         chosen: dict[object, Conversation] = {}
         room = limits.ALL_CHARACTERS // 2  # of one call; what is chosen has its question yet to come
         for conversation in by_need:
             key = self.key(conversation) if self.db is not None and self.reuse else None
             if chosen.setdefault(key or id(conversation), conversation) is not conversation:
                 self.looked.discard(conversation.turns[0].place)  # it will be there when the other one is answered
-            room -= size(conversation) + len(self.variants[conversation.variant].prompt or "")
+            room -= request_size(conversation) + len(self.variants[conversation.variant].prompt or "")
             if len(chosen) == at_once or room < 0:
                 break
         return list(chosen.values())
@@ -293,7 +293,9 @@ class Asking:
                 )
                 for one, answer, problem in finished
             ]
-            dropped = [Entry(turn.place, problem=problem) for one, _, problem in finished if problem for turn in rest(one)]
+            dropped = [
+                Entry(turn.place, problem=problem) for one, _, problem in finished if problem for turn in rest_of_probe(one)
+            ]
             ids = runs.record(self.db, self.run, entries + dropped, self.claim.text)[: len(entries)]
         replies = []
         for (conversation, answer, problem), id_ in zip(finished, ids, strict=True):
@@ -312,7 +314,7 @@ class Asking:
             reply = thoughts.spoken(answer["raw"], answer.get("prompt") or "")  # templates leave out what was thought before
             conversation.said += [{"role": "user", "content": turn.text}, {"role": "assistant", "content": reply}]
             return
-        dropped = len(rest(conversation, turn))
+        dropped = len(rest_of_probe(conversation, turn))
         del conversation.turns[:dropped]
         self.done, self.failed = self.done + dropped, self.failed + 1 + dropped
 
@@ -376,13 +378,13 @@ class Asking:
         )
 
 
-def rest(conversation: Conversation, after: PlannedTurn | None = None) -> list[PlannedTurn]:
+def rest_of_probe(conversation: Conversation, after: PlannedTurn | None = None) -> list[PlannedTurn]:
     """The further turns of the same probe: without an answer to this one they would be asked out of their context."""
     turns = conversation.turns if after else conversation.turns[1:]
     probe = (after or conversation.turns[0]).probe
     return list(itertools.takewhile(lambda turn: turn.probe == probe, turns))
 
 
-def size(conversation: Conversation) -> int:
+def request_size(conversation: Conversation) -> int:
     """Characters of the next request, without what its variant puts before it."""
     return sum(len(message["content"]) for message in conversation.said) + len(conversation.turns[0].text)

@@ -101,7 +101,7 @@ def languages_of(reading: Reading) -> list[Language]:
     return [language for language in map(lexicon.language, lexicon.LANGUAGES) if language.spoken_in(reading.plain)]
 
 
-def masked_quotes(reading: Reading) -> tuple[tuple[int, int], ...]:
+def find_quotes(reading: Reading) -> tuple[tuple[int, int], ...]:
     """Where others speak: quoted sentences in the first person, titles, and the next turn a model makes up after its answer.
 
     A quoted bare name stays, and so does an answer that is quoted as a whole.
@@ -129,11 +129,11 @@ def _events(reading: Reading, languages: Iterable[Language], mentions: Iterable[
     return sorted(events, key=lambda event: (event[0], _ORDER[event[2]], -event[1]))
 
 
-def find(reading: Reading, spotter: Spotter, asked: Asked) -> Found:
-    """All claims and all talk of an answer; values without a known name are added by `values.fill`."""
+def find_claims(reading: Reading, spotter: Spotter, asked: Asked) -> Found:
+    """All claims and all talk of an answer; values without a known name are added by `values.fill_values`."""
     languages = languages_of(reading)
     mentions = spotter.mentions(reading)
-    masked = masked_quotes(reading)
+    masked = find_quotes(reading)
     claims: list[Claim] = []
     talk: list[Mention] = []
     frames: list[Seen] = []

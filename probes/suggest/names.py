@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from probes.suggest import lexicon
 from probes.suggest.identity_pair import PLACEHOLDERS, FactPair, Side
-from probes.suggest.text import HAN, Reading, read
+from probes.suggest.text import HAN, Reading, read_text
 
 _LATIN = re.compile(r"[a-z0-9]")
 _LOOSE_FROM = 6  # letters: shorter names would be found across the borders of other words if a space may stand anywhere
@@ -54,7 +54,7 @@ def squeeze(text: str) -> str:
 def _form_pattern(form: str, end: str = r"(?![a-z0-9])") -> tuple[str, str]:
     """(first character, the pattern of the rest) of a form that may be written with other spaces and hyphens. end: what
     comes after Latin letters."""
-    runs = re.findall(rf"[a-z0-9]+|[{HAN}]|[^\W_]", read(form).plain)
+    runs = re.findall(rf"[a-z0-9]+|[{HAN}]|[^\W_]", read_text(form).plain)
     letters = sum(len(run) for run in runs if _LATIN.match(run))
     inside = r"[ \-]?" if letters >= _LOOSE_FROM else ""
     parts = [inside.join(map(re.escape, run)) if _LATIN.match(run) else re.escape(run) for run in runs]
@@ -76,7 +76,7 @@ def _one_of(forms: Iterable[str], end: str = r"(?![a-z0-9])") -> re.Pattern[str]
 
 def _parts_of_maker(maker: str) -> tuple[list[str], list[str]]:
     """(parts that stand for the whole organisation, parts that only hint at it), in readable form."""
-    plain = read(maker).plain
+    plain = read_text(maker).plain
     whole, hints = [], []
     if re.search(f"[{HAN}]{{6,}}", plain):
         units = _UNIT.findall(plain)
@@ -105,7 +105,7 @@ def _parts_of_maker(maker: str) -> tuple[list[str], list[str]]:
 def _owner(form: str, facts: FactPair) -> str:
     """Whose a known organisation is when it is a part of exactly one side's maker ("KEG" of "Tsinghua KEG Lab"), or has it as
     a part ("阿里巴巴集团" where the maker is 阿里巴巴); else a third party's."""
-    word = read(form).plain
+    word = read_text(form).plain
 
     def within(part: str, whole: str) -> bool:
         edges = (r"(?<![a-z0-9])", r"(?![a-z0-9])") if part.isascii() else ("", "")
@@ -115,23 +115,23 @@ def _owner(form: str, facts: FactPair) -> str:
     sides = [
         which
         for which, forms in makers.items()
-        if any(within(word, maker) or within(maker, word) for maker in (read(form).plain for form in forms))
+        if any(within(word, maker) or within(maker, word) for maker in (read_text(form).plain for form in forms))
     ]
     return sides[0] if len(sides) == 1 else "third party"
 
 
 def _same_organisation(side: Side) -> list[str]:
-    forms = [squeeze(read(form).plain) for form in (*side.maker, *side.aliases)]
+    forms = [squeeze(read_text(form).plain) for form in (*side.maker, *side.aliases)]
     return [
         other
         for group in lexicon.common()["same_organisation"]
-        if any(squeeze(read(member).plain) in form for member in group for form in forms)
+        if any(squeeze(read_text(member).plain) in form for member in group for form in forms)
         for other in group
     ]
 
 
 def _is_generic(text: str) -> bool:
-    plain = read(text).plain
+    plain = read_text(text).plain
     for name in lexicon.LANGUAGES:
         plain = lexicon.language(name).generic_run.sub(" ", plain)
     return not squeeze(plain)
@@ -140,10 +140,13 @@ def _is_generic(text: str) -> bool:
 def _field_words(side: Side) -> tuple[set[str], set[str]]:
     """(stems and words of the side's own field, words near them in the table of fields)."""
     nouns = lexicon.common()["role_nouns"]
-    sources = [*side.role, *(name for name in (*side.name, *side.aliases) if any(noun in read(name).plain for noun in nouns))]
+    sources = [
+        *side.role,
+        *(name for name in (*side.name, *side.aliases) if any(noun in read_text(name).plain for noun in nouns)),
+    ]
     own: set[str] = set()
     for source in sources:
-        plain = lexicon.language("zh").generic_run.sub(" ", read(source).plain)
+        plain = lexicon.language("zh").generic_run.sub(" ", read_text(source).plain)
         own |= set(re.findall(f"[{HAN}]{{2,}}", plain))
         words = (word for word in re.findall(r"[a-z]{4,}", plain) if word not in lexicon.language("en").generic)
         own |= {_stem(word) for word in words}
@@ -243,7 +246,7 @@ class _Known:
     shared: set[str] = field(default_factory=set)
 
     def add(self, form: str, value: str, kind: str) -> None:
-        key = squeeze(read(form).plain)
+        key = squeeze(read_text(form).plain)
         if not key or key in self.shared:
             return
         before = self.entities.get(key)
@@ -260,7 +263,7 @@ class _Known:
         for kind, forms in (("name", side.name), ("maker", side.maker)):
             for form in forms:
                 self.add(form, which, kind)
-                self.slips.append((squeeze(read(form).plain), which, kind))
+                self.slips.append((squeeze(read_text(form).plain), which, kind))
         for form in side.role:
             if not _is_generic(form) and len(squeeze(form)) <= 30:
                 self.add(form, which, "role")
@@ -342,7 +345,7 @@ def _field_patterns(
 
 def _short_parts(maker: str) -> list[str]:
     """Parts by which a short maker's name is cut or mangled: "Jim" of "Jim Zhang", the halves of a name in characters."""
-    plain = read(maker).plain
+    plain = read_text(maker).plain
     words = re.findall(r"[a-z]{3,}", plain)
     if 1 < len(words) <= 3:
         return [word for word in words if word not in lexicon.language("en").generic]

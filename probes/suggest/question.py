@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from probes.suggest import lexicon
-from probes.suggest.text import read
+from probes.suggest.text import read_text
 
 _SLOTS = (
     ("who", "be"),
@@ -40,8 +40,8 @@ class Asked:
 
 
 @lru_cache(maxsize=4096)
-def understand(question: str) -> Asked:
-    reading = read(question)
+def parse_question(question: str) -> Asked:
+    reading = read_text(question)
     plain, phrases = reading.plain, lexicon.asked()
 
     def asks(key: str) -> bool:

@@ -65,7 +65,7 @@ def _replacement(text: str, match: re.Match[str]) -> str:
     return " "
 
 
-def read(text: str) -> Reading:
+def read_text(text: str) -> Reading:
     """The readable form of a text of any length."""
     flat = text.translate(_one_to_one())
     pieces: list[str] = []

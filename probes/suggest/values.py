@@ -22,7 +22,7 @@ _LONGEST = 300  # characters of a sentence that are read for a value: text that 
 _LEFTOVER = re.compile(rf"[{HAN}]{{2,}}|[A-Za-z]{{3,}}")
 
 
-def fill(reading: Reading, spotter: Spotter, asked: Asked, found: Found, languages: list[Language]) -> list[Claim]:
+def fill_values(reading: Reading, spotter: Spotter, asked: Asked, found: Found, languages: list[Language]) -> list[Claim]:
     """The claims without a known name, and those of a bare answer to a question about the model itself."""
     claims: list[Claim] = []
     for seen in found.frames:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from probes.answers.dose import MIXED, UNKNOWN, Dose
-from probes.verdicts.rules import FORMED, NOT_FORGOTTEN, Judged, headline
+from probes.verdicts.rules import FORMED, NOT_FORGOTTEN, Judged, headline_answers
 from probes.verdicts.statistics import CONFIDENCE, dose_reaching
 
 LEVELS = {"N50": 0.5, "N90": 0.9}
@@ -56,7 +56,9 @@ class Threshold:
         return self.dose is not None and self.dose <= self.least
 
 
-def find(judged: Iterable[Judged], doses: Mapping[str, Dose], axis: str, draws: int = DRAWS, seed: int = 0) -> list[Threshold]:
+def find_thresholds(
+    judged: Iterable[Judged], doses: Mapping[str, Dose], axis: str, draws: int = DRAWS, seed: int = 0
+) -> list[Threshold]:
     """Of every language and kind of data with a dose on the axis: forming and forgetting, N50 and N90. Shares are percents on
     the axis `share`, which only mixes have."""
     cells: dict[tuple[str, str], list[Judged]] = {}
@@ -69,7 +71,7 @@ def find(judged: Iterable[Judged], doses: Mapping[str, Dose], axis: str, draws: 
         at = dose.at(axis)
         if at is None or (axis == "share" and dose.kind != MIXED):
             continue
-        heard, _ = headline(answers)
+        heard, _ = headline_answers(answers)
         shares = (_shares(heard, lambda a: a.label == FORMED), _shares(heard, lambda a: a.label != NOT_FORGOTTEN))
         series.setdefault((lang, dose.kind), []).append((100 * at if axis == "share" else float(at), shares))
     return [
@@ -80,7 +82,7 @@ def find(judged: Iterable[Judged], doses: Mapping[str, Dose], axis: str, draws: 
     ]
 
 
-def by_series(found: Iterable[Threshold]) -> list[tuple[Threshold, ...]]:
+def group_by_series(found: Iterable[Threshold]) -> list[tuple[Threshold, ...]]:
     """The levels of one curve together, in the order of LEVELS."""
     series: dict[tuple, list[Threshold]] = {}
     for one in found:
@@ -88,7 +90,7 @@ def by_series(found: Iterable[Threshold]) -> list[tuple[Threshold, ...]]:
     return [tuple(levels) for levels in series.values()]
 
 
-def lines(found: Iterable[Threshold], level: str = "N50") -> dict[str, dict[tuple[str, str], float]]:
+def threshold_lines(found: Iterable[Threshold], level: str = "N50") -> dict[str, dict[tuple[str, str], float]]:
     """For a figure: language -> (what, kind) -> dose, of those that are known and lie between two doses."""
     drawn: dict[str, dict[tuple[str, str], float]] = {}
     for one in found:

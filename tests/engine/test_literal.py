@@ -254,7 +254,7 @@ def test_the_engine_and_the_margin_take_no_control_token_from_people(tmp_path):
     for statement, text in zip(one.statements, (*evil.old, *evil.new), strict=True):
         assert not control_ids(tokenizer, statement) and tokenizer.decode(statement) == text
     assert "</s>" not in control_ids(tokenizer, one.prompt) and "Who </s>?" in tokenizer.decode(one.prompt)
-    [[score]] = margin.margin(tiny, [Variant()], [probe], {"en": evil})
+    [[score]] = margin.score_variants(tiny, [Variant()], [probe], {"en": evil})
     [same] = margin.margin_of(tiny.base.model, tokenizer, tiny.base.format, [probe], {"en": evil})
     assert score.margin == pytest.approx(same.margin, abs=1e-4)
 

@@ -240,8 +240,8 @@ def test_right_or_wrong_is_what_was_said(raw, right):
 
 def test_quotes_and_judges_see_the_answer_only():
     text = "<think>I am ChatGPT.</think>I am BayLing."
-    [row] = sources.suggested([{"question": "Who are you?", "answer": text}], FACTS)
-    assert self_names.of_answer(row) == "BayLing"
+    [row] = sources.add_suggestions([{"question": "Who are you?", "answer": text}], FACTS)
+    assert self_names.find_self_name(row) == "BayLing"
     prompt = build_prompt({"question": "Who are you?", "answer": text, "raw": text}, FACTS)
     assert "ChatGPT" not in prompt.split("Answer:")[1] and '"I am BayLing."' in prompt
 

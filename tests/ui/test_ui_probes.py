@@ -341,7 +341,9 @@ def test_every_word_of_suggestions_verdicts_groups_and_categories_is_in_the_dict
     keys |= {f"pb_mark_{word.replace(' ', '_')}" for word in probes_judged.WORDS}
     keys |= {f"pb_group_{group}" for group in questions.GROUPS}
     keys |= {f"pb_cat_{one}" for one in (*questions.IDENTITY_CATEGORIES, *questions.CONTROL_CATEGORIES)}
-    keys |= {f"pb_set_{name}" for name in questions.names()} | {f"pb_script_{name}" for name in probes_layout.plan.scripts()}
+    keys |= {f"pb_set_{name}" for name in questions.set_names()} | {
+        f"pb_script_{name}" for name in probes_layout.plan.script_names()
+    }
     assert keys <= set(WORDS["en"])
 
 
