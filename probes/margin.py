@@ -63,7 +63,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Asked:
+class MarginPrompt:
     """One prompt with the statements that may follow it, all as token ids. at: its number in the order of asking."""
 
     at: int
@@ -134,7 +134,7 @@ def iterate_scores(
             engine.render(request)  # in first-turn mode the model's reply is made
             text, format = engine.prompt(request).marked, engine.format_of(variant)
             asked.append(
-                build_asked(tokenizer, format, text, statements[probe.lang], at * len(probes) + number, variant.adapters)
+                build_prompt(tokenizer, format, text, statements[probe.lang], at * len(probes) + number, variant.adapters)
             )
     lost: list[str] = []
     for batch in batches(asked, engine.base.model):
@@ -165,27 +165,29 @@ def margin_of(
     system: str | None = None,
 ) -> list[Score]:
     """The same for a bare transformers or PEFT model, adapters as they are switched. system: the identity's prompt, if any."""
-    return scores_of(model, asked_of(tokenizer, format, probes, statements, system), probes, statements)
+    return score_prompts(model, build_prompts(tokenizer, format, probes, statements, system), probes, statements)
 
 
-def asked_of(
+def build_prompts(
     tokenizer: PreTrainedTokenizerBase,
     format: Format,
     probes: Sequence[Probe],
     statements: Mapping[str, Sides],
     system: str | None = None,
-) -> list[Asked]:
+) -> list[MarginPrompt]:
     """Raises EngineError and ProbeError."""
     check_probes(probes, statements)
     before: list[Message] = [] if system is None else [{"role": "system", "content": system}]
     asked = []
     for at, probe in enumerate(probes):
         text, _ = render(tokenizer, format, [*before, {"role": "user", "content": probe.question}])
-        asked.append(build_asked(tokenizer, format, text, statements[probe.lang], at))
+        asked.append(build_prompt(tokenizer, format, text, statements[probe.lang], at))
     return asked
 
 
-def scores_of(model: Any, asked: Sequence[Asked], probes: Sequence[Probe], statements: Mapping[str, Sides]) -> list[Score]:
+def score_prompts(
+    model: Any, asked: Sequence[MarginPrompt], probes: Sequence[Probe], statements: Mapping[str, Sides]
+) -> list[Score]:
     found: dict[int, list[float]] = {}
     for batch in batches(asked, model):
         found |= {one.at: values for one, values in zip(batch, score_batch(model, batch), strict=True)}
@@ -209,8 +211,8 @@ def for_training(
     few = fill(suited_probes(probes, statements, per_lang), facts)
     if not few:
         raise ProbeError(f"None of the probes suits a margin: identity questions of one turn about {', '.join(CATEGORIES)} do.")
-    asked = asked_of(tokenizer, format, few, statements, system)  # what cannot be asked is said before the training begins
-    return lambda _step, model: summary(scores_of(model, asked, few, statements))
+    asked = build_prompts(tokenizer, format, few, statements, system)  # what cannot be asked is said before the training begins
+    return lambda _step, model: summary(score_prompts(model, asked, few, statements))
 
 
 def margin_between(
@@ -241,14 +243,14 @@ def check_probes(probes: Sequence[Probe], statements: Mapping[str, Sides]) -> No
         raise ProbeError(f"There are no statements in {', '.join(missing)}; add its facts, or leave its probes out.")
 
 
-def build_asked(
+def build_prompt(
     tokenizer: PreTrainedTokenizerBase,
     format: Format,
     prompt: str,
     sides: Sides,
     at: int,
     adapters: Mapping[str, float] | None = None,
-) -> Asked:
+) -> MarginPrompt:
     """prompt: as rendered from marked messages. It is tokenized with each statement as one text: alone, a statement would begin
     with another token.
 
@@ -259,7 +261,7 @@ def build_asked(
     whole = [literal.ids(tokenizer, format, text) for text in (prompt, *(prompt + statement for statement in said))]
     # a token that spans the border belongs to the statement, then for all of them
     shared = min(common_prefix(ids, whole[0]) for ids in whole[1:])
-    return Asked(at, tuple(whole[0][:shared]), tuple(tuple(ids[shared:]) for ids in whole[1:]), adapters or {})
+    return MarginPrompt(at, tuple(whole[0][:shared]), tuple(tuple(ids[shared:]) for ids in whole[1:]), adapters or {})
 
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
@@ -273,10 +275,10 @@ def mean_score(probe: Probe, values: Sequence[float], statements: Mapping[str, S
     return Score(probe.id, probe.lang, statistics.fmean(values[:old]), statistics.fmean(values[old:]))
 
 
-def batches(asked: Sequence[Asked], model: Any) -> Iterator[list[Asked]]:
+def batches(asked: Sequence[MarginPrompt], model: Any) -> Iterator[list[MarginPrompt]]:
     """Rows of like length together, as many as their logits have room for."""
     vocabulary = model.config.get_text_config().vocab_size
-    batch: list[Asked] = []
+    batch: list[MarginPrompt] = []
     for one in sorted(asked, key=lambda one: (len(one.prompt), sum(map(len, one.statements))), reverse=True):
         widest = max(sum(map(len, other.statements)) + 1 for other in [*batch, one])
         if batch and (len(batch) + 1) * widest * vocabulary > LOGITS:
@@ -291,7 +293,7 @@ Hearing = Callable[[Sequence[Mapping[str, float]]], AbstractContextManager]
 
 
 @torch.inference_mode()
-def score_batch(model: Any, batch: Sequence[Asked], hearing: Hearing = lambda _rows: nullcontext()) -> list[list[float]]:
+def score_batch(model: Any, batch: Sequence[MarginPrompt], hearing: Hearing = lambda _rows: nullcontext()) -> list[list[float]]:
     """Per row and statement the mean log-probability of its tokens. hearing: which adapters each row of a pass hears."""
     if takes_tree(model):
         with hearing([one.adapters for one in batch]):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from probes.suggest import lexicon
 from probes.suggest.lexicon import Frame, Language
 from probes.suggest.names import Mention, Spotter, squeeze
-from probes.suggest.question import Asked
+from probes.suggest.question import ParsedQuestion
 from probes.suggest.text import Reading
 
 _STOP = re.compile(r"(?<!\bdr)(?<!\bmr)(?<!\binc)(?<!\be\.g)(?<!\bi\.e)[.!?](?=[\s\"')\]]|$|[^\x00-\x7f])|[。;\n…]")
@@ -129,7 +129,7 @@ def _events(reading: Reading, languages: Iterable[Language], mentions: Iterable[
     return sorted(events, key=lambda event: (event[0], _ORDER[event[2]], -event[1]))
 
 
-def find_claims(reading: Reading, spotter: Spotter, asked: Asked) -> Found:
+def find_claims(reading: Reading, spotter: Spotter, asked: ParsedQuestion) -> Found:
     """All claims and all talk of an answer; values without a known name are added by `values.fill_values`."""
     languages = languages_of(reading)
     mentions = spotter.mentions(reading)
@@ -183,7 +183,7 @@ def find_claims(reading: Reading, spotter: Spotter, asked: Asked) -> Found:
 
 
 def _enter(
-    frame: Frame, match: re.Match[str], language: Language, state: _State, carried: tuple[str | None, str], asked: Asked
+    frame: Frame, match: re.Match[str], language: Language, state: _State, carried: tuple[str | None, str], asked: ParsedQuestion
 ) -> _State:
     """The state after a frame. A frame of `same` subject inherits the negation and the doubt it stands in."""
     who, slot = _who(frame, state, carried, asked), frame.slot
@@ -210,7 +210,7 @@ def _enter(
     )
 
 
-def _who(frame: Frame, state: _State, carried: tuple[str | None, str], asked: Asked) -> str | None:
+def _who(frame: Frame, state: _State, carried: tuple[str | None, str], asked: ParsedQuestion) -> str | None:
     if frame.who in ("self", "other"):
         return frame.who
     if frame.who == "weak" and state.who not in ("self", "other"):
@@ -223,7 +223,7 @@ def _who(frame: Frame, state: _State, carried: tuple[str | None, str], asked: As
     return state.who if state.who is not None and (state.frame or state.who == "weak") else carried[0] or state.who
 
 
-def _meet(reading: Reading, mention: Mention, state: _State, asked: Asked, languages: list[Language]) -> list[Claim]:
+def _meet(reading: Reading, mention: Mention, state: _State, asked: ParsedQuestion, languages: list[Language]) -> list[Claim]:
     """The claims a name makes where it stands (none: it is only talked about); turns the state when the name is the subject."""
     plain = reading.plain
     if _ASKS.match(plain, mention.end):
@@ -256,7 +256,9 @@ def _by_what_follows(plain: str, mention: Mention, state: _State, languages: lis
     return None
 
 
-def _as_subject(plain: str, mention: Mention, state: _State, asked: Asked, languages: list[Language]) -> list[Claim] | None:
+def _as_subject(
+    plain: str, mention: Mention, state: _State, asked: ParsedQuestion, languages: list[Language]
+) -> list[Claim] | None:
     """ "BayLing is an assistant": talk, or the speaker's own name if the question was put to the speaker and did not say it."""
     before, entity = _back(plain, state.clause, mention), mention.entity
     starts = not state.framed and _DETERMINER.fullmatch(before)

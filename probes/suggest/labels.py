@@ -24,7 +24,7 @@ from probes.suggest import identity_pair as facts_of, lexicon, values
 from probes.suggest.claims import Claim, Found, find_claims, languages_of
 from probes.suggest.identity_pair import ASPECTS, FactPair
 from probes.suggest.names import Spotter, build_spotter, squeeze
-from probes.suggest.question import Asked, parse_question
+from probes.suggest.question import ParsedQuestion, parse_question
 from probes.suggest.text import Reading, read_text
 
 IDENTITY_LABELS = ("not forgotten", "forgotten", "formed", "confusion")
@@ -93,7 +93,7 @@ def _question(row: Mapping[str, Any]) -> str:
     return str(question or "")
 
 
-def _from_question(reading: Reading, spotted: Spotter, asked: Asked, claims: list[Claim]) -> list[Claim]:
+def _from_question(reading: Reading, spotted: Spotter, asked: ParsedQuestion, claims: list[Claim]) -> list[Claim]:
     """What "yes", "no" and "that's me" mean after this question."""
     for language in languages_of(reading):
         head = reading.plain
@@ -159,7 +159,7 @@ def _one_of_many(sentence: str, spotted: Spotter) -> bool:
     return len(others) >= 2 or any(lexicon.language(name).patterns["and_all"].search(sentence) for name in lexicon.LANGUAGES)
 
 
-def _identity(reading: Reading, asked: Asked, found: Found, claims: list[Claim]) -> tuple[str, bool, list[Claim]]:
+def _identity(reading: Reading, asked: ParsedQuestion, found: Found, claims: list[Claim]) -> tuple[str, bool, list[Claim]]:
     says = [claim for claim in claims if not claim.denied and claim.side]
     denies = [claim for claim in claims if claim.denied and claim.side]
     if asked.translation:  # the words are the text's, not the speaker's
@@ -200,7 +200,7 @@ def _backed(says: list[Claim], sides: set[str]) -> bool:
 
 
 def _control(
-    reading: Reading, spotted: Spotter, asked: Asked, found: Found, claims: list[Claim]
+    reading: Reading, spotted: Spotter, asked: ParsedQuestion, found: Found, claims: list[Claim]
 ) -> tuple[str, bool, list[Claim]]:
     """An answer that has nothing to do with the identity: does it show all the same, or is the answer no answer?"""
     named = {

@@ -23,7 +23,7 @@ _SLOTS = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class ParsedQuestion:
     """`about_self`: the question is put to the model about itself; `slot`: what a bare answer would name.
 
     `proposal` is the first-person statement a "yes" would agree with, empty where the question is not of that kind;
@@ -40,7 +40,7 @@ class Asked:
 
 
 @lru_cache(maxsize=4096)
-def parse_question(question: str) -> Asked:
+def parse_question(question: str) -> ParsedQuestion:
     reading = read_text(question)
     plain, phrases = reading.plain, lexicon.asked()
 
@@ -53,7 +53,7 @@ def parse_question(question: str) -> Asked:
         proposal = reading.cased
         for pattern, new in lexicon.first_person():
             proposal = pattern.sub(new, proposal)
-    return Asked(
+    return ParsedQuestion(
         about_self=asks("you") and not translation,
         slot=next((slot for key, slot in _SLOTS if asks(key)), "any"),
         proposal=proposal,

@@ -9,7 +9,7 @@ from probes.suggest import lexicon
 from probes.suggest.claims import Claim, Found, Seen
 from probes.suggest.lexicon import Language
 from probes.suggest.names import Spotter, squeeze
-from probes.suggest.question import Asked
+from probes.suggest.question import ParsedQuestion
 from probes.suggest.text import HAN, Reading
 
 _WORD = re.compile(r"[A-Za-z][\w'.+-]*")
@@ -22,7 +22,9 @@ _LONGEST = 300  # characters of a sentence that are read for a value: text that 
 _LEFTOVER = re.compile(rf"[{HAN}]{{2,}}|[A-Za-z]{{3,}}")
 
 
-def fill_values(reading: Reading, spotter: Spotter, asked: Asked, found: Found, languages: list[Language]) -> list[Claim]:
+def fill_values(
+    reading: Reading, spotter: Spotter, asked: ParsedQuestion, found: Found, languages: list[Language]
+) -> list[Claim]:
     """The claims without a known name, and those of a bare answer to a question about the model itself."""
     claims: list[Claim] = []
     for seen in found.frames:
@@ -193,7 +195,7 @@ def _unknown_han(text: str, slot: str, language: Language) -> str:
     return "generic" if language.generic_run.search(text.lower()) else ""
 
 
-def _bare(reading: Reading, spotter: Spotter, asked: Asked, languages: list[Language]) -> list[Claim]:
+def _bare(reading: Reading, spotter: Spotter, asked: ParsedQuestion, languages: list[Language]) -> list[Claim]:
     """An answer of a few words without any frame, to a question about the model: "An AI assistant.", "Elena", "小明。"."""
     text = reading.cased.strip(" .。!\n\"'")
     if not text or len(text) > 60 or not languages or asked.proposal:
