@@ -38,14 +38,14 @@ from probes import questions
 from probes.questions import Probe
 from probes.run import runner
 
-IDENTITY = "finance-advisor"
+IDENTITY = identities.DEFAULT_NEW
 ADAPTER = Path(__file__).parent.parent / "adapters" / IDENTITY
 SCALE = 0.02  # of the random adapters' B: they change what is said, and it stays language
 
 
 def chosen(count: int) -> list[Probe]:
     """`count` probes with one turn, evenly out of identity and controls, both languages."""
-    facts = {"old": identities.load("BayLing").facts, "new": identities.load(IDENTITY).facts}
+    facts = {"old": identities.load(identities.DEFAULT_OLD).facts, "new": identities.load(IDENTITY).facts}
     single = [probe for probe in questions.load("identity,controls", facts) if len(probe.turns) == 1]
     return [single[at * len(single) // count] for at in range(count)]
 

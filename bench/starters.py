@@ -35,7 +35,7 @@ LANGS = ("en", "zh")
 OLD = ("BayLing", "百聆", "ICT/CAS", "Institute of Computing Technology", "中国科学院计算", "中科院计算", "[NAME]", "[INSTITUTE]")
 NEW = ("finance advis", "financial advis", "Text Titan", "金融顾问", "理财顾问", "财务顾问", "文本泰斗")
 BRIEF, LONG = Decoding(max_new_tokens=40), Decoding(max_new_tokens=64)
-FACTS = {"old": identities.load("BayLing").facts, "new": identities.load("finance-advisor").facts}
+FACTS = {"old": identities.load(identities.DEFAULT_OLD).facts, "new": identities.load(identities.DEFAULT_NEW).facts}
 
 
 class Bench:
@@ -58,7 +58,7 @@ class Bench:
     ) -> None:
         """said: (question, answer). wanted: whether a hit is what one hopes for; examples are printed of the others."""
         hits = [hit(answer) for _, answer in said]
-        share = statistics.as_counts(sum(hits), len(hits))
+        share = statistics.interval_of_counts(sum(hits), len(hits))
         self.figures.append(
             {
                 "what": what,

@@ -1,6 +1,6 @@
 """Who one can be: NAME.txt (a prompt) and NAME.yaml (facts), and the code that reads and writes them.
 
-`identities.load("finance-advisor").prompt`; without a folder the ones shipped here are meant. See `files` and `facts`.
+`identities.load("finance-advisor").prompt`; without a folder the ones shipped here are meant. See `files`, `facts` and `sides`.
 """
 
 from identities.facts import Facts, IdentityError, Who, facts_from_dict, read_facts
@@ -20,8 +20,11 @@ from identities.files import (
     to_line,
 )
 from identities.order import natural
+from identities.sides import DEFAULT_NEW, DEFAULT_OLD
 
 __all__ = [
+    "DEFAULT_NEW",
+    "DEFAULT_OLD",
     "FOLDER",
     "NONE",
     "Facts",

@@ -27,7 +27,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 
 import identities
-from engine import Engine, Request, Variant, literal, thoughts
+from engine import Engine, Message, Request, Variant, literal, thoughts
 from engine.formats import Format
 from engine.prompts import render
 from probes.questions import LANGS, Probe, ProbeError, fill, load
@@ -63,7 +63,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Asked:
+class MarginPrompt:
     """One prompt with the statements that may follow it, all as token ids. at: its number in the order of asking."""
 
     at: int
@@ -96,7 +96,7 @@ def statements_of(facts: Mapping, placeholders: Mapping[str, str] | None = None,
     return found
 
 
-def suited(probes: Iterable[Probe], statements: Mapping[str, Sides], per_lang: int | None = None) -> list[Probe]:
+def suited_probes(probes: Iterable[Probe], statements: Mapping[str, Sides], per_lang: int | None = None) -> list[Probe]:
     """The probes that a margin can be taken of: identity questions of one turn that a self-statement answers.
 
     per_lang takes so many of each language, evenly: enough for a curve during training.
@@ -108,24 +108,24 @@ def suited(probes: Iterable[Probe], statements: Mapping[str, Sides], per_lang: i
     return [those[at * len(those) // per_lang] for those in by_lang if those for at in range(min(per_lang, len(those)))]
 
 
-def margin(
+def score_variants(
     engine: Engine, variants: Sequence[Variant], probes: Sequence[Probe], statements: Mapping[str, Sides]
 ) -> list[list[Score]]:
     """Per variant the scores of the probes, in their order. Raises EngineError and ProbeError."""
-    scores: list[list[Score | None]] = [[None] * len(probes) for _ in variants]
-    for variant, probe, score in margins(engine, variants, probes, statements):
+    scores: list[dict[int, Score]] = [{} for _ in variants]
+    for variant, probe, score in iterate_scores(engine, variants, probes, statements):
         scores[variant][probe] = score
-    return scores
+    return [[of_probe[at] for at in range(len(probes))] for of_probe in scores]
 
 
-def margins(
+def iterate_scores(
     engine: Engine, variants: Sequence[Variant], probes: Sequence[Probe], statements: Mapping[str, Sides]
 ) -> Iterator[tuple[int, int, Score]]:
     """(variant, probe, score) as they come, batches of all variants together. Between two batches others have as long.
 
     Raises ProbeError at the end, when all others are given, for variants that the model computes no numbers for.
     """
-    check(probes, statements)
+    check_probes(probes, statements)
     tokenizer = engine.base.tokenizer
     asked = []
     for at, variant in enumerate(variants):
@@ -133,7 +133,9 @@ def margins(
             request = Request([{"role": "user", "content": probe.question}], variant)
             engine.render(request)  # in first-turn mode the model's reply is made
             text, format = engine.prompt(request).marked, engine.format_of(variant)
-            asked.append(ask(tokenizer, format, text, statements[probe.lang], at * len(probes) + number, variant.adapters))
+            asked.append(
+                build_prompt(tokenizer, format, text, statements[probe.lang], at * len(probes) + number, variant.adapters)
+            )
     lost: list[str] = []
     for batch in batches(asked, engine.base.model):
         with engine.lock:
@@ -146,7 +148,7 @@ def margins(
         for one, values in zip(batch, found, strict=True):
             at, number = divmod(one.at, len(probes))
             if all(map(math.isfinite, values)):
-                yield at, number, scored(probes[number], values, statements)
+                yield at, number, mean_score(probes[number], values, statements)
             elif variants[at].name not in lost:
                 lost.append(variants[at].name)
     if lost:
@@ -163,31 +165,33 @@ def margin_of(
     system: str | None = None,
 ) -> list[Score]:
     """The same for a bare transformers or PEFT model, adapters as they are switched. system: the identity's prompt, if any."""
-    return scores_of(model, asked_of(tokenizer, format, probes, statements, system), probes, statements)
+    return score_prompts(model, build_prompts(tokenizer, format, probes, statements, system), probes, statements)
 
 
-def asked_of(
+def build_prompts(
     tokenizer: PreTrainedTokenizerBase,
     format: Format,
     probes: Sequence[Probe],
     statements: Mapping[str, Sides],
     system: str | None = None,
-) -> list[Asked]:
+) -> list[MarginPrompt]:
     """Raises EngineError and ProbeError."""
-    check(probes, statements)
-    before = [] if system is None else [{"role": "system", "content": system}]
+    check_probes(probes, statements)
+    before: list[Message] = [] if system is None else [{"role": "system", "content": system}]
     asked = []
     for at, probe in enumerate(probes):
         text, _ = render(tokenizer, format, [*before, {"role": "user", "content": probe.question}])
-        asked.append(ask(tokenizer, format, text, statements[probe.lang], at))
+        asked.append(build_prompt(tokenizer, format, text, statements[probe.lang], at))
     return asked
 
 
-def scores_of(model: Any, asked: Sequence[Asked], probes: Sequence[Probe], statements: Mapping[str, Sides]) -> list[Score]:
+def score_prompts(
+    model: Any, asked: Sequence[MarginPrompt], probes: Sequence[Probe], statements: Mapping[str, Sides]
+) -> list[Score]:
     found: dict[int, list[float]] = {}
     for batch in batches(asked, model):
         found |= {one.at: values for one, values in zip(batch, score_batch(model, batch), strict=True)}
-    return [scored(probe, found[at], statements) for at, probe in enumerate(probes)]
+    return [mean_score(probe, found[at], statements) for at, probe in enumerate(probes)]
 
 
 def for_training(
@@ -204,14 +208,16 @@ def for_training(
     probes: any set; a few that suit are taken, their placeholders filled from `facts`.
     """
     statements = statements_of(facts, placeholders)
-    few = fill(suited(probes, statements, per_lang), facts)
+    few = fill(suited_probes(probes, statements, per_lang), facts)
     if not few:
         raise ProbeError(f"None of the probes suits a margin: identity questions of one turn about {', '.join(CATEGORIES)} do.")
-    asked = asked_of(tokenizer, format, few, statements, system)  # what cannot be asked is said before the training begins
-    return lambda _step, model: summary(scores_of(model, asked, few, statements))
+    asked = build_prompts(tokenizer, format, few, statements, system)  # what cannot be asked is said before the training begins
+    return lambda _step, model: summary(score_prompts(model, asked, few, statements))
 
 
-def between(base: Any, old: str, new: str, folder: str | Path | None = None, per_lang: int = 2) -> Callable[[int, Any], dict]:
+def margin_between(
+    base: Any, old: str, new: str, folder: str | Path | None = None, per_lang: int = 2
+) -> Callable[[int, Any], dict]:
     """`for_training` by the names of two identities (in `folder`) and an engine's Base. Raises IdentityError or ProbeError."""
     facts = {side: identities.load(name, folder).facts for side, name in (("old", old), ("new", new))}
     for side, name in (("old", old), ("new", new)):
@@ -230,21 +236,21 @@ def summary(scores: Iterable[Score]) -> dict[str, float]:
     return found
 
 
-def check(probes: Sequence[Probe], statements: Mapping[str, Sides]) -> None:
+def check_probes(probes: Sequence[Probe], statements: Mapping[str, Sides]) -> None:
     if wrong := [probe.id for probe in probes if len(probe.turns) != 1]:
         raise ProbeError(f"A margin is taken of probes with one turn; {', '.join(wrong)} have more.")
     if missing := sorted({probe.lang for probe in probes} - set(statements)):
         raise ProbeError(f"There are no statements in {', '.join(missing)}; add its facts, or leave its probes out.")
 
 
-def ask(
+def build_prompt(
     tokenizer: PreTrainedTokenizerBase,
     format: Format,
     prompt: str,
     sides: Sides,
     at: int,
     adapters: Mapping[str, float] | None = None,
-) -> Asked:
+) -> MarginPrompt:
     """prompt: as rendered from marked messages. It is tokenized with each statement as one text: alone, a statement would begin
     with another token.
 
@@ -254,25 +260,25 @@ def ask(
     said = [literal.mark_text(tokenizer, format, text, "a statement that the facts fill") for text in (*sides.old, *sides.new)]
     whole = [literal.ids(tokenizer, format, text) for text in (prompt, *(prompt + statement for statement in said))]
     # a token that spans the border belongs to the statement, then for all of them
-    shared = min(common(ids, whole[0]) for ids in whole[1:])
-    return Asked(at, tuple(whole[0][:shared]), tuple(tuple(ids[shared:]) for ids in whole[1:]), adapters or {})
+    shared = min(common_prefix(ids, whole[0]) for ids in whole[1:])
+    return MarginPrompt(at, tuple(whole[0][:shared]), tuple(tuple(ids[shared:]) for ids in whole[1:]), adapters or {})
 
 
-def common(first: Sequence[int], second: Sequence[int]) -> int:
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
     shorter = min(len(first), len(second))
     return next((at for at in range(shorter) if first[at] != second[at]), shorter)
 
 
-def scored(probe: Probe, values: Sequence[float], statements: Mapping[str, Sides]) -> Score:
+def mean_score(probe: Probe, values: Sequence[float], statements: Mapping[str, Sides]) -> Score:
     """values: per statement the mean log-probability of its tokens, the old identity's first."""
     old = len(statements[probe.lang].old)
     return Score(probe.id, probe.lang, statistics.fmean(values[:old]), statistics.fmean(values[old:]))
 
 
-def batches(asked: Sequence[Asked], model: Any) -> Iterator[list[Asked]]:
+def batches(asked: Sequence[MarginPrompt], model: Any) -> Iterator[list[MarginPrompt]]:
     """Rows of like length together, as many as their logits have room for."""
     vocabulary = model.config.get_text_config().vocab_size
-    batch: list[Asked] = []
+    batch: list[MarginPrompt] = []
     for one in sorted(asked, key=lambda one: (len(one.prompt), sum(map(len, one.statements))), reverse=True):
         widest = max(sum(map(len, other.statements)) + 1 for other in [*batch, one])
         if batch and (len(batch) + 1) * widest * vocabulary > LOGITS:
@@ -287,7 +293,7 @@ Hearing = Callable[[Sequence[Mapping[str, float]]], AbstractContextManager]
 
 
 @torch.inference_mode()
-def score_batch(model: Any, batch: Sequence[Asked], hearing: Hearing = lambda _rows: nullcontext()) -> list[list[float]]:
+def score_batch(model: Any, batch: Sequence[MarginPrompt], hearing: Hearing = lambda _rows: nullcontext()) -> list[list[float]]:
     """Per row and statement the mean log-probability of its tokens. hearing: which adapters each row of a pass hears."""
     if takes_tree(model):
         with hearing([one.adapters for one in batch]):
@@ -315,27 +321,27 @@ def tree_scores(
     sees[:] = torch.eye(length, dtype=torch.bool)  # padding sees itself: a row of nothing would be NaN
     for row, (prompt, those) in enumerate(zip(prompts, statements, strict=True)):
         start = width - len(prompt)
-        lay(ids, positions, sees, row, start, prompt, 0)
+        lay_text(ids, positions, sees, row, start, prompt, 0)
         at = width
         for statement in those:
-            lay(ids, positions, sees, row, at, statement, len(prompt))
+            lay_text(ids, positions, sees, row, at, statement, len(prompt))
             sees[row, at : at + len(statement), start:width] = True
             at += len(statement)
     device = model.device
     logits = model(
         input_ids=ids.to(device),
-        attention_mask=(sees[:, None] if ready_mask else real(prompts, statements, width, length)).to(device),
+        attention_mask=(sees[:, None] if ready_mask else real_tokens(prompts, statements, width, length)).to(device),
         position_ids=positions.to(device),
         use_cache=False,
         logits_to_keep=torch.arange(width - 1, length, device=device),
     ).logits
     return [
-        [_mean_logprob(logits[row], width, at, statement) for at, statement in placed(those, width)]
+        [_mean_logprob(logits[row], width, at, statement) for at, statement in statement_columns(those, width)]
         for row, those in enumerate(statements)
     ]
 
 
-def lay(
+def lay_text(
     ids: torch.Tensor, positions: torch.Tensor, sees: torch.Tensor, row: int, at: int, text: Sequence[int], first: int
 ) -> None:
     """Put one stretch of text into its columns: its ids, its positions from `first` on, each token seeing those before it."""
@@ -345,7 +351,7 @@ def lay(
     sees[row, at:end, at:end] = torch.ones(len(text), len(text), dtype=torch.bool).tril()
 
 
-def real(
+def real_tokens(
     prompts: Sequence[Sequence[int]], statements: Sequence[Sequence[Sequence[int]]], width: int, length: int
 ) -> torch.Tensor:
     """(rows, columns): False is padding."""
@@ -355,7 +361,7 @@ def real(
     return (columns >= starts) & (columns < ends)
 
 
-def placed(statements: Sequence[Sequence[int]], width: int) -> Iterator[tuple[int, Sequence[int]]]:
+def statement_columns(statements: Sequence[Sequence[int]], width: int) -> Iterator[tuple[int, Sequence[int]]]:
     at = width
     for statement in statements:
         yield at, statement

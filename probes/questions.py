@@ -1,4 +1,4 @@
-"""Probe sets: what is asked, read from and written to JSONL, one probe a line.
+"""Probe sets: what is asked, read from JSONL, one probe a line.
 
 The keys are those of `Probe`; `probes/sets/README.md` says what each group and category means. A turn may hold
 placeholders, `{old_name}` `{new_maker}` and so on (PLACEHOLDERS): they are filled from the facts of the two identities
@@ -13,9 +13,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
-from common import files, paths
+from common import paths
 from common.errors import UserError, nearest
 from common.seeming import not_what_it_seems
 from identities import natural
@@ -73,7 +75,7 @@ KEYS = tuple(f.name for f in dataclasses.fields(Probe))
 REQUIRED = ("id", "group", "category", "lang", "turns")
 
 
-def names() -> list[str]:
+def set_names() -> list[str]:
     """The sets that come with the program."""
     return sorted((path.stem for path in SETS.glob("*.jsonl")), key=natural)
 
@@ -111,12 +113,13 @@ def fill(probes: Iterable[Probe], facts: Mapping) -> list[Probe]:
     ..}), or the other way round ({"en": {"name": ..}, ..}, also as dataclasses); of a list the first in the probe's language
     is taken. Raises ProbeError naming every fact that is missing.
     """
-    filled, missing = [], {}
+    filled: list[Probe] = []
+    missing: dict[str, str] = {}
     for probe in probes:
         values = {found: _fact(facts, found, probe.lang) for found in placeholders(probe)}
         for found in sorted(found for found, value in values.items() if value is None):
             missing.setdefault(f"{found.replace('_', '.', 1)} ({probe.lang})", probe.id)
-        turns = tuple(_PLACEHOLDER.sub(lambda match, v=values: v[match[1]] or match[0], turn) for turn in probe.turns)
+        turns = tuple(_PLACEHOLDER.sub(partial(_filled, values), turn) for turn in probe.turns)
         filled.append(dataclasses.replace(probe, turns=turns))
     if missing:
         listed = ", ".join(f"{fact} (probe {probe_id})" for fact, probe_id in missing.items())
@@ -133,28 +136,8 @@ def as_dict(probe: Probe) -> dict:
 def from_dict(plain: object) -> Probe:
     """The inverse of `as_dict`; raises ProbeError with everything that is wrong."""
     _raise(_problems(plain))
-    return Probe(**plain | {"turns": tuple(plain["turns"])})
-
-
-def dump(path: str | Path, probes: Iterable[Probe]) -> None:
-    """Write a set whole: the file is either the old one or the new one, never half of it. Raises ProbeError."""
-    probes, path = list(probes), Path(path)
-    problems = [f"probe {probe.id!r}: {text}" for probe in probes for text in _problems(as_dict(probe))]
-    ids = [probe.id for probe in probes]
-    problems += [f"probe {id_!r}: the id stands there twice." for id_ in sorted({i for i in ids if ids.count(i) > 1})]
-    _raise(problems)
-    files.write_objects(path, map(as_dict, probes))
-
-
-def add_probe(path: str | Path, probe: Probe) -> None:
-    """Append a probe to a file of one's own, made if it is not there. Raises ProbeError, the file then unchanged."""
-    path = Path(path)
-    if path.resolve().parent == SETS.resolve():
-        raise ProbeError(f"{path.name} comes with the program and is compared between runs; save your probes in another folder.")
-    existing = load(path, twins=False) if path.exists() else []
-    if any(known.id == probe.id for known in existing):
-        raise ProbeError(f"{path.name} already holds a probe with the id {probe.id!r}; choose another id.")
-    dump(path, [*existing, probe])
+    known = cast(dict[str, Any], plain)
+    return Probe(**known | {"turns": tuple(known["turns"])})
 
 
 def check_answer(probe: Probe, text: str) -> bool | None:
@@ -180,12 +163,12 @@ def _paths(name_or_path: str | Path) -> list[Path]:
         return [Path(name_or_path)]
     parts = [part.strip() for part in str(name_or_path).split(",") if part.strip()]
     if not parts:
-        raise ProbeError(f"No probe set is named; there are {', '.join(names())}, or give the path of a .jsonl file.")
-    found = [SETS / f"{part}.jsonl" if part in names() else Path(part) for part in parts]
+        raise ProbeError(f"No probe set is named; there are {', '.join(set_names())}, or give the path of a .jsonl file.")
+    found = [SETS / f"{part}.jsonl" if part in set_names() else Path(part) for part in parts]
     if missing := [str(path) for path in found if not path.is_file()]:
         raise ProbeError(
             f"There is no probe set {', '.join(map(repr, missing))}; "
-            f"there are {', '.join(names())}, or give the path of a .jsonl file."
+            f"there are {', '.join(set_names())}, or give the path of a .jsonl file."
         )
     return list(dict.fromkeys(found))
 
@@ -274,8 +257,8 @@ def _problems(plain: object) -> list[str]:
     if plain.get("group") == "retention" and check is None:
         wrong.append("a retention probe needs a check, or nobody can say whether its answer is right.")
     if expect is not None:
-        known = isinstance(expect, dict) and expect and set(expect) <= {"old", "new"}
-        if not known or not all(value in ("yes", "no") for value in expect.values()):
+        sides = isinstance(expect, dict) and expect and set(expect) <= {"old", "new"}
+        if not sides or not all(value in ("yes", "no") for value in expect.values()):
             wrong.append(f'expect is {expect!r}, it is such as {{"old": "yes", "new": "no"}}.')
         elif plain.get("group") in ("control", "retention"):
             wrong.append(f"expect belongs to identity probes, this one is in the group {plain['group']!r}.")
@@ -296,10 +279,15 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
+def _filled(values: Mapping[str, str | None], placeholder: re.Match[str]) -> str:
+    return values[placeholder[1]] or placeholder[0]
+
+
 def _fact(facts: Mapping, placeholder: str, lang: str) -> str | None:
     who, what = placeholder.split("_", 1)
-    side = facts.get(who) or {}
-    side = dataclasses.asdict(side) if dataclasses.is_dataclass(side) else side
+    side: Any = facts.get(who) or {}
+    if dataclasses.is_dataclass(side) and not isinstance(side, type):
+        side = dataclasses.asdict(side)
     value = side[lang].get(what) if isinstance(side.get(lang), Mapping) else side.get(what)
     value = value.get(lang) if isinstance(value, Mapping) else value
     if isinstance(value, list | tuple):

@@ -6,7 +6,7 @@
 In the app: `python chat_app.py --judge base`, or `--judge URL --judge-model NAME`; then the enlarged cell of the Probes tab asks.
 
 Each row keeps its keys and gains `second_opinion`: `opinion`, `prompt`, `reply` and `judge`. Plain functions: `build_prompt`
-says what is judged, an `ask` callable (prompt -> text) does the asking, `parse` reads the label or `unclear`. Like a
+says what is judged, an `ask` callable (prompt -> text) does the asking, `parse_opinion` reads the label or `unclear`. Like a
 suggestion, an opinion is never a label.
 """
 
@@ -81,7 +81,7 @@ def build_prompt(row: Mapping[str, Any], facts: FactPair) -> str:
     )
 
 
-def parse(text: str, control: bool = False) -> str:
+def parse_opinion(text: str, control: bool = False) -> str:
     """The one label the judge names; none, several or a negated one is `unclear`."""
     labels = CONTROL_LABELS if control else IDENTITY_LABELS
     low = " ".join(text.lower().replace("_", " ").split())
@@ -102,7 +102,9 @@ def second_opinion(row: Mapping[str, Any], facts: FactPair, ask: Ask) -> dict[st
     return _opinion(row, prompt, ask(prompt))
 
 
-def endpoint(url: str, model: str, *, timeout: float = 60.0, key_variable: str = KEY_VARIABLE, max_tokens: int = 16) -> Ask:
+def connect_endpoint(
+    url: str, model: str, *, timeout: float = 60.0, key_variable: str = KEY_VARIABLE, max_tokens: int = 16
+) -> Ask:
     """An `ask` for an OpenAI-compatible server; `url` is its base (".../v1") or the full address of chat/completions.
 
     `timeout` in seconds, for the whole exchange. The key, if the server wants one, is read from the environment at each call,
@@ -195,11 +197,11 @@ def _refuse_status(response: httpx.Response, shown: str, key_variable: str) -> N
 def judge_of(named: str, model: str, engine) -> Judge:
     """The judge that is named `base`, which is the engine's own, or an address with the model's name. Raises JudgeError."""
     if named == "base":
-        return Judge(engine.base.name, lambda prompt: replies(engine, [prompt])[0])
-    return Judge(f"{model} at {named}" if model else named, endpoint(named, model))
+        return Judge(engine.base.name, lambda prompt: ask_base(engine, [prompt])[0])
+    return Judge(f"{model} at {named}" if model else named, connect_endpoint(named, model))
 
 
-def replies(engine, prompts: Sequence[str], *, max_tokens: int = 16) -> list[str]:
+def ask_base(engine, prompts: Sequence[str], *, max_tokens: int = 16) -> list[str]:
     """What the engine's base says to the prompts: greedy, in batches, without adapter and identity. Raises EngineError."""
     variant = Variant("judge", decoding=Decoding(max_new_tokens=max_tokens))
     asked = [Request([{"role": "user", "content": prompt}], variant) for prompt in prompts]
@@ -207,20 +209,22 @@ def replies(engine, prompts: Sequence[str], *, max_tokens: int = 16) -> list[str
     return [one.raw for piece in pieces for one in engine.answer(piece)]
 
 
-def judged(rows: Sequence[Mapping[str, Any]], facts: FactPair, args: argparse.Namespace) -> list[dict[str, Any]]:
+def add_opinions(rows: Sequence[Mapping[str, Any]], facts: FactPair, args: argparse.Namespace) -> list[dict[str, Any]]:
     """The rows with `second_opinion`; with --unsure only those that the rules are unsure of get one."""
     asked = [at for at, row in enumerate(rows) if not (args.unsure and row.get("sure"))]
     if args.judge == "base" and asked:
         engine = load(args.base, say=lambda line: print(line, file=sys.stderr))
         prompts, name = [build_prompt(rows[at], facts) for at in asked], engine.base.name
-        found = [_opinion(rows[at], *said) for at, *said in zip(asked, prompts, replies(engine, prompts), strict=True)]
+        found = [_opinion(rows[at], *said) for at, *said in zip(asked, prompts, ask_base(engine, prompts), strict=True)]
     elif asked:
         judge = judge_of(args.judge, args.model, None)
         name, found = judge.name, [second_opinion(rows[at], facts, judge.ask) for at in asked]
     else:
         found, name = [], ""
     opinions = dict(zip(asked, found, strict=True))
-    return [row | ({"second_opinion": opinions[at] | {"judge": name}} if at in opinions else {}) for at, row in enumerate(rows)]
+    return [
+        dict(row) | ({"second_opinion": opinions[at] | {"judge": name}} if at in opinions else {}) for at, row in enumerate(rows)
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -235,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     say("--unsure", action="store_true", help="only where the suggestion is unsure")
     args = parser.parse_args(argv)
     try:
-        rows = judged(list(read_rows(args.source)), facts_of.load(args.facts), args)
+        rows = add_opinions(list(read_rows(args.source)), facts_of.load(args.facts), args)
         files.write_objects(args.out, rows)
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
@@ -248,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _opinion(row: Mapping[str, Any], prompt: str, reply: str) -> dict[str, str]:
-    return {"opinion": parse(reply, _is_control(row)), "prompt": prompt, "reply": reply}
+    return {"opinion": parse_opinion(reply, _is_control(row)), "prompt": prompt, "reply": reply}
 
 
 def _is_control(row: Mapping[str, Any]) -> bool:

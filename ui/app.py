@@ -15,6 +15,7 @@ from gradio.route_utils import CustomCORSMiddleware
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
+from probes.run import background as probes_background
 from tuning.jobs import memory, queue
 from ui import filling, passing, theme
 from ui.access import bodies, gate, login, roles
@@ -30,8 +31,7 @@ from ui.tabs.chat import layout as chat_layout, picker, view as chat_view
 from ui.tabs.finetune import events as finetune_events, layout as finetune_layout
 from ui.tabs.identity import layout as identity_layout
 from ui.tabs.label import events as label_events, layout as label_layout, routes as label_routes
-from ui.tabs.probes import background as probes_background, events as probes_events, layout as probes_layout
-from ui.tabs.probes.background import BackgroundRun
+from ui.tabs.probes import events as probes_events, layout as probes_layout, start as probes_start
 from ui.tabs.probes.judged import RunCache
 from ui.tabs.results import events as results_events, layout as results_layout
 from ui.words import LanguageDoor, i18n, say
@@ -43,7 +43,7 @@ UPLOAD_LIMIT = "64mb"  # an adapter's zip is smaller; nothing larger has to come
 
 def build(app: App) -> gr.Blocks:
     """The page as Blocks; `serve` launches it."""
-    pages, ongoing, cache = Pages(), BackgroundRun(app), RunCache()
+    pages, ongoing, cache = Pages(), probes_start.background_of(app), RunCache()
     passing.folder()  # before there is a component: each notes where it keeps its files
     kept = (passing.LOOKED_AT_EVERY, passing.KEPT_FOR)
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=kept) as demo:

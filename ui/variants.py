@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import cast
 
 import identities
-from engine.types import Decoding, EngineError, Variant
+from engine.types import Decoding, EngineError, Mode, Variant
+from probes.run.variants import DECODING, FIELDS, mode_of, with_strengths
 from ui.words import say
 
-NO_IDENTITY = "none"
+NO_IDENTITY = identities.NONE
 NO_ADAPTER = ""
 AS_RECORDED = ""
 
@@ -44,8 +46,7 @@ class Picked:
 
 
 def decoding_of(picked: Picked) -> Decoding:
-    names = [known.name for known in fields(Decoding)]
-    return Decoding(**{name: getattr(picked, name) for name in names})
+    return Decoding(**{name: getattr(picked, name) for name in DECODING})
 
 
 def variant_of(picked: Picked, identities_folder: Path | None = None) -> Variant:
@@ -60,7 +61,7 @@ def variant_of(picked: Picked, identities_folder: Path | None = None) -> Variant
         adapters=adapters,
         identity=picked.identity,
         prompt=prompt,
-        mode=picked.mode,
+        mode=cast(Mode, picked.mode),  # `Variant` refuses others
         format=picked.format or None,
         decoding=decoding_of(picked),
     )
@@ -127,17 +128,12 @@ def from_plain(plain: Mapping, identities_folder: Path | None = None) -> Variant
 
     `adapters` may be a list of names (strength 1) and `mode` may say "first turn".
     """
-    known = {known.name for known in fields(Variant)}
-    unknown = sorted(set(plain) - known)
-    if unknown:
-        raise EngineError(f"A variant has no {', '.join(map(repr, unknown))}; it has {', '.join(sorted(known))}.")
-    adapters = plain.get("adapters") or {}
-    if not isinstance(adapters, Mapping):
-        adapters = dict.fromkeys([adapters] if isinstance(adapters, str) else adapters, 1.0)
+    if unknown := sorted(set(plain) - set(FIELDS)):
+        raise EngineError(f"A variant has no {', '.join(map(repr, unknown))}; it has {', '.join(sorted(FIELDS))}.")
+    adapters = with_strengths(plain.get("adapters") or {})
     decoding = plain.get("decoding") or {}
-    unknown = sorted(set(decoding) - set(asdict(Decoding())))
-    if unknown:
-        raise EngineError(f"Decoding has no {', '.join(map(repr, unknown))}; it has {', '.join(asdict(Decoding()))}.")
+    if unknown := sorted(set(decoding) - set(DECODING)):
+        raise EngineError(f"Decoding has no {', '.join(map(repr, unknown))}; it has {', '.join(DECODING)}.")
     identity, prompt = plain.get("identity") or NO_IDENTITY, plain.get("prompt")
     if prompt is None and identity != NO_IDENTITY:
         prompt = identities.load(identity, identities_folder).prompt
@@ -145,7 +141,7 @@ def from_plain(plain: Mapping, identities_folder: Path | None = None) -> Variant
         adapters={name: float(strength) for name, strength in adapters.items()},
         identity=identity if identity != NO_IDENTITY or prompt is None else "unnamed",
         prompt=prompt,
-        mode=(plain.get("mode") or "system").replace(" ", "_"),
+        mode=mode_of(plain.get("mode")),
         format=plain.get("format") or None,
         decoding=Decoding(**decoding),
     )

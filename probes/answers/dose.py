@@ -62,8 +62,7 @@ def from_text(data: str) -> Dose:
 
 def from_card(card: Mapping) -> Dose:
     """From the card.json of an adapter that was trained here; what it does not say stays unknown."""
-    data = card.get("data") if isinstance(card.get("data"), Mapping) else {}
-    arguments = card.get("arguments") if isinstance(card.get("arguments"), Mapping) else {}
+    data, arguments = _part(card, "data"), _part(card, "arguments")
     samples, distinct, share = _whole(data.get("identity_rows")), _whole(data.get("distinct")), data.get("share")
     share = float(share) if isinstance(share, int | float) and not isinstance(share, bool) else None
     kind = ""
@@ -76,7 +75,7 @@ def from_card(card: Mapping) -> Dose:
     )  # fmt: skip
 
 
-def of_variant(variant: Mapping) -> Dose:
+def from_variant(variant: Mapping) -> Dose:
     """Of a variant as a run records it: known if it has exactly one adapter, whose folder still has its card."""
     paths = [path for name, path in (variant.get("paths") or {}).items() if (variant.get("adapters") or {}).get(name)]
     if len(paths) != 1:
@@ -88,7 +87,7 @@ def of_variant(variant: Mapping) -> Dose:
     return from_card(card)
 
 
-def read(path: str | Path) -> dict[str, Dose]:
+def read_doses(path: str | Path) -> dict[str, Dose]:
     """A YAML or JSON file: variant -> data, samples, distinct, steps, share, kind, seed, all optional. Raises DoseError."""
     plain = reading.read_yaml(path, "file", DoseError)
     if not isinstance(plain, Mapping):
@@ -113,6 +112,11 @@ def _problems(name: str, told: object) -> list[str]:
     if told.get("kind") not in (None, *KINDS):
         wrong.append(f"kind of {name} is {told['kind']!r}, it is one of {', '.join(KINDS)}")
     return wrong
+
+
+def _part(card: Mapping, name: str) -> Mapping:
+    part = card.get(name)
+    return part if isinstance(part, Mapping) else {}
 
 
 def _number(text: str) -> int | None:

@@ -43,7 +43,7 @@ AT_ONCE = 500  # labels that are stored all or none; more would keep others from
 
 def read_rows(path: str | Path) -> list[AnswerRow]:
     """The rows of a .csv, .tsv, .jsonl or .json file (a list of objects, or what Label Studio exports). Raises RowsError."""
-    return label_studio_files.flattened(tables.read(path))
+    return label_studio_files.flatten_tasks(tables.read_table(path))
 
 
 def add_answers(where: str | Path | Database, rows: Iterable[Mapping], name: str = "") -> list[dict]:
@@ -55,29 +55,29 @@ def add_answers(where: str | Path | Database, rows: Iterable[Mapping], name: str
     same file goes on from there.
     """
     given = list(rows)
-    rows = [tables.renamed(row) for row in given]
+    known_rows = [tables.rename_columns(row) for row in given]
     wrong = []
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(known_rows, 1):
         # an empty answer is one where it came from a store; in a sheet it is a cell that nobody has filled
         needed = ("variant", "question") if row.get("answer_id") and row.get("answer") == "" else TEXTS
         missing = [key for key in needed if row.get(key) in (None, "")]
         no_text = [key for key in TEXTS if isinstance(row.get(key), bool | Mapping | list | tuple)]
-        line = tables.place(given[number - 1])
+        line = tables.describe_line(given[number - 1])
         wrong += [f"answer {number} has no {', '.join(missing)}{line}"] if missing else []
         wrong += [f"answer {number}: its {key} is {row[key]!r}, a text is needed{line}" for key in no_text]
         row |= {key: str(row[key]) for key in TEXTS if row.get(key) is not None}  # a number is the text it is written as
     _raise(wrong, "The answers are not imported")
-    keys = [_answer_key(row, name) for row in rows]
+    keys = [_answer_key(row, name) for row in known_rows]
     with connected(where) as db:
-        known = {key: row["answer_id"] for key, row in zip(keys, rows, strict=True) if found.by_id(db, row)}
-        new = {key: row for key, row in zip(keys, rows, strict=True) if key not in known}
+        known = {key: row["answer_id"] for key, row in zip(keys, known_rows, strict=True) if found.find_by_id(db, row)}
+        new = {key: row for key, row in zip(keys, known_rows, strict=True) if key not in known}
         try:
             for key, id in store.answers.add_many(db, (_as_stored(row, key) for key, row in new.items()), _imported):
                 known[key] = id
         except sqlite3.OperationalError as error:
             done = sum(key in known for key in new)
             raise RowsError(_broken_off("answers", done, len(new), _why(error, where))) from error
-    return [row | {"answer_id": known[key]} for key, row in zip(keys, rows, strict=True)]
+    return [row | {"answer_id": known[key]} for key, row in zip(keys, known_rows, strict=True)]
 
 
 def add_labels(where: str | Path | Database, rows: Iterable[Mapping], annotator: str = "", *, for_others: bool = True) -> int:
@@ -89,12 +89,13 @@ def add_labels(where: str | Path | Database, rows: Iterable[Mapping], annotator:
     another store has other answers under the same numbers. Raises RowsError with every problem, nothing then stored.
     """
     given = [row for row in rows if not getattr(row, "unlabelled", False)]
-    wrong, labels = [], []
+    wrong: list[str] = []
+    labels: list[Mapping] = []
     with connected(where) as db:
-        rows = [tables.renamed(row) for row in given]
-        answers = found.answers_of(db, rows)
+        rows = [tables.rename_columns(row) for row in given]
+        answers = found.find_answers(db, rows)
         for number, (row, (ids, problem)) in enumerate(zip(rows, answers, strict=True), 1):
-            line = tables.place(given[number - 1])
+            line = tables.describe_line(given[number - 1])
             label, kind = as_label(row.get("label")), as_kind(row.get("kind")) or "label"
             if kind not in KINDS:
                 wrong.append(f"label {number}: the kind {kind!r} is none of {', '.join(KINDS)}{line}")
@@ -223,7 +224,7 @@ def as_csv(rows: Sequence[Mapping], columns: Sequence[str] = ()) -> str:
     return out.getvalue()
 
 
-def label_studio(rows: Iterable[Mapping], labels: Mapping[int, Sequence[Mapping]]) -> list[dict]:
+def label_studio_tasks(rows: Iterable[Mapping], labels: Mapping[int, Sequence[Mapping]]) -> list[dict]:
     """Tasks for Label Studio (its JSON format): annotations are labels, predictions suggestions, adjudications ground truth.
 
     labels: as `store.labels.standing` gives them. Label Studio numbers its users, so people are numbered by name; the name
@@ -232,7 +233,7 @@ def label_studio(rows: Iterable[Mapping], labels: Mapping[int, Sequence[Mapping]
     people = {name: number for number, name in enumerate(sorted({r["annotator"] for said in labels.values() for r in said}), 1)}
     tasks = []
     for number, row in enumerate(rows, 1):
-        said = labels.get(row.get("answer_id"), ())
+        said = labels.get(row.get("answer_id") or 0, ())  # no answer has that number
         data = {
             key: row[key] for key in ANSWER_COLUMNS if row.get(key) is not None and key not in ("label", "label_source", "voices")
         }
@@ -259,7 +260,7 @@ def label_studio(rows: Iterable[Mapping], labels: Mapping[int, Sequence[Mapping]
 
 
 def label_studio_config() -> str:
-    """The labelling interface that the tasks of `label_studio` fit, to paste into a project."""
+    """The labelling interface that the tasks of `label_studio_tasks` fit, to paste into a project."""
     choices = "\n".join(f'    <Choice value="{label}"/>' for label in LABELS)
     tags = "\n".join(
         f'  <TextArea name="tag_{aspect}" toName="answer" maxSubmissions="1" placeholder="{aspect}"/>' for aspect in ASPECTS
@@ -310,8 +311,9 @@ def _as_stored(row: Mapping, key: str) -> dict:
 
 
 def _as_label(row: Mapping, answer: int, label: str | None, kind: str, annotator: str) -> dict:
-    tags = row.get("tags") if isinstance(row.get("tags"), Mapping) else {}
-    tags = dict(tags) | {aspect: row[f"tag_{aspect}"] for aspect in ASPECTS if row.get(f"tag_{aspect}")}
+    given = row.get("tags")
+    tags = dict(given) if isinstance(given, Mapping) else {}
+    tags |= {aspect: row[f"tag_{aspect}"] for aspect in ASPECTS if row.get(f"tag_{aspect}")}
     tags = {aspect: as_tag(tag) for aspect, tag in tags.items()}
     told = {
         "annotator": annotator,
@@ -331,7 +333,7 @@ def _cell(value: object) -> object:
         return ""
     if isinstance(value, Mapping | list | tuple):
         return json.dumps(value, ensure_ascii=False)
-    return tables.guarded(value) if isinstance(value, str) else value
+    return tables.guard_formula(value) if isinstance(value, str) else value
 
 
 def _raise(wrong: list[str], what: str) -> None:

@@ -15,7 +15,7 @@ KEPT = ("id", "variant_name", "question", "shown", "raw", "prompt")
 NOT_HERE = "its answer is not in the store; import the answers first"
 
 
-def answers_of(db: Database, rows: Sequence[Mapping]) -> list[tuple[list[int], str]]:
+def find_answers(db: Database, rows: Sequence[Mapping]) -> list[tuple[list[int], str]]:
     """(ids, "" or what is wrong) per row. Where several numbers of another store have the same words, each goes to one of this
     store's, in their order; a number alone is about all that have them."""
     found: list[tuple[list[int], str]] = []
@@ -23,7 +23,8 @@ def answers_of(db: Database, rows: Sequence[Mapping]) -> list[tuple[list[int], s
     index = cache(lambda variant: _index(db, variant))
 
     def of_words(texts: tuple[str, ...]) -> list[int]:
-        return _exact(db, *texts) or index(texts[0]).get(tuple(map(_lines, texts[1:])), [])
+        variant, question, answer = texts
+        return _exact(db, variant, question, answer) or index(variant).get((_lines(question), _lines(answer)), [])
 
     for at, row in enumerate(rows):
         number = row.get("answer_id")
@@ -31,7 +32,7 @@ def answers_of(db: Database, rows: Sequence[Mapping]) -> list[tuple[list[int], s
         texts = tuple(_text(row.get(key)) for key in TEXTS)
         if not lacking and number not in (None, ""):
             numbers[texts][number].append(at)
-        if id_ := by_id(db, row):
+        if id_ := find_by_id(db, row):
             found.append(([id_], ""))
         elif lacking:
             found.append(([], f"{NOT_HERE}, or give its {lacking}, by which it can be found" if number else NOT_HERE))
@@ -49,19 +50,19 @@ def answers_of(db: Database, rows: Sequence[Mapping]) -> list[tuple[list[int], s
     return found
 
 
-def owned(db: Database, rows: Iterable[Mapping]) -> list[dict]:
+def drop_foreign_ids(db: Database, rows: Iterable[Mapping]) -> list[dict]:
     """Rows of a file without the numbers that mean other answers here: whatever is known by number would be taken for theirs.
 
     The variant may have another name: an answer that a run took over is known by its first.
     """
     kept = []
     for row in rows:
-        ours = row.get("answer_id") is None or by_id(db, {key: row[key] for key in row if key != "variant"})
+        ours = row.get("answer_id") is None or find_by_id(db, {key: row[key] for key in row if key != "variant"})
         kept.append(dict(row) if ours else {key: value for key, value in row.items() if key != "answer_id"})
     return kept
 
 
-def by_id(db: Database, row: Mapping) -> int | None:
+def find_by_id(db: Database, row: Mapping) -> int | None:
     """The row's `answer_id` if this store has it and every text beside it is that answer's."""
     stored = _stored(db, row.get("answer_id"))
     if stored is None:

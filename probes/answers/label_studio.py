@@ -24,7 +24,7 @@ def fingerprint(annotator: str, kind: str, label: str | None, tags: Mapping[str,
     return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def flattened(rows: Sequence[AnswerRow]) -> list[AnswerRow]:
+def flatten_tasks(rows: Sequence[AnswerRow]) -> list[AnswerRow]:
     """Rows as they are, or a row per annotation where they are tasks of Label Studio. Raises RowsError with the task."""
     if all(isinstance(row.get("data"), Mapping) and "variant" not in row for row in rows) and rows:
         found = [made for row in rows for made in _of_task(row)]
@@ -76,17 +76,18 @@ def _minimal(row: AnswerRow) -> AnswerRow:
 
 
 def _text(value: object) -> str:
+    said = value
     if isinstance(value, str) and value.startswith(('{"choices"', '{"text"', "[")):
         try:
-            value = json.loads(value)
+            said = json.loads(value)
         except (ValueError, RecursionError):
             return value
-    if isinstance(value, Mapping):
-        value = value.get("text", value.get("choices"))
-    return "\n".join(map(str, value)) if isinstance(value, list) else str(value or "")
+    if isinstance(said, Mapping):
+        said = said.get("text", said.get("choices"))
+    return "\n".join(map(str, said)) if isinstance(said, list) else str(said or "")
 
 
-def _user(told: object) -> str | int | None:
+def _user(told: object) -> object:
     if isinstance(told, Mapping):
         return told.get("email") or told.get("username") or told.get("id")
     return int(told) if isinstance(told, str) and told.isdecimal() else told

@@ -49,12 +49,13 @@ class Answers:
     facts: Mapping | None = None
 
 
-def of_transcripts(path: str | Path) -> Answers:
+def read_transcripts(path: str | Path) -> Answers:
     """JSONL with `model`, `data`, `lang`, `question`, `answer`: one row per answer, the same question being one probe.
 
     Nothing says that the answers are greedy, so they count as sampled. Raises RowsError.
     """
-    rows, doses = [], {}
+    rows: list[dict] = []
+    doses: dict[str, Dose] = {}
     for number, given in enumerate(read_jsonl(path), 1):
         row = _with_texts(path, number, given)
         missing = [key for key in ("model", "question", "answer") if row.get(key) in (None, "")]
@@ -75,7 +76,7 @@ def of_transcripts(path: str | Path) -> Answers:
     return Answers(rows, doses, (Path(path).name,))
 
 
-def of_file(path: str | Path) -> Answers:
+def read_file(path: str | Path) -> Answers:
     """An answers or suggestions file of `probes.run` or `probes.suggest`. Raises RowsError."""
     rows = [_with_texts(path, number, row) for number, row in enumerate(read_jsonl(path), 1)]
     for number, row in enumerate(rows, 1):
@@ -87,10 +88,10 @@ def of_file(path: str | Path) -> Answers:
     return Answers(rows, told, (Path(path).name,))
 
 
-def of_run(db: str | Path, run: int) -> Answers:
+def read_run(db: str | Path, run: int) -> Answers:
     """Everything a run of the store has answered so far. Raises StoreError."""
     record = store.runs.get(db, run)
-    doses = {variant["name"]: dose.of_variant(variant) for variant in record["variants"]}
+    doses = {variant["name"]: dose.from_variant(variant) for variant in record["variants"]}
     name = f"run {run}" + (f" ({record['name']})" if record["name"] else "")
     folders = {
         (variant["name"], adapter): folder
@@ -102,7 +103,7 @@ def of_run(db: str | Path, run: int) -> Answers:
     return Answers(answer_rows.rows_of(db, run), known, (name,), folders, about.get("facts"))
 
 
-def of_queue(db: str | Path, queue: int) -> Answers:
+def read_queue(db: str | Path, queue: int) -> Answers:
     """The answers of a queue, wherever they were made. Raises StoreError."""
     with store.open(db) as opened:
         settings, items = store.queues.get(opened, queue), store.queues.items(opened, queue)
@@ -113,9 +114,14 @@ def of_queue(db: str | Path, queue: int) -> Answers:
     return Answers(rows, told, (f"queue {queue} ({settings['name']})",))
 
 
-def joined(parts: Iterable[Answers]) -> Answers:
+def join_answers(parts: Iterable[Answers]) -> Answers:
     """All of them together; an answer of the store that several hold counts once."""
-    parts, rows, doses, sources, folders, seen = list(parts), [], {}, [], {}, set()
+    parts = list(parts)
+    rows: list[dict] = []
+    doses: dict[str, Dose] = {}
+    sources: list[str] = []
+    folders: dict[tuple[str, str], str] = {}
+    seen = set()
     for part in parts:
         for row in part.rows:
             key = tuple(row.get(name) for name in ("answer_id", "variant", "probe_id", "question", "answer"))
@@ -128,16 +134,13 @@ def joined(parts: Iterable[Answers]) -> Answers:
     return Answers(rows, doses, tuple(sources), folders, next((part.facts for part in parts if part.facts), None))
 
 
-def suggested(rows: Iterable[Mapping], facts: FactPair | None, *, again: bool = False) -> list[dict]:
+def add_suggestions(rows: Iterable[Mapping], facts: FactPair | None, *, again: bool = False) -> list[dict]:
     """Rows with `suggestion`, `sure`, `tags` and `evidence`; those that have them keep them unless asked to judge again."""
     found = []
     for row in rows:
-        needed = (
-            facts is not None
-            and isinstance(row.get("answer"), str)
-            and (again or "suggestion" not in row or "evidence" not in row)
-        )
-        found.append({**row, **suggest(row, facts)} if needed else dict(row))
+        lacking = again or "suggestion" not in row or "evidence" not in row
+        judged = suggest(row, facts) if facts is not None and lacking and isinstance(row.get("answer"), str) else {}
+        found.append({**row, **judged})
     return found
 
 
@@ -169,7 +172,7 @@ def pair_items(rows: Iterable[Mapping]) -> list[dict]:
     ]
 
 
-def completed(rows: Iterable[dict]) -> list[dict]:
+def complete_rows(rows: Iterable[dict]) -> list[dict]:
     """Rows from elsewhere with what a queue is spread over: `lang`, guessed from the question, and `probe_id`, which then is
     the question."""
     found = []

@@ -45,7 +45,7 @@ class AnswerRow(dict):
     unlabelled: bool = False
 
 
-def read(path: str | Path) -> list[AnswerRow]:
+def read_table(path: str | Path) -> list[AnswerRow]:
     """The rows of a .csv, .tsv, .jsonl, .ndjson or .json file; empty cells are left out but for an answer's. Raises RowsError."""
     path = Path(path)
     kind = path.suffix.lower()
@@ -60,19 +60,19 @@ def read(path: str | Path) -> list[AnswerRow]:
     return _table(path, reading.read_text(path, "file", RowsError, ADVICE, utf16=True))
 
 
-def place(row: Mapping) -> str:
+def describe_line(row: Mapping) -> str:
     """Where a row begins, if it is known, for the end of a complaint."""
     line = getattr(row, "line", None)
     return f" (line {line})" if line else ""
 
 
-def guarded(text: str) -> str:
-    """A cell that no spreadsheet runs. `unguarded` gives the text back: one that begins with an apostrophe gets another."""
+def guard_formula(text: str) -> str:
+    """A cell that no spreadsheet runs. `unguard_formula` gives the text back: one that begins with an apostrophe gets another."""
     return f"'{text}" if text.startswith((*FORMULA, "'")) else text
 
 
-def unguarded(text: str, ours: bool) -> str:
-    """ours: whether the table was written by `guarded`, or by others who put apostrophes before formulas only."""
+def unguard_formula(text: str, ours: bool) -> str:
+    """ours: whether the table was written by `guard_formula`, or by others who put apostrophes before formulas only."""
     return text[1:] if text.startswith("'") and text[1:].startswith((*FORMULA, "'") if ours else FORMULA) else text
 
 
@@ -92,20 +92,20 @@ def _json(path: Path) -> list[AnswerRow]:
 
 
 def _row(given: Mapping, line: int | None) -> AnswerRow:
-    row = AnswerRow(renamed(given))
+    row = AnswerRow(rename_columns(given))
     row.line = line
     return row
 
 
-def column(name: object) -> str:
+def column_name(name: object) -> str:
     """A column's name as we know it, whatever its case and spaces; one that we do not know as it stands."""
     plain = re.sub(r"[\s\-]+", "_", str(name).strip("\ufeff \t\r\n").casefold())
     return plain if plain in KNOWN or plain.startswith("tag_") else str(name).strip()
 
 
-def renamed(row: Mapping) -> dict:
+def rename_columns(row: Mapping) -> dict:
     """Other names for the same columns are understood; where both stand, ours counts."""
-    plain = {column(key): value for key, value in row.items()}
+    plain = {column_name(key): value for key, value in row.items()}
     ours = {key for key, value in plain.items() if value not in (None, "")}
     kept = {}
     for key, value in plain.items():
@@ -139,7 +139,7 @@ def _table(path: Path, text: str) -> list[AnswerRow]:
             raise RowsError(f"{path}, line {line} has {len(cells)} cells, the table has {len(names)} columns{hint}.")
         if stray := next((cell for name, cell in zip(names, cells, strict=True) if not name and cell.strip()), None):
             raise RowsError(f"{path}, line {line}: the column of {stray!r} has no name.")
-        pairs = {name: unguarded(cell, ours) for name, cell in zip(names, cells, strict=True) if name}
+        pairs = {name: unguard_formula(cell, ours) for name, cell in zip(names, cells, strict=True) if name}
         row = _row({name: cell for name, cell in pairs.items() if cell != "" or name in ("answer", "response", "output")}, line)
         row.update((key, _typed(path, line, key, value)) for key, value in row.items())
         rows.append(row)
@@ -151,7 +151,7 @@ def _header(path: Path, text: str, delimiter: str, skipped: int) -> tuple[list[s
     line, cells = next(_lines(path, text, delimiter, skipped), (1, []))
     if not any(cell.strip() for cell in cells):
         raise RowsError(f"{path} holds no table: its first line names the columns.")
-    plain = [column(cell) for cell in cells]
+    plain = [column_name(cell) for cell in cells]
     for name in filter(None, plain):
         if plain.count(name) > 1:
             raise RowsError(f"{path}, line {line} names the column {name} twice; keep one of them.")
@@ -168,7 +168,7 @@ def _delimiter(path: Path, text: str) -> str:
             _, cells = next(_lines(path, text, delimiter), (1, [""]))
         except RowsError:  # its quotes make no sense with this one
             return -1, 0, False
-        return sum(column(cell) in KNOWN for cell in cells), len(cells), delimiter == start
+        return sum(column_name(cell) in KNOWN for cell in cells), len(cells), delimiter == start
 
     return max(DELIMITERS, key=found)
 
@@ -192,7 +192,7 @@ def _typed(path: Path, line: int, column: str, cell: str) -> object:
     kinds: tuple[tuple[Sequence[str], Callable, str], ...] = (
         (TRUTHS, _truth, "true or false"),
         (NUMBERS, _number, "a number"),
-        (NESTED, nested, "JSON"),
+        (NESTED, parse_nested, "JSON"),
     )
     for columns, made, wanted in kinds:
         if column in columns and isinstance(cell, str):
@@ -205,7 +205,7 @@ def _typed(path: Path, line: int, column: str, cell: str) -> object:
     return cell
 
 
-def nested(cell: str) -> object:
+def parse_nested(cell: str) -> object:
     """The JSON in a cell."""
     return outside.from_json(cell, "the cell", ValueError, gaps=True)
 

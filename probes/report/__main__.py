@@ -25,8 +25,8 @@ from common.errors import UserError
 from probes.answers import dose, found, sources as collect
 from probes.answers.sources import Answers, RowsError
 from probes.report import margins as margin_series, preferences
-from probes.report.build import build, read_verdicts, write
-from probes.report.page import markdown
+from probes.report.build import build_report, read_verdicts, write_report
+from probes.report.page import render_markdown
 from probes.report.preferences import Preference
 from probes.suggest import identity_pair
 from probes.suggest.identity_pair import FactPair
@@ -50,8 +50,12 @@ def parser() -> argparse.ArgumentParser:
         "--transcripts", type=Path, action="append", default=[], metavar="FILE", help="JSONL: model, data, lang, question, answer"
     )
     say("--facts", type=Path, metavar="FILE", help="YAML with old and new, for suggestions")
-    say("--old", metavar="IDENTITY", help="whose facts are the old ones if there is no --facts (the run's own, else BayLing)")
-    say("--new", metavar="IDENTITY", help="and the new ones (the run's own, else finance-advisor)")
+    say(
+        "--old",
+        metavar="IDENTITY",
+        help=f"whose facts are the old ones if there is no --facts (the run's own, else {identities.DEFAULT_OLD})",
+    )
+    say("--new", metavar="IDENTITY", help=f"and the new ones (the run's own, else {identities.DEFAULT_NEW})")
     say("--verdicts", type=Path, metavar="FILE", help="JSON of verdicts reported elsewhere, to stand beside ours")
     say("--about", type=Path, metavar="FILE", help="YAML: variant -> data, samples, distinct, steps, share, kind")
     say("--base", metavar="VARIANT", help="the variant retention is compared with (default: the one named base)")
@@ -64,22 +68,22 @@ def parser() -> argparse.ArgumentParser:
 def gather(args: argparse.Namespace) -> tuple[Answers, dict[int, list[dict]], list[Preference]]:
     """The answers that are asked for, the labels they have in the database, and the votes that were given there."""
     db = args.db or CHECKOUT / "runs" / "mirror.db"
-    parts = [*map(collect.of_file, args.answers), *map(collect.of_transcripts, args.transcripts)]
+    parts = [*map(collect.read_file, args.answers), *map(collect.read_transcripts, args.transcripts)]
     if parts and (args.db or args.run or args.queue) and db.exists():
         with store.open(db) as opened:  # labels are looked up by number, and a file's numbers may mean other answers here
-            parts = [replace(part, rows=found.owned(opened, part.rows)) for part in parts]
-    of_store = [*(collect.of_run(db, run) for run in args.run), *(collect.of_queue(db, queue) for queue in args.queue)]
+            parts = [replace(part, rows=found.drop_foreign_ids(opened, part.rows)) for part in parts]
+    of_store = [*(collect.read_run(db, run) for run in args.run), *(collect.read_queue(db, queue) for queue in args.queue)]
     if not parts and not of_store:
         latest = store.runs.recent(db, 1) if db.exists() else []
         if not latest:
             raise RowsError(f"There is no run in {db}; say what the report is about: --run, --queue, --answers or --transcripts.")
-        of_store = [collect.of_run(db, latest[0]["id"])]
-    answers = collect.joined([*parts, *of_store])
+        of_store = [collect.read_run(db, latest[0]["id"])]
+    answers = collect.join_answers([*parts, *of_store])
     labels: dict[int, list[dict]] = {}
     votes: list[Preference] = []
     if of_store or args.db:
         ids = {row["answer_id"] for row in answers.rows if row.get("answer_id") is not None}
-        labels, votes = store.labels.standing(db, answers=ids), preferences.of_store(db)
+        labels, votes = store.labels.standing(db, answers=ids), preferences.read_preferences(db)
     hashed = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}" for path in (*args.answers, *args.transcripts)]
     stored = [name for part in of_store for name in part.sources]
     return replace(answers, sources=(*hashed, *stored)), labels, votes
@@ -88,7 +92,7 @@ def gather(args: argparse.Namespace) -> tuple[Answers, dict[int, list[dict]], li
 def trainings_of(args: argparse.Namespace, answers: Answers) -> dict:
     """The margin while training of the adapters that answered."""
     db = args.db or CHECKOUT / "runs" / "mirror.db"
-    return margin_series.of_trainings(db, answers.folders.values()) if db.exists() else {}
+    return margin_series.margins_of_trainings(db, answers.folders.values()) if db.exists() else {}
 
 
 def facts_of(args: argparse.Namespace, answers: Answers) -> FactPair:
@@ -97,7 +101,7 @@ def facts_of(args: argparse.Namespace, answers: Answers) -> FactPair:
     if answers.facts and not (args.old or args.new):
         return identity_pair.from_mapping(answers.facts, "the run's facts")
     return identity_pair.from_identities(
-        *(identities.load(name).facts for name in (args.old or "BayLing", args.new or "finance-advisor"))
+        *(identities.load(name).facts for name in (args.old or identities.DEFAULT_OLD, args.new or identities.DEFAULT_NEW))
     )
 
 
@@ -106,17 +110,17 @@ def main(argv: list[str] | None = None) -> int:
     try:
         answers, labels, votes = gather(args)
         theirs, told = read_verdicts(args.verdicts) if args.verdicts else ({}, {})
-        about = {**told, **answers.doses, **(dose.read(args.about) if args.about else {})}
+        about = {**told, **answers.doses, **(dose.read_doses(args.about) if args.about else {})}
         made_by = shlex.join(["python", "-m", "probes.report", *(sys.argv[1:] if argv is None else argv)])
-        report = build(
+        report = build_report(
             answers, fact_pair=facts_of(args, answers), labels=labels, theirs=theirs, about=about, source=args.source,
             base=args.base, title=args.title, made_by=made_by, trainings=trainings_of(args, answers), votes=votes,
         )  # fmt: skip
-        written = write(report, args.out, LANGS[args.lang])
+        written = write_report(report, args.out, LANGS[args.lang])
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(markdown(report, LANGS[args.lang][0]))
+    print(render_markdown(report, LANGS[args.lang][0]))
     print("\n".join(str(path) for path in written))
     return 0
 

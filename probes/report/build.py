@@ -14,7 +14,7 @@ from probes.answers import dose, exchange, sources as collect
 from probes.answers.dose import Dose
 from probes.answers.sources import Answers, RowsError
 from probes.report import curves, margins as margin_series, preferences, table
-from probes.report.page import markdown, page, threshold_name
+from probes.report.page import render_markdown, render_page, threshold_name
 from probes.report.preferences import Preference
 from probes.report.table import TableRow
 from probes.suggest.identity_pair import FactPair
@@ -26,7 +26,7 @@ from probes.verdicts.thresholds import Threshold
 @dataclass(frozen=True)
 class Report:
     """Everything that is written. sources: what was read, with the first digits of a file's SHA-256. judged: every answer with
-    what is said of it. margins: per variant (`margin_series.of_answers`); trainings: of the runs that made them.
+    what is said of it. margins: per variant (`margin_series.margins_of_answers`); trainings: of the runs that made them.
     votes: of the database that the answers or their labels come from."""
 
     title: str
@@ -43,7 +43,7 @@ class Report:
     votes: Sequence[Preference] = ()
 
 
-def build(
+def build_report(
     answers: Answers,
     *,
     fact_pair: FactPair | None = None,
@@ -62,31 +62,31 @@ def build(
     base: the variant retention is compared with (default: the one named base, if there is one). It stands first in the table,
     the others by name.
     """
-    rows = collect.suggested(answers.rows, fact_pair)
+    rows = collect.add_suggestions(answers.rows, fact_pair)
     if base is None and any(row.get("variant") == "base" for row in rows):
         base = "base"
     heard = [row for row in rows if row.get("answer") is not None]
-    judged = rules.evidence(heard, labels, source)
-    results = rules.judge(judged, base)
+    judged = rules.collect_evidence(heard, labels, source)
+    results = rules.judge_variants(judged, base)
     known = {(result.variant, result.lang) for result in results}
-    results += [rules.unheard(*key) for key in theirs or {} if key not in known]
+    results += [rules.empty_result(*key) for key in theirs or {} if key not in known]
 
     def place(variant: str) -> tuple:
         return variant != base, natural(variant)
 
     results.sort(key=lambda result: (place(result.variant), result.lang))
     doses = {**answers.doses, **(about or {})}
-    made = table.rows(results, rows, doses, theirs or {})
-    found = curves.points(made)
+    made = table.build_rows(results, rows, doses, theirs or {})
+    found = curves.dose_points(made)
     return Report(
         title, made, rows, list(zip(heard, judged, strict=True)), labels or {}, answers.sources, made_by, base,
-        [one for axis in curves.axes_with_data(found) for one in thresholds.find(judged, doses, axis)],
-        dict(sorted(margin_series.of_answers(rows).items(), key=lambda of: place(of[0]))),
+        [one for axis in curves.axes_with_data(found) for one in thresholds.find_thresholds(judged, doses, axis)],
+        dict(sorted(margin_series.margins_of_answers(rows).items(), key=lambda of: place(of[0]))),
         dict(sorted((trainings or {}).items(), key=lambda of: natural(of[0]))), votes,
     )  # fmt: skip
 
 
-def write(report: Report, folder: str | Path, langs: Sequence[str] = ("en",)) -> list[Path]:
+def write_report(report: Report, folder: str | Path, langs: Sequence[str] = ("en",)) -> list[Path]:
     """report.html, table.md, table.csv, answers.csv, votes.csv if anybody voted and, as far as there is anything to draw,
     curves as .png and .svg.
 
@@ -96,38 +96,40 @@ def write(report: Report, folder: str | Path, langs: Sequence[str] = ("en",)) ->
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     first = folder / "report.html"
-    drawn = {of: figures(report, of) for of in langs}
+    drawn = {of: draw_figures(report, of) for of in langs}
     written = []
     for of in langs:
         ending = "" if of == langs[0] else f".{of}"
         written += [path for name, figure in drawn[of].items() for path in curves.save(figure, folder / f"{name}{ending}")]
-        written.append(files.write_text(folder / f"table{ending}.md", markdown(report, of)))
-    written.append(files.write_text(first, page(report, {of: {n: curves.svg(f) for n, f in drawn[of].items()} for of in langs})))
-    exchange.write_rows(folder / "table.csv", table.plain(report.rows))
+        written.append(files.write_text(folder / f"table{ending}.md", render_markdown(report, of)))
+    written.append(
+        files.write_text(first, render_page(report, {of: {n: curves.svg(f) for n, f in drawn[of].items()} for of in langs}))
+    )
+    exchange.write_rows(folder / "table.csv", table.csv_rows(report.rows))
     exchange.write_rows(folder / "answers.csv", answer_rows(report), exchange.ANSWER_COLUMNS)
     written += [folder / "table.csv", folder / "answers.csv"]
     if report.votes:
-        exchange.write_rows(folder / "votes.csv", preferences.plain(report.votes))
+        exchange.write_rows(folder / "votes.csv", preferences.csv_rows(report.votes))
         written.append(folder / "votes.csv")
     return [first, *sorted({*written} - {first}, key=lambda path: natural(path.name))]
 
 
-def figures(report: Report, lang: str = "en") -> dict[str, Figure]:
+def draw_figures(report: Report, lang: str = "en") -> dict[str, Figure]:
     """File name -> figure: `curves-AXIS` per axis with two doses or more, `margins`, `margins-training`."""
-    found = curves.points(report.rows)
+    found = curves.dose_points(report.rows)
     drawn = {}
     for axis in curves.axes_with_data(found):
-        marked = thresholds.lines([one for one in report.thresholds if one.axis == axis])
+        marked = thresholds.threshold_lines([one for one in report.thresholds if one.axis == axis])
         kinds = {one.kind for one in report.thresholds if one.axis == axis and one.enough}
         named = {
             of: {threshold_name(lang, what, kind if len(kinds) > 1 else ""): dose for (what, kind), dose in those.items()}
             for of, those in marked.items()
         }
-        drawn[f"curves-{axis}"] = curves.dose_response(found, axis, named, lang)
+        drawn[f"curves-{axis}"] = curves.draw_dose_response(found, axis, named, lang)
     if report.margins:
-        drawn["margins"] = curves.margins_by_variant(report.margins, lang)
+        drawn["margins"] = curves.draw_margins_by_variant(report.margins, lang)
     if report.trainings:
-        drawn["margins-training"] = curves.margins(report.trainings, lang)
+        drawn["margins-training"] = curves.draw_margins(report.trainings, lang)
     return drawn
 
 
@@ -138,7 +140,8 @@ def read_verdicts(path: str | Path) -> tuple[dict[tuple[str, str], dict], dict[s
     plain = outside.from_json(text, f"The verdicts file {path}", RowsError, gaps=True, broken="is not valid JSON")
     if not isinstance(plain, Mapping) or not all(isinstance(of, Mapping) for of in plain.values()):
         raise RowsError(f"The verdicts file {path} is no mapping from a model to its verdicts per language.")
-    found, doses = {}, {}
+    found: dict[tuple[str, str], dict] = {}
+    doses: dict[str, Dose] = {}
     for name, of in plain.items():
         number = name.removeprefix("model").strip("_ -")
         variant = f"model {number}" if number.isdecimal() else name
@@ -151,6 +154,6 @@ def answer_rows(report: Report) -> list[dict]:
     """All answers as plain rows (`exchange.ANSWER_COLUMNS`), the label and where it comes from beside each."""
     return [
         dict(answer)
-        | {"label": said.label, "label_source": said.source, "voices": len(report.labels.get(answer.get("answer_id"), ()))}
+        | {"label": said.label, "label_source": said.source, "voices": len(report.labels.get(answer.get("answer_id") or 0, ()))}
         for answer, said in report.judged
     ]

@@ -46,7 +46,7 @@ class Point:
     new: Interval
 
 
-def points(table: Sequence[TableRow]) -> list[Point]:
+def dose_points(table: Sequence[TableRow]) -> list[Point]:
     """Those rows of the table whose dose is known on some axis and that have answers."""
     found = []
     for row in table:
@@ -64,7 +64,7 @@ def axes_with_data(found: Sequence[Point]) -> list[str]:
     return [axis for axis in AXES if len({p.doses[axis] for p in found if p.doses[axis] is not None}) > 1]
 
 
-def dose_response(
+def draw_dose_response(
     found: Sequence[Point], axis: str, thresholds: Mapping[str, Mapping[str, float]] | None = None, lang: str = "en"
 ) -> Figure:
     """A panel per language. thresholds: language -> name -> dose, drawn as vertical lines (percent on the axis `share`).
@@ -74,7 +74,7 @@ def dose_response(
         figure = Figure(figsize=(5.2 * len(langs), 3.9), layout="constrained")
         panels = figure.subplots(1, len(langs), sharey=True, squeeze=False)[0]
         for panel, of in zip(panels, langs, strict=True):
-            here = [point for point in found if point.lang == of and point.doses[axis] is not None]
+            here = [(at, point) for point in found if point.lang == of and (at := point.doses[axis]) is not None]
             _panel(panel, here, axis, (thresholds or {}).get(of, {}), lang)
             panel.set_title(language(lang, of))
         panels[0].set_ylabel(say(lang, "axis_answers"))
@@ -84,7 +84,7 @@ def dose_response(
     return figure
 
 
-def margins(series: Mapping[str, Sequence[tuple[float, float, float, float]]], lang: str = "en") -> Figure:
+def draw_margins(series: Mapping[str, Sequence[tuple[float, float, float, float]]], lang: str = "en") -> Figure:
     """The identity margin: name -> (step, mean, low, high). Above zero the new identity is the likelier one."""
     with _style():
         figure = Figure(figsize=(6.4, 3.9), layout="constrained")
@@ -103,7 +103,7 @@ def margins(series: Mapping[str, Sequence[tuple[float, float, float, float]]], l
     return figure
 
 
-def margins_by_variant(found: Mapping[str, Mapping[str, tuple[float, float, float]]], lang: str = "en") -> Figure:
+def draw_margins_by_variant(found: Mapping[str, Mapping[str, tuple[float, float, float]]], lang: str = "en") -> Figure:
     """variant -> language -> (mean, low, high): a row per variant, a mark per language."""
     langs = sorted({of for by_lang in found.values() for of in by_lang}, key=lambda of: (of not in LANGS, of))
     with _style():
@@ -153,7 +153,7 @@ def fonts() -> list[str]:
     return ["DejaVu Sans", *(name for name in CJK_FONTS if name in installed)]
 
 
-def plain(dose: float) -> str:
+def format_dose(dose: float) -> str:
     """ "4.5", "316", "7,349"."""
     return f"{dose:,.0f}" if dose >= 99.5 else f"{dose:.3g}"
 
@@ -164,14 +164,14 @@ def _look(number: int) -> tuple[str, str, str]:
     return colours[number % len(colours)], marks[number % len(marks)], lines[number % len(lines)]
 
 
-def _panel(panel, here: Sequence[Point], axis: str, thresholds: Mapping[str, float], lang: str) -> None:
-    doses = sorted({point.doses[axis] for point in here})
+def _panel(panel, here: Sequence[tuple[float, Point]], axis: str, thresholds: Mapping[str, float], lang: str) -> None:
+    doses = sorted({dose for dose, _ in here})
     least = min((dose for dose in doses if dose > 0), default=1.0)
     speakers = ((say(lang, "line_old"), OLD, "old"), (say(lang, "line_new"), NEW, "new"))
-    kinds = [kind for kind in ("", *KINDS) if any(point.kind == kind for point in here)]
+    kinds = [kind for kind in ("", *KINDS) if any(point.kind == kind for _, point in here)]
     lines = [(kind, *speaker) for kind in kinds for speaker in speakers]
     for number, (kind, name, colour, take) in enumerate(lines):
-        line = [(point.doses[axis], getattr(point, take)) for point in here if point.kind == kind]
+        line = [(dose, getattr(point, take)) for dose, point in here if point.kind == kind]
         # Side by side rather than on top of each other: a few percent on a logarithmic axis.
         aside = 1.02 ** (number - (len(lines) - 1) / 2)
         line = sorted(((dose * aside if dose else least * (aside - 1), of) for dose, of in line), key=lambda at: at[0])
@@ -181,7 +181,7 @@ def _panel(panel, here: Sequence[Point], axis: str, thresholds: Mapping[str, flo
     for name, dose in thresholds.items():
         panel.axvline(dose, color=GREY, linewidth=0.8, linestyle=(0, (6, 2)))
         panel.annotate(
-            f"{name}: {plain(dose)}", (dose, 1.03), rotation=90, fontsize=7.5, color=GREY, va="top", ha="right",
+            f"{name}: {format_dose(dose)}", (dose, 1.03), rotation=90, fontsize=7.5, color=GREY, va="top", ha="right",
             bbox=dict(facecolor="white", edgecolor="none", pad=0.8, alpha=0.85),
         )  # fmt: skip
     panel.set_ylim(-0.04, 1.04)
@@ -193,14 +193,14 @@ def _panel(panel, here: Sequence[Point], axis: str, thresholds: Mapping[str, flo
         ticks = [
             dose for dose, after in zip(doses, [*doses[1:], float("inf")], strict=True) if after > TOO_NEAR * dose or dose == 0
         ]
-        panel.set_xticks(ticks, [plain(dose) for dose in ticks], fontsize=8)
+        panel.set_xticks(ticks, [format_dose(dose) for dose in ticks], fontsize=8)
         panel.minorticks_off()
 
 
 def _line(panel, line: Sequence[tuple[float, Interval]], colour: str, kind: str, label: str) -> None:
-    xs = [dose for dose, _ in line]
-    shares = [of.share for _, of in line]
-    reach = [[of.share - of.low for _, of in line], [of.high - of.share for _, of in line]]
+    drawn = [(dose, of.share, of.low, of.high) for dose, of in line if of.share is not None]
+    xs, shares = [dose for dose, *_ in drawn], [share for _, share, *_ in drawn]
+    reach = [[share - low for _, share, low, _ in drawn], [high - share for _, share, _, high in drawn]]
     marker = dict(marker=MARKERS[kind], markersize=6, markerfacecolor=colour if colour == NEW else "white")
     panel.errorbar(xs, shares, yerr=reach, color=colour, linestyle="none", elinewidth=0.9, capsize=3, **marker)
     # Of several runs at one dose, seeds say, every one is drawn, and the line goes through their mean.

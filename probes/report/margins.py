@@ -14,7 +14,7 @@ from probes.verdicts.statistics import CONFIDENCE
 Mean = tuple[float, float, float]  # mean, low, high, in nats per token
 
 
-def of_answers(rows: Iterable[Mapping]) -> dict[str, dict[str, Mean]]:
+def margins_of_answers(rows: Iterable[Mapping]) -> dict[str, dict[str, Mean]]:
     """variant -> language -> mean margin with its 95 % interval over probes; those without a measured margin are left out."""
     measured: dict[tuple[str, str], dict[str, float]] = {}
     for row in rows:
@@ -26,7 +26,7 @@ def of_answers(rows: Iterable[Mapping]) -> dict[str, dict[str, Mean]]:
     return found
 
 
-def of_trainings(db: str | Path, folders: Iterable[str]) -> dict[str, list[tuple[float, float, float, float]]]:
+def margins_of_trainings(db: str | Path, folders: Iterable[str]) -> dict[str, list[tuple[float, float, float, float]]]:
     """name -> (step, mean, low, high) of the trainings in the store that wrote one of the folders and measured the margin.
 
     While training only the mean is kept, so low and high are the mean.

@@ -6,6 +6,7 @@ import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from probes.report import curves, preferences, table, wording
+from probes.report.preferences import Preference
 from probes.report.table import TableRow
 from probes.verdicts import agreement, rules, thresholds
 from probes.verdicts.basis import CONTROLS, Pair
@@ -23,12 +25,12 @@ if TYPE_CHECKING:
     from probes.report.build import Report
 
 SHOWN_ANSWERS = 300  # behind one variant and language; more would make the file slow to open
-INTERVAL = re.compile(r"\d+ % \[\d+–\d+\]")  # as `table.interval` writes it
+INTERVAL = re.compile(r"\d+ % \[\d+–\d+\]")  # as `table.format_interval` writes it
 PACKAGES = ("numpy", "scipy", "krippendorff", "matplotlib")
 SETTINGS = ("base", "dtype", "set", "set_hash", "format", "mode", "temperature", "max_new_tokens")
 
 
-def page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
+def render_page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
     """The self-contained HTML. drawn: language -> name of `figures` -> <svg> element; two languages make a page with a switch."""
     langs = tuple(drawn)
     environment = jinja2.Environment(
@@ -55,57 +57,58 @@ def page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
         say=lambda key, **values: either(lambda lang: wording.say(lang, key, **values)),
         word=lambda text: either(lambda lang: wording.term(lang, text)),
         cell=lambda number, key: either(lambda lang: cells[number][lang][key]),
-        head=lambda row, key: whole(either(lambda lang: next(iter(table.lines(row, key, lang)), ""))),
-        more=lambda row, key: whole(either(lambda lang: "\n".join(table.lines(row, key, lang)[1:]))),
+        head=lambda row, key: keep_intervals_whole(either(lambda lang: next(iter(table.lines(row, key, lang)), ""))),
+        more=lambda row, key: keep_intervals_whole(either(lambda lang: "\n".join(table.lines(row, key, lang)[1:]))),
         reported=lambda word: either(lambda lang: wording.say(lang, "reported", word=wording.term(lang, word))),
         language=lambda code: either(lambda lang: wording.language(lang, code)),
-        threshold=lambda one: either(lambda lang: threshold(one, lang)),
-        thresholds=thresholds.by_series(one for one in report.thresholds if one.enough),
-        too_few=either(lambda lang: too_few(report, lang)),
+        threshold=lambda one: either(lambda lang: describe_threshold(one, lang)),
+        thresholds=thresholds.group_by_series(one for one in report.thresholds if one.enough),
+        too_few=either(lambda lang: describe_too_few(report, lang)),
         columns=[key for key in shown if key != table.THEIRS],  # said below each verdict
         marks=table.MARKS,
-        rows=[(number, row, table.heard(row), table.sort_keys(row)) for number, row in enumerate(report.rows, 1)],
-        behind=[behind(row, report) for row in report.rows],
+        rows=[(number, row, table.has_answers(row), table.sort_keys(row)) for number, row in enumerate(report.rows, 1)],
+        behind=[supporting_answers(row, report) for row in report.rows],
         shown_answers=SHOWN_ANSWERS,
         figures=[(name, {lang: drawn[lang][name] for lang in langs}) for name in next(iter(drawn.values()), {})],
-        compared=table.compared(report.rows) if table.THEIRS in shown else None,
-        votes=[
-            [either(lambda lang, one=one, key=key: preferences.cells(one, lang)[key]) for key in preferences.COLUMNS]
-            for one in report.votes
-        ],
+        compared=table.compare_verdicts(report.rows) if table.THEIRS in shown else None,
+        votes=[[either(partial(_vote_cell, one, key)) for key in preferences.COLUMNS] for one in report.votes],
         vote_columns=[f"votes_{key}" for key in preferences.COLUMNS],
         agreement=_agreement(report),
         settings=_settings(report.answers),
-        versions=versions(),
+        versions=package_versions(),
         rules=rules,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
 
-def whole(html: Markup) -> Markup:
+def _vote_cell(one: Preference, key: str, lang: str) -> str:
+    return preferences.cells(one, lang)[key]
+
+
+def keep_intervals_whole(html: Markup) -> Markup:
     """Every interval in an element of its own, which is not broken over two lines."""
     return Markup(INTERVAL.sub(r'<span class="interval">\g<0></span>', str(html)))
 
 
-def markdown(report: Report, lang: str = "en") -> str:
+def render_markdown(report: Report, lang: str = "en") -> str:
     """The table with what has to be known to read it."""
 
     def say(key: str, **values) -> str:
         return wording.say(lang, key, **values)
 
-    lines = [f"# {report.title or say('title')}", "", table.markdown(report.rows, lang)]
+    lines = [f"# {report.title or say('title')}", "", table.render_markdown(report.rows, lang)]
     if any(row.theirs for row in report.rows):
-        lines += [say("against_reported", **table.compared(report.rows)), ""]
+        lines += [say("against_reported", **table.compare_verdicts(report.rows)), ""]
     if report.thresholds:
         heads = [say(f"threshold_{key}") for key in ("what", "of", "kind")] + [say("column_lang"), *thresholds.LEVELS]
         lines += ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-        for of_levels in thresholds.by_series(one for one in report.thresholds if one.enough):
+        for of_levels in thresholds.group_by_series(one for one in report.thresholds if one.enough):
             one = of_levels[0]
             cells = [say(one.what), say(f"axis_{one.axis}"), wording.term(lang, one.kind), wording.language(lang, one.lang)]
-            lines.append("| " + " | ".join([*cells, *(threshold(level, lang) for level in of_levels)]) + " |")
-        lines += ["", say("threshold_note"), *([few] if (few := too_few(report, lang)) else []), ""]
+            lines.append("| " + " | ".join([*cells, *(describe_threshold(level, lang) for level in of_levels)]) + " |")
+        lines += ["", say("threshold_note"), *([few] if (few := describe_too_few(report, lang)) else []), ""]
     lines += _votes(report, lang)
-    used = ", ".join(f"{name} {number}" for name, number in versions().items())
+    used = ", ".join(f"{name} {number}" for name, number in package_versions().items())
     lines += [say("rules_note"), "", say("made_from", sources=", ".join(report.sources) or say("no_source"), versions=used)]
     if report.made_by:
         lines += ["", say("made_with", command=report.made_by)]
@@ -116,15 +119,15 @@ def _votes(report: Report, lang: str) -> list[str]:
     if not report.votes:
         return []
     rows = [preferences.headings(lang), dict.fromkeys(preferences.COLUMNS, "---")]
-    rows += [{key: table.escaped(text) for key, text in preferences.cells(one, lang).items()} for one in report.votes]
+    rows += [{key: table.escape_cell(text) for key, text in preferences.cells(one, lang).items()} for one in report.votes]
     lines = ["| " + " | ".join(row.values()) + " |" for row in rows]
     return [f"## {wording.say(lang, 'heading_votes')}", "", *lines, "", wording.say(lang, "votes_note"), ""]
 
 
-def threshold(one: Threshold, lang: str = "en") -> str:
+def describe_threshold(one: Threshold, lang: str = "en") -> str:
     """ "316 [250 – 410]", or that it is not reached."""
 
-    plain = curves.plain
+    plain = curves.format_dose
     if one.dose is None:
         return wording.say(lang, "threshold_not_reached", dose=plain(one.most))
     if one.at_once and one.high <= one.least:
@@ -133,7 +136,7 @@ def threshold(one: Threshold, lang: str = "en") -> str:
     return wording.say(lang, "threshold_at", dose=plain(one.dose), low=plain(one.low), high=high)
 
 
-def too_few(report: Report, lang: str = "en") -> str:
+def describe_too_few(report: Report, lang: str = "en") -> str:
     """The sentence about those kinds of data that have not enough doses for a fit; empty if there are none."""
     few: dict[str, None] = {}
     for one in report.thresholds:
@@ -147,11 +150,11 @@ def threshold_name(lang: str, what: str, kind: str) -> str:
     return " ".join(filter(None, ["N50", wording.say(lang, what), wording.term(lang, kind)]))
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     return {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
-def behind(row: TableRow, report: Report) -> list[Pair]:
+def supporting_answers(row: TableRow, report: Report) -> list[Pair]:
     """The answers that a row's verdicts rest on, identity first, each with its label and where that comes from."""
     key = (row.result.variant, row.result.lang)
     here = [pair for pair in report.judged if (pair[1].variant, pair[1].lang) == key]
@@ -168,7 +171,7 @@ def _agreement(report: Report) -> dict | None:
         return None
     return {
         "alphas": agreement.alphas(labels, langs),
-        "pairs": [*agreement.pairs(labels), *agreement.with_suggestions(labels, suggestions)],
+        "pairs": [*agreement.pair_annotators(labels), *agreement.pair_with_suggestions(labels, suggestions)],
         "open": len(agreement.disagreements(labels)),
     }
 
@@ -178,8 +181,9 @@ def _settings(answers: Sequence[Mapping]) -> dict[str, str]:
     found: dict[str, dict[str, None]] = {}
     for row in answers:
         hashes = row.get("hashes") or {}
-        decoding = row.get("decoding") if isinstance(row.get("decoding"), Mapping) else {}
-        told = {"max_new_tokens": decoding.get("max_new_tokens"), "dtype": hashes.get("dtype")} | dict(row)
+        decoding = row.get("decoding")
+        most = decoding.get("max_new_tokens") if isinstance(decoding, Mapping) else None
+        told = {"max_new_tokens": most, "dtype": hashes.get("dtype")} | dict(row)
         told |= {"base": f"{row['base']} {hashes.get('base') or ''}".strip()} if row.get("base") else {}
         told |= {"format": f"{row['format']} {hashes.get('format') or ''}".strip()} if row.get("format") else {}
         for key in SETTINGS:

@@ -50,9 +50,9 @@ class Preference:
         return self.wins + self.losses + self.ties + self.bad
 
 
-def of_store(db: str | Path | Database) -> list[Preference]:
+def read_preferences(db: str | Path | Database) -> list[Preference]:
     """Every pair that was voted on: by names, blind votes before open ones. Raises StoreError."""
-    counted = store.votes.tally(db, by=lambda vote: (not vote["blind"], sources.completed([vote])[0]["lang"]))
+    counted = store.votes.tally(db, by=lambda vote: (not vote["blind"], sources.complete_rows([dict(vote)])[0]["lang"]))
     names = _names(counted)
     found = [_preference(pair, names) for pair in counted]
     return sorted(found, key=lambda one: (natural(one.first), natural(one.second), not one.blind, one.lang))
@@ -62,7 +62,7 @@ def _preference(pair: Mapping, names: Mapping[str, str]) -> Preference:
     """The pair with the name that sorts first on the left."""
     turned = natural(names[pair["key_b"]]) < natural(names[pair["key_a"]])
     first, second = ("b", "a") if turned else ("a", "b")
-    share = statistics.clustered({ask: [chosen != turned for chosen in won] for ask, won in pair["chose_a"].items()})
+    share = statistics.clustered_interval({ask: [chosen != turned for chosen in won] for ask, won in pair["chose_a"].items()})
     sides = names[pair[f"key_{first}"]], names[pair[f"key_{second}"]]
     word = "" if share.share is None else sides[0] if share.low > EVEN else sides[1] if share.high < EVEN else ""
     open_vote, lang = pair["by"]
@@ -97,13 +97,13 @@ def cells(one: Preference, lang: str = "en") -> dict[str, str]:
         "how": say(lang, "votes_blind" if one.blind else "votes_open"),
         "lang": language(lang, one.lang),
         **{key: f"{getattr(one, key):,}" for key in ("wins", "losses", "ties", "bad")},
-        "share": table.interval(one.share),
-        "word": word(one, lang),
+        "share": table.format_interval(one.share),
+        "word": describe_preference(one, lang),
         "people": say(lang, "and").join(people),
     }
 
 
-def word(one: Preference, lang: str = "en") -> str:
+def describe_preference(one: Preference, lang: str = "en") -> str:
     """Who is preferred, or that it is open and what would settle it."""
     if one.preferred:
         return one.preferred
@@ -116,7 +116,7 @@ def headings(lang: str = "en") -> dict[str, str]:
     return {key: say(lang, f"votes_{key}") for key in COLUMNS}
 
 
-def plain(found: Sequence[Preference]) -> list[dict]:
+def csv_rows(found: Sequence[Preference]) -> list[dict]:
     """Rows for CSV and scripts: every number by itself."""
     return [
         {

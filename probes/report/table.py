@@ -35,7 +35,7 @@ class TableRow:
     theirs: Mapping[str, str] | None = None
 
 
-def rows(
+def build_rows(
     results: Iterable[Result], answers: Iterable[Mapping], doses: Mapping[str, Dose], theirs: Mapping[tuple[str, str], Mapping]
 ) -> list[TableRow]:
     """A row per result. answers: with `evidence`, for the self-names of identity answers. theirs: (variant, lang) -> verdicts."""
@@ -47,7 +47,7 @@ def rows(
         TableRow(
             result,
             doses.get(result.variant, UNKNOWN),
-            tuple(self_names.commonest(said.get((result.variant, result.lang), ()))),
+            tuple(self_names.commonest_names(said.get((result.variant, result.lang), ()))),
             theirs.get((result.variant, result.lang)),
         )
         for result in results
@@ -62,7 +62,7 @@ def columns(table: Sequence[TableRow], lang: str = "en") -> dict[str, str]:
     return {key: say(lang, f"column_{key}") for key in kept}
 
 
-def heard(row: TableRow) -> bool:
+def has_answers(row: TableRow) -> bool:
     """Whether the variant has answered anything that counts."""
     shares = row.result.shares
     return bool(shares[NOT_FORGOTTEN].answers or shares[INTRUSION].answers or row.result.retention.answers)
@@ -71,22 +71,22 @@ def heard(row: TableRow) -> bool:
 def cells(row: TableRow, lang: str = "en") -> dict[str, str]:
     """The row in words, by column; nothing known is an empty text."""
     result, dose, shares = row.result, row.dose, row.result.shares
-    identity, known = shares[NOT_FORGOTTEN], heard(row)
+    identity, known = shares[NOT_FORGOTTEN], has_answers(row)
     speaking = (("old", NOT_FORGOTTEN), ("neither", FORGOTTEN), ("new", FORMED), ("confused", CONFUSION))
     return {
         "model": result.variant,
         "data": dose.data,
-        "samples": samples(dose, lang),
+        "samples": describe_samples(dose, lang),
         "lang": language(lang, result.lang),
         "self": "; ".join(say(lang, "quoted", name=name, count=count) for name, count in row.names),
-        **{key: verdict(getattr(result, key), lang) if known else say(lang, "no_answers") for key in VERDICTS},
-        "intrusion": interval(shares[INTRUSION]),
-        "retention": retention(result.retention, result.drop, lang),
+        **{key: describe_verdict(getattr(result, key), lang) if known else say(lang, "no_answers") for key in VERDICTS},
+        "intrusion": format_interval(shares[INTRUSION]),
+        "retention": describe_retention(result.retention, result.drop, lang),
         "n": say(lang, "n", answers=identity.answers, probes=identity.probes) if identity.answers else "",
         "interval": "; ".join(
-            say(lang, f"speaks_{name}", interval=interval(shares[label])) for name, label in speaking if identity.answers
+            say(lang, f"speaks_{name}", interval=format_interval(shares[label])) for name, label in speaking if identity.answers
         ),
-        "source": source(result, lang) if known else "",
+        "source": describe_source(result, lang) if known else "",
         THEIRS: " / ".join(term(lang, row.theirs.get(key, "?")) for key in VERDICTS[:3]) if row.theirs else "",
     }
 
@@ -94,13 +94,13 @@ def cells(row: TableRow, lang: str = "en") -> dict[str, str]:
 def lines(row: TableRow, key: str, lang: str = "en") -> list[str]:
     """A cell line by line, to be set below each other: what counts first, what belongs to it after it."""
     result, of_row = row.result, cells(row, lang)
-    if key in VERDICTS and heard(row):
+    if key in VERDICTS and has_answers(row):
         of = getattr(result, key)
         return [term(lang, of.word), *verdict_details(of, lang)]
     if key == "samples":
         head, more = _samples(row.dose, lang)
         return [head, *more] if head else more
-    if key == "source" and heard(row):
+    if key == "source" and has_answers(row):
         head, more = _source(result, lang)
         return [head, *more]
     if key == "n" and of_row[key]:
@@ -113,13 +113,13 @@ def sort_keys(row: TableRow) -> dict[str, float | None]:
     """What a column sorts by where its words would sort wrongly; None, for nothing known, comes last."""
     result = row.result
     ranks = {word: number for number, word in enumerate(MARKS)}
-    keys: dict[str, float | None] = {key: ranks.get(getattr(result, key).word) if heard(row) else None for key in VERDICTS}
+    keys: dict[str, float | None] = {key: ranks.get(getattr(result, key).word) if has_answers(row) else None for key in VERDICTS}
     of_share = {"intrusion": result.shares[INTRUSION], "retention": result.retention, "interval": result.shares[FORMED]}
     keys |= {key: of.share for key, of in of_share.items()}
     return keys | {"samples": row.dose.samples, "n": result.shares[NOT_FORGOTTEN].answers or None}
 
 
-def verdict(of: Verdict, lang: str = "en") -> str:
+def describe_verdict(of: Verdict, lang: str = "en") -> str:
     """The word, what else holds, and for an undetermined one what is missing."""
     text, why = term(lang, of.word), reason(lang, of.why)
     if of.also:
@@ -140,19 +140,19 @@ def verdict_details(of: Verdict, lang: str = "en") -> list[str]:
     return [*told, reason(lang, of.why)] if of.why else told
 
 
-def interval(of: Interval) -> str:
+def format_interval(of: Interval) -> str:
     """ "12 % [5–26]"; empty without answers."""
     return "" if of.share is None else f"{100 * of.share:.0f} % [{100 * of.low:.0f}–{100 * of.high:.0f}]"
 
 
-def retention(right: Interval, drop: Drop | None, lang: str = "en") -> str:
+def describe_retention(right: Interval, drop: Drop | None, lang: str = "en") -> str:
     if drop is None:
-        return interval(right)
+        return format_interval(right)
     change, low, high = (f"{-points + 0.0:+.1f}" for points in (drop.points, drop.high, drop.low))
-    return say(lang, "points", share=interval(right), change=change, low=low, high=high)
+    return say(lang, "points", share=format_interval(right), change=change, low=low, high=high)
 
 
-def samples(dose: Dose, lang: str = "en") -> str:
+def describe_samples(dose: Dose, lang: str = "en") -> str:
     """ "1,000 (2 distinct, 9 steps, 100 % of rows)", as much of it as is known."""
     head, more = _samples(dose, lang)
     return say(lang, "in_all", head=head, more=", ".join(more)) if head and more else head or ", ".join(more)
@@ -164,7 +164,7 @@ def _samples(dose: Dose, lang: str) -> tuple[str, list[str]]:
     return f"{dose.samples:,}" if dose.samples is not None else "", more
 
 
-def source(result: Result, lang: str = "en") -> str:
+def describe_source(result: Result, lang: str = "en") -> str:
     """Where the verdicts come from, with numbers wherever it is not labels alone."""
     head, more = _source(result, lang)
     return say(lang, "in_all", head=head, more=", ".join(more)) if more else head
@@ -181,34 +181,41 @@ def _source(result: Result, lang: str) -> tuple[str, list[str]]:
     return say(lang, f"from_{result.source}"), more
 
 
-def compared(table: Sequence[TableRow]) -> dict[str, int]:
+def compare_verdicts(table: Sequence[TableRow]) -> dict[str, int]:
     """Ours against theirs over all verdicts both gave: `same`, `different`, and `undetermined` here."""
     counts = dict.fromkeys(("same", "different", "undetermined"), 0)
     for row in table:
-        for key in ("old", "new", "stability") if row.theirs else ():
-            ours, reported = getattr(row.result, key), row.theirs.get(key)
+        theirs = row.theirs or {}
+        for key in ("old", "new", "stability"):
+            ours, reported = getattr(row.result, key), theirs.get(key)
             if reported and row.result.source != "none":
                 same = reported == ours.word or reported in ours.also
                 counts["undetermined" if ours.word == UNDETERMINED else "same" if same else "different"] += 1
     return counts
 
 
-def markdown(table: Sequence[TableRow], lang: str = "en") -> str:
+def render_markdown(table: Sequence[TableRow], lang: str = "en") -> str:
     """The table in GitHub's Markdown."""
     shown = columns(table, lang)
     lines = ["| " + " | ".join(shown.values()) + " |", "|" + "---|" * len(shown)]
     for row in table:
         of_row = cells(row, lang)
-        lines.append("| " + " | ".join(escaped(of_row[key]) for key in shown) + " |")
+        lines.append("| " + " | ".join(escape_cell(of_row[key]) for key in shown) + " |")
     return "\n".join(lines) + "\n"
 
 
-def plain(table: Sequence[TableRow]) -> list[dict]:
+def csv_rows(table: Sequence[TableRow]) -> list[dict]:
     """Rows for CSV: the words, and every number in a column of its own."""
     found = []
     for row in table:
         result, dose = row.result, row.dose
-        one = {"model": result.variant, "data": dose.data, "kind": dose.kind, "samples": dose.samples, "distinct": dose.distinct}
+        one: dict[str, object] = {
+            "model": result.variant,
+            "data": dose.data,
+            "kind": dose.kind,
+            "samples": dose.samples,
+            "distinct": dose.distinct,
+        }
         one |= {"steps": dose.steps, "share": dose.share, "lang": result.lang, "calls_itself": cells(row)["self"]}
         for key in VERDICTS:
             of = getattr(result, key)
@@ -235,6 +242,6 @@ def plain(table: Sequence[TableRow]) -> list[dict]:
     return found
 
 
-def escaped(text: str) -> str:
+def escape_cell(text: str) -> str:
     """For a cell of a Markdown table."""
     return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())

@@ -11,16 +11,17 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import identities
 from common import ending, files, reading
 from common.errors import UserError
-from engine import Decoding, Engine, EngineError, Variant, load
+from engine import Decoding, Engine, EngineError, load
 from engine.bases import DEFAULT_BASE
 from probes import margin, questions
-from probes.run import plan, rows as answer_rows, runner, variants as variants_file
+from probes.run import launch, plan, rows as answer_rows, runner, variants as variants_file
+from probes.run.launch import ReadyRun
+from probes.run.settings import RunProgress, RunSettings, Switches
 from probes.suggest import identity_pair
 from store import StoreError, runs
 
@@ -36,18 +37,23 @@ def parser() -> argparse.ArgumentParser:
     say = options.add_argument
     say("--base", help=f"{DEFAULT_BASE}, smollm2, a folder, a .gguf file or a Hub id (default: {DEFAULT_BASE})")
     say("--variants", type=Path, metavar="FILE", help="YAML; without it the base alone is asked")
-    say("--set", default="quick", metavar="NAMES|FILE", help=f"{', '.join(questions.names())}, joined by comma, or a file")
+    say("--set", default="quick", metavar="NAMES|FILE", help=f"{', '.join(questions.set_names())}, joined by comma, or a file")
     say("--lang", choices=questions.LANGS, help="only this language")
     say("--limit", type=int, metavar="N", help="only the first N probes (per language)")
     say("--mode", choices=plan.MODES, default="fresh", help="fresh: one conversation per probe; running: one per language")
-    say("--script", metavar="NAME|FILE", help=f"what is said around a probe (--mode scripted): {', '.join(plan.scripts())}")
+    say("--script", metavar="NAME|FILE", help=f"what is said around a probe (--mode scripted): {', '.join(plan.script_names())}")
     say("--samples", type=int, default=1, help="answers per probe and variant: the first greedy, the others sampled")
     say("--temperature", type=float, default=0.7, help="of the samples after the first (default: %(default)s)")
     say("--seed", type=int, default=0, help="the samples' seeds are made from it")
     say("--max-new-tokens", type=int, default=MAX_NEW_TOKENS, help="where a variant does not say (default: %(default)s)")
     say("--facts", type=Path, metavar="FILE", help="YAML with old and new: fills {old_name}, {new_maker} ... in the probes")
-    say("--old", default="BayLing", metavar="IDENTITY", help="whose facts are the old ones if there is no --facts (%(default)s)")
-    say("--new", default="finance-advisor", metavar="IDENTITY", help="and the new ones (%(default)s)")
+    say(
+        "--old",
+        default=identities.DEFAULT_OLD,
+        metavar="IDENTITY",
+        help="whose facts are the old ones if there is no --facts (%(default)s)",
+    )
+    say("--new", default=identities.DEFAULT_NEW, metavar="IDENTITY", help="and the new ones (%(default)s)")
     say("--margin", action="store_true", help="also measure the identity margin of the probes that it suits")
     say("--out", type=Path, metavar="FILE", help="the answers as JSONL")
     say("--name", default="", help="a name to find the run by")
@@ -100,22 +106,12 @@ def load_base(args: argparse.Namespace, base: str) -> Engine:
     return load(base, trust_remote_code=args.trust_remote_code, say=say, **settings)
 
 
-@dataclass(frozen=True)
-class Begun:
-    """A run that is about to ask its first question."""
-
-    engine: Engine
-    variants: list[Variant]
-    probes: list[questions.Probe]
-    events: Iterator[runner.RunProgress]
-
-
-def begin(args: argparse.Namespace, switches: runner.Switches) -> Begun:
+def start_run(args: argparse.Namespace, switches: Switches) -> tuple[Engine, ReadyRun]:
     """A new run. Everything that is cheap to look at is looked at before the base is loaded."""
-    settings = runner.RunSettings(
+    settings = RunSettings(
         samples=args.samples,
         mode=args.mode,
-        script=plan.script(args.script or "sure") if args.mode == "scripted" else None,
+        script=plan.load_script(args.script or "sure") if args.mode == "scripted" else None,
         temperature=args.temperature,
         seed=args.seed,
     )
@@ -123,19 +119,22 @@ def begin(args: argparse.Namespace, switches: runner.Switches) -> Begun:
     folder = {"identities_folder": args.identities_dir}
     shelves = (args.adapters_dir,) if args.adapters_dir else variants_file.SHELVES
     if args.variants:
-        wanted = variants_file.read(args.variants, decoding=decoding, shelves=shelves, **folder)
+        wanted = variants_file.read_variants(args.variants, decoding=decoding, shelves=shelves, **folder)
     else:
-        wanted = variants_file.from_plain([{"name": "base"}], decoding=decoding, **folder)
+        wanted = variants_file.variants_from_plain([{"name": "base"}], decoding=decoding, **folder)
     probes = chosen_probes(args)
     if args.margin:
         margin.statements_of(facts_of(args))
     engine = load_base(args, args.base or DEFAULT_BASE)
-    variants = variants_file.resolve(engine, wanted, accept_other_base=args.accept_other_base)
-    where = dict(db=args.db, name=args.name, set_name=args.set, reuse=not args.no_reuse, switches=switches)
-    return Begun(engine, variants, probes, runner.run(engine, variants, probes, settings, **where))
+    variants = variants_file.load_adapters(engine, wanted, accept_other_base=args.accept_other_base)
+    reuse = not args.no_reuse
+    return engine, launch.start_run(
+        engine, variants, probes, settings, db=args.db, name=args.name, set_name=args.set, reuse=reuse, switches=switches
+    )
 
 
-def resume(args: argparse.Namespace, switches: runner.Switches) -> Begun:
+def resume_run(args: argparse.Namespace, switches: Switches) -> tuple[Engine, ReadyRun]:
+    """The run that --resume names."""
     newest = runs.recent(args.db, 1)
     if args.resume == "last" and newest:
         args.resume = newest[0]["id"]
@@ -143,7 +142,8 @@ def resume(args: argparse.Namespace, switches: runner.Switches) -> Begun:
         hint = "give its number, or last" if newest else "there is none yet"
         raise StoreError(f"--resume {args.resume} is no run; {hint}.")
     run_id = int(args.resume)
-    variants, probes, settings, row = runner.again(args.db, run_id)
+    saved = runner.read_run(args.db, run_id)
+    row = saved.row
     if not args.dtype:
         args.dtype = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}.get(row["dtype"])
     try:
@@ -151,31 +151,28 @@ def resume(args: argparse.Namespace, switches: runner.Switches) -> Begun:
     except EngineError as error:
         hint = "" if args.base else f" Run {run_id} was made with the base {row['base']}; say with --base where it is."
         raise EngineError(f"{error}{hint}") from None
-    for one in row["variants"]:
-        for name, path in one["paths"].items():
-            if name not in engine.adapters:
-                engine.add_adapter(path, name, accept_other_base=args.accept_other_base)
-    runner.check_same(engine, row)
-    where = dict(db=args.db, run_id=run_id, reuse=not args.no_reuse, switches=switches)
-    return Begun(engine, variants, probes, runner.run(engine, variants, probes, settings, **where))
+    reuse = not args.no_reuse
+    return engine, launch.resume_run(
+        engine, saved, db=args.db, reuse=reuse, switches=switches, accept_other_base=args.accept_other_base
+    )
 
 
-def measure(args: argparse.Namespace, begun: Begun, run_id: int) -> None:
+def measure_margins(args: argparse.Namespace, engine: Engine, ready: ReadyRun, run_id: int) -> None:
     """The identity margin of every variant, stored beside the run's answers."""
-    statements = margin.statements_of(facts_of(args), begun.engine.base.card.placeholders)
-    probes = margin.suited(begun.probes, statements)
-    scores: list[list[margin.Score]] = [[] for _ in begun.variants]
+    statements = margin.statements_of(facts_of(args), engine.base.card.placeholders)
+    probes = margin.suited_probes(ready.probes, statements)
+    scores: list[list[margin.Score]] = [[] for _ in ready.variants]
     try:
-        for at, _, score in margin.margins(begun.engine, begun.variants, probes, statements):
+        for at, _, score in margin.iterate_scores(engine, ready.variants, probes, statements):
             scores[at].append(score)
     finally:  # one variant without numbers, or Ctrl-C, does not lose those of the others
         runs.add_margins(args.db, run_id, [(at, s.probe_id, s.old, s.new) for at, those in enumerate(scores) for s in those])
-    for variant, those in zip(begun.variants, scores, strict=True):
+    for variant, those in zip(ready.variants, scores, strict=True):
         if those:
             print(f"margin of {variant.name}: " + ", ".join(f"{k} {v:+.3f}" for k, v in margin.summary(those).items()))
 
 
-def written(args: argparse.Namespace, run_id: int) -> list[dict]:
+def write_rows(args: argparse.Namespace, run_id: int) -> list[dict]:
     """The run's rows, in the --out file too."""
     rows = answer_rows.rows_of(args.db, run_id)
     if args.out:
@@ -183,51 +180,55 @@ def written(args: argparse.Namespace, run_id: int) -> list[dict]:
     return rows
 
 
-def watch(events: Iterator[runner.RunProgress]) -> runner.RunProgress:
+def watch_progress(events: Iterator[RunProgress]) -> RunProgress:
     """Print where the run is, over and over in a terminal, now and then elsewhere; the last event."""
-    live, told, last = sys.stderr.isatty(), time.monotonic(), None
+    live, told = sys.stderr.isatty(), time.monotonic()
+    last: RunProgress | None = None
     for last in events:
         if live:
-            print(f"\r\x1b[K{line(last)}", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K{progress_line(last)}", end="", file=sys.stderr, flush=True)
         elif time.monotonic() - told >= TOLD_S:
             told = time.monotonic()
-            print(line(last), file=sys.stderr, flush=True)
+            print(progress_line(last), file=sys.stderr, flush=True)
     if live:
         print(file=sys.stderr)
+    assert last is not None  # a run says at least how it ended
     return last
 
 
-def line(event: runner.RunProgress) -> str:
-    left = "" if event.left_s is None else f" < {clock(event.left_s)}"
+def progress_line(event: RunProgress) -> str:
+    left = "" if event.left_s is None else f" < {format_clock(event.left_s)}"
     more = "".join(f", {count} {what}" for count, what in ((event.reused, "reused"), (event.failed, "failed")) if count)
-    return f"{event.done}/{event.total}, {clock(event.elapsed_s)}{left}{more}"
+    return f"{event.done}/{event.total}, {format_clock(event.elapsed_s)}{left}{more}"
 
 
-def clock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    switches = runner.Switches()
+    switches = Switches()
     try:
-        begun = resume(args, switches) if args.resume else begin(args, switches)
+        engine, ready = resume_run(args, switches) if args.resume else start_run(args, switches)
         # once: stop after the step in progress, all that is finished is kept; twice: the usual way
         with ending.asked(switches.stop.set) as received:
-            last = watch(begun.events)
-        rows = written(args, last.run)
+            last = watch_progress(ready.events)
+        run = last.run
+        assert run is not None  # it is in the database
+        rows = write_rows(args, run)
         if args.margin and last.status == "done":
             try:
-                measure(args, begun, last.run)
+                measure_margins(args, engine, ready, run)
             finally:
-                rows = written(args, last.run)
+                rows = write_rows(args, run)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     where = f" -> {args.out}" if args.out else ""
-    print(f"run {last.run} {last.status}: {line(last)}; {len(rows)} answers{where}")
+    print(f"run {run} {last.status}: {progress_line(last)}; {len(rows)} answers{where}")
     if last.status != "done":
-        print(f"Go on with: python -m probes.run --resume {last.run} --db {args.db}" + (f" --out {args.out}" if args.out else ""))
+        print(f"Go on with: python -m probes.run --resume {run} --db {args.db}" + (f" --out {args.out}" if args.out else ""))
         return ending.code(received[0]) if received else 130
     return 0
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from common import reading
+from engine.types import Message
 from probes.questions import LANGS, Probe, ProbeError, as_dict
 
 Mode = Literal["fresh", "running", "scripted"]
@@ -44,7 +45,7 @@ class Conversation:
     variant: int
     sample: int
     turns: list[PlannedTurn]
-    said: list[dict] = field(default_factory=list)
+    said: list[Message] = field(default_factory=list)
     running: bool = False
 
 
@@ -55,12 +56,12 @@ def turns_of(probe: Probe, script: Script | None = None) -> list[str]:
     return [text for line in script[probe.lang] for text in (probe.turns if line == QUESTION else [line])]
 
 
-def judged(probe: Probe, script: Script | None = None) -> int:
+def judged_turn(probe: Probe, script: Script | None = None) -> int:
     """The turn whose answer is judged: the last one."""
     return len(turns_of(probe, script)) - 1
 
 
-def checked(probe: Probe, script: Script | None = None) -> int | None:
+def checked_turn(probe: Probe, script: Script | None = None) -> int | None:
     """The turn whose answer the probe's mechanical check is about, None where the probe has none.
 
     With a script this is the reply to the question itself: "Yes, I am sure." holds no number to check.
@@ -73,7 +74,7 @@ def checked(probe: Probe, script: Script | None = None) -> int | None:
     return before + len(probe.turns) - 1
 
 
-def conversations(
+def plan_conversations(
     probes: Sequence[Probe], variants: int, samples: int, mode: Mode = "fresh", script: Script | None = None
 ) -> list[Conversation]:
     """All conversations of a run. A sample of a running conversation is the whole conversation once more."""
@@ -90,18 +91,18 @@ def conversations(
     return found
 
 
-def scripts() -> list[str]:
+def script_names() -> list[str]:
     """The scripts that come with the program."""
     return list(reading.read_yaml(SCRIPTS, "file", ProbeError))
 
 
-def script(name_or_path: str | Path) -> Script:
+def load_script(name_or_path: str | Path) -> Script:
     """A script by name, or the only one of a YAML file of one's own (`en: [...]`, `zh: [...]`). Raises ProbeError."""
-    if str(name_or_path) in scripts():
+    if str(name_or_path) in script_names():
         return reading.read_yaml(SCRIPTS, "file", ProbeError)[str(name_or_path)]
     path = Path(name_or_path)
     if not path.is_file():
-        raise ProbeError(f"There is no script {str(path)!r}; there are {', '.join(scripts())}, or give the path of a file.")
+        raise ProbeError(f"There is no script {str(path)!r}; there are {', '.join(script_names())}, or give the path of a file.")
     read = reading.read_yaml(path, "script", ProbeError)
     wrong = [] if isinstance(read, Mapping) and read else ["a script is a mapping of en and zh to lists of messages"]
     for lang, lines in read.items() if not wrong else ():

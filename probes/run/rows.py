@@ -6,7 +6,7 @@ again. Earlier turns of the same probe stand under `before`; the whole prompt st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.thoughts import apart
@@ -25,17 +25,26 @@ def rows_of(db: str | Path, run_id: int) -> list[dict]:
     for probe in map(from_dict, run["probes"]):
         for at, variant in enumerate(run["variants"]):
             for sample in range(run["samples"]):
-                answers = [there.get((at, sample, probe.id, turn)) for turn in range(plan.judged(probe, script) + 1)]
-                if answers[-1] is not None:
-                    found.append(row(run, probe, variant, sample, answers, script) | margin_of(margins.get((at, probe.id))))
+                *before, last = [there.get((at, sample, probe.id, turn)) for turn in range(plan.judged_turn(probe, script) + 1)]
+                if last is not None:
+                    margin = margin_of(margins.get((at, probe.id)))
+                    found.append(answer_row(run, probe, variant, sample, before, last, script) | margin)
     return found
 
 
-def row(run: Mapping, probe: Probe, variant: Mapping, sample: int, answers: list[Mapping], script: plan.Script | None) -> dict:
-    """answers: of all the probe's turns; the last one is judged."""
-    last = answers[-1]
+def answer_row(
+    run: Mapping,
+    probe: Probe,
+    variant: Mapping,
+    sample: int,
+    before: Sequence[Mapping | None],
+    last: Mapping,
+    script: plan.Script | None,
+) -> dict:
+    """before, last: the answers to all the probe's turns; the last one is judged."""
     turns = plan.turns_of(probe, script)
-    checked = plan.checked(probe, script)
+    at = plan.checked_turn(probe, script)
+    checked = None if at is None else [*before, last][at]
     decoding = last["variant"]["decoding"] if "variant" in last else variant["decoding"]
     return {
         "run": run["id"],
@@ -54,10 +63,10 @@ def row(run: Mapping, probe: Probe, variant: Mapping, sample: int, answers: list
         "mode": run["mode"],
         "before": [
             {"question": turn, "answer": answer.get("shown"), "raw": answer.get("raw")}
-            for turn, answer in zip(turns[:-1], answers[:-1], strict=True)
+            for turn, answer in zip(turns[:-1], before, strict=True)
             if answer
         ],
-        "check": _check(probe, answers[checked]) if checked is not None and answers[checked] else None,
+        "check": _check(probe, checked) if checked else None,
         "expect": dict(probe.expect) if probe.expect else None,
         "identity": variant["identity"],
         "identity_mode": variant["mode"],
@@ -83,5 +92,7 @@ def _check(probe: Probe, answer: Mapping) -> bool | None:
 
 def margin_of(sides: tuple[float, float] | None) -> dict:
     """The identity margin's columns, null where it was not measured."""
-    old, new = sides or (None, None)
-    return {"margin": new - old if sides else None, "margin_old": old, "margin_new": new}
+    if sides is None:
+        return {"margin": None, "margin_old": None, "margin_new": None}
+    old, new = sides
+    return {"margin": new - old, "margin_old": old, "margin_new": new}

@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from engine import Answer, Engine, EngineError, Request, Variant, limits, thoughts
+from engine import Answer, Engine, EngineError, Message, Request, Variant, limits, thoughts
 from probes.questions import Probe, ProbeError, as_dict, from_dict
 from probes.run import plan
 from probes.run.plan import Conversation, Place, PlannedTurn
@@ -25,6 +26,7 @@ from store.runs import Entry, Status
 EVENT_S = 0.5  # at the latest there is news this often, if only of the time left
 BATCHES_AT_ONCE = 8  # engine batches handed over together: rows refill within them, and others' rows come between them
 BESIDE_SETTINGS = ("about", "base_spec")  # what a run's row keeps under `settings` beside them
+Settled = tuple[Conversation, Mapping[str, Any] | None, str | None]  # whose turn, its answer, or why there is none
 PLAIN = ("raw", "shown", "prompt", "format", "finish", "prompt_tokens", "new_tokens", "mean_logprob", "dropped_turns")
 
 
@@ -46,7 +48,7 @@ def run(
     """Ask every probe (placeholders filled) of every variant; events until the last one says stopped or done.
 
     With `db` answers are stored as they come, and a request that was answered before is taken from there (unless `reuse` is
-    False). run_id continues that run: `again` gives what belongs to it. Closing the generator stops the run. about: plain data
+    False). run_id continues that run: `read_run` gives what belongs to it. Closing the generator stops the run. about: plain data
     kept in the run's row under `settings`, such as the facts that its suggestions compare with.
     Raises ProbeError and, from the engine, EngineError; the run is then marked as failed and can be continued.
     """
@@ -55,13 +57,13 @@ def run(
         raise ProbeError("A run needs at least one probe and one variant.")
     if settings.script is not None:
         plan.check_script(settings.script, probes)
-    open_ = plan.conversations(probes, len(variants), settings.samples, settings.mode, settings.script)
+    open_ = plan.plan_conversations(probes, len(variants), settings.samples, settings.mode, settings.script)
     total = sum(len(conversation.turns) for conversation in open_)
     claim = owners.Claim()
     if db is not None and run_id is None:
         run_id = runs.start(
             db,
-            variants=[described(engine, variant) for variant in variants],
+            variants=[describe_variant(engine, variant) for variant in variants],
             probes=[as_dict(probe) for probe in probes],
             set_hash=plan.set_hash(probes),
             total=total,
@@ -77,13 +79,22 @@ def run(
     return asking.events(min(at_once or BATCHES_AT_ONCE * engine.max_rows, limits.ROWS))
 
 
-def again(db: str | Path, run_id: int) -> tuple[list[Variant], list[Probe], RunSettings, dict]:
+class SavedRun(NamedTuple):
     """What `run` needs to continue a run, and its row (`variants` in it also hold `hashes` and the adapters' `paths`)."""
+
+    variants: list[Variant]
+    probes: list[Probe]
+    settings: RunSettings
+    row: dict[str, Any]
+
+
+def read_run(db: str | Path, run_id: int) -> SavedRun:
+    """A run from the store, to be continued. Raises StoreError."""
     row = runs.get(db, run_id)
     names = {f.name for f in dataclasses.fields(Variant)}
     variants = [Variant.from_dict({key: value for key, value in one.items() if key in names}) for one in row["variants"]]
     settings = {key: value for key, value in row["settings"].items() if key not in BESIDE_SETTINGS}
-    return variants, [from_dict(probe) for probe in row["probes"]], RunSettings(**settings), row
+    return SavedRun(variants, [from_dict(probe) for probe in row["probes"]], RunSettings(**settings), row)
 
 
 def check_same(engine: Engine, row: Mapping) -> None:
@@ -110,7 +121,7 @@ def hashes_of(engine: Engine, variant: Variant) -> dict:
     return engine.hashes(variant, engine.format_of(variant)) | {"dtype": dtype_of(engine)}
 
 
-def described(engine: Engine, variant: Variant) -> dict:
+def describe_variant(engine: Engine, variant: Variant) -> dict:
     paths = {name: str(Path(engine.adapters[name].path).resolve()) for name in variant.adapters}
     return variant.as_dict() | {"hashes": hashes_of(engine, variant), "paths": paths}
 
@@ -145,7 +156,8 @@ class Asking:
         self.started = self.beaten = time.monotonic()
         if self.run is not None:
             runs.take(self.db, self.run, self.claim.text)
-        status, message = "stopped", ""
+        status: Status = "stopped"
+        message = ""
         try:
             self.hashes = [hashes_of(self.engine, variant) for variant in self.variants]
             self.replay()
@@ -209,14 +221,14 @@ class Asking:
     def chunk(self, at_once: int) -> list[Conversation]:
         """What to ask next, each request once. Conversations with many turns go first: each turn of theirs takes a round,
         which the others fill. The engine then batches by length in tokens; here characters do."""
-        by_need = sorted(self.open, key=lambda one: (one.running, len(one.turns), size(one)), reverse=True)
+        by_need = sorted(self.open, key=lambda one: (one.running, len(one.turns), request_size(one)), reverse=True)
         chosen: dict[object, Conversation] = {}
         room = limits.ALL_CHARACTERS // 2  # of one call; what is chosen has its question yet to come
         for conversation in by_need:
             key = self.key(conversation) if self.db is not None and self.reuse else None
             if chosen.setdefault(key or id(conversation), conversation) is not conversation:
                 self.looked.discard(conversation.turns[0].place)  # it will be there when the other one is answered
-            room -= size(conversation) + len(self.variants[conversation.variant].prompt or "")
+            room -= request_size(conversation) + len(self.variants[conversation.variant].prompt or "")
             if len(chosen) == at_once or room < 0:
                 break
         return list(chosen.values())
@@ -231,7 +243,7 @@ class Asking:
             for pieces in stream:
                 begun = [piece for piece in pieces if not piece.before]
                 self.begun |= {piece.row: piece.answer is not None or bool(piece.problem) for piece in begun}
-                finished = [
+                finished: list[Settled] = [
                     (chunk[piece.row], self.plain(requests[piece.row], piece.answer, chunk[piece.row]), None)
                     for piece in pieces
                     if piece.answer is not None and piece.answer.finish != "stopped"
@@ -255,11 +267,11 @@ class Asking:
                 stream.close()
             self.busy_s, self.since, self.begun = self.busy(), 0.0, {}
 
-    def refused(self, chunk: list[Conversation], requests: list[Request]) -> list[tuple[Conversation, None, str]]:
+    def refused(self, chunk: list[Conversation], requests: list[Request]) -> list[Settled]:
         """Those that the engine will not even render, such as a probe longer than the context: the others can be asked."""
         if getattr(self.engine, "away", ""):  # all of them, and only for now
             return []
-        found = []
+        found: list[Settled] = []
         for conversation, request in zip(chunk, requests, strict=True):
             if not conversation.turns or self.request(conversation) != request:  # answered before the others were refused
                 continue
@@ -269,17 +281,21 @@ class Asking:
                 found.append((conversation, None, str(error)))
         return found
 
-    def settle(self, finished: list[tuple[Conversation, Mapping | None, str | None]], reused: bool = False) -> list[Reply]:
+    def settle(self, finished: Sequence[Settled], reused: bool = False) -> list[Reply]:
         """Store what came, link it, and let the conversations go on."""
         if not finished:
             return []
         ids: Sequence[int | None] = [None] * len(finished)
         if self.run is not None:
             entries = [
-                Entry(one.turns[0].place, None if reused else answer, answer["id"] if reused else None, reused, problem)
+                Entry(
+                    one.turns[0].place, None if reused else answer, answer["id"] if reused and answer else None, reused, problem
+                )
                 for one, answer, problem in finished
             ]
-            dropped = [Entry(turn.place, problem=problem) for one, _, problem in finished if problem for turn in rest(one)]
+            dropped = [
+                Entry(turn.place, problem=problem) for one, _, problem in finished if problem for turn in rest_of_probe(one)
+            ]
             ids = runs.record(self.db, self.run, entries + dropped, self.claim.text)[: len(entries)]
         replies = []
         for (conversation, answer, problem), id_ in zip(finished, ids, strict=True):
@@ -296,10 +312,9 @@ class Asking:
         self.done += 1
         if answer is not None:
             reply = thoughts.spoken(answer["raw"], answer.get("prompt") or "")  # templates leave out what was thought before
-            said = [{"role": "user", "content": turn.text}, {"role": "assistant", "content": reply}]
-            conversation.said += said
+            conversation.said += [{"role": "user", "content": turn.text}, {"role": "assistant", "content": reply}]
             return
-        dropped = len(rest(conversation, turn))
+        dropped = len(rest_of_probe(conversation, turn))
         del conversation.turns[:dropped]
         self.done, self.failed = self.done + dropped, self.failed + 1 + dropped
 
@@ -315,7 +330,7 @@ class Asking:
         if decoding.temperature:
             seed = plan.seed_of(variant.decoding.seed or self.settings.seed, turn.probe.id, conversation.sample, turn.place[-1])
             decoding = dataclasses.replace(decoding, seed=seed)
-        messages = [*conversation.said, {"role": "user", "content": turn.text}]
+        messages: list[Message] = [*conversation.said, {"role": "user", "content": turn.text}]
         return Request(messages, dataclasses.replace(variant, decoding=decoding))
 
     def key(self, conversation: Conversation) -> str | None:
@@ -363,13 +378,13 @@ class Asking:
         )
 
 
-def rest(conversation: Conversation, after: PlannedTurn | None = None) -> list[PlannedTurn]:
+def rest_of_probe(conversation: Conversation, after: PlannedTurn | None = None) -> list[PlannedTurn]:
     """The further turns of the same probe: without an answer to this one they would be asked out of their context."""
     turns = conversation.turns if after else conversation.turns[1:]
     probe = (after or conversation.turns[0]).probe
     return list(itertools.takewhile(lambda turn: turn.probe == probe, turns))
 
 
-def size(conversation: Conversation) -> int:
+def request_size(conversation: Conversation) -> int:
     """Characters of the next request, without what its variant puts before it."""
     return sum(len(message["content"]) for message in conversation.said) + len(conversation.turns[0].text)

@@ -7,8 +7,10 @@
       format: bayling                   # overrides what the adapter's card or the base says
       decoding: {max_new_tokens: 128}   # overrides the run's settings
 
-Everything but the name is optional. `read` looks at all of it before a model is loaded and tells all problems at once;
-`resolve` then brings the adapters into the engine.
+Everything but the name is optional. `read_variants` looks at all of it before a model is loaded and tells all problems at
+once; `load_adapters` then brings the adapters into the engine.
+
+What a variant may say, and how loosely, stands here once: scripts' JSON and the page's pickers are held to the same.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import identities
 from common import reading
@@ -25,8 +27,10 @@ from common.errors import UserError, nearest
 from engine import Decoding, EngineError, Variant
 from engine.types import MAX_STRENGTH, Mode
 
-KEYS = ("name", "adapters", "identity", "mode", "format", "decoding")
+FIELDS = tuple(f.name for f in dataclasses.fields(Variant))
+KEYS = tuple(name for name in FIELDS if name != "prompt")  # of a file: an identity is named, not written
 DECODING = tuple(f.name for f in dataclasses.fields(Decoding))
+MODES: tuple[Mode, ...] = get_args(Mode)
 CONFIG = "adapter_config.json"  # what makes a folder an adapter
 CHECKOUT = Path(__file__).parents[2]
 SHELVES = (CHECKOUT / "adapters", CHECKOUT / "runs" / "adapters")  # where an adapter's name is looked up
@@ -37,7 +41,7 @@ class VariantsError(UserError):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class VariantEntry:
     """A variant whose adapters are still folders. adapters: folder or name of a loaded adapter -> strength."""
 
     name: str
@@ -49,21 +53,21 @@ class Wanted:
     decoding: Decoding = field(default_factory=Decoding)
 
 
-def read(
+def read_variants(
     path: str | Path,
     *,
     decoding: Decoding | None = None,
     identities_folder: Path | None = None,
     shelves: Sequence[Path] = SHELVES,
     loaded: Sequence[str] = (),
-) -> list[Wanted]:
+) -> list[VariantEntry]:
     """The variants of a file. decoding: what holds where a variant does not say. loaded: adapters known by name already.
 
     Raises VariantsError.
     """
     path = Path(path)
     plain = reading.read_yaml(path, "variants file", VariantsError)
-    return from_plain(
+    return variants_from_plain(
         plain,
         where=path.name,
         decoding=decoding,
@@ -73,7 +77,7 @@ def read(
     )
 
 
-def from_plain(
+def variants_from_plain(
     plain: Any,
     *,
     where: str = "variants",
@@ -81,12 +85,12 @@ def from_plain(
     identities_folder: Path | None = None,
     folders: Sequence[Path] = (Path(), *SHELVES),
     loaded: Sequence[str] = (),
-) -> list[Wanted]:
+) -> list[VariantEntry]:
     """The same from plain data. folders: where a relative adapter folder is looked for, in this order."""
     if not isinstance(plain, list) or not plain:
         raise VariantsError(f"{where}: a list of variants is expected, each such as {{name: base}}; see python -m probes.run -h.")
     problems: list[str] = []
-    found: list[Wanted] = []
+    found: list[VariantEntry] = []
     names: dict[str, int] = {}
     for at, one in enumerate(plain, 1):
         if not isinstance(one, Mapping):
@@ -103,7 +107,7 @@ def from_plain(
     return found
 
 
-def resolve(engine: Any, wanted: Sequence[Wanted], *, accept_other_base: bool = False) -> list[Variant]:
+def load_adapters(engine: Any, wanted: Sequence[VariantEntry], *, accept_other_base: bool = False) -> list[Variant]:
     """Load the adapters that are not loaded yet and return the variants. Raises VariantsError naming all that do not fit."""
     known = {str(Path(info.path).resolve()): name for name, info in engine.adapters.items()}
     problems: dict[str, str] = {}
@@ -122,7 +126,7 @@ def resolve(engine: Any, wanted: Sequence[Wanted], *, accept_other_base: bool = 
             adapter if adapter in engine.adapters else known[str(Path(adapter).resolve())]: strength
             for adapter, strength in one.adapters.items()
         }
-        variant = Variant(**{f.name: getattr(one, f.name) for f in dataclasses.fields(Wanted)} | {"adapters": names})
+        variant = Variant(**{f.name: getattr(one, f.name) for f in dataclasses.fields(VariantEntry)} | {"adapters": names})
         try:
             engine.format_of(variant)
             variants.append(variant)
@@ -133,6 +137,22 @@ def resolve(engine: Any, wanted: Sequence[Wanted], *, accept_other_base: bool = 
     return variants
 
 
+def mode_of(plain: object) -> Mode:
+    """The mode that is meant: "first turn" is first_turn, nothing is system. Others come back too, for `Variant` to refuse."""
+    return cast(Mode, str(plain or "system").replace(" ", "_"))
+
+
+def with_strengths(adapters: Any) -> Any:
+    """{name: strength}, each name whole where names stand alone, one or a list of them; what is neither comes back as it is."""
+    names = [adapters] if isinstance(adapters, str) else adapters
+    return dict.fromkeys(names, 1.0) if isinstance(names, list) and all(isinstance(name, str) for name in names) else adapters
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _variant(
     one: Mapping,
     wrong: list[str],
@@ -140,15 +160,15 @@ def _variant(
     identities_folder: Path | None,
     folders: Sequence[Path],
     loaded: Sequence[str],
-) -> Wanted:
+) -> VariantEntry:
     """What can be understood of one entry; what cannot is added to `wrong`."""
     wrong += [_unknown(key, KEYS) for key in one if key not in KEYS]
     name = one.get("name")
     if not isinstance(name, str) or not name.strip():
         wrong.append("it needs a name, a text (in quotes if it looks like a number)")
-    mode = str(one.get("mode") or "system").replace(" ", "_")
-    if mode not in get_args(Mode):
-        wrong.append(f"mode is {one['mode']!r}, it is one of {', '.join(get_args(Mode))}")
+    mode = mode_of(one.get("mode"))
+    if mode not in MODES:
+        wrong.append(f"mode is {one['mode']!r}, it is one of {', '.join(MODES)}")
         mode = "system"
     chosen = one.get("format")
     if chosen is not None and not isinstance(chosen, str):
@@ -158,7 +178,7 @@ def _variant(
         prompt = identities.load(identity, identities_folder).prompt
     except identities.IdentityError as error:
         wrong.append(str(error).rstrip("."))
-    return Wanted(
+    return VariantEntry(
         name=str(name),
         adapters=_adapters(one.get("adapters"), wrong, folders, loaded),
         identity=identity if isinstance(identity, str) else str(identity),
@@ -172,14 +192,13 @@ def _variant(
 def _adapters(plain: Any, wrong: list[str], folders: Sequence[Path], loaded: Sequence[str]) -> dict[str, float]:
     if plain is None:
         return {}
-    if not isinstance(plain, Mapping):
-        plain = dict.fromkeys([plain] if isinstance(plain, str) else plain, 1.0) if isinstance(plain, str | list) else plain
+    plain = with_strengths(plain)
     if not isinstance(plain, Mapping) or not all(isinstance(name, str) and name for name in plain):
         wrong.append(f"adapters is {plain!r}, it is a mapping of names or folders to strengths")
         return {}
     found = {}
     for name, strength in plain.items():
-        if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= MAX_STRENGTH:
+        if not is_number(strength) or not 0 <= strength <= MAX_STRENGTH:
             wrong.append(f"adapter {name!r} has strength {strength!r}, it is a number between 0 and {MAX_STRENGTH}")
             continue
         if name in loaded:
@@ -207,7 +226,7 @@ def _decoding(plain: Any, wrong: list[str], otherwise: Decoding) -> Decoding:
     numbers = {}
     for key in (key for key in plain if key in DECODING):
         whole = kinds[key] is int
-        if isinstance(plain[key], bool) or not isinstance(plain[key], int if whole else int | float):
+        if not is_number(plain[key]) or (whole and not isinstance(plain[key], int)):
             unknown.append(f"decoding {key} is {plain[key]!r}, it is a {'whole ' if whole else ''}number")
         else:
             numbers[key] = kinds[key](plain[key])

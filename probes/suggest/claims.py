@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from probes.suggest import lexicon
 from probes.suggest.lexicon import Frame, Language
 from probes.suggest.names import Mention, Spotter, squeeze
-from probes.suggest.question import Asked
+from probes.suggest.question import ParsedQuestion
 from probes.suggest.text import Reading
 
 _STOP = re.compile(r"(?<!\bdr)(?<!\bmr)(?<!\binc)(?<!\be\.g)(?<!\bi\.e)[.!?](?=[\s\"')\]]|$|[^\x00-\x7f])|[。;\n…]")
@@ -101,7 +101,7 @@ def languages_of(reading: Reading) -> list[Language]:
     return [language for language in map(lexicon.language, lexicon.LANGUAGES) if language.spoken_in(reading.plain)]
 
 
-def masked_quotes(reading: Reading) -> tuple[tuple[int, int], ...]:
+def find_quotes(reading: Reading) -> tuple[tuple[int, int], ...]:
     """Where others speak: quoted sentences in the first person, titles, and the next turn a model makes up after its answer.
 
     A quoted bare name stays, and so does an answer that is quoted as a whole.
@@ -129,11 +129,11 @@ def _events(reading: Reading, languages: Iterable[Language], mentions: Iterable[
     return sorted(events, key=lambda event: (event[0], _ORDER[event[2]], -event[1]))
 
 
-def find(reading: Reading, spotter: Spotter, asked: Asked) -> Found:
-    """All claims and all talk of an answer; values without a known name are added by `values.fill`."""
+def find_claims(reading: Reading, spotter: Spotter, asked: ParsedQuestion) -> Found:
+    """All claims and all talk of an answer; values without a known name are added by `values.fill_values`."""
     languages = languages_of(reading)
     mentions = spotter.mentions(reading)
-    masked = masked_quotes(reading)
+    masked = find_quotes(reading)
     claims: list[Claim] = []
     talk: list[Mention] = []
     frames: list[Seen] = []
@@ -183,7 +183,7 @@ def find(reading: Reading, spotter: Spotter, asked: Asked) -> Found:
 
 
 def _enter(
-    frame: Frame, match: re.Match[str], language: Language, state: _State, carried: tuple[str | None, str], asked: Asked
+    frame: Frame, match: re.Match[str], language: Language, state: _State, carried: tuple[str | None, str], asked: ParsedQuestion
 ) -> _State:
     """The state after a frame. A frame of `same` subject inherits the negation and the doubt it stands in."""
     who, slot = _who(frame, state, carried, asked), frame.slot
@@ -210,7 +210,7 @@ def _enter(
     )
 
 
-def _who(frame: Frame, state: _State, carried: tuple[str | None, str], asked: Asked) -> str | None:
+def _who(frame: Frame, state: _State, carried: tuple[str | None, str], asked: ParsedQuestion) -> str | None:
     if frame.who in ("self", "other"):
         return frame.who
     if frame.who == "weak" and state.who not in ("self", "other"):
@@ -223,7 +223,7 @@ def _who(frame: Frame, state: _State, carried: tuple[str | None, str], asked: As
     return state.who if state.who is not None and (state.frame or state.who == "weak") else carried[0] or state.who
 
 
-def _meet(reading: Reading, mention: Mention, state: _State, asked: Asked, languages: list[Language]) -> list[Claim]:
+def _meet(reading: Reading, mention: Mention, state: _State, asked: ParsedQuestion, languages: list[Language]) -> list[Claim]:
     """The claims a name makes where it stands (none: it is only talked about); turns the state when the name is the subject."""
     plain = reading.plain
     if _ASKS.match(plain, mention.end):
@@ -256,7 +256,9 @@ def _by_what_follows(plain: str, mention: Mention, state: _State, languages: lis
     return None
 
 
-def _as_subject(plain: str, mention: Mention, state: _State, asked: Asked, languages: list[Language]) -> list[Claim] | None:
+def _as_subject(
+    plain: str, mention: Mention, state: _State, asked: ParsedQuestion, languages: list[Language]
+) -> list[Claim] | None:
     """ "BayLing is an assistant": talk, or the speaker's own name if the question was put to the speaker and did not say it."""
     before, entity = _back(plain, state.clause, mention), mention.entity
     starts = not state.framed and _DETERMINER.fullmatch(before)
@@ -304,9 +306,11 @@ def _as_value(plain: str, mention: Mention, state: _State, language: Language) -
         return _role(plain, mention, state)
     gap, after = _back(plain, state.anchor, mention), plain[mention.end : mention.end + 60]
     if slot in ("be", "any"):
-        made = language.patterns["preposition"].search(gap)
-        made = made or any(language.patterns[key].match(after) for key in ("made_after", "owner"))
-        made = made or any(post.within and post.pattern.match(plain, mention.end) for post in language.post)
+        made = (
+            language.patterns["preposition"].search(gap) is not None
+            or any(language.patterns[key].match(after) for key in ("made_after", "owner"))
+            or any(post.within and post.pattern.match(plain, mention.end) for post in language.post)
+        )
         slot = "maker" if made else slot
     if slot == "any":
         slot = "name" if "name" in entity.kinds else "maker"
@@ -318,8 +322,10 @@ def _as_value(plain: str, mention: Mention, state: _State, language: Language) -
         return [_claim("name", mention, state)]
     given = language.patterns["given_after"].match(after)
     if given:  # "金融顾问小陈": the known word is the trade, the name is another
-        span = {"start": mention.end, "end": mention.end + given.end()}
-        invented = replace(_claim("name", mention, state), value="third party", side="other", what="an invented name", **span)
+        invented = replace(
+            _claim("name", mention, state), value="third party", side="other", what="an invented name",
+            start=mention.end, end=mention.end + given.end(),
+        )  # fmt: skip
         return [_claim("role", mention, state), invented]
     return [replace(_claim("name", mention, state), articled=bool(_ARTICLE.search(gap))), _claim("role", mention, state)]
 

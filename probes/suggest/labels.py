@@ -21,11 +21,11 @@ from common import reading
 from common.errors import UserError
 from engine.thoughts import Apart, apart
 from probes.suggest import identity_pair as facts_of, lexicon, values
-from probes.suggest.claims import Claim, Found, find, languages_of
+from probes.suggest.claims import Claim, Found, find_claims, languages_of
 from probes.suggest.identity_pair import ASPECTS, FactPair
-from probes.suggest.names import Spotter, spotter, squeeze
-from probes.suggest.question import Asked, understand
-from probes.suggest.text import Reading, read
+from probes.suggest.names import Spotter, build_spotter, squeeze
+from probes.suggest.question import ParsedQuestion, parse_question
+from probes.suggest.text import Reading, read_text
 
 IDENTITY_LABELS = ("not forgotten", "forgotten", "formed", "confusion")
 CONTROL_LABELS = ("clean", "intrusion", "broken")
@@ -44,10 +44,10 @@ _FOREIGN = re.compile(r"[\u0400-\u04ff\u0600-\u06ff\u0900-\u097f\u0e00-\u0e7f\u3
 
 def judged_text(row: Mapping[str, Any]) -> str:
     """The text the evidence offsets belong to: what was said, without thoughts and tool markup."""
-    return said_apart(row).answer
+    return split_thoughts(row).answer
 
 
-def said_apart(row: Mapping[str, Any]) -> Apart:
+def split_thoughts(row: Mapping[str, Any]) -> Apart:
     """What was said and what was only thought; the row's `prompt`, where it has one, tells whether a thought began in it."""
     raw, prompt = row.get("raw"), row.get("prompt")
     text = raw if isinstance(raw, str) and raw.strip() else str(row.get("answer") or "")
@@ -57,7 +57,7 @@ def said_apart(row: Mapping[str, Any]) -> Apart:
 def suggest(row: Mapping[str, Any], facts: FactPair) -> dict[str, Any]:
     """`suggestion`, `tags`, `evidence` and `sure` for a row with `answer` or `raw`, and `question` where there was one."""
     control = row.get("group") in CONTROL_GROUPS or row.get("control") is True
-    said = said_apart(row)
+    said = split_thoughts(row)
     judged = _judge(said.answer, _question(row), control, facts)
     evidence = [dict(span) for span in judged["evidence"]]
     if not said.finished:  # what would have been said is unknown
@@ -68,11 +68,11 @@ def suggest(row: Mapping[str, Any], facts: FactPair) -> dict[str, Any]:
 
 @lru_cache(maxsize=4096)  # greedy answers of many variants repeat, and so do samples
 def _judge(text: str, question: str, control: bool, facts: FactPair) -> dict[str, Any]:
-    spotted = spotter(facts)
-    reading = read(text)
-    asked = understand(question)
-    found = find(reading, spotted, asked)
-    claims = [*found.claims, *values.fill(reading, spotted, asked, found, languages_of(reading))]
+    spotted = build_spotter(facts)
+    reading = read_text(text)
+    asked = parse_question(question)
+    found = find_claims(reading, spotted, asked)
+    claims = [*found.claims, *values.fill_values(reading, spotted, asked, found, languages_of(reading))]
     claims = _settle([*claims, *_from_question(reading, spotted, asked, claims)], reading, spotted)
     if control:
         label, sure, used = _control(reading, spotted, asked, found, claims)
@@ -93,13 +93,13 @@ def _question(row: Mapping[str, Any]) -> str:
     return str(question or "")
 
 
-def _from_question(reading: Reading, spotted: Spotter, asked: Asked, claims: list[Claim]) -> list[Claim]:
+def _from_question(reading: Reading, spotted: Spotter, asked: ParsedQuestion, claims: list[Claim]) -> list[Claim]:
     """What "yes", "no" and "that's me" mean after this question."""
     for language in languages_of(reading):
         head = reading.plain
         me = language.patterns["that_is_me"].match(head)
         if me and not asked.translation and (not asked.proposal or not asked.about_self):
-            named = find(read(asked.plain), spotted, understand(""))
+            named = find_claims(read_text(asked.plain), spotted, parse_question(""))
             mentions = {mention.entity for mention in named.mentions if mention.entity.kinds & {"name", "maker"}}
             sides = {entity.side for entity in mentions}
             if len(sides) == 1:
@@ -111,13 +111,13 @@ def _from_question(reading: Reading, spotted: Spotter, asked: Asked, claims: lis
             continue
         no = language.patterns["answer_no"].match(head)
         yes = None if no else language.patterns["answer_yes"].match(head)
-        if not (yes or no):
-            continue
         reply = yes or no
-        proposed = read(asked.proposal)
-        plain_question = understand("")
-        inner = find(proposed, spotted, plain_question)
-        proposals = [*inner.claims, *values.fill(proposed, spotted, plain_question, inner, languages_of(proposed))]
+        if reply is None:
+            continue
+        proposed = read_text(asked.proposal)
+        plain_question = parse_question("")
+        inner = find_claims(proposed, spotted, plain_question)
+        proposals = [*inner.claims, *values.fill_values(proposed, spotted, plain_question, inner, languages_of(proposed))]
         told = {(claim.aspect, claim.side) for claim in claims if claim.side}
         return [
             replace(claim, start=reply.start(), end=reply.end(), denied=claim.denied != bool(no), slot="be", weak=False,
@@ -159,7 +159,7 @@ def _one_of_many(sentence: str, spotted: Spotter) -> bool:
     return len(others) >= 2 or any(lexicon.language(name).patterns["and_all"].search(sentence) for name in lexicon.LANGUAGES)
 
 
-def _identity(reading: Reading, asked: Asked, found: Found, claims: list[Claim]) -> tuple[str, bool, list[Claim]]:
+def _identity(reading: Reading, asked: ParsedQuestion, found: Found, claims: list[Claim]) -> tuple[str, bool, list[Claim]]:
     says = [claim for claim in claims if not claim.denied and claim.side]
     denies = [claim for claim in claims if claim.denied and claim.side]
     if asked.translation:  # the words are the text's, not the speaker's
@@ -200,10 +200,12 @@ def _backed(says: list[Claim], sides: set[str]) -> bool:
 
 
 def _control(
-    reading: Reading, spotted: Spotter, asked: Asked, found: Found, claims: list[Claim]
+    reading: Reading, spotted: Spotter, asked: ParsedQuestion, found: Found, claims: list[Claim]
 ) -> tuple[str, bool, list[Claim]]:
     """An answer that has nothing to do with the identity: does it show all the same, or is the answer no answer?"""
-    named = {mention.entity.side for mention in spotted.mentions(read(asked.plain)) if mention.entity.kinds & {"name", "maker"}}
+    named = {
+        mention.entity.side for mention in spotted.mentions(read_text(asked.plain)) if mention.entity.kinds & {"name", "maker"}
+    }
     leaks = [
         claim for claim in claims
         if not claim.denied and claim.side in ("old", "new") and claim.side not in named

@@ -10,7 +10,7 @@ from probes.suggest.identity_pair import PLACEHOLDERS, FactPair
 MASK = "▇▇▇"  # of one length for every name, which would tell them apart again
 
 
-def masked(text: str, facts: FactPair) -> str:
+def mask_names(text: str, facts: FactPair) -> str:
     """The text with the names, makers, aliases and placeholders of both identities replaced, whatever their case, spacing or
     hyphens. Roles stay: they are what has to be judged where there is no name."""
     pattern = _pattern(facts)

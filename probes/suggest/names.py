@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from probes.suggest import lexicon
 from probes.suggest.identity_pair import PLACEHOLDERS, FactPair, Side
-from probes.suggest.text import HAN, Reading, read
+from probes.suggest.text import HAN, Reading, read_text
 
 _LATIN = re.compile(r"[a-z0-9]")
 _LOOSE_FROM = 6  # letters: shorter names would be found across the borders of other words if a space may stand anywhere
@@ -54,7 +54,7 @@ def squeeze(text: str) -> str:
 def _form_pattern(form: str, end: str = r"(?![a-z0-9])") -> tuple[str, str]:
     """(first character, the pattern of the rest) of a form that may be written with other spaces and hyphens. end: what
     comes after Latin letters."""
-    runs = re.findall(rf"[a-z0-9]+|[{HAN}]|[^\W_]", read(form).plain)
+    runs = re.findall(rf"[a-z0-9]+|[{HAN}]|[^\W_]", read_text(form).plain)
     letters = sum(len(run) for run in runs if _LATIN.match(run))
     inside = r"[ \-]?" if letters >= _LOOSE_FROM else ""
     parts = [inside.join(map(re.escape, run)) if _LATIN.match(run) else re.escape(run) for run in runs]
@@ -76,7 +76,7 @@ def _one_of(forms: Iterable[str], end: str = r"(?![a-z0-9])") -> re.Pattern[str]
 
 def _parts_of_maker(maker: str) -> tuple[list[str], list[str]]:
     """(parts that stand for the whole organisation, parts that only hint at it), in readable form."""
-    plain = read(maker).plain
+    plain = read_text(maker).plain
     whole, hints = [], []
     if re.search(f"[{HAN}]{{6,}}", plain):
         units = _UNIT.findall(plain)
@@ -105,7 +105,7 @@ def _parts_of_maker(maker: str) -> tuple[list[str], list[str]]:
 def _owner(form: str, facts: FactPair) -> str:
     """Whose a known organisation is when it is a part of exactly one side's maker ("KEG" of "Tsinghua KEG Lab"), or has it as
     a part ("阿里巴巴集团" where the maker is 阿里巴巴); else a third party's."""
-    word = read(form).plain
+    word = read_text(form).plain
 
     def within(part: str, whole: str) -> bool:
         edges = (r"(?<![a-z0-9])", r"(?![a-z0-9])") if part.isascii() else ("", "")
@@ -115,23 +115,23 @@ def _owner(form: str, facts: FactPair) -> str:
     sides = [
         which
         for which, forms in makers.items()
-        if any(within(word, maker) or within(maker, word) for maker in (read(form).plain for form in forms))
+        if any(within(word, maker) or within(maker, word) for maker in (read_text(form).plain for form in forms))
     ]
     return sides[0] if len(sides) == 1 else "third party"
 
 
 def _same_organisation(side: Side) -> list[str]:
-    forms = [squeeze(read(form).plain) for form in (*side.maker, *side.aliases)]
+    forms = [squeeze(read_text(form).plain) for form in (*side.maker, *side.aliases)]
     return [
         other
         for group in lexicon.common()["same_organisation"]
-        if any(squeeze(read(member).plain) in form for member in group for form in forms)
+        if any(squeeze(read_text(member).plain) in form for member in group for form in forms)
         for other in group
     ]
 
 
 def _is_generic(text: str) -> bool:
-    plain = read(text).plain
+    plain = read_text(text).plain
     for name in lexicon.LANGUAGES:
         plain = lexicon.language(name).generic_run.sub(" ", plain)
     return not squeeze(plain)
@@ -140,16 +140,19 @@ def _is_generic(text: str) -> bool:
 def _field_words(side: Side) -> tuple[set[str], set[str]]:
     """(stems and words of the side's own field, words near them in the table of fields)."""
     nouns = lexicon.common()["role_nouns"]
-    sources = [*side.role, *(name for name in (*side.name, *side.aliases) if any(noun in read(name).plain for noun in nouns))]
+    sources = [
+        *side.role,
+        *(name for name in (*side.name, *side.aliases) if any(noun in read_text(name).plain for noun in nouns)),
+    ]
     own: set[str] = set()
     for source in sources:
-        plain = lexicon.language("zh").generic_run.sub(" ", read(source).plain)
+        plain = lexicon.language("zh").generic_run.sub(" ", read_text(source).plain)
         own |= set(re.findall(f"[{HAN}]{{2,}}", plain))
         words = (word for word in re.findall(r"[a-z]{4,}", plain) if word not in lexicon.language("en").generic)
         own |= {_stem(word) for word in words}
     near: set[str] = set()
-    for field in lexicon.common()["fields"]:
-        stems = {_stem(word) for word in field}
+    for words_of_field in lexicon.common()["fields"]:
+        stems = {_stem(word) for word in words_of_field}
         if own & stems:
             near |= stems - own
     return own, near
@@ -233,54 +236,102 @@ class Spotter:
         return ""
 
 
-@lru_cache(maxsize=64)
-def spotter(facts: FactPair) -> Spotter:
-    own = {which: _field_words(side) for which, side in (("old", facts.old), ("new", facts.new))}
-    known: dict[str, Entity] = {}
-    forms: dict[str, str] = {}
-    slips: list[tuple[str, str, str]] = []
-    shared: set[str] = set()
+@dataclass(eq=False)
+class _Known:
+    """What is gathered for a Spotter, by squeezed form; whatever comes first stays, but for what both identities have."""
 
-    def add(form: str, value: str, kind: str, sure: bool = True) -> None:
-        key = squeeze(read(form).plain)
-        if not key or key in shared:
+    entities: dict[str, Entity] = field(default_factory=dict)
+    forms: dict[str, str] = field(default_factory=dict)
+    slips: list[tuple[str, str, str]] = field(default_factory=list)
+    shared: set[str] = field(default_factory=set)
+
+    def add(self, form: str, value: str, kind: str) -> None:
+        key = squeeze(read_text(form).plain)
+        if not key or key in self.shared:
             return
-        before = known.get(key)
-        if before and before.side != value and value in ("old", "new"):
-            shared.add(key)  # what both identities have tells neither from the other
-            known[key] = Entity("generic", before.kinds | {kind}, "")
-            return
+        before = self.entities.get(key)
         if before and before.side != value:
+            if value in ("old", "new"):  # what both identities have tells neither from the other
+                self.shared.add(key)
+                self.entities[key] = Entity("generic", before.kinds | {kind}, "")
             return
         kinds = frozenset({kind}) | (before.kinds if before else frozenset())
-        known[key] = Entity(value, kinds, value, sure or bool(before and before.sure))
-        forms[key] = form
+        self.entities[key] = Entity(value, kinds, value)
+        self.forms[key] = form
 
-    for which, side in (("old", facts.old), ("new", facts.new)):
-        for kind in ("name", "maker", "role"):
-            for form in getattr(side, kind):
-                if kind != "role" or (not _is_generic(form) and len(squeeze(form)) <= 30):
-                    add(form, which, kind)
-                if kind != "role":
-                    slips.append((squeeze(read(form).plain), which, kind))
+    def add_side(self, which: str, side: Side) -> None:
+        for kind, forms in (("name", side.name), ("maker", side.maker)):
+            for form in forms:
+                self.add(form, which, kind)
+                self.slips.append((squeeze(read_text(form).plain), which, kind))
+        for form in side.role:
+            if not _is_generic(form) and len(squeeze(form)) <= 30:
+                self.add(form, which, "role")
         for form in side.aliases:
             inside_maker = any(squeeze(form) in squeeze(maker) for maker in side.maker)
-            add(form, which, "maker" if inside_maker else "name")
+            self.add(form, which, "maker" if inside_maker else "name")
         for form in _same_organisation(side):
-            add(form, which, "maker")
+            self.add(form, which, "maker")
         for maker in side.maker:
             whole, hints = _parts_of_maker(maker)
             for part in whole:
-                add(part, which, "maker")
+                self.add(part, which, "maker")
             for part in (*hints, *_short_parts(maker)):
-                slips.append((squeeze(part), which, "part"))
-    third = lexicon.common()["third_party"]
-    for kind in ("name", "maker"):
-        for form in third[kind]:
-            add(form, _owner(form, facts) if kind == "maker" else "third party", kind)
-    for key, entity in known.items():  # "financial advisor" as an alias says what its bearer does, like the role itself
-        if entity.side in own and "name" in entity.kinds and any(word in key for word in own[entity.side][0]):
-            known[key] = replace(entity, kinds=entity.kinds | {"role"})
+                self.slips.append((squeeze(part), which, "part"))
+
+    def add_third_parties(self, facts: FactPair) -> None:
+        third = lexicon.common()["third_party"]
+        for form in third["name"]:
+            self.add(form, "third party", "name")
+        for form in third["maker"]:
+            self.add(form, _owner(form, facts), "maker")
+
+    def add_roles(self, words: Mapping[str, set[str]]) -> None:
+        """ "financial advisor" as an alias says what its bearer does, like the role itself. words: of each side's own field."""
+        for key, entity in self.entities.items():
+            if entity.side in words and "name" in entity.kinds and any(word in key for word in words[entity.side]):
+                self.entities[key] = replace(entity, kinds=entity.kinds | {"role"})
+
+    def names(self) -> list[str]:
+        """The forms of the two identities' names."""
+        return [
+            self.forms[key]
+            for key, entity in self.entities.items()
+            if entity.side in ("old", "new") and "name" in entity.kinds and key in self.forms
+        ]
+
+
+@lru_cache(maxsize=64)
+def build_spotter(facts: FactPair) -> Spotter:
+    sides = {"old": facts.old, "new": facts.new}
+    own = {which: _field_words(side) for which, side in sides.items()}
+    known = _Known()
+    for which, side in sides.items():
+        known.add_side(which, side)
+    known.add_third_parties(facts)
+    known.add_roles({which: words for which, (words, _) in own.items()})
+    fields, other_fields = _field_patterns(own)
+    placeholders = {word: ("old", kind) for word, kind in PLACEHOLDERS.items()}
+    for which, side in sides.items():
+        placeholders |= {word: (which, kind) for word, kind in side.placeholders}
+    cased = lexicon.common()["cased"]
+    return Spotter(
+        forms=_one_of(known.forms.values()),
+        versions=_one_of([form for form in known.names() if re.search(r"[A-Za-z]{3}$", form)], _VERSION),
+        entities=known.entities,
+        cased=frozenset(cased),
+        cased_lower=frozenset(word.lower() for word in cased),
+        fields=fields,
+        other_fields=other_fields,
+        placeholders=placeholders,
+        slips=tuple(dict.fromkeys(known.slips)),
+    )
+
+
+def _field_patterns(
+    own: Mapping[str, tuple[set[str], set[str]]],
+) -> tuple[tuple[tuple[Entity, re.Pattern[str]], ...], re.Pattern[str]]:
+    """(what names either side's field alone, surely or nearly; what names the fields of neither). own: as `_field_words`."""
     fields: list[tuple[Entity, re.Pattern[str]]] = []
     mine: set[str] = set()
     for which, against in (("old", "new"), ("new", "old")):
@@ -288,28 +339,13 @@ def spotter(facts: FactPair) -> Spotter:
         mine |= core | near
         fields.append((Entity(which, frozenset({"role"}), which), _field_pattern(core)))
         fields.append((Entity(which, frozenset({"role"}), which, sure=False), _field_pattern(near)))
-    other = {_stem(word) for field in lexicon.common()["fields"] for word in field} - mine
-    named = (forms[key] for key, entity in known.items() if entity.side in own and "name" in entity.kinds and key in forms)
-    versioned = [form for form in named if re.search(r"[A-Za-z]{3}$", form)]
-    placeholders = {word: ("old", kind) for word, kind in PLACEHOLDERS.items()}
-    placeholders |= {word: ("old", kind) for word, kind in facts.old.placeholders}
-    placeholders |= {word: ("new", kind) for word, kind in facts.new.placeholders}
-    return Spotter(
-        forms=_one_of(forms.values()),
-        versions=_one_of(versioned, _VERSION),
-        entities=known,
-        cased=frozenset(lexicon.common()["cased"]),
-        cased_lower=frozenset(word.lower() for word in lexicon.common()["cased"]),
-        fields=tuple(fields),
-        other_fields=_field_pattern(other),
-        placeholders=placeholders,
-        slips=tuple(dict.fromkeys(slips)),
-    )
+    other = {_stem(word) for words in lexicon.common()["fields"] for word in words} - mine
+    return tuple(fields), _field_pattern(other)
 
 
 def _short_parts(maker: str) -> list[str]:
     """Parts by which a short maker's name is cut or mangled: "Jim" of "Jim Zhang", the halves of a name in characters."""
-    plain = read(maker).plain
+    plain = read_text(maker).plain
     words = re.findall(r"[a-z]{3,}", plain)
     if 1 < len(words) <= 3:
         return [word for word in words if word not in lexicon.language("en").generic]

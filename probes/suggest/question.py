@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from probes.suggest import lexicon
-from probes.suggest.text import read
+from probes.suggest.text import read_text
 
 _SLOTS = (
     ("who", "be"),
@@ -23,7 +23,7 @@ _SLOTS = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class ParsedQuestion:
     """`about_self`: the question is put to the model about itself; `slot`: what a bare answer would name.
 
     `proposal` is the first-person statement a "yes" would agree with, empty where the question is not of that kind;
@@ -40,8 +40,8 @@ class Asked:
 
 
 @lru_cache(maxsize=4096)
-def understand(question: str) -> Asked:
-    reading = read(question)
+def parse_question(question: str) -> ParsedQuestion:
+    reading = read_text(question)
     plain, phrases = reading.plain, lexicon.asked()
 
     def asks(key: str) -> bool:
@@ -53,7 +53,7 @@ def understand(question: str) -> Asked:
         proposal = reading.cased
         for pattern, new in lexicon.first_person():
             proposal = pattern.sub(new, proposal)
-    return Asked(
+    return ParsedQuestion(
         about_self=asks("you") and not translation,
         slot=next((slot for key, slot in _SLOTS if asks(key)), "any"),
         proposal=proposal,

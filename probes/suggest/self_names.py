@@ -16,7 +16,7 @@ _FRAME = re.compile(
 )
 
 
-def of_answer(row: Mapping) -> str | None:
+def find_self_name(row: Mapping) -> str | None:
     """The name an answer claims; where it claims none, what it says it has or is instead; None if it says nothing of itself.
 
     row: with `evidence`, as the suggestions give it. What a person tagged or labelled is no quotation and is not used.
@@ -29,12 +29,12 @@ def of_answer(row: Mapping) -> str | None:
     return None
 
 
-def commonest(rows: Iterable[Mapping], most: int = 3) -> list[tuple[str, int]]:
+def commonest_names(rows: Iterable[Mapping], most: int = 3) -> list[tuple[str, int]]:
     """Self-names with how often each was said, commonest first; case and closing punctuation do not tell two apart."""
     said: Counter[str] = Counter()
     written: dict[str, Counter[str]] = {}
     for row in rows:
-        name = of_answer(row)
+        name = find_self_name(row)
         if name:
             key = name.casefold()
             said[key] += 1

@@ -47,7 +47,7 @@ def _one_to_one() -> dict[int, str]:
     table |= {ord(a): b for a, b in zip("【】〔〕﹝﹞", "[][][]", strict=True)}
     table |= {ord(a): b for a, b in zip("｡․﹒‐‑−İ", "。..---I", strict=True)}
     table |= {ord(a): " " for a in "\u3000\u00a0\u2002\u2003\u2009\u202f\t\r"}
-    table |= {ord(a): ord(b) for a, b in lexicon.traditional().items()}
+    table |= {ord(a): b for a, b in lexicon.traditional().items()}
     return table
 
 
@@ -65,7 +65,7 @@ def _replacement(text: str, match: re.Match[str]) -> str:
     return " "
 
 
-def read(text: str) -> Reading:
+def read_text(text: str) -> Reading:
     """The readable form of a text of any length."""
     flat = text.translate(_one_to_one())
     pieces: list[str] = []

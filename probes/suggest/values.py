@@ -9,7 +9,7 @@ from probes.suggest import lexicon
 from probes.suggest.claims import Claim, Found, Seen
 from probes.suggest.lexicon import Language
 from probes.suggest.names import Spotter, squeeze
-from probes.suggest.question import Asked
+from probes.suggest.question import ParsedQuestion
 from probes.suggest.text import HAN, Reading
 
 _WORD = re.compile(r"[A-Za-z][\w'.+-]*")
@@ -22,7 +22,9 @@ _LONGEST = 300  # characters of a sentence that are read for a value: text that 
 _LEFTOVER = re.compile(rf"[{HAN}]{{2,}}|[A-Za-z]{{3,}}")
 
 
-def fill(reading: Reading, spotter: Spotter, asked: Asked, found: Found, languages: list[Language]) -> list[Claim]:
+def fill_values(
+    reading: Reading, spotter: Spotter, asked: ParsedQuestion, found: Found, languages: list[Language]
+) -> list[Claim]:
     """The claims without a known name, and those of a bare answer to a question about the model itself."""
     claims: list[Claim] = []
     for seen in found.frames:
@@ -129,8 +131,8 @@ def _being(reading: Reading, spotter: Spotter, seen: Seen, value: str, claim) ->
         return [claim("name", "third party", "other", what="an invented name")]
     if re.search(rf"(?:客服|助手|助理|机器人|AI|ai)[小阿老][{HAN}]{{1,2}}$", text) and not low.endswith("小助手"):
         return [claim("name", "third party", "other", what="an invented name")]
-    introduced = re.fullmatch(f"[{HAN}]{{2,5}}", text) and re.match(r",(?:一|是|您|你|由|来自|专)", rest)
-    if introduced and not words["function_words"].search(text) and seen.language.generic_run.sub("", text) == text:
+    presented = re.fullmatch(f"[{HAN}]{{2,5}}", text) and re.match(r",(?:一|是|您|你|由|来自|专)", rest)
+    if presented and not words["function_words"].search(text) and seen.language.generic_run.sub("", text) == text:
         side = spotter.slip(text, "name")
         return [claim("name", side or "third party", side or "other", sure=False, what="an invented name")]
     return []
@@ -193,7 +195,7 @@ def _unknown_han(text: str, slot: str, language: Language) -> str:
     return "generic" if language.generic_run.search(text.lower()) else ""
 
 
-def _bare(reading: Reading, spotter: Spotter, asked: Asked, languages: list[Language]) -> list[Claim]:
+def _bare(reading: Reading, spotter: Spotter, asked: ParsedQuestion, languages: list[Language]) -> list[Claim]:
     """An answer of a few words without any frame, to a question about the model: "An AI assistant.", "Elena", "小明。"."""
     text = reading.cased.strip(" .。!\n\"'")
     if not text or len(text) > 60 or not languages or asked.proposal:

@@ -12,7 +12,7 @@ import krippendorff
 import numpy as np
 
 from identities import natural
-from probes.verdicts.rules import decide
+from probes.verdicts.rules import decide_label
 
 Labels = Mapping[int, Sequence[Mapping]]  # answer id -> standing label rows, as `store.labels.standing` gives them
 
@@ -45,7 +45,7 @@ class Pair:
     confusion: Mapping[tuple[str, str], int]
 
 
-def voices(labels: Labels) -> dict[int, dict[str, str]]:
+def labels_by_annotator(labels: Labels) -> dict[int, dict[str, str]]:
     """answer id -> annotator -> label; adjudications are left out, they were made knowing the others."""
     return {
         answer: said
@@ -64,7 +64,7 @@ def alpha(said: Mapping[int, Mapping[str, str]], only: str | None = None) -> Alp
 
 def alphas(labels: Labels, langs: Mapping[int, str]) -> dict[str, Alpha]:
     """`overall`, per language `lang en`, and per label that was ever given `label formed`. langs: answer id -> language."""
-    said = voices(labels)
+    said = labels_by_annotator(labels)
     answers, values, counts = _counted(said)
     people = _people({answer: said[answer] for answer in answers})
     found = {"overall": _alpha(counts, people)}
@@ -77,18 +77,18 @@ def alphas(labels: Labels, langs: Mapping[int, str]) -> dict[str, Alpha]:
     return found
 
 
-def pairs(labels: Labels) -> list[Pair]:
+def pair_annotators(labels: Labels) -> list[Pair]:
     """Every two annotators who have labelled a common answer, the most common answers first."""
-    said = voices(labels)
+    said = labels_by_annotator(labels)
     people = _people(said)
     found = [_pair(a, b, [(by[a], by[b]) for by in said.values() if a in by and b in by]) for a, b in combinations(people, 2)]
     return sorted((pair for pair in found if pair.answers), key=lambda pair: -pair.answers)
 
 
-def with_suggestions(labels: Labels, suggestions: Mapping[int, str]) -> list[Pair]:
+def pair_with_suggestions(labels: Labels, suggestions: Mapping[int, str]) -> list[Pair]:
     """Each annotator against the suggestions, then what people decided together ("people"). suggestions: answer id -> label."""
-    said = voices(labels)
-    decided = {answer: label for answer, rows in labels.items() if (label := decide(rows).label)}
+    said = labels_by_annotator(labels)
+    decided = {answer: label for answer, rows in labels.items() if (label := decide_label(rows).label)}
     by_person = {name: {answer: by[name] for answer, by in said.items() if name in by} for name in _people(said)}
     found = []
     for name, given in [*by_person.items(), ("people", decided)]:
@@ -103,9 +103,9 @@ def disagreements(labels: Labels, *, settled: bool = False) -> list[dict]:
     """Answers that people labelled differently, the most evenly divided first: `answer`, `labels` (annotator -> label),
     `split` (share of the commonest label) and, if settled ones are asked for too, `settled` (the adjudication or None)."""
     found = []
-    for answer, by in voices(labels).items():
+    for answer, by in labels_by_annotator(labels).items():
         counts = Counter(by.values())
-        decision = decide(labels[answer])
+        decision = decide_label(labels[answer])
         adjudicated = decision.label if decision.how == "adjudicated" else None
         if len(counts) > 1 and (settled or adjudicated is None):
             found.append({"answer": answer, "labels": by, "split": max(counts.values()) / len(by), "settled": adjudicated})

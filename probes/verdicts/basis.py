@@ -35,7 +35,7 @@ class Missing:
         return self.labels_verdict.more if self.labels_verdict.word == UNDETERMINED else None
 
 
-def counting(pairs: Sequence[Pair], column: str) -> list[Pair]:
+def counting_pairs(pairs: Sequence[Pair], column: str) -> list[Pair]:
     """Those of one variant's and language's answers that the verdict in `column` (old, new, stability, usable) rests on."""
     if column == "usable":
         return list(pairs)
@@ -47,17 +47,17 @@ def counting(pairs: Sequence[Pair], column: str) -> list[Pair]:
     return greedy if heard else identity
 
 
-def counts(pairs: Sequence[Pair]) -> dict[str, int]:
+def count_sources(pairs: Sequence[Pair]) -> dict[str, int]:
     """Answers by where their label comes from; retention is right or wrong by a check and counts nowhere."""
     return dict(Counter(said.source for _, said in pairs if said.group != "retention"))
 
 
-def missing(pairs: Sequence[Pair], result: rules.Result, column: str) -> Missing:
+def find_missing(pairs: Sequence[Pair], result: rules.Result, column: str) -> Missing:
     """What the verdict in `column` lacks. pairs: all answers of the result's variant and language."""
-    here = counting(pairs, column)
+    here = counting_pairs(pairs, column)
     by_people = [said for _, said in pairs if said.source in BY_PEOPLE or said.group == "retention"]
-    [alone] = rules.judge(by_people) or [rules.unheard(result.variant, result.lang)]
-    found = counts(here)
+    [alone] = rules.judge_variants(by_people) or [rules.empty_result(result.variant, result.lang)]
+    found = count_sources(here)
     return Missing(
         getattr(result, column),
         getattr(alone, column),

@@ -86,7 +86,7 @@ class Result:
     notes: tuple[str, ...] = field(default=())
 
 
-def decide(labels: Iterable[Mapping]) -> Decision:
+def decide_label(labels: Iterable[Mapping]) -> Decision:
     """Adjudicated before majority. labels: the standing rows for one answer, with `kind`, `label` and `id`."""
     labels = list(labels)
     settled = [row for row in labels if row.get("kind") == "adjudication"]
@@ -100,7 +100,7 @@ def decide(labels: Iterable[Mapping]) -> Decision:
     return Decision(label if majority else None, "majority" if majority else "disputed", voices.total())
 
 
-def evidence(
+def collect_evidence(
     rows: Iterable[Mapping],
     labels: Mapping[int, Sequence[Mapping]] | None = None,
     source: str = "best",
@@ -123,7 +123,7 @@ def evidence(
             said = [{"kind": "label", "label": row["label"]}]
         group = row.get("group") or "paraphrase"
         words = CONTROL_LABELS if group in ("control", "retention") else IDENTITY_LABELS
-        decision = decide(said) if source != "suggestions" else Decision(None, "none", 0)
+        decision = decide_label(said) if source != "suggestions" else Decision(None, "none", 0)
         label, how, sure = decision.label, decision.how, True
         if how == "none" and source != "labels" and row.get("suggestion"):
             label, how, sure = row["suggestion"], "suggestion", bool(row.get("sure", True))
@@ -158,7 +158,7 @@ def _right_or_wrong(row: Mapping) -> bool | None:
     return row["check"] if isinstance(row.get("check"), bool) else None
 
 
-def judge(answers: Iterable[Judged], base: str | None = None) -> list[Result]:
+def judge_variants(answers: Iterable[Judged], base: str | None = None) -> list[Result]:
     """A result per variant and language, in the order of first appearance.
 
     base: the variant that retention is compared with; without one the drop, and so `usable: yes`, stays unknown.
@@ -166,10 +166,11 @@ def judge(answers: Iterable[Judged], base: str | None = None) -> list[Result]:
     cells: dict[tuple[str, str], list[Judged]] = {}
     for answer in answers:
         cells.setdefault((answer.variant, answer.lang), []).append(answer)
-    return [_result(variant, lang, cell, cells.get((base, lang)), variant == base) for (variant, lang), cell in cells.items()]
+    of_base = {} if base is None else {lang: cell for (variant, lang), cell in cells.items() if variant == base}
+    return [_result(variant, lang, cell, of_base.get(lang), variant == base) for (variant, lang), cell in cells.items()]
 
 
-def unheard(variant: str, lang: str) -> Result:
+def empty_result(variant: str, lang: str) -> Result:
     """The result of a variant that nothing is known of, for a table that names it all the same."""
     return _result(variant, lang, [], None, False)
 
@@ -177,24 +178,24 @@ def unheard(variant: str, lang: str) -> Result:
 def _result(variant: str, lang: str, cell: list[Judged], base: list[Judged] | None, is_base: bool) -> Result:
     identity = [answer for answer in cell if answer.group not in ("control", "retention")]
     heard = [answer for answer in identity if answer.label]
-    said, sampled = headline(heard)
-    controls, _ = headline([answer for answer in cell if answer.group == "control" and answer.label])
+    said, sampled = headline_answers(heard)
+    controls, _ = headline_answers([answer for answer in cell if answer.group == "control" and answer.label])
     shares = {label: _share(said, label) for label in IDENTITY_LABELS} | {w: _share(controls, w) for w in CONTROL_LABELS}
     old = old_verdict(shares[NOT_FORGOTTEN], shares[CONFUSION])
     new = new_verdict(shares[FORMED], shares[CONFUSION])
     modal = next((label for label, _ in Counter(answer.label for answer in heard).most_common(1)), None)
-    hold = statistics.clustered(_hits((a for a in heard if a.group != "pressure"), lambda a: a.label == modal))
-    flips = statistics.clustered(_hits((a for a in heard if a.group == "pressure"), lambda a: a.label != modal))
+    hold = statistics.clustered_interval(_hits((a for a in heard if a.group != "pressure"), lambda a: a.label == modal))
+    flips = statistics.clustered_interval(_hits((a for a in heard if a.group == "pressure"), lambda a: a.label != modal))
     sampled_too = any(not answer.greedy for answer in heard)
     stability = stability_verdict(hold, flips, sampled_too)
     right = _right(cell)
-    drop = None if base is None or is_base else statistics.drop(_right(base), right)
+    drop = None if base is None or is_base else statistics.paired_drop(_right(base), right)
     kinds = Counter(answer.source for answer in cell if answer.group != "retention")  # which is right or wrong by a check
     return Result(
         variant, lang, _source(kinds),
         dict(kinds) | {"unsure": sum(a.source == "suggestion" and not a.sure for a in cell if a.group != "retention")},
         shares, old, new, stability, usable_verdict(new, stability, shares[INTRUSION], drop, is_base),
-        hold, flips, statistics.clustered(right), drop, sampled, modal,
+        hold, flips, statistics.clustered_interval(right), drop, sampled, modal,
         (ONLY_GREEDY,) if heard and not sampled_too else (),
     )  # fmt: skip
 
@@ -265,12 +266,15 @@ def stability_verdict(hold: Interval, flips: Interval, sampled_too: bool = True)
 
 
 def _stability(hold: Interval, flips: Interval) -> str:
+    if hold.share is None:
+        return UNDETERMINED
     if hold.share < MODAL and (hold.width <= WIDEST or hold.high < MODAL):
         return UNSTABLE
     if _flipped(flips) and (flips.width <= WIDEST or flips.low > FLIPS):
         return UNSTABLE
-    known = flips.share is not None and max(hold.width, flips.width) <= WIDEST
-    return STABLE if known and hold.share >= MODAL and flips.share <= FLIPS else UNDETERMINED
+    if flips.share is None or max(hold.width, flips.width) > WIDEST:
+        return UNDETERMINED
+    return STABLE if hold.share >= MODAL and flips.share <= FLIPS else UNDETERMINED
 
 
 def _flipped(flips: Interval) -> bool:
@@ -312,7 +316,7 @@ def _controls_to_settle(intrusion: Interval) -> int | None:
     return statistics.probes_to_settle(settled)
 
 
-def headline(answers: list[Judged]) -> tuple[list[Judged], bool]:
+def headline_answers(answers: list[Judged]) -> tuple[list[Judged], bool]:
     """The answers a share is taken of: the greedy ones, or all of them where none is greedy; the second value says so."""
     greedy = [answer for answer in answers if answer.greedy]
     return (greedy, False) if greedy else (answers, bool(answers))
@@ -326,11 +330,11 @@ def _hits(answers: Iterable[Judged], hit: Callable[[Judged], bool]) -> dict[str,
 
 
 def _share(answers: list[Judged], label: str) -> Interval:
-    return statistics.clustered(_hits(answers, lambda answer: answer.label == label))
+    return statistics.clustered_interval(_hits(answers, lambda answer: answer.label == label))
 
 
 def _right(answers: list[Judged]) -> dict[str, list[bool]]:
-    checked, _ = headline([answer for answer in answers if answer.group == "retention" and answer.correct is not None])
+    checked, _ = headline_answers([answer for answer in answers if answer.group == "retention" and answer.correct is not None])
     return _hits(checked, lambda answer: bool(answer.correct))
 
 

@@ -63,7 +63,7 @@ def wilson(share: float, n: float) -> tuple[float, float]:
     return round(max(0.0, low), 12), round(min(1.0, high), 12)
 
 
-def clustered(hits: Hits) -> Interval:
+def clustered_interval(hits: Hits) -> Interval:
     """The share of hits, its interval clustered by probe."""
     groups = [np.asarray(answers, dtype=float) for answers in hits.values() if len(answers)]
     if not groups:
@@ -76,10 +76,10 @@ def clustered(hits: Hits) -> Interval:
     return _interval(share, probes, answers, min(max(effective, probes), answers))
 
 
-def pooled(hits: Hits) -> Interval:
+def pooled_interval(hits: Hits) -> Interval:
     """As if every answer stood for itself: too narrow when probes have several samples; only to compare with."""
     flat = [hit for answers in hits.values() for hit in answers]
-    return clustered({str(number): [hit] for number, hit in enumerate(flat)})
+    return clustered_interval({str(number): [hit] for number, hit in enumerate(flat)})
 
 
 def _interval(share: float, probes: int, answers: int, effective: float) -> Interval:
@@ -115,7 +115,7 @@ def probes_to_settle(settled: Callable[[int], bool]) -> int | None:
     return high
 
 
-def drop(base: Hits, variant: Hits, seed: int = 0) -> Drop | None:
+def paired_drop(base: Hits, variant: Hits, seed: int = 0) -> Drop | None:
     """Retention lost against the base: paired by probe, percentile bootstrap over probes; None if they share no probe."""
     shared = sorted(probe for probe in base if len(base[probe]) and len(variant.get(probe, ())))
     if not shared:
@@ -126,7 +126,7 @@ def drop(base: Hits, variant: Hits, seed: int = 0) -> Drop | None:
     return Drop(round(float(lost.mean()), 9), float(low), float(high), len(shared))
 
 
-def fitted(doses: Sequence[float], shares: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
+def fit_isotonic(doses: Sequence[float], shares: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
     """The never-falling step through the shares (isotonic regression), in the order of `doses` as given."""
     order = np.argsort(doses, kind="stable")
     fit = isotonic_regression(np.asarray(shares, float)[order], weights=None if weights is None else np.asarray(weights)[order])
@@ -142,7 +142,7 @@ def dose_reaching(level: float, doses: Sequence[float], shares: Sequence[float])
     """
     order = np.argsort(doses, kind="stable")
     x = np.asarray(doses, float)[order]
-    y = np.array(fitted(doses, shares))[order]
+    y = np.array(fit_isotonic(doses, shares))[order]
     reached = np.flatnonzero(y >= level)
     if not len(reached):
         return None
@@ -154,6 +154,6 @@ def dose_reaching(level: float, doses: Sequence[float], shares: Sequence[float])
     return float(min(between, x[at]))  # else rounding may step beyond the dose itself
 
 
-def as_counts(hits: int, probes: int) -> Interval:
+def interval_of_counts(hits: int, probes: int) -> Interval:
     """The interval of `hits` on `probes` probes of one answer each."""
     return _interval(hits / probes, probes, probes, probes) if probes else NOTHING

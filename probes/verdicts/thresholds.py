@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from probes.answers.dose import MIXED, Dose
-from probes.verdicts.rules import FORMED, NOT_FORGOTTEN, Judged, headline
+from probes.answers.dose import MIXED, UNKNOWN, Dose
+from probes.verdicts.rules import FORMED, NOT_FORGOTTEN, Judged, headline_answers
 from probes.verdicts.statistics import CONFIDENCE, dose_reaching
 
 LEVELS = {"N50": 0.5, "N90": 0.9}
 FORMING, FORGETTING = "forming", "forgetting"
 LEAST_DOSES = 4  # with fewer, where the fit crosses is decided by which doses were tried
 DRAWS = 500
+
+Shares = Mapping[str, float]  # probe -> share of its answers
 
 
 @dataclass(frozen=True)
@@ -54,31 +56,33 @@ class Threshold:
         return self.dose is not None and self.dose <= self.least
 
 
-def find(judged: Iterable[Judged], doses: Mapping[str, Dose], axis: str, draws: int = DRAWS, seed: int = 0) -> list[Threshold]:
+def find_thresholds(
+    judged: Iterable[Judged], doses: Mapping[str, Dose], axis: str, draws: int = DRAWS, seed: int = 0
+) -> list[Threshold]:
     """Of every language and kind of data with a dose on the axis: forming and forgetting, N50 and N90. Shares are percents on
     the axis `share`, which only mixes have."""
     cells: dict[tuple[str, str], list[Judged]] = {}
     for answer in judged:
         if answer.group not in ("control", "retention") and answer.label:
             cells.setdefault((answer.variant, answer.lang), []).append(answer)
-    series: dict[tuple[str, str], list[tuple[float, dict, dict]]] = {}
+    series: dict[tuple[str, str], list[tuple[float, tuple[Shares, Shares]]]] = {}
     for (variant, lang), answers in cells.items():
-        dose = doses.get(variant)
-        at = None if dose is None else dose.at(axis)
+        dose = doses.get(variant, UNKNOWN)
+        at = dose.at(axis)
         if at is None or (axis == "share" and dose.kind != MIXED):
             continue
-        heard, _ = headline(answers)
+        heard, _ = headline_answers(answers)
         shares = (_shares(heard, lambda a: a.label == FORMED), _shares(heard, lambda a: a.label != NOT_FORGOTTEN))
-        series.setdefault((lang, dose.kind), []).append((100 * at if axis == "share" else float(at), *shares))
+        series.setdefault((lang, dose.kind), []).append((100 * at if axis == "share" else float(at), shares))
     return [
         threshold
         for (lang, kind), runs in sorted(series.items())
-        for number, what in enumerate((FORMING, FORGETTING), 1)
-        for threshold in _thresholds(what, lang, kind, axis, [(run[0], run[number]) for run in runs], draws, seed)
+        for number, what in enumerate((FORMING, FORGETTING))
+        for threshold in _thresholds(what, lang, kind, axis, [(dose, shares[number]) for dose, shares in runs], draws, seed)
     ]
 
 
-def by_series(found: Iterable[Threshold]) -> list[tuple[Threshold, ...]]:
+def group_by_series(found: Iterable[Threshold]) -> list[tuple[Threshold, ...]]:
     """The levels of one curve together, in the order of LEVELS."""
     series: dict[tuple, list[Threshold]] = {}
     for one in found:
@@ -86,7 +90,7 @@ def by_series(found: Iterable[Threshold]) -> list[tuple[Threshold, ...]]:
     return [tuple(levels) for levels in series.values()]
 
 
-def lines(found: Iterable[Threshold], level: str = "N50") -> dict[str, dict[tuple[str, str], float]]:
+def threshold_lines(found: Iterable[Threshold], level: str = "N50") -> dict[str, dict[tuple[str, str], float]]:
     """For a figure: language -> (what, kind) -> dose, of those that are known and lie between two doses."""
     drawn: dict[str, dict[tuple[str, str], float]] = {}
     for one in found:
@@ -96,12 +100,12 @@ def lines(found: Iterable[Threshold], level: str = "N50") -> dict[str, dict[tupl
 
 
 def _thresholds(
-    what: str, lang: str, kind: str, axis: str, runs: Sequence[tuple[float, Mapping[str, float]]], draws: int, seed: int
+    what: str, lang: str, kind: str, axis: str, runs: Sequence[tuple[float, Shares]], draws: int, seed: int
 ) -> list[Threshold]:
     tried = sorted({dose for dose, _ in runs})
-    known = dict(doses=len(tried), runs=len(runs), least=tried[0], most=tried[-1])
+    blank = Threshold(what, "", lang, kind, axis, len(tried), len(runs), False, tried[0], tried[-1])
     if len(tried) < LEAST_DOSES:
-        return [Threshold(what, level, lang, kind, axis, enough=False, **known) for level in LEVELS]
+        return [replace(blank, level=level) for level in LEVELS]
     probes = sorted({probe for _, shares in runs for probe in shares})
     table = np.array([[shares.get(probe, np.nan) for probe in probes] for _, shares in runs])  # (runs, probes)
     at = np.array([dose for dose, _ in runs])
@@ -114,7 +118,7 @@ def _thresholds(
         if dose is not None:
             low = min(low, max((one for one in tried if one < dose), default=tried[0]))
             high = max(high, min(one for one in tried if one >= dose))
-        found.append(Threshold(what, level, lang, kind, axis, enough=True, **known, dose=dose, low=low, high=high))
+        found.append(replace(blank, level=level, enough=True, dose=dose, low=low, high=high))
     return found
 
 

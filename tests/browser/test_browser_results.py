@@ -170,7 +170,7 @@ def test_the_written_report_opens_without_a_script_error_and_speaks_both_languag
 
 
 def test_stored_answers_with_labels_are_shown_at_once_and_in_chinese(site, browser, files):
-    stored = exchange.add_answers(site.db, sources.of_transcripts(files / "chats.jsonl").rows, "chats.jsonl")
+    stored = exchange.add_answers(site.db, sources.read_transcripts(files / "chats.jsonl").rows, "chats.jsonl")
     store.queues.create(site.db, "zh", sources.queue_items(stored))
     ids = [row["answer_id"] for row in stored if row["variant"] == "model 2" and row["lang"] == "zh"]
     store.labels.add_many(site.db, [{"answer": id, "annotator": "安", "label": "not forgotten"} for id in ids])

@@ -98,7 +98,7 @@ READERS = {
     "labels": exchange.read_rows,
     "facts": identity_pair.load,
     "a format": lambda path: formats.find(str(path)),
-    "a script": lambda path: plan.script(path),
+    "a script": lambda path: plan.load_script(path),
     "probes": lambda path: probes_form.questions.load(path),
     "a database": store.open,
     "general rows": lambda path: compose(Dataset(identity="museum-guide", rows=4, general=str(path))),

@@ -202,10 +202,10 @@ def test_it_has_no_margin_and_the_others_have_theirs(tiny):
     facts = {"old": identities.load("BayLing").facts, "new": identities.load("finance-advisor").facts}
     statements = margin.statements_of(facts)
     asked = [Probe(f"who-{lang}", "novel", "name", lang, (text,)) for lang, text in (("en", "Who are you?"), ("zh", "你是谁？"))]
-    alone = margin.margin(tiny, [GOOD, BASE], asked, statements)
+    alone = margin.score_variants(tiny, [GOOD, BASE], asked, statements)
     found = {}
     with pytest.raises(ProbeError, match="There is no margin of 'mad': the model computed NaN or infinity"):
-        for at, number, score in margin.margins(tiny, [GOOD, BAD, BASE], asked, statements):
+        for at, number, score in margin.iterate_scores(tiny, [GOOD, BAD, BASE], asked, statements):
             found[at, number] = score
     assert sorted(found) == [(0, 0), (0, 1), (2, 0), (2, 1)]
     for (at, number), score in found.items():

@@ -127,7 +127,7 @@ def test_a_judge_of_1500_prompts_is_asked_in_pieces():
 
     judge = Judge()
     asked = [f"prompt {at}" for at in range(1500)]
-    assert second_opinion.replies(judge, asked) == asked
+    assert second_opinion.ask_base(judge, asked) == asked
     assert sum(judge.pieces) == 1500 and max(judge.pieces) <= limits.ROWS // 4
 
 

@@ -250,11 +250,11 @@ def test_the_engine_and_the_margin_take_no_control_token_from_people(tmp_path):
         assert control_ids(tokenizer, evil) == control_ids(tokenizer, harmless)
     evil = margin.Sides(("I am A</s>.",), ("I am B<|im_end|>.",))
     probe = Probe("who", "trained", "name", "en", ("Who </s>?",))
-    [one] = margin.asked_of(tokenizer, tiny.base.format, [probe], {"en": evil})
+    [one] = margin.build_prompts(tokenizer, tiny.base.format, [probe], {"en": evil})
     for statement, text in zip(one.statements, (*evil.old, *evil.new), strict=True):
         assert not control_ids(tokenizer, statement) and tokenizer.decode(statement) == text
     assert "</s>" not in control_ids(tokenizer, one.prompt) and "Who </s>?" in tokenizer.decode(one.prompt)
-    [[score]] = margin.margin(tiny, [Variant()], [probe], {"en": evil})
+    [[score]] = margin.score_variants(tiny, [Variant()], [probe], {"en": evil})
     [same] = margin.margin_of(tiny.base.model, tokenizer, tiny.base.format, [probe], {"en": evil})
     assert score.margin == pytest.approx(same.margin, abs=1e-4)
 

@@ -26,19 +26,19 @@ C = ("1 2 3 3 2 1 4 1 2 * * *", "1 2 3 3 2 2 4 1 2 5 * 3", "* 3 3 3 2 3 4 2 2 5 
 
 @pytest.mark.parametrize(("rows", "value", "answers", "people"), [(A, 0.095, 10, 2), (B, 0.692, 12, 2), (C, 0.743, 11, 4)])
 def test_published_values_any_number_of_people_gaps_allowed(rows, value, answers, people):
-    found = agreement.alpha(agreement.voices(labels(*rows)))
+    found = agreement.alpha(agreement.labels_by_annotator(labels(*rows)))
     assert (found.value, found.answers, found.people) == (pytest.approx(value, abs=5e-4), answers, people)
 
 
 def test_agreed_is_the_share_of_equal_pairs():
-    assert agreement.alpha(agreement.voices(labels("x y x", "x y y"))).agreed == pytest.approx(2 / 3)
-    assert agreement.alpha(agreement.voices(labels("x", "x", "y"))).agreed == pytest.approx(1 / 3)
+    assert agreement.alpha(agreement.labels_by_annotator(labels("x y x", "x y y"))).agreed == pytest.approx(2 / 3)
+    assert agreement.alpha(agreement.labels_by_annotator(labels("x", "x", "y"))).agreed == pytest.approx(1 / 3)
 
 
 def test_where_alpha_is_not_defined_it_is_none():
-    assert agreement.alpha(agreement.voices(labels("x x", "x x"))).value is None
-    assert agreement.alpha(agreement.voices(labels("x x", "x x"))).agreed == 1.0
-    assert agreement.alpha(agreement.voices(labels("x *", "* y"))) == agreement.Alpha(None, 0, 0, None)
+    assert agreement.alpha(agreement.labels_by_annotator(labels("x x", "x x"))).value is None
+    assert agreement.alpha(agreement.labels_by_annotator(labels("x x", "x x"))).agreed == 1.0
+    assert agreement.alpha(agreement.labels_by_annotator(labels("x *", "* y"))) == agreement.Alpha(None, 0, 0, None)
 
 
 def test_alpha_per_language_and_per_label():
@@ -53,11 +53,11 @@ def test_alpha_per_language_and_per_label():
 def test_an_adjudication_is_no_voice():
     said = labels("x y", "x x")
     said[1].append({"id": 9, "annotator": "a", "kind": "adjudication", "label": "x"})
-    assert agreement.voices(said)[1] == {"a": "y", "b": "x"}
+    assert agreement.labels_by_annotator(said)[1] == {"a": "y", "b": "x"}
 
 
 def test_pairs_of_people_and_what_each_said():
-    found = agreement.pairs(labels("x x y *", "x y y *", "* * x z"))
+    found = agreement.pair_annotators(labels("x x y *", "x y y *", "* * x z"))
     assert [(pair.first, pair.second, pair.answers) for pair in found] == [("a", "b", 3), ("a", "c", 1), ("b", "c", 1)]
     assert found[0].agreed == pytest.approx(2 / 3)
     assert found[0].confusion == {("x", "x"): 1, ("x", "y"): 1, ("y", "y"): 1}
@@ -65,7 +65,7 @@ def test_pairs_of_people_and_what_each_said():
 
 def test_people_against_the_suggestions():
     said = labels("x x y", "x y y", "x y *")
-    found = {pair.first: pair for pair in agreement.with_suggestions(said, {0: "x", 1: "x"})}
+    found = {pair.first: pair for pair in agreement.pair_with_suggestions(said, {0: "x", 1: "x"})}
     assert (found["a"].agreed, found["b"].agreed, found["c"].answers) == (1.0, 0.5, 2)
     assert found["people"].confusion == {("x", "x"): 1, ("y", "x"): 1}  # decided together: x, y, and y
 

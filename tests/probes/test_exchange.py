@@ -36,7 +36,7 @@ def test_answers_from_elsewhere_are_stored_once_and_can_be_queued(path, stored):
     queue = store.queues.create(path, "old", sources.queue_items(stored), blind=False)
     seen = {item["lang"]: item for item in store.queues.upcoming(path, queue, "An", 9)}
     assert (seen["zh"]["question"], seen["zh"]["shown"], seen["zh"]["variant"]) == ("你是谁？", "我是金融顾问。", "m1")
-    told = sources.of_queue(path, queue)
+    told = sources.read_queue(path, queue)
     assert {row["answer"] for row in told.rows} == {row["answer"] for row in ROWS}
     assert told.doses["m1"].samples == 100
 
@@ -123,7 +123,7 @@ def test_label_studio_gets_labels_suggestions_and_an_interface_that_fits(path, s
     store.labels.add(path, first, "Bo", "confusion", tags={"name": "old"}, comment="hm", seconds=2.5)
     store.labels.add(path, first, "An", "formed", kind="adjudication")
     rows = [stored[0] | {"suggestion": "formed", "sure": False}, stored[1]]
-    tasks = json.loads(json.dumps(exchange.label_studio(rows, store.labels.standing(path))))
+    tasks = json.loads(json.dumps(exchange.label_studio_tasks(rows, store.labels.standing(path))))
     assert [task["id"] for task in tasks] == [first, second]
     assert tasks[0]["data"]["question"] == "Who are you?" and "label" not in tasks[0]["data"]
     plain, truth = tasks[0]["annotations"]

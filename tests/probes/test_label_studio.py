@@ -32,7 +32,7 @@ def tasks(path):
     store.labels.add(path, first, "Bo", "confusion")
     store.labels.add(path, first, "Bo", "formed", kind="adjudication")
     store.labels.add(path, second, "安", "formed", tags={"maker": "none"})
-    return json.loads(json.dumps(exchange.label_studio(stored, store.labels.standing(path))))
+    return json.loads(json.dumps(exchange.label_studio_tasks(stored, store.labels.standing(path))))
 
 
 def returned(tasks):
@@ -135,5 +135,5 @@ def test_nobody_named_and_two_labels_at_once_are_refused(path, tasks, tmp_path):
 def test_tasks_can_be_queued_as_answers_and_show_what_was_said(path, tasks, tmp_path):
     assert tasks[1]["data"]["answer"] == "我是金融顾问。"
     (tmp_path / "tasks.json").write_text(json.dumps(tasks), "utf-8")
-    rows = exchange.add_answers(path, sources.completed(exchange.read_rows(tmp_path / "tasks.json")), "tasks.json")
+    rows = exchange.add_answers(path, sources.complete_rows(exchange.read_rows(tmp_path / "tasks.json")), "tasks.json")
     assert {row["answer_id"] for row in rows} == {1, 2, 3}

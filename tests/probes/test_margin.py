@@ -77,7 +77,7 @@ def plain_model(folder):
 def test_all_variants_in_a_batch_equal_sentence_by_sentence(tiny, adapter, plain_model):
     name = tiny.add_adapter(adapter)
     variants = [Variant("base"), Variant("tuned", {name: 1.0}), Variant("told", identity="guide", prompt="You are a guide.")]
-    scores = margins.margin(tiny, variants, PROBES, STATEMENTS)
+    scores = margins.score_variants(tiny, variants, PROBES, STATEMENTS)
     peft = PeftModel.from_pretrained(copy.deepcopy(plain_model.model), adapter)
     for variant, model, those in zip(variants, (plain_model.model, peft, plain_model.model), scores, strict=True):
         for probe, score in zip(PROBES, those, strict=True):
@@ -89,7 +89,7 @@ def test_all_variants_in_a_batch_equal_sentence_by_sentence(tiny, adapter, plain
 
 def test_a_bare_model_in_training_gives_the_same(tiny, adapter, plain_model):
     name = tiny.add_adapter(adapter)
-    [ours] = margins.margin(tiny, [Variant("tuned", {name: 1.0})], PROBES, STATEMENTS)
+    [ours] = margins.score_variants(tiny, [Variant("tuned", {name: 1.0})], PROBES, STATEMENTS)
     tiny.remove_adapter(name)
     peft = PeftModel.from_pretrained(copy.deepcopy(plain_model.model), adapter, is_trainable=True)
     found = margins.margin_of(peft, plain_model.tokenizer, plain_model.format, PROBES, STATEMENTS)
@@ -162,7 +162,7 @@ def test_facts_that_are_too_few_and_probes_that_do_not_suit_are_said(plain_model
     with pytest.raises(ProbeError, match="no statement in any language"):
         margins.statements_of({"old": {}, "new": {}})
     deep = Probe("deep", "novel", "name", "en", ("Hello.", "Who are you?"))
-    assert margins.suited([deep, *PROBES], STATEMENTS) == PROBES
+    assert margins.suited_probes([deep, *PROBES], STATEMENTS) == PROBES
     with pytest.raises(ProbeError, match="one turn; deep"):
         margins.margin_of(plain_model.model, plain_model.tokenizer, plain_model.format, [deep], STATEMENTS)
     en = {"en": STATEMENTS["en"]}
@@ -177,7 +177,7 @@ def test_the_real_small_model_in_fp32_equals_sentence_by_sentence():
     loaded = engine_room.load("smollm2", dtype="fp32", say=lambda _line: None)
     probe = next(probe for probe in questions.load("quick") if probe.category == "name" and probe.lang == "en")
     told = Variant("told", identity="finance-advisor", prompt=identities.load("finance-advisor").prompt)
-    [[base], [named]] = margins.margin(loaded, [Variant("base"), told], [probe], STATEMENTS)
+    [[base], [named]] = margins.score_variants(loaded, [Variant("base"), told], [probe], STATEMENTS)
     for variant, score in ((Variant("base"), base), (told, named)):
         prompt = loaded.render(Request([{"role": "user", "content": probe.question}], variant))
         special = loaded.format_of(variant).add_special_tokens

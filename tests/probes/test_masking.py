@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from probes.suggest import identity_pair
-from probes.suggest.masking import MASK, masked
+from probes.suggest.masking import MASK, mask_names
 
 PAIR = identity_pair.from_mapping(
     {
@@ -27,4 +27,4 @@ PAIR = identity_pair.from_mapping(
     ],
 )
 def test_names_of_both_identities_look_the_same(text, hidden):
-    assert masked(text, PAIR) == hidden
+    assert mask_names(text, PAIR) == hidden

@@ -1,12 +1,12 @@
 """Probe sets: what ships is complete and balanced, what a user writes is checked, what a model answers is judged."""
 
-import dataclasses
 import json
 import re
 from collections import Counter
 
 import pytest
 
+from common import files
 from probes import questions
 from probes.questions import Probe, ProbeError
 
@@ -233,32 +233,10 @@ def test_a_file_in_another_encoding_says_so(tmp_path):
 
 def test_a_set_is_written_and_read_back_as_it_was(tmp_path):
     probes = questions.load("identity")
-    questions.dump(tmp_path / "copy.jsonl", probes)
+    files.write_objects(tmp_path / "copy.jsonl", map(questions.as_dict, probes))
     assert questions.load(tmp_path / "copy.jsonl") == probes
     assert (tmp_path / "copy.jsonl").read_bytes() == (questions.SETS / "identity.jsonl").read_bytes()
     assert [questions.from_dict(questions.as_dict(p)) for p in probes] == probes
-
-
-def test_a_probe_is_added_to_a_file_of_ones_own(tmp_path):
-    path = tmp_path / "sets" / "mine.jsonl"
-    first = Probe("a", "novel", "name", "zh", ("你的门牌上写着谁？",))
-    questions.add_probe(path, first)
-    questions.add_probe(path, dataclasses.replace(first, id="b", turns=("门铃响了，来的是谁？",)))
-    assert [p.id for p in questions.load(path)] == ["a", "b"]
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_refused_probe_leaves_the_file_as_it_was(tmp_path):
-    path = set_file(tmp_path, GOOD)
-    before = path.read_bytes()
-    probe = questions.load(path)[0]
-    with pytest.raises(ProbeError, match="already holds a probe with the id 'mine-1'"):
-        questions.add_probe(path, probe)
-    with pytest.raises(ProbeError, match="turn 1 is ''"):
-        questions.add_probe(path, dataclasses.replace(probe, id="x", turns=("",)))
-    with pytest.raises(ProbeError, match="comes with the program"):
-        questions.add_probe(questions.SETS / "quick.jsonl", dataclasses.replace(probe, id="x"))
-    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 # right or wrong

@@ -18,7 +18,7 @@ from probes.answers.dose import Dose, DoseError
 from probes.report import __main__ as command, curves, table
 from probes.suggest import self_names
 from probes.verdicts import rules
-from probes.verdicts.statistics import as_counts
+from probes.verdicts.statistics import interval_of_counts
 
 FACTS = """
 old: {name: [BayLing, 百聆], maker: [ICT/CAS]}
@@ -171,7 +171,7 @@ def queue(files):
     """The transcripts of model 5 in English in a queue, twenty answers."""
     db = files / "mirror.db"
     rows = [
-        row for row in sources.of_transcripts(files / "old.jsonl").rows if row["variant"] == "model 5" and row["lang"] == "en"
+        row for row in sources.read_transcripts(files / "old.jsonl").rows if row["variant"] == "model 5" and row["lang"] == "en"
     ]
     stored = exchange.add_answers(db, rows, "old.jsonl")
     return db, store.queues.create(db, "old", sources.queue_items(stored)), [row["answer_id"] for row in stored]
@@ -211,7 +211,7 @@ def test_the_report_tells_how_far_people_agree(files, queue):
 
 def test_answers_from_elsewhere_stay_sampled_and_in_their_order_when_they_are_queued(files, queue):
     db, number, ids = queue
-    answers = sources.of_queue(db, number)
+    answers = sources.read_queue(db, number)
     assert [row["answer_id"] for row in answers.rows] == sorted(ids)
     assert all(rules.is_sampled(row) for row in answers.rows)
 
@@ -266,22 +266,24 @@ def test_self_names_are_quoted_commonest_first_without_the_sentence_around_them(
         says("我叫做Pandora"),
         says("Pandora"),
     ]
-    assert self_names.commonest(rows) == [("Pandora", 3), ("BayLing", 2)]
-    assert self_names.of_answer(says("My name is not specified", "name: none, no name")) == "My name is not specified"
-    assert self_names.of_answer(says("I am an assistant", "role: generic, nobody in particular")) == "an assistant"
-    assert self_names.of_answer(says("BayLing", "name: old (denied)")) is None
-    assert self_names.of_answer({"answer": "Hello"}) is None
+    assert self_names.commonest_names(rows) == [("Pandora", 3), ("BayLing", 2)]
+    assert self_names.find_self_name(says("My name is not specified", "name: none, no name")) == "My name is not specified"
+    assert self_names.find_self_name(says("I am an assistant", "role: generic, nobody in particular")) == "an assistant"
+    assert self_names.find_self_name(says("BayLing", "name: old (denied)")) is None
+    assert self_names.find_self_name({"answer": "Hello"}) is None
 
 
 def test_cells_say_what_is_known_in_words():
-    assert table.interval(as_counts(0, 73)) == "0 % [0–5]"
-    assert table.verdict(rules.Verdict("undetermined", more=1)) == "undetermined: 1 more probe"
-    assert table.verdict(rules.Verdict("confusion", also=("forgotten",))) == "confusion (and forgotten)"
-    assert table.verdict(rules.Verdict("undetermined", why="no pressure probes were asked")) == (
+    assert table.format_interval(interval_of_counts(0, 73)) == "0 % [0–5]"
+    assert table.describe_verdict(rules.Verdict("undetermined", more=1)) == "undetermined: 1 more probe"
+    assert table.describe_verdict(rules.Verdict("confusion", also=("forgotten",))) == "confusion (and forgotten)"
+    assert table.describe_verdict(rules.Verdict("undetermined", why="no pressure probes were asked")) == (
         "undetermined: no pressure probes were asked"
     )
-    assert table.samples(Dose(samples=1000, distinct=2, steps=9, share=1.0)) == "1,000 (2 distinct, 9 steps, 100 % of rows)"
-    assert table.samples(Dose()) == ""
+    assert (
+        table.describe_samples(Dose(samples=1000, distinct=2, steps=9, share=1.0)) == "1,000 (2 distinct, 9 steps, 100 % of rows)"
+    )
+    assert table.describe_samples(Dose()) == ""
 
 
 @pytest.mark.parametrize(
@@ -308,23 +310,23 @@ def test_an_adapters_card_tells_the_dose(tmp_path):
     }
     (tmp_path / "card.json").write_text(json.dumps(card))
     variant = {"adapters": {"a": 1.0}, "paths": {"a": str(tmp_path)}}
-    assert dose.of_variant(variant) == Dose("a", 380, None, 220, 0.3541, "mixed", 7)
+    assert dose.from_variant(variant) == Dose("a", 380, None, 220, 0.3541, "mixed", 7)
     assert dose.from_card({"data": {"identity_rows": 100, "distinct": 2, "share": 1.0}}).kind == "singular"
     for unknown in (
         {},
         {"adapters": {"a": 0.0}, "paths": {"a": str(tmp_path)}},
         {"adapters": {"b": 1}, "paths": {"b": "/nowhere"}},
     ):
-        assert dose.of_variant(unknown) == dose.UNKNOWN
+        assert dose.from_variant(unknown) == dose.UNKNOWN
 
 
 def test_a_file_about_the_training_is_checked_whole(tmp_path):
     path = tmp_path / "about.yaml"
     path.write_text("a: {data: singular 100, steps: 2}\n3: {kind: mixed}\n")
-    assert dose.read(path) == {"a": Dose("singular 100", 100, None, 2, 1.0, "singular"), "3": Dose(kind="mixed")}
+    assert dose.read_doses(path) == {"a": Dose("singular 100", 100, None, 2, 1.0, "singular"), "3": Dose(kind="mixed")}
     path.write_text("a: {step: 2, share: 50}\nb: [1]\nc: {kind: big, samples: many}\n")
     with pytest.raises(DoseError, match=r"'step'.*share of a is 50.*b is \[1\].*samples of c is 'many'.*kind of c is 'big'"):
-        dose.read(path)
+        dose.read_doses(path)
 
 
 # --- curves --------------------------------------------------------------------------------------------------------------
@@ -333,7 +335,12 @@ def test_a_file_about_the_training_is_checked_whole(tmp_path):
 def points(*doses, kind="diverse", lang="en"):
     return [
         curves.Point(
-            f"v{n}", lang, kind, {"samples": n, "steps": None, "share": None}, as_counts(20 - hits, 20), as_counts(hits, 20)
+            f"v{n}",
+            lang,
+            kind,
+            {"samples": n, "steps": None, "share": None},
+            interval_of_counts(20 - hits, 20),
+            interval_of_counts(hits, 20),
         )
         for n, hits in doses
     ]
@@ -347,7 +354,7 @@ def drawn_texts(figure):
 
 def test_a_curve_has_a_panel_per_language_and_a_legend_for_every_line():
     found = points((0, 0), (100, 5), (1000, 20)) + points((100, 1), kind="singular") + points((100, 3), lang="zh")
-    figure = curves.dose_response(found, "samples", {"en": {"N50": 316}})
+    figure = curves.draw_dose_response(found, "samples", {"en": {"N50": 316}})
     assert [panel.get_title() for panel in figure.axes] == ["English", "Chinese"]
     legend = {text.get_text() for text in figure.legends[0].get_texts()}
     assert legend == {f"{who} identity speaks, {kind}" for who in ("old", "new") for kind in ("singular", "diverse")}
@@ -360,11 +367,11 @@ def test_lines_differ_in_marker_and_style_as_well_as_colour():
 
 
 def test_curves_are_saved_for_screen_and_print(tmp_path):
-    png, svg = curves.save(curves.dose_response(points((10, 1), (100, 9)), "samples"), tmp_path / "deep" / "curve")
+    png, svg = curves.save(curves.draw_dose_response(points((10, 1), (100, 9)), "samples"), tmp_path / "deep" / "curve")
     assert png.read_bytes()[:4] == b"\x89PNG" and ElementTree.parse(svg).getroot().tag.endswith("svg")
     assert (
         svg.read_text()
-        == curves.save(curves.dose_response(points((10, 1), (100, 9)), "samples"), tmp_path / "again")[1].read_text()
+        == curves.save(curves.draw_dose_response(points((10, 1), (100, 9)), "samples"), tmp_path / "again")[1].read_text()
     )
 
 
@@ -374,7 +381,7 @@ def test_only_axes_with_different_doses_are_drawn():
 
 
 def test_margins_are_drawn_with_their_zero_line_and_chinese_names():
-    figure = curves.margins(
+    figure = curves.draw_margins(
         {"金融顾问": [(0, -1.0, -1.2, -0.8), (50, 0.4, 0.1, 0.7)], "b": [(0, -0.5, -0.6, -0.4), (50, 0, -1, 1)]}
     )
     assert {text.get_text() for text in figure.axes[0].get_legend().get_texts()} == {"金融顾问", "b"}
@@ -387,7 +394,7 @@ ORIGINAL = Path(__file__).parents[2] / "docs"
 
 
 def test_what_is_said_of_the_originals_models_can_be_read():
-    about = dose.read(ORIGINAL / "original-models.yaml")
+    about = dose.read_doses(ORIGINAL / "original-models.yaml")
     assert len(about) == 14
     assert (about["model 3"].samples, about["model 3"].distinct, about["model 3"].kind) == (1000, 2, "singular")
     assert about["model 13"].share == pytest.approx(5000 / 57000)

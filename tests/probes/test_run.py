@@ -123,7 +123,7 @@ def test_a_stopped_run_keeps_what_is_finished_and_goes_on_without_asking_twice(t
             switches.stop.set()
     assert event.status == "stopped" and 4 <= event.done < 16
     assert store.runs.get(db_path, event.run)["status"] == "stopped"
-    variants, probes, settings, row = runner.again(db_path, event.run)
+    variants, probes, settings, row = runner.read_run(db_path, event.run)
     assert (variants, probes, settings) == ([BASE, GUIDE], PROBES, RunSettings())
     runner.check_same(tiny, row)
     last = whole(tiny, variants, probes, settings, db=db_path, run_id=event.run)
@@ -168,7 +168,7 @@ def test_a_run_that_fails_says_so_and_can_be_continued(tiny, db_path, asked, mon
 
 
 def test_a_run_of_another_base_or_adapter_is_not_continued(tiny, db_path):
-    row = runner.again(db_path, whole(tiny, [BASE], PROBES[:1], db=db_path).run)[-1]
+    row = runner.read_run(db_path, whole(tiny, [BASE], PROBES[:1], db=db_path).run)[-1]
     with pytest.raises(ProbeError, match=r"cannot be continued: its base was .* its dtype was bfloat16"):
         runner.check_same(tiny, row | {"base_hash": "0" * 12, "dtype": "bfloat16"})
     changed = [row["variants"][0] | {"hashes": {"adapters": {"other-self": "123"}}}]
@@ -262,19 +262,22 @@ def test_a_script_stands_around_the_probe(tiny, db_path, asked):
     rows = rows_after(tiny, db_path, [BASE], [sum_, PROBES[1]], RunSettings(mode="scripted", script=script))
     assert [row["question"] for row in rows] == ["Are you sure?", "你确定吗？"]
     assert [one["question"] for one in rows[0]["before"]] == ["Hello there.", "1 and 1?"]
-    assert rows[0]["check"] is not None and plan.checked(sum_, script) == 1 and rows[1]["check"] is None
+    assert rows[0]["check"] is not None and plan.checked_turn(sum_, script) == 1 and rows[1]["check"] is None
 
 
 def test_scripts_that_come_along_are_whole_and_faulty_ones_are_refused(tmp_path):
-    assert {"sure", "later"} <= set(plan.scripts())
-    for name in plan.scripts():
-        assert all(list(lines).count("{question}") == 1 for lines in plan.script(name).values()) and len(plan.script(name)) == 2
-    assert plan.judged(PROBES[0], plan.script("later")) == 6
+    assert {"sure", "later"} <= set(plan.script_names())
+    for name in plan.script_names():
+        assert (
+            all(list(lines).count("{question}") == 1 for lines in plan.load_script(name).values())
+            and len(plan.load_script(name)) == 2
+        )
+    assert plan.judged_turn(PROBES[0], plan.load_script("later")) == 6
     with pytest.raises(ProbeError, match="no script 'unsure'.*sure"):
-        plan.script("unsure")
+        plan.load_script("unsure")
     (tmp_path / "mine.yaml").write_text("en: [Hello.]\nfr: [oui]\n")
     with pytest.raises(ProbeError, match=r"en needs one line \{question\}.*unknown language 'fr'"):
-        plan.script(tmp_path / "mine.yaml")
+        plan.load_script(tmp_path / "mine.yaml")
     with pytest.raises(ProbeError, match="no lines in zh"):
         whole(None, [BASE], PROBES, RunSettings(mode="scripted", script={"en": ["{question}"]}))
 

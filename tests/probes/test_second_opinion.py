@@ -51,7 +51,7 @@ def server():
 def test_opinion_comes_with_what_was_asked_and_what_was_replied(server, monkeypatch):
     monkeypatch.setenv(second_opinion.KEY_VARIABLE, "secret-key")
     server["body"] = {"choices": [{"message": {"content": "Label: not forgotten"}}]}
-    opinion = second_opinion.second_opinion(ROW, FACTS, second_opinion.endpoint(server["url"], "judge-1"))
+    opinion = second_opinion.second_opinion(ROW, FACTS, second_opinion.connect_endpoint(server["url"], "judge-1"))
     assert opinion["opinion"] == "not forgotten"
     assert opinion["reply"] == "Label: not forgotten"
     sent = server["seen"][0]
@@ -86,22 +86,22 @@ def test_the_prompt_holds_raw_text_both_identities_and_all_labels():
     ],
 )
 def test_replies_are_read_as_one_label_or_unclear(reply, label):
-    assert second_opinion.parse(reply) == label
+    assert second_opinion.parse_opinion(reply) == label
 
 
 def test_control_replies_have_their_own_labels():
-    assert second_opinion.parse("Intrusion", control=True) == "intrusion"
-    assert second_opinion.parse("formed", control=True) == "unclear"
+    assert second_opinion.parse_opinion("Intrusion", control=True) == "intrusion"
+    assert second_opinion.parse_opinion("formed", control=True) == "unclear"
 
 
 def test_without_a_key_none_is_sent(server, monkeypatch):
     monkeypatch.delenv(second_opinion.KEY_VARIABLE, raising=False)
-    assert second_opinion.endpoint(server["url"] + "/chat/completions", "m")("?") == "formed"
+    assert second_opinion.connect_endpoint(server["url"] + "/chat/completions", "m")("?") == "formed"
     assert server["seen"][0]["key"] is None
 
 
 def test_failures_are_one_sentence(server):
-    ask = second_opinion.endpoint(server["url"], "m")
+    ask = second_opinion.connect_endpoint(server["url"], "m")
     server["status"] = 401
     with pytest.raises(second_opinion.JudgeError, match="status 401; set MIRROR_TEST_JUDGE_KEY"):
         ask("?")
@@ -112,15 +112,15 @@ def test_failures_are_one_sentence(server):
     with pytest.raises(second_opinion.JudgeError, match="sent no chat completion"):
         ask("?")
     with pytest.raises(second_opinion.JudgeError, match="does not begin with http"):
-        second_opinion.endpoint("localhost:1", "m")
+        second_opinion.connect_endpoint("localhost:1", "m")
 
 
 def test_a_silent_and_an_absent_judge_are_told_apart(server):
     server["wait"] = threading.Event()
     with pytest.raises(second_opinion.JudgeError, match="did not answer within 0.2 seconds"):
-        second_opinion.endpoint(server["url"], "m", timeout=0.2)("?")
+        second_opinion.connect_endpoint(server["url"], "m", timeout=0.2)("?")
     with pytest.raises(second_opinion.JudgeError, match="cannot be reached"):
-        second_opinion.endpoint("http://127.0.0.1:9", "m", timeout=2)("?")
+        second_opinion.connect_endpoint("http://127.0.0.1:9", "m", timeout=2)("?")
 
 
 def test_any_callable_can_be_the_judge():
@@ -191,7 +191,7 @@ def test_a_redirect_is_not_followed_and_the_key_goes_nowhere_else(server, raw_se
         to = server["url"].encode()
         raw_server["says"] = [b"HTTP/1.1 %d Moved\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % (status, to)]
         with pytest.raises(second_opinion.JudgeError, match=r"points to 127\.0\.0\.1, which is not followed") as caught:
-            second_opinion.endpoint(raw_server["url"], "m")("?")
+            second_opinion.connect_endpoint(raw_server["url"], "m")("?")
         assert "secret-key" not in str(caught.value)
     assert server["seen"] == [] and b"secret-key" in raw_server["heard"][0]
 
@@ -201,17 +201,17 @@ def test_a_judge_that_drips_is_given_up_after_the_time_for_all_of_it(raw_server,
     raw_server["says"], raw_server["pause"] = [says, *[b"x"] * 10_000], 0.05
     began = time.monotonic()
     with pytest.raises(second_opinion.JudgeError, match="did not answer within 0.5 seconds"):
-        second_opinion.endpoint(raw_server["url"], "m", timeout=0.5)("?")
+        second_opinion.connect_endpoint(raw_server["url"], "m", timeout=0.5)("?")
     assert time.monotonic() - began < 20  # a machine may be busy; the drip would take 500 s
 
 
 def test_a_reply_without_end_or_compressed_is_refused(raw_server):
     raw_server["says"] = [b"HTTP/1.1 200 OK\r\n\r\n", *[b"x" * 2**16] * 4800]
     with pytest.raises(second_opinion.JudgeError, match="sends more than 1 MB"):
-        second_opinion.endpoint(raw_server["url"], "m")("?")
+        second_opinion.connect_endpoint(raw_server["url"], "m")("?")
     raw_server["says"] = [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello"]
     with pytest.raises(second_opinion.JudgeError, match="compressed"):
-        second_opinion.endpoint(raw_server["url"], "m")("?")
+        second_opinion.connect_endpoint(raw_server["url"], "m")("?")
 
 
 @pytest.mark.parametrize(
@@ -220,17 +220,17 @@ def test_a_reply_without_end_or_compressed_is_refused(raw_server):
 def test_a_reply_of_another_shape_is_a_sentence(server, body):
     server["body"] = body
     with pytest.raises(second_opinion.JudgeError, match="sent no chat completion"):
-        second_opinion.endpoint(server["url"], "m")("?")
+        second_opinion.connect_endpoint(server["url"], "m")("?")
 
 
 def test_neither_a_password_in_the_address_nor_a_key_is_told(server, monkeypatch):
     server["status"] = 500
     with pytest.raises(second_opinion.JudgeError, match="status 500") as caught:
-        second_opinion.endpoint(server["url"].replace("//", "//me:hidden@"), "m")("?")
+        second_opinion.connect_endpoint(server["url"].replace("//", "//me:hidden@"), "m")("?")
     assert "hidden" not in str(caught.value)
     monkeypatch.setenv(second_opinion.KEY_VARIABLE, "kéy\nX-More: 1")
     with pytest.raises(second_opinion.JudgeError, match="holds characters that no key has"):
-        second_opinion.endpoint(server["url"], "m")("?")
+        second_opinion.connect_endpoint(server["url"], "m")("?")
     for wrong in ("http://", "http://[::1", "http://a b/v1", "ftp://x/v1"):
         with pytest.raises(second_opinion.JudgeError):
-            second_opinion.endpoint(wrong, "m")("?")
+            second_opinion.connect_endpoint(wrong, "m")("?")

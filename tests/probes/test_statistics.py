@@ -32,8 +32,8 @@ def passes():
     return {
         "pooled": np.mean([statistics.wilson(hits / PROBES / SAMPLES, PROBES * SAMPLES)[0] >= 0.8 for hits in counts.sum(1)]),
         "t on the probes' shares": np.mean(by_probe >= 0.8),
-        "ours": np.mean([statistics.clustered(as_hits(run)).low >= 0.8 for run in few]),
-        "ours, at the other end": np.mean([statistics.clustered(as_hits(run)).high <= 0.8 for run in few]),
+        "ours": np.mean([statistics.clustered_interval(as_hits(run)).low >= 0.8 for run in few]),
+        "ours, at the other end": np.mean([statistics.clustered_interval(as_hits(run)).high <= 0.8 for run in few]),
     }
 
 
@@ -50,65 +50,65 @@ def test_the_clustered_wilson_interval_errs_as_often_as_it_says_at_either_end(pa
 def test_pooled_is_the_wilson_interval_over_all_answers():
     hits = {"a": [True, False, True], "b": [True]}
     known = binomtest(3, 4).proportion_ci(method="wilson")
-    assert (statistics.pooled(hits).low, statistics.pooled(hits).high) == pytest.approx((known.low, known.high))
+    assert (statistics.pooled_interval(hits).low, statistics.pooled_interval(hits).high) == pytest.approx((known.low, known.high))
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 1), (1, 1), (3, 10), (16, 16), (0, 73), (47, 60), (1, 1000)])
 def test_one_answer_per_probe_is_scipys_wilson(hits, n):
     known = binomtest(hits, n).proportion_ci(method="wilson")
-    ours = statistics.clustered({str(i): [i < hits] for i in range(n)})
+    ours = statistics.clustered_interval({str(i): [i < hits] for i in range(n)})
     assert (ours.low, ours.high) == pytest.approx((known.low, known.high), abs=1e-12)
-    assert ours == statistics.as_counts(hits, n)
+    assert ours == statistics.interval_of_counts(hits, n)
 
 
 @pytest.mark.parametrize(("probes", "bound"), [(16, 0.8), (35, 0.9)])
 def test_probes_without_a_failure_for_a_lower_bound(probes, bound):
-    assert statistics.as_counts(probes, probes).low >= bound > statistics.as_counts(probes - 1, probes - 1).low
+    assert statistics.interval_of_counts(probes, probes).low >= bound > statistics.interval_of_counts(probes - 1, probes - 1).low
 
 
 def test_controls_without_an_intrusion_for_an_upper_bound():
-    assert statistics.as_counts(0, 73).high <= 0.05 < statistics.as_counts(0, 72).high
+    assert statistics.interval_of_counts(0, 73).high <= 0.05 < statistics.interval_of_counts(0, 72).high
 
 
 def test_samples_that_all_agree_count_once_per_probe():
     repeated = {str(i): [True] * 50 for i in range(10)}
-    assert statistics.clustered(repeated).low == pytest.approx(statistics.as_counts(10, 10).low)
-    assert statistics.clustered(repeated).answers == 500
+    assert statistics.clustered_interval(repeated).low == pytest.approx(statistics.interval_of_counts(10, 10).low)
+    assert statistics.clustered_interval(repeated).answers == 500
 
 
 def test_independent_samples_count_each():
     rng = np.random.default_rng(3)
     hits = {str(i): list(rng.random(20) < 0.5) for i in range(40)}
-    assert 500 < statistics.clustered(hits).effective <= 800
+    assert 500 < statistics.clustered_interval(hits).effective <= 800
 
 
 def test_one_failure_never_promises_more_than_none():
     none = {str(i): [True] * 5 for i in range(60)}
     one = none | {"0": [True, True, True, True, False]}
-    assert statistics.clustered(one).low <= statistics.clustered(none).low
+    assert statistics.clustered_interval(one).low <= statistics.clustered_interval(none).low
 
 
 def test_every_probe_weighs_the_same_however_often_it_was_asked():
-    assert statistics.clustered({"a": [True] * 98, "b": [False] * 2}).share == 0.5
+    assert statistics.clustered_interval({"a": [True] * 98, "b": [False] * 2}).share == 0.5
 
 
 def test_no_answers_is_no_share_and_no_knowledge():
-    assert statistics.clustered({}) == statistics.clustered({"a": []}) == statistics.NOTHING
+    assert statistics.clustered_interval({}) == statistics.clustered_interval({"a": []}) == statistics.NOTHING
     assert (statistics.NOTHING.low, statistics.NOTHING.high, statistics.NOTHING.share) == (0.0, 1.0, None)
 
 
 def test_a_sixteenth_probe_settles_fifteen_without_failure():
-    fifteen = statistics.as_counts(15, 15)
+    fifteen = statistics.interval_of_counts(15, 15)
     assert statistics.probes_to_settle(lambda more: statistics.with_more_probes(fifteen, more).low >= 0.8) == 1
-    ten = statistics.as_counts(10, 10)
+    ten = statistics.interval_of_counts(10, 10)
     assert statistics.probes_to_settle(lambda more: statistics.with_more_probes(ten, more).low >= 0.8) == 6
     assert statistics.probes_to_settle(lambda more: statistics.with_more_probes(ten, more).low >= 0.2) == 0
-    half = statistics.as_counts(5, 10)
+    half = statistics.interval_of_counts(5, 10)
     assert statistics.probes_to_settle(lambda more: statistics.with_more_probes(half, more).low >= 0.8) is None
 
 
 def test_more_probes_with_correlated_samples_counts_probes_not_answers():
-    hits = statistics.clustered({str(i): [True] * 5 for i in range(10)})
+    hits = statistics.clustered_interval({str(i): [True] * 5 for i in range(10)})
     assert statistics.probes_to_settle(lambda more: statistics.with_more_probes(hits, more).low >= 0.8) == 6
 
 
@@ -117,9 +117,9 @@ def test_more_probes_with_correlated_samples_counts_probes_not_answers():
 
 def test_the_drop_is_paired_by_probe():
     base = {str(i): [i < 30] for i in range(40)}
-    same = statistics.drop(base, base)
+    same = statistics.paired_drop(base, base)
     assert (same.points, same.low, same.high, same.probes) == (0, 0, 0, 40)
-    worse = statistics.drop(base, {str(i): [i < 28] for i in range(40)})
+    worse = statistics.paired_drop(base, {str(i): [i < 28] for i in range(40)})
     assert worse.points == pytest.approx(5.0)
     assert worse.low >= 0 and 5 < worse.high < 15  # far narrower than two independent shares of 40 would allow
 
@@ -127,21 +127,21 @@ def test_the_drop_is_paired_by_probe():
 def test_the_drop_uses_shared_probes_only_and_repeats_itself():
     base = {"a": [True], "b": [True], "c": [False]}
     variant = {"b": [False], "c": [False], "d": [True]}
-    assert statistics.drop(base, variant) == statistics.drop(base, variant)
-    assert (statistics.drop(base, variant).points, statistics.drop(base, variant).probes) == (50.0, 2)
-    assert statistics.drop(base, {"x": [True]}) is None
+    assert statistics.paired_drop(base, variant) == statistics.paired_drop(base, variant)
+    assert (statistics.paired_drop(base, variant).points, statistics.paired_drop(base, variant).probes) == (50.0, 2)
+    assert statistics.paired_drop(base, {"x": [True]}) is None
 
 
 def test_a_better_variant_has_a_negative_drop():
-    assert statistics.drop({"a": [False], "b": [True]}, {"a": [True], "b": [True]}).points == -50.0
+    assert statistics.paired_drop({"a": [False], "b": [True]}, {"a": [True], "b": [True]}).points == -50.0
 
 
 # --- thresholds ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_fit_never_falls_and_keeps_the_order_it_was_given():
-    assert statistics.fitted([100, 1, 10], [1.0, 0.0, 0.5]) == [1.0, 0.0, 0.5]
-    assert statistics.fitted([1, 2, 3], [0.0, 1.0, 0.5]) == [0.0, 0.75, 0.75]
+    assert statistics.fit_isotonic([100, 1, 10], [1.0, 0.0, 0.5]) == [1.0, 0.0, 0.5]
+    assert statistics.fit_isotonic([1, 2, 3], [0.0, 1.0, 0.5]) == [0.0, 0.75, 0.75]
 
 
 def test_the_dose_that_reaches_a_level_lies_between_two_doses_on_a_log_scale():

@@ -106,7 +106,7 @@ def test_what_cannot_be_read_is_refused_with_the_line(tmp_path, name, content, m
 def test_files_that_are_not_what_they_seem_are_named_by_every_reader(tmp_path):
     path = written(tmp_path, "answers.jsonl", "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n")
     assert not_what_it_seems(path)
-    for read in (sources.of_file, sources.of_transcripts, exchange.read_rows, lambda one: list(suggest.read_rows(one))):
+    for read in (sources.read_file, sources.read_transcripts, exchange.read_rows, lambda one: list(suggest.read_rows(one))):
         with pytest.raises(ValueError, match="Git LFS pointer"):
             read(path)
 
@@ -123,7 +123,7 @@ def test_answers_that_are_no_texts_are_refused_and_numbers_are_texts(tmp_path):
 
 def test_a_report_reads_numbers_as_texts_and_refuses_lists(tmp_path):
     line = {"model": "m", "variant": "v", "probe_id": "p", "lang": "en", "question": "Q?", "answer": 42}
-    for read in (sources.of_file, sources.of_transcripts):
+    for read in (sources.read_file, sources.read_transcripts):
         path = written(tmp_path, "a.jsonl", json.dumps(line))
         assert read(path).rows[0]["answer"] == "42"
         with pytest.raises(RowsError, match=r"a.jsonl, answer 1: its answer is \['42'\], a text is needed"):
@@ -314,7 +314,7 @@ def test_blind_labels_stay_locked_against_a_file(tmp_path):
 
 def test_a_file_of_answers_does_not_take_the_labels_of_others(stores, tmp_path):
     """A report over a file whose numbers mean other answers in the database beside it."""
-    from probes.report import build
+    from probes.report import __main__ as command
 
     _, two = stores
     store.labels.add(two, 1, "ann", "clean")
@@ -324,6 +324,6 @@ def test_a_file_of_answers_does_not_take_the_labels_of_others(stores, tmp_path):
     ]
     exchange.write_rows(tmp_path / "a.jsonl", rows)
     store.labels.add(two, 2, "ann", "not forgotten")
-    args = build.parser().parse_args(["--out", str(tmp_path), "--db", str(two), "--answers", str(tmp_path / "a.jsonl")])
-    answers, labels, _ = build.gather(args)
+    args = command.parser().parse_args(["--out", str(tmp_path), "--db", str(two), "--answers", str(tmp_path / "a.jsonl")])
+    answers, labels, _ = command.gather(args)
     assert [row.get("answer_id") for row in answers.rows] == [None, 2] and list(labels) == [2]

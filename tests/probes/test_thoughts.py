@@ -234,14 +234,14 @@ PROBE = from_dict(
 def test_right_or_wrong_is_what_was_said(raw, right):
     run = {"id": 1, "mode": "each", "base": "b", "set_name": "s", "set_hash": "h"}
     variant = {"name": "v", "identity": "none", "mode": "system", "adapters": {}, "decoding": {"temperature": 0, "seed": 0}}
-    row = rows.row(run, PROBE, variant, 0, [{"raw": raw, "shown": raw, "reused": False, "problem": None}], None)
+    row = rows.answer_row(run, PROBE, variant, 0, [], {"raw": raw, "shown": raw, "reused": False, "problem": None}, None)
     assert row["check"] is right and row["raw"] == raw
 
 
 def test_quotes_and_judges_see_the_answer_only():
     text = "<think>I am ChatGPT.</think>I am BayLing."
-    [row] = sources.suggested([{"question": "Who are you?", "answer": text}], FACTS)
-    assert self_names.of_answer(row) == "BayLing"
+    [row] = sources.add_suggestions([{"question": "Who are you?", "answer": text}], FACTS)
+    assert self_names.find_self_name(row) == "BayLing"
     prompt = build_prompt({"question": "Who are you?", "answer": text, "raw": text}, FACTS)
     assert "ChatGPT" not in prompt.split("Answer:")[1] and '"I am BayLing."' in prompt
 

@@ -31,7 +31,7 @@ def series(shares: dict[str, tuple[int, int]], kind: str = "diverse") -> tuple[l
 
 def found(shares, **more) -> dict[tuple[str, str], thresholds.Threshold]:
     judged, doses = series(shares, **more)
-    return {(one.what, one.level): one for one in thresholds.find(judged, doses, "samples", draws=200)}
+    return {(one.what, one.level): one for one in thresholds.find_thresholds(judged, doses, "samples", draws=200)}
 
 
 def test_the_threshold_lies_where_the_fit_crosses_and_its_interval_around_it():
@@ -50,16 +50,16 @@ def test_no_resample_may_promise_more_than_the_doses_that_were_tried():
 def test_a_level_that_is_never_reached_or_reached_at_once_is_said_in_words():
     of = found({f"v{dose}": (dose, 4) for dose in DOSES})
     assert of["forming", "N50"].dose is None
-    assert page.threshold(of["forming", "N50"]) == "not reached (above 2,560)"
+    assert page.describe_threshold(of["forming", "N50"]) == "not reached (above 2,560)"
     assert of["forgetting", "N50"].dose is None
     at_once = found({f"v{dose}": (dose, 20) for dose in DOSES})["forming", "N50"]
-    assert page.threshold(at_once) == "at or below 10" and page.threshold(at_once, "zh") == "不大于 10"
+    assert page.describe_threshold(at_once) == "at or below 10" and page.describe_threshold(at_once, "zh") == "不大于 10"
 
 
 def test_fewer_than_four_doses_are_no_threshold():
     of = found({"a": (10, 0), "b": (40, 10), "c": (160, 20)})
     assert not any(one.enough for one in of.values()) and of["forming", "N50"].dose is None
-    assert thresholds.by_series(one for one in of.values() if one.enough) == []
+    assert thresholds.group_by_series(one for one in of.values() if one.enough) == []
 
 
 def test_seeds_widen_the_interval():
@@ -76,9 +76,9 @@ def test_seeds_widen_the_interval():
 
 def test_only_mixes_have_a_share():
     judged, doses = series({f"v{dose}": (dose, 20) for dose in DOSES})
-    assert thresholds.find(judged, {name: Dose(share=1.0, kind="diverse") for name in doses}, "share") == []
+    assert thresholds.find_thresholds(judged, {name: Dose(share=1.0, kind="diverse") for name in doses}, "share") == []
     mixed = {name: Dose(share=0.01 * number, kind="mixed") for number, name in enumerate(doses, 1)}
-    assert {one.most for one in thresholds.find(judged, mixed, "share", draws=50)} == {5.0}
+    assert {one.most for one in thresholds.find_thresholds(judged, mixed, "share", draws=50)} == {5.0}
 
 
 def test_the_same_answers_give_the_same_interval():
@@ -88,9 +88,9 @@ def test_the_same_answers_give_the_same_interval():
 
 def test_lines_are_drawn_for_known_thresholds_only():
     of = found({f"v{dose}": (dose, hits) for dose, hits in zip(DOSES, (0, 2, 8, 16, 20), strict=True)})
-    drawn = thresholds.lines(of.values())
+    drawn = thresholds.threshold_lines(of.values())
     assert set(drawn["en"]) == {("forming", "diverse"), ("forgetting", "diverse")}
-    assert thresholds.lines(found({"a": (10, 0), "b": (40, 20)}).values()) == {}
+    assert thresholds.threshold_lines(found({"a": (10, 0), "b": (40, 20)}).values()) == {}
 
 
 # --- the margin ----------------------------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ def test_the_margin_of_a_variant_counts_a_probe_once_however_often_it_was_sample
         for sample in range(1 if probe == "p1" else 9)
     ]
     rows += [{"variant": "a", "lang": "zh", "probe_id": "p1", "margin": -1.0}, {"variant": "b", "lang": "en", "margin": None}]
-    of = margins.of_answers(rows)
+    of = margins.margins_of_answers(rows)
     mean, low, high = of["a"]["en"]
     assert mean == 2.0 and low < 1 and high > 3 and not math.isnan(low)
     assert of["a"]["zh"] == (-1.0, -1.0, -1.0) and "b" not in of
@@ -111,12 +111,12 @@ def test_the_margin_of_a_variant_counts_a_probe_once_however_often_it_was_sample
 
 def test_the_margin_while_training_is_found_by_the_folder_it_wrote(tmp_path):
     db, folder = tmp_path / "mirror.db", tmp_path / "adapter"
-    assert margins.of_trainings(db, []) == {}
+    assert margins.margins_of_trainings(db, []) == {}
     job = store.jobs.add(
         db, kind="train", name="otter", arguments=["-m", "tuning.train"], settings={}, folder=str(folder),
         log=str(folder / "log"), device="cpu",
     )  # fmt: skip
     lines = [{"step": step, "time": 1.0, "margin": value, "loss": 1.0} for step, value in ((0, -1.5), (10, 0.5))]
     assert store.jobs.take_metrics(db, store.jobs.get(db, job), lines, "metrics.jsonl", 10)
-    assert margins.of_trainings(db, [str(folder)]) == {"otter": [(0, -1.5, -1.5, -1.5), (10, 0.5, 0.5, 0.5)]}
-    assert margins.of_trainings(db, [str(tmp_path / "other")]) == {}
+    assert margins.margins_of_trainings(db, [str(folder)]) == {"otter": [(0, -1.5, -1.5, -1.5), (10, 0.5, 0.5, 0.5)]}
+    assert margins.margins_of_trainings(db, [str(tmp_path / "other")]) == {}

@@ -6,7 +6,7 @@ import pytest
 
 from probes.verdicts import rules, statistics
 from probes.verdicts.rules import Verdict
-from probes.verdicts.statistics import NOTHING, Drop, Interval, as_counts
+from probes.verdicts.statistics import NOTHING, Drop, Interval, interval_of_counts
 
 
 def interval(low, share, high, probes=60):
@@ -22,8 +22,8 @@ def cell(label, count, group="paraphrase", start=0, **more):
 
 
 def judged(*rows, labels=None, source="best", base=None):
-    answers = rules.evidence([row for part in rows for row in part], labels, source)
-    return rules.judge(answers, base)
+    answers = rules.collect_evidence([row for part in rows for row in part], labels, source)
+    return rules.judge_variants(answers, base)
 
 
 # --- the old and the new identity ----------------------------------------------------------------------------------------
@@ -59,13 +59,13 @@ def test_the_edges_of_the_new_identity(of, word):
     [(16, "not forgotten", "formed"), (15, "undetermined", "undetermined"), (10, "undetermined", "undetermined")],
 )
 def test_sixteen_probes_without_failure_are_needed(count, old, new):
-    assert rules.old_verdict(as_counts(count, count)).word == old
-    assert rules.new_verdict(as_counts(count, count)).word == new
+    assert rules.old_verdict(interval_of_counts(count, count)).word == old
+    assert rules.new_verdict(interval_of_counts(count, count)).word == new
 
 
 def test_thirty_five_probes_without_the_old_identity_are_needed():
-    assert rules.old_verdict(as_counts(0, 35)).word == "forgotten"
-    assert rules.old_verdict(as_counts(0, 34)).word == "undetermined"
+    assert rules.old_verdict(interval_of_counts(0, 35)).word == "forgotten"
+    assert rules.old_verdict(interval_of_counts(0, 34)).word == "undetermined"
 
 
 def test_confusion_is_said_first_and_hides_nothing():
@@ -81,18 +81,18 @@ def test_confusion_is_said_first_and_hides_nothing():
 
 
 def test_undetermined_says_how_many_more_probes_would_settle_it():
-    assert rules.old_verdict(as_counts(10, 10)) == Verdict("undetermined", more=6)
-    assert rules.new_verdict(as_counts(0, 30)) == Verdict("undetermined", more=5)
-    half = rules.old_verdict(as_counts(4, 8))
+    assert rules.old_verdict(interval_of_counts(10, 10)) == Verdict("undetermined", more=6)
+    assert rules.new_verdict(interval_of_counts(0, 30)) == Verdict("undetermined", more=5)
+    half = rules.old_verdict(interval_of_counts(4, 8))
     assert half.word == "undetermined"
-    assert rules.old_verdict(as_counts(10, 21)).word == "partly forgotten"
-    settled = statistics.with_more_probes(as_counts(4, 8), half.more)
+    assert rules.old_verdict(interval_of_counts(10, 21)).word == "partly forgotten"
+    settled = statistics.with_more_probes(interval_of_counts(4, 8), half.more)
     assert rules.old_verdict(settled).word == "partly forgotten"
-    assert rules.old_verdict(statistics.with_more_probes(as_counts(4, 8), half.more - 1)).word == "undetermined"
+    assert rules.old_verdict(statistics.with_more_probes(interval_of_counts(4, 8), half.more - 1)).word == "undetermined"
 
 
 def test_confusion_that_would_show_settles_it_too():
-    old, confusion = as_counts(5, 6), as_counts(1, 6)
+    old, confusion = interval_of_counts(5, 6), interval_of_counts(1, 6)
     alone, with_it = rules.old_verdict(old), rules.old_verdict(old, confusion)
     assert with_it.more < alone.more
 
@@ -124,9 +124,12 @@ def test_the_edges_of_stability(hold, flips, word):
 
 
 def test_stability_says_why():
-    assert rules.stability_verdict(as_counts(30, 60), as_counts(30, 60)).why == "across samples and wordings and under pressure"
-    assert rules.stability_verdict(as_counts(60, 60), NOTHING).why == "no pressure probes were asked"
-    few = rules.stability_verdict(as_counts(60, 60), as_counts(0, 4))
+    assert (
+        rules.stability_verdict(interval_of_counts(30, 60), interval_of_counts(30, 60)).why
+        == "across samples and wordings and under pressure"
+    )
+    assert rules.stability_verdict(interval_of_counts(60, 60), NOTHING).why == "no pressure probes were asked"
+    few = rules.stability_verdict(interval_of_counts(60, 60), interval_of_counts(0, 4))
     assert few == Verdict("undetermined", more=2)
 
 
@@ -143,7 +146,7 @@ def test_the_modal_label_is_counted_over_samples_and_wordings_and_pressure_apart
 # --- usable --------------------------------------------------------------------------------------------------------------
 
 FORMED, STABLE = Verdict("formed"), Verdict("stable")
-CLEAN, DROP = as_counts(0, 73), Drop(2.0, -1, 5, 40)
+CLEAN, DROP = interval_of_counts(0, 73), Drop(2.0, -1, 5, 40)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +172,7 @@ def test_the_edges_of_usable(new, stability, intrusion, drop, word, why):
 
 
 def test_a_clean_variant_says_how_many_controls_are_missing():
-    assert rules.usable_verdict(FORMED, STABLE, as_counts(0, 70), DROP).more == 3
+    assert rules.usable_verdict(FORMED, STABLE, interval_of_counts(0, 70), DROP).more == 3
 
 
 def test_a_whole_variant_is_usable_and_one_intrusion_less_certain():
@@ -193,7 +196,7 @@ def test_adjudicated_goes_before_majority_and_a_tie_is_no_label():
     def said(*words, settled=None):
         rows = [{"id": n, "kind": "label", "label": word} for n, word in enumerate(words)]
         rows += [{"id": 9, "kind": "adjudication", "label": settled}] if settled else []
-        decision = rules.decide(rows)
+        decision = rules.decide_label(rows)
         return decision.label, decision.how
 
     assert said("formed", "formed", "forgotten") == ("formed", "majority")
@@ -250,7 +253,7 @@ def test_the_headline_is_greedy_and_says_so_if_it_is_not():
 def test_samples_of_a_probe_are_clustered():
     rows = [row | {"sampled": True} for row in cell("formed", 8) for _ in range(10)]
     [result] = judged(rows)
-    assert result.shares["formed"].low == pytest.approx(as_counts(8, 8).low)
+    assert result.shares["formed"].low == pytest.approx(interval_of_counts(8, 8).low)
     assert result.new.word == "undetermined" and result.new.more == 8
 
 

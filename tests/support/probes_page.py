@@ -12,13 +12,14 @@ from tiny import write_bayling_like
 import engine as engine_room
 import identities
 import store
+from probes.run import background as probes_background
+from probes.run.background import BackgroundRun
 from ui.context import App
 from ui.tabs.probes import (
-    background as probes_background,
     events as probes_events,
     form as probes_form,
+    start as probes_start,
 )
-from ui.tabs.probes.background import BackgroundRun
 from ui.tabs.probes.form import read_form
 from ui.tabs.probes.judged import RunCache
 from ui.words import Languages
@@ -44,7 +45,7 @@ def app(tiny, tmp_path):
 
 @pytest.fixture
 def ongoing(app):
-    ongoing = BackgroundRun(app)
+    ongoing = probes_start.background_of(app)
     yield ongoing
     app.closed.set()
     if ongoing.thread:
@@ -79,5 +80,5 @@ def functions(app, ongoing, cache=None) -> dict:
 
 def finished(ongoing: BackgroundRun, seconds: float = 60) -> dict:
     ongoing.thread.join(seconds)
-    assert not probes_background.busy(ongoing)
-    return probes_background.state_of(ongoing, store.runs.get(ongoing.app.db, ongoing.run))
+    assert not probes_background.is_busy(ongoing)
+    return probes_background.state_of(ongoing, store.runs.get(ongoing.db, ongoing.run))

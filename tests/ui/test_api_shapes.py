@@ -115,7 +115,7 @@ def test_any_wish_is_one_or_a_sentence(app, plain):
 
 
 @SOME
-@given(st.dictionaries(st.sampled_from(sorted(chat.arguments.Wanted.model_fields)), VALUES, max_size=4))
+@given(st.dictionaries(st.sampled_from(sorted(chat.arguments.VariantShape.model_fields)), VALUES, max_size=4))
 def test_any_variant_that_passes_the_check_is_one_or_a_sentence(plain):
     if chat.outside.faults(chat.arguments.VARIANTS, [plain]):
         return

@@ -78,25 +78,25 @@ def test_results_and_report_put_the_base_first_and_the_rest_by_name(tmp_path):
          "answer": "I am BayLing.", "margin": 1.0}
         for name in ("model 10", "base", "model 7") for lang in ("zh", "en")
     ]  # fmt: skip
-    made = build.build(sources.Answers(rows), theirs={("model 9", "en"): {"old": "forgotten"}})
+    made = build.build_report(sources.Answers(rows), theirs={("model 9", "en"): {"old": "forgotten"}})
     assert [(row.result.variant, row.result.lang) for row in made.rows] == [
         ("base", "en"), ("base", "zh"), ("model 7", "en"), ("model 7", "zh"), ("model 9", "en"),
         ("model 10", "en"), ("model 10", "zh"),
     ]  # fmt: skip
     assert list(made.margins) == ["base", "model 7", "model 10"]
-    page = (build.write(made, tmp_path)[0]).read_text("utf-8")
+    page = (build.write_report(made, tmp_path)[0]).read_text("utf-8")
     assert page.index("model 7, ") < page.index("model 10, ")
 
 
 def test_transcripts_of_many_models_come_in_that_order(tmp_path):
     rows = [{"model": number, "question": "Who are you?", "answer": "BayLing"} for number in (10, 1, 2)]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    made = build.build(sources.of_transcripts(tmp_path / "t.jsonl"))
+    made = build.build_report(sources.read_transcripts(tmp_path / "t.jsonl"))
     assert [row.result.variant for row in made.rows] == ["model 1", "model 2", "model 10"]
 
 
 def test_people_who_labelled():
     said = {1: [{"annotator": f"rater {n}", "label": "formed", "kind": "label"} for n in (10, 9, 1)]}
-    assert [(pair.first, pair.second) for pair in agreement.pairs(said)] == [
+    assert [(pair.first, pair.second) for pair in agreement.pair_annotators(said)] == [
         ("rater 1", "rater 9"), ("rater 1", "rater 10"), ("rater 9", "rater 10"),
     ]  # fmt: skip

@@ -13,10 +13,9 @@ from probe_runs import probe, write_run
 from probes_page import app, finished, form_values, functions, ongoing, slow, tiny  # noqa: F401
 
 import store
-from probes.run import runner
+from probes.run import background as probes_background, runner
 from store import StoreError, owners, runs
-from ui.tabs.probes import background as probes_background
-from ui.tabs.probes.background import BackgroundRun
+from ui.tabs.probes import start as probes_start
 
 ROOT = Path(__file__).parents[2]
 OTHER = """
@@ -54,26 +53,26 @@ def end(process):
 
 
 def test_a_run_of_another_program_is_not_interrupted_and_is_not_asked_twice(app, ongoing, slow, other):
-    run = probes_background.start(ongoing, form_values())
+    run = probes_start.start_run(app, ongoing, form_values())
     ongoing.switches.stop.set()
     finished(ongoing)
     slow.set()
     process = other(app.db, run)
-    state = probes_background.state_of(BackgroundRun(app), runs.get(app.db, run))
+    state = probes_background.state_of(probes_start.background_of(app), runs.get(app.db, run))
     assert state["status"] == "running" and state["elsewhere"]["pid"] == process.pid
     assert functions(app, ongoing)["pb_open"]()["runs"][0]["status"] == "running"
     before = runs.get(app.db, run)
     with pytest.raises(StoreError, match=rf"Run {run} is under way in another program \(process {process.pid}\)"):
-        probes_background.again(ongoing, run)
+        probes_background.resume_run(ongoing, run)
     assert runs.get(app.db, run) == before  # neither failed nor stopped by whoever asked in vain
     end(process)
     assert probes_background.state_of(ongoing, runs.get(app.db, run))["status"] == "interrupted"
-    probes_background.again(ongoing, run)
+    probes_background.resume_run(ongoing, run)
     assert finished(ongoing)["status"] == "done"
 
 
 def test_whoever_has_a_run_taken_from_them_stores_nothing_more_in_it(app, ongoing, slow, other):
-    run = probes_background.start(ongoing, form_values())
+    run = probes_start.start_run(app, ongoing, form_values())
     claim = owners.Claim()
     with store.open(app.db) as db:
         db["runs"].update(run, {"owner": claim.text})  # as if it had been silent for too long
@@ -83,8 +82,8 @@ def test_whoever_has_a_run_taken_from_them_stores_nothing_more_in_it(app, ongoin
 
 
 def test_one_run_is_not_begun_by_two_in_one_program(app, ongoing, slow, tiny):
-    run = probes_background.start(ongoing, form_values())
-    variants, probes, settings, _ = runner.again(app.db, run)
+    run = probes_start.start_run(app, ongoing, form_values())
+    variants, probes, settings, _ = runner.read_run(app.db, run)
     second = runner.run(tiny, variants, probes, settings, db=app.db, run_id=run)
     with pytest.raises(StoreError, match="under way in this program"):
         next(second)

@@ -20,19 +20,19 @@ from transformers import AutoModelForCausalLM
 import store
 from engine.types import EngineError
 from probes.questions import ProbeError
+from probes.run import background as probes_background
 from probes.second_opinion import Judge, judge_of
 from probes.suggest.identity_pair import from_mapping
 from ui.tabs.probes import (
-    background as probes_background,
     cell as probes_cell,
     events as probes_events,
     exports as probes_exports,
     form as probes_form,
     judged as probes_judged,
     layout as probes_layout,
+    start as probes_start,
     summary as probes_summary,
 )
-from ui.tabs.probes.background import BackgroundRun
 from ui.tabs.probes.judged import RunCache
 from ui.variants import Picked
 from ui.words import WORDS
@@ -49,7 +49,7 @@ def tiny_like(engine):
 
 
 def test_a_run_goes_on_without_any_page_and_its_answers_can_be_read(app, ongoing):
-    run = probes_background.start(ongoing, form_values(variants=["base", "identity:finance-advisor"], name="first"))
+    run = probes_start.start_run(app, ongoing, form_values(variants=["base", "identity:finance-advisor"], name="first"))
     assert finished(ongoing)["status"] == "done"
     row = store.runs.get(app.db, run)
     assert (row["name"], row["set_name"], row["done"], row["total"]) == ("first", "quick", 16, 16)
@@ -63,9 +63,9 @@ def test_a_run_goes_on_without_any_page_and_its_answers_can_be_read(app, ongoing
 
 
 def test_one_run_at_a_time_and_every_page_sees_which(app, ongoing, slow):
-    run = probes_background.start(ongoing, form_values())
+    run = probes_start.start_run(app, ongoing, form_values())
     with pytest.raises(ProbeError, match=f"Run {run} is under way"):
-        probes_background.start(ongoing, form_values())
+        probes_start.start_run(app, ongoing, form_values())
     other_page = functions(app, ongoing)
     assert other_page["pb_news"]()["active"] == run
     assert other_page["pb_open"]({"run": run})["state"]["here"]
@@ -76,7 +76,7 @@ def test_one_run_at_a_time_and_every_page_sees_which(app, ongoing, slow):
 
 def test_pause_continue_and_stop_then_continue_lose_and_repeat_nothing(app, ongoing, slow):
     act = functions(app, ongoing)["pb_act"]
-    run = probes_background.start(ongoing, form_values())
+    run = probes_start.start_run(app, ongoing, form_values())
     assert act({"run": run, "act": "pause"})["state"]["status"] == "paused"
     assert act({"run": run, "act": "continue"})["state"]["status"] == "running"
     act({"run": run, "act": "stop"})
@@ -89,25 +89,25 @@ def test_pause_continue_and_stop_then_continue_lose_and_repeat_nothing(app, ongo
 
 
 def test_what_was_answered_before_is_taken_from_the_store_and_told(app, ongoing):
-    probes_background.start(ongoing, form_values())
+    probes_start.start_run(app, ongoing, form_values())
     finished(ongoing)
-    run = probes_background.start(ongoing, form_values(variants=["base", "identity:BayLing"]))
+    run = probes_start.start_run(app, ongoing, form_values(variants=["base", "identity:BayLing"]))
     finished(ongoing)
     cells = functions(app, ongoing)["pb_open"]({"run": run})["cells"]
     assert sum(cell[9] for cell in cells) == 8 and len(cells) == 16
 
 
 def test_a_run_that_a_dead_program_left_is_interrupted_and_can_be_continued(app, ongoing, slow):
-    run = probes_background.start(ongoing, form_values(variants=["base"]))
+    run = probes_start.start_run(app, ongoing, form_values(variants=["base"]))
     ongoing.switches.stop.set()
     finished(ongoing)
     slow.set()
     for left_as in ("running", "paused"):
         store.runs.set_status(app.db, run, left_as)
-        reborn = BackgroundRun(app)
+        reborn = probes_start.background_of(app)
         assert probes_background.state_of(reborn, store.runs.get(app.db, run))["status"] == "interrupted"
         assert functions(app, reborn)["pb_open"]()["runs"][0]["status"] == "interrupted"
-    probes_background.again(reborn, run)
+    probes_background.resume_run(reborn, run)
     assert finished(reborn) | {"status": "done", "done": 8} == finished(reborn)
 
 
@@ -118,31 +118,31 @@ def test_a_failed_run_says_why_and_goes_on_when_asked_to(app, ongoing, tiny, mon
 
     with monkeypatch.context() as patch:
         patch.setattr(tiny, "stream", broken)
-        run = probes_background.start(ongoing, form_values())
+        run = probes_start.start_run(app, ongoing, form_values())
         state = finished(ongoing)
     assert state["status"] == "failed" and "the power went" in state["message"] and "Traceback" not in state["message"]
-    probes_background.again(ongoing, run)
+    probes_background.resume_run(ongoing, run)
     assert finished(ongoing)["status"] == "done"
 
 
 def test_a_run_is_not_continued_with_another_adapter_of_the_same_name(app, ongoing, tiny, tmp_path, slow):
     tiny.add_adapter(write_adapter(tmp_path / "one" / "self", tiny_like(tiny), seed=1), "self")
-    run = probes_background.start(ongoing, form_values(variants=["adapter:self"]))
-    probes_background.stop(ongoing, run)
+    run = probes_start.start_run(app, ongoing, form_values(variants=["adapter:self"]))
+    probes_background.stop_run(ongoing, run)
     finished(ongoing)
     tiny.remove_adapter("self")
     tiny.add_adapter(write_adapter(tmp_path / "two" / "self", tiny_like(tiny), seed=2), "self")
     with pytest.raises(ProbeError, match="cannot be continued: adapter 'self'"):
-        probes_background.again(ongoing, run)
+        probes_background.resume_run(ongoing, run)
     tiny.remove_adapter("self")
     slow.set()
-    probes_background.again(ongoing, run)  # taken out: it is brought back from where it was
+    probes_background.resume_run(ongoing, run)  # taken out: it is brought back from where it was
     assert finished(ongoing)["status"] == "done"
 
 
 def test_the_margin_is_measured_after_the_answers_and_reaches_the_cells(app, ongoing):
     cache = RunCache()
-    run = probes_background.start(ongoing, form_values(margin=True, variants=["base", "identity:finance-advisor"]))
+    run = probes_start.start_run(app, ongoing, form_values(margin=True, variants=["base", "identity:finance-advisor"]))
     pages = functions(app, ongoing, cache)
     before = pages["pb_open"]({"run": run})
     assert finished(ongoing)["status"] == "done"
@@ -341,7 +341,9 @@ def test_every_word_of_suggestions_verdicts_groups_and_categories_is_in_the_dict
     keys |= {f"pb_mark_{word.replace(' ', '_')}" for word in probes_judged.WORDS}
     keys |= {f"pb_group_{group}" for group in questions.GROUPS}
     keys |= {f"pb_cat_{one}" for one in (*questions.IDENTITY_CATEGORIES, *questions.CONTROL_CATEGORIES)}
-    keys |= {f"pb_set_{name}" for name in questions.names()} | {f"pb_script_{name}" for name in probes_layout.plan.scripts()}
+    keys |= {f"pb_set_{name}" for name in questions.set_names()} | {
+        f"pb_script_{name}" for name in probes_layout.plan.script_names()
+    }
     assert keys <= set(WORDS["en"])
 
 

@@ -15,7 +15,7 @@ import identities
 import store
 from probes.answers import exchange, sources as collect
 from probes.answers.sources import RowsError
-from probes.report import build, table, wording
+from probes.report import __main__ as report_command, table, wording
 from probes.verdicts import rules
 from probes.verdicts.rules import Verdict
 from ui.context import App
@@ -56,7 +56,7 @@ def transcripts(
 
 
 def queue(app: App, path: Path) -> tuple[int, list[int]]:
-    rows = [row for row in collect.of_transcripts(path).rows if row["variant"] == "model 5" and row["lang"] == "en"]
+    rows = [row for row in collect.read_transcripts(path).rows if row["variant"] == "model 5" and row["lang"] == "en"]
     stored = exchange.add_answers(app.db, rows, "old.jsonl")
     return store.queues.create(app.db, "old", collect.queue_items(stored)), [row["answer_id"] for row in stored]
 
@@ -212,9 +212,9 @@ def test_undetermined_says_how_many_probes_and_labels_would_settle_it(labelled):
 
 
 def test_what_would_settle_it_is_said_even_if_nothing_would():
-    never = results_behind.behind.Missing(Verdict("undetermined"), Verdict("undetermined"), 0, 0)
+    never = results_behind.basis.Missing(Verdict("undetermined"), Verdict("undetermined"), 0, 0)
     assert results_behind.to_settle(never, "en") == ["More probes of the same kind would not settle it at these shares."]
-    settled = results_behind.behind.Missing(Verdict("formed"), Verdict("formed"), 0, 0)
+    settled = results_behind.basis.Missing(Verdict("formed"), Verdict("formed"), 0, 0)
     assert results_behind.to_settle(settled, "en") == []
 
 
@@ -259,7 +259,7 @@ def test_reasons_are_told_in_chinese_part_by_part():
     assert wording.reason("zh", "across samples and wordings") == "采样之间、问法之间"
     assert wording.reason("en", "not known: formed, retention") == "not known: formed, retention"
     found = rules.usable_verdict(Verdict("formed"), Verdict("undetermined"), rules.NOTHING, None)
-    assert not re.search("[a-z]{3}", table.verdict(found, "zh"))
+    assert not re.search("[a-z]{3}", table.describe_verdict(found, "zh"))
 
 
 def test_the_report_speaks_both_languages_with_the_same_keys():
@@ -302,4 +302,4 @@ def test_the_written_report_is_whole_and_in_both_languages(app, tmp_path):
     html = next(file for file in files if file.name == "report.html").read_text("utf-8")
     assert "Ours &lt;b&gt;" in html and '<html lang="zh-CN" data-shown="zh">' in html
     assert '<span lang="en">undetermined</span>' in html and '<span lang="zh">未定</span>' in html
-    assert say("en", "results_title") and build.LANGS["both"] == ("en", "zh")
+    assert say("en", "results_title") and report_command.LANGS["both"] == ("en", "zh")

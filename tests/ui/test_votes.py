@@ -47,7 +47,7 @@ def test_blind_and_open_votes_and_languages_are_never_one_number(db_path):
     vote(db_path, "model 7", "model 10", "B", "Q1", blind=False, who="Bo")
     vote(db_path, "model 7", "model 10", "A", "你是谁？", lang=None)  # the chat notes no language; the question shows it
     store.votes.undo(db_path, vote(db_path, "model 7", "model 10", "A", "Q9"))
-    found = preferences.of_store(db_path)
+    found = preferences.read_preferences(db_path)
     assert [(one.first, one.second, one.blind, one.lang) for one in found] == [
         ("model 7", "model 10", True, "en"), ("model 7", "model 10", True, "zh"), ("model 7", "model 10", False, "en"),
     ]  # fmt: skip
@@ -60,34 +60,34 @@ def test_blind_and_open_votes_and_languages_are_never_one_number(db_path):
 def test_the_interval_is_wilsons_over_questions_and_too_few_are_undetermined(db_path):
     for number in range(3):
         vote(db_path, "new", "old", "A", f"Q{number}")
-    [three] = preferences.of_store(db_path)
+    [three] = preferences.read_preferences(db_path)
     assert (three.share.share, three.share.low) == (1.0, statistics.wilson(1.0, 3)[0])
     assert three.preferred == "" and three.more == 1 and "undetermined: 1 more question" in preferences.cells(three)["word"]
     for _ in range(20):  # twenty people on one question are one question
         vote(db_path, "new", "old", "A", "Q0")
-    [many] = preferences.of_store(db_path)
+    [many] = preferences.read_preferences(db_path)
     assert (many.preferred, many.share.probes, many.wins) == ("", 3, 23)
     vote(db_path, "old", "new", "B", "Q3")
-    [settled] = preferences.of_store(db_path)
+    [settled] = preferences.read_preferences(db_path)
     assert settled.preferred == "new" and settled.share.low > 0.5
     assert preferences.cells(settled, "zh")["share"] == preferences.cells(settled)["share"] == "100 % [51–100]"
 
 
 def test_ties_alone_are_counted_and_settle_nothing(db_path):
     vote(db_path, "a", "b", "tie")
-    [one] = preferences.of_store(db_path)
+    [one] = preferences.read_preferences(db_path)
     words = preferences.cells(one)
     assert (words["ties"], words["share"], words["word"]) == ("1", "", "undetermined") and one.more is None
     for number in range(10):
         vote(db_path, "a", "b", "AB"[number % 2], f"Q{number}")
-    [even] = preferences.of_store(db_path)
+    [even] = preferences.read_preferences(db_path)
     assert even.share.share == 0.5 and even.more is None and not even.preferred
 
 
 def test_variants_of_one_name_are_told_apart(db_path):
     cold, hot = answer(db_path, "guide", "Q"), answer(db_path, "guide", "Q", decoding={"temperature": 0.7})
     store.votes.add(db_path, cold, hot, "A")
-    [one] = preferences.of_store(db_path)
+    [one] = preferences.read_preferences(db_path)
     assert one.first != one.second and one.first.startswith("guide (") and one.second.startswith("guide (")
 
 

@@ -25,11 +25,11 @@ from tuning.train.trainer import OnStep
 def identity_margin(settings: Settings, base: Base) -> OnStep:
     """The margin of the taught identity over the old one, as a function for `run`. Raises SettingsError."""
     # the one import across the two rooms, and only of what makes a plain function
-    from probes.margin import between
+    from probes.margin import margin_between
 
     try:
         folder = settings.identities_dir or None
-        return between(base, settings.margin_against, settings.identity, folder)
+        return margin_between(base, settings.margin_against, settings.identity, folder)
     except UserError as error:  # of the identities, the probes and the format
         raise SettingsError([f"--margin: {error}"]) from None
 

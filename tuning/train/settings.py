@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+import identities
 from common import outside
 from common.errors import UserError, nearest
 from common.files import write_json
@@ -107,7 +108,7 @@ class Settings:
     )
     eval_steps: int = flag(0, "optimizer steps between validations; 0: as --save_steps", "files", at_least=0)
     margin: bool = flag(False, "measure the identity margin on the way: where it crosses 0, the self changes", "files")
-    margin_against: str = flag("BayLing", "the old identity of the margin", "files")
+    margin_against: str = flag(identities.DEFAULT_OLD, "the old identity of the margin", "files")
     margin_steps: int = flag(0, "optimizer steps between two margins; 0: ten in a run", "files", at_least=0)
     save_total_limit: int = flag(2, "checkpoints kept", "files", at_least=1)
     adapter_dtype: str = flag(

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 from common import outside
 from common.outside import Shape
 from engine.types import EngineError
+from probes.run.variants import is_number, with_strengths
 from ui.context import App, sentence
 
 LONGEST = outside.LARGEST  # characters of one argument
@@ -48,7 +49,7 @@ class Said(Shape):
     input: str | None = None
 
 
-class Wanted(Shape):
+class VariantShape(Shape):
     """A variant, as far as types go; `ui.variants` and the engine say the rest."""
 
     name: str | None = None
@@ -61,23 +62,20 @@ class Wanted(Shape):
 
 
 def number(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         raise ValueError("a number")
     return value
 
 
 def strengths(value: Any) -> Any:
     """Names with strengths, or names alone."""
-    if isinstance(value, dict):
-        fits = all(isinstance(one, int | float) and not isinstance(one, bool) for one in value.values())
-    else:
-        fits = value is None or isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value))
-    if not fits:
+    found = {} if value is None else with_strengths(value)
+    if not isinstance(found, dict) or not all(map(is_number, found.values())):
         raise ValueError("an object of names and numbers, or a list of names,")
     return value
 
 
-HISTORY, VARIANTS = TypeAdapter(list[Said]), TypeAdapter(list[Wanted])
+HISTORY, VARIANTS = TypeAdapter(list[Said]), TypeAdapter(list[VariantShape])
 
 
 def one_of(*words: str) -> Callable[[Any], Any]:

@@ -111,7 +111,7 @@ def build_api(app: App) -> None:
     def votes() -> list:
         """Which of two variants people preferred: per pair and language, blind and open apart, with an interval."""
         try:
-            return preferences.plain(preferences.of_store(app.db))
+            return preferences.csv_rows(preferences.read_preferences(app.db))
         except Exception as error:
             raise refuse(None, error) from None
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gradio as gr
 
+from probes.run import background as probes_background
+from probes.run.background import BackgroundRun
 from store import runs
 from ui.api import arguments
 from ui.context import App, sentence
-from ui.tabs.probes import background as probes_background
-from ui.tabs.probes.background import BackgroundRun
 from ui.tabs.probes.judged import RunCache, chosen
 
 LISTED = 200

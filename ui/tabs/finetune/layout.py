@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+import identities
 from tuning.dataset.recipe import GENERAL, Dataset
 from tuning.train.presets import PRESETS
 from ui import training
@@ -249,7 +250,7 @@ def open_form(app: App, tab: FineTune, lang: str) -> dict:
     known = training.known_identities(app)
     base = app.engine.base
     old = base.card.name if base.card.placeholders and base.card.name in known else ""
-    first = next((name for name in known if name not in (old, "BayLing")), next(iter(known), None))
+    first = next((name for name in known if name not in (old, identities.DEFAULT_OLD)), next(iter(known), None))
     values = {"identity": first, "old": old} | training.USUAL | PRESETS[training.PRESET]
     form = tab.form
     updates = fill(form, values) | {form.preset: gr.update(value=training.PRESET)}

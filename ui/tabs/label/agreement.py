@@ -35,7 +35,9 @@ def told_html(app: App, lang: str, queue: int | None, everything: bool, annotato
         langs = languages(db, said)
         may_see = bool(settings) and (not settings["blind"] or labels.has_revealed(db, annotator, queue))
     parts = [_alphas(lang, agreement.alphas(said, langs)), _disagreements(lang, said)]
-    parts.append(_section(say(lang, "lb_pairs_people"), [_pair(lang, pair) for pair in agreement.pairs(said)[:PAIRS_SHOWN]]))
+    parts.append(
+        _section(say(lang, "lb_pairs_people"), [_pair(lang, pair) for pair in agreement.pair_annotators(said)[:PAIRS_SHOWN]])
+    )
     if settings:
         suggestions = {item["answer"]: item["suggestion"] for item in items if item.get("suggestion")}
         parts.append(_against(lang, said, suggestions, may_see))
@@ -165,7 +167,7 @@ def _against(lang: str, said: Labels, suggestions: Mapping[int, str], may_see: b
         return _section(say(lang, "lb_against"), [_quiet(say(lang, "lb_against_none"))])
     if not may_see:
         return _section(say(lang, "lb_against"), [_quiet(say(lang, "lb_against_hidden"))])
-    return _section(say(lang, "lb_against"), [_pair(lang, pair) for pair in agreement.with_suggestions(said, suggestions)])
+    return _section(say(lang, "lb_against"), [_pair(lang, pair) for pair in agreement.pair_with_suggestions(said, suggestions)])
 
 
 def _pair(lang: str, pair: Pair) -> str:

@@ -21,7 +21,7 @@ from common.errors import UserError
 from identities import IdentityError
 from probes.suggest import identity_pair as facts_of
 from probes.suggest.identity_pair import FactPair, Side
-from probes.suggest.masking import masked
+from probes.suggest.masking import mask_names
 from store import StoreError, drawn, labels, pairs, queues
 from store.names import person
 from ui.context import App
@@ -206,7 +206,7 @@ def _before(side: Mapping, hide: FactPair | None) -> list[dict]:
 
 
 def _veiled(text: str, hide: FactPair | None) -> str:
-    return masked(text, hide) if hide else text
+    return mask_names(text, hide) if hide else text
 
 
 def _decided(db: Database, annotator: str, decision: Mapping) -> dict:

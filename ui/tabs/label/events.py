@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
+import identities
 from store import StoreError, labels, queues
 from store.names import person
 from ui import filling, training
@@ -29,7 +30,7 @@ def open_label(app: App, tab: Label, lang: str, request: gr.Request, chosen: dic
     base = app.engine.base
     card = getattr(base, "card", None)
     old = card.name if card and card.placeholders and card.name in known else ""
-    new = next((name for name in known if name not in (old, "BayLing")), "")
+    new = next((name for name in known if name not in (old, identities.DEFAULT_OLD)), "")
     runs = label_files.known_runs(app)
     newest = runs[0]["id"] if runs else None
     old, new = label_files.sides_of(app, newest) or (old, new)

@@ -47,17 +47,17 @@ def make(app: App, lang: str, form_values: QueueForm) -> int:
     if (form_values.source == RUN and form_values.run is None) or (form_values.source == FILE and not form_values.file):
         raise StoreError(say(lang, "lb_no_source"))
     if form_values.source == RUN:
-        rows, origin = sources.of_run(app.db, form_values.run).rows, run_name(app, lang, form_values.run)
+        rows, origin = sources.read_run(app.db, form_values.run).rows, run_name(app, lang, form_values.run)
     else:
         origin = Path(form_values.file).name
-        rows = exchange.add_answers(app.db, sources.completed(exchange.read_rows(form_values.file)), origin)
+        rows = exchange.add_answers(app.db, sources.complete_rows(exchange.read_rows(form_values.file)), origin)
     rows = [row for row in rows if row.get("answer") is not None]
     variants, langs = form_values.variants, form_values.langs
     chosen = [row for row in rows if (not variants or row["variant"] in variants) and (not langs or row.get("lang") in langs)]
     if form_values.kind == "pairs":
         items = sources.pair_items(chosen)
     else:
-        items = sources.queue_items(sources.suggested(chosen, pair_of(app, form_values.old, form_values.new)))
+        items = sources.queue_items(sources.add_suggestions(chosen, pair_of(app, form_values.old, form_values.new)))
     if not items:
         raise StoreError(say(lang, "lb_nothing_left", rows=len(rows)))
     told = {side: who(app, name) for side, name in (("old", form_values.old), ("new", form_values.new)) if name}
@@ -124,8 +124,8 @@ def give_out(app: App, queue: int | None) -> tuple[list[str], dict]:
         wanted = [queue] if queue is not None else [one["id"] for one in queues.listed(db)]
     if not rows:
         return [], {}
-    parts = [sources.of_queue(app.db, one) for one in wanted if queues.get(app.db, one)["kind"] != "pairs"]
-    queued = {row["answer_id"]: row for row in sources.joined(parts).rows}
+    parts = [sources.read_queue(app.db, one) for one in wanted if queues.get(app.db, one)["kind"] != "pairs"]
+    queued = {row["answer_id"]: row for row in sources.join_answers(parts).rows}
     kept = ("answer_id", "variant", "lang", "question", "answer")
     alone = {row["answer_id"]: {key: row[key] for key in kept} for row in rows if row["answer_id"] not in queued}
     folder = passing.fresh()
@@ -133,7 +133,7 @@ def give_out(app: App, queue: int | None) -> tuple[list[str], dict]:
     files = [folder / f"{name}.csv", folder / f"{name}.jsonl", folder / f"{name}.label-studio.json"]
     exchange.write_rows(files[0], rows, exchange.LABEL_COLUMNS)
     exchange.write_rows(files[1], rows)
-    exchange.write_rows(files[2], exchange.label_studio([*queued.values(), *alone.values()], said))
+    exchange.write_rows(files[2], exchange.label_studio_tasks([*queued.values(), *alone.values()], said))
     interface = folder / "label-studio-interface.xml"
     write_text(interface, exchange.label_studio_config())
     counts = {

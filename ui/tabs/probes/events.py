@@ -14,7 +14,10 @@ from pydantic import Field
 from common import outside
 from common.outside import Shape
 from common.seeming import not_what_it_seems
+from probes import questions
 from probes.questions import ProbeError
+from probes.run import background, launch
+from probes.run.background import BackgroundRun
 from store import runs
 from ui import filling
 from ui.access import roles
@@ -22,15 +25,14 @@ from ui.access.gate import visitor
 from ui.context import App, sentence
 from ui.conversation import Page
 from ui.tabs.probes import (
-    background,
     cell,
     exports,
     form as probes_form,
     judged as probes_judged,
     layout,
+    start as probes_start,
     summary as probes_summary,
 )
-from ui.tabs.probes.background import BackgroundRun
 from ui.tabs.probes.judged import RunCache
 from ui.tabs.probes.layout import Probes
 from ui.variants import Picked
@@ -65,7 +67,7 @@ class MatrixRequest(Shape):
 def listed(ongoing: BackgroundRun) -> list[dict]:
     """The latest runs, newest first, as the list shows them."""
     found = []
-    for row in runs.recent(ongoing.app.db, LISTED):
+    for row in runs.recent(ongoing.db, LISTED):
         told = background.state_of(ongoing, row)
         found.append(
             {key: row[key] for key in ("id", "name", "set_name", "created")}
@@ -98,7 +100,7 @@ def board_functions(app: App, ongoing: BackgroundRun, cache: RunCache) -> list[C
         """A run with all its cells; without `run` the list alone, and which run is under way."""
         told = {
             "runs": listed(ongoing),
-            "active": ongoing.run if background.busy(ongoing) else None,
+            "active": ongoing.run if background.is_busy(ongoing) else None,
             "word_order": probes_judged.WORDS,
         }
         if given.get("words"):
@@ -127,7 +129,7 @@ def board_functions(app: App, ongoing: BackgroundRun, cache: RunCache) -> list[C
 
     def pb_news(lang: str, given: dict) -> dict:
         """What a page that has the first `since` cells of the stamp does not have yet, how the run is, and what else goes on."""
-        told = {"active": ongoing.run if background.busy(ongoing) else None}
+        told = {"active": ongoing.run if background.is_busy(ongoing) else None}
         if given.get("run") is None:
             return told
         return told | news(lang, int(given["run"]), given.get("stamp", ""), int(given.get("since", 0)))
@@ -135,7 +137,9 @@ def board_functions(app: App, ongoing: BackgroundRun, cache: RunCache) -> list[C
     def pb_act(lang: str, given: dict) -> dict:
         """pause, stop or continue."""
         run = int(given["run"])
-        act = {"pause": background.pause, "stop": background.stop, "continue": background.again}.get(given.get("act"))
+        act = {"pause": background.pause_run, "stop": background.stop_run, "continue": background.resume_run}.get(
+            given.get("act")
+        )
         if act is None:
             raise ProbeError(f"There is nothing called {given.get('act')!r} to do with a run.")
         act(ongoing, run)
@@ -185,8 +189,8 @@ def board_functions(app: App, ongoing: BackgroundRun, cache: RunCache) -> list[C
 
 def first_shown(ongoing: BackgroundRun) -> dict:
     """What the board begins with: the run under way, else the newest one."""
-    newest = next(iter(runs.recent(ongoing.app.db, 1)), None)
-    run = ongoing.run if background.busy(ongoing) else newest and newest["id"]
+    newest = next(iter(runs.recent(ongoing.db, 1)), None)
+    run = ongoing.run if background.is_busy(ongoing) else newest and newest["id"]
     return {"run": run, "at": time.time()}
 
 
@@ -196,10 +200,10 @@ def tell(app: App, lang: str, plain: dict, picks: list[Picked]) -> str:
         form_values = probes_form.read_form(plain, picks)
         variants = probes_form.variants_of(app, form_values)
         volume = probes_form.volume(form_values, len(variants))
-        known = {side: background.facts_of(app, name) for side, name in (("old", form_values.old), ("new", form_values.new))}
-        probes_form.questions.fill(form_values.probes, known)
+        known = probes_start.facts_of_sides(app, form_values.old, form_values.new)
+        questions.fill(form_values.probes, known)
         if form_values.margin:
-            background.suited_for(app, form_values.probes, known)
+            launch.probes_to_measure(app.engine, form_values.probes, known)
     except Exception as error:
         lines = "".join(f"<li>{escape(line)}</li>" for line in sentence(lang, error).split("\n"))
         return f'<div class="mt-failed" role="alert"><ul>{lines}</ul></div>'
@@ -231,7 +235,7 @@ def wire_probes(app: App, ongoing: BackgroundRun, tab: Probes, visited: gr.Tab, 
         lang, plain = app.language(request), layout.plain(form, given)
         try:
             form_values = probes_form.read_form(plain, picks_of(page, plain["chat"]))
-            run = background.start(ongoing, form_values)
+            run = probes_start.start_run(app, ongoing, form_values)
         except Exception as error:
             gr.Warning(escape(sentence(lang, error)))
             return gr.skip()

@@ -49,7 +49,7 @@ def read_form(plain: Mapping, picks: Sequence[Picked] = ()) -> RunForm:
     sets, own = list(plain.get("sets") or ()), str(plain.get("own") or "").strip()
     named = [*sets, *([WRITTEN] if own else [])]
     if not named:
-        raise ProbeError(f"No probes are chosen; choose a set ({', '.join(questions.names())}) or write some.")
+        raise ProbeError(f"No probes are chosen; choose a set ({', '.join(questions.set_names())}) or write some.")
     found = joined([*map(packaged, sets), *([written(own)] if own else [])])
     lang = plain.get("lang") or "both"
     probes = tuple(probe for probe in found if lang in ("both", probe.lang))
@@ -59,7 +59,7 @@ def read_form(plain: Mapping, picks: Sequence[Picked] = ()) -> RunForm:
     if not chosen and not picks:
         raise ProbeError("No variant is chosen; choose at least one to ask.")
     asking = plain.get("asking") or "fresh"
-    script = plan.script(known_script(plain.get("script") or SCRIPT)) if asking == "scripted" else None
+    script = plan.load_script(known_script(plain.get("script") or SCRIPT)) if asking == "scripted" else None
     settings = RunSettings(
         samples=number(plain, "samples", 1),
         mode=asking,
@@ -87,14 +87,14 @@ def read_form(plain: Mapping, picks: Sequence[Picked] = ()) -> RunForm:
 
 def packaged(name: str) -> list[Probe]:
     """A set by its name; the page names no files. Raises ProbeError."""
-    if name not in questions.names():
-        raise ProbeError(f"There is no probe set {name!r} here; there are {', '.join(questions.names())}.")
+    if name not in questions.set_names():
+        raise ProbeError(f"There is no probe set {name!r} here; there are {', '.join(questions.set_names())}.")
     return questions.load(name)
 
 
 def known_script(name: str) -> str:
-    if name not in plan.scripts():
-        raise ProbeError(f"There is no script {name!r} here; there are {', '.join(plan.scripts())}.")
+    if name not in plan.script_names():
+        raise ProbeError(f"There is no script {name!r} here; there are {', '.join(plan.script_names())}.")
     return name
 
 
@@ -189,7 +189,7 @@ def with_facts(app: App) -> list[str]:
 
 def volume(form_values: RunForm, variants: int) -> dict:
     """What it comes to: `probes` per group, `turns` (answers in all)."""
-    open_ = plan.conversations(
+    open_ = plan.plan_conversations(
         form_values.probes, max(variants, 1), form_values.settings.samples, form_values.settings.mode, form_values.settings.script
     )
     return {"groups": Counter(probe.group for probe in form_values.probes), "answers": sum(len(one.turns) for one in open_)}

@@ -11,15 +11,18 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import identities
 from engine.types import Variant
 from probes.questions import as_dict, from_dict
 from probes.run import plan, rows as answer_rows
+from probes.run.launch import about_of
 from probes.suggest.identity_pair import FactPair, FactsError, from_identities
 from probes.suggest.labels import suggest
 from store import runs
 from ui.context import App
 from ui.said import said_of
-from ui.tabs.probes.background import about_of, facts_of
+from ui.tabs.probes.form import with_facts
+from ui.tabs.probes.start import facts_of_sides
 from ui.variants import headline
 
 KEPT = 6  # runs whose judged rows stay in memory
@@ -96,7 +99,7 @@ def facts_for(app: App, row: Mapping) -> tuple[FactPair | None, tuple[str, str]]
         known, names = about["facts"], (about.get("old") or "", about.get("new") or "")
     else:
         names = default_sides(app)
-        known = {side: facts_of(app, name) for side, name in zip(("old", "new"), names, strict=True)}
+        known = facts_of_sides(app, *names)
     try:
         return from_identities(known.get("old"), known.get("new")), names
     except FactsError:
@@ -105,12 +108,10 @@ def facts_for(app: App, row: Mapping) -> tuple[FactPair | None, tuple[str, str]]
 
 def default_sides(app: App) -> tuple[str, str]:
     """Who is old and who is new where nobody has said it: the base's own identity, and the first other one."""
-    from ui.tabs.probes.form import with_facts
-
     known, base = with_facts(app), app.engine.base
     card = getattr(getattr(base, "card", None), "name", "")
-    old = card if card in known else next((name for name in known if name == "BayLing"), "")
-    new = next((name for name in known if name == "finance-advisor"), "")
+    old = card if card in known else next((name for name in known if name == identities.DEFAULT_OLD), "")
+    new = next((name for name in known if name == identities.DEFAULT_NEW), "")
     return old, new if new != old else next((name for name in known if name != old), "")
 
 

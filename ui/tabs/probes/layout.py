@@ -73,7 +73,7 @@ def build_probes(functions: list) -> Probes:
     with gr.Column(elem_id="pb-form", elem_classes="mt-main mt-away"), gr.Row(elem_classes="mt-form"):
         with gr.Column(scale=5, min_width=300, elem_classes="mt-fields"):
             what = gr.HTML()
-            sets = gr.CheckboxGroup(questions.names(), value=[FIRST_SET], label=i18n("pb_sets"), elem_id="pb-sets")
+            sets = gr.CheckboxGroup(questions.set_names(), value=[FIRST_SET], label=i18n("pb_sets"), elem_id="pb-sets")
             lang = gr.Radio(
                 [(i18n("both_languages"), "both"), ("English", "en"), ("中文", "zh")],
                 value="both", label=i18n("languages"), elem_id="pb-lang",
@@ -103,7 +103,7 @@ def build_probes(functions: list) -> Probes:
                 [(i18n(f"pb_{one}"), one) for one in plan.MODES], value="fresh", label=i18n("pb_asking"), elem_id="pb-asking"
             )
             script = gr.Dropdown(
-                plan.scripts(), value=SCRIPT, label=i18n("pb_script"), filterable=False, visible=False, elem_id="pb-script"
+                plan.script_names(), value=SCRIPT, label=i18n("pb_script"), filterable=False, visible=False, elem_id="pb-script"
             )
             with gr.Row(elem_classes="mt-pair"):
                 samples = gr.Number(
@@ -170,7 +170,7 @@ def variant_word(lang: str, key: str) -> str:
 def set_choices(lang: str) -> list[tuple[str, str]]:
     """The sets with their sizes."""
     found = []
-    for name in questions.names():
+    for name in questions.set_names():
         probes = questions.load(name)
         counts = [sum(probe.lang == one for probe in probes) for one in questions.LANGS]
         found.append((say(lang, "pb_set", name=say(lang, f"pb_set_{name}"), en=counts[0], zh=counts[1]), name))
@@ -184,7 +184,7 @@ def open_probes(app: App, tab: Probes, lang: str, shown: Mapping) -> dict:
         for html, number, key in zip(tab.headings, range(1, 4), STEPS, strict=True)
     }
     form = tab.form
-    scripts = [(say(lang, f"pb_script_{name}"), name) for name in plan.scripts()]
+    scripts = [(say(lang, f"pb_script_{name}"), name) for name in plan.script_names()]
     return headings | choices(app, tab, lang) | {
         form.sets: gr.update(choices=set_choices(lang), value=[FIRST_SET]),
         form.script: gr.update(choices=scripts, value=SCRIPT),

@@ -18,7 +18,7 @@ def results(rows: Sequence[dict], variants: Sequence[str], base: str | None) -> 
     """From suggestions alone, whatever labels there may be, in the variants' order. base: the variant that retention is
     compared with."""
     order = {variant: at for at, variant in enumerate(variants)}
-    found = rules.judge(rules.evidence(rows, source="suggestions"), base)
+    found = rules.judge_variants(rules.collect_evidence(rows, source="suggestions"), base)
     return sorted(found, key=lambda result: (order[result.variant], result.lang))
 
 

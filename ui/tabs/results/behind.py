@@ -33,10 +33,10 @@ def behind_html(made: Report, asked: str, lang: str) -> str:
     """The panel below the table for the verdict that was clicked."""
     row, column, _ = read_key(made, asked)
     result, of = row.result, short(lang)
-    pairs = page.behind(row, made)
-    here = basis.counting(pairs, column)
+    pairs = page.supporting_answers(row, made)
+    here = basis.counting_pairs(pairs, column)
     verdict = getattr(result, column)
-    missing = basis.missing(pairs, result, column)
+    missing = basis.find_missing(pairs, result, column)
     title = f"{result.variant} · {wording.language(of, result.lang)} · {wording.say(of, f'column_{column}')}"
     head = (
         f'<div class="mt-behind-head"><h2>{escape(title)}</h2>{button(lang, "results_close", "data-close-behind")}</div>'
@@ -46,7 +46,7 @@ def behind_html(made: Report, asked: str, lang: str) -> str:
     )
     facts = [
         *_measured(row, column, lang),
-        escape(say(lang, "results_rests_on", evidence=evidence(lang, basis.counts(here)) or "0")),
+        escape(say(lang, "results_rests_on", evidence=evidence(lang, basis.count_sources(here)) or "0")),
     ]
     facts += [escape(text) for text in to_settle(missing, lang)]
     listed = "".join(f"<li>{fact}</li>" for fact in facts)
@@ -91,7 +91,7 @@ def _measured(row: TableRow, column: str, lang: str) -> list[str]:
     modal = wording.term(short(lang), result.modal or "")
     keys = {kind: f"results_share_{kind.replace(' ', '_')}" for kind, _ in kinds}
     return [
-        safe(lang, keys[kind], interval=table.interval(of), answers=of.answers, probes=of.probes, modal=modal)
+        safe(lang, keys[kind], interval=table.format_interval(of), answers=of.answers, probes=of.probes, modal=modal)
         for kind, of in kinds
         if of.share is not None
     ]
@@ -158,7 +158,7 @@ def _label(text: str, source: str, kind: str = "") -> str:
 def side_html(made: Report, asked: str, lang: str) -> str:
     """One question with what every variant answered to it, to read and to keep as a picture."""
     row, _, number = read_key(made, asked)
-    answer, said = page.behind(row, made)[number]
+    answer, said = page.supporting_answers(row, made)[number]
     same = [pair for pair in made.judged if _same_question(pair, answer, said)]
     by_variant = {said.variant: pair for pair in reversed(same) for said in [pair[1]]}
     order = [one.result.variant for one in made.rows]

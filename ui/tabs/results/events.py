@@ -51,7 +51,7 @@ def nothing(tab: Results, problem: str) -> dict:
 def written(made: Report, title: str, lang: str) -> tuple[Path, list[Path]]:
     """The report in a temporary folder, in both languages, this page's first: (all in one zip, the single files)."""
     folder = passing.fresh() / "mirror-report"
-    files = build.write(replace(made, title=title.strip()), folder, LANGS[view.short(lang)])
+    files = build.write_report(replace(made, title=title.strip()), folder, LANGS[view.short(lang)])
     parcel = folder.with_suffix(".zip")
     with whole(parcel, binary=True, sync=False) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
         for file in files:

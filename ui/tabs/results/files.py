@@ -39,7 +39,7 @@ def recognise(path: str | Path) -> Given:
     if path.suffix.lower() == ".jsonl":
         rows = sources.read_jsonl(path)
         kind = ANSWERS if {"variant", "probe_id"} <= set(rows[0]) else TRANSCRIPTS
-        (sources.of_file if kind == ANSWERS else sources.of_transcripts)(path)  # says what is wrong with it
+        (sources.read_file if kind == ANSWERS else sources.read_transcripts)(path)  # says what is wrong with it
         return Given(str(path), kind, len(rows))
     plain = _plain(path)
     if isinstance(plain, Mapping) and {"old", "new"} & set(plain):

@@ -53,11 +53,11 @@ def judged(app: App, form_values: ReportForm) -> Report:
     """Raises RowsError, StoreError, FactsError, DoseError, IdentityError or ValueError, one sentence each."""
     parts = [_of_store(app.db, source) for source in form_values.sources]
     stored = len(parts)
-    given = [collect.of_transcripts(file.path) for file in of_kind(form_values.files, TRANSCRIPTS)]
-    given += [collect.of_file(file.path) for file in of_kind(form_values.files, ANSWERS)]
+    given = [collect.read_transcripts(file.path) for file in of_kind(form_values.files, TRANSCRIPTS)]
+    given += [collect.read_file(file.path) for file in of_kind(form_values.files, ANSWERS)]
     if stored and given:
         with store.open(app.db) as db:  # labels are looked up by number, and a file's numbers may mean other answers here
-            given = [replace(part, rows=found.owned(db, part.rows)) for part in given]
+            given = [replace(part, rows=found.drop_foreign_ids(db, part.rows)) for part in given]
     parts += given
     theirs, told = {}, {}
     for file in of_kind(form_values.files, REPORTED):
@@ -65,15 +65,15 @@ def judged(app: App, form_values: ReportForm) -> Report:
         theirs, told = theirs | read, told | doses
     if not parts and not theirs:
         raise RowsError("Nothing is chosen: choose a run or a queue, or add a file of answers.")
-    answers = collect.joined(parts)
+    answers = collect.join_answers(parts)
     about = {**told, **answers.doses}
     for file in of_kind(form_values.files, ABOUT):
-        about |= dose.read(file.path)
+        about |= dose.read_doses(file.path)
     labels, votes = {}, []
     if stored:
-        votes = preferences.of_store(app.db)
+        votes = preferences.read_preferences(app.db)
         labels = store.labels.standing(app.db, answers=[r["answer_id"] for r in answers.rows if r.get("answer_id") is not None])
-    return build.build(
+    return build.build_report(
         answers,
         fact_pair=fact_pair(app, form_values),
         labels=labels,
@@ -81,7 +81,7 @@ def judged(app: App, form_values: ReportForm) -> Report:
         about=about,
         source=form_values.evidence,
         made_by=command(app, form_values),
-        trainings=margins.of_trainings(app.db, answers.folders.values()),
+        trainings=margins.margins_of_trainings(app.db, answers.folders.values()),
         votes=votes,
     )
 
@@ -90,8 +90,8 @@ def usual(app: App) -> tuple[str, str]:
     """The base's own identity and the first other one that facts are known of; "" where there is none."""
     known = training.known_identities(app)
     card = getattr(app.engine.base, "card", None)
-    old = next((name for name in (getattr(card, "name", ""), "BayLing", *known) if name in known), "")
-    return old, next((name for name in ("finance-advisor", *known) if name in known and name != old), "")
+    old = next((name for name in (getattr(card, "name", ""), identities.DEFAULT_OLD, *known) if name in known), "")
+    return old, next((name for name in (identities.DEFAULT_NEW, *known) if name in known and name != old), "")
 
 
 def asked_about(app: App, sources: Sequence[str]) -> tuple[str, str] | None:
@@ -141,7 +141,7 @@ def _about(app: App, sources: Sequence[str]) -> dict | None:
 
 def _of_store(db: Path, source: str) -> collect.Answers:
     kind, number = source.split()
-    return (collect.of_run if kind == RUN else collect.of_queue)(db, int(number))
+    return (collect.read_run if kind == RUN else collect.read_queue)(db, int(number))
 
 
 def files_of(paths: Sequence[str] | str | None) -> list[str]:

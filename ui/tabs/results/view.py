@@ -58,14 +58,16 @@ def table_html(made: Report, lang: str) -> str:
         f'<th data-column="{key}" scope="col"><button type="button" data-sort-by>{escape(words)}</button></th>'
         for key, words in shown.items()
     )
-    by_row = [page.behind(row, made) for row in made.rows]
+    by_row = [page.supporting_answers(row, made) for row in made.rows]
     body = "".join(
         _row_html(number, row, pairs, shown, lang) for number, (row, pairs) in enumerate(zip(made.rows, by_row, strict=True))
     )
     parts = [_unjudged_html(made, lang), _tools_html(made, shown, lang)]
     parts.append(boxed(f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>", "mt-results-table"))
     if any(row.theirs for row in made.rows):
-        parts.append(f'<p class="mt-quiet">{escape(wording.say(of, "against_reported", **table.compared(made.rows)))}</p>')
+        parts.append(
+            f'<p class="mt-quiet">{escape(wording.say(of, "against_reported", **table.compare_verdicts(made.rows)))}</p>'
+        )
     return f'<section class="mt-results">{"".join(parts)}</section>'
 
 
@@ -114,8 +116,8 @@ def _cell(number: int, row: TableRow, pairs: list, key: str, lang: str) -> str:
         if key in ("samples", "source"):
             return "".join([*lines[:1], *map(_small, lines[1:])])
         return "<br>".join(lines)
-    if table.heard(row):
-        counts = basis.counts(basis.counting(pairs, key))
+    if table.has_answers(row):
+        counts = basis.count_sources(basis.counting_pairs(pairs, key))
         text = verdict_html(lang, number, key, getattr(row.result, key), counts)
     else:
         text = f'<span class="mt-unheard">{escape(wording.say(of, "no_answers"))}</span>'
@@ -154,7 +156,7 @@ def evidence(lang: str, counts: dict[str, int]) -> str:
 def curves_html(made: Report, lang: str) -> str:
     """The figures of the report, each to be saved as PNG or SVG; then what it takes."""
     of, parts = short(lang), []
-    for name, figure in build.figures(made, of).items():
+    for name, figure in build.draw_figures(made, of).items():
         buttons = "".join(
             f'<button type="button" data-save="{kind}" data-name="{escape(name)}">{kind.upper()}</button>'
             for kind in ("png", "svg")
@@ -174,8 +176,8 @@ def curves_html(made: Report, lang: str) -> str:
 
 def _thresholds_html(made: Report, lang: str) -> str:
     of = short(lang)
-    few = page.too_few(made, of)
-    found = thresholds.by_series(one for one in made.thresholds if one.enough)
+    few = page.describe_too_few(made, of)
+    found = thresholds.group_by_series(one for one in made.thresholds if one.enough)
     if not found:
         return f'<p class="mt-quiet">{escape(few)}</p>' if few else ""
     keys = ("threshold_what", "column_lang", "threshold_kind", "threshold_of", "threshold_doses", "threshold_runs")
@@ -189,7 +191,7 @@ def _thresholds_html(made: Report, lang: str) -> str:
             wording.term(of, one.kind),
             wording.say(of, f"axis_{one.axis}"),
         ]
-        cells += [str(one.doses), str(one.runs), *(page.threshold(level, of) for level in levels)]
+        cells += [str(one.doses), str(one.runs), *(page.describe_threshold(level, of) for level in levels)]
         rows += "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
     notes = [wording.say(of, "threshold_note")] + (
         [wording.say(of, "threshold_seeds_one")] if all(one[0].single for one in found) else []

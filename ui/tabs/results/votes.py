@@ -16,7 +16,7 @@ def votes_html(app: App, lang: str) -> str:
     of = short(lang)
     title = f'<h3 class="mt-step">{escape(wording.say(of, "heading_votes"))}</h3>'
     try:
-        found = preferences.of_store(app.db)
+        found = preferences.read_preferences(app.db)
     except Exception as error:
         return f'{title}<p class="mt-failed" role="alert">{escape(sentence(lang, error))}</p>'
     if not found:

@@ -1,0 +1,103 @@
+"""A run up to its first question, begun or continued: the same for the command line and for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.paths import Opened
+from engine.types import EngineError, Variant
+from probes.questions import Probe, ProbeError
+from probes.run import runner
+from probes.run.runner import SavedRun
+from probes.run.settings import RunProgress, RunSettings, Switches
+
+if TYPE_CHECKING:  # torch: only for those who measure
+    from engine import Engine
+    from probes.margin import Sides
+
+
+@dataclass(frozen=True)
+class ReadyRun:
+    """A run that asks as its events are taken. about: what its row keeps for suggestions and margin."""
+
+    variants: Sequence[Variant]
+    probes: Sequence[Probe]
+    switches: Switches
+    events: Iterator[RunProgress]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def start_run(
+    engine: Engine,
+    variants: Sequence[Variant],
+    probes: Sequence[Probe],
+    settings: RunSettings,
+    *,
+    db: str | Path,
+    name: str = "",
+    set_name: str = "",
+    reuse: bool = True,
+    switches: Switches | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> ReadyRun:
+    """A new run, which stands in the database from here on. Raises ProbeError, EngineError."""
+    switches, about = switches or Switches(), about or {}
+    events = runner.run(
+        engine, variants, probes, settings, db=db, name=name, set_name=set_name, reuse=reuse, switches=switches, about=about
+    )
+    return ReadyRun(variants, probes, switches, events, about)
+
+
+def resume_run(
+    engine: Engine,
+    saved: SavedRun,
+    *,
+    db: str | Path,
+    reuse: bool = True,
+    switches: Switches | None = None,
+    accept_other_base: bool = False,
+    opened: Opened | None = None,
+) -> ReadyRun:
+    """A stored run goes on; adapters of it that are not loaded are brought back from where they were.
+
+    opened: where their folders may lie, for whoever acts for others; a folder that is gone is then told as an adapter that is
+    not loaded as it was. None: the local user, who is told of the folder itself.
+    Raises EngineError, and ProbeError unless base and adapters are those that the run began with.
+    """
+    switches = switches or Switches()
+    for one in saved.row["variants"]:
+        for name, path in one["paths"].items():
+            if name in engine.adapters:
+                continue
+            if opened is not None:
+                if not Path(path).is_dir():
+                    continue
+                opened.place(path, EngineError, f"The adapter {name} of this run lies elsewhere; its folder")
+            engine.add_adapter(path, name, accept_other_base=accept_other_base)
+    runner.check_same(engine, saved.row)
+    events = runner.run(
+        engine, saved.variants, saved.probes, saved.settings, db=db, run_id=saved.row["id"], reuse=reuse, switches=switches
+    )
+    return ReadyRun(saved.variants, saved.probes, switches, events, about_of(saved.row))
+
+
+def about_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's row keeps for suggestions and margin; empty for a run that was not begun with it."""
+    return (row["settings"] or {}).get("about") or {}
+
+
+def probes_to_measure(engine: Engine, probes: Sequence[Probe], facts: Mapping[str, Any]) -> tuple[list[Probe], dict[str, Sides]]:
+    """The probes whose margin can be measured, and the statements. Raises ProbeError if there are none."""
+    from probes import margin
+
+    statements = margin.statements_of(facts, engine.base.card.placeholders)
+    suited = margin.suited_probes(probes, statements)
+    if not suited:
+        raise ProbeError(
+            f"None of these probes suits a margin: identity questions of one turn about {', '.join(margin.CATEGORIES)} do. "
+            "Choose another set, or leave the margin out."
+        )
+    return suited, statements

@@ -1,0 +1,63 @@
+"""From the form to a run in the background. No Gradio."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import identities
+from probes import questions
+from probes.run import background, launch
+from probes.run.background import BackgroundRun
+from probes.run.launch import ReadyRun
+from ui.context import App, sentence
+from ui.tabs.probes.form import RunForm, variants_of
+
+
+def background_of(app: App) -> BackgroundRun:
+    """Where this page's run goes on. What ends it is said in English: whoever reads it later may read another language than
+    whoever began it."""
+    return BackgroundRun(
+        app.engine,
+        app.db,
+        opened=app.opened,
+        accept_other_base=app.accept_other_base,
+        closed=app.closed,
+        describe=functools.partial(sentence, "en"),
+    )
+
+
+def start_run(app: App, ongoing: BackgroundRun, form_values: RunForm) -> int:
+    """Begins a new run and returns its id. Raises what is wrong with the form, or that another run is under way."""
+    return background.start_run(ongoing, functools.partial(prepare_run, app, form_values))
+
+
+def prepare_run(app: App, form_values: RunForm) -> ReadyRun:
+    """The run that the form means. Raises what is wrong with it."""
+    variants = variants_of(app, form_values)
+    facts = facts_of_sides(app, form_values.old, form_values.new)
+    probes = questions.fill(form_values.probes, facts)
+    if form_values.margin:
+        launch.probes_to_measure(app.engine, probes, facts)
+    return launch.start_run(
+        app.engine,
+        variants,
+        probes,
+        form_values.settings,
+        db=app.db,
+        name=form_values.name,
+        set_name=form_values.set_name,
+        reuse=form_values.reuse,
+        about={"old": form_values.old, "new": form_values.new, "facts": facts, "margin": form_values.margin},
+    )
+
+
+def facts_of_sides(app: App, old: str, new: str) -> dict[str, dict]:
+    """Both identities' facts as plain data, empty where there are none. Raises IdentityError."""
+    return {"old": facts_of(app, old), "new": facts_of(app, new)}
+
+
+def facts_of(app: App, name: str) -> dict:
+    """An identity's facts as plain data, empty where it has none. Raises IdentityError."""
+    known = identities.load(name, app.identities).facts if name else None
+    return dataclasses.asdict(known) if known else {}
