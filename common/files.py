@@ -16,7 +16,7 @@ from common.space import room_for
 
 
 @contextmanager
-def whole(path: str | Path, binary: bool = False, sync: bool = True) -> Iterator[IO]:
+def whole(path: str | Path, binary: bool = False, sync: bool = True) -> Iterator[IO[Any]]:
     """A file to write into, UTF-8 with the newlines it is given; it takes its place when the block ends without an error.
 
     Until then, and after an error, an earlier file of this name stays as it was. Folders are made. sync: it also survives the
@@ -54,7 +54,7 @@ def write_json(path: str | Path, plain: Any, sync: bool = True) -> Path:
     return write_text(path, json.dumps(plain, indent=1, ensure_ascii=False, default=str) + "\n", sync)
 
 
-def write_objects(path: str | Path, rows: Iterable[Mapping]) -> Path:
+def write_objects(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     """`write_text` of one JSON object a line."""
     return write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 

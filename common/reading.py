@@ -17,7 +17,7 @@ class TwiceError(ValueError):
     """An object has the same key twice; only one of the two could be kept."""
 
 
-def once(pairs: list[tuple[str, Any]]) -> dict:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """`object_pairs_hook` of json: the object. TwiceError."""
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -59,7 +59,7 @@ def read_yaml(path: str | Path, what: str, error: type[Exception]) -> Any:
     return outside.from_yaml(text, f"The {what} {path}", error)
 
 
-def read_objects(path: str | Path, what: str, error: type[Exception]) -> Iterator[tuple[int, dict]]:
+def read_objects(path: str | Path, what: str, error: type[Exception]) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of a JSONL file; empty lines are passed over. A list of objects under that name is read as well."""
     text = read_text(path, what, error)
     if text.lstrip().startswith("["):
@@ -80,7 +80,7 @@ def read_objects(path: str | Path, what: str, error: type[Exception]) -> Iterato
         yield number, outside.bounded(found, f"{path}, line {number}", error, gaps=True)
 
 
-def _listed(path: str | Path, text: str, error: type[Exception]) -> Iterator[tuple[int, dict]]:
+def _listed(path: str | Path, text: str, error: type[Exception]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a JSON list with the line that each begins in."""
     decoder, at, number, counted = json.JSONDecoder(object_pairs_hook=once), text.index("[") + 1, 1, 0
     try:

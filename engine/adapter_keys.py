@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 # after `unwrapped`; with or without an adapter's name before .weight
 KEY = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])(?:\.[^.]+)?\.weight")
@@ -61,7 +62,7 @@ def core(name: str) -> str:
     return ".".join(parts[start:])
 
 
-def other_form(folder: Path, config: dict, keys: Iterable[str] = ()) -> str | None:
+def other_form(folder: Path, config: dict[str, Any], keys: Iterable[str] = ()) -> str | None:
     """A sentence if the folder holds an adapter in another program's form, by its files, configuration or tensors' names."""
     whose = next((whose for file, whose in OTHER_FORMS if (folder / file).is_file()), None)
     if {"fine_tune_type", "lora_parameters", "lora_layers"} & set(config) or any(MLX_KEY.fullmatch(key) for key in keys):

@@ -121,7 +121,7 @@ class Card(Shape):
 DECISIVE = ("base", "base_hash", "format", "format_hash", "format_template", "format_stop", "format_adds_special_tokens")
 
 
-def read_json(file: Path) -> dict:
+def read_json(file: Path) -> dict[str, Any]:
     """A JSON object from a file beside weights; NaN, as a failed training writes it, is None. Raises EngineError."""
     refuse_seeming([file])
     plain = outside.read_json(file, EngineError, gaps=True)
@@ -130,7 +130,7 @@ def read_json(file: Path) -> dict:
     return plain
 
 
-def read_card(file: Path) -> tuple[dict, str]:
+def read_card(file: Path) -> tuple[dict[str, Any], str]:
     """The card's fields that are what they should be, and a sentence on those that are not, "" if all are.
 
     ({}, "") if there is no card. Raises EngineError for a file that holds no object, or for a fault in a DECISIVE field.
@@ -147,7 +147,7 @@ def read_card(file: Path) -> tuple[dict, str]:
     return {field: value for field, value in plain.items() if field not in odd}, problem
 
 
-def check_config(file: Path, plain: dict) -> None:
+def check_config(file: Path, plain: dict[str, Any]) -> None:
     """Raises EngineError for a configuration with values of other kinds than PEFT's."""
     if wrong := outside.faults(Config, plain):
         raise EngineError(f"{outside.shown(file)} is not a LoRA configuration: {outside.said(wrong)}; get the adapter again.")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import torch
 from peft import LoraConfig
@@ -60,7 +61,7 @@ class AdapterInfo:
     base_hash: str | None = None
     format: str | None = None
     own_format: Format | None = None  # that format itself, where it is none of ours and travels in the card
-    card: dict = field(default_factory=dict)  # as engine.adapter_shapes has it: what is otherwise is left out
+    card: dict[str, Any] = field(default_factory=dict)  # as engine.adapter_shapes has it: what is otherwise is left out
 
 
 def read_adapter(folder: str | Path, name: str | None = None) -> tuple[AdapterInfo, dict[str, LowRank]]:
@@ -98,7 +99,7 @@ def describe(
     )
 
 
-def own_format(file: Path, card: Mapping) -> Format | None:
+def own_format(file: Path, card: Mapping[str, Any]) -> Format | None:
     """The format that the card brings whole: its template, stop strings and whether the tokenizer adds its special tokens."""
     name, template = text_or_none(card.get("format")), card.get("format_template")
     if template is None or name is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from engine.adapters import AdapterInfo
 from engine.card import ModelCard
@@ -20,7 +21,7 @@ class Asked:
     variant: Variant
     prompt: Prompt
     format: Format
-    hashes: dict
+    hashes: dict[str, Any]
     heard: Mapping[str, AdapterInfo]
     at: float
 

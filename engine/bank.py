@@ -22,6 +22,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -325,7 +326,7 @@ def names_by_input(model: nn.Module, linears: Mapping[str, nn.Linear]) -> list[l
     alive = []  # an id is only unique while its tensor lives
 
     def watch(name: str, linear: nn.Linear):
-        def hook(_module: nn.Module, args: tuple, named: dict) -> None:
+        def hook(_module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
             x = args[0] if args else next(iter(named.values()))
             alive.append(x)
             # layers that cannot be fused stay alone

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -209,12 +210,12 @@ def read(
     return model.eval(), tokenizer
 
 
-def recorded(source: str) -> dict:
+def recorded(source: str) -> dict[str, Any]:
     """What the card.json of a merged model says, {} if there is none."""
     return read_card(Path(source) / CARD)[0]
 
 
-def recorded_format(record: dict) -> Format | None:
+def recorded_format(record: dict[str, Any]) -> Format | None:
     """The format a merged model was made for, if it is one of ours and still the same."""
     name = record.get("format")
     known = formats.get(name) if name in formats.names() else None
@@ -234,7 +235,7 @@ def reading_problem(source: str, error: Exception) -> str:
     return f"{source} could not be loaded: {text[:300]}"
 
 
-def cached_hash(source: str, record: dict) -> str | None:
+def cached_hash(source: str, record: dict[str, Any]) -> str | None:
     """The name of a model that was made here from parts with names; a card from elsewhere may claim anything."""
     known = record.get("hash")
     return known if isinstance(known, str) and Path(source).parent == packaged.cache_dir() else None

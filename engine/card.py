@@ -35,11 +35,11 @@ class ModelCard:
         return self._growing.sub(lambda found: self.placeholders[found["whole"]] if found["whole"] else "", raw)
 
     @functools.cached_property
-    def _whole(self) -> re.Pattern:
+    def _whole(self) -> re.Pattern[str]:
         return re.compile(_any_of(self.placeholders))
 
     @functools.cached_property
-    def _growing(self) -> re.Pattern:
+    def _growing(self) -> re.Pattern[str]:
         # The unfinished end is tried first at every place: "[A" has to wait if "[AB]" is a placeholder too.
         beginnings = {text[:end] for text in self.placeholders for end in range(1, len(text))}
         unfinished = rf"(?P<unfinished>(?:{_any_of(beginnings)})\Z)|" if beginnings else ""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -376,7 +376,7 @@ class Engine:
         hashes = self.hashes(request.variant, chosen)
         return Asked(request.variant, self.prompt(request, replies), chosen, hashes, heard, asked_at)
 
-    def hashes(self, variant: Variant, chosen: Format) -> dict:
+    def hashes(self, variant: Variant, chosen: Format) -> dict[str, Any]:
         """What it takes to know that an answer was made by the very same thing."""
         adapters: Mapping[str, str] = {name: self.info(name).hash for name in variant.adapters}
         identity = short_hash(variant.prompt) if variant.prompt is not None else None

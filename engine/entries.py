@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from engine.adapter_keys import KEY, unwrapped
 from engine.types import EngineError
@@ -49,7 +50,7 @@ def low_rank(shapes: Mapping[str, Sequence[int]]) -> list[tuple[str, Sequence[in
     return [(key, shape, match) for key, shape, match in found if match and len(shape) == 2]
 
 
-def refuse_layers(file: Path, config: Mapping) -> None:
+def refuse_layers(file: Path, config: Mapping[str, Any]) -> None:
     """Raises EngineError for a configuration by which PEFT would make more layers than any model has."""
     ranges = config.get("layer_replication")
     pairs = [one for one in ranges if isinstance(one, list) and len(one) == 2] if isinstance(ranges, list) else []

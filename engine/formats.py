@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common import outside, paths
 from common.errors import nearest
@@ -262,7 +263,7 @@ def _read(path: Path) -> str:
         raise EngineError(f"{path}: cannot be read ({error.strerror}).") from None
 
 
-def _front_matter(path: Path, text: str) -> dict:
+def _front_matter(path: Path, text: str) -> dict[str, Any]:
     reads = "it reads {stop: [...], bos: tokenizer}"
     about = outside.from_yaml(text, f"{path}: the first comment", EngineError, broken=f" is no YAML; {reads}")
     if not isinstance(about, dict):

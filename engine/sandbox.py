@@ -46,10 +46,10 @@ class Generation(jinja2.ext.Extension):
 class Dict:
     """`dict` without anything of the class to reach for."""
 
-    def __call__(self, *args: Any, **named: Any) -> dict:
+    def __call__(self, *args: Any, **named: Any) -> dict[str, Any]:
         return dict(*args, **named)
 
-    def fromkeys(self, *args: Any) -> dict:
+    def fromkeys(self, *args: Any) -> dict[str, Any]:
         return dict.fromkeys(*args)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -57,8 +58,8 @@ def facts_from_dict(plain: object, where: str = "facts") -> Facts:
 def read_facts(path: Path) -> Facts:
     """Facts from a YAML file; faults carry the file's name and line."""
     text = read_text(path)
-    lines: dict[tuple, int] = {}
-    doubled: list[tuple[tuple, str]] = []
+    lines: dict[tuple[Any, ...], int] = {}
+    doubled: list[tuple[tuple[Any, ...], str]] = []
     # BaseLoader leaves every value the text it is: 2023 stays "2023" and a name like No stays "No".
     plain = outside.from_yaml(
         text, path.name, IdentityError, yaml.BaseLoader,
@@ -76,7 +77,9 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _build(plain: object, where: str, lines: Mapping[tuple, int], found: list[tuple[tuple, str]] | None = None) -> Facts:
+def _build(
+    plain: object, where: str, lines: Mapping[tuple[Any, ...], int], found: list[tuple[tuple, str]] | None = None
+) -> Facts:
     faults = [*(found or []), *_faults(plain)]
     if faults:
         placed = sorted(faults, key=lambda fault: lines.get(fault[0], 0))
@@ -93,7 +96,7 @@ def _build(plain: object, where: str, lines: Mapping[tuple, int], found: list[tu
     return Facts(**who, placeholders=dict(plain.get("placeholders") or {}), about=dict(plain.get("about") or {}))
 
 
-def _faults(plain: object) -> list[tuple[tuple, str]]:
+def _faults(plain: object) -> list[tuple[tuple[Any, ...], str]]:
     """(where in the data, what is wrong) for everything that is wrong."""
     if not isinstance(plain, Mapping):
         return [((), "facts are a mapping with en, zh, about and placeholders")]
@@ -131,11 +134,11 @@ def _told(key: object) -> str:
     return key if isinstance(key, str) and len(key) <= 60 else outside.brief(key)
 
 
-def _mapping(plain: Mapping, part: str) -> Mapping:
+def _mapping(plain: Mapping[str, Any], part: str) -> Mapping:
     return plain[part] if isinstance(plain.get(part), Mapping) else {}
 
 
-def _unknown(plain: Mapping, known: tuple[str, ...], inside: tuple) -> list[tuple[tuple, str]]:
+def _unknown(plain: Mapping[str, Any], known: tuple[str, ...], inside: tuple[Any, ...]) -> list[tuple[tuple, str]]:
     faults = []
     for key in plain:
         if key not in known:
@@ -145,7 +148,7 @@ def _unknown(plain: Mapping, known: tuple[str, ...], inside: tuple) -> list[tupl
     return faults
 
 
-def _note_lines(node: yaml.Node, lines: dict[tuple, int], inside: tuple = ()) -> list[tuple[tuple, str]]:
+def _note_lines(node: yaml.Node, lines: dict[tuple[Any, ...], int], inside: tuple = ()) -> list[tuple[tuple, str]]:
     """Fill `lines` (place in the data -> line in the file) and return keys that stand twice, which YAML swallows."""
     if not isinstance(node, yaml.MappingNode) or len(inside) == 2:  # facts are two levels deep, and YAML may be circular
         return []

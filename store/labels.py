@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sqlite_utils import Database
 
@@ -71,7 +71,7 @@ def add(
         return _insert(db, row)
 
 
-def add_many(where: str | Path | Database, rows: Iterable[Mapping]) -> list[int]:
+def add_many(where: str | Path | Database, rows: Iterable[Mapping[str, Any]]) -> list[int]:
     """All of them or, if one is wrong (StoreError), none. rows: the arguments of `add` by name; their ids in the same order."""
     with connected(where) as db, writing(db):
         return [add(db, **row) for row in rows]
@@ -106,7 +106,7 @@ def undo(
     queue: int | None = None,
     answer: int | None = None,
     token: str | None = None,
-) -> dict | None:
+) -> dict[str, Any] | None:
     """Takes back decision `id`, or this person's last standing one (in this queue and on this answer, if given), which is
     returned; None if there is none. The answer is then open for this person again, whatever they had said before the decision."""
     annotator = person(annotator)
@@ -142,7 +142,7 @@ def undo(
         return old | {"superseded_by": new}
 
 
-def recent(where: str | Path | Database, annotator: str, limit: int = 10, queue: int | None = None) -> list[dict]:
+def recent(where: str | Path | Database, annotator: str, limit: int = 10, queue: int | None = None) -> list[dict[str, Any]]:
     """This person's last standing decisions, newest first, each with its `question` and `shown` answer."""
     condition = "l.annotator = ? and l.superseded_by is null and l.kind != ?" + (" and l.queue = ?" if queue is not None else "")
     sql = f"""select l.*, a.question, a.shown, a.lang from labels l join answers a on a.id = l.answer
@@ -154,7 +154,7 @@ def recent(where: str | Path | Database, annotator: str, limit: int = 10, queue:
 
 def standing(
     where: str | Path | Database, queue: int | None = None, answers: Iterable[int] | None = None
-) -> dict[int, list[dict]]:
+) -> dict[int, list[dict[str, Any]]]:
     """Labels and adjudications that stand, oldest first, by answer: of a queue's answers, of those named, or all."""
     condition, values = "", []
     if queue is not None:
@@ -163,7 +163,7 @@ def standing(
         condition, values = " and answer in (select value from json_each(?))", [json.dumps(list(answers))]
     sql = f"""select {", ".join(STANDING)} from labels
               where superseded_by is null and kind in ('label', 'adjudication'){condition} order by id"""
-    found: dict[int, list[dict]] = {}
+    found: dict[int, list[dict[str, Any]]] = {}
     with connected(where) as db:
         for values_of in db.execute(sql, values):
             row = dict(zip(STANDING, values_of, strict=True))
@@ -171,7 +171,7 @@ def standing(
     return found
 
 
-def history(where: str | Path | Database) -> list[dict]:
+def history(where: str | Path | Database) -> list[dict[str, Any]]:
     """Every row ever written, superseded ones, skips and undos among them, oldest first."""
     with connected(where) as db:
         return [_plain(row) for row in db["labels"].rows_where(order_by="id")]
@@ -212,7 +212,7 @@ def has_revealed(where: str | Path | Database, annotator: str, queue: int) -> bo
         return bool(db["reveals"].count_where("annotator = ? and queue = ?", [person(annotator), queue]))
 
 
-def _insert(db: Database, row: dict) -> int:
+def _insert(db: Database, row: dict[str, Any]) -> int:
     """A new decision after every check, what it replaces superseded, the queues kept in step."""
     _check(db, row)
     replaced = _replaced(db, row)
@@ -228,7 +228,7 @@ def _insert(db: Database, row: dict) -> int:
     return new
 
 
-def _check(db: Database, row: Mapping) -> None:
+def _check(db: Database, row: Mapping[str, Any]) -> None:
     wrong = []
     if not row["annotator"]:
         wrong.append("nobody is named as its annotator")
@@ -249,7 +249,7 @@ def _check(db: Database, row: Mapping) -> None:
         raise StoreError("The label is not stored: " + "; ".join(wrong) + ".")
 
 
-def _beside_queue(db: Database, row: Mapping) -> list[str]:
+def _beside_queue(db: Database, row: Mapping[str, Any]) -> list[str]:
     """Why the decision is none of its queue."""
     queue = next(iter(db["queues"].rows_where("id = ?", [row["queue"]], select="kind")), None)
     if queue is None:
@@ -262,7 +262,7 @@ def _beside_queue(db: Database, row: Mapping) -> list[str]:
     return wrong
 
 
-def _replaced(db: Database, row: Mapping) -> list[dict]:
+def _replaced(db: Database, row: Mapping[str, Any]) -> list[dict[str, Any]]:
     if row["kind"] == "adjudication":
         mine = "kind = 'skip' and annotator = ? and queue = ?"  # of the same queue to settle
         return _standing(
@@ -273,31 +273,31 @@ def _replaced(db: Database, row: Mapping) -> list[dict]:
     return _standing(db, f"answer = ? and annotator = ? and kind in {kinds}", [row["answer"], row["annotator"]])
 
 
-def _standing(db: Database, condition: str, values: list) -> list[dict]:
+def _standing(db: Database, condition: str, values: list[Any]) -> list[dict[str, Any]]:
     return [_plain(row) for row in db["labels"].rows_where(f"superseded_by is null and {condition}", values)]
 
 
-def _write(db: Database, row: dict) -> int:
+def _write(db: Database, row: dict[str, Any]) -> int:
     text = row["comment"].encode("utf-8", "replace").decode()  # half of a surrogate pair can come from a browser
     tags = json.dumps(row["tags"], ensure_ascii=False)
     return db["labels"].insert(row | {"created": now(), "tags": tags, "comment": text}).last_pk
 
 
-def _by_token(db: Database, annotator: str, token: str | None) -> dict | None:
+def _by_token(db: Database, annotator: str, token: str | None) -> dict[str, Any] | None:
     return None if token is None else _one(db, "annotator = ? and token = ?", [annotator, token])
 
 
-def _same_press(known: Mapping, answer: int, kind: str | None) -> None:
+def _same_press(known: Mapping[str, Any], answer: int, kind: str | None) -> None:
     if known["answer"] != answer or (kind is not None and known["kind"] != kind):
         raise StoreError(f"The key press {known['token']!r} has already been used for another decision.")
 
 
-def _must_stand(row: Mapping) -> None:
+def _must_stand(row: Mapping[str, Any]) -> None:
     if row["superseded_by"] is not None or row["kind"] == UNDONE:
         raise StoreError(f"Label {row['id']} does not stand any more, so it can neither be undone nor changed.")
 
 
-def _unlocked(db: Database, row: Mapping) -> None:
+def _unlocked(db: Database, row: Mapping[str, Any]) -> None:
     if row["blind"] and row["kind"] != "skip" and is_revealed(db, row["annotator"], row["answer"]):
         raise StoreError(
             f"The blind label {row['id']} is locked: its answer has been revealed to {row['annotator']}; "
@@ -305,11 +305,11 @@ def _unlocked(db: Database, row: Mapping) -> None:
         )
 
 
-def _one(db: Database, condition: str, values: list) -> dict | None:
+def _one(db: Database, condition: str, values: list[Any]) -> dict[str, Any] | None:
     row = next(iter(db["labels"].rows_where(condition, values)), None)
     return row and _plain(row)
 
 
-def _plain(row: dict) -> dict:
+def _plain(row: dict[str, Any]) -> dict:
     tags = {} if row["tags"] == "{}" else json.loads(row["tags"])
     return row | {"tags": tags, "flag": bool(row["flag"]), "blind": bool(row["blind"])}

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 import weakref
+from typing import Any
 
 from common import process
 
@@ -60,7 +61,7 @@ def lives(owner: str | None, beat: int = 0) -> bool:
     return process.alive(about["pid"], about["start"])
 
 
-def read(owner: str | None) -> dict | None:
+def read(owner: str | None) -> dict[str, Any] | None:
     try:
         about = json.loads(owner or "")
     except (ValueError, RecursionError):

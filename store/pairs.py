@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlite_utils import Database
 
@@ -72,7 +73,7 @@ def skip(where: str | Path | Database, item: int, annotator: str, *, token: str 
             set_mark(db, row["queue"], annotator, item, 1, None)
 
 
-def recent(where: str | Path | Database, queue: int, annotator: str, limit: int = 10) -> list[dict]:
+def recent(where: str | Path | Database, queue: int, annotator: str, limit: int = 10) -> list[dict[str, Any]]:
     """This person's last standing votes in the queue, newest first: `choice` (A is the left side they saw), `created`, and the
     pair as `upcoming` gives it."""
     annotator = person(annotator)
