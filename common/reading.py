@@ -85,7 +85,8 @@ def _listed(path: str | Path, text: str, error: type[Exception]) -> Iterator[tup
     decoder, at, number, counted = json.JSONDecoder(object_pairs_hook=once), text.index("[") + 1, 1, 0
     try:
         while not (end := re.compile(r"\s*\]\s*").match(text, at)):
-            at = re.compile(r"\s*").match(text, at).end()
+            if blank := re.compile(r"\s*").match(text, at):  # as ever: it may be empty
+                at = blank.end()
             number, counted = number + text.count("\n", counted, at), at
             found, at = decoder.raw_decode(text, at)
             if not isinstance(found, dict):

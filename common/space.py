@@ -61,8 +61,8 @@ def told(error: BaseException, where: str | Path | None = None) -> str | None:
         if isinstance(one, DiskFull):
             return str(one)
     named = next((one.filename for one in chain(error) if isinstance(one, OSError) and isinstance(one.filename, str)), None)
-    if named or where:
-        return sentence(named or where)
+    if place := named or where:
+        return sentence(place)
     return "A disk is full, and nothing more could be written on it; make room there and try again."
 
 

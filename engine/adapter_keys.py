@@ -49,7 +49,8 @@ def unwrapped(key: str) -> str:
 def fold(names: Iterable[str], ours: Iterable[str]) -> dict[str, str]:
     """Name -> the same module's or tensor's name in the base, for all that are found there in exactly one place."""
     known = list(ours)
-    same, bare = set(known), {}
+    same = set(known)
+    bare: dict[str, list[str]] = {}
     for name in known:
         bare.setdefault(core(name), []).append(name)
     places = {name: [name] if name in same else bare.get(core(name), []) for name in names}

@@ -7,7 +7,7 @@ only tells people is left out where it is wrong, and that is said beside it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, Field, FiniteFloat
 
@@ -22,7 +22,7 @@ LARGEST_LAYER = 2**20  # a number no model has layers of
 Count = Annotated[int, Field(ge=0, lt=2**53)]  # a browser counts no further
 Name = Annotated[str, Field(max_length=4096)]
 Prose = Annotated[str, Field(max_length=65_536)]
-Figure = FiniteFloat | None
+Figure: TypeAlias = FiniteFloat | None
 
 
 def one_or_more(value: Any) -> Any:

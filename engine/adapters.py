@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -174,7 +174,7 @@ def unfit_sentence(folder: Path, what: str) -> str:
     )
 
 
-def listed(value: object) -> str:
+def listed(value: str | Iterable[object] | None) -> str:
     return value if isinstance(value, str) else ", ".join(map(str, value or ()))
 
 
@@ -257,7 +257,7 @@ def refuse_foreign(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 def scaling(config: LoraConfig, module: str, rank: int) -> float:
     """alpha / r, or alpha / sqrt(r) with rsLoRA (arXiv:2312.03732); alpha_pattern may name another alpha for the module."""
     patterns = config.alpha_pattern or {}
-    alpha = patterns.get(get_pattern_key(patterns, module), config.lora_alpha)
+    alpha: float = patterns.get(get_pattern_key(patterns, module), config.lora_alpha)
     return alpha / (math.sqrt(rank) if config.use_rslora else rank)
 
 

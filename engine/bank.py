@@ -53,17 +53,17 @@ class Group:
         self.out = sum(linear.out_features for linear in linears)
         self.blocks: tuple[Block, ...] = ()  # in the order of the rows of A
         self.base: Product | None = None  # the members' outputs, None: the layer's own forward
-        self.wide: Product | None = None  # the same and A's, or A's alone where the layer keeps its own weight
-        self.up: Product | None = None  # hidden -> outputs
+        self.wide: Any = None  # Product, where there is an A: the same and A's, or A's alone where the layer keeps its own weight
+        self.up: Any = None  # Product, where there is a B: hidden -> outputs
         self.mask: torch.Tensor | None = None  # (rows, 1, total rank), None: no row hears anything here
         self.heard: torch.Tensor | None = None  # where the mask is not 0; only where `overflows`
         self.overflows = False  # x A^T may be infinite for an ordinary x
         self.input: torch.Tensor | None = None
-        self.result: torch.Tensor | None = None
-        self.left = 0  # members that still have to read `result`
+        self.result: Any = None  # a tensor, while members still have to read it
+        self.left = 0  # how many
         start = 0
         for linear in linears:
-            linear.__class__ = grouped(type(linear))
+            linear.__class__ = grouped(linear.__class__)
             linear.group, linear.section = self, slice(start, start + linear.out_features)
             start += linear.out_features
 
@@ -278,7 +278,8 @@ class Bank:
         if unknown:
             raise EngineError(f"Adapter {sorted(unknown)[0]!r} is not loaded; there is {', '.join(self.adapters) or 'none'}.")
         self.heard = None  # should this fail half-way, nobody takes it for what was heard before
-        masks: dict[tuple, tuple[torch.Tensor | None, torch.Tensor | None]] = {}  # groups with the same blocks share them
+        # groups with the same blocks share them
+        masks: dict[tuple[Block, ...], tuple[torch.Tensor | None, torch.Tensor | None]] = {}
         for group in self.groups:
             group.silence()
             if group.blocks:
@@ -322,10 +323,10 @@ def fusable(model: nn.Module, linear: nn.Linear) -> bool:
 
 def names_by_input(model: nn.Module, linears: Mapping[str, nn.Linear]) -> list[list[str]]:
     """Which layers read the same tensor, learnt by running one token and comparing the inputs' identities."""
-    seen: dict[tuple, list[str]] = {}
+    seen: dict[tuple[object, ...], list[str]] = {}
     alive = []  # an id is only unique while its tensor lives
 
-    def watch(name: str, linear: nn.Linear):
+    def watch(name: str, linear: nn.Linear) -> Callable[..., None]:
         def hook(_module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
             x = args[0] if args else next(iter(named.values()))
             alive.append(x)

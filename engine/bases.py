@@ -257,11 +257,11 @@ def weights_hash(model: PreTrainedModel, source: str | Path = "", samples: int =
     return digest.hexdigest()[:12]
 
 
-class StoredTensors(Mapping):
+class StoredTensors(Mapping[str, torch.Tensor]):
     """The tensors of a checkpoint folder by name, as they are stored, mapped and not read; empty for a Hub id."""
 
     def __init__(self, folder: Path) -> None:
-        self.places: dict[str, tuple] = {}
+        self.places: dict[str, tuple[Any, Any]] = {}  # the open file and the name in it, or None and the tensor
         files = sorted(file for file in folder.iterdir() if WEIGHTS.fullmatch(file.name)) if folder.is_dir() else []
         for file in (file for file in files if file.suffix == ".safetensors"):  # not an adapter's that was left inside
             opened = safe_open(file, "pt")
@@ -282,7 +282,9 @@ class StoredTensors(Mapping):
 
 
 def read_mapped(file: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor]
     try:
-        return torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+        found = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
     except RuntimeError:  # the files of before 2020 cannot be mapped
-        return torch.load(file, map_location="cpu", weights_only=True)
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    return found

@@ -15,6 +15,8 @@ class RowsLayer(CacheLayerMixin):
     """One layer: buffers (rows, heads, capacity, head size), the first `length` columns in use."""
 
     is_sliding = False  # a sliding window is the mask's business: all columns stay
+    keys: torch.Tensor  # None until the first update, as transformers begins
+    values: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +25,9 @@ class RowsLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         self.is_initialized = True
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         new = self.length + key_states.shape[2]
         self.keys = with_room(self.keys, key_states, self.length, new)
         self.values = with_room(self.values, value_states, self.length, new)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from engine.types import EngineError
@@ -56,7 +56,7 @@ def from_mapping(name: str, placeholders: Mapping[str, str]) -> ModelCard:
     return ModelCard(name, dict(placeholders))
 
 
-def _any_of(texts) -> str:
+def _any_of(texts: Iterable[str]) -> str:
     return "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True))
 
 

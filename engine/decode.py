@@ -68,7 +68,7 @@ class Batch:
         self.cache: RowsCache | None = None
         self.real = torch.zeros(0, 0, dtype=torch.bool)  # (rows, columns): False is padding
         self.next_ids: list[int] = []
-        self.chooser: Chooser | None = None
+        self.chooser: Chooser
         self.heard: list[Mapping[str, float]] = []
         self.ready_mask = takes_ready_mask(model)
 
@@ -118,7 +118,7 @@ class Batch:
             if row.aside_at:  # it counts as waiting
                 row.started_at, row.prefilled_at = (at + now - row.aside_at for at in (row.started_at, row.prefilled_at))
                 row.aside_at = 0.0
-        if self.rows:
+        if self.cache is not None:
             self.cache.join(cache)
             self.real = joined(self.real, real)
         else:
@@ -131,7 +131,9 @@ class Batch:
     def set_aside(self, rows: Sequence[Row]) -> list[Part]:
         """Takes rows out of the batch as they are, one part each, in CPU memory; `join` goes on with them."""
         places = [at for at, row in enumerate(self.rows) if row in rows]
-        taken = Part([self.rows[at] for at in places], self.real[places], self.cache.part(places)).single()
+        if self.cache is None:  # nobody is in the batch
+            return []
+        taken: list[Part] = Part([self.rows[at] for at in places], self.real[places], self.cache.part(places)).single()
         self.keep([at for at in range(len(self.rows)) if at not in places])
         return taken
 
@@ -204,7 +206,7 @@ class Batch:
     def keep(self, stay: list[int]) -> None:
         self.rows = [self.rows[at] for at in stay]
         self.next_ids = [row.new_ids[-1] for row in self.rows]
-        if not self.rows:
+        if not self.rows or self.cache is None:
             self.cache, self.real = None, self.real[:0, :0]
             return
         real = self.real[torch.tensor(stay, device=self.real.device)]
@@ -312,9 +314,9 @@ def unsettled(row: Row, tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> s
 def readable(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     """The ids' text without special tokens, but with those that part thoughts from answers: without them nobody could."""
     dropped = dropped_ids(tokenizer)
-    if dropped is None:
-        return tokenizer.decode(ids, skip_special_tokens=True)
-    return tokenizer.decode([id for id in ids if id not in dropped], skip_special_tokens=False)
+    kept = ids if dropped is None else [id for id in ids if id not in dropped]
+    text: str = tokenizer.decode(kept, skip_special_tokens=dropped is None)
+    return text
 
 
 @lru_cache(maxsize=2)

@@ -7,6 +7,7 @@ itself larger than all the rest.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -45,7 +46,7 @@ def refuse_large(file: Path, shapes: Mapping[str, Sequence[int]]) -> None:
         raise EngineError(f"{file} needs about {room.gib(need)} of memory, and {room.gib(there)} are free; free some memory.")
 
 
-def low_rank(shapes: Mapping[str, Sequence[int]]) -> list[tuple[str, Sequence[int], Mapping[str, str]]]:
+def low_rank(shapes: Mapping[str, Sequence[int]]) -> list[tuple[str, Sequence[int], re.Match[str]]]:
     found = ((key, shape, KEY.fullmatch(unwrapped(key))) for key, shape in shapes.items())
     return [(key, shape, match) for key, shape, match in found if match and len(shape) == 2]
 

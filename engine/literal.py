@@ -56,13 +56,13 @@ def mark(tokenizer: PreTrainedTokenizerBase, form: Format, messages: Sequence[Me
     typed = [part for message, places in zip(messages, kept, strict=True) for part in _typed(message, places)]
     if not known.near(typed) and not any(map(_MARKS.search, texts)):
         return messages
-    marked = []
+    marked: list[Message] = []
     for message, places in zip(messages, kept, strict=True):
         where = f"the {message['role']}'s text"
-        texts = {"content": _mark(tokenizer, known, message["content"], places, where)}
+        changed: Message = {**message, "content": _mark(tokenizer, known, message["content"], places, where)}
         if message.get("input"):
-            texts["input"] = _mark(tokenizer, known, message["input"], (), where)
-        marked.append({**message, **texts})
+            changed["input"] = _mark(tokenizer, known, message["input"], (), where)
+        marked.append(changed)
     return marked
 
 
@@ -90,7 +90,8 @@ def ids(tokenizer: PreTrainedTokenizerBase, form: Format, text: str, special: bo
     """
     special = form.add_special_tokens if special is None else special
     if not _MARKS.search(text):
-        return tokenizer(text, add_special_tokens=special)["input_ids"]
+        plain: list[int] = tokenizer(text, add_special_tokens=special)["input_ids"]
+        return plain
     known = controls(tokenizer, form)
     structure, found = known.ids(tokenizer, text, special)
     if known.count(structure) != known.count(found):

@@ -35,7 +35,7 @@ class Prompted(Protocol):
 
 def share(rows: Sequence[Prompted]) -> None:
     """Give rows that begin alike one Prefix. The last token of a prompt stays its own: the first of the answer comes from it."""
-    alike: dict[tuple, list[Prompted]] = {}
+    alike: dict[tuple[object, ...], list[Prompted]] = {}
     for row in rows:
         key = (tuple(sorted((name, strength) for name, strength in row.adapters.items() if strength)), tuple(row.ids[:OPENING]))
         alike.setdefault(key, []).append(row)

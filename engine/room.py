@@ -29,8 +29,13 @@ FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64}
 CONFIGURED = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
 # the first kind that is there is what transformers reads
-KINDS = (r"model\.safetensors", r"model-\d+-of-\d+\.safetensors", r"pytorch_model\.bin", r"pytorch_model-\d+-of-\d+\.bin")
-KINDS += (r"(model|pytorch_model).*\.(safetensors|bin)",)
+KINDS = (
+    r"model\.safetensors",
+    r"model-\d+-of-\d+\.safetensors",
+    r"pytorch_model\.bin",
+    r"pytorch_model-\d+-of-\d+\.bin",
+    r"(model|pytorch_model).*\.(safetensors|bin)",
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ class Weights:
     fixed: int = 0
 
     def bytes(self, dtype: torch.dtype) -> int:
-        return self.numbers * dtype.itemsize + self.fixed
+        itemsize: int = dtype.itemsize
+        return self.numbers * itemsize + self.fixed
 
     def __add__(self, other: Weights) -> Weights:
         return Weights(self.numbers + other.numbers, self.fixed + other.fixed)
@@ -58,7 +64,7 @@ def weights_of(source: str | Path) -> Weights | None:
     """What the weights of a checkpoint folder or a Hub id come to; None if that cannot be told without reading them."""
     folder = folder_of(source)
     files = weight_files(path.name for path in folder.iterdir()) if folder else []
-    if not files:
+    if not folder or not files:
         return None if folder == Path(source) else on_the_hub(str(source))
     stored = configured_bytes(folder) or 2  # most published weights are halves
     found = Weights(0)
@@ -176,7 +182,8 @@ def free(device: torch.device | str) -> int:
     device = torch.device(device)
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what the chat's last answer left is free for others only now
-        return torch.cuda.mem_get_info(device)[0]
+        left: int = torch.cuda.mem_get_info(device)[0]
+        return left
     return int(min(psutil.virtual_memory().available, left_in_container()))
 
 

@@ -11,7 +11,7 @@ import functools
 import json
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -39,7 +39,7 @@ class Generation(jinja2.ext.Extension):
         body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
         return nodes.CallBlock(self.call_method("inside"), [], [], body).set_lineno(line)
 
-    def inside(self, caller: Any) -> str:
+    def inside(self, caller: Callable[[], str]) -> str:
         return caller()
 
 

@@ -122,7 +122,9 @@ def apart(text: str, prompt: str = "") -> Apart:
     thought that the text goes on with."""
     opened = _OPENED_BY_PROMPT.search(prompt[-_PROMPT_END:]) if prompt else None
     head = opened.group() if opened else ""
-    rest, pieces, thoughts, finished = head + text, [], [], True
+    pieces: list[str] = []
+    thoughts: list[str] = []
+    rest, finished = head + text, True
     while finished and (block := _next_block(rest)):
         start, end, lone, finished = block
         if lone:  # all that came before was the thought

@@ -78,10 +78,10 @@ def read_text(path: Path) -> str:
 
 
 def _build(
-    plain: object, where: str, lines: Mapping[tuple[Any, ...], int], found: list[tuple[tuple, str]] | None = None
+    plain: object, where: str, lines: Mapping[tuple[Any, ...], int], found: list[tuple[tuple[Any, ...], str]] | None = None
 ) -> Facts:
     faults = [*(found or []), *_faults(plain)]
-    if faults:
+    if faults or not isinstance(plain, Mapping):
         placed = sorted(faults, key=lambda fault: lines.get(fault[0], 0))
         said = [(f"line {lines[key]}: " if key in lines else "") + fault for key, fault in placed]
         raise IdentityError(f"{where}: {'; '.join(said)}.")
@@ -134,11 +134,11 @@ def _told(key: object) -> str:
     return key if isinstance(key, str) and len(key) <= 60 else outside.brief(key)
 
 
-def _mapping(plain: Mapping[str, Any], part: str) -> Mapping:
+def _mapping(plain: Mapping[str, Any], part: str) -> Mapping[str, Any]:
     return plain[part] if isinstance(plain.get(part), Mapping) else {}
 
 
-def _unknown(plain: Mapping[str, Any], known: tuple[str, ...], inside: tuple[Any, ...]) -> list[tuple[tuple, str]]:
+def _unknown(plain: Mapping[str, Any], known: tuple[str, ...], inside: tuple[Any, ...]) -> list[tuple[tuple[Any, ...], str]]:
     faults = []
     for key in plain:
         if key not in known:
@@ -148,7 +148,9 @@ def _unknown(plain: Mapping[str, Any], known: tuple[str, ...], inside: tuple[Any
     return faults
 
 
-def _note_lines(node: yaml.Node, lines: dict[tuple[Any, ...], int], inside: tuple = ()) -> list[tuple[tuple, str]]:
+def _note_lines(
+    node: yaml.Node, lines: dict[tuple[Any, ...], int], inside: tuple[Any, ...] = ()
+) -> list[tuple[tuple[Any, ...], str]]:
     """Fill `lines` (place in the data -> line in the file) and return keys that stand twice, which YAML swallows."""
     if not isinstance(node, yaml.MappingNode) or len(inside) == 2:  # facts are two levels deep, and YAML may be circular
         return []

@@ -77,7 +77,7 @@ def of_run(where: str | Path | Database, run: int) -> list[dict[str, Any]]:
     return _read(where, "id in (select answer from run_answers where run = ?)", [run], -1)
 
 
-def request_key(variant: Mapping[str, Any], messages: Sequence[Mapping], hashes: Mapping) -> str | None:
+def request_key(variant: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], hashes: Mapping[str, Any]) -> str | None:
     """The same for two requests that the same model answers in the same way; None without a hash of the base.
 
     hashes: `base`, `dtype`, `format` and `adapters` (name -> hash), as in an answer. Names do not count, neither the
@@ -90,12 +90,12 @@ def request_key(variant: Mapping[str, Any], messages: Sequence[Mapping], hashes:
     return _hash([*known, hashes["dtype"]] if hashes.get("dtype") else known)
 
 
-def variant_key(variant: Mapping[str, Any], hashes: Mapping) -> str:
+def variant_key(variant: Mapping[str, Any], hashes: Mapping[str, Any]) -> str:
     """The same for two variants that are the same in all but name and seed."""
     return _hash(_essence(variant, hashes))
 
 
-def _essence(variant: Mapping[str, Any], hashes: Mapping) -> list[Any]:
+def _essence(variant: Mapping[str, Any], hashes: Mapping[str, Any]) -> list[Any]:
     known = hashes.get("adapters") or {}
     strengths = variant.get("adapters", {})
     adapters = sorted((known.get(name, name), float(strength)) for name, strength in strengths.items() if strength)
@@ -123,7 +123,9 @@ def _last(db: Database) -> int:
 
 def _insert(db: Database, row: Mapping[str, Any]) -> int:
     names = ", ".join(f"[{name}]" for name in row)
-    return db.execute(f"insert into answers ({names}) values ({', '.join('?' * len(row))})", list(row.values())).lastrowid
+    sql = f"insert into answers ({names}) values ({', '.join('?' * len(row))})"
+    id: int = db.execute(sql, list(row.values())).lastrowid
+    return id
 
 
 def _row(answer: Mapping[str, Any], session: str | None) -> dict[str, Any]:
@@ -162,7 +164,7 @@ def _read(where: str | Path | Database, condition: str, values: list[Any], limit
         return [_answer(row) for row in db["answers"].rows_where(condition, values, order_by="id desc", limit=limit)]
 
 
-def _answer(row: dict[str, Any]) -> dict:
+def _answer(row: dict[str, Any]) -> dict[str, Any]:
     row = row | {name: json.loads(row[name]) for name in JSON_COLUMNS}
     hashes = {name: row.pop(f"{name}_hash") for name in ("base", "format", "identity")}
     dtype = row.pop("dtype")  # answers from before it was kept have none

@@ -140,7 +140,8 @@ def _use_wal(db: Database) -> None:
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         try:
-            return db.enable_wal()
+            db.enable_wal()
+            return
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise

@@ -80,7 +80,7 @@ def add(
     }
     with connected(where) as db, writing(db):
         refuse_shared_folder(db, folder)
-        id = db["jobs"].insert(row).last_pk
+        id: int = db["jobs"].insert(row).last_pk
         db.execute(f"update jobs set place = {LAST} where id = ?", [id])
         return id
 
@@ -153,7 +153,7 @@ def ask_to_stop(where: str | Path | Database, id: int, keep: bool) -> dict[str, 
         row = one(db, id)
         if row["status"] == "queued":
             status = "stopped" if keep else "discarded"
-            new = {"status": status, "message": "taken out of the queue", "ended": now()}
+            new: dict[str, object] = {"status": status, "message": "taken out of the queue", "ended": now()}
         elif row["status"] in ACTIVE and (not row["stop_asked"] or (row["stop_keep"] and not keep)):
             new = {"status": "stopping", "signalled": None}
         else:
@@ -210,7 +210,12 @@ def remove(where: str | Path | Database, id: int) -> None:
 
 
 def take_metrics(
-    where: str | Path | Database, was: Mapping[str, Any], lines: Iterable[Mapping], file: str, offset: int, anew: bool = False
+    where: str | Path | Database,
+    was: Mapping[str, Any],
+    lines: Iterable[Mapping[str, Any]],
+    file: str,
+    offset: int,
+    anew: bool = False,
 ) -> bool:
     """Adds lines read from a metrics file up to `offset`; twice the same changes nothing.
 
@@ -255,8 +260,9 @@ def metrics(where: str | Path | Database, id: int) -> list[dict[str, Any]]:
 
 def number(value: object) -> float | None:
     """A finite number or None."""
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return value if fits else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return value
+    return None
 
 
 def one(db: Database, id: int) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def add(
     tags: aspect -> one of TAGS. seconds: how long the person looked at it. StoreError with all that does not fit, or if the
     person's blind label is locked because the answer has been revealed to them.
     """
-    row = {
+    row: dict[str, Any] = {
         "annotator": person(annotator),
         "answer": answer,
         "queue": queue,
@@ -66,8 +66,7 @@ def add(
     with connected(where) as db, writing(db):
         known = _by_token(db, row["annotator"], token)
         if known:
-            _same_press(known, answer, kind)
-            return known["id"]
+            return _same_press(known, answer, kind)
         return _insert(db, row)
 
 
@@ -77,7 +76,7 @@ def add_many(where: str | Path | Database, rows: Iterable[Mapping[str, Any]]) ->
         return [add(db, **row) for row in rows]
 
 
-def change(where: str | Path | Database, id: int, *, token: str | None = None, **changes) -> int:
+def change(where: str | Path | Database, id: int, *, token: str | None = None, **changes: Any) -> int:
     """Decision `id` once more with another label, tags, flag or comment; the new row's id. StoreError if it does not stand."""
     if unknown := sorted(set(changes) - set(CHANGEABLE)):
         raise StoreError(f"A label's {', '.join(unknown)} cannot be changed; {', '.join(CHANGEABLE)} can.")
@@ -87,8 +86,7 @@ def change(where: str | Path | Database, id: int, *, token: str | None = None, *
             raise StoreError(f"There is no label {id}.")
         known = _by_token(db, old["annotator"], token)
         if known:
-            _same_press(known, old["answer"], None)
-            return known["id"]
+            return _same_press(known, old["answer"], None)
         _must_stand(old)
         new = {name: old[name] for name in ("annotator", "answer", "queue", "kind", "blind")} | {"seconds": None, "token": token}
         kept = {name: old[name] for name in CHANGEABLE}
@@ -130,10 +128,11 @@ def undo(
                 return None
             old = _plain(last[0])
         else:
-            old = _one(db, "id = ? and annotator = ?", [id, annotator])
-            if old is None:
+            named = _one(db, "id = ? and annotator = ?", [id, annotator])
+            if named is None:
                 raise StoreError(f"{annotator or 'Nobody'} has no label {id}.")
-            _must_stand(old)
+            _must_stand(named)
+            old = named
         _unlocked(db, old)
         row = {name: old[name] for name in ("annotator", "answer", "queue", "blind", "label")}
         new = _write(db, row | {"kind": UNDONE, "tags": {}, "flag": False, "comment": "", "seconds": None, "token": token})
@@ -156,7 +155,8 @@ def standing(
     where: str | Path | Database, queue: int | None = None, answers: Iterable[int] | None = None
 ) -> dict[int, list[dict[str, Any]]]:
     """Labels and adjudications that stand, oldest first, by answer: of a queue's answers, of those named, or all."""
-    condition, values = "", []
+    condition = ""
+    values: list[Any] = []
     if queue is not None:
         condition, values = " and answer in (select answer from queue_items where queue = ?)", [queue]
     elif answers is not None:
@@ -280,16 +280,19 @@ def _standing(db: Database, condition: str, values: list[Any]) -> list[dict[str,
 def _write(db: Database, row: dict[str, Any]) -> int:
     text = row["comment"].encode("utf-8", "replace").decode()  # half of a surrogate pair can come from a browser
     tags = json.dumps(row["tags"], ensure_ascii=False)
-    return db["labels"].insert(row | {"created": now(), "tags": tags, "comment": text}).last_pk
+    id: int = db["labels"].insert(row | {"created": now(), "tags": tags, "comment": text}).last_pk
+    return id
 
 
 def _by_token(db: Database, annotator: str, token: str | None) -> dict[str, Any] | None:
     return None if token is None else _one(db, "annotator = ? and token = ?", [annotator, token])
 
 
-def _same_press(known: Mapping[str, Any], answer: int, kind: str | None) -> None:
+def _same_press(known: Mapping[str, Any], answer: int, kind: str | None) -> int:
     if known["answer"] != answer or (kind is not None and known["kind"] != kind):
         raise StoreError(f"The key press {known['token']!r} has already been used for another decision.")
+    id: int = known["id"]
+    return id
 
 
 def _must_stand(row: Mapping[str, Any]) -> None:
@@ -310,6 +313,6 @@ def _one(db: Database, condition: str, values: list[Any]) -> dict[str, Any] | No
     return row and _plain(row)
 
 
-def _plain(row: dict[str, Any]) -> dict:
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
     tags = {} if row["tags"] == "{}" else json.loads(row["tags"])
     return row | {"tags": tags, "flag": bool(row["flag"]), "blind": bool(row["blind"])}

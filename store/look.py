@@ -109,8 +109,8 @@ class reading:
 
 def waits(path: Path) -> bool:
     """Whether there is a log beside it whose contents are not in the file yet, or that somebody is writing."""
-    path = os.path.realpath(path)  # SQLite keeps them beside the file itself, not beside a link to it
-    return any(os.path.exists(f"{path}{ending}") for ending in ("-wal", "-shm"))
+    real = os.path.realpath(path)  # SQLite keeps them beside the file itself, not beside a link to it
+    return any(os.path.exists(f"{real}{ending}") for ending in ("-wal", "-shm"))
 
 
 def refuse_newer(path: Path, connection: sqlite3.Connection) -> list[str]:

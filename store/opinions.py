@@ -16,7 +16,8 @@ def add(where: str | Path | Database, answer: int, *, judge: str, opinion: str, 
     with connected(where) as db, writing(db):
         if not db["answers"].count_where("id = ?", [answer]):
             raise StoreError(f"The second opinion is not stored: there is no answer {answer}.")
-        return db["opinions"].insert(row).last_pk
+        id: int = db["opinions"].insert(row).last_pk
+        return id
 
 
 def of_answer(where: str | Path | Database, answer: int) -> list[dict[str, Any]]:

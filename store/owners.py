@@ -45,7 +45,7 @@ _beats: dict[str, tuple[int, float]] = {}  # owner elsewhere -> its last beat, a
 def lives(owner: str | None, beat: int = 0) -> bool:
     """Whether somebody goes on with what belongs to this owner."""
     about = read(owner)
-    if about is None:
+    if owner is None or about is None:
         return False
     with _lock:
         if about["token"] in _claims:

@@ -56,7 +56,8 @@ def undo(
         _remember(db, annotator, token, None if mark["vote"] is None else votes.undo(db, mark["vote"]))
         db["queue_marks"].delete((queue, annotator, mark["item"]))
         _book_pair(db, mark["item"], get(db, queue)["overlap"])
-        return mark["item"]
+        pair: int = mark["item"]
+        return pair
 
 
 def skip(where: str | Path | Database, item: int, annotator: str, *, token: str | None = None) -> None:

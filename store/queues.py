@@ -76,7 +76,7 @@ def create(
     row = {"name": name, "kind": kind, "overlap": overlap, "blind": bool(blind), "mask": bool(mask)}
     with connected(where) as db, writing(db):
         _check_answers(db, ordered)
-        queue = db["queues"].insert({"created": now(), "settings": json.dumps(settings)} | row).last_pk
+        queue: int = db["queues"].insert({"created": now(), "settings": json.dumps(settings)} | row).last_pk
         db.conn.executemany(
             f"""insert into queue_items (queue, position, answer, other, meta, drawn, drawn_answer, drawn_other)
                 values (?, ?, ?, ?, ?, {DRAWN_ID}, {DRAWN_ID}, {DRAWN_ID})""",
@@ -261,18 +261,24 @@ def _place(db: Database, settings: Mapping[str, Any], annotator: str) -> int:
                where l.annotator = ? and l.queue = ? order by l.id desc limit 1""", [annotator, settings["id"]],
         ).fetchone()  # fmt: skip
     if row:
-        return row[0]
+        last: int = row[0]
+        return last
     if settings["overlap"] > 1:
         return 0
-    total = db.execute("select count(*) from queue_items where queue = ?", [settings["id"]]).fetchone()[0]
+    total: int = db.execute("select count(*) from queue_items where queue = ?", [settings["id"]]).fetchone()[0]
     return _number(f"{settings['id']} {annotator}") % max(total, 1)
 
 
 def shown_item(
-    db: Database, settings: Mapping[str, Any], row: Mapping, annotator: str, reveal: bool = False, left: int | None = None
+    db: Database,
+    settings: Mapping[str, Any],
+    row: Mapping[str, Any],
+    annotator: str,
+    reveal: bool = False,
+    left: int | None = None,
 ) -> dict[str, Any]:
     """left: the answer of a pair that stands on that side, where the person has seen it already."""
-    meta = json.loads(row["meta"])
+    meta: dict[str, Any] = json.loads(row["meta"])
     if settings["blind"] and not reveal:
         meta = {name: value for name, value in meta.items() if name not in HIDDEN}
     texts = _texts(db, row["answer"])
@@ -298,7 +304,7 @@ def shown_item(
 
 
 def _texts(db: Database, answer: int) -> dict[str, Any]:
-    row = next(iter(db["answers"].rows_where("id = ?", [answer], select="question, shown, lang, messages")))
+    row: dict[str, Any] = next(iter(db["answers"].rows_where("id = ?", [answer], select="question, shown, lang, messages")))
     return row | {"messages": json.loads(row["messages"])}
 
 
@@ -336,11 +342,11 @@ def _count_earlier(db: Database, queue: int, kind: str, overlap: int) -> None:
     )  # fmt: skip
 
 
-def _unique(items: Iterable[Mapping[str, Any]]) -> list[Mapping]:
+def _unique(items: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return list({(item["answer"], item.get("other")): item for item in items}.values())
 
 
-def _ordered(items: list[Mapping[str, Any]], strategy: str, by: Sequence[str], draw: random.Random) -> list[Mapping]:
+def _ordered(items: list[Mapping[str, Any]], strategy: str, by: Sequence[str], draw: random.Random) -> list[Mapping[str, Any]]:
     items = draw.sample(items, len(items))
     if strategy == "all":
         return items
@@ -366,7 +372,7 @@ def _meta(item: Mapping[str, Any]) -> str:
                       ensure_ascii=False)  # fmt: skip
 
 
-def _queue(row: dict[str, Any]) -> dict:
+def _queue(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"blind": bool(row["blind"]), "mask": bool(row["mask"]), "settings": json.loads(row["settings"])}
 
 

@@ -74,7 +74,8 @@ def start(
         "owner": owner,
     }
     with connected(where) as db, writing(db):
-        return db["runs"].insert(row).last_pk
+        run: int = db["runs"].insert(row).last_pk
+        return run
 
 
 def take(where: str | Path | Database, run: int, owner: str) -> None:
@@ -188,12 +189,12 @@ def of_probe(where: str | Path | Database, probe_id: str, limit: int = 200) -> l
              group by a.run, a.variant, a.sample order by a.run desc, a.variant, a.sample limit ?"""
     with connected(where) as db:
         places = list(db.query(sql, [probe_id, limit]))
-        known = {place["answer"]: answers.get(db, place["answer"]) for place in places}
+        known = {place["answer"]: answers.get(db, place["answer"]) or {} for place in places}
     return [known[place["answer"]] | {key: place[key] for key in PLACED} for place in places]
 
 
 def _existing(db: Database, run: int) -> dict[str, Any]:
-    row = next(iter(db["runs"].rows_where("id = ?", [run])), None)
+    row: dict[str, Any] | None = next(iter(db["runs"].rows_where("id = ?", [run])), None)
     if row is None:
         newest = next(iter(db["runs"].rows_where(order_by="id desc", limit=1)), None)
         raise StoreError(f"There is no run {run}; " + (f"the latest is {newest['id']}." if newest else "there are none yet."))
@@ -207,6 +208,6 @@ def _owned(db: Database, run: int, owner: str | None) -> dict[str, Any]:
     return row
 
 
-def _run(db: Database, row: dict[str, Any]) -> dict:
+def _run(db: Database, row: dict[str, Any]) -> dict[str, Any]:
     done = db["run_answers"].count_where("run = ?", [row["id"]])
     return row | {name: json.loads(row[name]) for name in JSON_COLUMNS} | {"done": done}

@@ -111,7 +111,7 @@ def _insert(
         "shown_order": json.dumps(order),
         "blind": bool(blind),
     }
-    new = db["votes"].insert(row).last_pk
+    new: int = db["votes"].insert(row).last_pk
     if supersedes is not None:
         db["votes"].update(supersedes, {"superseded_by": new})
     return new
@@ -119,7 +119,7 @@ def _insert(
 
 def _standing(db: Database, id: int) -> dict[str, Any]:
     """Vote `id`, if nothing has replaced it and it is no undo itself."""
-    vote = next(iter(db["votes"].rows_where("id = ?", [id])), None)
+    vote: dict[str, Any] | None = next(iter(db["votes"].rows_where("id = ?", [id])), None)
     if vote is None:
         raise StoreError(f"There is no vote {id}.")
     if vote["superseded_by"] is not None or vote["choice"] == UNDONE:
