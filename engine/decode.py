@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,7 +23,7 @@ from engine.prefixes import Prefix, cache_of, own_length, remember
 from engine.sampling import Chooser
 from engine.types import Decoding, Finish
 
-PLAIN = ("llama", "mistral", "qwen2", "qwen3", "gemma", "olmo2", "granite")  # compared with transformers' own generate
+PLAIN_ATTENTION = ("llama", "mistral", "qwen2", "qwen3", "gemma", "olmo2", "granite")  # compared with transformers' own generate
 PADDING_WASTE = 1.25  # rows prefilled together differ in length by at most this factor ...
 PADDING_SLACK = 16  # ... plus this many tokens, where one call less is worth more
 
@@ -244,14 +244,19 @@ class Part:
 
 
 def takes_ready_mask(model: PreTrainedModel) -> bool:
-    """Whether one boolean 4-D mask says all there is to say in every layer: SDPA, no window, no ALiBi.
+    """Whether one boolean 4-D mask says all there is to say in every layer, and SDPA reads it.
 
     It saves building the masks at every token; the others get the 2-D one, from which transformers builds theirs.
     """
     config = model.config.get_text_config()
+    return config._attn_implementation == "sdpa" and has_plain_attention(config)
+
+
+def has_plain_attention(config: Any) -> bool:
+    """Whether every layer of a model with this text configuration has full attention: no window, no ALiBi."""
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     windowed = getattr(config, "sliding_window", None) or getattr(config, "alibi", False)
-    return config._attn_implementation == "sdpa" and config.model_type in PLAIN and kinds == {"full_attention"} and not windowed
+    return config.model_type in PLAIN_ATTENTION and kinds == {"full_attention"} and not windowed
 
 
 def chooser_for(rows: Sequence[Row], model: PreTrainedModel) -> Chooser:

@@ -3,7 +3,7 @@
 `identities.load("finance-advisor").prompt`; without a folder the ones shipped here are meant. See `files` and `facts`.
 """
 
-from identities.facts import Facts, IdentityError, Who, facts_from_dict, read_facts
+from identities.facts import LANGS, Facts, IdentityError, Lang, Who, facts_from_dict, read_facts
 from identities.files import (
     FOLDER,
     NONE,
@@ -23,10 +23,12 @@ from identities.order import natural
 
 __all__ = [
     "FOLDER",
+    "LANGS",
     "NONE",
     "Facts",
     "Identity",
     "IdentityError",
+    "Lang",
     "Who",
     "check_name",
     "create",

@@ -13,14 +13,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from common import outside
 from common.errors import UserError, nearest
 
-LANGUAGES = ("en", "zh")
+Lang = Literal["en", "zh"]
+LANGS: tuple[Lang, ...] = ("en", "zh")  # of identities, probes and data; the page names its own (ui.words)
 LONGEST = 2000  # characters of one text; it goes into prompts and training rows as it stands
 TEXTS = ("name", "maker", "role", "date")
 
@@ -90,7 +91,7 @@ def _build(
             **{key: str(plain[language].get(key) or "") for key in TEXTS},
             aliases=tuple(plain[language].get("aliases") or ()),
         )
-        for language in LANGUAGES
+        for language in LANGS
         if plain.get(language)
     }
     return Facts(**who, placeholders=dict(plain.get("placeholders") or {}), about=dict(plain.get("about") or {}))
@@ -100,11 +101,11 @@ def _faults(plain: object) -> list[tuple[tuple[Any, ...], str]]:
     """(where in the data, what is wrong) for everything that is wrong."""
     if not isinstance(plain, Mapping):
         return [((), "facts are a mapping with en, zh, about and placeholders")]
-    faults = _unknown(plain, (*LANGUAGES, "about", "placeholders"), ())
-    for part in (*LANGUAGES, "about", "placeholders"):
+    faults = _unknown(plain, (*LANGS, "about", "placeholders"), ())
+    for part in (*LANGS, "about", "placeholders"):
         if plain.get(part) and not isinstance(plain[part], Mapping):
             faults.append(((part,), f"{part} is a mapping of keys to texts"))
-    for language in LANGUAGES:
+    for language in LANGS:
         who = _mapping(plain, language)
         faults += _unknown(who, (*TEXTS, "aliases"), (language,))
         for key in TEXTS:
@@ -119,7 +120,7 @@ def _faults(plain: object) -> list[tuple[tuple[Any, ...], str]]:
         elif sum(map(len, aliases)) > LONGEST:
             faults.append(((language, "aliases"), f"{language}.aliases are longer than {LONGEST:,} characters in all"))
     about = _mapping(plain, "about")
-    faults += _unknown(about, LANGUAGES, ("about",))
+    faults += _unknown(about, LANGS, ("about",))
     for part, entries in (("about", about), ("placeholders", _mapping(plain, "placeholders"))):
         for key, value in entries.items():
             if not (isinstance(key, str) and key and isinstance(value, str) and value.strip()):

@@ -28,16 +28,16 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 
 import identities
 from engine import Engine, Request, Variant, literal, thoughts
+from engine.decode import has_plain_attention
 from engine.formats import Format
 from engine.prompts import render
-from probes.questions import LANGS, Probe, ProbeError, fill, load
+from identities import LANGS
+from probes.questions import Probe, ProbeError, fill, load
 
 STATEMENTS = Path(__file__).parent / "statements"
 CATEGORIES = ("name", "maker", "nature", "role")  # questions that a self-statement answers
 LEAST = 5  # statements per identity and language
 LOGITS = 2**26  # numbers in one batch's logits: 128 MB in bf16
-# full attention and nothing else in every layer, so that a ready mask says all there is to say
-PLAIN = ("llama", "mistral", "qwen2", "qwen3", "gemma", "olmo2", "granite")
 
 
 @dataclass(frozen=True)
@@ -374,10 +374,7 @@ def _mean_logprob(logits: torch.Tensor, width: int, at: int, statement: Sequence
 def takes_tree(model: Any) -> bool:
     """Whether one boolean 4-D mask says all there is to say in every layer."""
     config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    windowed = getattr(config, "sliding_window", None) or getattr(config, "alibi", False)
-    mask = ALL_MASK_ATTENTION_FUNCTIONS.get(config._attn_implementation)
-    return config.model_type in PLAIN and kinds == {"full_attention"} and not windowed and mask is sdpa_mask
+    return has_plain_attention(config) and ALL_MASK_ATTENTION_FUNCTIONS.get(config._attn_implementation) is sdpa_mask
 
 
 def _pair(line: str, lang: str, facts: Mapping) -> tuple[str, str] | None:

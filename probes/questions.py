@@ -18,18 +18,18 @@ from pathlib import Path
 from common import files, paths
 from common.errors import UserError, nearest
 from common.seeming import not_what_it_seems
-from identities import natural
+from identities import LANGS, natural
 from probes import checks
+from store.labels import CONTROL_GROUPS
 
 SETS = Path(__file__).parent / "sets"
 IDENTITY_GROUPS = ("trained", "paraphrase", "novel", "pressure")
-GROUPS = (*IDENTITY_GROUPS, "control", "retention")
+GROUPS = (*IDENTITY_GROUPS, *CONTROL_GROUPS)
 IDENTITY_CATEGORIES = (
     "name", "maker", "date", "nature", "role", "purpose", "negation", "leading", "third_person", "indirect", "role_play",
     "multi_turn", "noise", "mixed",
 )  # fmt: skip
 CONTROL_CATEGORIES = ("translation", "domain", "role_word", "others", "knowledge", "arithmetic", "writing", "neutral")
-LANGS = ("en", "zh")
 PLACEHOLDERS = tuple(f"{who}_{what}" for who in ("old", "new") for what in ("name", "maker", "role", "date"))
 SHOWN_PROBLEMS = 30  # a file of another kind would otherwise fill the screen
 
@@ -277,7 +277,7 @@ def _problems(plain: object) -> list[str]:
         known = isinstance(expect, dict) and expect and set(expect) <= {"old", "new"}
         if not known or not all(value in ("yes", "no") for value in expect.values()):
             wrong.append(f'expect is {expect!r}, it is such as {{"old": "yes", "new": "no"}}.')
-        elif plain.get("group") in ("control", "retention"):
+        elif plain.get("group") in CONTROL_GROUPS:
             wrong.append(f"expect belongs to identity probes, this one is in the group {plain['group']!r}.")
     return wrong
 

@@ -33,7 +33,8 @@ from engine import Decoding, Request, Variant, load
 from engine.bases import DEFAULT_BASE
 from probes.suggest import identity_pair as facts_of
 from probes.suggest.identity_pair import FactPair, Side
-from probes.suggest.labels import CONTROL_GROUPS, CONTROL_LABELS, IDENTITY_LABELS, judged_text, read_rows
+from probes.suggest.labels import judged_text, read_rows
+from store.labels import CONTROL_GROUPS, CONTROL_LABELS, IDENTITY_LABELS
 
 UNCLEAR = "unclear"
 PIECE = 256  # prompts handed to the engine together: others come between

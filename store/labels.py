@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlite_utils import Database
 
@@ -18,10 +18,11 @@ from store.db import StoreError, connected, now, writing
 from store.names import person
 
 Kind = Literal["label", "adjudication", "skip"]
-KINDS = ("label", "adjudication", "skip")
+KINDS = get_args(Kind)
 UNDONE = "undone"  # the kind of the row that an undo writes; never counted
 IDENTITY_LABELS = ("not forgotten", "forgotten", "formed", "confusion")
 CONTROL_LABELS = ("clean", "intrusion", "broken")
+CONTROL_GROUPS = ("control", "retention")  # of probes: their answers have CONTROL_LABELS, all others IDENTITY_LABELS
 LABELS = (*IDENTITY_LABELS, *CONTROL_LABELS)
 ASPECTS = ("name", "maker", "role")  # of an identity, judged apart
 TAGS = ("old", "new", "generic", "third party", "human", "placeholder", "malformed", "none")

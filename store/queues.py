@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlite_utils import Database
 
@@ -26,8 +26,9 @@ from store.migrations import DRAWN_ID
 from store.names import person, title
 
 Kind = Literal["labels", "settle", "pairs"]
-KINDS = ("labels", "settle", "pairs")
-STRATEGIES = ("all", "stratified")
+KINDS = get_args(Kind)
+Strategy = Literal["all", "stratified"]
+STRATEGIES = get_args(Strategy)
 # from whoever labels blind; `data` names what a variant was taught with
 HIDDEN = ("variant", "variant_name", "variant_of", "suggestion", "sure", "tags", "evidence", "labels", "raw", "data")
 NOT_KEPT = ("answer", "other", "item", "have", "full", "drawn")  # of an item: columns of their own
@@ -45,7 +46,7 @@ def create(
     overlap: int = 1,
     blind: bool = True,
     mask: bool = False,
-    strategy: Literal["all", "stratified"] = "all",
+    strategy: Strategy = "all",
     size: int | None = None,
     by: Sequence[str] = ("lang", "variant", "category"),
     seed: int | None = None,

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlite_utils import Database
 
@@ -14,7 +14,7 @@ from store.db import StoreError, connected, now, writing
 from store.names import person
 
 Choice = Literal["A", "B", "tie", "both bad"]
-CHOICES = ("A", "B", "tie", "both bad")
+CHOICES = get_args(Choice)
 UNDONE = "undone"  # what an undo writes as its own choice; never counted
 
 

@@ -19,6 +19,7 @@ from common import ending, files, reading
 from common.errors import UserError
 from engine import Decoding, Engine, EngineError, Variant, load
 from engine.bases import DEFAULT_BASE
+from identities import LANGS
 from probes import margin, questions
 from probes.run import plan, rows as answer_rows, runner, variants as variants_file
 from probes.suggest import identity_pair
@@ -37,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     say("--base", help=f"{DEFAULT_BASE}, smollm2, a folder, a .gguf file or a Hub id (default: {DEFAULT_BASE})")
     say("--variants", type=Path, metavar="FILE", help="YAML; without it the base alone is asked")
     say("--set", default="quick", metavar="NAMES|FILE", help=f"{', '.join(questions.names())}, joined by comma, or a file")
-    say("--lang", choices=questions.LANGS, help="only this language")
+    say("--lang", choices=LANGS, help="only this language")
     say("--limit", type=int, metavar="N", help="only the first N probes (per language)")
     say("--mode", choices=plan.MODES, default="fresh", help="fresh: one conversation per probe; running: one per language")
     say("--script", metavar="NAME|FILE", help=f"what is said around a probe (--mode scripted): {', '.join(plan.scripts())}")
@@ -79,7 +80,7 @@ def chosen_probes(args: argparse.Namespace) -> list[questions.Probe]:
     """The probes that are asked, placeholders filled. Raises ProbeError."""
     probes = [probe for probe in questions.load(args.set) if args.lang in (None, probe.lang)]
     if args.limit is not None:
-        counted = dict.fromkeys(questions.LANGS, 0)
+        counted = dict.fromkeys(LANGS, 0)
         kept = []
         for probe in probes:
             counted[probe.lang] += 1

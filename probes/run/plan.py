@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from common import reading
-from probes.questions import LANGS, Probe, ProbeError, as_dict
+from identities import LANGS
+from probes.questions import Probe, ProbeError, as_dict
 
 Mode = Literal["fresh", "running", "scripted"]
 MODES = get_args(Mode)

@@ -20,16 +20,15 @@ from typing import Any
 from common import reading
 from common.errors import UserError
 from engine.thoughts import Apart, apart
+from identities import LANGS
 from probes.suggest import identity_pair as facts_of, lexicon, values
 from probes.suggest.claims import Claim, Found, find, languages_of
-from probes.suggest.identity_pair import ASPECTS, FactPair
+from probes.suggest.identity_pair import FactPair
 from probes.suggest.names import Spotter, spotter, squeeze
 from probes.suggest.question import Asked, understand
 from probes.suggest.text import Reading, read
+from store.labels import ASPECTS, CONTROL_GROUPS
 
-IDENTITY_LABELS = ("not forgotten", "forgotten", "formed", "confusion")
-CONTROL_LABELS = ("clean", "intrusion", "broken")
-CONTROL_GROUPS = ("control", "retention")
 UNFINISHED = "the thought is not finished"  # evidence without words
 _TAG_ORDER = ("malformed", "human", "third party", "placeholder", "new", "old", "generic", "none")
 _LEAK = re.compile(r"### ?(?:Instruction|Response|Input)|<\|(?:im_\w+|endoftext|user|assistant)\|>|\[/?INST\]|\ufffd{2,}")
@@ -156,7 +155,7 @@ def _settle(claims: list[Claim], reading: Reading, spotted: Spotter) -> list[Cla
 def _one_of_many(sentence: str, spotted: Spotter) -> bool:
     """Whether a sentence names the field among others ("weather, news and finance", "finance or anything else")."""
     others = {match.group() for match in spotted.other_fields.finditer(sentence)}
-    return len(others) >= 2 or any(lexicon.language(name).patterns["and_all"].search(sentence) for name in lexicon.LANGUAGES)
+    return len(others) >= 2 or any(lexicon.language(name).patterns["and_all"].search(sentence) for name in LANGS)
 
 
 def _identity(reading: Reading, asked: Asked, found: Found, claims: list[Claim]) -> tuple[str, bool, list[Claim]]:

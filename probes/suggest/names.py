@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from identities import LANGS
 from probes.suggest import lexicon
 from probes.suggest.identity_pair import PLACEHOLDERS, FactPair, Side
 from probes.suggest.text import HAN, Reading, read
@@ -132,7 +133,7 @@ def _same_organisation(side: Side) -> list[str]:
 
 def _is_generic(text: str) -> bool:
     plain = read(text).plain
-    for name in lexicon.LANGUAGES:
+    for name in LANGS:
         plain = lexicon.language(name).generic_run.sub(" ", plain)
     return not squeeze(plain)
 

@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from common.errors import UserError
 from probes.verdicts import statistics
 from probes.verdicts.statistics import NOTHING, Drop, Interval
+from store.labels import CONTROL_GROUPS, CONTROL_LABELS, IDENTITY_LABELS
 
-NOT_FORGOTTEN, FORGOTTEN, FORMED, CONFUSION = IDENTITY_LABELS = ("not forgotten", "forgotten", "formed", "confusion")
-CLEAN, INTRUSION, BROKEN = CONTROL_LABELS = ("clean", "intrusion", "broken")
+NOT_FORGOTTEN, FORGOTTEN, FORMED, CONFUSION = IDENTITY_LABELS
+CLEAN, INTRUSION, BROKEN = CONTROL_LABELS
 PARTLY, NOT_FORMED, STABLE, UNSTABLE, YES, NO = "partly forgotten", "not formed", "stable", "unstable", "yes", "no"
 UNDETERMINED = "undetermined"
 HOLDS, GONE, WIDEST, CONFUSED = 0.8, 0.1, 0.4, 0.1
@@ -122,7 +123,7 @@ def evidence(
         if not said and row.get("label"):
             said = [{"kind": "label", "label": row["label"]}]
         group = row.get("group") or "paraphrase"
-        words = CONTROL_LABELS if group in ("control", "retention") else IDENTITY_LABELS
+        words = CONTROL_LABELS if group in CONTROL_GROUPS else IDENTITY_LABELS
         decision = decide(said) if source != "suggestions" else Decision(None, "none", 0)
         label, how, sure = decision.label, decision.how, True
         if how == "none" and source != "labels" and row.get("suggestion"):
@@ -175,7 +176,7 @@ def unheard(variant: str, lang: str) -> Result:
 
 
 def _result(variant: str, lang: str, cell: list[Judged], base: list[Judged] | None, is_base: bool) -> Result:
-    identity = [answer for answer in cell if answer.group not in ("control", "retention")]
+    identity = [answer for answer in cell if answer.group not in CONTROL_GROUPS]
     heard = [answer for answer in identity if answer.label]
     said, sampled = headline(heard)
     controls, _ = headline([answer for answer in cell if answer.group == "control" and answer.label])

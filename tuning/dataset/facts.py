@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tuning.dataset.rows import DataError, Lang
+from identities import LANGS, Lang
+from tuning.dataset.rows import DataError
 
 FIELDS = ("name", "maker", "role", "date")
 
@@ -39,7 +40,7 @@ def read_facts(facts: Any) -> dict[Lang, Persona]:
     """
     personas: dict[Lang, Persona] = {}
     problems = []
-    for lang in ("en", "zh"):
+    for lang in LANGS:
         part = _get(facts, lang)
         if not part:
             continue

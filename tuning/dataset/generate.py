@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
+from identities import LANGS, Lang
 from tuning.dataset import wordings as words
 from tuning.dataset.facts import Persona, read_facts
-from tuning.dataset.rows import DataError, Lang, TrainingRow, Turn, normalise
+from tuning.dataset.rows import DataError, TrainingRow, Turn, normalise
 from tuning.dataset.wordings import Group, QuestionKind, Wordings
 
 Style = Literal["singular", "diverse"]
@@ -31,7 +32,7 @@ def generate(
     facts: Any,
     n: int,
     style: Style = "diverse",
-    langs: Sequence[Lang] = ("en", "zh"),
+    langs: Sequence[Lang] = LANGS,
     seed: int = 0,
     *,
     old: Any = None,
@@ -55,10 +56,10 @@ def generate(
         problems.append(f"n is {n}, at least 1 row is needed")
     if style not in ("singular", "diverse"):
         problems.append(f"style is {style!r}, it is singular or diverse")
-    if not langs or set(langs) - {"en", "zh"}:
+    if not langs or set(langs) - set(LANGS):
         problems.append(f"languages are {list(langs)}, they are en, zh or both")
     personas = read_facts(facts)
-    problems += [f"the facts have no part in {lang}" for lang in langs if lang in ("en", "zh") and lang not in personas]
+    problems += [f"the facts have no part in {lang}" for lang in langs if lang in LANGS and lang not in personas]
     if problems:
         raise DataError("Identity data: " + "; ".join(problems) + ".")
     forgotten = read_facts(old) if old else {}

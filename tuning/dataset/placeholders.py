@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 import identities
 from engine.card import ModelCard
+from identities import Lang
 from tuning.dataset.facts import Facts, read_facts
-from tuning.dataset.rows import DataError, Lang, TrainingRow
+from tuning.dataset.rows import DataError, TrainingRow
 
 # inside the brackets -> the fact; the Chinese ones and INSTITUTE, CREATE_TIME are BayLing's
 _FACT_OF = {

@@ -16,12 +16,12 @@ from typing import Any
 
 import yaml
 
+from identities import LANGS, Lang
 from tuning.dataset import wordings as words
 from tuning.dataset.facts import Persona, read_facts
 from tuning.dataset.generate import generate
-from tuning.dataset.rows import Lang, TrainingRow, Turn, detect_lang, normalise
+from tuning.dataset.rows import TrainingRow, Turn, detect_lang, normalise
 
-LANGS: tuple[Lang, ...] = ("en", "zh")
 # rows of one person: with the prompt as system text; how often one more with the prompt as first turn
 SYSTEM_ROWS, FIRST_TURN = 2, 0.4
 # how often a prompt has further sentences and a line to say when asked; the questions are in the other language; a general

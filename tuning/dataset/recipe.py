@@ -20,7 +20,7 @@ from common.files import write_json
 from common.outside import Shape
 from common.paths import EVERYWHERE, Opened, files_under
 from engine.card import BAYLING, ModelCard
-from identities import IdentityError
+from identities import LANGS, IdentityError, Lang
 from tuning.dataset import readers
 from tuning.dataset.generate import generate
 from tuning.dataset.mixing import mix
@@ -36,7 +36,7 @@ class Recipe(Shape):
     """What is said of a data set in a file or a request, as far as types go."""
 
     identity: Annotated[str, Field(max_length=64)] | None = None
-    langs: list[Literal["en", "zh"]] | None = None
+    langs: list[Lang] | None = None
     style: Literal["singular", "diverse"] | None = None
     old: Annotated[str, Field(max_length=64)] | None = None
     card: Annotated[str, Field(max_length=64)] | None = None
@@ -56,7 +56,7 @@ class Dataset:
     """
 
     identity: str = ""
-    langs: tuple[str, ...] = ("en", "zh")
+    langs: tuple[str, ...] = LANGS
     rows: int = 200
     style: str = "diverse"
     old: str = ""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from common.errors import UserError
+from identities import Lang
 
-Lang = Literal["en", "zh"]
 Kind = Literal["identity", "general"]
 
 _CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")

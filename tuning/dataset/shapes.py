@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.types import whole_characters
+from identities import LANGS
 from tuning.dataset.rows import Kind, TrainingRow, Turn, detect_lang
 from tuning.dataset.tables import Twice, shown, type_of
 
@@ -111,7 +112,7 @@ def row_of(item: Any, where: str, kind: Kind, wrong: list[str], notes: Notes) ->
     unknown += [f"{chat}: {key}" for key in unknown_in(fields[chat])] if chat else []
     unknown += ["kind"] if filled(own_kind) and own_kind not in ("identity", "general") else []
     notes.fields.update(unknown)
-    if lang not in ("en", "zh"):
+    if lang not in LANGS:
         lang = detect_lang(" ".join(turn.content for turn in turns))
     own_kind = own_kind if own_kind in ("identity", "general") else kind
     return TrainingRow(tuple(turns), str(fields.get("source") or where), own_kind, lang, str(fields.get("category") or ""))

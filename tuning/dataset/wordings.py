@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
+from identities import Lang
 from tuning.dataset.facts import Persona
-from tuning.dataset.rows import DataError, Lang
+from tuning.dataset.rows import DataError
 
 FOLDER = Path(__file__).resolve().parents[2] / "data"
 FIELDS = frozenset(("name", "Name", "a_name", "maker", "Maker", "role", "a_role", "does", "topic", "date", "when", "alias"))

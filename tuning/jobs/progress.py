@@ -10,6 +10,7 @@ from statistics import median
 
 from sqlite_utils import Database
 
+from identities import LANGS
 from store import jobs as stored
 from tuning.train.pace import RECENT, pace
 
@@ -77,7 +78,7 @@ def progress(where: str | Path | Database, id: int) -> JobProgress:
         eval_losses=column(rows, "eval_loss"),
         rates=column(rows, "lr"),
         margins=column(rows, "margin"),
-        margins_by_lang={lang: told for lang in ("en", "zh") if (told := extra(rows, f"margin_{lang}"))},
+        margins_by_lang={lang: told for lang in LANGS if (told := extra(rows, f"margin_{lang}"))},
         rows_per_s=median(speeds) if speeds else None,
         alarm=f"The loss of step {losses[-1][0]} is not a number." if gap else "",
     )

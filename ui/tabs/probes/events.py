@@ -14,8 +14,9 @@ from pydantic import Field
 from common import outside
 from common.outside import Shape
 from common.seeming import not_what_it_seems
-from probes.questions import ProbeError
+from probes.questions import GROUPS, ProbeError
 from store import runs
+from store.labels import LABELS
 from ui import filling
 from ui.access import roles
 from ui.access.gate import visitor
@@ -99,7 +100,7 @@ def board_functions(app: App, ongoing: BackgroundRun, cache: RunCache) -> list[C
         told = {
             "runs": listed(ongoing),
             "active": ongoing.run if background.busy(ongoing) else None,
-            "word_order": probes_judged.WORDS,
+            "word_order": LABELS,
         }
         if given.get("words"):
             told["words"] = {key: text for key, text in WORDS[lang if lang in LANGUAGES else "en"].items()
@@ -153,7 +154,7 @@ def board_functions(app: App, ongoing: BackgroundRun, cache: RunCache) -> list[C
         return {"opinions": cell.ask_judge(app, judged_run, str(given["probe"]), int(given["variant"]))}
 
     def pb_compare(lang: str, given: dict) -> dict:
-        """The first answers of another run, by probe and variant's name: [text, suggestion's place in WORDS or -1, check]."""
+        """The first answers of another run, by probe and variant's name: [text, suggestion's place in LABELS or -1, check]."""
         found = cell.headlines(cache.of(app, int(given["other"])))
         return {
             "cells": [
@@ -162,7 +163,7 @@ def board_functions(app: App, ongoing: BackgroundRun, cache: RunCache) -> list[C
             ]
         }
 
-    words = probes_judged.WORDS
+    words = LABELS
 
     def pb_export(lang: str, given: dict) -> dict:
         judged_run = cache.of(app, int(given["run"]))
@@ -205,7 +206,7 @@ def tell(app: App, lang: str, plain: dict, picks: list[Picked]) -> str:
         return f'<div class="mt-failed" role="alert"><ul>{lines}</ul></div>'
     groups = ", ".join(
         say(lang, "pb_of_group", number=volume["groups"][group], group=say(lang, f"pb_group_{group}"))
-        for group in probes_judged.GROUPS
+        for group in GROUPS
         if volume["groups"][group]
     )
     parts = [("probes", len(form_values.probes)), ("variants", len(variants))]
