@@ -78,7 +78,7 @@ def statements_of(facts: Mapping, placeholders: Mapping[str, str] | None = None,
     placeholders: the base's model card, such as {"[NAME]": "BayLing"}: such a base says the placeholder where people read
     the name, so its statements do, too. Raises ProbeError where less than 5 statements are left.
     """
-    found = {}
+    found: dict[str, Sides] = {}
     for lang in LANGS:
         lines = yaml.safe_load((folder / f"{lang}.yaml").read_text(encoding="utf-8"))
         both = [pair for line in lines if (pair := _pair(line, lang, facts)) is not None]

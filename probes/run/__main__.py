@@ -80,7 +80,7 @@ def chosen_probes(args: argparse.Namespace) -> list[questions.Probe]:
     """The probes that are asked, placeholders filled. Raises ProbeError."""
     probes = [probe for probe in questions.load(args.set) if args.lang in (None, probe.lang)]
     if args.limit is not None:
-        counted = dict.fromkeys(LANGS, 0)
+        counted: dict[str, int] = dict.fromkeys(LANGS, 0)
         kept = []
         for probe in probes:
             counted[probe.lang] += 1
