@@ -16,7 +16,7 @@ from common.space import room_for
 
 
 @contextmanager
-def whole(path: str | Path, binary: bool = False, sync: bool = True) -> Iterator[IO[Any]]:
+def atomic_file(path: str | Path, binary: bool = False, sync: bool = True) -> Iterator[IO[Any]]:
     """A file to write into, UTF-8 with the newlines it is given; it takes its place when the block ends without an error.
 
     Until then, and after an error, an earlier file of this name stays as it was. Folders are made. sync: it also survives the
@@ -44,8 +44,8 @@ def whole(path: str | Path, binary: bool = False, sync: bool = True) -> Iterator
 
 
 def write_text(path: str | Path, text: str, sync: bool = True) -> Path:
-    """The path; its file is either the old one or the new one, never half of it. See `whole`."""
-    with whole(path, sync=sync) as file:
+    """The path; its file is either the old one or the new one, never half of it. See `atomic_file`."""
+    with atomic_file(path, sync=sync) as file:
         file.write(text)
     return Path(path)
 
@@ -60,7 +60,7 @@ def write_objects(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def copy(source: str | Path, target: str | Path) -> Path:
-    with whole(target, binary=True) as out, open(source, "rb") as file:
+    with atomic_file(target, binary=True) as out, open(source, "rb") as file:
         shutil.copyfileobj(file, out)
     return Path(target)
 

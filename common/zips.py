@@ -12,7 +12,7 @@ PLAIN_ZIP = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 inside: Any = zipfile  # the module with what it does not publish
 
 
-def opened(file: Path) -> zipfile.ZipFile:
+def open_zip(file: Path) -> zipfile.ZipFile:
     """The zip. Raises BadZipFile if it is none, and for a directory larger than DIRECTORY, which would all be read."""
     with open(file, "rb") as raw:
         end = inside._EndRecData(raw)  # zipfile reads all of it when it opens a file, and says its size nowhere else
@@ -21,7 +21,7 @@ def opened(file: Path) -> zipfile.ZipFile:
     return zipfile.ZipFile(file)
 
 
-def packed_otherwise(entries: Iterable[zipfile.ZipInfo]) -> str:
+def other_packing(entries: Iterable[zipfile.ZipInfo]) -> str:
     """The first entry that is neither stored nor deflated, as the second part of a sentence; "" if there is none. Other methods
     are unpacked whole: a few bytes of bzip2 make gigabytes at one read.
     """
@@ -35,7 +35,7 @@ def packed_otherwise(entries: Iterable[zipfile.ZipInfo]) -> str:
 def wrong_in_saved(file: Path, size: int) -> str:
     """What is wrong with a file of torch.save, which packs nothing: its parts add up to the file. "" if nothing is."""
     try:
-        with opened(file) as parcel:
+        with open_zip(file) as parcel:
             entries = parcel.infolist()
     except zipfile.BadZipFile as error:
         return f"is damaged ({error})"

@@ -142,12 +142,14 @@ def read_card(file: Path) -> tuple[dict[str, Any], str]:
     odd = {field.partition(".")[0] for field in wrong}
     advice = "correct the card, or take it out of the folder"
     if decisive := {field: what for field, what in wrong.items() if field.partition(".")[0] in DECISIVE}:
-        raise EngineError(f"{outside.shown(file)}: {outside.said(decisive)}; {advice}.")
-    problem = f"{outside.shown(file)}: {outside.said(wrong)}; this is left out: {advice}." if wrong else ""
+        raise EngineError(f"{outside.display_name(file)}: {outside.describe_faults(decisive)}; {advice}.")
+    problem = f"{outside.display_name(file)}: {outside.describe_faults(wrong)}; this is left out: {advice}." if wrong else ""
     return {field: value for field, value in plain.items() if field not in odd}, problem
 
 
 def check_config(file: Path, plain: dict[str, Any]) -> None:
     """Raises EngineError for a configuration with values of other kinds than PEFT's."""
     if wrong := outside.faults(Config, plain):
-        raise EngineError(f"{outside.shown(file)} is not a LoRA configuration: {outside.said(wrong)}; get the adapter again.")
+        raise EngineError(
+            f"{outside.display_name(file)} is not a LoRA configuration: {outside.describe_faults(wrong)}; get the adapter again."
+        )

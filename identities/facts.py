@@ -132,7 +132,7 @@ def _faults(plain: object) -> list[tuple[tuple[Any, ...], str]]:
 
 def _told(key: object) -> str:
     """A key in a sentence; from outside it may be anything, of any length."""
-    return key if isinstance(key, str) and len(key) <= 60 else outside.brief(key)
+    return key if isinstance(key, str) and len(key) <= 60 else outside.abbreviate(key)
 
 
 def _mapping(plain: Mapping[str, Any], part: str) -> Mapping[str, Any]:

@@ -127,7 +127,7 @@ def endpoint(url: str, model: str, *, timeout: float = 60.0, key_variable: str =
         what = f"The judge at {shown} sent no chat completion"
         plain = outside.from_json(reply, what, JudgeError, broken="(its reply is no JSON)")
         if wrong := outside.faults(Completion, plain):
-            raise JudgeError(f"{what} ({outside.said(wrong)}); check that it speaks the OpenAI protocol.")
+            raise JudgeError(f"{what} ({outside.describe_faults(wrong)}); check that it speaks the OpenAI protocol.")
         return plain["choices"][0]["message"]["content"]
 
     return ask

@@ -58,7 +58,7 @@ def open(path: str | Path) -> Database:
                     db.execute(f"PRAGMA user_version = {len(migrations.applied(db))}")
     except sqlite3.DatabaseError as error:
         connection.close()
-        if full := space.told(error, path):
+        if full := space.full_disk_sentence(error, path):
             raise StoreError(full) from error
         raise StoreError(f"The database {path} cannot be used ({error}); choose another file with --db.") from error
     except BaseException:
@@ -80,7 +80,7 @@ def connected(where: str | Path | Database) -> Iterator[Database]:
         try:
             yield db
         except sqlite3.OperationalError as error:
-            if full := space.told(error, where):
+            if full := space.full_disk_sentence(error, where):
                 raise StoreError(f"{full} Nothing was changed.") from error
             raise StoreError(f"The database {where} could not be read or written ({error}); nothing was changed.") from error
 

@@ -26,7 +26,7 @@ class Claim:
 
     def __init__(self) -> None:
         pid = os.getpid()
-        about = {"host": socket.gethostname(), "boot": process.boot(), "pid": pid, "start": process.identity(pid)}
+        about = {"host": socket.gethostname(), "boot": process.boot_id(), "pid": pid, "start": process.identity(pid)}
         self.token = secrets.token_hex(8)
         self.text = json.dumps(about | {"token": self.token})
         with _lock:
@@ -56,9 +56,9 @@ def lives(owner: str | None, beat: int = 0) -> bool:
                 _beats[owner] = (beat, time.monotonic())
                 return True
             return time.monotonic() - known[1] < SILENT_S
-    if about["pid"] == os.getpid() or about["boot"] != process.boot():
+    if about["pid"] == os.getpid() or about["boot"] != process.boot_id():
         return False
-    return process.alive(about["pid"], about["start"])
+    return process.is_alive(about["pid"], about["start"])
 
 
 def read(owner: str | None) -> dict[str, Any] | None:

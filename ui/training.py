@@ -73,7 +73,7 @@ def read_form(app: App, plain: Mapping[str, Any]) -> TrainingForm:
         raise DataError(f"A training has no {', '.join(unknown)}; it has {', '.join(known)}.")
     preset = plain.get("preset") or PRESET
     if not isinstance(preset, str):
-        raise DataError(f"preset is {outside.brief(preset)}; choose one of {', '.join(PRESETS)}.")
+        raise DataError(f"preset is {outside.abbreviate(preset)}; choose one of {', '.join(PRESETS)}.")
     if preset not in PRESETS:
         raise DataError(f"Preset {preset!r} is unknown; choose one of {', '.join(PRESETS)}.")
     given = {name: value for name, value in plain.items() if name in DATA and value is not None}
@@ -83,7 +83,7 @@ def read_form(app: App, plain: Mapping[str, Any]) -> TrainingForm:
         try:
             given[name] = kind(given.get(name, getattr(Dataset, name)))
         except (TypeError, ValueError, OverflowError):
-            raise DataError(f"{name} is {outside.brief(given[name])}; give a number.") from None
+            raise DataError(f"{name} is {outside.abbreviate(given[name])}; give a number.") from None
     outside.check(data_sets.Recipe, given | {"name": plain.get("name")}, "The wish", DataError)
     if given.get("general"):
         given["general"] = _general(app, str(given["general"]))

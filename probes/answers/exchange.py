@@ -146,7 +146,7 @@ def _in_pieces(db: Database, labels: Sequence[Mapping], where: str | Path | Data
 
 
 def _why(error: Exception, where: str | Path | Database) -> str:
-    return space.told(error, None if isinstance(where, Database) else where) or str(error)
+    return space.full_disk_sentence(error, None if isinstance(where, Database) else where) or str(error)
 
 
 def _broken_off(what: str, done: int, total: int, why: str) -> str:

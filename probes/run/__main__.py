@@ -214,7 +214,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         begun = resume(args, switches) if args.resume else begin(args, switches)
         # once: stop after the step in progress, all that is finished is kept; twice: the usual way
-        with ending.asked(switches.stop.set) as received:
+        with ending.stop_on_signal(switches.stop.set) as received:
             last = watch(begun.events)
         rows = written(args, last.run)
         if args.margin and last.status == "done":
@@ -229,7 +229,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"run {last.run} {last.status}: {line(last)}; {len(rows)} answers{where}")
     if last.status != "done":
         print(f"Go on with: python -m probes.run --resume {last.run} --db {args.db}" + (f" --out {args.out}" if args.out else ""))
-        return ending.code(received[0]) if received else 130
+        return ending.exit_code(received[0]) if received else 130
     return 0
 
 

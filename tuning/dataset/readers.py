@@ -13,7 +13,7 @@ from typing import Any
 
 from common import paths
 from common.errors import nearest
-from common.files import whole
+from common.files import atomic_file
 from common.paths import EVERYWHERE, Opened
 from tuning.dataset import tables
 from tuning.dataset.dataset_info import INFO, Described, described, description
@@ -106,7 +106,7 @@ def write(rows: Iterable[TrainingRow], path: str | Path) -> None:
     path that is a device or a pipe."""
     if odd := paths.no_file(path):
         raise DataError(f"{path} {odd}.")
-    with whole(path) as out:
+    with atomic_file(path) as out:
         for row in rows:
             if [turn.role for turn in row.turns] == ["user", "assistant"] and all(turn.learn for turn in row.turns):
                 user, answer = row.turns

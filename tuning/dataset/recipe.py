@@ -219,7 +219,7 @@ def recipe_of(rows_file: str | Path) -> Dataset | None:
     """The recipe of a rows file, None if it has none that can be read."""
     try:
         plain = outside.read_json(recipe_file(rows_file), DataError)
-        outside.check(Recipe, plain, outside.shown(recipe_file(rows_file)), DataError)
+        outside.check(Recipe, plain, outside.display_name(recipe_file(rows_file)), DataError)
         return Dataset.from_dict({name: value for name, value in plain.items() if value is not None})
     except DataError:
         return None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from common.space import told
+from common.space import full_disk_sentence
 from store import jobs as stored
 from store.db import now
 from tuning.jobs import folders, processes
@@ -46,7 +46,9 @@ def start(where: str | Path | Database, id: int) -> bool:
     except folders.TakenError as error:
         return stored.change(where, job, status="failed", message=str(error), ended=now())
     except (OSError, ValueError) as error:  # ValueError: an argument that no command line can hold
-        why = (told(error, folder) if isinstance(error, OSError) else "") or f"The job could not be started: {error}."
+        why = (
+            full_disk_sentence(error, folder) if isinstance(error, OSError) else ""
+        ) or f"The job could not be started: {error}."
         return stored.change(where, job, status="failed", message=why, ended=now())
     stored.change(where, job, pid=process.pid, process_start=processes.identity(process.pid))
     return True

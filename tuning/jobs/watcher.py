@@ -84,7 +84,8 @@ def noted(record: Mapping) -> dict:
 
 
 def is_alive(job: Mapping) -> bool:
-    return any(processes.alive(job[pid], job[known]) for pid, known in (("pid", "process_start"), ("child_pid", "child_start")))
+    known = (("pid", "process_start"), ("child_pid", "child_start"))
+    return any(processes.is_alive(job[pid], job[start]) for pid, start in known)
 
 
 def read_record(job: Mapping) -> dict | None:
@@ -207,7 +208,7 @@ def last_words(job: Mapping) -> str:
 
 def no_room(job: Mapping) -> str:
     """A sentence if the job's disk is full, so that not even a word of the process found room."""
-    return space.sentence(job["folder"], "The process failed") if space.free(job["folder"]) < space.NEARLY else ""
+    return space.sentence(job["folder"], "The process failed") if space.free_bytes(job["folder"]) < space.NEARLY else ""
 
 
 def waited(job: Mapping, since: str) -> float:

@@ -85,7 +85,7 @@ def board_functions(app: App, ongoing: BackgroundRun, cache: RunCache) -> list[C
             if why := roles.refusal(app, lang, visitor(request), act):
                 return {"error": why}
             try:
-                asked = outside.bounded(given if given is not None else {}, "The request", ProbeError)
+                asked = outside.check_bounds(given if given is not None else {}, "The request", ProbeError)
                 outside.check(MatrixRequest, asked, "The request", ProbeError, "load the page again")
                 if act not in (pb_open, pb_news, pb_compare) and asked.get("run") is None:
                     raise ProbeError("The request names no run; load the page again.")
