@@ -260,7 +260,7 @@ def open_app(args: argparse.Namespace, say=print):
         except engine.EngineError as error:
             raise engine.EngineError(f"--adapter {folder}: {error}") from None
     if loaded.adapters:
-        say(f"adapters {', '.join(sorted(loaded.adapters, key=identities.natural))}")
+        say(f"adapters {', '.join(sorted(loaded.adapters, key=identities.natural_key))}")
     for folder, why in app.refused.items():
         say(f"not loaded {folder}: {why}")
     return app

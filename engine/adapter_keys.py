@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-# after `unwrapped`; with or without an adapter's name before .weight
+# after `strip_wrappers`; with or without an adapter's name before .weight
 KEY = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])(?:\.[^.]+)?\.weight")
 LEADING = ("base_model.model.", "module.", "_forward_module.")
 INNER = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -38,7 +38,7 @@ ADVICE = {
 }
 
 
-def unwrapped(key: str) -> str:
+def strip_wrappers(key: str) -> str:
     """The name without what PEFT and other wrappers put before the model's own."""
     key = INNER.sub("", key)
     while start := next((start for start in LEADING if key.startswith(start)), None):

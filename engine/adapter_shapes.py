@@ -25,27 +25,27 @@ Prose = Annotated[str, Field(max_length=65_536)]
 Figure: TypeAlias = FiniteFloat | None
 
 
-def one_or_more(value: Any) -> Any:
+def check_texts(value: Any) -> Any:
     texts = value if isinstance(value, list) else [value]
     if value is not None and not all(isinstance(text, str) for text in texts):
         raise ValueError("a text or a list of texts")
     return value
 
 
-def layers(value: Any) -> Any:
+def check_layers(value: Any) -> Any:
     numbers = value if isinstance(value, list) else [value]
     if value is not None and not all(type(one) is int and 0 <= one < LARGEST_LAYER for one in numbers):
         raise ValueError("a whole number or a list of them")
     return value
 
 
-def initialisation(value: Any) -> Any:
+def check_initialisation(value: Any) -> Any:
     if value is not None and not isinstance(value, bool | str):
         raise ValueError("true, false or a text")
     return value
 
 
-Texts = Annotated[Any, AfterValidator(one_or_more)]
+Texts = Annotated[Any, AfterValidator(check_texts)]
 
 
 class Config(Shape):
@@ -70,8 +70,8 @@ class Config(Shape):
     modules_to_save: Texts = None
     layers_pattern: Texts = None
     target_parameters: Texts = None
-    layers_to_transform: Annotated[Any, AfterValidator(layers)] = None
-    init_lora_weights: Annotated[Any, AfterValidator(initialisation)] = True
+    layers_to_transform: Annotated[Any, AfterValidator(check_layers)] = None
+    init_lora_weights: Annotated[Any, AfterValidator(check_initialisation)] = True
 
 
 class Data(Shape):

@@ -17,11 +17,11 @@ from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 
 from common import paths
-from engine.adapter_keys import KEY, other_form, unwrapped
+from engine.adapter_keys import KEY, other_form, strip_wrappers
 from engine.adapter_shapes import CARD, check_config, read_card, read_json
 from engine.checkpoint import refuse_seeming
 from engine.entries import refuse_large, refuse_layers, shapes_of
-from engine.formats import Format, checked
+from engine.formats import Format, check_template
 from engine.types import EngineError, short_hash
 
 CONFIG = "adapter_config.json"
@@ -105,7 +105,7 @@ def own_format(file: Path, card: Mapping[str, Any]) -> Format | None:
     if template is None or name is None:
         return None
     stop, special = card.get("format_stop") or (), card.get("format_adds_special_tokens") is not False
-    return checked(Format(name, template, tuple(stop), special, source=f"the card of {file.parent.name}"))
+    return check_template(Format(name, template, tuple(stop), special, source=f"the card of {file.parent.name}"))
 
 
 def text_or_none(value: object) -> str | None:
@@ -155,7 +155,7 @@ def refuse_unfit(folder: Path, config: LoraConfig) -> None:
         (config.alora_invocation_tokens, "it acts only after its invocation tokens (aLoRA)"),
         (config.arrow_config, "it routes between adapters (arrow_config)"),
         (config.use_dora, "it is a DoRA adapter (use_dora)"),
-        (config.modules_to_save, f"it replaces whole modules (modules_to_save: {listed(config.modules_to_save)})"),
+        (config.modules_to_save, f"it replaces whole modules (modules_to_save: {join_names(config.modules_to_save)})"),
         (config.bias not in (None, "none"), f"it trains biases (bias: {config.bias!r})"),
         (config.lora_bias, "its low-rank pairs have biases (lora_bias)"),
         (config.trainable_token_indices, "it trains token embeddings (trainable_token_indices)"),
@@ -174,7 +174,7 @@ def unfit_sentence(folder: Path, what: str) -> str:
     )
 
 
-def listed(value: str | Iterable[object] | None) -> str:
+def join_names(value: str | Iterable[object] | None) -> str:
     return value if isinstance(value, str) else ", ".join(map(str, value or ()))
 
 
@@ -212,7 +212,7 @@ def pair_up(file: Path, tensors: Mapping[str, torch.Tensor], config: LoraConfig)
     for key, tensor in tensors.items():
         if key.endswith(".base_layer.weight"):
             continue  # PEFT saves the base's own weight beside an adapted output layer
-        match = KEY.fullmatch(unwrapped(key))
+        match = KEY.fullmatch(strip_wrappers(key))
         if not match:
             raise Unfit(unfit_sentence(file.parent, f"it holds {key!r}, which is no LoRA weight of a linear layer"))
         if tensor.dim() != 2:
@@ -239,7 +239,7 @@ def pair_up(file: Path, tensors: Mapping[str, torch.Tensor], config: LoraConfig)
 
 def refuse_foreign(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Tensors of which none is PEFT's LoRA, and tensors that hold nothing."""
-    names = {key: unwrapped(key) for key in tensors}
+    names = {key: strip_wrappers(key) for key in tensors}
     if tensors and not any(KEY.fullmatch(name) or MORE.fullmatch(name) for name in names.values()):
         raise EngineError(
             other_form(file.parent, {}, names.values())
@@ -261,7 +261,7 @@ def scaling(config: LoraConfig, module: str, rank: int) -> float:
     return alpha / (math.sqrt(rank) if config.use_rslora else rank)
 
 
-def belongs_to(info: AdapterInfo, base_name: str, base_hash: str, base_names: tuple[str, ...]) -> str | None:
+def find_misfit(info: AdapterInfo, base_name: str, base_hash: str, base_names: tuple[str, ...]) -> str | None:
     """None if the adapter's record fits the base, else the reason it does not.
 
     A recorded hash decides; without one the last part of the recorded path or Hub id is compared.
@@ -277,12 +277,12 @@ def belongs_to(info: AdapterInfo, base_name: str, base_hash: str, base_names: tu
     cached = [part for part in parts if part.startswith("models--")]  # the Hub's cache: models--org--name/snapshots/hash
     recorded = (cached[-1].rpartition("--")[2] if cached else parts[-1] if parts else "").casefold()
     known = {name.casefold() for name in (base_name, *base_names)}
-    if not recorded or recorded in known or unquantised(recorded) in {unquantised(name) for name in known}:
+    if not recorded or recorded in known or strip_quantisation(recorded) in {strip_quantisation(name) for name in known}:
         return None
     return f"it was trained on {info.base!r}, this base is {base_name!r}"
 
 
-def unquantised(name: str) -> str:
+def strip_quantisation(name: str) -> str:
     """llama-3-8b-bnb-4bit and llama-3-8b-GPTQ-Int4 are llama-3-8b with smaller numbers."""
     match = QUANTISED.fullmatch(name)
     return match["plain"] if match else name

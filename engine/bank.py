@@ -63,7 +63,7 @@ class Group:
         self.left = 0  # how many
         start = 0
         for linear in linears:
-            linear.__class__ = grouped(linear.__class__)
+            linear.__class__ = grouped_class(linear.__class__)
             linear.group, linear.section = self, slice(start, start + linear.out_features)
             start += linear.out_features
 
@@ -82,7 +82,7 @@ class Group:
                     blocks.append((adapter, pair.a.shape[0]))
         base = wide = None
         if self.own_weight:
-            ours = self.packed or (self.plain and widened.needed(first.weight))
+            ours = self.packed or (self.plain and widened.is_needed(first.weight))
             base = product(first.weight, first.bias, self.packed) if ours else None
             wide = product(torch.cat(a), None, self.packed) if a else None
         else:
@@ -153,11 +153,11 @@ def product(weight: torch.Tensor, bias: torch.Tensor | None, packed: bool) -> Pr
     """x -> x weight^T + bias."""
     if packed:
         return functools.partial(onednn.product, packed=onednn.pack(weight), bias=bias)
-    return functools.partial(widened.product if widened.needed(weight) else F.linear, weight=weight, bias=bias)
+    return functools.partial(widened.product if widened.is_needed(weight) else F.linear, weight=weight, bias=bias)
 
 
 @functools.cache
-def grouped(kind: type[nn.Linear]) -> type[nn.Linear]:
+def grouped_class(kind: type[nn.Linear]) -> type[nn.Linear]:
     """The class of a layer in a group: the same layer, asking its group for the result."""
     if hasattr(kind, "section"):  # a second bank over the same model
         return kind
@@ -184,7 +184,7 @@ class Bank:
         self.linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
         self.adapters: dict[str, dict[str, LowRank]] = {}  # on the base's device, in its dtype
         self.heard: Sequence[Mapping[str, float]] | None = None  # what `hear` was told last, None where it no longer stands
-        packed = onednn.worthwhile(model)
+        packed = onednn.is_worthwhile(model)
         self.groups = [make_group(model, self.linears, names, packed) for names in names_by_input(model, self.linears)]
         for group in self.groups:
             group.lay_out({})
@@ -310,15 +310,15 @@ def row_mask(
 
 def make_group(model: nn.Module, linears: Mapping[str, nn.Linear], names: list[str], packed: bool) -> Group:
     first = linears[names[0]]
-    plain = type(first) in (nn.Linear, grouped(nn.Linear))
-    own_weight = len(names) == 1 and not fusable(model, first)
+    plain = type(first) in (nn.Linear, grouped_class(nn.Linear))
+    own_weight = len(names) == 1 and not is_fusable(model, first)
     return Group(names, [linears[name] for name in names], own_weight=own_weight, plain=plain, packed=packed and plain)
 
 
-def fusable(model: nn.Module, linear: nn.Linear) -> bool:
+def is_fusable(model: nn.Module, linear: nn.Linear) -> bool:
     """Whether the layer's weight may become a view of a wider tensor: not if quantised, nor if tied to the embeddings."""
     embeddings = model.get_input_embeddings().weight if hasattr(model, "get_input_embeddings") else None
-    return type(linear) in (nn.Linear, grouped(nn.Linear)) and linear.weight is not embeddings
+    return type(linear) in (nn.Linear, grouped_class(nn.Linear)) and linear.weight is not embeddings
 
 
 def names_by_input(model: nn.Module, linears: Mapping[str, nn.Linear]) -> list[list[str]]:
@@ -331,7 +331,7 @@ def names_by_input(model: nn.Module, linears: Mapping[str, nn.Linear]) -> list[l
             x = args[0] if args else next(iter(named.values()))
             alive.append(x)
             # layers that cannot be fused stay alone
-            kind = (linear.weight.dtype, linear.weight.device) if fusable(model, linear) else name
+            kind = (linear.weight.dtype, linear.weight.device) if is_fusable(model, linear) else name
             names = seen.setdefault((id(x), kind), [])
             if name not in names:
                 names.append(name)

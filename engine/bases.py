@@ -38,7 +38,7 @@ class Base:
     hash: of the weights themselves, the same for every file format and number format they were stored in.
     names: what an adapter's record may call this base. reasons: one sentence per automatic choice, for people.
     recorded_format: what the checkpoint's card.json says it was made for, if there is one. spec: how another process is told
-    the same base (`told`). remote_code: whether program code that the checkpoint brings may run.
+    the same base (`portable_spec`). remote_code: whether program code that the checkpoint brings may run.
     """
 
     name: str
@@ -79,7 +79,7 @@ def load_base(
     Raises EngineError, one sentence, for anything a person can put right.
     """
     torch_device, device_reason = choose_device(device)
-    link, spec = place(spec).absolute().name, told(spec)
+    link, spec = spec_path(spec).absolute().name, portable_spec(spec)
     source, names = find(spec, say)
     name = spec if spec in PACKAGED else Path(spec).name
     torch_dtype, dtype_reason = room.choose_dtype(source, torch_device, dtype, name)
@@ -88,7 +88,7 @@ def load_base(
     model, tokenizer = read(source, torch_device, torch_dtype, trust_remote_code)
     folder = room.folder_of(source)
     left = left_inside(folder) if folder else ""
-    record = recorded(source)
+    record = read_record(source)
     known = recorded_format(record)
     if format:
         chosen, format_reason = formats.find(format), f"format {format}: asked for"
@@ -119,20 +119,20 @@ def load_base(
     return base
 
 
-def told(spec: str) -> str:
+def portable_spec(spec: str) -> str:
     """How any process on this machine is told this base, whatever folder it works in.
 
     A packaged name or a Hub id as it is; a folder or a .gguf file by its whole path, links followed, so that a link that is
     turned elsewhere meanwhile does not make it another base.
     """
-    path = place(spec)
+    path = spec_path(spec)
     if spec in PACKAGED or not path.exists():
         return spec
     # of a file only the folder's: the Hub's cache links to files whose names have lost their ending
     return str(path.resolve() if path.is_dir() else path.parent.resolve() / path.name)
 
 
-def place(spec: str) -> Path:
+def spec_path(spec: str) -> Path:
     try:
         return Path(spec).expanduser()
     except RuntimeError:  # a user who is not there
@@ -144,11 +144,11 @@ def find(spec: str, say: Callable[[str], None] = print) -> tuple[str, tuple[str,
     if spec in PACKAGED:
         folder = packaged.bayling_mini_folder(say) if spec == BAYLING_MINI else packaged.smollm2_folder(say)
         return str(folder), (*(SMOLLM2_NAMES if spec in SMOLLM2_NAMES else (spec,)), folder.name)
-    path = place(spec)
+    path = spec_path(spec)
     if odd := no_file(path):
         raise EngineError(f"The base {spec!r} {odd}.")
     if path.is_file() and path.suffix.lower() == ".gguf":
-        folder = packaged.converted(path, say)
+        folder = packaged.converted_folder(path, say)
         return str(folder), (path.stem, folder.name)
     if path.is_dir():
         return find_in_folder(path, say)
@@ -164,7 +164,7 @@ def find_in_folder(folder: Path, say: Callable[[str], None]) -> tuple[str, tuple
     weights = [name for name in there if re.fullmatch(r"(model|pytorch_model).*\.(safetensors|bin)", name)]
     ggufs = [name for name in there if name.lower().endswith(".gguf")]
     if not weights and len(ggufs) == 1:
-        converted = packaged.converted(folder / ggufs[0], say)
+        converted = packaged.converted_folder(folder / ggufs[0], say)
         return str(converted), (folder.resolve().name, Path(ggufs[0]).stem, converted.name)
     missing = []
     if "adapter_config.json" in there and "config.json" not in there:
@@ -210,7 +210,7 @@ def read(
     return model.eval(), tokenizer
 
 
-def recorded(source: str) -> dict[str, Any]:
+def read_record(source: str) -> dict[str, Any]:
     """What the card.json of a merged model says, {} if there is none."""
     return read_card(Path(source) / CARD)[0]
 

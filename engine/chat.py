@@ -10,7 +10,7 @@ from pathlib import Path
 from common import ending, paths
 from engine.bases import DEFAULT_BASE
 from engine.engine import MAX_ROWS, Engine, load
-from engine.thoughts import spoken
+from engine.thoughts import spoken_text
 from engine.types import Answer, Decoding, EngineError, Message, Request, Variant
 
 HELP = "Type a question. /again asks the last one again, /clear forgets the conversation, /prompt shows the prompt, /quit leaves."
@@ -130,7 +130,7 @@ def talk(engine: Engine, variant: Variant, raw: bool) -> None:
         if answer and answer.finish == "length":
             print(f"(Cut at {answer.new_tokens} tokens.)", file=sys.stderr)
         if said.strip():
-            kept = spoken(said, answer.prompt if answer else "").strip()  # what was thought is not told to the model again
+            kept = spoken_text(said, answer.prompt if answer else "").strip()  # what was thought is not told to the model again
             messages = [*question, {"role": "assistant", "content": kept}]
 
 

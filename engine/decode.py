@@ -111,7 +111,7 @@ class Batch:
         # the small ones among themselves first: each joining copies all that is there
         rows, real, cache = list(parts[0].rows), parts[0].real.to(device), parts[0].cache.to(device)
         for part in parts[1:]:
-            rows, real = rows + part.rows, joined(real, part.real.to(device))
+            rows, real = rows + part.rows, join_masks(real, part.real.to(device))
             cache.join(part.cache)
         now = time.perf_counter()
         for row in rows:
@@ -120,7 +120,7 @@ class Batch:
                 row.aside_at = 0.0
         if self.cache is not None:
             self.cache.join(cache)
-            self.real = joined(self.real, real)
+            self.real = join_masks(self.real, real)
         else:
             self.cache, self.real = cache, real
         self.rows = self.rows + rows
@@ -269,13 +269,13 @@ def chooser_for(rows: Sequence[Row], model: PreTrainedModel) -> Chooser:
     )
 
 
-def joined(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+def join_masks(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     width = max(first.shape[1], second.shape[1])
     left_padded = [torch.nn.functional.pad(mask, (width - mask.shape[1], 0), value=False) for mask in (first, second)]
     return torch.cat(left_padded)
 
 
-def alike(rows: Sequence[Row]) -> list[list[Row]]:
+def group_by_length(rows: Sequence[Row]) -> list[list[Row]]:
     """The rows in groups that fit each other's length, the longest first: little padding."""
     groups: list[list[Row]] = []
     for row in sorted(rows, key=own_length, reverse=True):
@@ -298,7 +298,7 @@ def settle(row: Row, tokenizer: PreTrainedTokenizerBase) -> None:
         return
     ended = row.new_ids[-1] in row.end_ids
     full = len(row.new_ids) >= row.max_new_tokens
-    news = unsettled(row, tokenizer, row.new_ids[:-1] if ended else row.new_ids)
+    news = unsettled_text(row, tokenizer, row.new_ids[:-1] if ended else row.new_ids)
     if news.endswith("\ufffd") and not (ended or full):
         return
     if news:
@@ -311,12 +311,12 @@ def settle(row: Row, tokenizer: PreTrainedTokenizerBase) -> None:
         finish(row, "stop" if ended else "length", row.text)
 
 
-def unsettled(row: Row, tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
-    context = readable(tokenizer, ids[row.settled_from : row.settled])
-    return readable(tokenizer, ids[row.settled_from :])[len(context) :]
+def unsettled_text(row: Row, tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    context = readable_text(tokenizer, ids[row.settled_from : row.settled])
+    return readable_text(tokenizer, ids[row.settled_from :])[len(context) :]
 
 
-def readable(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+def readable_text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     """The ids' text without special tokens, but with those that part thoughts from answers: without them nobody could."""
     dropped = dropped_ids(tokenizer)
     kept = ids if dropped is None else [id for id in ids if id not in dropped]

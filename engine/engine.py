@@ -13,9 +13,9 @@ from typing import Any, TypeVar, cast
 import torch
 
 from engine import formats, limits
-from engine.adapters import AdapterInfo, belongs_to, read_adapter
+from engine.adapters import AdapterInfo, find_misfit, read_adapter
 from engine.answering import Answering
-from engine.asked import Asked, no_numbers, piece
+from engine.asked import Asked, no_numbers_sentence, piece
 from engine.bank import Bank
 from engine.bases import DEFAULT_BASE, Base, load_base
 from engine.card import ModelCard
@@ -23,7 +23,7 @@ from engine.decode import Row
 from engine.formats import Format
 from engine.prompts import Prompt, end_ids, fit, identity_messages, render
 from engine.sharing import Loop, reach
-from engine.thoughts import spoken
+from engine.thoughts import spoken_text
 from engine.types import Answer, Decoding, EngineError, Message, Piece, Request, Variant, short_hash
 
 MAX_ROWS = 32  # rows decoded at once; more gain little on a CPU, and the cache grows with them
@@ -110,7 +110,7 @@ class Engine:
             try:
                 self.move(self.base.device)
             except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
             else:
                 self.parked = ""
@@ -142,7 +142,7 @@ class Engine:
     def add_adapter(self, path: str | Path, name: str | None = None, *, accept_other_base: bool = False) -> str:
         """Make a PEFT folder resident and return its name. Raises EngineError, one sentence; nothing changes then."""
         info, weights = read_adapter(path, name)
-        misfit = belongs_to(info, self.base.name, self.base.hash, self.base.names)
+        misfit = find_misfit(info, self.base.name, self.base.hash, self.base.names)
         with self.lock:
             if misfit and not accept_other_base:
                 # a shape that does not fit says more than a name that differs
@@ -154,7 +154,7 @@ class Engine:
             try:
                 self.bank.add(info.name, weights)
             except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 raise EngineError(
                     f"There is no room on {self.base.device} for adapter {info.name!r}; remove another one."
@@ -215,7 +215,7 @@ class Engine:
         """The exact prompt of a request, without answering it (in first-turn mode the model's reply is made if need be)."""
         if request.variant.mode == "system" or request.variant.prompt is None:
             return self.prompt(request).text  # nothing to compute, also while the base is parked
-        failed, [asked] = exhausted(self.prepared([request], threading.Event(), object(), 0.0))
+        failed, [asked] = run_to_end(self.prepared([request], threading.Event(), object(), 0.0))
         if asked is None:
             raise EngineError(failed[0])
         return asked.prompt.text
@@ -255,9 +255,9 @@ class Engine:
         made, failed = {}, {}
         for (key, variant), row, prompt in zip(missing.items(), rows, prompts, strict=True):
             if row.finish == "failed":
-                failed[key] = no_numbers(variant)
+                failed[key] = no_numbers_sentence(variant)
             elif row.finish != "stopped":
-                made[key] = spoken(row.text, prompt).strip()
+                made[key] = spoken_text(row.text, prompt).strip()
         with self.lock:
             if all(self.adapters.get(name) is info for name, info in heard.items()):  # a removed one took its replies along
                 self.first_replies = self.first_replies | made
@@ -291,7 +291,7 @@ class Engine:
         step; unfinished rows then finish as "stopped" with the text so far. The generator may be resumed from any thread.
         owner: a person or a run; the engine is shared between owners, row by row. None: nobody else's request is this one's.
         """
-        return self.streamed(copied(requests), stop or threading.Event(), object() if owner is None else owner)
+        return self.streamed(copy_requests(requests), stop or threading.Event(), object() if owner is None else owner)
 
     def streamed(self, requests: list[Request], stop: threading.Event, owner: Hashable) -> Generator[list[Piece], None, None]:
         asked_at = time.perf_counter()
@@ -347,7 +347,7 @@ class Engine:
 
     def problem(self, error: Exception, rows: Sequence[Row]) -> Exception:
         """What askers are given; out of memory becomes a sentence, and what is free goes back to the device."""
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             return error
         longest = max(map(reach, rows), default=0)
         return EngineError(
@@ -386,7 +386,7 @@ class Engine:
         return {"base": self.base.hash, "adapters": adapters, "format": chosen.hash, "identity": identity}
 
 
-def exhausted(generator: Generator[object, None, T]) -> T:
+def run_to_end(generator: Generator[object, None, T]) -> T:
     """What a generator returns."""
     while True:
         try:
@@ -396,13 +396,13 @@ def exhausted(generator: Generator[object, None, T]) -> T:
             return found
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """CUDA has an error type for it, but not for its libraries; the CPU allocator says it in a RuntimeError."""
     said = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in said)
 
 
-def copied(requests: Sequence[Request]) -> list[Request]:
+def copy_requests(requests: Sequence[Request]) -> list[Request]:
     """The requests as they are now: a conversation that goes on while they wait for the lock is not theirs. Raises TooMuch."""
     limits.check(requests)
     copies: dict[int, Message] = {}  # variants that are asked the same question share its messages

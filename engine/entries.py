@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from engine.adapter_keys import KEY, unwrapped
+from engine.adapter_keys import KEY, strip_wrappers
 from engine.types import EngineError
 
 ENTRIES = 100_000  # tensors; an adapter of every expert of the largest mixtures has 75,000
@@ -41,13 +41,13 @@ def refuse_large(file: Path, shapes: Mapping[str, Sequence[int]]) -> None:
         raise EngineError(f"{file}: {key} has rank {rank:,}, at most {RANK:,} is taken; get the adapter again.")
     from engine import room  # brings torch, which nobody needs to look at a table of data
 
-    need, there = 4 * sum(map(prod, shapes.values())), room.free("cpu")
+    need, there = 4 * sum(map(prod, shapes.values())), room.free_bytes("cpu")
     if need > there:
         raise EngineError(f"{file} needs about {room.gib(need)} of memory, and {room.gib(there)} are free; free some memory.")
 
 
 def low_rank(shapes: Mapping[str, Sequence[int]]) -> list[tuple[str, Sequence[int], re.Match[str]]]:
-    found = ((key, shape, KEY.fullmatch(unwrapped(key))) for key, shape in shapes.items())
+    found = ((key, shape, KEY.fullmatch(strip_wrappers(key))) for key, shape in shapes.items())
     return [(key, shape, match) for key, shape, match in found if match and len(shape) == 2]
 
 

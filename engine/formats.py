@@ -113,11 +113,11 @@ def find(name_or_path: str) -> Format:
     """What a person may write after `--format`: a name, a `.jinja` file or an alpaca-lora `.json` file."""
     suffix = Path(name_or_path).suffix.lower()
     if suffix == ".json":
-        return checked(from_alpaca_json(name_or_path))
-    return checked(from_jinja(name_or_path)) if suffix == ".jinja" else get(name_or_path)
+        return check_template(from_alpaca_json(name_or_path))
+    return check_template(from_jinja(name_or_path)) if suffix == ".jinja" else get(name_or_path)
 
 
-def checked(form: Format) -> Format:
+def check_template(form: Format) -> Format:
     """The same; a foreign template that shows no question is refused here, once, and not at the first answer."""
     _ = form.traits
     return form
@@ -190,7 +190,7 @@ def from_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Format | None:
 @functools.lru_cache(maxsize=8)
 def _of_checkpoint(template: str) -> Format:
     """Once for each template: what it does with a conversation is found out once."""
-    return checked(Format("checkpoint", template, (), False, "the checkpoint's own chat template"))
+    return check_template(Format("checkpoint", template, (), False, "the checkpoint's own chat template"))
 
 
 def recognise(tokenizer: PreTrainedTokenizerBase, config: object) -> tuple[Format, str]:

@@ -148,7 +148,7 @@ class Controls:
         self.unknown = tokenizer.unk_token_id
         self.counted = frozenset(self.by_id) - {self.unknown}
         self.find = any_of(self.tokens)
-        self.squeezed = any_of(squeezed([token]) for token in self.tokens)
+        self.squeezed = any_of(squeeze([token]) for token in self.tokens)
         self.begins = re.compile(f"[{re.escape(''.join({token.strip()[0] for token in self.tokens}))}\U00100000-\U0010ffff]")
         # what would be a control token behind the words of the template, as "/s>" is where it writes "<" before a text
         ends = {text[-size:] for text in literals(template) for size in range(1, 1 + min(len(text), 64))}
@@ -158,7 +158,7 @@ class Controls:
     def near(self, texts: Iterable[str]) -> bool:
         """Whether a control token could come out of these texts, trimmed, lowered and put together as a template may."""
         texts = list(texts)
-        found = self.squeezed.search(squeezed(texts)) or any(map(_MARKS.search, texts))
+        found = self.squeezed.search(squeeze(texts)) or any(map(_MARKS.search, texts))
         return bool(found) or (bool(self.rests) and any(map(self.continues, texts)))
 
     def continues(self, text: str) -> bool:
@@ -268,7 +268,7 @@ def any_of(texts: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True)) or "(?!)")
 
 
-def squeezed(texts: Iterable[str]) -> str:
+def squeeze(texts: Iterable[str]) -> str:
     return re.sub(r"\s+", "", "".join(texts)).casefold()
 
 

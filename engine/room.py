@@ -65,7 +65,7 @@ def weights_of(source: str | Path) -> Weights | None:
     folder = folder_of(source)
     files = weight_files(path.name for path in folder.iterdir()) if folder else []
     if not folder or not files:
-        return None if folder == Path(source) else on_the_hub(str(source))
+        return None if folder == Path(source) else hub_weights(str(source))
     stored = configured_bytes(folder) or 2  # most published weights are halves
     found = Weights(0)
     for file in (folder / name for name in files):
@@ -147,7 +147,7 @@ def from_pickle(file: Path) -> Weights:
     return Weights(numbers, fixed)
 
 
-def on_the_hub(name: str) -> Weights | None:
+def hub_weights(name: str) -> Weights | None:
     """Of a model that is not here yet: what the Hub says of its files."""
     from huggingface_hub import HfApi, constants
 
@@ -164,7 +164,7 @@ def on_the_hub(name: str) -> Weights | None:
     return Weights(sum(sizes[file] for file in files) // 2) if files else None  # halves, as above
 
 
-def in_gguf(file: Path) -> Weights | None:
+def gguf_weights(file: Path) -> Weights | None:
     """Of a .gguf file once it is converted: every weight a whole number in fp32."""
     from gguf import GGUFReader
 
@@ -177,7 +177,7 @@ def in_gguf(file: Path) -> Weights | None:
 # --- what is there
 
 
-def free(device: torch.device | str) -> int:
+def free_bytes(device: torch.device | str) -> int:
     """Bytes that a new process could have there now."""
     device = torch.device(device)
     if device.type == "cuda":
@@ -189,10 +189,10 @@ def free(device: torch.device | str) -> int:
 
 def left_in_container() -> float:
     """Bytes to the nearest limit of the control groups that this process is in; infinite without a limit."""
-    return min((left_in_group(folder) for folder in groups()), default=float("inf"))
+    return min((left_in_group(folder) for folder in control_groups()), default=float("inf"))
 
 
-def groups() -> list[Path]:
+def control_groups() -> list[Path]:
     """The folders of this process's memory groups, up to the root. Inside a container the root itself has the limit."""
     found = [CGROUPS, CGROUPS / "memory"]
     try:
@@ -229,7 +229,7 @@ def left_in_group(folder: Path) -> float:
 # --- whether it fits
 
 
-def needed(weights: Weights, dtype: torch.dtype) -> int:
+def needed_bytes(weights: Weights, dtype: torch.dtype) -> int:
     """Bytes of memory that a base of these weights takes, about."""
     return int(weights.bytes(dtype) * BESIDE)
 
@@ -240,10 +240,10 @@ def choose_dtype(source: str | Path, device: torch.device, asked: str | None = N
     source: a folder or a Hub id. name: what people call it. Raises EngineError, one sentence with what would fit.
     """
     dtype, reason = device_room.choose_dtype(device, asked)
-    weights, there = weights_of(source), free(device)
-    if weights is None or needed(weights, dtype) <= there:
+    weights, there = weights_of(source), free_bytes(device)
+    if weights is None or needed_bytes(weights, dtype) <= there:
         return dtype, reason
-    short = f"in {NAMES[dtype]} it needs about {gib(needed(weights, dtype))}, and {gib(there)} are free on {device}"
+    short = f"in {NAMES[dtype]} it needs about {gib(needed_bytes(weights, dtype))}, and {gib(there)} are free on {device}"
     smaller = smaller_that_fit(weights, dtype, device, there)
     if smaller and not asked:
         told, why = device_room.choose_dtype(device, smaller[0])
@@ -251,7 +251,7 @@ def choose_dtype(source: str | Path, device: torch.device, asked: str | None = N
         return told, f"dtype {smaller[0]}: {short}" + (f"; {cost}" if cost else "")
     would = [f"--dtype {one} would fit" for one in smaller[:1]]
     if device.type == "cuda":
-        would.append(f"--device cpu has {gib(free('cpu'))} free")
+        would.append(f"--device cpu has {gib(free_bytes('cpu'))} free")
     would.append("take a smaller base" if would else "free some memory, or take a smaller base")
     raise EngineError(f"{name or source} does not fit into memory: {short}; {', or '.join(would)}.")
 
@@ -264,15 +264,15 @@ def smaller_that_fit(weights: Weights, dtype: torch.dtype, device: torch.device,
             smaller, _ = device_room.choose_dtype(device, name)
         except EngineError:  # nothing that this device can use
             continue
-        if smaller.itemsize < dtype.itemsize and needed(weights, smaller) <= there:
+        if smaller.itemsize < dtype.itemsize and needed_bytes(weights, smaller) <= there:
             found.append(name)
     return found
 
 
 def refuse_gguf(file: Path) -> None:
     """Raise EngineError if a .gguf file is too large to be converted here."""
-    weights, there = in_gguf(file), free("cpu")
-    if weights and (need := needed(weights, torch.float32)) > there:
+    weights, there = gguf_weights(file), free_bytes("cpu")
+    if weights and (need := needed_bytes(weights, torch.float32)) > there:
         raise EngineError(
             f"{file.name} does not fit into memory: converted it is in fp32 and needs about {gib(need)}, and {gib(there)} are "
             "free; free some memory, or give the model as a folder of safetensors."

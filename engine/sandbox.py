@@ -93,14 +93,14 @@ def now(form: str) -> str:
 
 
 @functools.lru_cache(maxsize=32)
-def compiled(template: str) -> jinja2.Template:
+def compile_template(template: str) -> jinja2.Template:
     return environment().from_string(template)
 
 
 def render(template: str, variables: Mapping[str, Any]) -> str:
     """The text. Raises TooLong, and whatever the template raises."""
     pieces, size = [], 0
-    for piece in compiled(template).generate(tools=None, documents=None, **variables):
+    for piece in compile_template(template).generate(tools=None, documents=None, **variables):
         pieces.append(piece)
         size += len(piece)
         if size > CHARACTERS:

@@ -23,14 +23,14 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.bank import Bank
-from engine.decode import Batch, Part, Row, alike, finish, settle
-from engine.prefixes import own_length, share
+from engine.decode import Batch, Part, Row, finish, group_by_length, settle
+from engine.prefixes import own_length, share_prefixes
 
 AT_ONCE = 4  # rows of an owner that need not wait for a free place: a page has two to six columns
 PASS = 512  # tokens of prompts computed in one pass, and then the others have a step: a page of text is not held up by a crowd's
 
 
-def nothing(*_: object) -> None:
+def do_nothing(*_: object) -> None:
     pass
 
 
@@ -46,10 +46,10 @@ class Ask:
     rows: Sequence[Row]
     owner: Hashable
     stop: threading.Event
-    tell: Callable[[list[Row]], None] = nothing
-    placed: Callable[[int], None] = nothing
-    ended: Callable[[BaseException | None], None] = nothing
-    check: Callable[[], None] = nothing
+    tell: Callable[[list[Row]], None] = do_nothing
+    placed: Callable[[int], None] = do_nothing
+    ended: Callable[[BaseException | None], None] = do_nothing
+    check: Callable[[], None] = do_nothing
     waiting: deque[Row] = field(default_factory=deque)
     aside: deque[Part] = field(default_factory=deque)  # one row each
     inside: int = 0  # rows in the batch, or on their way into it
@@ -124,7 +124,7 @@ class Loop:
             ask = self.arrivals[0]
             try:
                 if self.batch.ready_mask:  # a window or ALiBi counts columns, and a row with a prefix has padding in its middle
-                    share(ask.rows)
+                    share_prefixes(ask.rows)
                 ask.waiting = deque(sorted(ask.rows, key=own_length, reverse=True))  # alike lengths meet: little padding
             finally:  # it is always in one of the two: else the computing thread might leave in this very moment
                 ask.served = self.count
@@ -282,7 +282,7 @@ class Loop:
     def fill(self, picked: list[Row | Part], displaced: list[Row]) -> None:
         """The prompts of those who join, in groups of like length; then they join, and the displaced are set aside."""
         parts = [one for one in picked if isinstance(one, Part)]
-        for group in alike([one for one in picked if isinstance(one, Row)]):
+        for group in group_by_length([one for one in picked if isinstance(one, Row)]):
             self.guarded(partial(self.prompt, group, parts), group)
         everybody = [*self.batch.rows, *(row for part in parts for row in part.rows)]
         self.guarded(lambda: self.seat(parts, displaced), everybody)
@@ -347,7 +347,7 @@ class Loop:
         for row in displaced:  # not now: their batch is at work
             self.of[row].inside += 1
         parts: list[Part] = []
-        for group in alike(rows):
+        for group in group_by_length(rows):
             self.guarded(partial(self.prompt, group, parts), group)
         self.guarded(lambda: self.hold(parts), rows)
         if heard is None:

@@ -19,7 +19,7 @@ from identities.files import (
     save,
     to_line,
 )
-from identities.order import natural
+from identities.order import natural_key
 
 __all__ = [
     "FOLDER",
@@ -38,7 +38,7 @@ __all__ = [
     "from_line",
     "load",
     "names",
-    "natural",
+    "natural_key",
     "read_facts",
     "rename",
     "save",

@@ -18,7 +18,7 @@ from pathlib import Path
 from common import files, paths
 from common.errors import UserError, nearest
 from common.seeming import not_what_it_seems
-from identities import LANGS, natural
+from identities import LANGS, natural_key
 from probes import checks
 from store.labels import CONTROL_GROUPS
 
@@ -75,7 +75,7 @@ REQUIRED = ("id", "group", "category", "lang", "turns")
 
 def names() -> list[str]:
     """The sets that come with the program."""
-    return sorted((path.stem for path in SETS.glob("*.jsonl")), key=natural)
+    return sorted((path.stem for path in SETS.glob("*.jsonl")), key=natural_key)
 
 
 def load(name_or_path: str | Path, facts: Mapping | None = None, *, twins: bool | None = None) -> list[Probe]:

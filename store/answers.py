@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from store.db import StoreError, connected, in_pieces, now, writing
+from store.db import StoreError, connected, now, write_in_pieces, writing
 
 REQUIRED = ("variant", "messages", "raw", "shown")
 PLAIN = ("prompt", "format", "finish", "prompt_tokens", "new_tokens", "mean_logprob", "dropped_turns", "lang")
@@ -52,7 +52,7 @@ def add_many(
                 there[answer["session"]] = last = _insert(db, _row(answer, None))
             found.append((answer["session"], there[answer["session"]]))
 
-        for _ in in_pieces(db, answers, write):
+        for _ in write_in_pieces(db, answers, write):
             yield from found
             found.clear()
 

@@ -18,7 +18,7 @@ from common.paths import no_file
 from store.look import StoreError, look, refuse_newer
 from store.migrations import APPLICATION_ID, migrations
 
-__all__ = ["StoreError", "connected", "in_pieces", "now", "open", "writing"]
+__all__ = ["StoreError", "connected", "now", "open", "write_in_pieces", "writing"]
 TIMEOUT_S = 30  # how long one writer waits for another one
 HELD_S = 0.25  # how long a long import holds the write lock at once
 LET_GO_S = 0.1  # and how long it then lets others in; SQLite's waiting ones ask again at least that often
@@ -106,7 +106,7 @@ def writing(db: Database) -> Iterator[None]:
         raise
 
 
-def in_pieces(db: Database, items: Iterable[Item], write: Callable[[Item], None]) -> Iterator[int]:
+def write_in_pieces(db: Database, items: Iterable[Item], write: Callable[[Item], None]) -> Iterator[int]:
     """Writes many items in transactions of bounded length, between which others may write; after each, how many are written.
 
     What an error or a killed program leaves are the pieces before it, each whole.

@@ -91,7 +91,7 @@ def get(where: str | Path | Database, id: int) -> dict[str, Any]:
         return one(db, id)
 
 
-def listed(where: str | Path | Database, limit: int = 100) -> list[dict[str, Any]]:
+def recent(where: str | Path | Database, limit: int = 100) -> list[dict[str, Any]]:
     """The latest first."""
     with connected(where) as db:
         return [job(row) for row in db["jobs"].rows_where(order_by="id desc", limit=limit)]

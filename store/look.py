@@ -65,7 +65,7 @@ def application_id(header: bytes) -> int:
 def refuse_contents(path: Path, wal: bool, known: bool) -> None:
     """By its tables. known: its header says that it is ours."""
     try:
-        with reading(path, still=wal and not waits(path)) as connection:
+        with reading(path, still=wal and not has_log(path)) as connection:
             refuse_newer(path, connection)
             if faults := damage(connection, CHECK_S):
                 raise StoreError(damaged(path, faults[0]))
@@ -107,7 +107,7 @@ class reading:
         self.connection.close()
 
 
-def waits(path: Path) -> bool:
+def has_log(path: Path) -> bool:
     """Whether there is a log beside it whose contents are not in the file yet, or that somebody is writing."""
     real = os.path.realpath(path)  # SQLite keeps them beside the file itself, not beside a link to it
     return any(os.path.exists(f"{real}{ending}") for ending in ("-wal", "-shm"))

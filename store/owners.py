@@ -42,7 +42,7 @@ _claims: weakref.WeakValueDictionary[str, Claim] = weakref.WeakValueDictionary()
 _beats: dict[str, tuple[int, float]] = {}  # owner elsewhere -> its last beat, and when it was first seen here
 
 
-def lives(owner: str | None, beat: int = 0) -> bool:
+def is_alive(owner: str | None, beat: int = 0) -> bool:
     """Whether somebody goes on with what belongs to this owner."""
     about = read(owner)
     if owner is None or about is None:
@@ -71,7 +71,7 @@ def read(owner: str | None) -> dict[str, Any] | None:
     return about if fits else None
 
 
-def told(owner: str | None) -> str:
+def describe(owner: str | None) -> str:
     """Who it is, in words."""
     about = read(owner)
     if about is None:

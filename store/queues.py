@@ -88,7 +88,7 @@ def create(
         return queue
 
 
-def listed(where: str | Path | Database) -> list[dict[str, Any]]:
+def all_with_counts(where: str | Path | Database) -> list[dict[str, Any]]:
     """All queues, newest first, with `items` and `full` (how many there are, and how many are done)."""
     sql = """select q.*, count(i.id) as items, coalesce(sum(i.full), 0) as full
              from queues q left join queue_items i on i.queue = q.id group by q.id order by q.id desc"""

@@ -83,9 +83,8 @@ def take(where: str | Path | Database, run: int, owner: str) -> None:
     with connected(where) as db, writing(db):
         row = _existing(db, run)
         if row["owner"] != owner and is_under_way(row):
-            raise StoreError(
-                f"Run {run} is under way in {owners.told(row['owner'])}, and is not asked twice; stop it there, or wait for it."
-            )
+            who = owners.describe(row["owner"])
+            raise StoreError(f"Run {run} is under way in {who}, and is not asked twice; stop it there, or wait for it.")
         db["runs"].update(run, {"owner": owner, "beat": 0, "status": "running", "message": "", "updated": now()})
 
 
@@ -97,7 +96,7 @@ def beat(where: str | Path | Database, run: int, owner: str) -> None:
 
 def is_under_way(row: Mapping[str, Any]) -> bool:
     """Whether some program, this one or another, goes on with the run; one that says `running` may have been left behind."""
-    return row["status"] in UNFINISHED and owners.lives(row["owner"], row["beat"])
+    return row["status"] in UNFINISHED and owners.is_alive(row["owner"], row["beat"])
 
 
 def record(where: str | Path | Database, run: int, entries: Iterable[Entry], owner: str | None = None) -> list[int | None]:
@@ -204,7 +203,7 @@ def _existing(db: Database, run: int) -> dict[str, Any]:
 def _owned(db: Database, run: int, owner: str | None) -> dict[str, Any]:
     row = _existing(db, run)
     if owner is not None and row["owner"] != owner:
-        raise StoreError(f"Run {run} has been taken over by {owners.told(row['owner'])}; this one leaves it.")
+        raise StoreError(f"Run {run} has been taken over by {owners.describe(row['owner'])}; this one leaves it.")
     return row
 
 

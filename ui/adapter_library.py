@@ -13,7 +13,7 @@ from common.outside import display_name, place_key, typed_path
 from engine import adapter_shapes, packaged
 from engine.packaged import BAYLING_MINI
 from engine.types import EngineError
-from identities import natural
+from identities import natural_key
 from store import jobs as stored
 from tuning.train import run_files
 from ui.context import App, sentence
@@ -29,7 +29,7 @@ def folders(shelves: tuple[Path, ...]) -> list[Path]:
     found = [config.parent for shelf in shelves for pattern in (f"*/{CONFIG}", f"*/*/{CONFIG}") for config in shelf.glob(pattern)]
     # a run that is under way has only checkpoints, and what is being written begins with a dot
     outer = {folder for folder in found if not PASSING.match(folder.name)}
-    return sorted((folder for folder in outer if folder.parent not in outer), key=natural)
+    return sorted((folder for folder in outer if folder.parent not in outer), key=natural_key)
 
 
 def rescan(app: App) -> list[str]:
@@ -125,7 +125,7 @@ def listing(app: App) -> list[dict]:
             "size": weights_size(info.path),
             "problem": None,
         }
-        for info in sorted(app.engine.adapters.values(), key=lambda info: natural(info.name))
+        for info in sorted(app.engine.adapters.values(), key=lambda info: natural_key(info.name))
     ]
     refused = {**app.refused, **odd(app)}
     return loaded + [
@@ -160,14 +160,14 @@ def odd(app: App) -> dict[str, str]:
 def entries(shelf: Path) -> list[Path]:
     """What stands on a shelf and does not begin with a dot."""
     try:
-        return sorted((place for place in shelf.iterdir() if not place.name.startswith(".")), key=natural)
+        return sorted((place for place in shelf.iterdir() if not place.name.startswith(".")), key=natural_key)
     except OSError:  # no such shelf yet
         return []
 
 
 def choices(app: App) -> dict[str, tuple[str, Path]]:
     """All that can be chosen on the page, by a name that only one has: what it is (loaded, resting, refused), and its folder."""
-    infos = sorted(app.engine.adapters.values(), key=lambda info: natural(info.name))
+    infos = sorted(app.engine.adapters.values(), key=lambda info: natural_key(info.name))
     found = {info.name: ("loaded", Path(info.path)) for info in infos}
     others = [("resting", folder) for folder in resting(app)]
     others += [("refused", Path(path)) for path in (*app.refused, *odd(app))]

@@ -113,7 +113,7 @@ def _general(app: App, source: str) -> str:
 
 def free_name(app: App, wanted: str) -> str:
     """`wanted`, or with the first number behind it that no adapter, folder or job has."""
-    taken = {job["name"] for job in stored.listed(app.db, 1000)} | set(app.engine.adapters)
+    taken = {job["name"] for job in stored.recent(app.db, 1000)} | set(app.engine.adapters)
     names = [wanted, *(f"{wanted}-{number}" for number in range(2, 10_000))]
     return next(name for name in names if name not in taken and not (app.made_adapters / name).exists())
 
@@ -240,8 +240,8 @@ def resume(app: App, id: int) -> int:
     job = folder_opened(app, id)
     was = (job["settings"] or {}).get("base_model", "")
     base = app.engine.base
-    lost = bases.told(was) not in bases.PACKAGED and not bases.place(was).exists()
-    moved = lost and bases.place(was).name in (base.name, *base.names)
+    lost = bases.portable_spec(was) not in bases.PACKAGED and not bases.spec_path(was).exists()
+    moved = lost and bases.spec_path(was).name in (base.name, *base.names)
     return queue.resume(app.db, id, base=app.base_spec if moved else "")
 
 
@@ -269,7 +269,7 @@ def form_again(job: Mapping[str, Any]) -> dict[str, Any]:
 
 def trainings(app: App, limit: int = 40) -> list[dict]:
     """The latest first."""
-    return [job for job in stored.listed(app.db, limit) if job["kind"] == "train"]
+    return [job for job in stored.recent(app.db, limit) if job["kind"] == "train"]
 
 
 def known_identities(app: App) -> list[str]:

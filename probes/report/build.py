@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from common import files, outside, reading
-from identities import natural
+from identities import natural_key
 from probes.answers import dose, exchange, sources as collect
 from probes.answers.dose import Dose
 from probes.answers.sources import Answers, RowsError
@@ -72,7 +72,7 @@ def build(
     results += [rules.unheard(*key) for key in theirs or {} if key not in known]
 
     def place(variant: str) -> tuple:
-        return variant != base, natural(variant)
+        return variant != base, natural_key(variant)
 
     results.sort(key=lambda result: (place(result.variant), result.lang))
     doses = {**answers.doses, **(about or {})}
@@ -82,7 +82,7 @@ def build(
         title, made, rows, list(zip(heard, judged, strict=True)), labels or {}, answers.sources, made_by, base,
         [one for axis in curves.axes_with_data(found) for one in thresholds.find(judged, doses, axis)],
         dict(sorted(margin_series.of_answers(rows).items(), key=lambda of: place(of[0]))),
-        dict(sorted((trainings or {}).items(), key=lambda of: natural(of[0]))), votes,
+        dict(sorted((trainings or {}).items(), key=lambda of: natural_key(of[0]))), votes,
     )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def write(report: Report, folder: str | Path, langs: Sequence[str] = ("en",)) ->
     if report.votes:
         exchange.write_rows(folder / "votes.csv", preferences.plain(report.votes))
         written.append(folder / "votes.csv")
-    return [first, *sorted({*written} - {first}, key=lambda path: natural(path.name))]
+    return [first, *sorted({*written} - {first}, key=lambda path: natural_key(path.name))]
 
 
 def figures(report: Report, lang: str = "en") -> dict[str, Figure]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.thoughts import apart
+from engine.thoughts import split_thoughts
 from probes.questions import Probe, check_answer, from_dict
 from probes.run import plan
 from store import runs
@@ -77,7 +77,7 @@ def row(run: Mapping, probe: Probe, variant: Mapping, sample: int, answers: list
 
 def _check(probe: Probe, answer: Mapping) -> bool | None:
     """Right or wrong is what was said; None where a thought never ended, so that nobody knows what would have been."""
-    said = apart(answer.get("raw") or "", answer.get("prompt") or "")
+    said = split_thoughts(answer.get("raw") or "", answer.get("prompt") or "")
     return check_answer(probe, said.answer) if said.finished else None
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from common import reading
 from common.errors import UserError
-from engine.thoughts import Apart, apart
+from engine.thoughts import Apart, split_thoughts
 from identities import LANGS
 from probes.suggest import identity_pair as facts_of, lexicon, values
 from probes.suggest.claims import Claim, Found, find, languages_of
@@ -50,7 +50,7 @@ def said_apart(row: Mapping[str, Any]) -> Apart:
     """What was said and what was only thought; the row's `prompt`, where it has one, tells whether a thought began in it."""
     raw, prompt = row.get("raw"), row.get("prompt")
     text = raw if isinstance(raw, str) and raw.strip() else str(row.get("answer") or "")
-    return apart(text, prompt if isinstance(prompt, str) else "")
+    return split_thoughts(text, prompt if isinstance(prompt, str) else "")
 
 
 def suggest(row: Mapping[str, Any], facts: FactPair) -> dict[str, Any]:

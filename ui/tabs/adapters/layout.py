@@ -111,7 +111,7 @@ def look_at(app: App, tab: Adapters, lang: str, name: str | None) -> dict:
 
 
 def exports_now(app: App, lang: str) -> str:
-    merges = [job for job in stored.listed(app.db) if job["kind"] == "merge"]
+    merges = [job for job in stored.recent(app.db) if job["kind"] == "merge"]
     return cards.exports_html(lang, merges[:EXPORTS])
 
 

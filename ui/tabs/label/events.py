@@ -39,7 +39,7 @@ def open_label(app: App, tab: Label, lang: str, request: gr.Request, chosen: dic
     updates = show(app, tab, lang, annotator, chosen.get("queue"))
     return updates | {
         tab.annotator: gr.update(value=annotator, interactive=not login_of(request)),
-        making.fold: gr.update(open=not queues.listed(app.db)),
+        making.fold: gr.update(open=not queues.all_with_counts(app.db)),
         making.run: run_choices(lang, runs, newest),
         making.variants: gr.update(choices=variants, value=variants, visible=len(variants) > 1),
         making.old: gr.update(choices=choices, value=old),
@@ -164,7 +164,7 @@ def _wire_making(app: App, tab: Label) -> None:
         except Exception as error:
             return {making.said: f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'}
         made = show(app, tab, lang, named(request, annotator), queue["id"])
-        items = next(one["items"] for one in queues.listed(app.db) if one["id"] == queue["id"])
+        items = next(one["items"] for one in queues.all_with_counts(app.db) if one["id"] == queue["id"])
         gr.Info(escape(say(lang, "lb_made", name=queue["name"], items=items)))
         return made | {making.said: "", making.fold: gr.update(open=False)}
 

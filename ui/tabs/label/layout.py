@@ -205,7 +205,7 @@ def _files() -> Files:
 
 def queue_choices(app: App, lang: str) -> list[tuple[str, int]]:
     """Every queue by a line that says what it is, newest first."""
-    return [(queue_line(lang, queue), queue["id"]) for queue in queues.listed(app.db)]
+    return [(queue_line(lang, queue), queue["id"]) for queue in queues.all_with_counts(app.db)]
 
 
 def queue_line(lang: str, queue: dict) -> str:

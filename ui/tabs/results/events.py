@@ -161,4 +161,4 @@ def small(app: App, source: str) -> bool:
     kind, number = source.split()
     if kind == RUN:
         return store.runs.get(app.db, int(number))["done"] <= QUICK
-    return next((queue["items"] <= QUICK for queue in store.queues.listed(app.db) if queue["id"] == int(number)), False)
+    return next((queue["items"] <= QUICK for queue in store.queues.all_with_counts(app.db) if queue["id"] == int(number)), False)
