@@ -139,10 +139,6 @@ class Timings:
     prefill_s: float
     decode_s: float
 
-    @property
-    def total_s(self) -> float:
-        return self.queued_s + self.prefill_s + self.decode_s
-
 
 @dataclass(frozen=True)
 class Answer:

@@ -178,12 +178,6 @@ def history(where: str | Path | Database) -> list[dict[str, Any]]:
         return [_plain(row) for row in db["labels"].rows_where(order_by="id")]
 
 
-def annotators(where: str | Path | Database) -> list[str]:
-    """Whoever has decided anything, by name."""
-    with connected(where) as db:
-        return [name for (name,) in db.execute("select distinct annotator from labels order by annotator")]
-
-
 def reveal(where: str | Path | Database, annotator: str, *, queue: int | None = None, answer: int | None = None) -> None:
     """Records that this person has seen what blind labelling hides, of an answer or of a whole queue. Their blind labels
     of it can no longer be changed or undone."""
