@@ -24,7 +24,7 @@ def atomic_file(path: str | Path, binary: bool = False, sync: bool = True) -> It
     """
     path = Path(path)
     path = Path(os.path.realpath(path)) if path.is_symlink() else path  # the file changes, and the link stays
-    if odd := paths.no_file(path):  # the new file would take the place of the device
+    if odd := paths.why_no_file(path):  # the new file would take the place of the device
         raise OSError(errno.EINVAL, f"it {odd}", str(path))
     with room_for(str(path), path):
         path.parent.mkdir(parents=True, exist_ok=True)

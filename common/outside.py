@@ -64,7 +64,7 @@ class Shape(BaseModel):
 def read_bytes(path: str | Path, error: type[Exception], largest: int = LARGEST) -> bytes:
     """A plain file of at most `largest` bytes: no device, no pipe, nothing that never ends."""
     found = None
-    if odd := paths.no_file(path):
+    if odd := paths.why_no_file(path):
         raise error(f"{display_name(path)} {odd}.")
     try:
         with open(path, "rb", opener=_without_waiting) as file:

@@ -119,11 +119,11 @@ def scaling_facts(config: LoraConfig) -> str:
 
 def read_config(folder: Path) -> LoraConfig:
     if not folder.is_dir():
-        raise EngineError(f"Adapter {folder} {paths.no_file(folder) or 'is not a folder'}.")
-    for path, odd in paths.irregular(sorted(folder.iterdir())):
+        raise EngineError(f"Adapter {folder} {paths.why_no_file(folder) or 'is not a folder'}.")
+    for path, odd in paths.irregular_files(sorted(folder.iterdir())):
         raise EngineError(f"{path} {odd}.")
     if not (folder / CONFIG).is_file():
-        raise EngineError(other_form(folder, {}) or without_config(folder))
+        raise EngineError(other_form(folder, {}) or no_config_sentence(folder))
     plain = read_json(folder / CONFIG)
     if "peft_type" not in plain and (other := other_form(folder, plain)):
         raise EngineError(other)
@@ -138,7 +138,7 @@ def read_config(folder: Path) -> LoraConfig:
         raise EngineError(f"{folder / CONFIG} is not a LoRA configuration: {error}.") from error
 
 
-def without_config(folder: Path) -> str:
+def no_config_sentence(folder: Path) -> str:
     inside = sorted(config.parent.name for config in folder.glob(f"*/{CONFIG}"))
     if inside:  # PEFT puts a named adapter, and a trainer its checkpoints, one folder deeper
         return f"{folder} is not an adapter itself, it holds {', '.join(inside[:8])}; name the one that is meant."

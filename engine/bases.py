@@ -15,7 +15,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from common.paths import no_file
+from common.paths import why_no_file
 from engine import formats, packaged, room
 from engine.adapter_shapes import CARD, read_card
 from engine.card import BAYLING, NO_CARD, ModelCard
@@ -145,7 +145,7 @@ def find(spec: str, say: Callable[[str], None] = print) -> tuple[str, tuple[str,
         folder = packaged.bayling_mini_folder(say) if spec == BAYLING_MINI else packaged.smollm2_folder(say)
         return str(folder), (*(SMOLLM2_NAMES if spec in SMOLLM2_NAMES else (spec,)), folder.name)
     path = spec_path(spec)
-    if odd := no_file(path):
+    if odd := why_no_file(path):
         raise EngineError(f"The base {spec!r} {odd}.")
     if path.is_file() and path.suffix.lower() == ".gguf":
         folder = packaged.converted_folder(path, say)

@@ -127,10 +127,10 @@ def from_header(file: Path) -> Weights:
     for name, about in header.items():
         if name != "__metadata__":
             found[about["dtype"]] = found.get(about["dtype"], 0) + prod(about["shape"])
-    return of_kinds(found)
+    return weights_of_kinds(found)
 
 
-def of_kinds(counts: Mapping[str, int]) -> Weights:
+def weights_of_kinds(counts: Mapping[str, int]) -> Weights:
     """From numbers per safetensors type."""
     numbers = sum(count for kind, count in counts.items() if kind in FLOATS)
     return Weights(numbers, sum(count * BITS.get(kind, 8) // 8 for kind, count in counts.items() if kind not in FLOATS))
@@ -158,7 +158,7 @@ def hub_weights(name: str) -> Weights | None:
     except Exception:  # no connection, no such model ...: the loader, which asks the same, says what is wrong
         return None
     if about.safetensors:
-        return of_kinds(about.safetensors.parameters)
+        return weights_of_kinds(about.safetensors.parameters)
     sizes = {file.rfilename: file.size or 0 for file in about.siblings or ()}
     files = weight_files(sizes)
     return Weights(sum(sizes[file] for file in files) // 2) if files else None  # halves, as above

@@ -14,7 +14,7 @@ from typing import TypeVar
 from sqlite_utils import Database
 
 from common import space
-from common.paths import no_file
+from common.paths import why_no_file
 from store.look import StoreError, look, refuse_newer
 from store.migrations import APPLICATION_ID, migrations
 
@@ -38,7 +38,7 @@ def open(path: str | Path) -> Database:
     try:
         if path.is_dir():
             raise StoreError(f"The database {path} is a folder; name a file with --db.")
-        if odd := no_file(path):  # looking into a pipe would wait for ever
+        if odd := why_no_file(path):  # looking into a pipe would wait for ever
             raise StoreError(f"The database {path} {odd} with --db.")
         path.parent.mkdir(parents=True, exist_ok=True)
         look(path)

@@ -142,7 +142,7 @@ def recent(where: str | Path | Database, limit: int = 50) -> list[dict[str, Any]
         return [_run(db, row) for row in db["runs"].rows_where(order_by="id desc", limit=limit)]
 
 
-def filled(where: str | Path | Database, run: int) -> dict[Place, dict[str, Any]]:
+def answers_by_place(where: str | Path | Database, run: int) -> dict[Place, dict[str, Any]]:
     """Per place what stands there: an answer as `answers.get` gives it, with `reused` and `problem`.
 
     Where there is a problem in an answer's stead, only those two keys are there.

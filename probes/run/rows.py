@@ -19,7 +19,7 @@ PLAIN = ("raw", "prompt", "format", "finish", "prompt_tokens", "new_tokens", "me
 
 def rows_of(db: str | Path, run_id: int) -> list[dict]:
     """What is there so far, probe by probe; a place without an answer but with a problem has `answer` null. Raises StoreError."""
-    run, there, margins = runs.get(db, run_id), runs.filled(db, run_id), runs.margins(db, run_id)
+    run, there, margins = runs.get(db, run_id), runs.answers_by_place(db, run_id), runs.margins(db, run_id)
     script = run["settings"].get("script")
     found = []
     for probe in map(from_dict, run["probes"]):
