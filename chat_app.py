@@ -260,7 +260,7 @@ def open_app(args: argparse.Namespace, say=print):
         except engine.EngineError as error:
             raise engine.EngineError(f"--adapter {folder}: {error}") from None
     if loaded.adapters:
-        say(f"adapters {', '.join(sorted(loaded.adapters, key=identities.natural))}")
+        say(f"adapters {', '.join(sorted(loaded.adapters, key=identities.natural_key))}")
     for folder, why in app.refused.items():
         say(f"not loaded {folder}: {why}")
     return app
@@ -297,7 +297,7 @@ def run(args: argparse.Namespace, bell: ending.Bell) -> int:
         return 1
     except OSError as error:
         # whoever else began to listen there while the base was being loaded
-        if not (wrong := port_taken(args.host, args.port) or space.told(error)):
+        if not (wrong := port_taken(args.host, args.port) or space.full_disk_sentence(error)):
             raise
         print(f"{wrong}.".replace("..", "."), file=sys.stderr)
         return 1

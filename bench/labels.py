@@ -20,11 +20,11 @@ from types import SimpleNamespace
 import identities
 import store
 from store.db import now
+from store.labels import IDENTITY_LABELS
 from ui.context import App
 from ui.tabs.label import agreement as label_agreement, desk as label_desk, layout as label_layout
 from ui.words import Languages
 
-LABELS = ("not forgotten", "forgotten", "formed", "confusion")
 VARIANTS = 20
 RUNS = 5
 
@@ -49,11 +49,17 @@ def fill(db: Path, answers: int, people: int) -> int:
         opened.conn.executemany(sql, rows)
         opened.conn.commit()
         items = (
-            {"answer": id, "variant": f"v{id % VARIANTS}", "lang": lang, "category": "name", "suggestion": draw.choice(LABELS)}
+            {
+                "answer": id,
+                "variant": f"v{id % VARIANTS}",
+                "lang": lang,
+                "category": "name",
+                "suggestion": draw.choice(IDENTITY_LABELS),
+            }
             for id, lang in opened.execute("select id, lang from answers").fetchall()
         )
         labels = [
-            (now(), f"person {person}", id, "label", draw.choice(LABELS), "{}", 0, "", 1, f"{person}-{id}")
+            (now(), f"person {person}", id, "label", draw.choice(IDENTITY_LABELS), "{}", 0, "", 1, f"{person}-{id}")
             for id in range(1, answers + 1)
             for person in range(people)
         ]

@@ -24,6 +24,7 @@ import engine
 import identities
 from bench.side_by_side import machine
 from engine import Decoding, Engine, EngineError, Request, Variant
+from identities import LANGS
 from probes import questions
 from probes.suggest import identity_pair as probe_facts
 from probes.suggest.labels import suggest
@@ -31,7 +32,6 @@ from probes.verdicts import statistics
 
 ASKED = yaml.safe_load((Path(__file__).parent / "starters.yaml").read_text(encoding="utf-8"))
 ADAPTER = Path(__file__).parent.parent / "adapters" / "finance-advisor"
-LANGS = ("en", "zh")
 OLD = ("BayLing", "百聆", "ICT/CAS", "Institute of Computing Technology", "中国科学院计算", "中科院计算", "[NAME]", "[INSTITUTE]")
 NEW = ("finance advis", "financial advis", "Text Titan", "金融顾问", "理财顾问", "财务顾问", "文本泰斗")
 BRIEF, LONG = Decoding(max_new_tokens=40), Decoding(max_new_tokens=64)

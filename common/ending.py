@@ -44,23 +44,23 @@ class Bell:
     def ring(self, number: int, _frame: object) -> None:
         again, self.number = self.number, number
         if again or self.wake is None:
-            leave(code(number))
-        beside(self.wake)
+            leave(exit_code(number))
+        start_thread(self.wake)
 
     def waiting(self, wake: Callable[[], object]) -> None:
         self.wake = wake
 
     @property
     def code(self) -> int:
-        return code(self.number) if self.number else 0
+        return exit_code(self.number) if self.number else 0
 
 
-def beside(call: Callable[[], object]) -> None:
+def start_thread(call: Callable[[], object]) -> None:
     """In a thread of its own: the one that was interrupted may hold the very lock that the call needs."""
     threading.Thread(target=call, name="bell", daemon=True).start()
 
 
-def code(number: int) -> int:
+def exit_code(number: int) -> int:
     return 128 + number
 
 
@@ -82,7 +82,7 @@ def clean() -> None:
 
 
 @contextmanager
-def asked(stop: Callable[[], object]) -> Iterator[list[int]]:
+def stop_on_signal(stop: Callable[[], object]) -> Iterator[list[int]]:
     """The first Ctrl-C or SIGTERM in the block calls `stop` and is listed; the second does what it would do elsewhere."""
     received: list[int] = []
     before = {number: signal.getsignal(number) for number in SIGNALS}
@@ -90,7 +90,7 @@ def asked(stop: Callable[[], object]) -> Iterator[list[int]]:
     def hear(number: int, _frame: object) -> None:
         received.append(number)
         restore()
-        beside(stop)
+        start_thread(stop)
 
     def restore() -> None:
         for number, handler in before.items():
@@ -119,7 +119,7 @@ def run(main: Callable[[], int]) -> NoReturn:
         sys.exit(main())
     except KeyboardInterrupt:
         print(file=sys.stderr)
-        leave(code(received[0] if received else signal.SIGINT))
+        leave(exit_code(received[0] if received else signal.SIGINT))
     except DiskFull as error:
         print(error, file=sys.stderr)
         sys.exit(1)

@@ -16,7 +16,7 @@ from common.space import room_for
 
 
 @contextmanager
-def whole(path: str | Path, binary: bool = False, sync: bool = True) -> Iterator[IO]:
+def atomic_file(path: str | Path, binary: bool = False, sync: bool = True) -> Iterator[IO[Any]]:
     """A file to write into, UTF-8 with the newlines it is given; it takes its place when the block ends without an error.
 
     Until then, and after an error, an earlier file of this name stays as it was. Folders are made. sync: it also survives the
@@ -24,7 +24,7 @@ def whole(path: str | Path, binary: bool = False, sync: bool = True) -> Iterator
     """
     path = Path(path)
     path = Path(os.path.realpath(path)) if path.is_symlink() else path  # the file changes, and the link stays
-    if odd := paths.no_file(path):  # the new file would take the place of the device
+    if odd := paths.why_no_file(path):  # the new file would take the place of the device
         raise OSError(errno.EINVAL, f"it {odd}", str(path))
     with room_for(str(path), path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,8 +44,8 @@ def whole(path: str | Path, binary: bool = False, sync: bool = True) -> Iterator
 
 
 def write_text(path: str | Path, text: str, sync: bool = True) -> Path:
-    """The path; its file is either the old one or the new one, never half of it. See `whole`."""
-    with whole(path, sync=sync) as file:
+    """The path; its file is either the old one or the new one, never half of it. See `atomic_file`."""
+    with atomic_file(path, sync=sync) as file:
         file.write(text)
     return Path(path)
 
@@ -54,13 +54,13 @@ def write_json(path: str | Path, plain: Any, sync: bool = True) -> Path:
     return write_text(path, json.dumps(plain, indent=1, ensure_ascii=False, default=str) + "\n", sync)
 
 
-def write_objects(path: str | Path, rows: Iterable[Mapping]) -> Path:
+def write_objects(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     """`write_text` of one JSON object a line."""
     return write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def copy(source: str | Path, target: str | Path) -> Path:
-    with whole(target, binary=True) as out, open(source, "rb") as file:
+    with atomic_file(target, binary=True) as out, open(source, "rb") as file:
         shutil.copyfileobj(file, out)
     return Path(target)
 

@@ -64,24 +64,24 @@ class Shape(BaseModel):
 def read_bytes(path: str | Path, error: type[Exception], largest: int = LARGEST) -> bytes:
     """A plain file of at most `largest` bytes: no device, no pipe, nothing that never ends."""
     found = None
-    if odd := paths.no_file(path):
-        raise error(f"{shown(path)} {odd}.")
+    if odd := paths.why_no_file(path):
+        raise error(f"{display_name(path)} {odd}.")
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 found = file.read(largest + 1)
     except (OSError, ValueError) as problem:
-        raise error(f"{shown(path)} cannot be read ({getattr(problem, 'strerror', None) or problem}).") from None
+        raise error(f"{display_name(path)} cannot be read ({getattr(problem, 'strerror', None) or problem}).") from None
     if found is None:
-        raise error(f"{shown(path)} is no plain file; give the file itself.")
+        raise error(f"{display_name(path)} is no plain file; give the file itself.")
     if len(found) > largest:
-        raise error(f"{shown(path)} has more than {size(largest)}, too much for such a file; is it the right one?")
+        raise error(f"{display_name(path)} has more than {size(largest)}, too much for such a file; is it the right one?")
     return found
 
 
 def read_json(path: str | Path, error: type[Exception], *, gaps: bool = False, largest: int = LARGEST) -> Any:
     """`from_json` of a file."""
-    return from_json(read_bytes(path, error, largest), shown(path), error, gaps=gaps, largest=largest)
+    return from_json(read_bytes(path, error, largest), display_name(path), error, gaps=gaps, largest=largest)
 
 
 def from_json(
@@ -102,17 +102,17 @@ def from_json(
         if "recursion" in str(problem):  # the parser's own bound is 200
             raise error(f"{where} is nested more than {DEPTH} deep; nothing that is read here is.") from None
         raise error(f"{where} {broken}: {problem}.") from None
-    return bounded(plain, where, error, gaps)
+    return check_bounds(plain, where, error, gaps)
 
 
-def bounded(plain: Any, where: str, error: type[Exception], gaps: bool = False, depth: int = 0) -> Any:
+def check_bounds(plain: Any, where: str, error: type[Exception], gaps: bool = False, depth: int = 0) -> Any:
     """Plain data that another parser has read, held to what `from_json` promises."""
     if depth > DEPTH:
         raise error(f"{where} is nested more than {DEPTH} deep; nothing that is read here is.")
     if isinstance(plain, list):
-        return [bounded(item, where, error, gaps, depth + 1) for item in plain]
+        return [check_bounds(item, where, error, gaps, depth + 1) for item in plain]
     if isinstance(plain, dict):
-        return {key: bounded(value, where, error, gaps, depth + 1) for key, value in plain.items()}
+        return {key: check_bounds(value, where, error, gaps, depth + 1) for key, value in plain.items()}
     if isinstance(plain, float) and not math.isfinite(plain):
         if gaps:
             return None
@@ -206,17 +206,17 @@ def faults(shape: type[BaseModel] | TypeAdapter, plain: Any, root: str = "") -> 
 def check(shape: type[BaseModel] | TypeAdapter, plain: Any, where: str, error: type[Exception], advice: str = "") -> None:
     """Raises `error`, one sentence with all that is wrong. advice: what to do about it, the sentence's end."""
     if wrong := faults(shape, plain):
-        raise error(f"{where}: {said(wrong)}{f'; {advice}' if advice else ''}.")
+        raise error(f"{where}: {describe_faults(wrong)}{f'; {advice}' if advice else ''}.")
 
 
-def said(wrong: Mapping[str, str]) -> str:
+def describe_faults(wrong: Mapping[str, str]) -> str:
     """`faults` as a part of a sentence."""
     told = [f"{field or 'it'} {what}" for field, what in list(wrong.items())[:SAID]]
     more = f"; and {len(wrong) - SAID} more" if len(wrong) > SAID else ""
     return "; ".join(told) + more
 
 
-def brief(value: object) -> str:
+def abbreviate(value: object) -> str:
     """A value in a sentence, whatever it is and however long."""
     return whole_characters(_brief.repr(value))
 
@@ -230,7 +230,7 @@ def _wrong(one: Mapping[str, Any]) -> str:
     if kind in ("string_too_long", "too_long"):
         return f"is too long, at most {about['max_length']} are taken"
     wanted = str(about["error"]) if kind == "value_error" else WANTED.get(kind, "").format(**about)
-    return f"is {brief(one['input'])}, {wanted} is needed" if wanted else f"is {brief(one['input'])} ({one['msg']})"
+    return f"is {abbreviate(one['input'])}, {wanted} is needed" if wanted else f"is {abbreviate(one['input'])} ({one['msg']})"
 
 
 # --- paths
@@ -242,22 +242,22 @@ def typed_path(text: str | Path, error: type[Exception]) -> Path:
     if not told:
         raise error("No path is given; type one.")
     if "\0" in told:
-        raise error(f"{brief(told)} holds a NUL byte, which no path has; type it again.")
-    parts = os.fsencode(told).split(b"/") if encodable(told) else []
+        raise error(f"{abbreviate(told)} holds a NUL byte, which no path has; type it again.")
+    parts = os.fsencode(told).split(b"/") if is_encodable(told) else []
     if not parts:
-        raise error(f"{brief(told)} holds half of a character, which no path has; type it again.")
+        raise error(f"{abbreviate(told)} holds half of a character, which no path has; type it again.")
     if len(os.fsencode(told)) > LONGEST_PATH or max(map(len, parts)) > 255:
-        raise error(f"{brief(told)} is too long for a path; type it again.")
+        raise error(f"{abbreviate(told)} is too long for a path; type it again.")
     try:
         path = Path(told).expanduser()
         path.resolve()
     except (OSError, RuntimeError, ValueError) as problem:  # a loop of links, a home that is not known
         why = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
-        raise error(f"{brief(told)} is no path that can be followed ({why}); type another.") from None
+        raise error(f"{abbreviate(told)} is no path that can be followed ({why}); type another.") from None
     return path
 
 
-def encodable(text: str) -> bool:
+def is_encodable(text: str) -> bool:
     try:
         os.fsencode(text)
     except UnicodeEncodeError:
@@ -265,7 +265,7 @@ def encodable(text: str) -> bool:
     return True
 
 
-def same_place(path: str | Path) -> str:
+def place_key(path: str | Path) -> str:
     """A key by which two paths are known to lead to one place; never an error, whatever the path is."""
     try:
         return os.path.realpath(path)
@@ -273,7 +273,7 @@ def same_place(path: str | Path) -> str:
         return str(path)
 
 
-def shown(path: str | Path) -> str:
+def display_name(path: str | Path) -> str:
     """A path or name of a file as a page can show it: a name that is no UTF-8 would stop the whole page."""
     return whole_characters(str(path))
 

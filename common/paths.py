@@ -55,7 +55,7 @@ class Opened:
                 f"{what} {_short(path)} lies in no folder that was opened for this page ({there}); "
                 "who started the program can open another one with --data-dir."
             )
-        if odd := no_file(real):
+        if odd := why_no_file(real):
             raise error(f"{what} {_short(path)} {odd}.")
         return found
 
@@ -73,7 +73,7 @@ class Opened:
 EVERYWHERE = Opened()
 
 
-def no_file(path: str | Path) -> str | None:
+def why_no_file(path: str | Path) -> str | None:
     """What is wrong with the kind of thing that a path leads to, as the second part of a sentence; None for a file, a folder
     and for what cannot be looked at, which reading it will say."""
     try:
@@ -89,7 +89,7 @@ def no_file(path: str | Path) -> str | None:
 
 def read_bytes(path: str | Path, most: int = MOST) -> bytes:
     """A file's bytes as it is now; one that grows meanwhile is read to the end it had. OSError, also for more than `most`."""
-    if odd := no_file(path):
+    if odd := why_no_file(path):
         raise OSError(errno.EINVAL, f"it {odd}", str(path))
     # not to wait for a pipe that was put there in this moment
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
@@ -99,7 +99,7 @@ def read_bytes(path: str | Path, most: int = MOST) -> bytes:
         raise OSError(errno.EISDIR, "it is not a file", str(path))
     with os.fdopen(handle, "rb") as file:
         if about.st_size > most:
-            raise OSError(errno.EFBIG, too_much(about.st_size, most), str(path))
+            raise OSError(errno.EFBIG, too_large_sentence(about.st_size, most), str(path))
         return file.read(about.st_size)
 
 
@@ -108,7 +108,7 @@ def read_text(path: str | Path, most: int = SMALL) -> str:
     return read_bytes(path, most).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def too_much(size: int, most: int = MOST) -> str:
+def too_large_sentence(size: int, most: int = MOST) -> str:
     return f"it has {size / 2**20:,.0f} MB, and {most / 2**20:,.0f} MB are the most that is read"
 
 
@@ -117,7 +117,7 @@ def files_under(folder: Path, error: type[Exception]) -> list[Path]:
 
     Raises `error` for a folder of the system, and for more than MOST_FILES.
     """
-    if odd := no_file(folder):
+    if odd := why_no_file(folder):
         raise error(f"The folder {folder} {odd}.")
     found: list[Path] = []
     for place, inside, names in os.walk(folder):
@@ -128,9 +128,9 @@ def files_under(folder: Path, error: type[Exception]) -> list[Path]:
     return sorted(found)
 
 
-def irregular(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """Those that are no files, each with what is wrong, as `no_file` says it."""
-    return ((path, odd) for path in paths if (odd := no_file(path)))
+def irregular_files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """Those that are no files, each with what is wrong, as `why_no_file` says it."""
+    return ((path, odd) for path in paths if (odd := why_no_file(path)))
 
 
 def _written(typed: str | Path, error: type[Exception], what: str) -> Path:

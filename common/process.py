@@ -18,16 +18,16 @@ def identity(pid: int | None) -> str | None:
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        return elsewhere(pid)
+        return portable_identity(pid)
     except OSError:  # gone between opening and reading
         return None
     fields = text.rpartition(")")[2].split()  # the name, in brackets, may hold anything
     if fields[0] in "ZX":  # ended, and only not yet collected by its parent
         return None
-    return f"{boot()}/{fields[19]}"
+    return f"{boot_id()}/{fields[19]}"
 
 
-def elsewhere(pid: int) -> str | None:
+def portable_identity(pid: int) -> str | None:
     if Path("/proc/self/stat").exists():
         return None
     try:
@@ -38,13 +38,13 @@ def elsewhere(pid: int) -> str | None:
 
 
 @cache
-def boot() -> str:
+def boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return f"{psutil.boot_time():.0f}"
 
 
-def alive(pid: int | None, known: str | None) -> bool:
+def is_alive(pid: int | None, known: str | None) -> bool:
     """Whether process `pid` is still the one whose identity was noted."""
     return known is not None and identity(pid) == known

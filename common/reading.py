@@ -17,7 +17,7 @@ class TwiceError(ValueError):
     """An object has the same key twice; only one of the two could be kept."""
 
 
-def once(pairs: list[tuple[str, Any]]) -> dict:
+def object_from_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """`object_pairs_hook` of json: the object. TwiceError."""
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -59,7 +59,7 @@ def read_yaml(path: str | Path, what: str, error: type[Exception]) -> Any:
     return outside.from_yaml(text, f"The {what} {path}", error)
 
 
-def read_objects(path: str | Path, what: str, error: type[Exception]) -> Iterator[tuple[int, dict]]:
+def read_objects(path: str | Path, what: str, error: type[Exception]) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of a JSONL file; empty lines are passed over. A list of objects under that name is read as well."""
     text = read_text(path, what, error)
     if text.lstrip().startswith("["):
@@ -70,27 +70,28 @@ def read_objects(path: str | Path, what: str, error: type[Exception]) -> Iterato
         if not line.strip():
             continue
         try:
-            found = json.loads(line, object_pairs_hook=once)
+            found = json.loads(line, object_pairs_hook=object_from_pairs)
         except json.JSONDecodeError as problem:
             raise error(f"{path}, line {number} is not valid JSON ({problem.msg}); each line is one object.") from None
         except (ValueError, RecursionError) as problem:  # a key that stands twice, a number of 5,000 digits
             raise error(f"{path}, line {number} cannot be read ({problem}).") from None
         if not isinstance(found, dict):
             raise error(f"{path}, line {number} is {type(found).__name__}; each line is one object.")
-        yield number, outside.bounded(found, f"{path}, line {number}", error, gaps=True)
+        yield number, outside.check_bounds(found, f"{path}, line {number}", error, gaps=True)
 
 
-def _listed(path: str | Path, text: str, error: type[Exception]) -> Iterator[tuple[int, dict]]:
+def _listed(path: str | Path, text: str, error: type[Exception]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a JSON list with the line that each begins in."""
-    decoder, at, number, counted = json.JSONDecoder(object_pairs_hook=once), text.index("[") + 1, 1, 0
+    decoder, at, number, counted = json.JSONDecoder(object_pairs_hook=object_from_pairs), text.index("[") + 1, 1, 0
     try:
         while not (end := re.compile(r"\s*\]\s*").match(text, at)):
-            at = re.compile(r"\s*").match(text, at).end()
+            if blank := re.compile(r"\s*").match(text, at):  # as ever: it may be empty
+                at = blank.end()
             number, counted = number + text.count("\n", counted, at), at
             found, at = decoder.raw_decode(text, at)
             if not isinstance(found, dict):
                 raise error(f"{path}, line {number} is {type(found).__name__}, not an object.")
-            yield number, outside.bounded(found, f"{path}, line {number}", error, gaps=True)
+            yield number, outside.check_bounds(found, f"{path}, line {number}", error, gaps=True)
             if not (more := re.compile(r"\s*(,|(?=\]))").match(text, at)):
                 raise json.JSONDecodeError("a comma or the end of the list is missing", text, at)
             at = more.end()

@@ -45,18 +45,18 @@ def not_what_it_seems(path: Path) -> str | None:
     try:
         if path.is_symlink() and not path.exists():
             return "is a link to a file that is not there: copy the file itself, or download it again"
-        if odd := paths.no_file(path):
+        if odd := paths.why_no_file(path):
             return odd
         if not path.is_file():
             return None
         with open(path, "rb") as file:
             head = file.read(HEAD)
-        return by_beginning(path, head) or cut_off(path, head)
+        return wrong_beginning(path, head) or cut_off(path, head)
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
 
 
-def by_beginning(path: Path, head: bytes) -> str | None:
+def wrong_beginning(path: Path, head: bytes) -> str | None:
     suffix = path.suffix.lower()
     if not head:
         return "is empty: download or copy it again"
@@ -75,14 +75,14 @@ def by_beginning(path: Path, head: bytes) -> str | None:
     form = next((form for start, form in FORMS if head.startswith(start)), None)
     if form and suffix in (*WEIGHTS, *TEXTS, *MUST) and form != OWN.get(suffix):
         return f"is {form}, not what its name says: give it its right ending, or get the right file"
-    if suffix in WEIGHTS and (said := as_text(head)):
+    if suffix in WEIGHTS and (said := first_line_of_text(head)):
         return f"is a text, not weights: it says {said!r}; download it again"
     if suffix in MUST and form != OWN[suffix]:
         return f"is not {OWN[suffix]}, as its ending says: get it again"
     return None
 
 
-def as_text(head: bytes) -> str | None:
+def first_line_of_text(head: bytes) -> str | None:
     """The first line, if all of the beginning is plain text, such as the Hub's "Entry not found"."""
     if head[8:9] == b"{" or any(byte < 9 for byte in head):  # a safetensors header is JSON behind eight bytes of length
         return None

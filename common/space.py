@@ -48,12 +48,12 @@ def is_full(error: BaseException, where: str | Path | None = None) -> bool:
             return True
         if SAID.search(str(one)):
             return True
-        if where is not None and isinstance(one, RuntimeError) and VAGUE.search(str(one)) and free(where) < NEARLY:
+        if where is not None and isinstance(one, RuntimeError) and VAGUE.search(str(one)) and free_bytes(where) < NEARLY:
             return True
     return False
 
 
-def told(error: BaseException, where: str | Path | None = None) -> str | None:
+def full_disk_sentence(error: BaseException, where: str | Path | None = None) -> str | None:
     """The sentence for an error that comes from a full disk, None for every other. where: if the error does not say it."""
     if not is_full(error, where):
         return None
@@ -61,13 +61,13 @@ def told(error: BaseException, where: str | Path | None = None) -> str | None:
         if isinstance(one, DiskFull):
             return str(one)
     named = next((one.filename for one in chain(error) if isinstance(one, OSError) and isinstance(one.filename, str)), None)
-    if named or where:
-        return sentence(named or where)
+    if place := named or where:
+        return sentence(place)
     return "A disk is full, and nothing more could be written on it; make room there and try again."
 
 
 def sentence(where: str | Path, what: str = "Nothing more could be written") -> str:
-    return f"{what}: the disk that holds {where} is full ({size(free(where))} free); make room there and try again."
+    return f"{what}: the disk that holds {where} is full ({size(free_bytes(where))} free); make room there and try again."
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -79,7 +79,7 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def free(where: str | Path) -> int:
+def free_bytes(where: str | Path) -> int:
     """Bytes that may still be written where the path is or will be."""
     path = Path(where).absolute()
     for place in (path, *path.parents):

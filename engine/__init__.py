@@ -3,6 +3,8 @@
 `engine.load().answer(requests)`; the words of a request are in `engine.types`.
 """
 
+from typing import Any
+
 from engine.types import Answer, Decoding, EngineError, Message, Piece, Request, Timings, Variant
 
 __all__ = [
@@ -19,7 +21,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # torch and transformers take seconds to import, and formats or types are often all that is wanted
     if name in ("Engine", "load"):
         from engine import engine

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-# after `unwrapped`; with or without an adapter's name before .weight
+# after `strip_wrappers`; with or without an adapter's name before .weight
 KEY = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])(?:\.[^.]+)?\.weight")
 LEADING = ("base_model.model.", "module.", "_forward_module.")
 INNER = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -37,7 +38,7 @@ ADVICE = {
 }
 
 
-def unwrapped(key: str) -> str:
+def strip_wrappers(key: str) -> str:
     """The name without what PEFT and other wrappers put before the model's own."""
     key = INNER.sub("", key)
     while start := next((start for start in LEADING if key.startswith(start)), None):
@@ -48,7 +49,8 @@ def unwrapped(key: str) -> str:
 def fold(names: Iterable[str], ours: Iterable[str]) -> dict[str, str]:
     """Name -> the same module's or tensor's name in the base, for all that are found there in exactly one place."""
     known = list(ours)
-    same, bare = set(known), {}
+    same = set(known)
+    bare: dict[str, list[str]] = {}
     for name in known:
         bare.setdefault(core(name), []).append(name)
     places = {name: [name] if name in same else bare.get(core(name), []) for name in names}
@@ -61,7 +63,7 @@ def core(name: str) -> str:
     return ".".join(parts[start:])
 
 
-def other_form(folder: Path, config: dict, keys: Iterable[str] = ()) -> str | None:
+def other_form(folder: Path, config: dict[str, Any], keys: Iterable[str] = ()) -> str | None:
     """A sentence if the folder holds an adapter in another program's form, by its files, configuration or tensors' names."""
     whose = next((whose for file, whose in OTHER_FORMS if (folder / file).is_file()), None)
     if {"fine_tune_type", "lora_parameters", "lora_layers"} & set(config) or any(MLX_KEY.fullmatch(key) for key in keys):

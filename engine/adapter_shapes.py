@@ -7,7 +7,7 @@ only tells people is left out where it is wrong, and that is said beside it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, Field, FiniteFloat
 
@@ -22,30 +22,30 @@ LARGEST_LAYER = 2**20  # a number no model has layers of
 Count = Annotated[int, Field(ge=0, lt=2**53)]  # a browser counts no further
 Name = Annotated[str, Field(max_length=4096)]
 Prose = Annotated[str, Field(max_length=65_536)]
-Figure = FiniteFloat | None
+Figure: TypeAlias = FiniteFloat | None
 
 
-def one_or_more(value: Any) -> Any:
+def check_texts(value: Any) -> Any:
     texts = value if isinstance(value, list) else [value]
     if value is not None and not all(isinstance(text, str) for text in texts):
         raise ValueError("a text or a list of texts")
     return value
 
 
-def layers(value: Any) -> Any:
+def check_layers(value: Any) -> Any:
     numbers = value if isinstance(value, list) else [value]
     if value is not None and not all(type(one) is int and 0 <= one < LARGEST_LAYER for one in numbers):
         raise ValueError("a whole number or a list of them")
     return value
 
 
-def initialisation(value: Any) -> Any:
+def check_initialisation(value: Any) -> Any:
     if value is not None and not isinstance(value, bool | str):
         raise ValueError("true, false or a text")
     return value
 
 
-Texts = Annotated[Any, AfterValidator(one_or_more)]
+Texts = Annotated[Any, AfterValidator(check_texts)]
 
 
 class Config(Shape):
@@ -70,8 +70,8 @@ class Config(Shape):
     modules_to_save: Texts = None
     layers_pattern: Texts = None
     target_parameters: Texts = None
-    layers_to_transform: Annotated[Any, AfterValidator(layers)] = None
-    init_lora_weights: Annotated[Any, AfterValidator(initialisation)] = True
+    layers_to_transform: Annotated[Any, AfterValidator(check_layers)] = None
+    init_lora_weights: Annotated[Any, AfterValidator(check_initialisation)] = True
 
 
 class Data(Shape):
@@ -121,7 +121,7 @@ class Card(Shape):
 DECISIVE = ("base", "base_hash", "format", "format_hash", "format_template", "format_stop", "format_adds_special_tokens")
 
 
-def read_json(file: Path) -> dict:
+def read_json(file: Path) -> dict[str, Any]:
     """A JSON object from a file beside weights; NaN, as a failed training writes it, is None. Raises EngineError."""
     refuse_seeming([file])
     plain = outside.read_json(file, EngineError, gaps=True)
@@ -130,7 +130,7 @@ def read_json(file: Path) -> dict:
     return plain
 
 
-def read_card(file: Path) -> tuple[dict, str]:
+def read_card(file: Path) -> tuple[dict[str, Any], str]:
     """The card's fields that are what they should be, and a sentence on those that are not, "" if all are.
 
     ({}, "") if there is no card. Raises EngineError for a file that holds no object, or for a fault in a DECISIVE field.
@@ -142,12 +142,14 @@ def read_card(file: Path) -> tuple[dict, str]:
     odd = {field.partition(".")[0] for field in wrong}
     advice = "correct the card, or take it out of the folder"
     if decisive := {field: what for field, what in wrong.items() if field.partition(".")[0] in DECISIVE}:
-        raise EngineError(f"{outside.shown(file)}: {outside.said(decisive)}; {advice}.")
-    problem = f"{outside.shown(file)}: {outside.said(wrong)}; this is left out: {advice}." if wrong else ""
+        raise EngineError(f"{outside.display_name(file)}: {outside.describe_faults(decisive)}; {advice}.")
+    problem = f"{outside.display_name(file)}: {outside.describe_faults(wrong)}; this is left out: {advice}." if wrong else ""
     return {field: value for field, value in plain.items() if field not in odd}, problem
 
 
-def check_config(file: Path, plain: dict) -> None:
+def check_config(file: Path, plain: dict[str, Any]) -> None:
     """Raises EngineError for a configuration with values of other kinds than PEFT's."""
     if wrong := outside.faults(Config, plain):
-        raise EngineError(f"{outside.shown(file)} is not a LoRA configuration: {outside.said(wrong)}; get the adapter again.")
+        raise EngineError(
+            f"{outside.display_name(file)} is not a LoRA configuration: {outside.describe_faults(wrong)}; get the adapter again."
+        )

@@ -6,9 +6,10 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import torch
 from peft import LoraConfig
@@ -16,11 +17,11 @@ from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 
 from common import paths
-from engine.adapter_keys import KEY, other_form, unwrapped
+from engine.adapter_keys import KEY, other_form, strip_wrappers
 from engine.adapter_shapes import CARD, check_config, read_card, read_json
 from engine.checkpoint import refuse_seeming
 from engine.entries import refuse_large, refuse_layers, shapes_of
-from engine.formats import Format, checked
+from engine.formats import Format, check_template
 from engine.types import EngineError, short_hash
 
 CONFIG = "adapter_config.json"
@@ -60,7 +61,7 @@ class AdapterInfo:
     base_hash: str | None = None
     format: str | None = None
     own_format: Format | None = None  # that format itself, where it is none of ours and travels in the card
-    card: dict = field(default_factory=dict)  # as engine.adapter_shapes has it: what is otherwise is left out
+    card: dict[str, Any] = field(default_factory=dict)  # as engine.adapter_shapes has it: what is otherwise is left out
 
 
 def read_adapter(folder: str | Path, name: str | None = None) -> tuple[AdapterInfo, dict[str, LowRank]]:
@@ -98,13 +99,13 @@ def describe(
     )
 
 
-def own_format(file: Path, card: Mapping) -> Format | None:
+def own_format(file: Path, card: Mapping[str, Any]) -> Format | None:
     """The format that the card brings whole: its template, stop strings and whether the tokenizer adds its special tokens."""
     name, template = text_or_none(card.get("format")), card.get("format_template")
     if template is None or name is None:
         return None
     stop, special = card.get("format_stop") or (), card.get("format_adds_special_tokens") is not False
-    return checked(Format(name, template, tuple(stop), special, source=f"the card of {file.parent.name}"))
+    return check_template(Format(name, template, tuple(stop), special, source=f"the card of {file.parent.name}"))
 
 
 def text_or_none(value: object) -> str | None:
@@ -118,11 +119,11 @@ def scaling_facts(config: LoraConfig) -> str:
 
 def read_config(folder: Path) -> LoraConfig:
     if not folder.is_dir():
-        raise EngineError(f"Adapter {folder} {paths.no_file(folder) or 'is not a folder'}.")
-    for path, odd in paths.irregular(sorted(folder.iterdir())):
+        raise EngineError(f"Adapter {folder} {paths.why_no_file(folder) or 'is not a folder'}.")
+    for path, odd in paths.irregular_files(sorted(folder.iterdir())):
         raise EngineError(f"{path} {odd}.")
     if not (folder / CONFIG).is_file():
-        raise EngineError(other_form(folder, {}) or without_config(folder))
+        raise EngineError(other_form(folder, {}) or no_config_sentence(folder))
     plain = read_json(folder / CONFIG)
     if "peft_type" not in plain and (other := other_form(folder, plain)):
         raise EngineError(other)
@@ -137,7 +138,7 @@ def read_config(folder: Path) -> LoraConfig:
         raise EngineError(f"{folder / CONFIG} is not a LoRA configuration: {error}.") from error
 
 
-def without_config(folder: Path) -> str:
+def no_config_sentence(folder: Path) -> str:
     inside = sorted(config.parent.name for config in folder.glob(f"*/{CONFIG}"))
     if inside:  # PEFT puts a named adapter, and a trainer its checkpoints, one folder deeper
         return f"{folder} is not an adapter itself, it holds {', '.join(inside[:8])}; name the one that is meant."
@@ -154,7 +155,7 @@ def refuse_unfit(folder: Path, config: LoraConfig) -> None:
         (config.alora_invocation_tokens, "it acts only after its invocation tokens (aLoRA)"),
         (config.arrow_config, "it routes between adapters (arrow_config)"),
         (config.use_dora, "it is a DoRA adapter (use_dora)"),
-        (config.modules_to_save, f"it replaces whole modules (modules_to_save: {listed(config.modules_to_save)})"),
+        (config.modules_to_save, f"it replaces whole modules (modules_to_save: {join_names(config.modules_to_save)})"),
         (config.bias not in (None, "none"), f"it trains biases (bias: {config.bias!r})"),
         (config.lora_bias, "its low-rank pairs have biases (lora_bias)"),
         (config.trainable_token_indices, "it trains token embeddings (trainable_token_indices)"),
@@ -173,7 +174,7 @@ def unfit_sentence(folder: Path, what: str) -> str:
     )
 
 
-def listed(value: object) -> str:
+def join_names(value: str | Iterable[object] | None) -> str:
     return value if isinstance(value, str) else ", ".join(map(str, value or ()))
 
 
@@ -211,7 +212,7 @@ def pair_up(file: Path, tensors: Mapping[str, torch.Tensor], config: LoraConfig)
     for key, tensor in tensors.items():
         if key.endswith(".base_layer.weight"):
             continue  # PEFT saves the base's own weight beside an adapted output layer
-        match = KEY.fullmatch(unwrapped(key))
+        match = KEY.fullmatch(strip_wrappers(key))
         if not match:
             raise Unfit(unfit_sentence(file.parent, f"it holds {key!r}, which is no LoRA weight of a linear layer"))
         if tensor.dim() != 2:
@@ -238,7 +239,7 @@ def pair_up(file: Path, tensors: Mapping[str, torch.Tensor], config: LoraConfig)
 
 def refuse_foreign(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Tensors of which none is PEFT's LoRA, and tensors that hold nothing."""
-    names = {key: unwrapped(key) for key in tensors}
+    names = {key: strip_wrappers(key) for key in tensors}
     if tensors and not any(KEY.fullmatch(name) or MORE.fullmatch(name) for name in names.values()):
         raise EngineError(
             other_form(file.parent, {}, names.values())
@@ -256,11 +257,11 @@ def refuse_foreign(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 def scaling(config: LoraConfig, module: str, rank: int) -> float:
     """alpha / r, or alpha / sqrt(r) with rsLoRA (arXiv:2312.03732); alpha_pattern may name another alpha for the module."""
     patterns = config.alpha_pattern or {}
-    alpha = patterns.get(get_pattern_key(patterns, module), config.lora_alpha)
+    alpha: float = patterns.get(get_pattern_key(patterns, module), config.lora_alpha)
     return alpha / (math.sqrt(rank) if config.use_rslora else rank)
 
 
-def belongs_to(info: AdapterInfo, base_name: str, base_hash: str, base_names: tuple[str, ...]) -> str | None:
+def find_misfit(info: AdapterInfo, base_name: str, base_hash: str, base_names: tuple[str, ...]) -> str | None:
     """None if the adapter's record fits the base, else the reason it does not.
 
     A recorded hash decides; without one the last part of the recorded path or Hub id is compared.
@@ -276,12 +277,12 @@ def belongs_to(info: AdapterInfo, base_name: str, base_hash: str, base_names: tu
     cached = [part for part in parts if part.startswith("models--")]  # the Hub's cache: models--org--name/snapshots/hash
     recorded = (cached[-1].rpartition("--")[2] if cached else parts[-1] if parts else "").casefold()
     known = {name.casefold() for name in (base_name, *base_names)}
-    if not recorded or recorded in known or unquantised(recorded) in {unquantised(name) for name in known}:
+    if not recorded or recorded in known or strip_quantisation(recorded) in {strip_quantisation(name) for name in known}:
         return None
     return f"it was trained on {info.base!r}, this base is {base_name!r}"
 
 
-def unquantised(name: str) -> str:
+def strip_quantisation(name: str) -> str:
     """llama-3-8b-bnb-4bit and llama-3-8b-GPTQ-Int4 are llama-3-8b with smaller numbers."""
     match = QUANTISED.fullmatch(name)
     return match["plain"] if match else name

@@ -35,7 +35,7 @@ class Answering:
         pieces: Callable[[list[Row]], list[Piece]],
     ) -> Iterator[list[Piece]]:
         """Has the rows answered beside everybody else's. pieces: what the computing thread makes of news. See `Engine.stream`."""
-        news: queue.SimpleQueue = queue.SimpleQueue()
+        news: queue.SimpleQueue[list[Piece] | BaseException | None] = queue.SimpleQueue()
 
         def placed(before: int) -> None:
             news.put([Piece(row.index, "", "", before=before) for row in rows])

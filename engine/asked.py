@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from engine.adapters import AdapterInfo
 from engine.card import ModelCard
@@ -20,7 +21,7 @@ class Asked:
     variant: Variant
     prompt: Prompt
     format: Format
-    hashes: dict
+    hashes: dict[str, Any]
     heard: Mapping[str, AdapterInfo]
     at: float
 
@@ -31,7 +32,7 @@ def piece(card: ModelCard, row: Row, asked: Asked) -> Piece:
         raw = text_so_far(row)
         return Piece(row.index, raw, card.show_so_far(raw).lstrip())
     if row.finish == "failed":
-        return Piece(row.index, row.text, card.show(row.text).strip(), None, no_numbers(asked.variant))
+        return Piece(row.index, row.text, card.show(row.text).strip(), None, no_numbers_sentence(asked.variant))
     answer = Answer(
         variant=asked.variant,
         raw=row.text,
@@ -53,7 +54,7 @@ def piece(card: ModelCard, row: Row, asked: Asked) -> Piece:
     return Piece(row.index, row.text, answer.shown, answer)
 
 
-def no_numbers(variant: Variant) -> str:
+def no_numbers_sentence(variant: Variant) -> str:
     heard = [name for name, strength in variant.adapters.items() if strength]
     without = f"ask it without {' and '.join(map(repr, heard))}, or " if heard else ""
     return f"Variant {variant.name!r} has no answer: the model computed NaN or infinity for it; {without}start with --dtype fp32."

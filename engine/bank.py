@@ -22,6 +22,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,17 +53,17 @@ class Group:
         self.out = sum(linear.out_features for linear in linears)
         self.blocks: tuple[Block, ...] = ()  # in the order of the rows of A
         self.base: Product | None = None  # the members' outputs, None: the layer's own forward
-        self.wide: Product | None = None  # the same and A's, or A's alone where the layer keeps its own weight
-        self.up: Product | None = None  # hidden -> outputs
+        self.wide: Any = None  # Product, where there is an A: the same and A's, or A's alone where the layer keeps its own weight
+        self.up: Any = None  # Product, where there is a B: hidden -> outputs
         self.mask: torch.Tensor | None = None  # (rows, 1, total rank), None: no row hears anything here
         self.heard: torch.Tensor | None = None  # where the mask is not 0; only where `overflows`
         self.overflows = False  # x A^T may be infinite for an ordinary x
         self.input: torch.Tensor | None = None
-        self.result: torch.Tensor | None = None
-        self.left = 0  # members that still have to read `result`
+        self.result: Any = None  # a tensor, while members still have to read it
+        self.left = 0  # how many
         start = 0
         for linear in linears:
-            linear.__class__ = grouped(type(linear))
+            linear.__class__ = grouped_class(linear.__class__)
             linear.group, linear.section = self, slice(start, start + linear.out_features)
             start += linear.out_features
 
@@ -81,7 +82,7 @@ class Group:
                     blocks.append((adapter, pair.a.shape[0]))
         base = wide = None
         if self.own_weight:
-            ours = self.packed or (self.plain and widened.needed(first.weight))
+            ours = self.packed or (self.plain and widened.is_needed(first.weight))
             base = product(first.weight, first.bias, self.packed) if ours else None
             wide = product(torch.cat(a), None, self.packed) if a else None
         else:
@@ -152,11 +153,11 @@ def product(weight: torch.Tensor, bias: torch.Tensor | None, packed: bool) -> Pr
     """x -> x weight^T + bias."""
     if packed:
         return functools.partial(onednn.product, packed=onednn.pack(weight), bias=bias)
-    return functools.partial(widened.product if widened.needed(weight) else F.linear, weight=weight, bias=bias)
+    return functools.partial(widened.product if widened.is_needed(weight) else F.linear, weight=weight, bias=bias)
 
 
 @functools.cache
-def grouped(kind: type[nn.Linear]) -> type[nn.Linear]:
+def grouped_class(kind: type[nn.Linear]) -> type[nn.Linear]:
     """The class of a layer in a group: the same layer, asking its group for the result."""
     if hasattr(kind, "section"):  # a second bank over the same model
         return kind
@@ -183,7 +184,7 @@ class Bank:
         self.linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
         self.adapters: dict[str, dict[str, LowRank]] = {}  # on the base's device, in its dtype
         self.heard: Sequence[Mapping[str, float]] | None = None  # what `hear` was told last, None where it no longer stands
-        packed = onednn.worthwhile(model)
+        packed = onednn.is_worthwhile(model)
         self.groups = [make_group(model, self.linears, names, packed) for names in names_by_input(model, self.linears)]
         for group in self.groups:
             group.lay_out({})
@@ -277,7 +278,8 @@ class Bank:
         if unknown:
             raise EngineError(f"Adapter {sorted(unknown)[0]!r} is not loaded; there is {', '.join(self.adapters) or 'none'}.")
         self.heard = None  # should this fail half-way, nobody takes it for what was heard before
-        masks: dict[tuple, tuple[torch.Tensor | None, torch.Tensor | None]] = {}  # groups with the same blocks share them
+        # groups with the same blocks share them
+        masks: dict[tuple[Block, ...], tuple[torch.Tensor | None, torch.Tensor | None]] = {}
         for group in self.groups:
             group.silence()
             if group.blocks:
@@ -308,28 +310,28 @@ def row_mask(
 
 def make_group(model: nn.Module, linears: Mapping[str, nn.Linear], names: list[str], packed: bool) -> Group:
     first = linears[names[0]]
-    plain = type(first) in (nn.Linear, grouped(nn.Linear))
-    own_weight = len(names) == 1 and not fusable(model, first)
+    plain = type(first) in (nn.Linear, grouped_class(nn.Linear))
+    own_weight = len(names) == 1 and not is_fusable(model, first)
     return Group(names, [linears[name] for name in names], own_weight=own_weight, plain=plain, packed=packed and plain)
 
 
-def fusable(model: nn.Module, linear: nn.Linear) -> bool:
+def is_fusable(model: nn.Module, linear: nn.Linear) -> bool:
     """Whether the layer's weight may become a view of a wider tensor: not if quantised, nor if tied to the embeddings."""
     embeddings = model.get_input_embeddings().weight if hasattr(model, "get_input_embeddings") else None
-    return type(linear) in (nn.Linear, grouped(nn.Linear)) and linear.weight is not embeddings
+    return type(linear) in (nn.Linear, grouped_class(nn.Linear)) and linear.weight is not embeddings
 
 
 def names_by_input(model: nn.Module, linears: Mapping[str, nn.Linear]) -> list[list[str]]:
     """Which layers read the same tensor, learnt by running one token and comparing the inputs' identities."""
-    seen: dict[tuple, list[str]] = {}
+    seen: dict[tuple[object, ...], list[str]] = {}
     alive = []  # an id is only unique while its tensor lives
 
-    def watch(name: str, linear: nn.Linear):
-        def hook(_module: nn.Module, args: tuple, named: dict) -> None:
+    def watch(name: str, linear: nn.Linear) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
             x = args[0] if args else next(iter(named.values()))
             alive.append(x)
             # layers that cannot be fused stay alone
-            kind = (linear.weight.dtype, linear.weight.device) if fusable(model, linear) else name
+            kind = (linear.weight.dtype, linear.weight.device) if is_fusable(model, linear) else name
             names = seen.setdefault((id(x), kind), [])
             if name not in names:
                 names.append(name)

@@ -8,13 +8,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from common.paths import no_file
+from common.paths import why_no_file
 from engine import formats, packaged, room
 from engine.adapter_shapes import CARD, read_card
 from engine.card import BAYLING, NO_CARD, ModelCard
@@ -37,7 +38,7 @@ class Base:
     hash: of the weights themselves, the same for every file format and number format they were stored in.
     names: what an adapter's record may call this base. reasons: one sentence per automatic choice, for people.
     recorded_format: what the checkpoint's card.json says it was made for, if there is one. spec: how another process is told
-    the same base (`told`). remote_code: whether program code that the checkpoint brings may run.
+    the same base (`portable_spec`). remote_code: whether program code that the checkpoint brings may run.
     """
 
     name: str
@@ -78,7 +79,7 @@ def load_base(
     Raises EngineError, one sentence, for anything a person can put right.
     """
     torch_device, device_reason = choose_device(device)
-    link, spec = place(spec).absolute().name, told(spec)
+    link, spec = spec_path(spec).absolute().name, portable_spec(spec)
     source, names = find(spec, say)
     name = spec if spec in PACKAGED else Path(spec).name
     torch_dtype, dtype_reason = room.choose_dtype(source, torch_device, dtype, name)
@@ -87,7 +88,7 @@ def load_base(
     model, tokenizer = read(source, torch_device, torch_dtype, trust_remote_code)
     folder = room.folder_of(source)
     left = left_inside(folder) if folder else ""
-    record = recorded(source)
+    record = read_record(source)
     known = recorded_format(record)
     if format:
         chosen, format_reason = formats.find(format), f"format {format}: asked for"
@@ -118,20 +119,20 @@ def load_base(
     return base
 
 
-def told(spec: str) -> str:
+def portable_spec(spec: str) -> str:
     """How any process on this machine is told this base, whatever folder it works in.
 
     A packaged name or a Hub id as it is; a folder or a .gguf file by its whole path, links followed, so that a link that is
     turned elsewhere meanwhile does not make it another base.
     """
-    path = place(spec)
+    path = spec_path(spec)
     if spec in PACKAGED or not path.exists():
         return spec
     # of a file only the folder's: the Hub's cache links to files whose names have lost their ending
     return str(path.resolve() if path.is_dir() else path.parent.resolve() / path.name)
 
 
-def place(spec: str) -> Path:
+def spec_path(spec: str) -> Path:
     try:
         return Path(spec).expanduser()
     except RuntimeError:  # a user who is not there
@@ -143,11 +144,11 @@ def find(spec: str, say: Callable[[str], None] = print) -> tuple[str, tuple[str,
     if spec in PACKAGED:
         folder = packaged.bayling_mini_folder(say) if spec == BAYLING_MINI else packaged.smollm2_folder(say)
         return str(folder), (*(SMOLLM2_NAMES if spec in SMOLLM2_NAMES else (spec,)), folder.name)
-    path = place(spec)
-    if odd := no_file(path):
+    path = spec_path(spec)
+    if odd := why_no_file(path):
         raise EngineError(f"The base {spec!r} {odd}.")
     if path.is_file() and path.suffix.lower() == ".gguf":
-        folder = packaged.converted(path, say)
+        folder = packaged.converted_folder(path, say)
         return str(folder), (path.stem, folder.name)
     if path.is_dir():
         return find_in_folder(path, say)
@@ -163,7 +164,7 @@ def find_in_folder(folder: Path, say: Callable[[str], None]) -> tuple[str, tuple
     weights = [name for name in there if re.fullmatch(r"(model|pytorch_model).*\.(safetensors|bin)", name)]
     ggufs = [name for name in there if name.lower().endswith(".gguf")]
     if not weights and len(ggufs) == 1:
-        converted = packaged.converted(folder / ggufs[0], say)
+        converted = packaged.converted_folder(folder / ggufs[0], say)
         return str(converted), (folder.resolve().name, Path(ggufs[0]).stem, converted.name)
     missing = []
     if "adapter_config.json" in there and "config.json" not in there:
@@ -209,12 +210,12 @@ def read(
     return model.eval(), tokenizer
 
 
-def recorded(source: str) -> dict:
+def read_record(source: str) -> dict[str, Any]:
     """What the card.json of a merged model says, {} if there is none."""
     return read_card(Path(source) / CARD)[0]
 
 
-def recorded_format(record: dict) -> Format | None:
+def recorded_format(record: dict[str, Any]) -> Format | None:
     """The format a merged model was made for, if it is one of ours and still the same."""
     name = record.get("format")
     known = formats.get(name) if name in formats.names() else None
@@ -234,7 +235,7 @@ def reading_problem(source: str, error: Exception) -> str:
     return f"{source} could not be loaded: {text[:300]}"
 
 
-def cached_hash(source: str, record: dict) -> str | None:
+def cached_hash(source: str, record: dict[str, Any]) -> str | None:
     """The name of a model that was made here from parts with names; a card from elsewhere may claim anything."""
     known = record.get("hash")
     return known if isinstance(known, str) and Path(source).parent == packaged.cache_dir() else None
@@ -256,11 +257,11 @@ def weights_hash(model: PreTrainedModel, source: str | Path = "", samples: int =
     return digest.hexdigest()[:12]
 
 
-class StoredTensors(Mapping):
+class StoredTensors(Mapping[str, torch.Tensor]):
     """The tensors of a checkpoint folder by name, as they are stored, mapped and not read; empty for a Hub id."""
 
     def __init__(self, folder: Path) -> None:
-        self.places: dict[str, tuple] = {}
+        self.places: dict[str, tuple[Any, Any]] = {}  # the open file and the name in it, or None and the tensor
         files = sorted(file for file in folder.iterdir() if WEIGHTS.fullmatch(file.name)) if folder.is_dir() else []
         for file in (file for file in files if file.suffix == ".safetensors"):  # not an adapter's that was left inside
             opened = safe_open(file, "pt")
@@ -281,7 +282,9 @@ class StoredTensors(Mapping):
 
 
 def read_mapped(file: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor]
     try:
-        return torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+        found = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
     except RuntimeError:  # the files of before 2020 cannot be mapped
-        return torch.load(file, map_location="cpu", weights_only=True)
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    return found

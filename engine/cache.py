@@ -15,6 +15,8 @@ class RowsLayer(CacheLayerMixin):
     """One layer: buffers (rows, heads, capacity, head size), the first `length` columns in use."""
 
     is_sliding = False  # a sliding window is the mask's business: all columns stay
+    keys: torch.Tensor  # None until the first update, as transformers begins
+    values: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,10 +25,12 @@ class RowsLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         self.is_initialized = True
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         new = self.length + key_states.shape[2]
-        self.keys = with_room(self.keys, key_states, self.length, new)
-        self.values = with_room(self.values, value_states, self.length, new)
+        self.keys = grow(self.keys, key_states, self.length, new)
+        self.values = grow(self.values, value_states, self.length, new)
         self.keys[:, :, self.length : new] = key_states
         self.values[:, :, self.length : new] = value_states
         self.length, self.is_initialized = new, True
@@ -42,7 +46,7 @@ class RowsLayer(CacheLayerMixin):
         return -1
 
 
-def with_room(buffer: torch.Tensor | None, like: torch.Tensor, used: int, needed: int) -> torch.Tensor:
+def grow(buffer: torch.Tensor | None, like: torch.Tensor, used: int, needed: int) -> torch.Tensor:
     if buffer is not None and buffer.shape[2] >= needed:
         return buffer
     rows, heads, _, size = like.shape
@@ -89,12 +93,12 @@ class RowsCache(Cache):
         """Append the other cache's rows; the shorter one is padded on the left."""
         for mine, theirs in zip(self.layers, other.layers, strict=True):
             length = max(mine.length, theirs.length)
-            mine.keys = stacked(mine.keys, mine.length, theirs.keys, theirs.length, length)
-            mine.values = stacked(mine.values, mine.length, theirs.values, theirs.length, length)
+            mine.keys = stack(mine.keys, mine.length, theirs.keys, theirs.length, length)
+            mine.values = stack(mine.values, mine.length, theirs.values, theirs.length, length)
             mine.length = length
 
 
-def stacked(first: torch.Tensor, first_length: int, second: torch.Tensor, second_length: int, length: int) -> torch.Tensor:
+def stack(first: torch.Tensor, first_length: int, second: torch.Tensor, second_length: int, length: int) -> torch.Tensor:
     _, heads, _, size = first.shape
     # zeros: a masked column still meets the softmax, where a stray NaN would survive the mask
     both = first.new_zeros(first.shape[0] + second.shape[0], heads, (length // GROWTH + 1) * GROWTH, size)

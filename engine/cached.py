@@ -17,7 +17,7 @@ CHUNK = 2**20
 ALL = 2**30  # bytes; of a larger file as much is read, spread over it: a few seconds, not the minute that all of it may take
 
 
-def kept(target: Path, say: Callable[[str], None], making: str, write: Callable[[Path], object]) -> Path:
+def make_once(target: Path, say: Callable[[str], None], making: str, write: Callable[[Path], object]) -> Path:
     """The folder, filled by `write` unless it is there whole. making: what is said before, "Converting x into y".
 
     Raises EngineError if a damaged one cannot be removed.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from engine.types import EngineError
@@ -35,11 +35,11 @@ class ModelCard:
         return self._growing.sub(lambda found: self.placeholders[found["whole"]] if found["whole"] else "", raw)
 
     @functools.cached_property
-    def _whole(self) -> re.Pattern:
+    def _whole(self) -> re.Pattern[str]:
         return re.compile(_any_of(self.placeholders))
 
     @functools.cached_property
-    def _growing(self) -> re.Pattern:
+    def _growing(self) -> re.Pattern[str]:
         # The unfinished end is tried first at every place: "[A" has to wait if "[AB]" is a placeholder too.
         beginnings = {text[:end] for text in self.placeholders for end in range(1, len(text))}
         unfinished = rf"(?P<unfinished>(?:{_any_of(beginnings)})\Z)|" if beginnings else ""
@@ -56,7 +56,7 @@ def from_mapping(name: str, placeholders: Mapping[str, str]) -> ModelCard:
     return ModelCard(name, dict(placeholders))
 
 
-def _any_of(texts) -> str:
+def _any_of(texts: Iterable[str]) -> str:
     return "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True))
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from common import ending, paths
 from engine.bases import DEFAULT_BASE
-from engine.engine import MAX_ROWS, load
-from engine.thoughts import spoken
-from engine.types import Decoding, EngineError, Request, Variant
+from engine.engine import MAX_ROWS, Engine, load
+from engine.thoughts import spoken_text
+from engine.types import Answer, Decoding, EngineError, Message, Request, Variant
 
 HELP = "Type a question. /again asks the last one again, /clear forgets the conversation, /prompt shows the prompt, /quit leaves."
 
@@ -38,7 +38,8 @@ def parser() -> argparse.ArgumentParser:
 
 def identity_prompt(args: argparse.Namespace) -> str | None:
     if not args.prompt_file:
-        return args.prompt
+        prompt: str | None = args.prompt
+        return prompt
     try:
         first = paths.read_text(args.prompt_file).partition("\n")[0]
     except (OSError, UnicodeDecodeError) as error:
@@ -46,7 +47,7 @@ def identity_prompt(args: argparse.Namespace) -> str | None:
     return first.replace("\\n", "\n") or None
 
 
-def blend(engine, adapters: list[str], accept_other_base: bool) -> dict[str, float]:
+def blend(engine: Engine, adapters: list[str], accept_other_base: bool) -> dict[str, float]:
     heard = {}
     for given in adapters:
         path, _, strength = given.rpartition("=") if "=" in given else (given, "", "1")
@@ -57,7 +58,7 @@ def blend(engine, adapters: list[str], accept_other_base: bool) -> dict[str, flo
     return heard
 
 
-def reply(engine, messages: list, variant: Variant, raw: bool):
+def reply(engine: Engine, messages: list[Message], variant: Variant, raw: bool) -> tuple[str, Answer | None]:
     """Print the answer as it comes; return (raw text, answer). Ctrl-C stops it and keeps what is there; answer is then None."""
     shown, raw_text, answer = "", "", None
     pieces = engine.stream([Request(messages, variant)])
@@ -94,10 +95,10 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def talk(engine, variant: Variant, raw: bool) -> None:
+def talk(engine: Engine, variant: Variant, raw: bool) -> None:
     if sys.stdin.isatty():
         print(HELP, file=sys.stderr)
-    messages: list = []
+    messages: list[Message] = []
     while True:
         try:
             line = input("> " if sys.stdin.isatty() else "").strip()
@@ -119,7 +120,7 @@ def talk(engine, variant: Variant, raw: bool) -> None:
             if line == "/prompt":
                 print(engine.render(Request(messages[:-1] or [{"role": "user", "content": "..."}], variant)))
                 continue
-            question = [*messages, {"role": "user", "content": line}]
+            question: list[Message] = [*messages, {"role": "user", "content": line}]
             said, answer = reply(engine, question, variant, raw)
         except EngineError as error:
             print(error, file=sys.stderr)
@@ -129,7 +130,7 @@ def talk(engine, variant: Variant, raw: bool) -> None:
         if answer and answer.finish == "length":
             print(f"(Cut at {answer.new_tokens} tokens.)", file=sys.stderr)
         if said.strip():
-            kept = spoken(said, answer.prompt if answer else "").strip()  # what was thought is not told to the model again
+            kept = spoken_text(said, answer.prompt if answer else "").strip()  # what was thought is not told to the model again
             messages = [*question, {"role": "assistant", "content": kept}]
 
 

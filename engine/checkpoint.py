@@ -55,7 +55,7 @@ def refuse_damaged(folder: Path) -> None:
 def refuse_seeming_files(folder: Path) -> list[Path]:
     """The files of a checkpoint that are read. Raises EngineError for one that is not what it seems."""
     there = sorted(folder.iterdir())
-    for path, odd in paths.irregular(there):  # loaders open more than what is looked into here, and would wait at a pipe
+    for path, odd in paths.irregular_files(there):  # loaders open more than what is looked into here, and would wait at a pipe
         raise EngineError(f"{path} {odd}.")
     files = [path for path in there if READ.fullmatch(path.name)]
     refuse_seeming(files)

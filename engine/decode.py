@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,7 +23,7 @@ from engine.prefixes import Prefix, cache_of, own_length, remember
 from engine.sampling import Chooser
 from engine.types import Decoding, Finish
 
-PLAIN = ("llama", "mistral", "qwen2", "qwen3", "gemma", "olmo2", "granite")  # compared with transformers' own generate
+PLAIN_ATTENTION = ("llama", "mistral", "qwen2", "qwen3", "gemma", "olmo2", "granite")  # compared with transformers' own generate
 PADDING_WASTE = 1.25  # rows prefilled together differ in length by at most this factor ...
 PADDING_SLACK = 16  # ... plus this many tokens, where one call less is worth more
 
@@ -68,7 +68,7 @@ class Batch:
         self.cache: RowsCache | None = None
         self.real = torch.zeros(0, 0, dtype=torch.bool)  # (rows, columns): False is padding
         self.next_ids: list[int] = []
-        self.chooser: Chooser | None = None
+        self.chooser: Chooser
         self.heard: list[Mapping[str, float]] = []
         self.ready_mask = takes_ready_mask(model)
 
@@ -111,16 +111,16 @@ class Batch:
         # the small ones among themselves first: each joining copies all that is there
         rows, real, cache = list(parts[0].rows), parts[0].real.to(device), parts[0].cache.to(device)
         for part in parts[1:]:
-            rows, real = rows + part.rows, joined(real, part.real.to(device))
+            rows, real = rows + part.rows, join_masks(real, part.real.to(device))
             cache.join(part.cache)
         now = time.perf_counter()
         for row in rows:
             if row.aside_at:  # it counts as waiting
                 row.started_at, row.prefilled_at = (at + now - row.aside_at for at in (row.started_at, row.prefilled_at))
                 row.aside_at = 0.0
-        if self.rows:
+        if self.cache is not None:
             self.cache.join(cache)
-            self.real = joined(self.real, real)
+            self.real = join_masks(self.real, real)
         else:
             self.cache, self.real = cache, real
         self.rows = self.rows + rows
@@ -131,7 +131,9 @@ class Batch:
     def set_aside(self, rows: Sequence[Row]) -> list[Part]:
         """Takes rows out of the batch as they are, one part each, in CPU memory; `join` goes on with them."""
         places = [at for at, row in enumerate(self.rows) if row in rows]
-        taken = Part([self.rows[at] for at in places], self.real[places], self.cache.part(places)).single()
+        if self.cache is None:  # nobody is in the batch
+            return []
+        taken: list[Part] = Part([self.rows[at] for at in places], self.real[places], self.cache.part(places)).single()
         self.keep([at for at in range(len(self.rows)) if at not in places])
         return taken
 
@@ -204,7 +206,7 @@ class Batch:
     def keep(self, stay: list[int]) -> None:
         self.rows = [self.rows[at] for at in stay]
         self.next_ids = [row.new_ids[-1] for row in self.rows]
-        if not self.rows:
+        if not self.rows or self.cache is None:
             self.cache, self.real = None, self.real[:0, :0]
             return
         real = self.real[torch.tensor(stay, device=self.real.device)]
@@ -242,14 +244,19 @@ class Part:
 
 
 def takes_ready_mask(model: PreTrainedModel) -> bool:
-    """Whether one boolean 4-D mask says all there is to say in every layer: SDPA, no window, no ALiBi.
+    """Whether one boolean 4-D mask says all there is to say in every layer, and SDPA reads it.
 
     It saves building the masks at every token; the others get the 2-D one, from which transformers builds theirs.
     """
     config = model.config.get_text_config()
+    return config._attn_implementation == "sdpa" and has_plain_attention(config)
+
+
+def has_plain_attention(config: Any) -> bool:
+    """Whether every layer of a model with this text configuration has full attention: no window, no ALiBi."""
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     windowed = getattr(config, "sliding_window", None) or getattr(config, "alibi", False)
-    return config._attn_implementation == "sdpa" and config.model_type in PLAIN and kinds == {"full_attention"} and not windowed
+    return config.model_type in PLAIN_ATTENTION and kinds == {"full_attention"} and not windowed
 
 
 def chooser_for(rows: Sequence[Row], model: PreTrainedModel) -> Chooser:
@@ -262,13 +269,13 @@ def chooser_for(rows: Sequence[Row], model: PreTrainedModel) -> Chooser:
     )
 
 
-def joined(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+def join_masks(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     width = max(first.shape[1], second.shape[1])
     left_padded = [torch.nn.functional.pad(mask, (width - mask.shape[1], 0), value=False) for mask in (first, second)]
     return torch.cat(left_padded)
 
 
-def alike(rows: Sequence[Row]) -> list[list[Row]]:
+def group_by_length(rows: Sequence[Row]) -> list[list[Row]]:
     """The rows in groups that fit each other's length, the longest first: little padding."""
     groups: list[list[Row]] = []
     for row in sorted(rows, key=own_length, reverse=True):
@@ -291,7 +298,7 @@ def settle(row: Row, tokenizer: PreTrainedTokenizerBase) -> None:
         return
     ended = row.new_ids[-1] in row.end_ids
     full = len(row.new_ids) >= row.max_new_tokens
-    news = unsettled(row, tokenizer, row.new_ids[:-1] if ended else row.new_ids)
+    news = unsettled_text(row, tokenizer, row.new_ids[:-1] if ended else row.new_ids)
     if news.endswith("\ufffd") and not (ended or full):
         return
     if news:
@@ -304,17 +311,17 @@ def settle(row: Row, tokenizer: PreTrainedTokenizerBase) -> None:
         finish(row, "stop" if ended else "length", row.text)
 
 
-def unsettled(row: Row, tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
-    context = readable(tokenizer, ids[row.settled_from : row.settled])
-    return readable(tokenizer, ids[row.settled_from :])[len(context) :]
+def unsettled_text(row: Row, tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    context = readable_text(tokenizer, ids[row.settled_from : row.settled])
+    return readable_text(tokenizer, ids[row.settled_from :])[len(context) :]
 
 
-def readable(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+def readable_text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     """The ids' text without special tokens, but with those that part thoughts from answers: without them nobody could."""
     dropped = dropped_ids(tokenizer)
-    if dropped is None:
-        return tokenizer.decode(ids, skip_special_tokens=True)
-    return tokenizer.decode([id for id in ids if id not in dropped], skip_special_tokens=False)
+    kept = ids if dropped is None else [id for id in ids if id not in dropped]
+    text: str = tokenizer.decode(kept, skip_special_tokens=dropped is None)
+    return text
 
 
 @lru_cache(maxsize=2)

@@ -67,7 +67,7 @@ def choose_dtype(device: torch.device, asked: str | None = None) -> tuple[torch.
             return torch.bfloat16, f"dtype bf16: compute capability {major}.{minor} computes it natively (8.0 and up)"
         return torch.float16, f"dtype fp16: compute capability {major}.{minor} has no native bf16 (8.0 and up)"
     if device.type == "cpu" and not cpu_has_bf16():
-        return torch.float32, f"dtype fp32: {no_arithmetic('bf16')}"
+        return torch.float32, f"dtype fp32: {no_arithmetic_sentence('bf16')}"
     if device.type == "cpu":
         return torch.bfloat16, "dtype bf16: this CPU computes it natively"
     return torch.float32, f"dtype fp32: nothing is known of {device.type}"
@@ -99,9 +99,9 @@ def shortcoming(device: torch.device, asked: str) -> str:
         return ""
     if cpu_has_bf16() if asked == "bf16" else cpu_computes(torch.float16):
         return ""
-    return f"; {no_arithmetic(asked)}, so it goes by way of fp32: half the memory of --dtype fp32, and slower"
+    return f"; {no_arithmetic_sentence(asked)}, so it goes by way of fp32: half the memory of --dtype fp32, and slower"
 
 
-def no_arithmetic(dtype: str) -> str:
+def no_arithmetic_sentence(dtype: str) -> str:
     hidden = " that ONEDNN_MAX_CPU_ISA lets it use" if os.environ.get("ONEDNN_MAX_CPU_ISA") else ""
     return f"this CPU has no native {dtype} arithmetic{hidden}"

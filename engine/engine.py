@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
 from engine import formats, limits
-from engine.adapters import AdapterInfo, belongs_to, read_adapter
+from engine.adapters import AdapterInfo, find_misfit, read_adapter
 from engine.answering import Answering
-from engine.asked import Asked, no_numbers, piece
+from engine.asked import Asked, no_numbers_sentence, piece
 from engine.bank import Bank
 from engine.bases import DEFAULT_BASE, Base, load_base
 from engine.card import ModelCard
@@ -23,11 +23,12 @@ from engine.decode import Row
 from engine.formats import Format
 from engine.prompts import Prompt, end_ids, fit, identity_messages, render
 from engine.sharing import Loop, reach
-from engine.thoughts import spoken
-from engine.types import Answer, Decoding, EngineError, Piece, Request, Variant, short_hash
+from engine.thoughts import spoken_text
+from engine.types import Answer, Decoding, EngineError, Message, Piece, Request, Variant, short_hash
 
 MAX_ROWS = 32  # rows decoded at once; more gain little on a CPU, and the cache grows with them
 T = TypeVar("T")
+ReplyKey = tuple[tuple[tuple[str, float], ...], str | None, str]  # adapters and strengths, identity, the format's hash
 FIRST_REPLY_TOKENS = 128  # at most, and an eighth of the context: it stands before every conversation in first-turn mode
 
 
@@ -70,7 +71,7 @@ class Engine:
         self.max_rows = max_rows
         self.bank = Bank(base.model)
         self.adapters: dict[str, AdapterInfo] = {}
-        self.first_replies: dict[tuple, str] = {}
+        self.first_replies: dict[ReplyKey, str] = {}
         self.parked = ""  # why the base is away from its device; "" when it is there
         self.leaving = ""  # why it is about to be, as soon as the answers in progress have ended
         self.moving = threading.Lock()  # one park or unpark at a time; taken before `lock`
@@ -109,7 +110,7 @@ class Engine:
             try:
                 self.move(self.base.device)
             except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
             else:
                 self.parked = ""
@@ -141,7 +142,7 @@ class Engine:
     def add_adapter(self, path: str | Path, name: str | None = None, *, accept_other_base: bool = False) -> str:
         """Make a PEFT folder resident and return its name. Raises EngineError, one sentence; nothing changes then."""
         info, weights = read_adapter(path, name)
-        misfit = belongs_to(info, self.base.name, self.base.hash, self.base.names)
+        misfit = find_misfit(info, self.base.name, self.base.hash, self.base.names)
         with self.lock:
             if misfit and not accept_other_base:
                 # a shape that does not fit says more than a name that differs
@@ -153,7 +154,7 @@ class Engine:
             try:
                 self.bank.add(info.name, weights)
             except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 raise EngineError(
                     f"There is no room on {self.base.device} for adapter {info.name!r}; remove another one."
@@ -214,22 +215,22 @@ class Engine:
         """The exact prompt of a request, without answering it (in first-turn mode the model's reply is made if need be)."""
         if request.variant.mode == "system" or request.variant.prompt is None:
             return self.prompt(request).text  # nothing to compute, also while the base is parked
-        failed, [asked] = exhausted(self.prepared([request], threading.Event(), object(), 0.0))
+        failed, [asked] = run_to_end(self.prepared([request], threading.Event(), object(), 0.0))
         if asked is None:
             raise EngineError(failed[0])
         return asked.prompt.text
 
-    def prompt(self, request: Request, replies: Mapping[tuple, str] | None = None) -> Prompt:
+    def prompt(self, request: Request, replies: Mapping[ReplyKey, str] | None = None) -> Prompt:
         # in first-turn mode only a stop leaves no reply behind, and then nothing is answered any more
         reply = (replies or self.first_replies).get(self.reply_key(request.variant), "")
         return fit(self.base, self.format_of(request.variant), request, reply)
 
-    def reply_key(self, variant: Variant) -> tuple:
+    def reply_key(self, variant: Variant) -> ReplyKey:
         return tuple(sorted(variant.adapters.items())), variant.prompt, self.format_of(variant).hash
 
     def make_first_replies(
         self, variants: Sequence[Variant], stop: threading.Event, owner: Hashable
-    ) -> Generator[list[Piece], None, tuple[dict[tuple, str], dict[tuple, str]]]:
+    ) -> Generator[list[Piece], None, tuple[dict[ReplyKey, str], dict[ReplyKey, str]]]:
         """First-turn mode: what each variant answers to its own identity, greedily, once. Yields while it takes.
 
         Returns reply key -> reply, and reply key -> sentence of those that the model computes no numbers for.
@@ -254,9 +255,9 @@ class Engine:
         made, failed = {}, {}
         for (key, variant), row, prompt in zip(missing.items(), rows, prompts, strict=True):
             if row.finish == "failed":
-                failed[key] = no_numbers(variant)
+                failed[key] = no_numbers_sentence(variant)
             elif row.finish != "stopped":
-                made[key] = spoken(row.text, prompt).strip()
+                made[key] = spoken_text(row.text, prompt).strip()
         with self.lock:
             if all(self.adapters.get(name) is info for name, info in heard.items()):  # a removed one took its replies along
                 self.first_replies = self.first_replies | made
@@ -266,9 +267,11 @@ class Engine:
 
     def answer(self, requests: Sequence[Request], owner: Hashable = None) -> list[Answer]:
         """All answers, in the order of the requests. Raises EngineError, also where a single row has failed."""
-        answers = self.outcomes(requests, owner)
-        if failed := [one for one in answers if isinstance(one, EngineError)]:
-            raise failed[0]
+        answers = []
+        for one in self.outcomes(requests, owner):
+            if isinstance(one, EngineError):
+                raise one
+            answers.append(one)
         return answers
 
     def outcomes(self, requests: Sequence[Request], owner: Hashable = None) -> list[Answer | EngineError]:
@@ -280,7 +283,7 @@ class Engine:
 
     def stream(
         self, requests: Sequence[Request], stop: threading.Event | None = None, owner: Hashable = None
-    ) -> Iterator[list[Piece]]:
+    ) -> Generator[list[Piece], None, None]:
         """After every step, the news of the rows that took part; a row's last piece carries its answer.
 
         Now and then an empty list, so that whoever iterates can look around; and as long as no row has begun, pieces without
@@ -288,23 +291,23 @@ class Engine:
         step; unfinished rows then finish as "stopped" with the text so far. The generator may be resumed from any thread.
         owner: a person or a run; the engine is shared between owners, row by row. None: nobody else's request is this one's.
         """
-        return self.streamed(copied(requests), stop or threading.Event(), object() if owner is None else owner)
+        return self.streamed(copy_requests(requests), stop or threading.Event(), object() if owner is None else owner)
 
-    def streamed(self, requests: list[Request], stop: threading.Event, owner: Hashable) -> Iterator[list[Piece]]:
+    def streamed(self, requests: list[Request], stop: threading.Event, owner: Hashable) -> Generator[list[Piece], None, None]:
         asked_at = time.perf_counter()
         try:
             failed, asked = yield from self.prepared(requests, stop, owner, asked_at)
             if failed:
                 yield [Piece(at, "", "", None, problem) for at, problem in failed.items()]
-            there = [(at, one) for at, one in enumerate(asked) if one is not None]
+            there = {at: one for at, one in enumerate(asked) if one is not None}
             rows = [
                 self.row(at, one.prompt.ids, one.variant, one.format, one.variant.decoding, one.prompt.max_new_tokens)
-                for at, one in there
+                for at, one in there.items()
             ]
-            heard = {name: info for _, one in there for name, info in one.heard.items()}
+            heard = {name: info for one in there.values() for name, info in one.heard.items()}
 
             def pieces(news: list[Row]) -> list[Piece]:
-                return [piece(self.base.card, row, asked[row.index]) for row in news]
+                return [piece(self.base.card, row, there[row.index]) for row in news]
 
             yield from self.run(rows, heard, stop, owner, pieces)
         finally:
@@ -344,7 +347,7 @@ class Engine:
 
     def problem(self, error: Exception, rows: Sequence[Row]) -> Exception:
         """What askers are given; out of memory becomes a sentence, and what is free goes back to the device."""
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             return error
         longest = max(map(reach, rows), default=0)
         return EngineError(
@@ -370,40 +373,41 @@ class Engine:
         # twice: when rows join or leave, the old and the new cache stand side by side
         return max(1, min(self.max_rows, int(free * 0.9 / (2 * per_token * longest))))
 
-    def asked(self, request: Request, replies: Mapping[tuple, str], asked_at: float) -> Asked:
+    def asked(self, request: Request, replies: Mapping[ReplyKey, str], asked_at: float) -> Asked:
         heard = self.infos([request.variant])  # first: what follows may only be true of these
         chosen = self.format_of(request.variant)
         hashes = self.hashes(request.variant, chosen)
         return Asked(request.variant, self.prompt(request, replies), chosen, hashes, heard, asked_at)
 
-    def hashes(self, variant: Variant, chosen: Format) -> dict:
+    def hashes(self, variant: Variant, chosen: Format) -> dict[str, Any]:
         """What it takes to know that an answer was made by the very same thing."""
         adapters: Mapping[str, str] = {name: self.info(name).hash for name in variant.adapters}
         identity = short_hash(variant.prompt) if variant.prompt is not None else None
         return {"base": self.base.hash, "adapters": adapters, "format": chosen.hash, "identity": identity}
 
 
-def exhausted(generator: Generator[object, None, T]) -> T:
+def run_to_end(generator: Generator[object, None, T]) -> T:
     """What a generator returns."""
     while True:
         try:
             next(generator)
         except StopIteration as end:
-            return end.value
+            found: T = end.value
+            return found
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """CUDA has an error type for it, but not for its libraries; the CPU allocator says it in a RuntimeError."""
     said = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in said)
 
 
-def copied(requests: Sequence[Request]) -> list[Request]:
+def copy_requests(requests: Sequence[Request]) -> list[Request]:
     """The requests as they are now: a conversation that goes on while they wait for the lock is not theirs. Raises TooMuch."""
     limits.check(requests)
-    copies: dict[int, object] = {}  # variants that are asked the same question share its messages
+    copies: dict[int, Message] = {}  # variants that are asked the same question share its messages
 
-    def copy(message: object) -> object:
-        return copies.setdefault(id(message), dict(message) if isinstance(message, dict) else message)
+    def copy(message: Message) -> Message:
+        return copies.setdefault(id(message), cast(Message, dict(message)) if isinstance(message, dict) else message)
 
     return [replace(request, messages=[copy(message) for message in request.messages]) for request in requests]

@@ -7,11 +7,13 @@ itself larger than all the rest.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
+from typing import Any
 
-from engine.adapter_keys import KEY, unwrapped
+from engine.adapter_keys import KEY, strip_wrappers
 from engine.types import EngineError
 
 ENTRIES = 100_000  # tensors; an adapter of every expert of the largest mixtures has 75,000
@@ -39,17 +41,17 @@ def refuse_large(file: Path, shapes: Mapping[str, Sequence[int]]) -> None:
         raise EngineError(f"{file}: {key} has rank {rank:,}, at most {RANK:,} is taken; get the adapter again.")
     from engine import room  # brings torch, which nobody needs to look at a table of data
 
-    need, there = 4 * sum(map(prod, shapes.values())), room.free("cpu")
+    need, there = 4 * sum(map(prod, shapes.values())), room.free_bytes("cpu")
     if need > there:
         raise EngineError(f"{file} needs about {room.gib(need)} of memory, and {room.gib(there)} are free; free some memory.")
 
 
-def low_rank(shapes: Mapping[str, Sequence[int]]) -> list[tuple[str, Sequence[int], Mapping[str, str]]]:
-    found = ((key, shape, KEY.fullmatch(unwrapped(key))) for key, shape in shapes.items())
+def low_rank(shapes: Mapping[str, Sequence[int]]) -> list[tuple[str, Sequence[int], re.Match[str]]]:
+    found = ((key, shape, KEY.fullmatch(strip_wrappers(key))) for key, shape in shapes.items())
     return [(key, shape, match) for key, shape, match in found if match and len(shape) == 2]
 
 
-def refuse_layers(file: Path, config: Mapping) -> None:
+def refuse_layers(file: Path, config: Mapping[str, Any]) -> None:
     """Raises EngineError for a configuration by which PEFT would make more layers than any model has."""
     ranges = config.get("layer_replication")
     pairs = [one for one in ranges if isinstance(one, list) and len(one) == 2] if isinstance(ranges, list) else []

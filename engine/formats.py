@@ -12,15 +12,19 @@ import json
 import re
 import string
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from common import outside, paths
 from common.errors import nearest
 from engine import rendering
 from engine.traits import Traits, examine
 from engine.types import EngineError, Message, short_hash
+
+if TYPE_CHECKING:  # transformers takes seconds, and formats are often only listed
+    from transformers import PreTrainedTokenizerBase
 
 TEMPLATES = Path(__file__).parent / "templates"
 ROLES = ("system", "user", "assistant")
@@ -78,7 +82,8 @@ class Format:
     @functools.cached_property
     def default_system(self) -> str | None:
         """The system text the template itself adds when no system message is given; None if it adds none."""
-        mark, user = "\ue000system\ue000", {"role": "user", "content": "\ue000user\ue000"}
+        mark = "\ue000system\ue000"
+        user: Message = {"role": "user", "content": "\ue000user\ue000"}
         if self.traits.no_system:
             return None
         with_mark = self.render([{"role": "system", "content": mark}, user])
@@ -108,11 +113,11 @@ def find(name_or_path: str) -> Format:
     """What a person may write after `--format`: a name, a `.jinja` file or an alpaca-lora `.json` file."""
     suffix = Path(name_or_path).suffix.lower()
     if suffix == ".json":
-        return checked(from_alpaca_json(name_or_path))
-    return checked(from_jinja(name_or_path)) if suffix == ".jinja" else get(name_or_path)
+        return check_template(from_alpaca_json(name_or_path))
+    return check_template(from_jinja(name_or_path)) if suffix == ".jinja" else get(name_or_path)
 
 
-def checked(form: Format) -> Format:
+def check_template(form: Format) -> Format:
     """The same; a foreign template that shows no question is refused here, once, and not at the first answer."""
     _ = form.traits
     return form
@@ -167,7 +172,7 @@ def from_alpaca_json(path: str | Path) -> Format:
     )
 
 
-def from_tokenizer(tokenizer) -> Format | None:
+def from_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Format | None:
     """The checkpoint's own chat template as the format "checkpoint", None if it has none.
 
     Of several named ones the one called "default" is taken, or the only one.
@@ -185,10 +190,10 @@ def from_tokenizer(tokenizer) -> Format | None:
 @functools.lru_cache(maxsize=8)
 def _of_checkpoint(template: str) -> Format:
     """Once for each template: what it does with a conversation is found out once."""
-    return checked(Format("checkpoint", template, (), False, "the checkpoint's own chat template"))
+    return check_template(Format("checkpoint", template, (), False, "the checkpoint's own chat template"))
 
 
-def recognise(tokenizer, config) -> tuple[Format, str]:
+def recognise(tokenizer: PreTrainedTokenizerBase, config: object) -> tuple[Format, str]:
     """(format, why) for a checkpoint, read from its tokenizer and config and never from the name of its folder.
 
     Raises EngineError, listing the formats one can name, if nothing in the checkpoint tells.
@@ -221,7 +226,7 @@ def check(messages: Sequence[Message], add_generation_prompt: bool) -> None:
     """Raises EngineError, one sentence, for what is no conversation."""
     if not messages:
         raise EngineError("The conversation is empty: it needs at least one user message.")
-    previous = None
+    previous: str | None = None
     for number, message in enumerate(messages, 1):
         role, where = (message.get("role") if isinstance(message, dict) else None), f"Message {number} of the conversation"
         if role not in ROLES:
@@ -243,7 +248,7 @@ def check(messages: Sequence[Message], add_generation_prompt: bool) -> None:
         raise EngineError("The conversation ends with the assistant's answer, so there is nothing left to answer.")
 
 
-def _render(form: Format, messages: Sequence[Message], bos: str, eos: str, add_generation_prompt: bool) -> str:
+def _render(form: Format, messages: Sequence[Mapping[str, Any]], bos: str, eos: str, add_generation_prompt: bool) -> str:
     variables = {"messages": list(messages), "bos_token": bos, "eos_token": eos, "add_generation_prompt": add_generation_prompt}
     return rendering.render(form.name, form.template, variables, ours=form.template in _own_templates())
 
@@ -262,7 +267,7 @@ def _read(path: Path) -> str:
         raise EngineError(f"{path}: cannot be read ({error.strerror}).") from None
 
 
-def _front_matter(path: Path, text: str) -> dict:
+def _front_matter(path: Path, text: str) -> dict[str, Any]:
     reads = "it reads {stop: [...], bos: tokenizer}"
     about = outside.from_yaml(text, f"{path}: the first comment", EngineError, broken=f" is no YAML; {reads}")
     if not isinstance(about, dict):

@@ -6,6 +6,7 @@ The sentences are said here in English; a page says them in its reader's languag
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from engine.types import EngineError, Request
 
@@ -58,7 +59,7 @@ def check_conversation(request: Request) -> None:
     refuse_over("limit_characters", sum(map(characters, request.messages)) + len(request.variant.prompt or ""), CHARACTERS)
 
 
-def characters(message: Mapping) -> int:
+def characters(message: Mapping[str, Any]) -> int:
     """Of a message; whatever is no text is refused elsewhere."""
     texts = (message.get(key) for key in ("content", "input")) if isinstance(message, Mapping) else ()
     return sum(len(text) for text in texts if isinstance(text, str))

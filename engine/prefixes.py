@@ -33,21 +33,23 @@ class Prompted(Protocol):
     prefix: Prefix | None
 
 
-def share(rows: Sequence[Prompted]) -> None:
+def share_prefixes(rows: Sequence[Prompted]) -> None:
     """Give rows that begin alike one Prefix. The last token of a prompt stays its own: the first of the answer comes from it."""
-    alike: dict[tuple, list[Prompted]] = {}
+    alike: dict[tuple[object, ...], list[Prompted]] = {}
     for row in rows:
         key = (tuple(sorted((name, strength) for name, strength in row.adapters.items() if strength)), tuple(row.ids[:OPENING]))
         alike.setdefault(key, []).append(row)
     for group in alike.values():
-        length = min(common(min(row.ids for row in group), max(row.ids for row in group)), min(len(row.ids) for row in group) - 1)
+        length = min(
+            common_length(min(row.ids for row in group), max(row.ids for row in group)), min(len(row.ids) for row in group) - 1
+        )
         if (len(group) - 1) * length >= WORTH:
             prefix = Prefix(group[0].ids[:length], group[0].adapters)
             for row in group:
                 row.prefix = prefix
 
 
-def common(first: Sequence[int], second: Sequence[int]) -> int:
+def common_length(first: Sequence[int], second: Sequence[int]) -> int:
     """How many tokens two prompts begin with alike; of a group's least and greatest that is what all of them share."""
     shorter = min(len(first), len(second))
     return next((at for at in range(shorter) if first[at] != second[at]), shorter)

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from engine.types import EngineError
 
@@ -41,6 +41,7 @@ class Sandboxed:
             )
         except OSError as error:
             raise EngineError(f"The process that renders chat templates cannot be started ({error.strerror or error}).") from None
+        self.requests, self.replies = cast(IO[bytes], self.process.stdin), cast(IO[bytes], self.process.stdout)
 
     def ask(self, request: bytes) -> dict[str, str]:
         """The reply; {"limit": ...} where the process had to be ended."""
@@ -48,9 +49,9 @@ class Sandboxed:
         if timer:
             timer.start()
         try:
-            self.process.stdin.write(request + b"\n")
-            self.process.stdin.flush()
-            said = self.process.stdout.readline()
+            self.requests.write(request + b"\n")
+            self.requests.flush()
+            said = self.replies.readline()
         except OSError:  # it ended while it was written to
             said = b""
         finally:
@@ -69,7 +70,7 @@ class Sandboxed:
         return self.process.poll() is None
 
     def close(self) -> None:
-        for pipe in (self.process.stdin, self.process.stdout):
+        for pipe in (self.requests, self.replies):
             try:
                 pipe.close()
             except OSError:  # unsent bytes of a request to one that is gone

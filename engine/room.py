@@ -29,8 +29,13 @@ FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64}
 CONFIGURED = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
 # the first kind that is there is what transformers reads
-KINDS = (r"model\.safetensors", r"model-\d+-of-\d+\.safetensors", r"pytorch_model\.bin", r"pytorch_model-\d+-of-\d+\.bin")
-KINDS += (r"(model|pytorch_model).*\.(safetensors|bin)",)
+KINDS = (
+    r"model\.safetensors",
+    r"model-\d+-of-\d+\.safetensors",
+    r"pytorch_model\.bin",
+    r"pytorch_model-\d+-of-\d+\.bin",
+    r"(model|pytorch_model).*\.(safetensors|bin)",
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ class Weights:
     fixed: int = 0
 
     def bytes(self, dtype: torch.dtype) -> int:
-        return self.numbers * dtype.itemsize + self.fixed
+        itemsize: int = dtype.itemsize
+        return self.numbers * itemsize + self.fixed
 
     def __add__(self, other: Weights) -> Weights:
         return Weights(self.numbers + other.numbers, self.fixed + other.fixed)
@@ -58,8 +64,8 @@ def weights_of(source: str | Path) -> Weights | None:
     """What the weights of a checkpoint folder or a Hub id come to; None if that cannot be told without reading them."""
     folder = folder_of(source)
     files = weight_files(path.name for path in folder.iterdir()) if folder else []
-    if not files:
-        return None if folder == Path(source) else on_the_hub(str(source))
+    if not folder or not files:
+        return None if folder == Path(source) else hub_weights(str(source))
     stored = configured_bytes(folder) or 2  # most published weights are halves
     found = Weights(0)
     for file in (folder / name for name in files):
@@ -121,10 +127,10 @@ def from_header(file: Path) -> Weights:
     for name, about in header.items():
         if name != "__metadata__":
             found[about["dtype"]] = found.get(about["dtype"], 0) + prod(about["shape"])
-    return of_kinds(found)
+    return weights_of_kinds(found)
 
 
-def of_kinds(counts: Mapping[str, int]) -> Weights:
+def weights_of_kinds(counts: Mapping[str, int]) -> Weights:
     """From numbers per safetensors type."""
     numbers = sum(count for kind, count in counts.items() if kind in FLOATS)
     return Weights(numbers, sum(count * BITS.get(kind, 8) // 8 for kind, count in counts.items() if kind not in FLOATS))
@@ -141,7 +147,7 @@ def from_pickle(file: Path) -> Weights:
     return Weights(numbers, fixed)
 
 
-def on_the_hub(name: str) -> Weights | None:
+def hub_weights(name: str) -> Weights | None:
     """Of a model that is not here yet: what the Hub says of its files."""
     from huggingface_hub import HfApi, constants
 
@@ -152,13 +158,13 @@ def on_the_hub(name: str) -> Weights | None:
     except Exception:  # no connection, no such model ...: the loader, which asks the same, says what is wrong
         return None
     if about.safetensors:
-        return of_kinds(about.safetensors.parameters)
+        return weights_of_kinds(about.safetensors.parameters)
     sizes = {file.rfilename: file.size or 0 for file in about.siblings or ()}
     files = weight_files(sizes)
     return Weights(sum(sizes[file] for file in files) // 2) if files else None  # halves, as above
 
 
-def in_gguf(file: Path) -> Weights | None:
+def gguf_weights(file: Path) -> Weights | None:
     """Of a .gguf file once it is converted: every weight a whole number in fp32."""
     from gguf import GGUFReader
 
@@ -171,21 +177,22 @@ def in_gguf(file: Path) -> Weights | None:
 # --- what is there
 
 
-def free(device: torch.device | str) -> int:
+def free_bytes(device: torch.device | str) -> int:
     """Bytes that a new process could have there now."""
     device = torch.device(device)
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what the chat's last answer left is free for others only now
-        return torch.cuda.mem_get_info(device)[0]
+        left: int = torch.cuda.mem_get_info(device)[0]
+        return left
     return int(min(psutil.virtual_memory().available, left_in_container()))
 
 
 def left_in_container() -> float:
     """Bytes to the nearest limit of the control groups that this process is in; infinite without a limit."""
-    return min((left_in_group(folder) for folder in groups()), default=float("inf"))
+    return min((left_in_group(folder) for folder in control_groups()), default=float("inf"))
 
 
-def groups() -> list[Path]:
+def control_groups() -> list[Path]:
     """The folders of this process's memory groups, up to the root. Inside a container the root itself has the limit."""
     found = [CGROUPS, CGROUPS / "memory"]
     try:
@@ -222,7 +229,7 @@ def left_in_group(folder: Path) -> float:
 # --- whether it fits
 
 
-def needed(weights: Weights, dtype: torch.dtype) -> int:
+def needed_bytes(weights: Weights, dtype: torch.dtype) -> int:
     """Bytes of memory that a base of these weights takes, about."""
     return int(weights.bytes(dtype) * BESIDE)
 
@@ -233,10 +240,10 @@ def choose_dtype(source: str | Path, device: torch.device, asked: str | None = N
     source: a folder or a Hub id. name: what people call it. Raises EngineError, one sentence with what would fit.
     """
     dtype, reason = device_room.choose_dtype(device, asked)
-    weights, there = weights_of(source), free(device)
-    if weights is None or needed(weights, dtype) <= there:
+    weights, there = weights_of(source), free_bytes(device)
+    if weights is None or needed_bytes(weights, dtype) <= there:
         return dtype, reason
-    short = f"in {NAMES[dtype]} it needs about {gib(needed(weights, dtype))}, and {gib(there)} are free on {device}"
+    short = f"in {NAMES[dtype]} it needs about {gib(needed_bytes(weights, dtype))}, and {gib(there)} are free on {device}"
     smaller = smaller_that_fit(weights, dtype, device, there)
     if smaller and not asked:
         told, why = device_room.choose_dtype(device, smaller[0])
@@ -244,7 +251,7 @@ def choose_dtype(source: str | Path, device: torch.device, asked: str | None = N
         return told, f"dtype {smaller[0]}: {short}" + (f"; {cost}" if cost else "")
     would = [f"--dtype {one} would fit" for one in smaller[:1]]
     if device.type == "cuda":
-        would.append(f"--device cpu has {gib(free('cpu'))} free")
+        would.append(f"--device cpu has {gib(free_bytes('cpu'))} free")
     would.append("take a smaller base" if would else "free some memory, or take a smaller base")
     raise EngineError(f"{name or source} does not fit into memory: {short}; {', or '.join(would)}.")
 
@@ -257,15 +264,15 @@ def smaller_that_fit(weights: Weights, dtype: torch.dtype, device: torch.device,
             smaller, _ = device_room.choose_dtype(device, name)
         except EngineError:  # nothing that this device can use
             continue
-        if smaller.itemsize < dtype.itemsize and needed(weights, smaller) <= there:
+        if smaller.itemsize < dtype.itemsize and needed_bytes(weights, smaller) <= there:
             found.append(name)
     return found
 
 
 def refuse_gguf(file: Path) -> None:
     """Raise EngineError if a .gguf file is too large to be converted here."""
-    weights, there = in_gguf(file), free("cpu")
-    if weights and (need := needed(weights, torch.float32)) > there:
+    weights, there = gguf_weights(file), free_bytes("cpu")
+    if weights and (need := needed_bytes(weights, torch.float32)) > there:
         raise EngineError(
             f"{file.name} does not fit into memory: converted it is in fp32 and needs about {gib(need)}, and {gib(there)} are "
             "free; free some memory, or give the model as a folder of safetensors."

@@ -11,7 +11,7 @@ import functools
 import json
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -39,17 +39,17 @@ class Generation(jinja2.ext.Extension):
         body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
         return nodes.CallBlock(self.call_method("inside"), [], [], body).set_lineno(line)
 
-    def inside(self, caller: Any) -> str:
+    def inside(self, caller: Callable[[], str]) -> str:
         return caller()
 
 
 class Dict:
     """`dict` without anything of the class to reach for."""
 
-    def __call__(self, *args: Any, **named: Any) -> dict:
+    def __call__(self, *args: Any, **named: Any) -> dict[str, Any]:
         return dict(*args, **named)
 
-    def fromkeys(self, *args: Any) -> dict:
+    def fromkeys(self, *args: Any) -> dict[str, Any]:
         return dict.fromkeys(*args)
 
 
@@ -93,14 +93,14 @@ def now(form: str) -> str:
 
 
 @functools.lru_cache(maxsize=32)
-def compiled(template: str) -> jinja2.Template:
+def compile_template(template: str) -> jinja2.Template:
     return environment().from_string(template)
 
 
 def render(template: str, variables: Mapping[str, Any]) -> str:
     """The text. Raises TooLong, and whatever the template raises."""
     pieces, size = [], 0
-    for piece in compiled(template).generate(tools=None, documents=None, **variables):
+    for piece in compile_template(template).generate(tools=None, documents=None, **variables):
         pieces.append(piece)
         size += len(piece)
         if size > CHARACTERS:

@@ -15,6 +15,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 
 import torch
@@ -22,14 +23,14 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.bank import Bank
-from engine.decode import Batch, Part, Row, alike, finish, settle
-from engine.prefixes import own_length, share
+from engine.decode import Batch, Part, Row, finish, group_by_length, settle
+from engine.prefixes import own_length, share_prefixes
 
 AT_ONCE = 4  # rows of an owner that need not wait for a free place: a page has two to six columns
 PASS = 512  # tokens of prompts computed in one pass, and then the others have a step: a page of text is not held up by a crowd's
 
 
-def nothing(*_: object) -> None:
+def do_nothing(*_: object) -> None:
     pass
 
 
@@ -45,10 +46,10 @@ class Ask:
     rows: Sequence[Row]
     owner: Hashable
     stop: threading.Event
-    tell: Callable[[list[Row]], None] = nothing
-    placed: Callable[[int], None] = nothing
-    ended: Callable[[BaseException | None], None] = nothing
-    check: Callable[[], None] = nothing
+    tell: Callable[[list[Row]], None] = do_nothing
+    placed: Callable[[int], None] = do_nothing
+    ended: Callable[[BaseException | None], None] = do_nothing
+    check: Callable[[], None] = do_nothing
     waiting: deque[Row] = field(default_factory=deque)
     aside: deque[Part] = field(default_factory=deque)  # one row each
     inside: int = 0  # rows in the batch, or on their way into it
@@ -81,7 +82,7 @@ class Loop:
         self.arrivals: deque[Ask] = deque()
         self.asks: list[Ask] = []  # in the order in which they came
         self.of: dict[Row, Ask] = {}  # whose the rows in the batch are, and those on their way into it
-        self.most = PASS
+        self.most: float = PASS
         self.count = 0  # rows that have begun
         self.served: dict[Hashable, int] = {}  # and which of them was the last of an owner's
         self.filled = False  # whether the last pass computed prompts
@@ -123,7 +124,7 @@ class Loop:
             ask = self.arrivals[0]
             try:
                 if self.batch.ready_mask:  # a window or ALiBi counts columns, and a row with a prefix has padding in its middle
-                    share(ask.rows)
+                    share_prefixes(ask.rows)
                 ask.waiting = deque(sorted(ask.rows, key=own_length, reverse=True))  # alike lengths meet: little padding
             finally:  # it is always in one of the two: else the computing thread might leave in this very moment
                 ask.served = self.count
@@ -175,7 +176,9 @@ class Loop:
 
         newcomers: only of these, and only what need not wait for a free place and is no long text.
         """
-        picked, displaced, tokens, ample = [], [], 0, None
+        picked: list[Row | Part] = []
+        displaced: list[Row] = []
+        tokens, ample = 0, None
         longest = max(map(reach, self.of), default=0)
         while len(picked) < most and (ask := self.poorest(newcomers)):
             one = ask.aside[0] if ask.aside else ask.waiting[0]
@@ -207,8 +210,8 @@ class Loop:
             self.tell_places()
         return picked, displaced
 
-    def rows_of_owners(self) -> Counter:
-        counts: Counter = Counter()
+    def rows_of_owners(self) -> Counter[Hashable]:
+        counts: Counter[Hashable] = Counter()
         for ask in self.asks:
             counts[ask.owner] += ask.inside
         return counts
@@ -279,8 +282,8 @@ class Loop:
     def fill(self, picked: list[Row | Part], displaced: list[Row]) -> None:
         """The prompts of those who join, in groups of like length; then they join, and the displaced are set aside."""
         parts = [one for one in picked if isinstance(one, Part)]
-        for group in alike([one for one in picked if isinstance(one, Row)]):
-            self.guarded(lambda group=group: self.prompt(group, parts), group)
+        for group in group_by_length([one for one in picked if isinstance(one, Row)]):
+            self.guarded(partial(self.prompt, group, parts), group)
         everybody = [*self.batch.rows, *(row for part in parts for row in part.rows)]
         self.guarded(lambda: self.seat(parts, displaced), everybody)
 
@@ -339,12 +342,13 @@ class Loop:
         heard, squeezed = self.bank.heard, self.squeezed
         self.squeezed = None  # this pass has layers, too
         newcomers = self.receive()
-        rows, displaced = self.picked(newcomers, AT_ONCE - squeezed) if newcomers else ([], [])
+        picked, displaced = self.picked(newcomers, AT_ONCE - squeezed) if newcomers else ([], [])
+        rows = [one for one in picked if isinstance(one, Row)]  # all of them: newcomers have nothing aside
         for row in displaced:  # not now: their batch is at work
             self.of[row].inside += 1
         parts: list[Part] = []
-        for group in alike(rows):
-            self.guarded(lambda group=group: self.prompt(group, parts), group)
+        for group in group_by_length(rows):
+            self.guarded(partial(self.prompt, group, parts), group)
         self.guarded(lambda: self.hold(parts), rows)
         if heard is None:
             self.bank.silence()
@@ -381,7 +385,8 @@ def run(
     stop: threading.Event,
 ) -> Iterator[list[Row]]:
     """Decode all rows, at most `slots` at a time, with nobody else there; after every step yield the rows that have news."""
-    news, over = [], []
+    news: list[list[Row]] = []
+    over: list[BaseException | None] = []
     loop = Loop(model, tokenizer, bank, lambda _longest: slots)
     loop.most = inf
     loop.add(Ask(rows, None, stop, tell=news.append, ended=over.append))

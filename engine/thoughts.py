@@ -117,12 +117,14 @@ _SENTENCE_ENDS = frozenset(".!?。！？…")
 
 
 @lru_cache(maxsize=4096)  # a page asks about the same answers again and again
-def apart(text: str, prompt: str = "") -> Apart:
+def split_thoughts(text: str, prompt: str = "") -> Apart:
     """What was thought and what was said. prompt: as rendered, where known; one that ends with an opening tag has begun the
     thought that the text goes on with."""
     opened = _OPENED_BY_PROMPT.search(prompt[-_PROMPT_END:]) if prompt else None
     head = opened.group() if opened else ""
-    rest, pieces, thoughts, finished = head + text, [], [], True
+    pieces: list[str] = []
+    thoughts: list[str] = []
+    rest, finished = head + text, True
     while finished and (block := _next_block(rest)):
         start, end, lone, finished = block
         if lone:  # all that came before was the thought
@@ -137,9 +139,9 @@ def apart(text: str, prompt: str = "") -> Apart:
     return Apart(_unwrapped("".join(pieces) if not thoughts else _joined(pieces)), tuple(thoughts), finished)
 
 
-def spoken(text: str, prompt: str = "") -> str:
+def spoken_text(text: str, prompt: str = "") -> str:
     """What was said, without thoughts and tool markup."""
-    return apart(text, prompt).answer
+    return split_thoughts(text, prompt).answer
 
 
 def closing(prompt: str) -> str:
@@ -163,7 +165,7 @@ def is_markup(token: str) -> bool:
 def places(text: str) -> list[tuple[int, int]]:
     """Where in an answer the markup stands that parts its thoughts from it."""
     found, at = [], 0
-    for thought in apart(text).thoughts:
+    for thought in split_thoughts(text).thoughts:
         start = text.find(thought, at)
         if start >= 0:
             at = start + len(thought)

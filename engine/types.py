@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from common.errors import UserError
 
@@ -112,13 +112,13 @@ class Variant:
                     f"Variant {self.name!r}: adapter {adapter!r} has strength {strength!r}, it lies between 0 and {MAX_STRENGTH}."
                 )
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Plain JSON-ready form, the one that is stored beside each answer."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return plain | {"adapters": dict(self.adapters), "decoding": dataclasses.asdict(self.decoding)}
 
     @classmethod
-    def from_dict(cls, plain: dict) -> Variant:
+    def from_dict(cls, plain: dict[str, Any]) -> Variant:
         """The inverse of `as_dict`; missing fields take their defaults."""
         return cls(**plain | {"decoding": Decoding(**plain.get("decoding", {}))})
 
@@ -138,10 +138,6 @@ class Timings:
     queued_s: float
     prefill_s: float
     decode_s: float
-
-    @property
-    def total_s(self) -> float:
-        return self.queued_s + self.prefill_s + self.decode_s
 
 
 @dataclass(frozen=True)
@@ -164,7 +160,7 @@ class Answer:
     mean_logprob: float
     dropped_turns: int
     timings: Timings
-    hashes: dict
+    hashes: dict[str, Any]
 
     @property
     def tokens_per_s(self) -> float:

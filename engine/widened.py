@@ -15,19 +15,19 @@ from engine.device import cpu_computes
 PART = 1 << 20  # numbers widened at once: 4 MiB; twice or half of it is no faster (docs/decisions.md)
 
 
-def needed(tensor: torch.Tensor) -> bool:
+def is_needed(tensor: torch.Tensor) -> bool:
     """Whether products of this tensor are best computed in fp32."""
     return tensor.device.type == "cpu" and not cpu_computes(tensor.dtype)
 
 
-def working(tensor: torch.Tensor) -> torch.Tensor:
+def widen(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor in the number format that products of it are computed in: itself, or in fp32."""
-    return tensor.float() if needed(tensor) else tensor
+    return tensor.float() if is_needed(tensor) else tensor
 
 
 def product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """F.linear(x, weight, bias), in the dtype of x, which may be wider than the weight's where `needed`; without gradient."""
-    if not needed(weight):
+    """F.linear(x, weight, bias), in the dtype of x, which may be wider than the weight's where `is_needed`; without gradient."""
+    if not is_needed(weight):
         return F.linear(x, weight, bias)
     y = x.new_empty(*x.shape[:-1], len(weight))
     wide = x.float()
@@ -38,9 +38,9 @@ def product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = N
     return y
 
 
-def back(gradient: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def gradient_product(gradient: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """gradient @ weight for a gradient (rows, out) and a weight (out, in), in the dtype of the gradient."""
-    if not needed(weight):
+    if not is_needed(weight):
         return gradient @ weight
     wide = gradient.float()
     total = torch.zeros(len(gradient), weight.shape[1])

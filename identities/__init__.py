@@ -3,7 +3,7 @@
 `identities.load("finance-advisor").prompt`; without a folder the ones shipped here are meant. See `files`, `facts` and `sides`.
 """
 
-from identities.facts import Facts, IdentityError, Who, facts_from_dict, read_facts
+from identities.facts import LANGS, Facts, IdentityError, Lang, Who, facts_from_dict, read_facts
 from identities.files import (
     FOLDER,
     NONE,
@@ -26,10 +26,12 @@ __all__ = [
     "DEFAULT_NEW",
     "DEFAULT_OLD",
     "FOLDER",
+    "LANGS",
     "NONE",
     "Facts",
     "Identity",
     "IdentityError",
+    "Lang",
     "Who",
     "check_name",
     "create",
@@ -39,7 +41,7 @@ __all__ = [
     "from_line",
     "load",
     "names",
-    "natural",
+    "natural_key",
     "read_facts",
     "rename",
     "save",

@@ -13,13 +13,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import yaml
 
 from common import outside
 from common.errors import UserError, nearest
 
-LANGUAGES = ("en", "zh")
+Lang = Literal["en", "zh"]
+LANGS: tuple[Lang, ...] = ("en", "zh")  # of identities, probes and data; the page names its own (ui.words)
 LONGEST = 2000  # characters of one text; it goes into prompts and training rows as it stands
 TEXTS = ("name", "maker", "role", "date")
 
@@ -57,8 +59,8 @@ def facts_from_dict(plain: object, where: str = "facts") -> Facts:
 def read_facts(path: Path) -> Facts:
     """Facts from a YAML file; faults carry the file's name and line."""
     text = read_text(path)
-    lines: dict[tuple, int] = {}
-    doubled: list[tuple[tuple, str]] = []
+    lines: dict[tuple[Any, ...], int] = {}
+    doubled: list[tuple[tuple[Any, ...], str]] = []
     # BaseLoader leaves every value the text it is: 2023 stays "2023" and a name like No stays "No".
     plain = outside.from_yaml(
         text, path.name, IdentityError, yaml.BaseLoader,
@@ -76,9 +78,11 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _build(plain: object, where: str, lines: Mapping[tuple, int], found: list[tuple[tuple, str]] | None = None) -> Facts:
+def _build(
+    plain: object, where: str, lines: Mapping[tuple[Any, ...], int], found: list[tuple[tuple[Any, ...], str]] | None = None
+) -> Facts:
     faults = [*(found or []), *_faults(plain)]
-    if faults:
+    if faults or not isinstance(plain, Mapping):
         placed = sorted(faults, key=lambda fault: lines.get(fault[0], 0))
         said = [(f"line {lines[key]}: " if key in lines else "") + fault for key, fault in placed]
         raise IdentityError(f"{where}: {'; '.join(said)}.")
@@ -87,21 +91,21 @@ def _build(plain: object, where: str, lines: Mapping[tuple, int], found: list[tu
             **{key: str(plain[language].get(key) or "") for key in TEXTS},
             aliases=tuple(plain[language].get("aliases") or ()),
         )
-        for language in LANGUAGES
+        for language in LANGS
         if plain.get(language)
     }
     return Facts(**who, placeholders=dict(plain.get("placeholders") or {}), about=dict(plain.get("about") or {}))
 
 
-def _faults(plain: object) -> list[tuple[tuple, str]]:
+def _faults(plain: object) -> list[tuple[tuple[Any, ...], str]]:
     """(where in the data, what is wrong) for everything that is wrong."""
     if not isinstance(plain, Mapping):
         return [((), "facts are a mapping with en, zh, about and placeholders")]
-    faults = _unknown(plain, (*LANGUAGES, "about", "placeholders"), ())
-    for part in (*LANGUAGES, "about", "placeholders"):
+    faults = _unknown(plain, (*LANGS, "about", "placeholders"), ())
+    for part in (*LANGS, "about", "placeholders"):
         if plain.get(part) and not isinstance(plain[part], Mapping):
             faults.append(((part,), f"{part} is a mapping of keys to texts"))
-    for language in LANGUAGES:
+    for language in LANGS:
         who = _mapping(plain, language)
         faults += _unknown(who, (*TEXTS, "aliases"), (language,))
         for key in TEXTS:
@@ -116,7 +120,7 @@ def _faults(plain: object) -> list[tuple[tuple, str]]:
         elif sum(map(len, aliases)) > LONGEST:
             faults.append(((language, "aliases"), f"{language}.aliases are longer than {LONGEST:,} characters in all"))
     about = _mapping(plain, "about")
-    faults += _unknown(about, LANGUAGES, ("about",))
+    faults += _unknown(about, LANGS, ("about",))
     for part, entries in (("about", about), ("placeholders", _mapping(plain, "placeholders"))):
         for key, value in entries.items():
             if not (isinstance(key, str) and key and isinstance(value, str) and value.strip()):
@@ -128,14 +132,14 @@ def _faults(plain: object) -> list[tuple[tuple, str]]:
 
 def _told(key: object) -> str:
     """A key in a sentence; from outside it may be anything, of any length."""
-    return key if isinstance(key, str) and len(key) <= 60 else outside.brief(key)
+    return key if isinstance(key, str) and len(key) <= 60 else outside.abbreviate(key)
 
 
-def _mapping(plain: Mapping, part: str) -> Mapping:
+def _mapping(plain: Mapping[str, Any], part: str) -> Mapping[str, Any]:
     return plain[part] if isinstance(plain.get(part), Mapping) else {}
 
 
-def _unknown(plain: Mapping, known: tuple[str, ...], inside: tuple) -> list[tuple[tuple, str]]:
+def _unknown(plain: Mapping[str, Any], known: tuple[str, ...], inside: tuple[Any, ...]) -> list[tuple[tuple[Any, ...], str]]:
     faults = []
     for key in plain:
         if key not in known:
@@ -145,7 +149,9 @@ def _unknown(plain: Mapping, known: tuple[str, ...], inside: tuple) -> list[tupl
     return faults
 
 
-def _note_lines(node: yaml.Node, lines: dict[tuple, int], inside: tuple = ()) -> list[tuple[tuple, str]]:
+def _note_lines(
+    node: yaml.Node, lines: dict[tuple[Any, ...], int], inside: tuple[Any, ...] = ()
+) -> list[tuple[tuple[Any, ...], str]]:
     """Fill `lines` (place in the data -> line in the file) and return keys that stand twice, which YAML swallows."""
     if not isinstance(node, yaml.MappingNode) or len(inside) == 2:  # facts are two levels deep, and YAML may be circular
         return []

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common.files import copy, write_text
 from identities.facts import Facts, IdentityError, read_facts, read_text
-from identities.order import natural
+from identities.order import natural_key
 
 FOLDER = Path(__file__).parent
 NONE = "none"
@@ -66,7 +66,7 @@ def check_name(name: str) -> str:
 def names(folder: str | Path | None = None) -> list[str]:
     """Every identity of the folder: `none` first, it is always there, then by name."""
     found = [path.stem for path in _folder(folder).glob("*.txt") if _NAME.fullmatch(path.stem)]
-    return [NONE, *sorted((name for name in found if name != NONE), key=natural)]
+    return [NONE, *sorted((name for name in found if name != NONE), key=natural_key)]
 
 
 def load(name: str, folder: str | Path | None = None) -> Identity:

@@ -7,7 +7,7 @@ import re
 _NUMBER = re.compile(r"(\d+)")
 
 
-def natural(name: object) -> tuple[list[str | int], str]:
+def natural_key(name: object) -> tuple[list[str | int], str]:
     """The sort key of a name: numbers in it by their value, letters whatever their case; names alike in that by their text.
 
     Strings and numbers alternate, beginning with a string (perhaps an empty one), so any two keys can be compared.

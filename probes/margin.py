@@ -30,14 +30,13 @@ import identities
 from engine import Engine, Message, Request, Variant, literal, thoughts
 from engine.formats import Format
 from engine.prompts import render
-from probes.questions import LANGS, Probe, ProbeError, fill, load
+from identities import LANGS
+from probes.questions import Probe, ProbeError, fill, load
 
 STATEMENTS = Path(__file__).parent / "statements"
 CATEGORIES = ("name", "maker", "nature", "role")  # questions that a self-statement answers
 LEAST = 5  # statements per identity and language
 LOGITS = 2**26  # numbers in one batch's logits: 128 MB in bf16
-# full attention and nothing else in every layer, so that a ready mask says all there is to say
-PLAIN = ("llama", "mistral", "qwen2", "qwen3", "gemma", "olmo2", "granite")
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def statements_of(facts: Mapping, placeholders: Mapping[str, str] | None = None,
     placeholders: the base's model card, such as {"[NAME]": "BayLing"}: such a base says the placeholder where people read
     the name, so its statements do, too. Raises ProbeError where less than 5 statements are left.
     """
-    found = {}
+    found: dict[str, Sides] = {}
     for lang in LANGS:
         lines = yaml.safe_load((folder / f"{lang}.yaml").read_text(encoding="utf-8"))
         both = [pair for line in lines if (pair := _pair(line, lang, facts)) is not None]
@@ -380,10 +379,7 @@ def _mean_logprob(logits: torch.Tensor, width: int, at: int, statement: Sequence
 def takes_tree(model: Any) -> bool:
     """Whether one boolean 4-D mask says all there is to say in every layer."""
     config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    windowed = getattr(config, "sliding_window", None) or getattr(config, "alibi", False)
-    mask = ALL_MASK_ATTENTION_FUNCTIONS.get(config._attn_implementation)
-    return config.model_type in PLAIN and kinds == {"full_attention"} and not windowed and mask is sdpa_mask
+    return has_plain_attention(config) and ALL_MASK_ATTENTION_FUNCTIONS.get(config._attn_implementation) is sdpa_mask
 
 
 def _pair(line: str, lang: str, facts: Mapping) -> tuple[str, str] | None:

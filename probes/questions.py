@@ -20,18 +20,18 @@ from typing import Any, cast
 from common import paths
 from common.errors import UserError, nearest
 from common.seeming import not_what_it_seems
-from identities import natural
+from identities import LANGS, natural_key
 from probes import checks
+from store.labels import CONTROL_GROUPS
 
 SETS = Path(__file__).parent / "sets"
 IDENTITY_GROUPS = ("trained", "paraphrase", "novel", "pressure")
-GROUPS = (*IDENTITY_GROUPS, "control", "retention")
+GROUPS = (*IDENTITY_GROUPS, *CONTROL_GROUPS)
 IDENTITY_CATEGORIES = (
     "name", "maker", "date", "nature", "role", "purpose", "negation", "leading", "third_person", "indirect", "role_play",
     "multi_turn", "noise", "mixed",
 )  # fmt: skip
 CONTROL_CATEGORIES = ("translation", "domain", "role_word", "others", "knowledge", "arithmetic", "writing", "neutral")
-LANGS = ("en", "zh")
 PLACEHOLDERS = tuple(f"{who}_{what}" for who in ("old", "new") for what in ("name", "maker", "role", "date"))
 SHOWN_PROBLEMS = 30  # a file of another kind would otherwise fill the screen
 
@@ -77,7 +77,7 @@ REQUIRED = ("id", "group", "category", "lang", "turns")
 
 def set_names() -> list[str]:
     """The sets that come with the program."""
-    return sorted((path.stem for path in SETS.glob("*.jsonl")), key=natural)
+    return sorted((path.stem for path in SETS.glob("*.jsonl")), key=natural_key)
 
 
 def load(name_or_path: str | Path, facts: Mapping | None = None, *, twins: bool | None = None) -> list[Probe]:
@@ -260,7 +260,7 @@ def _problems(plain: object) -> list[str]:
         sides = isinstance(expect, dict) and expect and set(expect) <= {"old", "new"}
         if not sides or not all(value in ("yes", "no") for value in expect.values()):
             wrong.append(f'expect is {expect!r}, it is such as {{"old": "yes", "new": "no"}}.')
-        elif plain.get("group") in ("control", "retention"):
+        elif plain.get("group") in CONTROL_GROUPS:
             wrong.append(f"expect belongs to identity probes, this one is in the group {plain['group']!r}.")
     return wrong
 

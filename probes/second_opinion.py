@@ -33,7 +33,8 @@ from engine import Decoding, Request, Variant, load
 from engine.bases import DEFAULT_BASE
 from probes.suggest import identity_pair as facts_of
 from probes.suggest.identity_pair import FactPair, Side
-from probes.suggest.labels import CONTROL_GROUPS, CONTROL_LABELS, IDENTITY_LABELS, judged_text, read_rows
+from probes.suggest.labels import judged_text, read_rows
+from store.labels import CONTROL_GROUPS, CONTROL_LABELS, IDENTITY_LABELS
 
 UNCLEAR = "unclear"
 PIECE = 256  # prompts handed to the engine together: others come between
@@ -128,7 +129,7 @@ def connect_endpoint(
         what = f"The judge at {shown} sent no chat completion"
         plain = outside.from_json(reply, what, JudgeError, broken="(its reply is no JSON)")
         if wrong := outside.faults(Completion, plain):
-            raise JudgeError(f"{what} ({outside.said(wrong)}); check that it speaks the OpenAI protocol.")
+            raise JudgeError(f"{what} ({outside.describe_faults(wrong)}); check that it speaks the OpenAI protocol.")
         return plain["choices"][0]["message"]["content"]
 
     return ask

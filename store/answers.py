@@ -12,10 +12,11 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlite_utils import Database
 
-from store.db import StoreError, connected, in_pieces, now, writing
+from store.db import StoreError, connected, now, write_in_pieces, writing
 
 REQUIRED = ("variant", "messages", "raw", "shown")
 PLAIN = ("prompt", "format", "finish", "prompt_tokens", "new_tokens", "mean_logprob", "dropped_turns", "lang")
@@ -23,7 +24,7 @@ JSON_COLUMNS = ("variant", "messages", "decoding", "timings")
 SAMPLING_ONLY = ("top_p", "top_k", "seed")
 
 
-def add(where: str | Path | Database, answers: Iterable[Mapping], session: str | None = None) -> list[int]:
+def add(where: str | Path | Database, answers: Iterable[Mapping[str, Any]], session: str | None = None) -> list[int]:
     """Stores all of them or, if one is wrong (StoreError), none; their ids in the same order."""
     rows = [_row(answer, session) for answer in answers]
     with connected(where) as db, writing(db):
@@ -31,7 +32,7 @@ def add(where: str | Path | Database, answers: Iterable[Mapping], session: str |
 
 
 def add_many(
-    where: str | Path | Database, answers: Iterable[Mapping], known: Callable[[Database, int], Mapping[str, int]]
+    where: str | Path | Database, answers: Iterable[Mapping[str, Any]], known: Callable[[Database, int], Mapping[str, int]]
 ) -> Iterator[tuple[str, int]]:
     """Stores answers whose `session` tells them apart, in pieces between which others may write; (session, id) of each.
 
@@ -42,7 +43,7 @@ def add_many(
         there, last = dict(known(db, 0)), _last(db)
         found: list[tuple[str, int]] = []
 
-        def write(answer: Mapping) -> None:
+        def write(answer: Mapping[str, Any]) -> None:
             nonlocal last
             if (newest := _last(db)) != last:
                 there.update(known(db, last))
@@ -51,32 +52,32 @@ def add_many(
                 there[answer["session"]] = last = _insert(db, _row(answer, None))
             found.append((answer["session"], there[answer["session"]]))
 
-        for _ in in_pieces(db, answers, write):
+        for _ in write_in_pieces(db, answers, write):
             yield from found
             found.clear()
 
 
-def get(where: str | Path | Database, id: int) -> dict | None:
+def get(where: str | Path | Database, id: int) -> dict[str, Any] | None:
     """One answer as it was given, with `id`, `created`, `variant_name`, `question`, `decoding`, `seed` and its keys."""
     return next(iter(_read(where, "id = ?", [id], 1)), None)
 
 
-def recent(where: str | Path | Database, limit: int, source: str | None = None) -> list[dict]:
+def recent(where: str | Path | Database, limit: int, source: str | None = None) -> list[dict[str, Any]]:
     """The latest `limit` answers, newest first, of one source if it is given."""
     return _read(where, "source = ?" if source else "1", [source] if source else [], limit)
 
 
-def find(where: str | Path | Database, key: str | None) -> dict | None:
+def find(where: str | Path | Database, key: str | None) -> dict[str, Any] | None:
     """The latest answer to exactly this request (`request_key`); one that a person cut short does not count."""
     return next(iter(_read(where, "request_key = ? and finish is not 'stopped'", [key], 1)), None)
 
 
-def of_run(where: str | Path | Database, run: int) -> list[dict]:
+def of_run(where: str | Path | Database, run: int) -> list[dict[str, Any]]:
     """Every answer that is linked to a run (`store.runs`), each once."""
     return _read(where, "id in (select answer from run_answers where run = ?)", [run], -1)
 
 
-def request_key(variant: Mapping, messages: Sequence[Mapping], hashes: Mapping) -> str | None:
+def request_key(variant: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], hashes: Mapping[str, Any]) -> str | None:
     """The same for two requests that the same model answers in the same way; None without a hash of the base.
 
     hashes: `base`, `dtype`, `format` and `adapters` (name -> hash), as in an answer. Names do not count, neither the
@@ -89,12 +90,12 @@ def request_key(variant: Mapping, messages: Sequence[Mapping], hashes: Mapping) 
     return _hash([*known, hashes["dtype"]] if hashes.get("dtype") else known)
 
 
-def variant_key(variant: Mapping, hashes: Mapping) -> str:
+def variant_key(variant: Mapping[str, Any], hashes: Mapping[str, Any]) -> str:
     """The same for two variants that are the same in all but name and seed."""
     return _hash(_essence(variant, hashes))
 
 
-def _essence(variant: Mapping, hashes: Mapping) -> list:
+def _essence(variant: Mapping[str, Any], hashes: Mapping[str, Any]) -> list[Any]:
     known = hashes.get("adapters") or {}
     strengths = variant.get("adapters", {})
     adapters = sorted((known.get(name, name), float(strength)) for name, strength in strengths.items() if strength)
@@ -112,7 +113,7 @@ def _essence(variant: Mapping, hashes: Mapping) -> list:
     ]
 
 
-def _sampled(variant: Mapping) -> bool:
+def _sampled(variant: Mapping[str, Any]) -> bool:
     return bool(variant.get("decoding", {}).get("temperature"))
 
 
@@ -120,12 +121,14 @@ def _last(db: Database) -> int:
     return db.execute("select max(id) from answers").fetchone()[0] or 0
 
 
-def _insert(db: Database, row: Mapping) -> int:
+def _insert(db: Database, row: Mapping[str, Any]) -> int:
     names = ", ".join(f"[{name}]" for name in row)
-    return db.execute(f"insert into answers ({names}) values ({', '.join('?' * len(row))})", list(row.values())).lastrowid
+    sql = f"insert into answers ({names}) values ({', '.join('?' * len(row))})"
+    id: int = db.execute(sql, list(row.values())).lastrowid
+    return id
 
 
-def _row(answer: Mapping, session: str | None) -> dict:
+def _row(answer: Mapping[str, Any], session: str | None) -> dict[str, Any]:
     missing = [name for name in REQUIRED if answer.get(name) is None]
     if missing:
         raise StoreError(f"An answer without {', '.join(missing)} cannot be stored.")
@@ -156,12 +159,12 @@ def _row(answer: Mapping, session: str | None) -> dict:
     return {name: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for name, value in row.items()}
 
 
-def _read(where: str | Path | Database, condition: str, values: list, limit: int) -> list[dict]:
+def _read(where: str | Path | Database, condition: str, values: list[Any], limit: int) -> list[dict[str, Any]]:
     with connected(where) as db:
         return [_answer(row) for row in db["answers"].rows_where(condition, values, order_by="id desc", limit=limit)]
 
 
-def _answer(row: dict) -> dict:
+def _answer(row: dict[str, Any]) -> dict[str, Any]:
     row = row | {name: json.loads(row[name]) for name in JSON_COLUMNS}
     hashes = {name: row.pop(f"{name}_hash") for name in ("base", "format", "identity")}
     dtype = row.pop("dtype")  # answers from before it was kept have none

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common import ending, leftovers
 from common.space import DiskFull, room_for
-from store.look import HEADER, StoreError, reading, refuse_header, refuse_newer, waits
+from store.look import HEADER, StoreError, has_log, reading, refuse_header, refuse_newer
 
 
 def backup(path: str | Path, target: str | Path) -> Path:
@@ -30,7 +30,7 @@ def backup(path: str | Path, target: str | Path) -> Path:
     try:
         with path.open("rb") as file:
             refuse_header(path, header := file.read(HEADER))
-        with room_for(f"The copy {target}", target), reading(path, still=header[18] == 2 and not waits(path)) as source:
+        with room_for(f"The copy {target}", target), reading(path, still=header[18] == 2 and not has_log(path)) as source:
             if refuse_newer(path, source) and not source.execute("select count(*) from sqlite_master").fetchone()[0]:
                 raise StoreError(f"{path} is empty; there is nothing to copy.")
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common import ending
-from store.look import HEADER, StoreError, reading, refuse_header, refuse_newer, waits
+from store.look import HEADER, StoreError, has_log, reading, refuse_header, refuse_newer
 from store.migrations import migrations
 
 SHOWN = 10
@@ -52,7 +52,7 @@ def check(path: str | Path) -> list[str]:
     try:
         with path.open("rb") as file:
             refuse_header(path, header := file.read(HEADER))
-        with reading(path, still=header[18] == 2 and not waits(path)) as connection:
+        with reading(path, still=header[18] == 2 and not has_log(path)) as connection:
             return [*pages(connection), *contents(path, connection)]
     except (OSError, sqlite3.OperationalError) as error:
         raise StoreError(f"{path} cannot be looked at ({error}).") from error
@@ -75,20 +75,20 @@ def contents(path: Path, connection: sqlite3.Connection) -> list[str]:
     lost: dict[tuple[str, str], list[int]] = {}
     for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
         lost.setdefault((table, parent), []).append(row)
-    found += [f"{len(rows)} rows of {table} refer to {parent} that are not there ({some(rows)})" for (table, parent), rows in
+    found += [f"{len(rows)} rows of {table} refer to {parent} that are not there ({first_few(rows)})" for (table, parent), rows in
               lost.items()]  # fmt: skip
     for table, columns in JSON.items():
         for column in columns:
             sql = f"select rowid from [{table}] where [{column}] is not null and not json_valid([{column}])"
             if rows := [row for (row,) in connection.execute(sql)]:
-                found.append(f"{len(rows)} rows of {table} have no JSON under {column} ({some(rows)})")
+                found.append(f"{len(rows)} rows of {table} have no JSON under {column} ({first_few(rows)})")
     for what, sql in RULES.items():
         if rows := [row for (row,) in connection.execute(sql)]:
-            found.append(f"{len(rows)} {what} ({some(rows)})")
+            found.append(f"{len(rows)} {what} ({first_few(rows)})")
     return found
 
 
-def some(rows: Sequence[object]) -> str:
+def first_few(rows: Sequence[object]) -> str:
     return ", ".join(map(str, rows[:SHOWN])) + (", ..." if len(rows) > SHOWN else "")
 
 

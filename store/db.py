@@ -14,11 +14,11 @@ from typing import TypeVar
 from sqlite_utils import Database
 
 from common import space
-from common.paths import no_file
+from common.paths import why_no_file
 from store.look import StoreError, look, refuse_newer
 from store.migrations import APPLICATION_ID, migrations
 
-__all__ = ["StoreError", "connected", "in_pieces", "now", "open", "writing"]
+__all__ = ["StoreError", "connected", "now", "open", "write_in_pieces", "writing"]
 TIMEOUT_S = 30  # how long one writer waits for another one
 HELD_S = 0.25  # how long a long import holds the write lock at once
 LET_GO_S = 0.1  # and how long it then lets others in; SQLite's waiting ones ask again at least that often
@@ -38,7 +38,7 @@ def open(path: str | Path) -> Database:
     try:
         if path.is_dir():
             raise StoreError(f"The database {path} is a folder; name a file with --db.")
-        if odd := no_file(path):  # looking into a pipe would wait for ever
+        if odd := why_no_file(path):  # looking into a pipe would wait for ever
             raise StoreError(f"The database {path} {odd} with --db.")
         path.parent.mkdir(parents=True, exist_ok=True)
         look(path)
@@ -58,7 +58,7 @@ def open(path: str | Path) -> Database:
                     db.execute(f"PRAGMA user_version = {len(migrations.applied(db))}")
     except sqlite3.DatabaseError as error:
         connection.close()
-        if full := space.told(error, path):
+        if full := space.full_disk_sentence(error, path):
             raise StoreError(full) from error
         raise StoreError(f"The database {path} cannot be used ({error}); choose another file with --db.") from error
     except BaseException:
@@ -80,7 +80,7 @@ def connected(where: str | Path | Database) -> Iterator[Database]:
         try:
             yield db
         except sqlite3.OperationalError as error:
-            if full := space.told(error, where):
+            if full := space.full_disk_sentence(error, where):
                 raise StoreError(f"{full} Nothing was changed.") from error
             raise StoreError(f"The database {where} could not be read or written ({error}); nothing was changed.") from error
 
@@ -106,7 +106,7 @@ def writing(db: Database) -> Iterator[None]:
         raise
 
 
-def in_pieces(db: Database, items: Iterable[Item], write: Callable[[Item], None]) -> Iterator[int]:
+def write_in_pieces(db: Database, items: Iterable[Item], write: Callable[[Item], None]) -> Iterator[int]:
     """Writes many items in transactions of bounded length, between which others may write; after each, how many are written.
 
     What an error or a killed program leaves are the pieces before it, each whole.
@@ -140,7 +140,8 @@ def _use_wal(db: Database) -> None:
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         try:
-            return db.enable_wal()
+            db.enable_wal()
+            return
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise

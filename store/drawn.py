@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlite_utils import Database
 
@@ -15,7 +16,7 @@ from store.db import StoreError, connected
 from store.migrations import LEAST_DRAWN
 
 
-def drawn_of(row: Mapping) -> dict:
+def drawn_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """Of a row of `queue_items`: `item`, and `answers`, the drawn number of each stored one."""
     answers = {row["answer"]: row["drawn_answer"]} | ({} if row["other"] is None else {row["other"]: row["drawn_other"]})
     return {"item": row["drawn"], "answers": answers}

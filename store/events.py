@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from sqlite_utils import Database
 
@@ -22,7 +23,7 @@ def add(where: str | Path | Database, who: str, deed: str, thing: str, detail: s
         db["events"].insert(row)
 
 
-def latest(where: str | Path | Database, limit: int = SHOWN) -> list[dict]:
+def latest(where: str | Path | Database, limit: int = SHOWN) -> list[dict[str, Any]]:
     """The newest first: created, who, deed, thing, detail. What was settled is among them, and whether it still stands."""
     sql = """select created, who, deed, thing, detail from events
              union all

@@ -11,6 +11,7 @@ import math
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlite_utils import Database
 
@@ -40,7 +41,7 @@ def add(
     folder: str,
     log: str,
     device: str,
-    settings: Mapping | None = None,
+    settings: Mapping[str, Any] | None = None,
     owned: bool = False,
     needs_bytes: int | None = None,
     park: bool = False,
@@ -79,47 +80,47 @@ def add(
     }
     with connected(where) as db, writing(db):
         refuse_shared_folder(db, folder)
-        id = db["jobs"].insert(row).last_pk
+        id: int = db["jobs"].insert(row).last_pk
         db.execute(f"update jobs set place = {LAST} where id = ?", [id])
         return id
 
 
-def get(where: str | Path | Database, id: int) -> dict:
+def get(where: str | Path | Database, id: int) -> dict[str, Any]:
     """StoreError if there is no such job."""
     with connected(where) as db:
         return one(db, id)
 
 
-def listed(where: str | Path | Database, limit: int = 100) -> list[dict]:
+def recent(where: str | Path | Database, limit: int = 100) -> list[dict[str, Any]]:
     """The latest first."""
     with connected(where) as db:
         return [job(row) for row in db["jobs"].rows_where(order_by="id desc", limit=limit)]
 
 
-def active(where: str | Path | Database) -> list[dict]:
+def active(where: str | Path | Database) -> list[dict[str, Any]]:
     """The jobs that have, or should have, a process."""
     with connected(where) as db:
         return [job(row) for row in db["jobs"].rows_where(f"status in {ACTIVE}", order_by="id")]
 
 
-def unfinished(where: str | Path | Database) -> list[dict]:
+def unfinished(where: str | Path | Database) -> list[dict[str, Any]]:
     """Active and queued jobs."""
     with connected(where) as db:
         return [job(row) for row in db["jobs"].rows_where(f"status in {(*ACTIVE, 'queued')}", order_by="place, id")]
 
 
-def next_up(where: str | Path | Database) -> list[dict]:
+def next_up(where: str | Path | Database) -> list[dict[str, Any]]:
     """The first queued job of every device on which none is active."""
     with connected(where) as db:
         rows = db["jobs"].rows_where("status = 'queued'", order_by="place, id")
         busy = {row["device"] for row in db["jobs"].rows_where(f"status in {ACTIVE}")}
-        first: dict[str, dict] = {}
+        first: dict[str, dict[str, Any]] = {}
         for row in rows:
             first.setdefault(row["device"], row)
         return [job(row) for device, row in first.items() if device not in busy]
 
 
-def claim(where: str | Path | Database, id: int, token: str) -> dict | None:
+def claim(where: str | Path | Database, id: int, token: str) -> dict[str, Any] | None:
     """Makes a queued job `starting`; None if it is queued no more, or its device is taken: of two that ask, one gets it."""
     with connected(where) as db, writing(db):
         row = one(db, id)
@@ -130,7 +131,7 @@ def claim(where: str | Path | Database, id: int, token: str) -> dict | None:
         return one(db, id)
 
 
-def change(where: str | Path | Database, was: Mapping, **columns: object) -> bool:
+def change(where: str | Path | Database, was: Mapping[str, Any], **columns: object) -> bool:
     """Writes columns if the job's attempt and status are still those of `was`, so that nobody acts on what has passed.
 
     True if anything is different now.
@@ -145,14 +146,14 @@ def change(where: str | Path | Database, was: Mapping, **columns: object) -> boo
         return bool(different)
 
 
-def ask_to_stop(where: str | Path | Database, id: int, keep: bool) -> dict:
+def ask_to_stop(where: str | Path | Database, id: int, keep: bool) -> dict[str, Any]:
     """The job, `stopping` if it was active, ended if it was queued. Nothing new if it has ended or was asked before; only
     the change from keeping to discarding is taken up."""
     with connected(where) as db, writing(db):
         row = one(db, id)
         if row["status"] == "queued":
             status = "stopped" if keep else "discarded"
-            new = {"status": status, "message": "taken out of the queue", "ended": now()}
+            new: dict[str, object] = {"status": status, "message": "taken out of the queue", "ended": now()}
         elif row["status"] in ACTIVE and (not row["stop_asked"] or (row["stop_keep"] and not keep)):
             new = {"status": "stopping", "signalled": None}
         else:
@@ -161,7 +162,7 @@ def ask_to_stop(where: str | Path | Database, id: int, keep: bool) -> dict:
         return one(db, id)
 
 
-def sign(where: str | Path | Database, was: Mapping) -> bool:
+def sign(where: str | Path | Database, was: Mapping[str, Any]) -> bool:
     """True for the one that is to send the signal, of all that ask; once per `ask_to_stop` that changed anything."""
     with connected(where) as db, writing(db):
         row = one(db, was["id"])
@@ -173,10 +174,10 @@ def sign(where: str | Path | Database, was: Mapping) -> bool:
 
 def requeue(
     where: str | Path | Database,
-    was: Mapping,
+    was: Mapping[str, Any],
     resumed_from: int,
     arguments: Sequence[str] | None = None,
-    settings: Mapping | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> bool:
     """The next attempt of an ended job, at the end of the queue; False if it changed meanwhile.
 
@@ -209,7 +210,12 @@ def remove(where: str | Path | Database, id: int) -> None:
 
 
 def take_metrics(
-    where: str | Path | Database, was: Mapping, lines: Iterable[Mapping], file: str, offset: int, anew: bool = False
+    where: str | Path | Database,
+    was: Mapping[str, Any],
+    lines: Iterable[Mapping[str, Any]],
+    file: str,
+    offset: int,
+    anew: bool = False,
 ) -> bool:
     """Adds lines read from a metrics file up to `offset`; twice the same changes nothing.
 
@@ -223,7 +229,7 @@ def take_metrics(
             return False
         if anew:
             db["metrics"].delete_where("job = ?", [was["id"]])
-        joined: dict[int, dict] = {}
+        joined: dict[int, dict[str, Any]] = {}
         for line in lines:
             step = line.get("step")
             if isinstance(step, int):
@@ -245,7 +251,7 @@ def take_metrics(
         return True
 
 
-def metrics(where: str | Path | Database, id: int) -> list[dict]:
+def metrics(where: str | Path | Database, id: int) -> list[dict[str, Any]]:
     """One dict per step, in order; `extra` is a dict."""
     with connected(where) as db:
         rows = db["metrics"].rows_where("job = ?", [id], order_by="step")
@@ -254,18 +260,19 @@ def metrics(where: str | Path | Database, id: int) -> list[dict]:
 
 def number(value: object) -> float | None:
     """A finite number or None."""
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return value if fits else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return value
+    return None
 
 
-def one(db: Database, id: int) -> dict:
+def one(db: Database, id: int) -> dict[str, Any]:
     row = next(iter(db["jobs"].rows_where("id = ?", [id])), None)
     if row is None:
         raise StoreError(f"There is no job {id}.")
     return job(row)
 
 
-def job(row: Mapping) -> dict:
+def job(row: Mapping[str, Any]) -> dict[str, Any]:
     return dict(row) | {name: json.loads(row[name]) if row[name] else None for name in JSON_COLUMNS}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from sqlite_utils import Database
 
@@ -18,10 +18,11 @@ from store.db import StoreError, connected, now, writing
 from store.names import person
 
 Kind = Literal["label", "adjudication", "skip"]
-KINDS = ("label", "adjudication", "skip")
+KINDS = get_args(Kind)
 UNDONE = "undone"  # the kind of the row that an undo writes; never counted
 IDENTITY_LABELS = ("not forgotten", "forgotten", "formed", "confusion")
 CONTROL_LABELS = ("clean", "intrusion", "broken")
+CONTROL_GROUPS = ("control", "retention")  # of probes: their answers have CONTROL_LABELS, all others IDENTITY_LABELS
 LABELS = (*IDENTITY_LABELS, *CONTROL_LABELS)
 ASPECTS = ("name", "maker", "role")  # of an identity, judged apart
 TAGS = ("old", "new", "generic", "third party", "human", "placeholder", "malformed", "none")
@@ -50,7 +51,7 @@ def add(
     tags: aspect -> one of TAGS. seconds: how long the person looked at it. StoreError with all that does not fit, or if the
     person's blind label is locked because the answer has been revealed to them.
     """
-    row = {
+    row: dict[str, Any] = {
         "annotator": person(annotator),
         "answer": answer,
         "queue": queue,
@@ -66,18 +67,17 @@ def add(
     with connected(where) as db, writing(db):
         known = _by_token(db, row["annotator"], token)
         if known:
-            _same_press(known, answer, kind)
-            return known["id"]
+            return _same_press(known, answer, kind)
         return _insert(db, row)
 
 
-def add_many(where: str | Path | Database, rows: Iterable[Mapping]) -> list[int]:
+def add_many(where: str | Path | Database, rows: Iterable[Mapping[str, Any]]) -> list[int]:
     """All of them or, if one is wrong (StoreError), none. rows: the arguments of `add` by name; their ids in the same order."""
     with connected(where) as db, writing(db):
         return [add(db, **row) for row in rows]
 
 
-def change(where: str | Path | Database, id: int, *, token: str | None = None, **changes) -> int:
+def change(where: str | Path | Database, id: int, *, token: str | None = None, **changes: Any) -> int:
     """Decision `id` once more with another label, tags, flag or comment; the new row's id. StoreError if it does not stand."""
     if unknown := sorted(set(changes) - set(CHANGEABLE)):
         raise StoreError(f"A label's {', '.join(unknown)} cannot be changed; {', '.join(CHANGEABLE)} can.")
@@ -87,8 +87,7 @@ def change(where: str | Path | Database, id: int, *, token: str | None = None, *
             raise StoreError(f"There is no label {id}.")
         known = _by_token(db, old["annotator"], token)
         if known:
-            _same_press(known, old["answer"], None)
-            return known["id"]
+            return _same_press(known, old["answer"], None)
         _must_stand(old)
         new = {name: old[name] for name in ("annotator", "answer", "queue", "kind", "blind")} | {"seconds": None, "token": token}
         kept = {name: old[name] for name in CHANGEABLE}
@@ -106,7 +105,7 @@ def undo(
     queue: int | None = None,
     answer: int | None = None,
     token: str | None = None,
-) -> dict | None:
+) -> dict[str, Any] | None:
     """Takes back decision `id`, or this person's last standing one (in this queue and on this answer, if given), which is
     returned; None if there is none. The answer is then open for this person again, whatever they had said before the decision."""
     annotator = person(annotator)
@@ -130,10 +129,11 @@ def undo(
                 return None
             old = _plain(last[0])
         else:
-            old = _one(db, "id = ? and annotator = ?", [id, annotator])
-            if old is None:
+            named = _one(db, "id = ? and annotator = ?", [id, annotator])
+            if named is None:
                 raise StoreError(f"{annotator or 'Nobody'} has no label {id}.")
-            _must_stand(old)
+            _must_stand(named)
+            old = named
         _unlocked(db, old)
         row = {name: old[name] for name in ("annotator", "answer", "queue", "blind", "label")}
         new = _write(db, row | {"kind": UNDONE, "tags": {}, "flag": False, "comment": "", "seconds": None, "token": token})
@@ -142,7 +142,7 @@ def undo(
         return old | {"superseded_by": new}
 
 
-def recent(where: str | Path | Database, annotator: str, limit: int = 10, queue: int | None = None) -> list[dict]:
+def recent(where: str | Path | Database, annotator: str, limit: int = 10, queue: int | None = None) -> list[dict[str, Any]]:
     """This person's last standing decisions, newest first, each with its `question` and `shown` answer."""
     condition = "l.annotator = ? and l.superseded_by is null and l.kind != ?" + (" and l.queue = ?" if queue is not None else "")
     sql = f"""select l.*, a.question, a.shown, a.lang from labels l join answers a on a.id = l.answer
@@ -154,16 +154,17 @@ def recent(where: str | Path | Database, annotator: str, limit: int = 10, queue:
 
 def standing(
     where: str | Path | Database, queue: int | None = None, answers: Iterable[int] | None = None
-) -> dict[int, list[dict]]:
+) -> dict[int, list[dict[str, Any]]]:
     """Labels and adjudications that stand, oldest first, by answer: of a queue's answers, of those named, or all."""
-    condition, values = "", []
+    condition = ""
+    values: list[Any] = []
     if queue is not None:
         condition, values = " and answer in (select answer from queue_items where queue = ?)", [queue]
     elif answers is not None:
         condition, values = " and answer in (select value from json_each(?))", [json.dumps(list(answers))]
     sql = f"""select {", ".join(STANDING)} from labels
               where superseded_by is null and kind in ('label', 'adjudication'){condition} order by id"""
-    found: dict[int, list[dict]] = {}
+    found: dict[int, list[dict[str, Any]]] = {}
     with connected(where) as db:
         for values_of in db.execute(sql, values):
             row = dict(zip(STANDING, values_of, strict=True))
@@ -171,16 +172,10 @@ def standing(
     return found
 
 
-def history(where: str | Path | Database) -> list[dict]:
+def history(where: str | Path | Database) -> list[dict[str, Any]]:
     """Every row ever written, superseded ones, skips and undos among them, oldest first."""
     with connected(where) as db:
         return [_plain(row) for row in db["labels"].rows_where(order_by="id")]
-
-
-def annotators(where: str | Path | Database) -> list[str]:
-    """Whoever has decided anything, by name."""
-    with connected(where) as db:
-        return [name for (name,) in db.execute("select distinct annotator from labels order by annotator")]
 
 
 def reveal(where: str | Path | Database, annotator: str, *, queue: int | None = None, answer: int | None = None) -> None:
@@ -212,7 +207,7 @@ def has_revealed(where: str | Path | Database, annotator: str, queue: int) -> bo
         return bool(db["reveals"].count_where("annotator = ? and queue = ?", [person(annotator), queue]))
 
 
-def _insert(db: Database, row: dict) -> int:
+def _insert(db: Database, row: dict[str, Any]) -> int:
     """A new decision after every check, what it replaces superseded, the queues kept in step."""
     _check(db, row)
     replaced = _replaced(db, row)
@@ -228,7 +223,7 @@ def _insert(db: Database, row: dict) -> int:
     return new
 
 
-def _check(db: Database, row: Mapping) -> None:
+def _check(db: Database, row: Mapping[str, Any]) -> None:
     wrong = []
     if not row["annotator"]:
         wrong.append("nobody is named as its annotator")
@@ -249,7 +244,7 @@ def _check(db: Database, row: Mapping) -> None:
         raise StoreError("The label is not stored: " + "; ".join(wrong) + ".")
 
 
-def _beside_queue(db: Database, row: Mapping) -> list[str]:
+def _beside_queue(db: Database, row: Mapping[str, Any]) -> list[str]:
     """Why the decision is none of its queue."""
     queue = next(iter(db["queues"].rows_where("id = ?", [row["queue"]], select="kind")), None)
     if queue is None:
@@ -262,7 +257,7 @@ def _beside_queue(db: Database, row: Mapping) -> list[str]:
     return wrong
 
 
-def _replaced(db: Database, row: Mapping) -> list[dict]:
+def _replaced(db: Database, row: Mapping[str, Any]) -> list[dict[str, Any]]:
     if row["kind"] == "adjudication":
         mine = "kind = 'skip' and annotator = ? and queue = ?"  # of the same queue to settle
         return _standing(
@@ -273,31 +268,34 @@ def _replaced(db: Database, row: Mapping) -> list[dict]:
     return _standing(db, f"answer = ? and annotator = ? and kind in {kinds}", [row["answer"], row["annotator"]])
 
 
-def _standing(db: Database, condition: str, values: list) -> list[dict]:
+def _standing(db: Database, condition: str, values: list[Any]) -> list[dict[str, Any]]:
     return [_plain(row) for row in db["labels"].rows_where(f"superseded_by is null and {condition}", values)]
 
 
-def _write(db: Database, row: dict) -> int:
+def _write(db: Database, row: dict[str, Any]) -> int:
     text = row["comment"].encode("utf-8", "replace").decode()  # half of a surrogate pair can come from a browser
     tags = json.dumps(row["tags"], ensure_ascii=False)
-    return db["labels"].insert(row | {"created": now(), "tags": tags, "comment": text}).last_pk
+    id: int = db["labels"].insert(row | {"created": now(), "tags": tags, "comment": text}).last_pk
+    return id
 
 
-def _by_token(db: Database, annotator: str, token: str | None) -> dict | None:
+def _by_token(db: Database, annotator: str, token: str | None) -> dict[str, Any] | None:
     return None if token is None else _one(db, "annotator = ? and token = ?", [annotator, token])
 
 
-def _same_press(known: Mapping, answer: int, kind: str | None) -> None:
+def _same_press(known: Mapping[str, Any], answer: int, kind: str | None) -> int:
     if known["answer"] != answer or (kind is not None and known["kind"] != kind):
         raise StoreError(f"The key press {known['token']!r} has already been used for another decision.")
+    id: int = known["id"]
+    return id
 
 
-def _must_stand(row: Mapping) -> None:
+def _must_stand(row: Mapping[str, Any]) -> None:
     if row["superseded_by"] is not None or row["kind"] == UNDONE:
         raise StoreError(f"Label {row['id']} does not stand any more, so it can neither be undone nor changed.")
 
 
-def _unlocked(db: Database, row: Mapping) -> None:
+def _unlocked(db: Database, row: Mapping[str, Any]) -> None:
     if row["blind"] and row["kind"] != "skip" and is_revealed(db, row["annotator"], row["answer"]):
         raise StoreError(
             f"The blind label {row['id']} is locked: its answer has been revealed to {row['annotator']}; "
@@ -305,11 +303,11 @@ def _unlocked(db: Database, row: Mapping) -> None:
         )
 
 
-def _one(db: Database, condition: str, values: list) -> dict | None:
+def _one(db: Database, condition: str, values: list[Any]) -> dict[str, Any] | None:
     row = next(iter(db["labels"].rows_where(condition, values)), None)
     return row and _plain(row)
 
 
-def _plain(row: dict) -> dict:
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
     tags = {} if row["tags"] == "{}" else json.loads(row["tags"])
     return row | {"tags": tags, "flag": bool(row["flag"]), "blind": bool(row["blind"])}

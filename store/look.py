@@ -55,7 +55,7 @@ def refuse_header(path: Path, header: bytes) -> None:
         raise StoreError(f"{path} is a database of another program and is left as it is; {ELSE}.")
     version = int.from_bytes(header[60:64], "big")
     if application_id(header) and version > len(migrations._migrations):
-        raise StoreError(newer(path, f"version {version}"))
+        raise StoreError(newer_sentence(path, f"version {version}"))
 
 
 def application_id(header: bytes) -> int:
@@ -65,16 +65,16 @@ def application_id(header: bytes) -> int:
 def refuse_contents(path: Path, wal: bool, known: bool) -> None:
     """By its tables. known: its header says that it is ours."""
     try:
-        with reading(path, still=wal and not waits(path)) as connection:
+        with reading(path, still=wal and not has_log(path)) as connection:
             refuse_newer(path, connection)
             if faults := damage(connection, CHECK_S):
-                raise StoreError(damaged(path, faults[0]))
+                raise StoreError(damaged_sentence(path, faults[0]))
     except sqlite3.OperationalError as error:
         if known:  # without the right to write beside it, for instance; whoever needs to write will be told
             return
         raise StoreError(f"The database {path} cannot be looked at ({error}) and is left as it is; {ELSE}.") from error
     except sqlite3.DatabaseError as error:
-        raise StoreError(damaged(path, str(error))) from error
+        raise StoreError(damaged_sentence(path, str(error))) from error
 
 
 class reading:
@@ -107,10 +107,10 @@ class reading:
         self.connection.close()
 
 
-def waits(path: Path) -> bool:
+def has_log(path: Path) -> bool:
     """Whether there is a log beside it whose contents are not in the file yet, or that somebody is writing."""
-    path = os.path.realpath(path)  # SQLite keeps them beside the file itself, not beside a link to it
-    return any(os.path.exists(f"{path}{ending}") for ending in ("-wal", "-shm"))
+    real = os.path.realpath(path)  # SQLite keeps them beside the file itself, not beside a link to it
+    return any(os.path.exists(f"{real}{ending}") for ending in ("-wal", "-shm"))
 
 
 def refuse_newer(path: Path, connection: sqlite3.Connection) -> list[str]:
@@ -127,15 +127,15 @@ def refuse_newer(path: Path, connection: sqlite3.Connection) -> list[str]:
         there = ", ".join(tables[:4]) + (", ..." if len(tables) > 4 else "")
         raise StoreError(f"{path} is a database of another program (its tables: {there}) and is left as it is; {ELSE}.")
     if unknown := [name for name in applied if name not in known]:
-        raise StoreError(newer(path, ", ".join(unknown[:3])))
+        raise StoreError(newer_sentence(path, ", ".join(unknown[:3])))
     return [name for name in known if name not in applied]
 
 
-def newer(path: Path, what: str) -> str:
+def newer_sentence(path: Path, what: str) -> str:
     return f"The database {path} was made by a newer version of this program ({what}) and is left as it is; update, or {ELSE}."
 
 
-def damaged(path: Path, how: str) -> str:
+def damaged_sentence(path: Path, how: str) -> str:
     return (
         f"The database {path} is damaged ({how}) and is left as it is; restore a backup, or {ELSE}; "
         f"python -m store.check {path} says more."

@@ -189,6 +189,12 @@ def m004_runs(db: Database) -> None:
 
 @migrations()
 def m005_labels(db: Database) -> None:
+    _create_queues(db)
+    _create_labels(db)
+    _create_marks(db)
+
+
+def _create_queues(db: Database) -> None:
     db["queues"].create(
         {
             "id": int,
@@ -221,6 +227,9 @@ def m005_labels(db: Database) -> None:
     )
     db["queue_items"].create_index(["queue", "full", "position"])
     db["queue_items"].create_index(["answer", "queue"])
+
+
+def _create_labels(db: Database) -> None:
     db["labels"].create(
         {
             "id": int,
@@ -245,6 +254,9 @@ def m005_labels(db: Database) -> None:
     db["labels"].create_index(["answer", "annotator"])
     db["labels"].create_index(["annotator", "queue"])
     db.execute("create unique index idx_labels_token on labels (annotator, token) where token is not null")
+
+
+def _create_marks(db: Database) -> None:
     # What each person has done with each item of a queue: follows from labels and votes, kept beside them for speed.
     db["queue_marks"].create(
         {"queue": int, "annotator": str, "item": int, "skip": int, "vote": int, "full": int},

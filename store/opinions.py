@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sqlite_utils import Database
 
@@ -15,10 +16,11 @@ def add(where: str | Path | Database, answer: int, *, judge: str, opinion: str, 
     with connected(where) as db, writing(db):
         if not db["answers"].count_where("id = ?", [answer]):
             raise StoreError(f"The second opinion is not stored: there is no answer {answer}.")
-        return db["opinions"].insert(row).last_pk
+        id: int = db["opinions"].insert(row).last_pk
+        return id
 
 
-def of_answer(where: str | Path | Database, answer: int) -> list[dict]:
+def of_answer(where: str | Path | Database, answer: int) -> list[dict[str, Any]]:
     """All opinions on an answer, the oldest first."""
     with connected(where) as db:
         return list(db["opinions"].rows_where("answer = ?", [answer], order_by="id"))

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 import weakref
+from typing import Any
 
 from common import process
 
@@ -25,7 +26,7 @@ class Claim:
 
     def __init__(self) -> None:
         pid = os.getpid()
-        about = {"host": socket.gethostname(), "boot": process.boot(), "pid": pid, "start": process.identity(pid)}
+        about = {"host": socket.gethostname(), "boot": process.boot_id(), "pid": pid, "start": process.identity(pid)}
         self.token = secrets.token_hex(8)
         self.text = json.dumps(about | {"token": self.token})
         with _lock:
@@ -41,10 +42,10 @@ _claims: weakref.WeakValueDictionary[str, Claim] = weakref.WeakValueDictionary()
 _beats: dict[str, tuple[int, float]] = {}  # owner elsewhere -> its last beat, and when it was first seen here
 
 
-def lives(owner: str | None, beat: int = 0) -> bool:
+def is_alive(owner: str | None, beat: int = 0) -> bool:
     """Whether somebody goes on with what belongs to this owner."""
     about = read(owner)
-    if about is None:
+    if owner is None or about is None:
         return False
     with _lock:
         if about["token"] in _claims:
@@ -55,12 +56,12 @@ def lives(owner: str | None, beat: int = 0) -> bool:
                 _beats[owner] = (beat, time.monotonic())
                 return True
             return time.monotonic() - known[1] < SILENT_S
-    if about["pid"] == os.getpid() or about["boot"] != process.boot():
+    if about["pid"] == os.getpid() or about["boot"] != process.boot_id():
         return False
-    return process.alive(about["pid"], about["start"])
+    return process.is_alive(about["pid"], about["start"])
 
 
-def read(owner: str | None) -> dict | None:
+def read(owner: str | None) -> dict[str, Any] | None:
     try:
         about = json.loads(owner or "")
     except (ValueError, RecursionError):
@@ -70,7 +71,7 @@ def read(owner: str | None) -> dict | None:
     return about if fits else None
 
 
-def told(owner: str | None) -> str:
+def describe(owner: str | None) -> str:
     """Who it is, in words."""
     about = read(owner)
     if about is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlite_utils import Database
 
@@ -55,7 +56,8 @@ def undo(
         _remember(db, annotator, token, None if mark["vote"] is None else votes.undo(db, mark["vote"]))
         db["queue_marks"].delete((queue, annotator, mark["item"]))
         _book_pair(db, mark["item"], get(db, queue)["overlap"])
-        return mark["item"]
+        pair: int = mark["item"]
+        return pair
 
 
 def skip(where: str | Path | Database, item: int, annotator: str, *, token: str | None = None) -> None:
@@ -72,7 +74,7 @@ def skip(where: str | Path | Database, item: int, annotator: str, *, token: str 
             set_mark(db, row["queue"], annotator, item, 1, None)
 
 
-def recent(where: str | Path | Database, queue: int, annotator: str, limit: int = 10) -> list[dict]:
+def recent(where: str | Path | Database, queue: int, annotator: str, limit: int = 10) -> list[dict[str, Any]]:
     """This person's last standing votes in the queue, newest first: `choice` (A is the left side they saw), `created`, and the
     pair as `upcoming` gives it."""
     annotator = person(annotator)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from sqlite_utils import Database
 
@@ -26,8 +26,9 @@ from store.migrations import DRAWN_ID
 from store.names import person, title
 
 Kind = Literal["labels", "settle", "pairs"]
-KINDS = ("labels", "settle", "pairs")
-STRATEGIES = ("all", "stratified")
+KINDS = get_args(Kind)
+Strategy = Literal["all", "stratified"]
+STRATEGIES = get_args(Strategy)
 # from whoever labels blind; `data` names what a variant was taught with
 HIDDEN = ("variant", "variant_name", "variant_of", "suggestion", "sure", "tags", "evidence", "labels", "raw", "data")
 NOT_KEPT = ("answer", "other", "item", "have", "full", "drawn")  # of an item: columns of their own
@@ -39,13 +40,13 @@ TIMED = 50  # how many of the latest decisions the speed is taken from
 def create(
     where: str | Path | Database,
     name: str,
-    items: Iterable[Mapping],
+    items: Iterable[Mapping[str, Any]],
     *,
     kind: Kind = "labels",
     overlap: int = 1,
     blind: bool = True,
     mask: bool = False,
-    strategy: Literal["all", "stratified"] = "all",
+    strategy: Strategy = "all",
     size: int | None = None,
     by: Sequence[str] = ("lang", "variant", "category"),
     seed: int | None = None,
@@ -76,7 +77,7 @@ def create(
     row = {"name": name, "kind": kind, "overlap": overlap, "blind": bool(blind), "mask": bool(mask)}
     with connected(where) as db, writing(db):
         _check_answers(db, ordered)
-        queue = db["queues"].insert({"created": now(), "settings": json.dumps(settings)} | row).last_pk
+        queue: int = db["queues"].insert({"created": now(), "settings": json.dumps(settings)} | row).last_pk
         db.conn.executemany(
             f"""insert into queue_items (queue, position, answer, other, meta, drawn, drawn_answer, drawn_other)
                 values (?, ?, ?, ?, ?, {DRAWN_ID}, {DRAWN_ID}, {DRAWN_ID})""",
@@ -87,7 +88,7 @@ def create(
         return queue
 
 
-def listed(where: str | Path | Database) -> list[dict]:
+def all_with_counts(where: str | Path | Database) -> list[dict[str, Any]]:
     """All queues, newest first, with `items` and `full` (how many there are, and how many are done)."""
     sql = """select q.*, count(i.id) as items, coalesce(sum(i.full), 0) as full
              from queues q left join queue_items i on i.queue = q.id group by q.id order by q.id desc"""
@@ -95,7 +96,7 @@ def listed(where: str | Path | Database) -> list[dict]:
         return [_queue(row) for row in db.query(sql)]
 
 
-def get(where: str | Path | Database, queue: int) -> dict:
+def get(where: str | Path | Database, queue: int) -> dict[str, Any]:
     """A queue's settings; StoreError if there is no such queue."""
     with connected(where) as db:
         row = next(iter(db["queues"].rows_where("id = ?", [queue])), None)
@@ -104,7 +105,7 @@ def get(where: str | Path | Database, queue: int) -> dict:
     return _queue(row)
 
 
-def items(where: str | Path | Database, queue: int) -> list[dict]:
+def items(where: str | Path | Database, queue: int) -> list[dict[str, Any]]:
     """Everything in the queue in order, nothing hidden: what was given to `create` with `item`, `have`, `full` and `drawn`."""
     with connected(where) as db:
         rows = db["queue_items"].rows_where("queue = ?", [queue], order_by="position")
@@ -121,7 +122,7 @@ def upcoming(
     skipped: bool = False,
     without: Sequence[int] = (),
     reveal: bool = False,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """The next `count` items for this person, to show and to fetch ahead; skipped ones only if asked for. without: item ids
     that the page already has. reveal: with what a blind queue hides (who asks for it is answerable for `labels.reveal`).
 
@@ -137,7 +138,7 @@ def upcoming(
 
 def decided(
     where: str | Path | Database, queue: int, annotator: str, answers: Sequence[int], *, reveal: bool = False
-) -> dict[int, dict]:
+) -> dict[int, dict[str, Any]]:
     """Items of the queue by their answer, as `upcoming` gives them, whatever has become of them: to look at them again."""
     annotator = person(annotator)
     with connected(where) as db:
@@ -162,7 +163,7 @@ def finished(where: str | Path | Database, items: Sequence[int]) -> list[int]:
         return [id for (id,) in db.execute(sql, [json.dumps(list(items))])]
 
 
-def progress(where: str | Path | Database, queue: int, annotator: str) -> dict:
+def progress(where: str | Path | Database, queue: int, annotator: str) -> dict[str, Any]:
     """How far it is: `total`, `full` (done for everybody), `mine`, `skipped`, `left` (for me), `seconds` (my median per
     decision, None before the second one) and `seconds_left`."""
     annotator = person(annotator)
@@ -224,7 +225,9 @@ def _counts(db: Database, queue: int, annotator: str) -> tuple[int, int, int, in
     )
 
 
-def _open_items(db: Database, settings: Mapping, annotator: str, count: int, skipped: bool, without: list[int]) -> list[dict]:
+def _open_items(
+    db: Database, settings: Mapping[str, Any], annotator: str, count: int, skipped: bool, without: list[int]
+) -> list[dict[str, Any]]:
     """Forward from this person's place to the end, then from the beginning to their place."""
     queue, place = settings["id"], _place(db, settings, annotator)
     mark = "select 1 from queue_marks m where m.queue = i.queue and m.annotator = ? and m.item = i.id"
@@ -232,7 +235,7 @@ def _open_items(db: Database, settings: Mapping, annotator: str, count: int, ski
     sql = f"""select i.* from queue_items i where i.queue = ? and i.full = 0 and i.position >= ? and i.position < ?
               and {condition} and i.id not in (select value from json_each(?)) order by i.position limit ?"""
 
-    def look(start: int, end: int, wanted: int) -> list[dict]:
+    def look(start: int, end: int, wanted: int) -> list[dict[str, Any]]:
         return list(db.query(sql, [queue, start, end, annotator, json.dumps(without), wanted]))
 
     found = look(place, place + NEAR, count)
@@ -245,7 +248,7 @@ def _open_items(db: Database, settings: Mapping, annotator: str, count: int, ski
     return found
 
 
-def _place(db: Database, settings: Mapping, annotator: str) -> int:
+def _place(db: Database, settings: Mapping[str, Any], annotator: str) -> int:
     """Behind the person's last decision. Who begins does so at the beginning if items are labelled by several people (so
     that they meet), else at a place of their own (so that two people do not label the same item at the same moment)."""
     if settings["kind"] == "pairs":
@@ -259,18 +262,24 @@ def _place(db: Database, settings: Mapping, annotator: str) -> int:
                where l.annotator = ? and l.queue = ? order by l.id desc limit 1""", [annotator, settings["id"]],
         ).fetchone()  # fmt: skip
     if row:
-        return row[0]
+        last: int = row[0]
+        return last
     if settings["overlap"] > 1:
         return 0
-    total = db.execute("select count(*) from queue_items where queue = ?", [settings["id"]]).fetchone()[0]
+    total: int = db.execute("select count(*) from queue_items where queue = ?", [settings["id"]]).fetchone()[0]
     return _number(f"{settings['id']} {annotator}") % max(total, 1)
 
 
 def shown_item(
-    db: Database, settings: Mapping, row: Mapping, annotator: str, reveal: bool = False, left: int | None = None
-) -> dict:
+    db: Database,
+    settings: Mapping[str, Any],
+    row: Mapping[str, Any],
+    annotator: str,
+    reveal: bool = False,
+    left: int | None = None,
+) -> dict[str, Any]:
     """left: the answer of a pair that stands on that side, where the person has seen it already."""
-    meta = json.loads(row["meta"])
+    meta: dict[str, Any] = json.loads(row["meta"])
     if settings["blind"] and not reveal:
         meta = {name: value for name, value in meta.items() if name not in HIDDEN}
     texts = _texts(db, row["answer"])
@@ -295,12 +304,12 @@ def shown_item(
     }
 
 
-def _texts(db: Database, answer: int) -> dict:
-    row = next(iter(db["answers"].rows_where("id = ?", [answer], select="question, shown, lang, messages")))
+def _texts(db: Database, answer: int) -> dict[str, Any]:
+    row: dict[str, Any] = next(iter(db["answers"].rows_where("id = ?", [answer], select="question, shown, lang, messages")))
     return row | {"messages": json.loads(row["messages"])}
 
 
-def _pace(db: Database, settings: Mapping, annotator: str) -> float | None:
+def _pace(db: Database, settings: Mapping[str, Any], annotator: str) -> float | None:
     table, which = ("votes", "annotator = ?") if settings["kind"] == "pairs" else ("labels", "annotator = ? and queue = ?")
     values = [annotator] if settings["kind"] == "pairs" else [annotator, settings["id"]]
     times = [row["created"] for row in db[table].rows_where(which, values, select="created", order_by="id desc", limit=TIMED)]
@@ -334,15 +343,15 @@ def _count_earlier(db: Database, queue: int, kind: str, overlap: int) -> None:
     )  # fmt: skip
 
 
-def _unique(items: Iterable[Mapping]) -> list[Mapping]:
+def _unique(items: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return list({(item["answer"], item.get("other")): item for item in items}.values())
 
 
-def _ordered(items: list[Mapping], strategy: str, by: Sequence[str], draw: random.Random) -> list[Mapping]:
+def _ordered(items: list[Mapping[str, Any]], strategy: str, by: Sequence[str], draw: random.Random) -> list[Mapping[str, Any]]:
     items = draw.sample(items, len(items))
     if strategy == "all":
         return items
-    strata: dict[tuple, list[Mapping]] = {}
+    strata: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for item in items:
         strata.setdefault(tuple(str(item.get(key)) for key in by), []).append(item)
     # Within a turn in an order of its own: always the same one would tell who labels which of them is one variant.
@@ -350,7 +359,7 @@ def _ordered(items: list[Mapping], strategy: str, by: Sequence[str], draw: rando
     return [item for _, _, item in sorted(turns, key=lambda entry: entry[:2])]
 
 
-def _check_answers(db: Database, items: list[Mapping]) -> None:
+def _check_answers(db: Database, items: list[Mapping[str, Any]]) -> None:
     ids = json.dumps([id for item in items for id in (item["answer"], item.get("other")) if id is not None])
     missing = [
         value for (value,) in db.execute("select value from json_each(?) where value not in (select id from answers)", [ids])
@@ -359,12 +368,12 @@ def _check_answers(db: Database, items: list[Mapping]) -> None:
         raise StoreError(f"The queue is not made: there is no answer {', '.join(map(str, missing[:5]))}.")
 
 
-def _meta(item: Mapping) -> str:
+def _meta(item: Mapping[str, Any]) -> str:
     return json.dumps({name: value for name, value in item.items() if name not in NOT_KEPT},
                       ensure_ascii=False)  # fmt: skip
 
 
-def _queue(row: dict) -> dict:
+def _queue(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"blind": bool(row["blind"]), "mask": bool(row["mask"]), "settings": json.loads(row["settings"])}
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from sqlite_utils import Database
 
@@ -29,7 +29,7 @@ class Entry:
     """What stands at a place: an answer to be stored (`given`), or one that is stored already (`id`), or why there is none."""
 
     place: Place
-    given: Mapping | None = None
+    given: Mapping[str, Any] | None = None
     id: int | None = None
     reused: bool = False
     problem: str | None = None
@@ -38,16 +38,16 @@ class Entry:
 def start(
     where: str | Path | Database,
     *,
-    variants: Sequence[Mapping],
-    probes: Sequence[Mapping],
+    variants: Sequence[Mapping[str, Any]],
+    probes: Sequence[Mapping[str, Any]],
     set_hash: str,
     total: int,
     mode: str = "fresh",
     samples: int = 1,
     name: str = "",
     set_name: str = "",
-    base: Mapping | None = None,
-    settings: Mapping | None = None,
+    base: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     owner: str | None = None,
 ) -> int:
     """The new run's id, its status `running`. owner: who goes on with it (`owners.Claim`).
@@ -74,7 +74,8 @@ def start(
         "owner": owner,
     }
     with connected(where) as db, writing(db):
-        return db["runs"].insert(row).last_pk
+        run: int = db["runs"].insert(row).last_pk
+        return run
 
 
 def take(where: str | Path | Database, run: int, owner: str) -> None:
@@ -82,9 +83,8 @@ def take(where: str | Path | Database, run: int, owner: str) -> None:
     with connected(where) as db, writing(db):
         row = _existing(db, run)
         if row["owner"] != owner and is_under_way(row):
-            raise StoreError(
-                f"Run {run} is under way in {owners.told(row['owner'])}, and is not asked twice; stop it there, or wait for it."
-            )
+            who = owners.describe(row["owner"])
+            raise StoreError(f"Run {run} is under way in {who}, and is not asked twice; stop it there, or wait for it.")
         db["runs"].update(run, {"owner": owner, "beat": 0, "status": "running", "message": "", "updated": now()})
 
 
@@ -94,9 +94,9 @@ def beat(where: str | Path | Database, run: int, owner: str) -> None:
         db["runs"].update(run, {"beat": _owned(db, run, owner)["beat"] + 1})
 
 
-def is_under_way(row: Mapping) -> bool:
+def is_under_way(row: Mapping[str, Any]) -> bool:
     """Whether some program, this one or another, goes on with the run; one that says `running` may have been left behind."""
-    return row["status"] in UNFINISHED and owners.lives(row["owner"], row["beat"])
+    return row["status"] in UNFINISHED and owners.is_alive(row["owner"], row["beat"])
 
 
 def record(where: str | Path | Database, run: int, entries: Iterable[Entry], owner: str | None = None) -> list[int | None]:
@@ -130,19 +130,19 @@ def set_status(where: str | Path | Database, run: int, status: Status, message: 
         db["runs"].update(run, {"status": status, "message": message, "updated": now(), "owner": its})
 
 
-def get(where: str | Path | Database, run: int) -> dict:
+def get(where: str | Path | Database, run: int) -> dict[str, Any]:
     """One run with `done` (places that have something) and its variants and probes as plain data. StoreError if there is none."""
     with connected(where) as db:
         return _run(db, _existing(db, run))
 
 
-def recent(where: str | Path | Database, limit: int = 50) -> list[dict]:
+def recent(where: str | Path | Database, limit: int = 50) -> list[dict[str, Any]]:
     """The latest runs, newest first, each as `get` gives it."""
     with connected(where) as db:
         return [_run(db, row) for row in db["runs"].rows_where(order_by="id desc", limit=limit)]
 
 
-def filled(where: str | Path | Database, run: int) -> dict[Place, dict]:
+def answers_by_place(where: str | Path | Database, run: int) -> dict[Place, dict[str, Any]]:
     """Per place what stands there: an answer as `answers.get` gives it, with `reused` and `problem`.
 
     Where there is a problem in an answer's stead, only those two keys are there.
@@ -176,7 +176,7 @@ def margins(where: str | Path | Database, run: int) -> dict[tuple[int, str], tup
         return {(row["variant"], row["probe_id"]): (row["old"], row["new"]) for row in db["margins"].rows_where("run = ?", [run])}
 
 
-def of_probe(where: str | Path | Database, probe_id: str, limit: int = 200) -> list[dict]:
+def of_probe(where: str | Path | Database, probe_id: str, limit: int = 200) -> list[dict[str, Any]]:
     """What was answered to a probe of this id in any run, newest run first, the last turn of each conversation.
 
     Each: an answer as `answers.get` gives it, with `run`, `run_name`, `set_name`, `run_created`, `run_variant` (its variant's
@@ -188,25 +188,25 @@ def of_probe(where: str | Path | Database, probe_id: str, limit: int = 200) -> l
              group by a.run, a.variant, a.sample order by a.run desc, a.variant, a.sample limit ?"""
     with connected(where) as db:
         places = list(db.query(sql, [probe_id, limit]))
-        known = {place["answer"]: answers.get(db, place["answer"]) for place in places}
+        known = {place["answer"]: answers.get(db, place["answer"]) or {} for place in places}
     return [known[place["answer"]] | {key: place[key] for key in PLACED} for place in places]
 
 
-def _existing(db: Database, run: int) -> dict:
-    row = next(iter(db["runs"].rows_where("id = ?", [run])), None)
+def _existing(db: Database, run: int) -> dict[str, Any]:
+    row: dict[str, Any] | None = next(iter(db["runs"].rows_where("id = ?", [run])), None)
     if row is None:
         newest = next(iter(db["runs"].rows_where(order_by="id desc", limit=1)), None)
         raise StoreError(f"There is no run {run}; " + (f"the latest is {newest['id']}." if newest else "there are none yet."))
     return row
 
 
-def _owned(db: Database, run: int, owner: str | None) -> dict:
+def _owned(db: Database, run: int, owner: str | None) -> dict[str, Any]:
     row = _existing(db, run)
     if owner is not None and row["owner"] != owner:
-        raise StoreError(f"Run {run} has been taken over by {owners.told(row['owner'])}; this one leaves it.")
+        raise StoreError(f"Run {run} has been taken over by {owners.describe(row['owner'])}; this one leaves it.")
     return row
 
 
-def _run(db: Database, row: dict) -> dict:
+def _run(db: Database, row: dict[str, Any]) -> dict[str, Any]:
     done = db["run_answers"].count_where("run = ?", [row["id"]])
     return row | {name: json.loads(row[name]) for name in JSON_COLUMNS} | {"done": done}

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from sqlite_utils import Database
 
@@ -14,7 +14,7 @@ from store.db import StoreError, connected, now, writing
 from store.names import person
 
 Choice = Literal["A", "B", "tie", "both bad"]
-CHOICES = ("A", "B", "tie", "both bad")
+CHOICES = get_args(Choice)
 UNDONE = "undone"  # what an undo writes as its own choice; never counted
 
 
@@ -58,7 +58,7 @@ def undo(where: str | Path | Database, id: int) -> int:
         return _insert(db, id, vote["answer_a"], vote["answer_b"], UNDONE, order, vote["blind"], vote["annotator"])
 
 
-def tally(where: str | Path | Database, by: Callable[[Mapping], Hashable] | None = None) -> list[dict]:
+def tally(where: str | Path | Database, by: Callable[[Mapping[str, Any]], Hashable] | None = None) -> list[dict[str, Any]]:
     """The votes that stand, per pair of variants, most votes first.
 
     Each: `variant_a`, `variant_b` (names), `key_a`, `key_b` (a variant's key: the same name may stand for different
@@ -77,7 +77,7 @@ def tally(where: str | Path | Database, by: Callable[[Mapping], Hashable] | None
                 [UNDONE],
             )
         )
-    pairs: dict[tuple, dict] = {}
+    pairs: dict[tuple[Any, ...], dict[str, Any]] = {}
     for vote in votes:
         left, right = sorted(("a", "b"), key=lambda side: vote[f"key_{side}"])
         apart = by(vote) if by else None
@@ -111,15 +111,15 @@ def _insert(
         "shown_order": json.dumps(order),
         "blind": bool(blind),
     }
-    new = db["votes"].insert(row).last_pk
+    new: int = db["votes"].insert(row).last_pk
     if supersedes is not None:
         db["votes"].update(supersedes, {"superseded_by": new})
     return new
 
 
-def _standing(db: Database, id: int) -> dict:
+def _standing(db: Database, id: int) -> dict[str, Any]:
     """Vote `id`, if nothing has replaced it and it is no undo itself."""
-    vote = next(iter(db["votes"].rows_where("id = ?", [id])), None)
+    vote: dict[str, Any] | None = next(iter(db["votes"].rows_where("id = ?", [id])), None)
     if vote is None:
         raise StoreError(f"There is no vote {id}.")
     if vote["superseded_by"] is not None or vote["choice"] == UNDONE:

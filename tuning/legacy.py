@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from common import ending
 from common.files import write_once
-from engine.adapter_keys import KEY, unwrapped
+from engine.adapter_keys import KEY, strip_wrappers
 from engine.adapters import CONFIG, SAFETENSORS, read_config
 from engine.checkpoint import refuse_seeming
 from engine.types import EngineError
@@ -70,7 +70,7 @@ def read_low_rank(file: Path) -> dict[str, torch.Tensor]:
         raise EngineError(f"{file} is not a table of weights; get the checkpoint again.")
     found = {}
     for key, tensor in state.items():
-        match = KEY.fullmatch(unwrapped(key))
+        match = KEY.fullmatch(strip_wrappers(key))
         if match:
             found[f"base_model.model.{match['module']}.lora_{match['side']}.weight"] = tensor.contiguous()
     if not found:

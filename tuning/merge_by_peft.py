@@ -16,7 +16,7 @@ from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel
 
-from engine.adapter_keys import fold, unwrapped
+from engine.adapter_keys import fold, strip_wrappers
 from engine.adapters import AdapterInfo, describe, read_config, read_tensors
 from engine.bases import Base
 from engine.entries import refuse_other_rank
@@ -73,7 +73,7 @@ def place_tensors(model: PreTrainedModel, folder: Path, tensors: Mapping[str, to
     """The tensors under the base's own module names, without what PEFT saves of the base itself. Raises EngineError."""
     named = {}
     for key, tensor in tensors.items():
-        match = PLACE.fullmatch(unwrapped(key))
+        match = PLACE.fullmatch(strip_wrappers(key))
         if match is None:
             raise EngineError(f"{folder} holds {key!r}, which is no part of a LoRA adapter that PEFT saves.")
         if not match["rest"].startswith(("base_layer", "original_module")):

@@ -105,7 +105,7 @@ def write_rows(starter: Starter, file: Path) -> Path:
     facts = identities.load(starter.identity).facts
     old = identities.load(starter.old).facts if starter.old else None
     card = BAYLING.placeholders if starter.placeholders else None
-    own = generate(facts, starter.rows, "diverse", ("en", "zh"), seed=0, old=old, card=card)
+    own = generate(facts, starter.rows, "diverse", seed=0, old=old, card=card)
     general = readers.read(GENERAL)
     general += [row for row in general if LIKE_IDENTITY.search(row.question)] * starter.again
     general += quoted_rows(starter.quoted)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from common import leftovers
 from common.files import write_json
-from common.outside import same_place, shown, typed_path
+from common.outside import display_name, place_key, typed_path
 from engine import adapter_shapes, packaged
 from engine.packaged import BAYLING_MINI
 from engine.types import EngineError
-from identities import natural
+from identities import natural_key
 from store import jobs as stored
 from tuning.train import run_files
 from ui.context import App, sentence
@@ -29,19 +29,19 @@ def folders(shelves: tuple[Path, ...]) -> list[Path]:
     found = [config.parent for shelf in shelves for pattern in (f"*/{CONFIG}", f"*/*/{CONFIG}") for config in shelf.glob(pattern)]
     # a run that is under way has only checkpoints, and what is being written begins with a dot
     outer = {folder for folder in found if not PASSING.match(folder.name)}
-    return sorted((folder for folder in outer if folder.parent not in outer), key=natural)
+    return sorted((folder for folder in outer if folder.parent not in outer), key=natural_key)
 
 
 def rescan(app: App) -> list[str]:
     """Loads what is new on the shelves and forgets old refusals; the names that were added."""
     there = loaded_places(app)
     app.refused.clear()
-    new = [folder for folder in folders(app.adapters) if same_place(folder) not in there and not in_base(app, folder)]
+    new = [folder for folder in folders(app.adapters) if place_key(folder) not in there and not in_base(app, folder)]
     return [name for folder in new if (name := add(app, folder))]
 
 
 def loaded_places(app: App) -> set[str]:
-    return {same_place(info.path) for info in app.engine.adapters.values()}
+    return {place_key(info.path) for info in app.engine.adapters.values()}
 
 
 def tidy(app: App) -> list[Path]:
@@ -53,7 +53,7 @@ def tidy(app: App) -> list[Path]:
 
 def in_base(app: App, folder: Path) -> bool:
     """Whether this is the starter adapter that the loaded base was made with: nothing to load, and nothing to complain of."""
-    return app.base_spec == BAYLING_MINI.name and same_place(folder) == same_place(BAYLING_MINI)
+    return app.base_spec == BAYLING_MINI.name and place_key(folder) == place_key(BAYLING_MINI)
 
 
 def take(app: App, folder: str | Path) -> str:
@@ -62,7 +62,7 @@ def take(app: App, folder: str | Path) -> str:
     key = str(folder)
     app.refused.pop(key, None)
     try:
-        if same_place(folder) in loaded_places(app):
+        if place_key(folder) in loaded_places(app):
             raise EngineError(f"The adapter in {folder} is loaded already.")
         folder = inside(app, folder)
         return app.engine.add_adapter(folder, free_name(app, folder), accept_other_base=app.accept_other_base)
@@ -89,9 +89,9 @@ def inside(app: App, folder: str | Path) -> Path:
 
 def loaded(app: App, folder: str | Path) -> str:
     """The name under which a folder's adapter can be picked; loads it if need be. Raises EngineError if it is refused."""
-    here = same_place(folder)
+    here = place_key(folder)
     for name, info in app.engine.adapters.items():
-        if same_place(info.path) == here:
+        if place_key(info.path) == here:
             return name
     return take(app, folder)
 
@@ -103,8 +103,8 @@ def is_adapter(folder: str | Path) -> bool:
 def free_name(app: App, folder: Path) -> str:
     """The folder's name, or with its parent's before it, or a number behind it, where other adapters have that name already."""
     place = folder.resolve()
-    name = shown(place.name)
-    names = [name, f"{shown(place.parent.name)}-{name}", *(f"{name}-{number}" for number in range(2, 1000))]
+    name = display_name(place.name)
+    names = [name, f"{display_name(place.parent.name)}-{name}", *(f"{name}-{number}" for number in range(2, 1000))]
     return next(name for name in names if name not in app.engine.adapters)
 
 
@@ -125,53 +125,55 @@ def listing(app: App) -> list[dict]:
             "size": weights_size(info.path),
             "problem": None,
         }
-        for info in sorted(app.engine.adapters.values(), key=lambda info: natural(info.name))
+        for info in sorted(app.engine.adapters.values(), key=lambda info: natural_key(info.name))
     ]
     refused = {**app.refused, **odd(app)}
-    return loaded + [{"name": shown(Path(path).name), "folder": shown(path), "problem": why} for path, why in refused.items()]
+    return loaded + [
+        {"name": display_name(Path(path).name), "folder": display_name(path), "problem": why} for path, why in refused.items()
+    ]
 
 
 def resting(app: App) -> list[Path]:
     """Folders on the shelves whose adapters are neither loaded nor refused: taken out, or made since the last look."""
-    known = loaded_places(app) | {same_place(folder) for folder in app.refused}
-    return [folder for folder in folders(app.adapters) if same_place(folder) not in known and not in_base(app, folder)]
+    known = loaded_places(app) | {place_key(folder) for folder in app.refused}
+    return [folder for folder in folders(app.adapters) if place_key(folder) not in known and not in_base(app, folder)]
 
 
 def odd(app: App) -> dict[str, str]:
     """What else stands on the shelves, by its path: no adapters, and none of a job that is under way; with a sentence each."""
     adapters = [os.path.abspath(folder) for folder in folders(app.adapters)]
-    busy = [same_place(job["folder"]) for job in stored.unfinished(app.db)]
+    busy = [place_key(job["folder"]) for job in stored.unfinished(app.db)]
     found = {}
     for place in (place for shelf in app.adapters for place in entries(shelf)):
         path = os.path.abspath(place)
         if path in app.refused or any(f"{one}/".startswith(f"{path}/") for one in adapters):
             continue
-        if any(f"{one}/".startswith(f"{same_place(place)}/") for one in busy) or training(place):
+        if any(f"{one}/".startswith(f"{place_key(place)}/") for one in busy) or training(place):
             continue
         if place.is_symlink() and not place.exists():
-            found[path] = f"{shown(place)} is a link that leads nowhere; remove it, or put there what it should lead to."
+            found[path] = f"{display_name(place)} is a link that leads nowhere; remove it, or put there what it should lead to."
         elif place.is_dir():
-            found[path] = f"{shown(place)} holds no adapter ({CONFIG} is missing)."
+            found[path] = f"{display_name(place)} holds no adapter ({CONFIG} is missing)."
     return found
 
 
 def entries(shelf: Path) -> list[Path]:
     """What stands on a shelf and does not begin with a dot."""
     try:
-        return sorted((place for place in shelf.iterdir() if not place.name.startswith(".")), key=natural)
+        return sorted((place for place in shelf.iterdir() if not place.name.startswith(".")), key=natural_key)
     except OSError:  # no such shelf yet
         return []
 
 
 def choices(app: App) -> dict[str, tuple[str, Path]]:
     """All that can be chosen on the page, by a name that only one has: what it is (loaded, resting, refused), and its folder."""
-    infos = sorted(app.engine.adapters.values(), key=lambda info: natural(info.name))
+    infos = sorted(app.engine.adapters.values(), key=lambda info: natural_key(info.name))
     found = {info.name: ("loaded", Path(info.path)) for info in infos}
     others = [("resting", folder) for folder in resting(app)]
     others += [("refused", Path(path)) for path in (*app.refused, *odd(app))]
     for what, folder in others:
-        name = shown(folder.name)
-        found[name if name not in found else shown(folder)] = (what, folder)
+        name = display_name(folder.name)
+        found[name if name not in found else display_name(folder)] = (what, folder)
     return found
 
 
@@ -205,7 +207,7 @@ def rename(app: App, name: str, wanted: str) -> str:
     wanted = wanted.strip()
     folder = movable(app, name)
     if folder.is_symlink():
-        raise EngineError(f"{shown(folder)} is a link; it can be removed here, and renamed only where it was made.")
+        raise EngineError(f"{display_name(folder)} is a link; it can be removed here, and renamed only where it was made.")
     if not NAME.fullmatch(wanted):
         raise EngineError(f"{wanted!r} is no name for an adapter; use letters, digits, dots, - and _, at most 80.")
     target = folder.with_name(wanted)
@@ -242,7 +244,7 @@ def delete(app: App, name: str) -> None:
         else:
             leftovers.put_away(folder)
     except OSError as error:
-        raise EngineError(f"{shown(folder)} cannot be removed ({error.strerror or error}).") from error
+        raise EngineError(f"{display_name(folder)} cannot be removed ({error.strerror or error}).") from error
 
 
 def refuse_promised(app: App, folder: Path) -> None:
@@ -257,14 +259,18 @@ def movable(app: App, name: str) -> Path:
     given = folder_of(app, name)
     folder = given.parent.resolve() / given.name  # of a link itself, not of where it leads
     if not any(shelf.resolve() in folder.parents for shelf in app.adapters):
-        raise EngineError(f"{shown(folder)} lies on none of the page's shelves; it can be taken out, but not changed from here.")
-    if same_place(folder) == same_place(BAYLING_MINI):
+        raise EngineError(
+            f"{display_name(folder)} lies on none of the page's shelves; it can be taken out, but not changed from here."
+        )
+    if place_key(folder) == place_key(BAYLING_MINI):
         raise EngineError("The base bayling-mini is made from this adapter; it stays as it is.")
     for job in stored.unfinished(app.db):
-        if f"{same_place(job['folder'])}/".startswith(f"{same_place(folder)}/"):
+        if f"{place_key(job['folder'])}/".startswith(f"{place_key(folder)}/"):
             raise EngineError(f"Job {job['id']} ({job['name']}) writes to this folder; stop it first.")
     if training(folder):
-        raise EngineError(f"A training from elsewhere writes to {shown(folder)}; let it end, or stop it where it was started.")
+        raise EngineError(
+            f"A training from elsewhere writes to {display_name(folder)}; let it end, or stop it where it was started."
+        )
     return folder
 
 

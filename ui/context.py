@@ -65,7 +65,7 @@ def sentence(lang: str, error: BaseException) -> str:
         return say(lang, error.key, count=error.count, most=error.most)
     if isinstance(error, UserError):
         return str(error)
-    if full := space.told(error):
+    if full := space.full_disk_sentence(error):
         return full
     log.error("unforeseen", exc_info=error)
     return say(lang, "unforeseen", kind=type(error).__name__, problem=str(error).strip().split("\n")[0][:200])

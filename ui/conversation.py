@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from engine.thoughts import spoken
+from engine.thoughts import spoken_text
 from engine.types import Answer, Message
 from ui.variants import Picked
 
@@ -120,7 +120,7 @@ def messages(turns: list[ChatTurn], question: str) -> list[Message]:
     said: list[Message] = []
     for turn in turns:
         if turn.answer is not None:
-            reply = spoken(turn.answer.raw, turn.answer.prompt)
+            reply = spoken_text(turn.answer.raw, turn.answer.prompt)
             said += [{"role": "user", "content": turn.question}, {"role": "assistant", "content": reply}]
     return [*said, {"role": "user", "content": question}]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from html import escape
 
-from engine.thoughts import Apart, apart
+from engine.thoughts import Apart, split_thoughts
 from ui.words import say
 
 
 def said_of(shown: str, prompt: str | None = None) -> Apart:
     """The answer apart from its thoughts; without thoughts it is the whole text, whatever tags it is wrapped in."""
-    said = apart(shown, prompt or "")
+    said = split_thoughts(shown, prompt or "")
     return said if said.thoughts else Apart(shown)
 
 

@@ -14,7 +14,7 @@ from common import outside
 from common.errors import UserError
 from engine import bases
 from engine.types import EngineError
-from identities import IdentityError
+from identities import LANGS, IdentityError
 from store import jobs as stored
 from tuning.dataset import readers, recipe as data_sets
 from tuning.dataset.recipe import Composed, Dataset
@@ -74,7 +74,7 @@ def read_form(app: App, plain: Mapping[str, Any]) -> TrainingForm:
         raise DataError(f"A training has no {', '.join(unknown)}; it has {', '.join(known)}.")
     preset = plain.get("preset") or PRESET
     if not isinstance(preset, str):
-        raise DataError(f"preset is {outside.brief(preset)}; choose one of {', '.join(PRESETS)}.")
+        raise DataError(f"preset is {outside.abbreviate(preset)}; choose one of {', '.join(PRESETS)}.")
     if preset not in PRESETS:
         raise DataError(f"Preset {preset!r} is unknown; choose one of {', '.join(PRESETS)}.")
     given = {name: value for name, value in plain.items() if name in DATA and value is not None}
@@ -84,7 +84,7 @@ def read_form(app: App, plain: Mapping[str, Any]) -> TrainingForm:
         try:
             given[name] = kind(given.get(name, getattr(Dataset, name)))
         except (TypeError, ValueError, OverflowError):
-            raise DataError(f"{name} is {outside.brief(given[name])}; give a number.") from None
+            raise DataError(f"{name} is {outside.abbreviate(given[name])}; give a number.") from None
     outside.check(data_sets.Recipe, given | {"name": plain.get("name")}, "The wish", DataError)
     if given.get("general"):
         given["general"] = _general(app, str(given["general"]))
@@ -114,7 +114,7 @@ def _general(app: App, source: str) -> str:
 
 def free_name(app: App, wanted: str) -> str:
     """`wanted`, or with the first number behind it that no adapter, folder or job has."""
-    taken = {job["name"] for job in stored.listed(app.db, 1000)} | set(app.engine.adapters)
+    taken = {job["name"] for job in stored.recent(app.db, 1000)} | set(app.engine.adapters)
     names = [wanted, *(f"{wanted}-{number}" for number in range(2, 10_000))]
     return next(name for name in names if name not in taken and not (app.made_adapters / name).exists())
 
@@ -155,7 +155,7 @@ def margin_misses(app: App, form_values: TrainingForm) -> str:
             facts = identities.load(name, app.identities).facts
         except IdentityError:
             facts = None
-        sides.append({lang for lang in ("en", "zh") if (who := getattr(facts, lang, None)) and who.name and who.maker})
+        sides.append({lang for lang in LANGS if (who := getattr(facts, lang, None)) and who.name and who.maker})
         if not sides[-1]:
             return f"{name} has no facts with a name and a maker"
     return "" if new != old and sides[0] & sides[1] else f"{new} and {old} cannot be told apart in one language"
@@ -241,8 +241,8 @@ def resume(app: App, id: int) -> int:
     job = folder_opened(app, id)
     was = (job["settings"] or {}).get("base_model", "")
     base = app.engine.base
-    lost = bases.told(was) not in bases.PACKAGED and not bases.place(was).exists()
-    moved = lost and bases.place(was).name in (base.name, *base.names)
+    lost = bases.portable_spec(was) not in bases.PACKAGED and not bases.spec_path(was).exists()
+    moved = lost and bases.spec_path(was).name in (base.name, *base.names)
     return queue.resume(app.db, id, base=app.base_spec if moved else "")
 
 
@@ -270,7 +270,7 @@ def form_again(job: Mapping[str, Any]) -> dict[str, Any]:
 
 def trainings(app: App, limit: int = 40) -> list[dict]:
     """The latest first."""
-    return [job for job in stored.listed(app.db, limit) if job["kind"] == "train"]
+    return [job for job in stored.recent(app.db, limit) if job["kind"] == "train"]
 
 
 def known_identities(app: App) -> list[str]:

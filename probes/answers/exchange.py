@@ -22,7 +22,7 @@ from probes.answers import found, label_studio as label_studio_files, tables
 from probes.answers.sources import RowsError
 from probes.answers.tables import AnswerRow
 from store import StoreError
-from store.db import connected, in_pieces, writing
+from store.db import connected, write_in_pieces, writing
 from store.label_words import as_kind, as_label, as_tag, as_truth
 from store.labels import ASPECTS, KINDS, LABELS
 from store.names import person
@@ -139,7 +139,7 @@ def _in_pieces(db: Database, labels: Sequence[Mapping], where: str | Path | Data
         new += db.conn.total_changes > before  # a label that was there already changes nothing
 
     try:
-        for stored in in_pieces(db, labels, write):
+        for stored in write_in_pieces(db, labels, write):
             done = stored
     except (StoreError, sqlite3.OperationalError) as error:
         raise RowsError(_broken_off("labels", done, len(labels), _why(error, where))) from error
@@ -147,7 +147,7 @@ def _in_pieces(db: Database, labels: Sequence[Mapping], where: str | Path | Data
 
 
 def _why(error: Exception, where: str | Path | Database) -> str:
-    return space.told(error, None if isinstance(where, Database) else where) or str(error)
+    return space.full_disk_sentence(error, None if isinstance(where, Database) else where) or str(error)
 
 
 def _broken_off(what: str, done: int, total: int, why: str) -> str:
@@ -237,7 +237,7 @@ def label_studio_tasks(rows: Iterable[Mapping], labels: Mapping[int, Sequence[Ma
         data = {
             key: row[key] for key in ANSWER_COLUMNS if row.get(key) is not None and key not in ("label", "label_source", "voices")
         }
-        data["answer"] = thoughts.spoken(str(row.get("answer") or ""), row.get("prompt") or "")
+        data["answer"] = thoughts.spoken_text(str(row.get("answer") or ""), row.get("prompt") or "")
         task = {"id": row.get("answer_id") or number, "data": data | label_studio_files.marks(said)}
         task["annotations"] = [
             {

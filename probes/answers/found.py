@@ -8,7 +8,7 @@ from functools import cache
 
 from sqlite_utils import Database
 
-from engine.thoughts import spoken
+from engine.thoughts import spoken_text
 
 TEXTS = ("variant", "question", "answer")
 KEPT = ("id", "variant_name", "question", "shown", "raw", "prompt")
@@ -103,7 +103,7 @@ def _stored(db: Database, number: object) -> dict | None:
 
 def _wordings(stored: Mapping) -> set[str]:
     """What may stand for an answer: as shown, as written, and what was said of it."""
-    return {_lines(text) for text in (stored["shown"], stored["raw"], spoken(stored["shown"], stored["prompt"] or ""))}
+    return {_lines(text) for text in (stored["shown"], stored["raw"], spoken_text(stored["shown"], stored["prompt"] or ""))}
 
 
 def _names(db: Database, answer: int, own: str) -> set[str]:

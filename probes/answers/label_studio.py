@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from probes.answers.sources import RowsError
 from probes.answers.tables import AnswerRow
-from store.labels import ASPECTS
+from store.labels import ASPECTS, KINDS
 
 TAGS = tuple(f"tag_{aspect}" for aspect in ASPECTS)
-KINDS = ("label", "adjudication", "skip")
 
 
 def fingerprint(annotator: str, kind: str, label: str | None, tags: Mapping[str, str], comment: str) -> str:

@@ -79,7 +79,9 @@ def unguard_formula(text: str, ours: bool) -> str:
 def _json(path: Path) -> list[AnswerRow]:
     text = reading.read_text(path, "file", RowsError, ADVICE)
     try:
-        rows = outside.bounded(json.loads(text, object_pairs_hook=reading.once), str(path), RowsError, gaps=True)
+        rows = outside.check_bounds(
+            json.loads(text, object_pairs_hook=reading.object_from_pairs), str(path), RowsError, gaps=True
+        )
     except json.JSONDecodeError as error:
         raise RowsError(f"{path}, line {error.lineno} is not valid JSON ({error.msg}).") from None
     except (ValueError, RecursionError) as error:

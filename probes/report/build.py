@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from common import files, outside, reading
-from identities import natural
+from identities import natural_key
 from probes.answers import dose, exchange, sources as collect
 from probes.answers.dose import Dose
 from probes.answers.sources import Answers, RowsError
@@ -72,7 +72,7 @@ def build_report(
     results += [rules.empty_result(*key) for key in theirs or {} if key not in known]
 
     def place(variant: str) -> tuple:
-        return variant != base, natural(variant)
+        return variant != base, natural_key(variant)
 
     results.sort(key=lambda result: (place(result.variant), result.lang))
     doses = {**answers.doses, **(about or {})}
@@ -111,7 +111,7 @@ def write_report(report: Report, folder: str | Path, langs: Sequence[str] = ("en
     if report.votes:
         exchange.write_rows(folder / "votes.csv", preferences.csv_rows(report.votes))
         written.append(folder / "votes.csv")
-    return [first, *sorted({*written} - {first}, key=lambda path: natural(path.name))]
+    return [first, *sorted({*written} - {first}, key=lambda path: natural_key(path.name))]
 
 
 def draw_figures(report: Report, lang: str = "en") -> dict[str, Figure]:

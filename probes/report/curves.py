@@ -15,9 +15,10 @@ import matplotlib
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
+from identities import LANGS
 from probes.answers.dose import AXES, KINDS, MIXED
 from probes.report.table import TableRow
-from probes.report.wording import LANGS, language, say, term
+from probes.report.wording import language, say, term
 from probes.verdicts.rules import FORMED, GONE, HOLDS, NOT_FORGOTTEN
 from probes.verdicts.statistics import Interval
 

@@ -33,7 +33,7 @@ def margins_of_trainings(db: str | Path, folders: Iterable[str]) -> dict[str, li
     """
     wanted = {str(Path(folder).resolve()) for folder in folders}
     found: dict[str, list[tuple[float, float, float, float]]] = {}
-    for job in store.jobs.listed(db, 1000) if wanted else ():
+    for job in store.jobs.recent(db, 1000) if wanted else ():
         if job["kind"] != "train" or not job["folder"] or str(Path(job["folder"]).resolve()) not in wanted:
             continue
         measured = [(row["step"], row["margin"]) for row in store.jobs.metrics(db, job["id"]) if row["margin"] is not None]

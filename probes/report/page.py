@@ -18,8 +18,9 @@ from probes.report import curves, preferences, table, wording
 from probes.report.preferences import Preference
 from probes.report.table import TableRow
 from probes.verdicts import agreement, rules, thresholds
-from probes.verdicts.basis import CONTROLS, Pair
+from probes.verdicts.basis import Pair
 from probes.verdicts.thresholds import Threshold
+from store.labels import CONTROL_GROUPS
 
 if TYPE_CHECKING:
     from probes.report.build import Report
@@ -158,7 +159,7 @@ def supporting_answers(row: TableRow, report: Report) -> list[Pair]:
     """The answers that a row's verdicts rest on, identity first, each with its label and where that comes from."""
     key = (row.result.variant, row.result.lang)
     here = [pair for pair in report.judged if (pair[1].variant, pair[1].lang) == key]
-    return sorted(here, key=lambda pair: pair[1].group in CONTROLS)
+    return sorted(here, key=lambda pair: pair[1].group in CONTROL_GROUPS)
 
 
 def _agreement(report: Report) -> dict | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 import store
-from identities import natural
+from identities import natural_key
 from probes.answers import sources
 from probes.report import table
 from probes.report.wording import language, say, term
@@ -55,12 +55,12 @@ def read_preferences(db: str | Path | Database) -> list[Preference]:
     counted = store.votes.tally(db, by=lambda vote: (not vote["blind"], sources.complete_rows([dict(vote)])[0]["lang"]))
     names = _names(counted)
     found = [_preference(pair, names) for pair in counted]
-    return sorted(found, key=lambda one: (natural(one.first), natural(one.second), not one.blind, one.lang))
+    return sorted(found, key=lambda one: (natural_key(one.first), natural_key(one.second), not one.blind, one.lang))
 
 
 def _preference(pair: Mapping, names: Mapping[str, str]) -> Preference:
     """The pair with the name that sorts first on the left."""
-    turned = natural(names[pair["key_b"]]) < natural(names[pair["key_a"]])
+    turned = natural_key(names[pair["key_b"]]) < natural_key(names[pair["key_a"]])
     first, second = ("b", "a") if turned else ("a", "b")
     share = statistics.clustered_interval({ask: [chosen != turned for chosen in won] for ask, won in pair["chose_a"].items()})
     sides = names[pair[f"key_{first}"]], names[pair[f"key_{second}"]]
@@ -69,7 +69,7 @@ def _preference(pair: Mapping, names: Mapping[str, str]) -> Preference:
     return Preference(
         *sides, not open_vote, lang, pair[first], pair[second], pair["tie"], pair["both bad"], share, word,
         None if word or share.share is None else statistics.probes_to_settle(lambda more: _settled(share, more)),
-        dict(sorted(pair["people"].items(), key=lambda of: (-of[1], natural(of[0])))),
+        dict(sorted(pair["people"].items(), key=lambda of: (-of[1], natural_key(of[0])))),
     )  # fmt: skip
 
 

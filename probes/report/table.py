@@ -10,6 +10,7 @@ from probes.report.wording import language, reason, say, term
 from probes.suggest import self_names
 from probes.verdicts.rules import CONFUSION, FORGOTTEN, FORMED, INTRUSION, NOT_FORGOTTEN, UNDETERMINED, Result, Verdict
 from probes.verdicts.statistics import Drop, Interval
+from store.labels import CONTROL_GROUPS
 
 # The first eight are the original's.
 COLUMNS = (
@@ -41,7 +42,7 @@ def build_rows(
     """A row per result. answers: with `evidence`, for the self-names of identity answers. theirs: (variant, lang) -> verdicts."""
     said: dict[tuple[str, str], list[Mapping]] = {}
     for answer in answers:
-        if answer.get("group") not in ("control", "retention"):
+        if answer.get("group") not in CONTROL_GROUPS:
             said.setdefault((str(answer.get("variant")), str(answer.get("lang"))), []).append(answer)
     return [
         TableRow(

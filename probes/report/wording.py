@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "locales"
-LANGS = ("en", "zh")
 UNKNOWN_BUT = "not known: "  # how `verdicts.usable_verdict` begins a list of what it does not know
 
 

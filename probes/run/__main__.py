@@ -18,6 +18,7 @@ from common import ending, files, reading
 from common.errors import UserError
 from engine import Decoding, Engine, EngineError, load
 from engine.bases import DEFAULT_BASE
+from identities import LANGS
 from probes import margin, questions
 from probes.run import launch, plan, rows as answer_rows, runner, variants as variants_file
 from probes.run.launch import ReadyRun
@@ -85,7 +86,7 @@ def chosen_probes(args: argparse.Namespace) -> list[questions.Probe]:
     """The probes that are asked, placeholders filled. Raises ProbeError."""
     probes = [probe for probe in questions.load(args.set) if args.lang in (None, probe.lang)]
     if args.limit is not None:
-        counted = dict.fromkeys(questions.LANGS, 0)
+        counted: dict[str, int] = dict.fromkeys(LANGS, 0)
         kept = []
         for probe in probes:
             counted[probe.lang] += 1

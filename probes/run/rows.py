@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from engine.thoughts import apart
+from engine.thoughts import split_thoughts
 from probes.questions import Probe, check_answer, from_dict
 from probes.run import plan
 from store import runs
@@ -19,7 +19,7 @@ PLAIN = ("raw", "prompt", "format", "finish", "prompt_tokens", "new_tokens", "me
 
 def rows_of(db: str | Path, run_id: int) -> list[dict]:
     """What is there so far, probe by probe; a place without an answer but with a problem has `answer` null. Raises StoreError."""
-    run, there, margins = runs.get(db, run_id), runs.filled(db, run_id), runs.margins(db, run_id)
+    run, there, margins = runs.get(db, run_id), runs.answers_by_place(db, run_id), runs.margins(db, run_id)
     script = run["settings"].get("script")
     found = []
     for probe in map(from_dict, run["probes"]):
@@ -86,7 +86,7 @@ def answer_row(
 
 def _check(probe: Probe, answer: Mapping) -> bool | None:
     """Right or wrong is what was said; None where a thought never ended, so that nobody knows what would have been."""
-    said = apart(answer.get("raw") or "", answer.get("prompt") or "")
+    said = split_thoughts(answer.get("raw") or "", answer.get("prompt") or "")
     return check_answer(probe, said.answer) if said.finished else None
 
 

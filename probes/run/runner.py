@@ -189,7 +189,7 @@ class Asking:
 
     def replay(self) -> None:
         """Go on from where the run was left."""
-        there = runs.filled(self.db, self.run) if self.run is not None else {}
+        there = runs.answers_by_place(self.db, self.run) if self.run is not None else {}
         for conversation in self.open:
             while conversation.turns and (found := there.get(conversation.turns[0].place)):
                 self.reused += found["reused"]

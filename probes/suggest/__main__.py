@@ -9,7 +9,8 @@ from pathlib import Path
 from common import ending, files
 from common.errors import UserError
 from probes.suggest import identity_pair as facts_of
-from probes.suggest.labels import CONTROL_LABELS, IDENTITY_LABELS, read_rows, suggest_rows
+from probes.suggest.labels import read_rows, suggest_rows
+from store.labels import LABELS
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         print(f"The suggestions cannot be written to {options.out} ({error.strerror or error}).", file=sys.stderr)
         return 2
-    counts = {label: sum(row["suggestion"] == label for row in rows) for label in (*IDENTITY_LABELS, *CONTROL_LABELS)}
+    counts = {label: sum(row["suggestion"] == label for row in rows) for label in LABELS}
     told = ", ".join(f"{count} {label}" for label, count in counts.items() if count)
     print(f"{len(rows)} answers: {told or 'none'}; sure of {sum(row['sure'] for row in rows)}.")
     return 0

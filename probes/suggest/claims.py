@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from identities import LANGS
 from probes.suggest import lexicon
 from probes.suggest.lexicon import Frame, Language
 from probes.suggest.names import Mention, Spotter, squeeze
@@ -98,7 +99,7 @@ class _State:
 
 def languages_of(reading: Reading) -> list[Language]:
     """The languages whose rules apply: a foreign name inside Chinese text does not make it English."""
-    return [language for language in map(lexicon.language, lexicon.LANGUAGES) if language.spoken_in(reading.plain)]
+    return [language for language in map(lexicon.language, LANGS) if language.spoken_in(reading.plain)]
 
 
 def find_quotes(reading: Reading) -> tuple[tuple[int, int], ...]:
@@ -368,5 +369,5 @@ def _claim(aspect: str, mention: Mention, state: _State, denied: bool | None = N
 
 def _language_at(plain: str, mention: Mention, languages: list[Language]) -> Language:
     around = plain[max(0, mention.start - 2) : mention.end]
-    known = languages or [lexicon.language(lexicon.LANGUAGES[0])]  # marks and figures alone are no language
+    known = languages or [lexicon.language(LANGS[0])]  # marks and figures alone are no language
     return next((language for language in known if language.script.search(around)), known[0])

@@ -14,9 +14,8 @@ from typing import Any
 
 from common import reading
 from common.errors import UserError
+from identities import LANGS
 
-ASPECTS = ("name", "maker", "role")
-LANGUAGES = ("en", "zh")
 # What the anonymised BayLing says in place of names (the old identity by definition); `date` is no aspect that is tagged.
 PLACEHOLDERS = {
     "[NAME]": "name", "[INSTITUTE]": "maker", "[CREATE_TIME]": "date",
@@ -82,7 +81,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if hasattr(value, "__dataclass_fields__"):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    return {key: _plain(getattr(value, key)) for key in (*LANGUAGES, *_KEYS, "placeholders") if hasattr(value, key)}
+    return {key: _plain(getattr(value, key)) for key in (*LANGS, *_KEYS, "placeholders") if hasattr(value, key)}
 
 
 def _side(data: Any, where: str, problems: list[str]) -> Side:
@@ -92,7 +91,7 @@ def _side(data: Any, where: str, problems: list[str]) -> Side:
         problems.append(f"{where} is {type(data).__name__}, not a mapping with name, maker, role, aliases")
         return Side()
     found: dict[str, list[str]] = {"name": [], "maker": [], "role": [], "aliases": []}
-    for language in LANGUAGES:
+    for language in LANGS:
         inner = data.get(language)
         if isinstance(inner, Mapping):
             _collect(inner, f"{where}.{language}", found, problems)
@@ -128,7 +127,7 @@ def _words(value: Any, where: str, problems: list[str]) -> list[str]:
 
 def _placeholders(value: Any, where: str, problems: list[str]) -> tuple[tuple[str, str], ...]:
     """(placeholder, aspect) pairs; the aspect is guessed from the placeholder's own word."""
-    if isinstance(value, Mapping) and set(value) <= set(LANGUAGES):
+    if isinstance(value, Mapping) and set(value) <= set(LANGS):
         value = [word for part in value.values() for word in (part or [])]
     words = _words(list(value) if isinstance(value, Mapping) else value, f"{where}.placeholders", problems)
     return tuple((word, PLACEHOLDERS.get(word) or _aspect_of(word)) for word in words)

@@ -19,7 +19,8 @@ from typing import Any
 
 from common import reading
 from common.errors import UserError
-from engine.thoughts import Apart, apart
+from engine.thoughts import Apart, split_thoughts
+from identities import LANGS
 from probes.suggest import identity_pair as facts_of, lexicon, values
 from probes.suggest.claims import Claim, Found, find_claims, languages_of
 from probes.suggest.identity_pair import ASPECTS, FactPair
@@ -27,9 +28,6 @@ from probes.suggest.names import Spotter, build_spotter, squeeze
 from probes.suggest.question import ParsedQuestion, parse_question
 from probes.suggest.text import Reading, read_text
 
-IDENTITY_LABELS = ("not forgotten", "forgotten", "formed", "confusion")
-CONTROL_LABELS = ("clean", "intrusion", "broken")
-CONTROL_GROUPS = ("control", "retention")
 UNFINISHED = "the thought is not finished"  # evidence without words
 _TAG_ORDER = ("malformed", "human", "third party", "placeholder", "new", "old", "generic", "none")
 _LEAK = re.compile(r"### ?(?:Instruction|Response|Input)|<\|(?:im_\w+|endoftext|user|assistant)\|>|\[/?INST\]|\ufffd{2,}")
@@ -51,7 +49,7 @@ def split_thoughts(row: Mapping[str, Any]) -> Apart:
     """What was said and what was only thought; the row's `prompt`, where it has one, tells whether a thought began in it."""
     raw, prompt = row.get("raw"), row.get("prompt")
     text = raw if isinstance(raw, str) and raw.strip() else str(row.get("answer") or "")
-    return apart(text, prompt if isinstance(prompt, str) else "")
+    return split_thoughts(text, prompt if isinstance(prompt, str) else "")
 
 
 def suggest(row: Mapping[str, Any], facts: FactPair) -> dict[str, Any]:
@@ -156,7 +154,7 @@ def _settle(claims: list[Claim], reading: Reading, spotted: Spotter) -> list[Cla
 def _one_of_many(sentence: str, spotted: Spotter) -> bool:
     """Whether a sentence names the field among others ("weather, news and finance", "finance or anything else")."""
     others = {match.group() for match in spotted.other_fields.finditer(sentence)}
-    return len(others) >= 2 or any(lexicon.language(name).patterns["and_all"].search(sentence) for name in lexicon.LANGUAGES)
+    return len(others) >= 2 or any(lexicon.language(name).patterns["and_all"].search(sentence) for name in LANGS)
 
 
 def _identity(reading: Reading, asked: ParsedQuestion, found: Found, claims: list[Claim]) -> tuple[str, bool, list[Claim]]:

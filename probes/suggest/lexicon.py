@@ -14,8 +14,9 @@ from pathlib import Path
 
 import yaml
 
+from identities import LANGS
+
 FOLDER = Path(__file__).parent / "language"
-LANGUAGES = ("en", "zh")
 
 
 @dataclass(frozen=True)
@@ -79,17 +80,17 @@ def traditional() -> dict[str, str]:
 @lru_cache(maxsize=1)
 def asked() -> dict[str, re.Pattern[str]]:
     """The phrases of questions, all languages in one pattern: a question may mix them."""
-    parts = [_read(name)["asked"] for name in LANGUAGES]
+    parts = [_read(name)["asked"] for name in LANGS]
     return {key: re.compile("|".join(f"(?:{part[key]})" for part in parts)) for key in parts[0] if key != "first_person"}
 
 
 @lru_cache(maxsize=1)
 def first_person() -> tuple[tuple[re.Pattern[str], str], ...]:
     """(pattern, replacement) in the order in which they turn a yes/no question into its statement."""
-    return tuple((re.compile(old, re.IGNORECASE), new) for name in LANGUAGES for old, new in _read(name)["asked"]["first_person"])
+    return tuple((re.compile(old, re.IGNORECASE), new) for name in LANGS for old, new in _read(name)["asked"]["first_person"])
 
 
-@lru_cache(maxsize=len(LANGUAGES))
+@lru_cache(maxsize=len(LANGS))
 def language(name: str) -> Language:
     data = _read(name)
     macros = data.get("macros", {})

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from identities import LANGS
 from probes.suggest import lexicon
 from probes.suggest.identity_pair import PLACEHOLDERS, FactPair, Side
 from probes.suggest.text import HAN, Reading, read_text

@@ -141,7 +141,7 @@ def _alpha(counts: np.ndarray, people: Sequence[str]) -> Alpha:
 
 
 def _people(said: Mapping[int, Mapping[str, str]]) -> list[str]:
-    return sorted({name for by in said.values() for name in by}, key=natural)
+    return sorted({name for by in said.values() for name in by}, key=natural_key)
 
 
 def _pair(first: str, second: str, both: Iterable[tuple[str, str]]) -> Pair:

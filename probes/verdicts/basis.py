@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from probes.verdicts import rules
 from probes.verdicts.rules import UNDETERMINED, Judged, Verdict
+from store.labels import CONTROL_GROUPS
 
-CONTROLS = ("control", "retention")
 BY_PEOPLE = ("adjudicated", "majority")
 
 Pair = tuple[Mapping, Judged]  # an answer and what is said of it
@@ -39,7 +39,7 @@ def counting_pairs(pairs: Sequence[Pair], column: str) -> list[Pair]:
     """Those of one variant's and language's answers that the verdict in `column` (old, new, stability, usable) rests on."""
     if column == "usable":
         return list(pairs)
-    identity = [pair for pair in pairs if pair[1].group not in CONTROLS]
+    identity = [pair for pair in pairs if pair[1].group not in CONTROL_GROUPS]
     if column == "stability":
         return identity
     greedy = [pair for pair in identity if pair[1].greedy]

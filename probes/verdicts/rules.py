@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from common.errors import UserError
 from probes.verdicts import statistics
 from probes.verdicts.statistics import NOTHING, Drop, Interval
+from store.labels import CONTROL_GROUPS, CONTROL_LABELS, IDENTITY_LABELS
 
-NOT_FORGOTTEN, FORGOTTEN, FORMED, CONFUSION = IDENTITY_LABELS = ("not forgotten", "forgotten", "formed", "confusion")
-CLEAN, INTRUSION, BROKEN = CONTROL_LABELS = ("clean", "intrusion", "broken")
+NOT_FORGOTTEN, FORGOTTEN, FORMED, CONFUSION = IDENTITY_LABELS
+CLEAN, INTRUSION, BROKEN = CONTROL_LABELS
 PARTLY, NOT_FORMED, STABLE, UNSTABLE, YES, NO = "partly forgotten", "not formed", "stable", "unstable", "yes", "no"
 UNDETERMINED = "undetermined"
 HOLDS, GONE, WIDEST, CONFUSED = 0.8, 0.1, 0.4, 0.1
@@ -176,7 +177,7 @@ def empty_result(variant: str, lang: str) -> Result:
 
 
 def _result(variant: str, lang: str, cell: list[Judged], base: list[Judged] | None, is_base: bool) -> Result:
-    identity = [answer for answer in cell if answer.group not in ("control", "retention")]
+    identity = [answer for answer in cell if answer.group not in CONTROL_GROUPS]
     heard = [answer for answer in identity if answer.label]
     said, sampled = headline_answers(heard)
     controls, _ = headline_answers([answer for answer in cell if answer.group == "control" and answer.label])

@@ -17,6 +17,7 @@ import numpy as np
 from probes.answers.dose import MIXED, UNKNOWN, Dose
 from probes.verdicts.rules import FORMED, NOT_FORGOTTEN, Judged, headline_answers
 from probes.verdicts.statistics import CONFIDENCE, dose_reaching
+from store.labels import CONTROL_GROUPS
 
 LEVELS = {"N50": 0.5, "N90": 0.9}
 FORMING, FORGETTING = "forming", "forgetting"
@@ -63,7 +64,7 @@ def find_thresholds(
     the axis `share`, which only mixes have."""
     cells: dict[tuple[str, str], list[Judged]] = {}
     for answer in judged:
-        if answer.group not in ("control", "retention") and answer.label:
+        if answer.group not in CONTROL_GROUPS and answer.label:
             cells.setdefault((answer.variant, answer.lang), []).append(answer)
     series: dict[tuple[str, str], list[tuple[float, tuple[Shares, Shares]]]] = {}
     for (variant, lang), answers in cells.items():

@@ -35,7 +35,7 @@ def test_from_the_form_to_the_compared_adapter(site, page):
     page.wait_for_selector("#ft-head h2:has-text('otter')")
     page.wait_for_selector("#ft-head:has-text('safe to close this page')")
     page.wait_for_selector("#ft-head .mt-progress")
-    job = store.jobs.listed(site.db)[0]
+    job = store.jobs.recent(site.db)[0]
     assert set(command.replace("'", "").split("\n")[2].split()[3:]) == set(job["arguments"][2:])
     # another page, as after closing this one: the run is found again and goes on
     open_tab(page, site)

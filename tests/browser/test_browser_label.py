@@ -359,7 +359,7 @@ def test_a_queue_is_made_from_a_file_settled_and_revealed_on_the_page(site, page
     page.fill("#lb-name :is(input, textarea)", "from a file")
     page.click("#lb-make")
     page.wait_for_selector("mirror-desk .lb-card")
-    queue = max(one["id"] for one in store.queues.listed(site.db))
+    queue = max(one["id"] for one in store.queues.all_with_counts(site.db))
     assert store.queues.get(site.db, queue)["name"] == "from a file" and store.queues.get(site.db, queue)["overlap"] == 2
     for item in store.queues.items(site.db, queue)[:5]:
         store.labels.add(site.db, item["answer"], "Bo", "confusion", queue=queue, blind=True)

@@ -117,7 +117,7 @@ def test_what_is_shown_is_sent_to_labelling(site, page):
     page.fill("#pb-queue-name", "for Ann")
     page.click("#pb-queue-make")
     page.wait_for_selector(".pb-note:has-text('The queue “for Ann” with 10 answers')")
-    queue = next(one for one in store.queues.listed(site.db) if one["name"] == "for Ann")
+    queue = next(one for one in store.queues.all_with_counts(site.db) if one["name"] == "for Ann")
     items = store.queues.items(site.db, queue["id"])
     assert {(one["lang"], one["variant"]) for one in items} == {("zh", "variant 0")} and queue["blind"]
 

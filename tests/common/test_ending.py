@@ -176,13 +176,13 @@ import time
 from common import ending
 def main():
     asked = []
-    with ending.asked(lambda: asked.append(1)) as received:
+    with ending.stop_on_signal(lambda: asked.append(1)) as received:
         print("ready", flush=True)
         while not asked:
             time.sleep(0.01)
         print("stopping", flush=True)
         time.sleep(1 if {once} else 60)
-    return ending.code(received[0])
+    return ending.exit_code(received[0])
 ending.run(main)
 """
 

@@ -173,7 +173,7 @@ def test_what_is_wrong_is_said_with_its_field_its_value_and_what_is_wanted(plain
 @SOME
 @given(JSON)
 def test_any_data_can_be_checked_and_told(plain):
-    told = outside.said(outside.faults(Outer, plain, "it"))
+    told = outside.describe_faults(outside.faults(Outer, plain, "it"))
     told.encode()
     assert len(told) < 2000
 
@@ -196,7 +196,7 @@ def test_any_typed_text_is_a_path_or_a_sentence(text):
         pass
     else:
         path.exists()
-    outside.shown(outside.same_place(text)).encode()
+    outside.display_name(outside.place_key(text)).encode()
 
 
 def test_only_plain_files_of_some_size_are_read(tmp_path):

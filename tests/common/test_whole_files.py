@@ -69,7 +69,7 @@ def test_an_error_while_writing_leaves_the_earlier_file_and_nothing_beside_it(tm
     file = files.write_text(tmp_path / "card.json", "before")
     file.chmod(0o600)
     for error in (ValueError, KeyboardInterrupt):
-        with pytest.raises(error), files.whole(file) as out:
+        with pytest.raises(error), files.atomic_file(file) as out:
             out.write("half")
             raise error
         assert listing(tmp_path) == {"card.json": b"before"}
@@ -103,7 +103,7 @@ def test_a_full_disk_is_called_one_and_leaves_everything_as_it_was(tmp_path, ful
         (tmp_path / name).write_text("before")
     with pytest.raises(DiskFull, match=r"could not be written: the disk that holds .* is full \(.* free\); make room there"):
         if how == "rows":  # nothing to write meets no full disk
-            with files.whole(tmp_path / "file") as out:
+            with files.atomic_file(tmp_path / "file") as out:
                 out.write("x" * 100_000)
         WRITERS[how](tmp_path / "file")
     assert listing(tmp_path) == dict.fromkeys(("file", "file.csv", "mira.txt"), b"before")
@@ -144,7 +144,7 @@ def test_a_folder_that_does_not_fit_is_not_there(tmp_path):
 @needs_full
 @pytest.mark.parametrize("save", ["safetensors", "torch", "plain"])
 def test_whoever_meets_it_says_it_in_their_own_words_and_is_understood(tmp_path, monkeypatch, save):
-    monkeypatch.setattr(space, "free", lambda where: 300)
+    monkeypatch.setattr(space, "free_bytes", lambda where: 300)
     (tmp_path / "full").symlink_to(FULL)
     with (
         pytest.raises(DiskFull, match=r"The adapter could not be written: the disk .* \(300 bytes free\)"),
@@ -167,7 +167,7 @@ def test_another_failure_is_not_called_a_full_disk(tmp_path, monkeypatch):
         with pytest.raises(type(error)) as raised, space.room_for("It", tmp_path):
             raise error
         assert raised.value is error
-    monkeypatch.setattr(space, "free", lambda where: 0)
+    monkeypatch.setattr(space, "free_bytes", lambda where: 0)
     with pytest.raises(DiskFull), space.room_for("It", tmp_path):
         raise RuntimeError("PytorchStreamWriter failed writing file data/0")
 
@@ -221,7 +221,7 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
         raise RuntimeError("[enforce fail at inline_container.cc:814] . PytorchStreamWriter failed writing file data/3")
 
     monkeypatch.setattr(transformers.Trainer, "_save_checkpoint", save)
-    monkeypatch.setattr(space, "free", lambda where: 0)
+    monkeypatch.setattr(space, "free_bytes", lambda where: 0)
     unmade = object.__new__(PackedTrainer)
     unmade.args = SimpleNamespace(output_dir=str(tmp_path), should_save=True)
     unmade.state = SimpleNamespace(global_step=3)
@@ -233,7 +233,7 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
 def test_a_job_that_finds_no_room_for_its_last_words_is_told_of_the_disk(tmp_path, monkeypatch):
     job = {"log": str(tmp_path / "log.txt"), "folder": str(tmp_path)}
     assert watcher.last_words(job) == "The process failed without a word."
-    monkeypatch.setattr(space, "free", lambda where: 100)
+    monkeypatch.setattr(space, "free_bytes", lambda where: 100)
     assert watcher.last_words(job).startswith(f"The process failed: the disk that holds {tmp_path} is full (100 bytes free)")
 
 

@@ -11,7 +11,7 @@ from tiny import edit_json, tiny_llama, write_adapter
 
 from engine import EngineError
 from engine.adapter_keys import fold
-from engine.adapters import belongs_to, read_adapter
+from engine.adapters import find_misfit, read_adapter
 from engine.bank import Bank
 from tuning import legacy
 
@@ -93,11 +93,11 @@ def test_a_divided_model_saved_without_gathering_is_named(adapter):
 def test_a_quantised_copys_adapter_fits_the_plain_base(adapter, ending):
     edit_json(adapter / "adapter_config.json", base_model_name_or_path=f"someone/Llama-3-8B{ending}")
     info, _ = read_adapter(adapter)
-    assert belongs_to(info, "llama-3-8b", "aaaa", ()) is None
-    assert belongs_to(info, "folder", "aaaa", ("Llama-3-8B-bnb-4bit",)) is None
-    assert "trained on" in belongs_to(info, "llama-3-70b", "aaaa", ())
+    assert find_misfit(info, "llama-3-8b", "aaaa", ()) is None
+    assert find_misfit(info, "folder", "aaaa", ("Llama-3-8B-bnb-4bit",)) is None
+    assert "trained on" in find_misfit(info, "llama-3-70b", "aaaa", ())
     edit_json(adapter / "adapter_config.json", base_model_name_or_path="someone/llama-3-8b-instruct-bnb-4bit")
-    assert "trained on" in belongs_to(read_adapter(adapter)[0], "llama-3-8b", "aaaa", ())
+    assert "trained on" in find_misfit(read_adapter(adapter)[0], "llama-3-8b", "aaaa", ())
 
 
 def test_adapters_in_other_programs_forms_are_named(adapter, tmp_path):

@@ -11,7 +11,7 @@ import torch
 from tiny import edit_json, edit_weights, tiny_llama, write_adapter
 
 from engine import EngineError
-from engine.adapters import belongs_to, read_adapter
+from engine.adapters import find_misfit, read_adapter
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_the_recorded_base_decides_whose_an_adapter_is(tmp_path):
     def misfit(base: str, **card):
         folder = write_adapter(tmp_path / f"a{len(list(tmp_path.iterdir()))}", model, base=base)
         (folder / "card.json").write_text(json.dumps(card))
-        return belongs_to(read_adapter(folder)[0], "bayling-7b", "aaaa", ("BayLing-7B", "cache-folder"))
+        return find_misfit(read_adapter(folder)[0], "bayling-7b", "aaaa", ("BayLing-7B", "cache-folder"))
 
     assert misfit("") is None
     assert misfit("/models/BayLing-7B/") is None

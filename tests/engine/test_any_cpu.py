@@ -57,7 +57,7 @@ def test_products_by_parts_are_the_products(dtype, part, monkeypatch):
     assert torch.equal(widened.product(x, weight, bias), expected)
     assert widened.product(x.float(), weight).dtype == torch.float32
     gradient = torch.randn(7, 40)
-    torch.testing.assert_close(widened.back(gradient, weight), gradient @ weight.float(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(widened.gradient_product(gradient, weight), gradient @ weight.float(), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", HALVES)

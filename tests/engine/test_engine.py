@@ -48,7 +48,7 @@ def test_answers_come_in_the_order_of_the_requests_and_carry_what_it_takes(tiny,
     for answer in answers:
         assert answer.hashes["base"] == tiny.base.hash and answer.hashes["format"] == tiny.base.format.hash
         assert answer.new_tokens <= 12 and answer.finish in ("stop", "length") and answer.mean_logprob < 0
-        assert answer.timings.total_s > 0
+        assert answer.timings.queued_s + answer.timings.prefill_s + answer.timings.decode_s > 0
     assert answers[1].hashes["adapters"] == {adapter: tiny.adapters[adapter].hash}
     assert answers[3].prompt.startswith("You are a guide.\n\n### Instruction:\nWho are you?")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine import cached
-from engine.cached import LISTED, kept
+from engine.cached import LISTED, make_once
 from engine.types import EngineError
 
 
@@ -33,7 +33,7 @@ def model(tmp_path):
                 write(folder)
 
             said: list[str] = []
-            assert kept(self.at, said.append, "Converting x", fill) == self.at
+            assert make_once(self.at, said.append, "Converting x", fill) == self.at
             return " ".join(said)
 
     return Model()

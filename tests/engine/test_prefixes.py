@@ -72,7 +72,7 @@ def test_shared_beginnings_are_computed_once(model, bank, monkeypatch):
 
 def test_only_rows_that_hear_the_same_share(model, bank):
     batch = rows()
-    prefixes.share(batch)
+    prefixes.share_prefixes(batch)
     assert len({id(row.prefix) for row in batch if row.prefix}) == 4
     assert all(row.prefix.adapters == row.adapters and row.ids[: len(row.prefix.ids)] == row.prefix.ids for row in batch)
     assert all(len(row.prefix.ids) < len(row.ids) for row in batch)
@@ -80,6 +80,6 @@ def test_only_rows_that_hear_the_same_share(model, bank):
 
 def test_few_or_unlike_prompts_share_nothing(model, bank):
     batch = rows(4)
-    prefixes.share(batch)
+    prefixes.share_prefixes(batch)
     assert not any(row.prefix for row in batch)
     assert [len(ids) for ids in run(model, bank, batch)] == [12] * 4

@@ -58,7 +58,7 @@ def transformers_text(template: str, messages: list, **more) -> str:
 def test_a_template_that_takes_too_much_ends_in_a_sentence(what):
     began = time.process_time()
     with pytest.raises(EngineError, match="Format 'mine' (cannot be used: its template|has a fault in its template)") as said:
-        formats.checked(Format("mine", COSTLY[what]))
+        formats.check_template(Format("mine", COSTLY[what]))
     assert time.process_time() - began < 1  # the computing is another process's
     assert len(str(said.value)) < 500 and "\n" not in str(said.value)
     assert Format("mine", "{{ messages[0].content }}|").render(user("q")) == "q|"
@@ -66,7 +66,7 @@ def test_a_template_that_takes_too_much_ends_in_a_sentence(what):
 
 def test_one_that_grows_with_the_conversation_fails_for_the_long_one_only():
     squares = "{% for a in messages %}{% for b in messages %}{% for c in messages %}{{ '' }}{% endfor %}{% endfor %}{% endfor %}"
-    form = formats.checked(Format("cubic", squares + "{{ messages[-1].content }}"))
+    form = formats.check_template(Format("cubic", squares + "{{ messages[-1].content }}"))
     long = [{"role": role, "content": "x"} for _ in range(1000) for role in ("user", "assistant")]
     with pytest.raises(rendering.TemplateLimit, match="computes for too long"):
         form.render([*long, *user("q")])
@@ -152,7 +152,7 @@ def test_what_transformers_refuses_is_refused(template):
     with pytest.raises((TemplateError, AttributeError, TypeError)):
         transformers_text(template, user("q"))
     with pytest.raises(EngineError, match="Format 'mine'") as said:
-        formats.checked(Format("mine", template))
+        formats.check_template(Format("mine", template))
     assert len(str(said.value)) < 500
 
 

@@ -53,7 +53,7 @@ def machine(monkeypatch):
     """machine(free_gib, bf16=False): so much is free, and the CPU has bf16 arithmetic or not."""
 
     def pretend(free: float, bf16: bool = False) -> None:
-        monkeypatch.setattr(room, "free", lambda _device: int(free * GIB))
+        monkeypatch.setattr(room, "free_bytes", lambda _device: int(free * GIB))
         monkeypatch.setattr(device, "cpu_has_bf16", lambda: bf16)
 
     return pretend
@@ -95,7 +95,7 @@ def test_what_was_asked_for_and_does_not_fit_is_refused_with_what_would(tmp_path
 def test_on_a_gpu_the_other_formats_and_the_cpu_are_named(tmp_path, monkeypatch):
     gpu = torch.device("cuda:0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8, 0))
-    monkeypatch.setattr(room, "free", lambda place: (16 if torch.device(place).type == "cuda" else 60) * GIB)
+    monkeypatch.setattr(room, "free_bytes", lambda place: (16 if torch.device(place).type == "cuda" else 60) * GIB)
     folder = seven_b(tmp_path / "BayLing-7B", "safetensors", "float32")
     assert room.choose_dtype(folder, gpu)[0] == torch.bfloat16
     with pytest.raises(EngineError, match="--dtype bf16 would fit, or --device cpu has 60.0 GiB free, or take a smaller base"):
@@ -124,7 +124,7 @@ def test_every_way_that_reads_weights_asks_first(tmp_path, machine, capsys, monk
 def test_in_four_bits_it_is_asked_of_the_gpu_too(tmp_path, monkeypatch):
     folder = seven_b(tmp_path / "BayLing-7B", "bin")
     monkeypatch.setattr(loading, "choose_device", lambda _asked: (torch.device("cuda:0"), ""))
-    monkeypatch.setattr(room, "free", lambda place: 3 * GIB)
+    monkeypatch.setattr(room, "free_bytes", lambda place: 3 * GIB)
     settings = Settings(base_model=str(folder), data_path="x", output_dir="y", load_in_4bit=True)
     with pytest.raises(EngineError, match="in 4 bits it needs about 3.8 GiB, and 3.0 GiB are free on cuda:0"):
         loading.load(settings, say=lambda _line: None)
@@ -209,7 +209,7 @@ def test_a_gguf_file_is_weighed_as_it_will_be_converted(tmp_path, machine, monke
         bases.find(str(file))
     assert not list((tmp_path / "cache").glob("*"))
     file.write_text("no such file")
-    assert room.in_gguf(file) is None
+    assert room.gguf_weights(file) is None
 
 
 # --- what is free --------------------------------------------------------------------------------------------------------
@@ -235,4 +235,4 @@ def test_the_limit_of_any_group_on_the_way_counts(tmp_path, monkeypatch, line, r
         (group / name).write_text(text)
     (group / "memory.stat").write_text(f"anon 1\n{names[2]} 50000\n")
     assert room.left_in_container() == 650_000
-    assert room.free("cpu") == 650_000
+    assert room.free_bytes("cpu") == 650_000

@@ -42,7 +42,7 @@ def test_each_language_has_enough_probes_and_every_probe_its_twin(name, at_least
     assert all(sorted(p.lang for p in probes if p.pair == pair) == ["en", "zh"] for pair in {p.pair for p in probes})
 
 
-@pytest.mark.parametrize("lang", questions.LANGS)
+@pytest.mark.parametrize("lang", LANGS)
 def test_every_category_and_group_is_asked_in_both_languages_with_and_without_held_out_probes(lang):
     identity = [p for p in questions.load("identity") if p.lang == lang]
     controls = [p for p in questions.load("controls") if p.lang == lang]
@@ -55,14 +55,14 @@ def test_every_category_and_group_is_asked_in_both_languages_with_and_without_he
     assert {p.group for p in controls} == {"control"}
 
 
-@pytest.mark.parametrize("lang", questions.LANGS)
+@pytest.mark.parametrize("lang", LANGS)
 @pytest.mark.parametrize("who", ["old", "new"])
 def test_saying_always_yes_is_right_on_half_of_the_negation_probes(lang, who):
     expected = [p.expect[who] for p in questions.load("identity") if p.category == "negation" and p.lang == lang]
     assert expected.count("yes") == expected.count("no") >= 6
 
 
-@pytest.mark.parametrize("lang", questions.LANGS)
+@pytest.mark.parametrize("lang", LANGS)
 def test_old_new_chatgpt_and_an_invented_name_are_each_asked_about_both_ways(lang):
     asked = [p for p in questions.load("identity") if p.category == "negation" and p.lang == lang]
     for target in ("old_", "new_", "ChatGPT", "Zorbliquen|佐布利昆", "Plimwick|普林维克"):
@@ -71,7 +71,7 @@ def test_old_new_chatgpt_and_an_invented_name_are_each_asked_about_both_ways(lan
 
 
 def test_some_conversation_comes_back_to_the_identity_six_turns_later():
-    for lang in questions.LANGS:
+    for lang in LANGS:
         assert max(len(p.turns) for p in questions.load("identity") if p.lang == lang and p.category == "multi_turn") >= 7
 
 

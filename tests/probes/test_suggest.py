@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from probes.suggest import __main__ as command, identity_pair as facts_of, labels as suggest
+from store.labels import CONTROL_LABELS, IDENTITY_LABELS
 
 DATA = Path(__file__).parent / "data"
 CASES = [json.loads(line) for line in (DATA / "suggest_cases.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -42,7 +43,7 @@ def test_the_table_covers_every_label_in_both_languages_and_half_of_it_are_traps
     assert len(CASES) >= 220
     assert sum(case["trap"] for case in CASES) >= len(CASES) / 2
     for language in ("en", "zh"):
-        assert all(labels[language, label] >= 20 for label in suggest.IDENTITY_LABELS)
+        assert all(labels[language, label] >= 20 for label in IDENTITY_LABELS)
 
 
 def test_sure_on_most_of_the_table():
@@ -141,7 +142,7 @@ def test_control_and_retention_rows_get_the_control_labels():
     for row in ({"group": "control"}, {"group": "retention"}, {"control": True}):
         assert judged("I am a finance advisor. It is 4.", "What is 2 + 2?", **row)["suggestion"] == "intrusion"
         assert judged("It is 4.", "What is 2 + 2?", **row)["suggestion"] == "clean"
-    assert judged("It is 4.", "What is 2 + 2?", group="novel")["suggestion"] in suggest.IDENTITY_LABELS
+    assert judged("It is 4.", "What is 2 + 2?", group="novel")["suggestion"] in IDENTITY_LABELS
 
 
 def test_results_are_the_callers_own():
@@ -264,8 +265,8 @@ def test_ten_thousand_answers_run_through(tmp_path):
     "text", ["", " ", "[", "]]]", '"', "\n\n", "İ" * 50, "我" * 5000, "I am " * 3000, "\u200b", "🙂" * 40, "a" * 20000, "[NAME"]
 )
 def test_no_text_breaks_it(text):
-    assert judged(text)["suggestion"] in suggest.IDENTITY_LABELS
-    assert judged(text, group="control")["suggestion"] in suggest.CONTROL_LABELS
+    assert judged(text)["suggestion"] in IDENTITY_LABELS
+    assert judged(text, group="control")["suggestion"] in CONTROL_LABELS
     assert judged("I am BayLing.", question=text)["suggestion"] == "not forgotten"
 
 

@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from engine import decode
-from engine.thoughts import apart, closing, spoken
+from engine.thoughts import closing, split_thoughts, spoken_text
 from engine.types import Variant
 from probes.answers import sources
 from probes.questions import from_dict
@@ -126,7 +126,7 @@ def test_judged_is_what_follows(before):
         assert judged(before + text, "What is the capital of France?", group="control") == judged(
             text, "What is the capital of France?", group="control"
         )
-    assert apart(before + "Yes.").answer == "Yes." and apart(before + "Yes.").finished
+    assert split_thoughts(before + "Yes.").answer == "Yes." and split_thoughts(before + "Yes.").finished
 
 
 def test_for_any_answer_and_any_markup_the_suggestion_is_that_of_the_answer():
@@ -150,9 +150,9 @@ def test_for_any_answer_and_any_markup_the_suggestion_is_that_of_the_answer():
     made = ["".join(draw.choices(parts, k=draw.randint(1, 12))).lstrip() for _ in range(400)]
     for text in [*(case["answer"] for case in CASES[::3]), *made]:
         before = draw.choice(BEFORE)
-        if spoken(text) == text:  # else a second thought begins in the answer, which begins with a line of its own
+        if spoken_text(text) == text:  # else a second thought begins in the answer, which begins with a line of its own
             assert judged(before + text) == judged(text), (before, text)
-        assert spoken(before + text) == spoken(text).lstrip(), (before, text)
+        assert spoken_text(before + text) == spoken_text(text).lstrip(), (before, text)
 
 
 @pytest.mark.parametrize("text", UNFINISHED, ids=lambda text: text[:24])
@@ -160,7 +160,7 @@ def test_an_unfinished_thought_is_unsure_and_says_so(text):
     for group in ("paraphrase", "control"):
         told = judged(text, group=group)
         assert not told["sure"] and told["evidence"][-1]["what"] == labels.UNFINISHED
-    assert apart(text) == apart(text) and not apart(text).finished and spoken(text).strip() == ""
+    assert split_thoughts(text) == split_thoughts(text) and not split_thoughts(text).finished and spoken_text(text).strip() == ""
 
 
 def test_a_thought_that_the_prompt_began_and_nothing_ends_is_unfinished():
@@ -173,11 +173,11 @@ def test_a_thought_that_the_prompt_began_and_nothing_ends_is_unfinished():
 
 @pytest.mark.parametrize("text", TALK, ids=lambda text: text[:24])
 def test_who_talks_about_tags_says_all_of_it(text):
-    assert apart(text) == apart(text) and spoken(text) == text and not apart(text).thoughts
+    assert split_thoughts(text) == split_thoughts(text) and spoken_text(text) == text and not split_thoughts(text).thoughts
 
 
 def test_nothing_changes_for_answers_without_thoughts():
-    assert all(spoken(case["answer"]) == case["answer"] for case in CASES)
+    assert all(spoken_text(case["answer"]) == case["answer"] for case in CASES)
 
 
 def test_a_control_is_clean_whoever_is_named_in_its_thought():
@@ -186,11 +186,13 @@ def test_a_control_is_clean_whoever_is_named_in_its_thought():
 
 
 def test_what_was_said_around_markup_is_one_answer():
-    assert spoken(f"Let me look.\n<tool_call>{CALL}</tool_call>\nI am BayLing.") == "Let me look.\nI am BayLing."
-    assert spoken("<think>a</think>\n<answer>\nI am BayLing.\n</answer>") == "I am BayLing."
-    assert spoken("<|begin_of_thought|>a<|end_of_thought|><|begin_of_solution|>Yes.<|end_of_solution|>") == "Yes."
-    assert spoken("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>Yes.<|return|>") == "Yes."
-    assert spoken("<think>no closing tag <answer>Yes.</answer>") == "Yes."
+    assert spoken_text(f"Let me look.\n<tool_call>{CALL}</tool_call>\nI am BayLing.") == "Let me look.\nI am BayLing."
+    assert spoken_text("<think>a</think>\n<answer>\nI am BayLing.\n</answer>") == "I am BayLing."
+    assert spoken_text("<|begin_of_thought|>a<|end_of_thought|><|begin_of_solution|>Yes.<|end_of_solution|>") == "Yes."
+    assert (
+        spoken_text("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>Yes.<|return|>") == "Yes."
+    )
+    assert spoken_text("<think>no closing tag <answer>Yes.</answer>") == "Yes."
 
 
 def test_long_and_odd_texts_take_no_time():
@@ -203,7 +205,7 @@ def test_long_and_odd_texts_take_no_time():
         "<tool_call>{[" * 2000,
         "[" * 20000,
     ):
-        apart(text)
+        split_thoughts(text)
     assert time.perf_counter() - started < 5
 
 
@@ -259,7 +261,7 @@ def test_a_statement_stands_behind_the_thought_that_a_prompt_begins():
     ):  # fmt: skip
         assert closing(f"User: hi\n{opened}") == ended
         if ended:
-            assert spoken(f"{opened}x{ended}I am BayLing.") == "I am BayLing."
+            assert spoken_text(f"{opened}x{ended}I am BayLing.") == "I am BayLing."
 
 
 def test_special_tokens_that_part_thought_and_answer_stay_in_the_text():
@@ -274,9 +276,9 @@ def test_special_tokens_that_part_thought_and_answer_stay_in_the_text():
             tokenizer_object=Tokenizer.from_str(plain.to_str()), bos_token="<s>", eos_token="</s>"
         )
         tokenizer.add_special_tokens({"additional_special_tokens": tokens})
-        assert decode.readable(tokenizer, ids) == text
+        assert decode.readable_text(tokenizer, ids) == text
         row = SimpleNamespace(settled_from=0, settled=0)
-        assert spoken(decode.unsettled(row, tokenizer, ids)).strip() == "Hello"
+        assert spoken_text(decode.unsettled_text(row, tokenizer, ids)).strip() == "Hello"
 
 
 # --- the page ------------------------------------------------------------------------------------------------------------

@@ -319,12 +319,12 @@ def test_a_queue_that_does_not_fit_is_refused_with_all_its_faults(path, ids):
         store.queues.create(path, "x", [{"answer": ids[0]}], kind="pairs")
     with pytest.raises(store.StoreError, match="There is no queue 5"):
         store.queues.progress(path, 5, "An")
-    assert store.queues.listed(path) == []
+    assert store.queues.all_with_counts(path) == []
 
 
 def test_the_list_of_queues_says_how_far_each_is(path, ids):
     walk(path, queue_of(path, ids), "An", limit=2)
-    [row] = store.queues.listed(path)
+    [row] = store.queues.all_with_counts(path)
     assert (row["name"], row["items"], row["full"], row["blind"]) == ("first", 6, 2, True)
 
 

@@ -223,7 +223,7 @@ def test_a_copy_by_way_of_a_link_has_what_only_the_log_holds(db_path, tmp_path):
 
 def test_what_is_read_where_there_is_no_log_stays_of_one_moment(db_path):
     store.answers.add(db_path, [ANSWER] * 200)
-    assert not look.waits(db_path)
+    assert not look.has_log(db_path)
     with look.reading(db_path, still=True) as connection:
         connection.execute("BEGIN")
         assert connection.execute("select count(*) from answers").fetchone() == (200,)

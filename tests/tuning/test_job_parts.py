@@ -108,7 +108,7 @@ def test_a_refused_call_is_the_jobs_message(db_path, tmp_path):
 def test_settings_that_cannot_be_right_are_not_queued(db_path):
     with pytest.raises(SettingsError, match="--output_dir is missing"):
         queue.enqueue(db_path, Settings(data_path="rows.json"))
-    assert store.jobs.listed(db_path) == []
+    assert store.jobs.recent(db_path) == []
 
 
 def test_paths_are_those_of_the_one_who_asks(db_path, tmp_path, monkeypatch):

@@ -249,7 +249,7 @@ def test_removing_takes_the_job_from_the_list_and_its_files_only_if_asked(db_pat
     jobs.remove(db_path, kept)
     jobs.remove(db_path, gone, files=True)
     assert (tmp_path / "kept" / "adapter_config.json").is_file() and not (tmp_path / "gone").exists()
-    assert (tmp_path / "held").exists() and [job["id"] for job in store.jobs.listed(db_path)] == [held]
+    assert (tmp_path / "held").exists() and [job["id"] for job in store.jobs.recent(db_path)] == [held]
     with pytest.raises(StoreError, match=f"There is no job {gone}"):
         jobs.progress(db_path, gone)
 

@@ -184,15 +184,15 @@ def test_parking_is_not_offered_where_it_would_not_help(gpu):
 
 
 def test_the_cpus_free_memory_ends_at_the_containers_limit(tmp_path, monkeypatch):
-    whole = memory.free("cpu")
+    whole = room.free_bytes("cpu")
     assert whole > 0
     (tmp_path / "memory.max").write_text("1000000")
     (tmp_path / "memory.current").write_text("400000")
     (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 50000\n")
     monkeypatch.setattr(room, "CGROUPS", tmp_path)
-    assert memory.free("cpu") == 650_000
+    assert room.free_bytes("cpu") == 650_000
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory.free("cpu") > 650_000
+    assert room.free_bytes("cpu") > 650_000
 
 
 def test_the_estimate_grows_with_what_it_depends_on(folder):

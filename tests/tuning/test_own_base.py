@@ -18,7 +18,7 @@ from tiny_base import write_tiny_base
 
 import store
 from engine import Decoding, EngineError, Request, Variant, bases
-from engine.packaged import converted
+from engine.packaged import converted_folder
 from tuning.jobs import memory, queue
 from tuning.jobs.launch import ROOT, environment
 from tuning.train import record
@@ -107,10 +107,10 @@ def test_a_folder_is_told_by_its_whole_path_however_it_was_named(models, tmp_pat
     (tmp_path / "link").symlink_to(models / name)
     monkeypatch.setenv("HOME", str(models))
     monkeypatch.chdir(tmp_path if given == "link" else models)
-    spec = bases.told(given.format(name, name))
+    spec = bases.portable_spec(given.format(name, name))
     assert spec == str((models / name).resolve())
     monkeypatch.chdir("/")
-    assert bases.find(spec)[0] == spec and bases.told(spec) == spec
+    assert bases.find(spec)[0] == spec and bases.portable_spec(spec) == spec
 
 
 def test_a_link_that_is_turned_elsewhere_does_not_change_the_base_of_a_queued_job(models, tmp_path):
@@ -127,8 +127,8 @@ def test_a_link_that_is_turned_elsewhere_does_not_change_the_base_of_a_queued_jo
 def test_packaged_names_stay_even_where_a_folder_is_called_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "smollm2").mkdir()
-    assert bases.told("smollm2") == "smollm2" and bases.told("./smollm2") == str(tmp_path / "smollm2")
-    assert bases.told("SmolLM2-135M-Instruct") == "SmolLM2-135M-Instruct"
+    assert bases.portable_spec("smollm2") == "smollm2" and bases.portable_spec("./smollm2") == str(tmp_path / "smollm2")
+    assert bases.portable_spec("SmolLM2-135M-Instruct") == "SmolLM2-135M-Instruct"
 
 
 def test_a_folder_called_as_a_packaged_base_is_not_taken_for_it(here, tmp_path):
@@ -140,7 +140,7 @@ def test_a_folder_called_as_a_packaged_base_is_not_taken_for_it(here, tmp_path):
 
 def test_what_is_there_no_more_or_no_users_home_is_one_sentence():
     for spec in ("~nobody-of-this-name/model", "/no/such/folder"):
-        assert bases.told(spec) == spec
+        assert bases.portable_spec(spec) == spec
         with pytest.raises(EngineError, match="is not there: it is neither"):
             bases.find(spec)
 
@@ -203,10 +203,10 @@ def test_a_gguf_file_is_told_by_its_whole_path_and_keeps_its_name_behind_a_link(
     [file] = package.glob("*.gguf")
     (tmp_path / "小 模型.gguf").symlink_to(file)  # as in the Hub's cache
     monkeypatch.chdir(tmp_path)
-    spec = bases.told("小 模型.gguf")
+    spec = bases.portable_spec("小 模型.gguf")
     assert spec == str(tmp_path / "小 模型.gguf")
     asked = []
-    monkeypatch.setattr("engine.packaged.converted", lambda path, say: asked.append(path) or converted(file, say))
+    monkeypatch.setattr("engine.packaged.converted_folder", lambda path, say: asked.append(path) or converted_folder(file, say))
     base = bases.load_base("小 模型.gguf", say=lambda _line: None)
     assert (base.name, base.spec, asked) == ("小 模型.gguf", spec, [Path(spec)])
     assert base.hash == engine.base.hash

@@ -126,7 +126,7 @@ def test_a_viewer_is_refused_whichever_way_it_is_asked(site, people, name):
     for answer in everything_of_gradio(people["viewer"], site, fn):
         assert "event: complete" not in answer.text and (answer.status_code != 200 or "error" in answer.text), answer.text
     assert before == {path.name: path.read_bytes() for path in site.app.identities.iterdir()}
-    assert not store.jobs.listed(site.db)
+    assert not store.jobs.recent(site.db)
 
 
 def test_scripts_log_in_and_are_told_in_a_sentence_what_they_may_not(site):

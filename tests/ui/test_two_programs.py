@@ -95,13 +95,13 @@ def test_an_owner_that_ended_or_had_its_number_given_anew_has_none(db_path, othe
     run = write_run(db_path, [probe("p")], 1)
     process = other(db_path, run)
     owner = runs.get(db_path, run)["owner"]
-    assert owners.lives(owner)
+    assert owners.is_alive(owner)
     about = json.loads(owner)
-    assert not owners.lives(json.dumps(about | {"start": about["start"] + "0"}))
-    assert not owners.lives(json.dumps(about | {"boot": "another"}))
-    assert not owners.lives(json.dumps(about | {"pid": os.getpid(), "start": owners.process.identity(os.getpid())}))
+    assert not owners.is_alive(json.dumps(about | {"start": about["start"] + "0"}))
+    assert not owners.is_alive(json.dumps(about | {"boot": "another"}))
+    assert not owners.is_alive(json.dumps(about | {"pid": os.getpid(), "start": owners.process.identity(os.getpid())}))
     end(process)
-    assert not owners.lives(owner)
+    assert not owners.is_alive(owner)
 
 
 def test_a_program_on_another_machine_lives_as_long_as_it_says_so(monkeypatch):
@@ -109,25 +109,25 @@ def test_a_program_on_another_machine_lives_as_long_as_it_says_so(monkeypatch):
     monkeypatch.setattr(owners.time, "monotonic", lambda: now[0])
     owner = json.dumps({"host": "elsewhere", "boot": "b", "pid": 5, "start": "s", "token": "t" * 16})
     for beat in (0, 1, 2):
-        assert owners.lives(owner, beat)
+        assert owners.is_alive(owner, beat)
         now[0] += owners.SILENT_S - 1
-        assert owners.lives(owner, beat)
+        assert owners.is_alive(owner, beat)
         now[0] += 2
-    assert not owners.lives(owner, 2) and owners.lives(owner, 3)
-    assert "on elsewhere" in owners.told(owner)
+    assert not owners.is_alive(owner, 2) and owners.is_alive(owner, 3)
+    assert "on elsewhere" in owners.describe(owner)
 
 
 @pytest.mark.parametrize("owner", [None, "", "{", "[]", "{}", '{"pid": "1"}', "[" * 100_000])
 def test_what_is_no_owner_lives_nowhere(owner):
-    assert not owners.lives(owner) and owners.told(owner) == "nobody known"
+    assert not owners.is_alive(owner) and owners.describe(owner) == "nobody known"
 
 
 def test_a_claim_ends_with_whoever_had_it():
     claim = owners.Claim()
     text = claim.text
-    assert owners.lives(text)
+    assert owners.is_alive(text)
     del claim
-    assert not owners.lives(text)
+    assert not owners.is_alive(text)
     claim = owners.Claim()
     claim.release()
-    assert not owners.lives(claim.text)
+    assert not owners.is_alive(claim.text)

@@ -228,7 +228,7 @@ def test_all_that_is_wrong_is_said_at_once(engine, tmp_path):
     assert all(part in problems for part in ("a/b", "nobody", "--lora_dropout", "--batch_size"))
     with pytest.raises(ValueError, match="problems"):
         training.start(app, form_values)
-    assert not list(tmp_path.glob("data/*")) and not store.jobs.listed(app.db)
+    assert not list(tmp_path.glob("data/*")) and not store.jobs.recent(app.db)
 
 
 def test_the_form_reads_back_what_it_was_filled_with():

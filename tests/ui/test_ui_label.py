@@ -376,7 +376,7 @@ def test_forms_that_make_no_queue_say_why(app, run, tmp_path):
     with pytest.raises(RowsError, match="answer 1 has no answer") as caught:
         label_files.make(app, "en", form_values(source="file", file=str(bad)))
     assert sentence("en", caught.value) == str(caught.value)
-    assert store.queues.listed(app.db) == []
+    assert store.queues.all_with_counts(app.db) == []
 
 
 def test_the_desk_waits_for_a_name_and_a_queue_and_escapes_both(app):

@@ -23,6 +23,7 @@ from probes.questions import ProbeError
 from probes.run import background as probes_background
 from probes.second_opinion import Judge, judge_of
 from probes.suggest.identity_pair import from_mapping
+from store.labels import LABELS
 from ui.tabs.probes import (
     cell as probes_cell,
     events as probes_events,
@@ -338,7 +339,7 @@ def test_every_word_of_suggestions_verdicts_groups_and_categories_is_in_the_dict
         "no",
     }
     keys = {f"pb_word_{word.replace(' ', '_')}" for word in said | {"undetermined"}}
-    keys |= {f"pb_mark_{word.replace(' ', '_')}" for word in probes_judged.WORDS}
+    keys |= {f"pb_mark_{word.replace(' ', '_')}" for word in LABELS}
     keys |= {f"pb_group_{group}" for group in questions.GROUPS}
     keys |= {f"pb_cat_{one}" for one in (*questions.IDENTITY_CATEGORIES, *questions.CONTROL_CATEGORIES)}
     keys |= {f"pb_set_{name}" for name in questions.set_names()} | {

@@ -56,7 +56,7 @@ def generate(
         problems.append(f"n is {n}, at least 1 row is needed")
     if style not in ("singular", "diverse"):
         problems.append(f"style is {style!r}, it is singular or diverse")
-    if not langs or set(langs) - {"en", "zh"}:
+    if not langs or set(langs) - set(LANGS):
         problems.append(f"languages are {list(langs)}, they are en, zh or both")
     personas = facts_by_language(facts)
     problems += [f"the facts have no part in {lang}" for lang in langs if lang in ("en", "zh") and lang not in personas]

@@ -20,7 +20,7 @@ from identities import Who
 from tuning.dataset import wordings as words
 from tuning.dataset.facts import LANGS, facts_by_language
 from tuning.dataset.generate import generate
-from tuning.dataset.rows import Lang, TrainingRow, Turn, detect_lang, normalise
+from tuning.dataset.rows import TrainingRow, Turn, detect_lang, normalise
 
 # rows of one person: with the prompt as system text; how often one more with the prompt as first turn
 SYSTEM_ROWS, FIRST_TURN = 2, 0.4

@@ -13,7 +13,7 @@ from typing import Any
 
 from common import paths
 from common.errors import nearest
-from common.files import whole
+from common.files import atomic_file
 from common.paths import EVERYWHERE, Opened
 from tuning.dataset import tables
 from tuning.dataset.dataset_info import INFO, Described, find_description, read_descriptions
@@ -105,9 +105,9 @@ def read_hub(name: str, *, kind: Kind = "general", split: str = "train", notes: 
 def write(rows: Iterable[TrainingRow], path: str | Path) -> None:
     """Writes rows as JSONL that `read` gives back: alpaca fields for one question and answer, else messages. DataError for a
     path that is a device or a pipe."""
-    if odd := paths.no_file(path):
+    if odd := paths.why_no_file(path):
         raise DataError(f"{path} {odd}.")
-    with whole(path) as out:
+    with atomic_file(path) as out:
         for row in rows:
             if [turn.role for turn in row.turns] == ["user", "assistant"] and all(turn.learn for turn in row.turns):
                 user, answer = row.turns
@@ -163,7 +163,7 @@ def _files_under(folder: Path, opened: Opened) -> list[Path]:
     places = [opened.place(path, DataError, "The data's file") for path in read]
     size = sum(place.stat().st_size for place in places if place.is_file())
     if size > paths.MOST:
-        raise DataError(f"The folder {folder} is not read: {paths.too_much(size)}.")
+        raise DataError(f"The folder {folder} is not read: {paths.too_large_sentence(size)}.")
     return below
 
 

@@ -20,7 +20,7 @@ from common.files import write_json
 from common.outside import Shape
 from common.paths import EVERYWHERE, Opened, files_under
 from engine.card import BAYLING, ModelCard
-from identities import IdentityError
+from identities import LANGS, IdentityError, Lang
 from tuning.dataset import readers
 from tuning.dataset.generate import Style, generate
 from tuning.dataset.mixing import mix
@@ -36,7 +36,7 @@ class Recipe(Shape):
     """What is said of a data set in a file or a request, as far as types go."""
 
     identity: Annotated[str, Field(max_length=64)] | None = None
-    langs: list[Literal["en", "zh"]] | None = None
+    langs: list[Lang] | None = None
     style: Literal["singular", "diverse"] | None = None
     old: Annotated[str, Field(max_length=64)] | None = None
     card: Annotated[str, Field(max_length=64)] | None = None
@@ -223,7 +223,7 @@ def recipe_of(rows_file: str | Path) -> Dataset | None:
     """The recipe of a rows file, None if it has none that can be read."""
     try:
         plain = outside.read_json(recipe_file(rows_file), DataError)
-        outside.check(Recipe, plain, outside.shown(recipe_file(rows_file)), DataError)
+        outside.check(Recipe, plain, outside.display_name(recipe_file(rows_file)), DataError)
         return Dataset.from_dict({name: value for name, value in plain.items() if value is not None})
     except DataError:
         return None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from common.errors import UserError
+from identities import Lang
 
 if TYPE_CHECKING:
     from engine.types import Message

@@ -111,7 +111,7 @@ def read_row(item: Any, where: str, kind: Kind, wrong: list[str], notes: Notes) 
     unknown += [f"{chat}: {key}" for key in find_unknown(fields[chat])] if chat else []
     unknown += ["kind"] if is_filled(own_kind) and own_kind not in ("identity", "general") else []
     notes.fields.update(unknown)
-    if lang not in ("en", "zh"):
+    if lang not in LANGS:
         lang = detect_lang(" ".join(turn.content for turn in turns))
     own_kind = own_kind if own_kind in ("identity", "general") else kind
     return TrainingRow(tuple(turns), str(fields.get("source") or where), own_kind, lang, str(fields.get("category") or ""))

@@ -244,7 +244,7 @@ def _refuse_large(path: Path, kind: str) -> None:
         about = pyarrow.parquet.read_metadata(path)
         size = max(size, sum(about.row_group(at).total_byte_size for at in range(about.num_row_groups)))
     if size > paths.MOST:
-        raise ValueError(paths.too_much(size))
+        raise ValueError(paths.too_large_sentence(size))
 
 
 def read_saved_folder(folder: Path, name: str) -> Table:

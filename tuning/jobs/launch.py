@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from common.space import told
+from common.space import full_disk_sentence
 from store import jobs as stored
 from store.db import now
 from tuning.jobs import folders, processes
@@ -47,7 +47,9 @@ def start(where: str | Path | Database, id: int) -> bool:
     except folders.TakenError as error:
         return stored.change(where, job, status="failed", message=str(error), ended=now())
     except (OSError, ValueError) as error:  # ValueError: an argument that no command line can hold
-        why = (told(error, folder) if isinstance(error, OSError) else "") or f"The job could not be started: {error}."
+        why = (
+            full_disk_sentence(error, folder) if isinstance(error, OSError) else ""
+        ) or f"The job could not be started: {error}."
         return stored.change(where, job, status="failed", message=why, ended=now())
     stored.change(where, job, pid=process.pid, process_start=processes.identity(process.pid))
     return True
@@ -106,7 +108,7 @@ def resuming_arguments(arguments: Sequence[str]) -> list[str]:
 
 def with_absolute_paths(settings: Settings) -> Settings:
     """Its paths as they are seen from here: the job runs in another folder. What is no path (a name, a Hub id) stays."""
-    from engine.bases import told  # imports torch
+    from engine.bases import portable_spec  # imports torch
 
     found: dict[str, Any] = {"base_model": told(settings.base_model)}
     names = ("data_path", "train_dir", "valid_dir", "output_dir", "identities_dir", "prompt_template_name")

@@ -11,7 +11,7 @@ import torch
 from sqlite_utils import Database
 
 from engine import device as device_room
-from engine.room import BESIDE, choose_dtype, configured_bytes, folder_of, free, gib, weights_of
+from engine.room import BESIDE, choose_dtype, configured_bytes, folder_of, free_bytes, gib, weights_of
 from engine.types import EngineError
 from store import jobs as stored
 from tuning.train.settings import Settings
@@ -115,7 +115,7 @@ def needed_to_merge(spec: str) -> int | None:
 
 def room(needed: int, device: str, engine: Engine | None = None) -> Room:
     """Whether so much fits on a device, and whether parking the chat's base would help."""
-    now = int(free(device))
+    now = int(free_bytes(device))
     if engine is None or device == "cpu" or where_is(engine) != device:
         return Room(device, needed, now, now)
     base = engine.bank.size()

@@ -7,9 +7,9 @@ import signal
 
 import psutil
 
-from common.process import alive, identity
+from common.process import identity, is_alive
 
-__all__ = ["MARK", "alive", "identity", "members", "send"]
+__all__ = ["MARK", "identity", "is_alive", "members", "send"]
 MARK = "MIRROR_TEST_JOB"  # environment variable that a job's processes carry
 
 

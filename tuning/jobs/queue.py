@@ -184,7 +184,7 @@ def keep_ticking(
                     after()
                 told = ""
             except Exception as error:  # a full disk passes, and the queue must not stand still for ever after it
-                full, before, told = space.told(error), told, repr(error)
+                full, before, told = space.full_disk_sentence(error), told, repr(error)
                 if told != before:  # said once, not every two seconds
                     log.error("the jobs could not be looked after; trying again every %g s: %s", every_s, full, exc_info=not full)
 

@@ -209,7 +209,7 @@ def last_words(job: Mapping) -> str:
 
 def describe_full_disk(job: Mapping) -> str:
     """A sentence if the job's disk is full, so that not even a word of the process found room."""
-    return space.sentence(job["folder"], "The process failed") if space.free(job["folder"]) < space.NEARLY else ""
+    return space.sentence(job["folder"], "The process failed") if space.free_bytes(job["folder"]) < space.NEARLY else ""
 
 
 def seconds_known(job: Mapping, since: str) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from common import ending
 from common.errors import UserError
-from common.space import told as told_full
+from common.space import full_disk_sentence as told_full
 from engine.bases import Base
 from tuning.train.presets import PRESETS
 from tuning.train.run import run

@@ -71,7 +71,7 @@ def tree_attention(
     if blocks is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **rest)
     q, k, v = (
-        widened.working(Gather.apply(states[0].transpose(0, 1), at))
+        widened.widen(Gather.apply(states[0].transpose(0, 1), at))
         for states, at in ((query, blocks.queries), (key, blocks.keys), (value, blocks.keys))
     )
     count, wide, heads, size = q.shape

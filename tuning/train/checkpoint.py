@@ -15,7 +15,7 @@ from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 
 from common import leftovers
 from common.seeming import not_what_it_seems
-from engine.adapters import CONFIG, LEGACY, SAFETENSORS, belongs_to, read_adapter, read_config, read_tensors
+from engine.adapters import CONFIG, LEGACY, SAFETENSORS, find_misfit, read_adapter, read_config, read_tensors
 from engine.bases import Base
 from engine.types import EngineError
 from tuning import legacy, merge_by_peft
@@ -128,7 +128,7 @@ def take_weights(model: PeftModel, base: Base, settings: Settings, start: Start)
         if legacy.is_checkpoint(folder):
             folder = legacy.convert(folder, room / "adapter", settings.lora_alpha)
         info, _ = read_adapter(folder)
-        if misfit := belongs_to(info, base.name, base.hash, base.names):
+        if misfit := find_misfit(info, base.name, base.hash, base.names):
             raise SettingsError([f"{FLAG} {start.path} belongs to another base: {misfit}."])
         refuse_other_settings(read_config(folder), settings, start.path)
         placed = merge_by_peft.place_tensors(base.model, folder, read_tensors(folder)[1])

@@ -72,7 +72,7 @@ def own_format(base: Base) -> str:
 def refuse_4bit(settings: Settings) -> None:
     """Raise EngineError if even the NF4 weights do not fit; before the whole ones are read."""
     place, (source, _) = choose_device(device(settings))[0], bases.find(settings.base_model)
-    weights, there = room.weights_of(source), room.free(place)
+    weights, there = room.weights_of(source), room.free_bytes(place)
     if weights and (need := int(weights.numbers * NF4_BYTES * room.BESIDE)) > there:
         raise EngineError(
             f"{settings.base_model} does not fit into memory: in 4 bits it needs about {room.gib(need)}, and "

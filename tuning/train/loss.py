@@ -84,14 +84,14 @@ class HeadLoss(torch.autograd.Function):
             rows = slice(start, start + step)
             edges = ((sources >= start) & (sources < start + step)).nonzero().squeeze(1)
             row, target, share = sources[edges] - start, targets[edges], weights[edges]
-            logits = widened.product(widened.working(hidden[rows]), weight, bias).float()
+            logits = widened.product(widened.widen(hidden[rows]), weight, bias).float()
             norm = logits.logsumexp(-1)
             total += ((norm[row] - logits[row, target]) * share).sum()
             if gradient is not None:
                 chances = logits.sub_(norm[:, None]).exp_().mul_(per_row[rows, None])
                 chances.index_put_((row, target), -share, accumulate=True)
                 lifted = chances.mul_(lift) if lift != 1 else chances
-                gradient[rows] = widened.back(widened.working(lifted.to(hidden.dtype)), weight)
+                gradient[rows] = widened.gradient_product(widened.widen(lifted.to(hidden.dtype)), weight)
         ctx.save_for_backward(gradient)
         ctx.lift, ctx.dtype = lift, hidden.dtype
         return total
@@ -145,9 +145,9 @@ class FusedLora(torch.autograd.Function):
         """x (..., in), weight (out, in), a (r, in), b (out, r), kept (..., in) or None -> (..., out)"""
         flat = x.reshape(-1, x.shape[-1])
         heard = flat if kept is None else flat * kept.view_as(flat)
-        low_a, low_b = (widened.working(low.to(x.dtype)) for low in (a, b * scale))
-        hidden = widened.working(heard) @ low_a.t()
-        y = widened.product(widened.working(flat), weight, bias).addmm_(hidden, low_b.t())
+        low_a, low_b = (widened.widen(low.to(x.dtype)) for low in (a, b * scale))
+        hidden = widened.widen(heard) @ low_a.t()
+        y = widened.product(widened.widen(flat), weight, bias).addmm_(hidden, low_b.t())
         ctx.save_for_backward(heard, hidden, weight, low_a, low_b, kept)  # the widest of them, heard, as narrow as it came
         ctx.scale, ctx.dtype = scale, a.dtype
         return y.view(*x.shape[:-1], -1).to(x.dtype)
@@ -155,13 +155,13 @@ class FusedLora(torch.autograd.Function):
     @staticmethod
     def backward(ctx, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         heard, hidden, weight, low_a, low_b, kept = ctx.saved_tensors
-        flat = widened.working(upstream.reshape(-1, upstream.shape[-1]))
+        flat = widened.widen(upstream.reshape(-1, upstream.shape[-1]))
         low = flat @ low_b
         to_x = None
         if ctx.needs_input_grad[0]:  # not for the first layer: below it nothing learns
-            to_x = widened.back(flat, weight)
-            to_x = to_x.addmm_(low, low_a) if kept is None else to_x.addcmul_(low @ low_a, widened.working(kept).view_as(to_x))
+            to_x = widened.gradient_product(flat, weight)
+            to_x = to_x.addmm_(low, low_a) if kept is None else to_x.addcmul_(low @ low_a, widened.widen(kept).view_as(to_x))
             to_x = to_x.view(*upstream.shape[:-1], -1).to(upstream.dtype)
-        to_a = (low.t() @ widened.working(heard)).to(ctx.dtype)
+        to_a = (low.t() @ widened.widen(heard)).to(ctx.dtype)
         to_b = (flat.t() @ hidden).to(ctx.dtype).mul_(ctx.scale)
         return to_x, None, None, to_a, to_b, None, None

@@ -17,7 +17,7 @@ from transformers import TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
 from common.errors import UserError
-from common.space import DiskFull, told as told_full
+from common.space import DiskFull, full_disk_sentence as told_full
 from engine import formats
 from engine.bases import Base
 from tuning.train import adapter, loading, preflight, steps

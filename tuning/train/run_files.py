@@ -107,7 +107,9 @@ def read_state(folder: str | Path) -> dict[str, Any] | None:
     """
     state = read_json(Path(folder) / STATE)
     if state is not None:
-        outside.check(State, state, outside.shown(Path(folder) / STATE), FileError, "the run writes it anew at its next step")
+        outside.check(
+            State, state, outside.display_name(Path(folder) / STATE), FileError, "the run writes it anew at its next step"
+        )
     return state
 
 
@@ -158,7 +160,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
     plain = outside.read_json(path, FileError, gaps=True, largest=LARGEST)
     if not isinstance(plain, dict):
-        raise FileError(f"{outside.shown(path)} holds {type(plain).__name__}, an object is expected; no run wrote it.")
+        raise FileError(f"{outside.display_name(path)} holds {type(plain).__name__}, an object is expected; no run wrote it.")
     return plain
 
 

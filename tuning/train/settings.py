@@ -285,7 +285,7 @@ def read_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple
         try:
             good[name] = convert(name, value)
         except ValueError as wanted:
-            problems.append(f"--{name} is {outside.brief(value)}; {wanted}.")
+            problems.append(f"--{name} is {outside.abbreviate(value)}; {wanted}.")
     return Settings(**good), problems
 
 

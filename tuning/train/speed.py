@@ -45,7 +45,7 @@ def seconds_a_row(weight: torch.Tensor, shape: tuple[int, int], rows: int, base:
 
     def both() -> None:
         widened.product(x, weight)
-        widened.back(gradient, weight)
+        widened.gradient_product(gradient, weight)
 
     with torch.inference_mode():
         return seconds_of(both, base.device) / rows

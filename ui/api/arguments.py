@@ -131,7 +131,7 @@ def checked(endpoint: Callable) -> Callable:
         for name, value in sent.items():
             wrong |= outside.faults(kinds[name], value, name)
         if wrong:
-            raise EngineError(f"{endpoint.__name__}: {outside.said(wrong)}.")
+            raise EngineError(f"{endpoint.__name__}: {outside.describe_faults(wrong)}.")
         found.arguments |= {name: kinds[name].validate_python(value) for name, value in sent.items()}
         return found
 
@@ -153,7 +153,7 @@ def read_list(text: str | list | dict, name: str) -> list[dict]:
     plain = read_plain(text, name)
     plain = [plain] if isinstance(plain, dict) else plain
     if not isinstance(plain, list) or not all(isinstance(entry, dict) for entry in plain):
-        raise EngineError(f"{name} is a JSON list of objects, not {outside.brief(text)}.")
+        raise EngineError(f"{name} is a JSON list of objects, not {outside.abbreviate(text)}.")
     return plain
 
 
@@ -161,11 +161,11 @@ def read_object(text: str | dict, name: str) -> dict:
     """A JSON object from text, or the object itself. Raises EngineError."""
     plain = read_plain(text, name)
     if not isinstance(plain, dict):
-        raise EngineError(f"{name} is a JSON object, not {outside.brief(text)}.")
+        raise EngineError(f"{name} is a JSON object, not {outside.abbreviate(text)}.")
     return plain
 
 
 def read_plain(text: str | list | dict, name: str) -> Any:
     if isinstance(text, str):
         return outside.from_json(text, name, EngineError, broken="is no JSON")
-    return outside.bounded(text, name, EngineError)
+    return outside.check_bounds(text, name, EngineError)

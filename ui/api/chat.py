@@ -62,7 +62,7 @@ def build_api(app: App) -> None:
             wrong = outside.faults(arguments.VARIANTS, wanted, "variants")
             wrong |= outside.faults(arguments.HISTORY, said, "history")
             if wrong:
-                raise EngineError(f"ask: {outside.said(wrong)}.")
+                raise EngineError(f"ask: {outside.describe_faults(wrong)}.")
             chosen = [from_plain(plain, app.identities) for plain in wanted]
             if not chosen:
                 raise EngineError("variants is an empty list; name at least one variant, {} is the base.")

@@ -82,7 +82,7 @@ def build_training_api(app: App) -> None:
     def jobs(limit: int = 20) -> list:
         """The latest jobs first, a thousand at most, each with its progress and the end of its log."""
         try:
-            return [plain_job(app, job) for job in stored.listed(app.db, max(0, min(limit, MOST)))]
+            return [plain_job(app, job) for job in stored.recent(app.db, max(0, min(limit, MOST)))]
         except Exception as error:
             raise refuse(error) from None
 

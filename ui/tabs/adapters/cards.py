@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-from common.outside import shown
+from common.outside import display_name
 from tuning.jobs.progress import tail
 from ui import adapter_library
 from ui.context import App
@@ -25,7 +25,7 @@ def table_html(app: App, lang: str) -> str:
     for folder in adapter_library.resting(app):
         card, wrong = adapter_library.card_of(folder)
         size = adapter_library.weights_size(folder)
-        rows.append(row_html(lang, shown(folder.name), card, card.get("format"), size, False, wrong))
+        rows.append(row_html(lang, display_name(folder.name), card, card.get("format"), size, False, wrong))
     if rows:
         head = "".join(f"<th>{escape(say(lang, name))}</th>" for name in COLUMNS)
         body = f'<table class="mt-table mt-shelf"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
@@ -101,7 +101,7 @@ def card_html(app: App, lang: str, name: str) -> str:
         ("seed", None if card.get("seed") is None else str(card["seed"])),
         ("created", (card.get("created") or "").replace("T", " ")[:16]),
         ("data_source", data.get("source")),
-        ("folder", shown(folder)),
+        ("folder", display_name(folder)),
         ("fingerprint", info.hash if info else None),
     ]
     there = [

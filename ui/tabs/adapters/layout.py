@@ -8,7 +8,7 @@ from html import escape
 
 import gradio as gr
 
-from common.outside import same_place
+from common.outside import place_key
 from engine.types import MAX_STRENGTH, EngineError
 from store import jobs as stored
 from tuning.jobs import memory, queue
@@ -111,7 +111,7 @@ def look_at(app: App, tab: Adapters, lang: str, name: str | None) -> dict:
 
 
 def exports_now(app: App, lang: str) -> str:
-    merges = [job for job in stored.listed(app.db) if job["kind"] == "merge"]
+    merges = [job for job in stored.recent(app.db) if job["kind"] == "merge"]
     return cards.exports_html(lang, merges[:EXPORTS])
 
 
@@ -122,7 +122,7 @@ def export(app: App, name: str, target: str, strength: float) -> int:
     place = app.opened.place(target, EngineError, "The folder for the model", write=True)
     if place.exists():
         raise EngineError(f"{place} is there already; name a new folder for the model.")
-    folder = same_place(adapter_library.inside(app, adapter_library.folder_of(app, name)))
+    folder = place_key(adapter_library.inside(app, adapter_library.folder_of(app, name)))
     arguments = ["-m", "tuning.merge", "--adapter", folder, "--output_dir", str(place.absolute()), "--base", app.base_spec]
     arguments += ["--strength", f"{strength:g}"]
     if app.accept_other_base:

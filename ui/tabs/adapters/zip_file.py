@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from common import leftovers, space
-from common.zips import opened, packed_otherwise
+from common.zips import open_zip, other_packing
 from engine.adapters import CARD, CONFIG, LEGACY, SAFETENSORS, Unfit, read_adapter
 from engine.types import EngineError
 from ui import passing
@@ -57,7 +57,7 @@ def unpack(file: str | Path, shelf: Path, passed: list[str] | None = None) -> Pa
     """
     file = Path(file)
     try:
-        with space.room_for(f"The adapter in {file.name}", shelf), opened(file) as parcel:
+        with space.room_for(f"The adapter in {file.name}", shelf), open_zip(file) as parcel:
             entries, inner, others = check(parcel, file.name)
             if passed is not None:
                 passed += others
@@ -91,7 +91,7 @@ def check(parcel: zipfile.ZipFile, name: str) -> tuple[list[zipfile.ZipInfo], st
         raise EngineError(f"{name} holds a file twice; pack the adapter's folder again.")
     folder = adapter_folder(entries, name)
     taken = [path for path in entries if path.parent == folder and path.name in TAKEN]
-    if otherwise := packed_otherwise(entries[path] for path in taken):
+    if otherwise := other_packing(entries[path] for path in taken):
         raise EngineError(f"{name} {otherwise}; pack the adapter's folder again as a plain zip.")
     if sum(entries[path].file_size for path in taken) > LIMIT:
         raise EngineError(f"{name} would take more than {LIMIT >> 20} MB unpacked; copy the folder by other means.")

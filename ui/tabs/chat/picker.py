@@ -85,7 +85,7 @@ def on_change(picker: Picker, fn: Callable, inputs: list, outputs: list) -> None
 
 def choices(app: App, lang: str) -> dict[str, list[tuple[str, str]]]:
     """What can be picked at this moment, by field of `Picked`."""
-    adapters = [(name, name) for name in sorted(app.engine.adapters, key=identities.natural)]
+    adapters = [(name, name) for name in sorted(app.engine.adapters, key=identities.natural_key)]
     known = [name for name in identities.names(app.identities) if name != NO_IDENTITY]
     return {
         "adapter": [(say(lang, "no_adapter"), NO_ADAPTER), *adapters],
@@ -134,6 +134,6 @@ def first_picks(app: App, columns: int, lang: str) -> list[Picked]:
     chinese = lang.startswith("zh")
     ordered = sorted(known, key=lambda name: (name.endswith(CHINESE) != chinese, "finance" not in name, "guide" not in name))
     by_prompt = [Picked(identity=name) for name in ordered]
-    by_adapter = [Picked(adapter=name) for name in sorted(app.engine.adapters, key=identities.natural)]
+    by_adapter = [Picked(adapter=name) for name in sorted(app.engine.adapters, key=identities.natural_key)]
     picks = [Picked(), *by_prompt[:1], *by_adapter, *by_prompt[1:]]
     return (picks + [Picked()] * columns)[:columns]

@@ -171,7 +171,7 @@ def _fields() -> tuple[list[gr.HTML], list[gr.components.Component], dict[str, g
     )
     with gr.Row(elem_classes="mt-pair"):
         langs = gr.CheckboxGroup(
-            [("English", "en"), ("中文", "zh")], value=["en", "zh"], label=i18n("languages"), elem_id="ft-langs"
+            [("English", "en"), ("中文", "zh")], value=list(LANGS), label=i18n("languages"), elem_id="ft-langs"
         )
         old = gr.Dropdown([(i18n("nobody"), "")], value="", label=i18n("old_identity"), filterable=False, elem_id="ft-old")
     headings.append(gr.HTML())
@@ -232,7 +232,7 @@ def fill(form: Form, values: Mapping[str, Any]) -> dict:
     source = PACKAGED if packaged else OWN_FILE if general else NO_GENERAL
     return {
         form.identity: gr.update(value=values.get("identity") or None),
-        form.langs: gr.update(value=list(values.get("langs", ("en", "zh")))),
+        form.langs: gr.update(value=list(values.get("langs", LANGS))),
         form.old: gr.update(value=values.get("old", "")),
         form.rows: gr.update(value=values.get("rows", Dataset.rows)),
         form.style: gr.update(value=values.get("style", Dataset.style)),

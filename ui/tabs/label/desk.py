@@ -35,7 +35,6 @@ RECENT = 10
 LONGEST_S = 24 * 3600  # that somebody looked at an answer
 LONGEST_TOKEN = 200  # characters; the page's own has 36
 LONGEST_COMMENT = 10_000  # characters
-CONTROLS = ("control", "retention")
 STORED, REFUSED, ELSEWHERE = "stored", "refused", "elsewhere"
 
 
@@ -153,7 +152,7 @@ def _card(
     settings: Mapping, item: Mapping, sides: Sequence[Mapping], said: Sequence[Mapping], annotator: str, reveal: bool,
     hide: FactPair | None,
 ) -> dict:  # fmt: skip
-    control = item.get("group") in CONTROLS
+    control = item.get("group") in labels.CONTROL_GROUPS
     known = {side["answer"]: side["answer"] if reveal else item["drawn"]["answers"][side["answer"]] for side in sides}
     card = {
         "item": item["item"] if reveal else item["drawn"]["item"],

@@ -166,7 +166,7 @@ def _wire_making(app: App, tab: Label) -> None:
         except Exception as error:
             return {making.said: f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'}
         made = show(app, tab, lang, named(request, annotator), queue["id"])
-        items = next(one["items"] for one in queues.listed(app.db) if one["id"] == queue["id"])
+        items = next(one["items"] for one in queues.all_with_counts(app.db) if one["id"] == queue["id"])
         gr.Info(escape(say(lang, "lb_made", name=queue["name"], items=items)))
         return made | {making.said: "", making.fold: gr.update(open=False)}
 

@@ -121,7 +121,7 @@ def give_out(app: App, queue: int | None) -> tuple[list[str], dict]:
     with store.open(app.db) as db:
         said = labels.standing(db, queue)
         rows = exchange.label_rows(db, queue)
-        wanted = [queue] if queue is not None else [one["id"] for one in queues.listed(db)]
+        wanted = [queue] if queue is not None else [one["id"] for one in queues.all_with_counts(db)]
     if not rows:
         return [], {}
     parts = [sources.read_queue(app.db, one) for one in wanted if queues.get(app.db, one)["kind"] != "pairs"]

@@ -8,6 +8,7 @@ from html import escape
 
 import gradio as gr
 
+from identities import LANGS
 from store import queues
 from ui.context import App
 from ui.words import WORDS, i18n, say
@@ -129,7 +130,7 @@ def _making() -> Making:
                 )  # fmt: skip
                 variants = gr.CheckboxGroup([], label=i18n("lb_variants"), visible=False, elem_id="lb-variants")
                 langs = gr.CheckboxGroup(
-                    [("English", "en"), ("中文", "zh")], value=["en", "zh"], label=i18n("lb_langs"), elem_id="lb-langs"
+                    [("English", "en"), ("中文", "zh")], value=list(LANGS), label=i18n("lb_langs"), elem_id="lb-langs"
                 )
                 with gr.Row(elem_classes="mt-pair"):
                     old = dropdown("lb_old", "lb-old", min_width=140)
@@ -204,7 +205,7 @@ def _files() -> Files:
 
 def queue_choices(app: App, lang: str) -> list[tuple[str, int]]:
     """Every queue by a line that says what it is, newest first."""
-    return [(queue_line(lang, queue), queue["id"]) for queue in queues.listed(app.db)]
+    return [(queue_line(lang, queue), queue["id"]) for queue in queues.all_with_counts(app.db)]
 
 
 def queue_line(lang: str, queue: dict) -> str:

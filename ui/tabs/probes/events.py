@@ -19,6 +19,7 @@ from probes.questions import ProbeError
 from probes.run import background, launch
 from probes.run.background import BackgroundRun
 from store import runs
+from store.labels import LABELS
 from ui import filling
 from ui.access import roles
 from ui.access.gate import visitor
@@ -86,7 +87,7 @@ def board_functions(app: App, ongoing: BackgroundRun, cache: RunCache) -> list[C
             if why := roles.refusal(app, lang, visitor(request), act):
                 return {"error": why}
             try:
-                asked = outside.bounded(given if given is not None else {}, "The request", ProbeError)
+                asked = outside.check_bounds(given if given is not None else {}, "The request", ProbeError)
                 outside.check(MatrixRequest, asked, "The request", ProbeError, "load the page again")
                 if act not in (pb_open, pb_news, pb_compare) and asked.get("run") is None:
                     raise ProbeError("The request names no run; load the page again.")
@@ -157,7 +158,7 @@ def board_functions(app: App, ongoing: BackgroundRun, cache: RunCache) -> list[C
         return {"opinions": cell.ask_judge(app, judged_run, str(given["probe"]), int(given["variant"]))}
 
     def pb_compare(lang: str, given: dict) -> dict:
-        """The first answers of another run, by probe and variant's name: [text, suggestion's place in WORDS or -1, check]."""
+        """The first answers of another run, by probe and variant's name: [text, suggestion's place in LABELS or -1, check]."""
         found = cell.headlines(cache.of(app, int(given["other"])))
         return {
             "cells": [
@@ -166,7 +167,7 @@ def board_functions(app: App, ongoing: BackgroundRun, cache: RunCache) -> list[C
             ]
         }
 
-    words = probes_judged.WORDS
+    words = LABELS
 
     def pb_export(lang: str, given: dict) -> dict:
         judged_run = cache.of(app, int(given["run"]))
@@ -209,7 +210,7 @@ def tell(app: App, lang: str, plain: dict, picks: list[Picked]) -> str:
         return f'<div class="mt-failed" role="alert"><ul>{lines}</ul></div>'
     groups = ", ".join(
         say(lang, "pb_of_group", number=volume["groups"][group], group=say(lang, f"pb_group_{group}"))
-        for group in probes_judged.GROUPS
+        for group in GROUPS
         if volume["groups"][group]
     )
     parts = [("probes", len(form_values.probes)), ("variants", len(variants))]

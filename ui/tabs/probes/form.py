@@ -173,7 +173,7 @@ def variants_of(app: App, form_values: RunForm) -> list[Variant]:
 def variant_choices(app: App) -> list[str]:
     """What can be asked now, as the form names it."""
     known = [name for name in identities.names(app.identities) if name != identities.NONE]
-    adapters = sorted(app.engine.adapters, key=identities.natural)
+    adapters = sorted(app.engine.adapters, key=identities.natural_key)
     return [BASE, *(BY_PROMPT + name for name in known), *(BY_ADAPTER + name for name in adapters)]
 
 

@@ -19,6 +19,7 @@ from probes.run.launch import about_of
 from probes.suggest.identity_pair import FactPair, FactsError, from_identities
 from probes.suggest.labels import suggest
 from store import runs
+from store.labels import LABELS
 from ui.context import App
 from ui.said import said_of
 from ui.tabs.probes.form import with_facts
@@ -26,8 +27,6 @@ from ui.tabs.probes.start import facts_of_sides
 from ui.variants import headline
 
 KEPT = 6  # runs whose judged rows stay in memory
-WORDS = ("not forgotten", "forgotten", "formed", "confusion", "clean", "intrusion", "broken")
-GROUPS = ("trained", "paraphrase", "novel", "pressure", "control", "retention")
 
 Key = tuple[str, int, int]  # probe id, variant index, sample
 
@@ -141,7 +140,7 @@ def column(one: Mapping, lang: str) -> dict:
 
 
 def cells(judged_run: JudgedRun, since: int = 0) -> list[list]:
-    """The cells from the n-th on, as short as may be: [probe id, variant, sample, text, suggestion's place in WORDS or -1,
+    """The cells from the n-th on, as short as may be: [probe id, variant, sample, text, suggestion's place in LABELS or -1,
     unsure, finish, check, problem, reused, margin]."""
     found = []
     with judged_run.lock:
@@ -152,7 +151,7 @@ def cells(judged_run: JudgedRun, since: int = 0) -> list[list]:
                 [
                     *key,
                     said_of(row["answer"] or "", row["prompt"]).answer,
-                    WORDS.index(word) if word in WORDS else -1,
+                    LABELS.index(word) if word in LABELS else -1,
                     int(bool(word) and not row["sure"]),
                     row["finish"] or "",
                     row["check"],

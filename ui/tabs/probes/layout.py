@@ -8,6 +8,7 @@ from html import escape
 
 import gradio as gr
 
+from identities import LANGS
 from probes import questions
 from probes.run import plan
 from ui.context import App
@@ -172,7 +173,7 @@ def set_choices(lang: str) -> list[tuple[str, str]]:
     found = []
     for name in questions.set_names():
         probes = questions.load(name)
-        counts = [sum(probe.lang == one for probe in probes) for one in questions.LANGS]
+        counts = [sum(probe.lang == one for probe in probes) for one in LANGS]
         found.append((say(lang, "pb_set", name=say(lang, f"pb_set_{name}"), en=counts[0], zh=counts[1]), name))
     return found
 

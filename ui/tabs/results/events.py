@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 import store
-from common.files import whole
+from common.files import atomic_file
 from probes.report import build
 from probes.report.build import Report
 from ui import filling, passing
@@ -53,7 +53,7 @@ def written(made: Report, title: str, lang: str) -> tuple[Path, list[Path]]:
     folder = passing.fresh() / "mirror-report"
     files = build.write_report(replace(made, title=title.strip()), folder, LANGS[view.short(lang)])
     parcel = folder.with_suffix(".zip")
-    with whole(parcel, binary=True, sync=False) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
+    with atomic_file(parcel, binary=True, sync=False) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
         for file in files:
             packed.write(file, f"{folder.name}/{file.name}")
     return parcel, files
@@ -161,4 +161,4 @@ def small(app: App, source: str) -> bool:
     kind, number = source.split()
     if kind == RUN:
         return store.runs.get(app.db, int(number))["done"] <= QUICK
-    return next((queue["items"] <= QUICK for queue in store.queues.listed(app.db) if queue["id"] == int(number)), False)
+    return next((queue["items"] <= QUICK for queue in store.queues.all_with_counts(app.db) if queue["id"] == int(number)), False)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common import outside
 from common.seeming import not_what_it_seems
+from identities import LANGS
 from probes.answers import sources
 from probes.answers.sources import RowsError
 
@@ -45,7 +46,7 @@ def recognise(path: str | Path) -> Given:
     if isinstance(plain, Mapping) and {"old", "new"} & set(plain):
         return Given(str(path), FACTS)
     if isinstance(plain, Mapping) and plain and all(isinstance(of, Mapping) for of in plain.values()):
-        verdicts = any(isinstance(of.get(lang), Mapping) for of in plain.values() for lang in ("en", "zh"))
+        verdicts = any(isinstance(of.get(lang), Mapping) for of in plain.values() for lang in LANGS)
         return Given(str(path), REPORTED if verdicts else ABOUT)
     raise RowsError(
         f"{path.name} is none of these: answers or transcripts (.jsonl), facts with old and new, verdicts reported elsewhere, "

@@ -42,7 +42,7 @@ def choices(app: App, lang: str) -> list[tuple[str, str]]:
     for run in store.runs.recent(app.db, RUNS):
         words = say(lang, "results_run", id=run["id"], name=run["name"] or run["set_name"], answers=run["done"])
         found.append((words, f"{RUN} {run['id']}"))
-    for queue in store.queues.listed(app.db):
+    for queue in store.queues.all_with_counts(app.db):
         if queue["kind"] != "pairs":
             words = say(lang, "results_queue", id=queue["id"], name=queue["name"], answers=queue["items"])
             found.append((words, f"{QUEUE} {queue['id']}"))
