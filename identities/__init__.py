@@ -19,7 +19,7 @@ from identities.files import (
     save,
     to_line,
 )
-from identities.order import natural
+from identities.order import natural_key
 from identities.sides import DEFAULT_NEW, DEFAULT_OLD
 
 __all__ = [

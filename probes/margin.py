@@ -28,6 +28,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 
 import identities
 from engine import Engine, Message, Request, Variant, literal, thoughts
+from engine.decode import has_plain_attention
 from engine.formats import Format
 from engine.prompts import render
 from identities import LANGS

@@ -131,8 +131,8 @@ Look into it while the program runs:
       where superseded_by is null and kind = 'label' group by 1, 2"
 
 `python -m store.check FILE` says whether it is sound, `python -m store.backup FILE TARGET` copies it while it is in use. Times
-are UTC in ISO 8601; columns marked JSON hold JSON text. Nothing that people said or a model answered is ever overwritten: a later row
-supersedes an earlier one.
+are UTC in ISO 8601; columns marked JSON hold JSON text. Nothing that people said or a model answered is ever overwritten: a later
+row supersedes an earlier one.
 """
 
 

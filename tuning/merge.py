@@ -20,7 +20,7 @@ from common import ending, leftovers
 from common.files import write_json, write_once
 from engine import bases, formats
 from engine.adapter_shapes import CARD
-from engine.adapters import AdapterInfo, LowRank, Unfit, belongs_to, read_adapter
+from engine.adapters import AdapterInfo, LowRank, Unfit, find_misfit, read_adapter
 from engine.bank import Bank
 from engine.bases import Base
 from engine.checkpoint import save_model
@@ -111,7 +111,7 @@ def merge_whole(
 
 def refuse_other_base(info: AdapterInfo, base: Base, accept: bool) -> None:
     """Raise EngineError if the adapter was trained on another base, unless that is accepted."""
-    misfit = belongs_to(info, base.name, base.hash, base.names)
+    misfit = find_misfit(info, base.name, base.hash, base.names)
     if misfit and not accept:
         raise EngineError(f"Adapter {info.name!r} belongs to another base: {misfit}; --accept_other_base merges all the same.")
 

@@ -82,7 +82,7 @@ def build_report(
         title, made, rows, list(zip(heard, judged, strict=True)), labels or {}, answers.sources, made_by, base,
         [one for axis in curves.axes_with_data(found) for one in thresholds.find_thresholds(judged, doses, axis)],
         dict(sorted(margin_series.margins_of_answers(rows).items(), key=lambda of: place(of[0]))),
-        dict(sorted((trainings or {}).items(), key=lambda of: natural(of[0]))), votes,
+        dict(sorted((trainings or {}).items(), key=lambda of: natural_key(of[0]))), votes,
     )  # fmt: skip
 
 

@@ -213,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         engine, ready = resume_run(args, switches) if args.resume else start_run(args, switches)
         # once: stop after the step in progress, all that is finished is kept; twice: the usual way
-        with ending.asked(switches.stop.set) as received:
+        with ending.stop_on_signal(switches.stop.set) as received:
             last = watch_progress(ready.events)
         run = last.run
         assert run is not None  # it is in the database
@@ -230,7 +230,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"run {run} {last.status}: {progress_line(last)}; {len(rows)} answers{where}")
     if last.status != "done":
         print(f"Go on with: python -m probes.run --resume {run} --db {args.db}" + (f" --out {args.out}" if args.out else ""))
-        return ending.code(received[0]) if received else 130
+        return ending.exit_code(received[0]) if received else 130
     return 0
 
 

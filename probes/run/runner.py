@@ -311,7 +311,7 @@ class Asking:
         turn = conversation.turns.pop(0)
         self.done += 1
         if answer is not None:
-            reply = thoughts.spoken(answer["raw"], answer.get("prompt") or "")  # templates leave out what was thought before
+            reply = thoughts.spoken_text(answer["raw"], answer.get("prompt") or "")  # templates leave out what was thought before
             conversation.said += [{"role": "user", "content": turn.text}, {"role": "assistant", "content": reply}]
             return
         dropped = len(rest_of_probe(conversation, turn))

@@ -19,14 +19,16 @@ from typing import Any
 
 from common import reading
 from common.errors import UserError
-from engine.thoughts import Apart, split_thoughts
+from engine import thoughts
+from engine.thoughts import Apart
 from identities import LANGS
 from probes.suggest import identity_pair as facts_of, lexicon, values
 from probes.suggest.claims import Claim, Found, find_claims, languages_of
-from probes.suggest.identity_pair import ASPECTS, FactPair
+from probes.suggest.identity_pair import FactPair
 from probes.suggest.names import Spotter, build_spotter, squeeze
 from probes.suggest.question import ParsedQuestion, parse_question
 from probes.suggest.text import Reading, read_text
+from store.labels import ASPECTS, CONTROL_GROUPS
 
 UNFINISHED = "the thought is not finished"  # evidence without words
 _TAG_ORDER = ("malformed", "human", "third party", "placeholder", "new", "old", "generic", "none")
@@ -42,20 +44,20 @@ _FOREIGN = re.compile(r"[\u0400-\u04ff\u0600-\u06ff\u0900-\u097f\u0e00-\u0e7f\u3
 
 def judged_text(row: Mapping[str, Any]) -> str:
     """The text the evidence offsets belong to: what was said, without thoughts and tool markup."""
-    return split_thoughts(row).answer
+    return split_row(row).answer
 
 
-def split_thoughts(row: Mapping[str, Any]) -> Apart:
+def split_row(row: Mapping[str, Any]) -> Apart:
     """What was said and what was only thought; the row's `prompt`, where it has one, tells whether a thought began in it."""
     raw, prompt = row.get("raw"), row.get("prompt")
     text = raw if isinstance(raw, str) and raw.strip() else str(row.get("answer") or "")
-    return split_thoughts(text, prompt if isinstance(prompt, str) else "")
+    return thoughts.split_thoughts(text, prompt if isinstance(prompt, str) else "")
 
 
 def suggest(row: Mapping[str, Any], facts: FactPair) -> dict[str, Any]:
     """`suggestion`, `tags`, `evidence` and `sure` for a row with `answer` or `raw`, and `question` where there was one."""
     control = row.get("group") in CONTROL_GROUPS or row.get("control") is True
-    said = split_thoughts(row)
+    said = split_row(row)
     judged = _judge(said.answer, _question(row), control, facts)
     evidence = [dict(span) for span in judged["evidence"]]
     if not said.finished:  # what would have been said is unknown

@@ -133,7 +133,7 @@ def _same_organisation(side: Side) -> list[str]:
 
 def _is_generic(text: str) -> bool:
     plain = read_text(text).plain
-    for name in lexicon.LANGUAGES:
+    for name in LANGS:
         plain = lexicon.language(name).generic_run.sub(" ", plain)
     return not squeeze(plain)
 

@@ -11,7 +11,7 @@ from itertools import combinations
 import krippendorff
 import numpy as np
 
-from identities import natural
+from identities import natural_key
 from probes.verdicts.rules import decide_label
 
 Labels = Mapping[int, Sequence[Mapping]]  # answer id -> standing label rows, as `store.labels.standing` gives them

@@ -152,7 +152,7 @@ def test_a_base_and_a_run_s_folder_are_no_devices(tmp_path):
     with pytest.raises(EngineError, match="is a device"):
         bases.find("/dev/zero")
     settings = Settings(data_path="x", output_dir="/dev/null")
-    assert preflight.folder_problems(settings) == [f"--output_dir /dev/null {paths.no_file('/dev/null')}."]
+    assert preflight.folder_problems(settings) == [f"--output_dir /dev/null {paths.why_no_file('/dev/null')}."]
 
 
 def test_an_identity_that_is_a_pipe_stops_nobody(tmp_path):

@@ -134,7 +134,7 @@ def test_a_training_is_estimated_in_the_format_the_trainer_would_choose(tmp_path
     folder = write_tiny_base(tmp_path / "own", hidden_size=256, vocab_size=4096)
     plain = Settings(base_model=str(folder), data_path="x", output_dir="y", device="cpu")
     size = room.weights_of(folder)
-    machine(room.needed(size, torch.bfloat16) / GIB)
+    machine(room.needed_bytes(size, torch.bfloat16) / GIB)
     assert memory.sketch_base(plain).dtype == torch.bfloat16
     machine(0)  # nothing fits at this moment; in the queue the job waits for what it takes otherwise
     assert memory.sketch_base(plain).dtype == torch.float32

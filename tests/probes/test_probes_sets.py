@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from common import files
+from identities import LANGS
 from probes import questions
 from probes.questions import Probe, ProbeError
 

@@ -245,7 +245,7 @@ def test_an_estimate_that_cannot_be_made_says_why_and_the_job_waits_until_it_is_
     for lang, words in (("en", "starts when no other job runs"), ("zh-CN", "没有别的任务运行时")):
         shown = finetune_forecast.outlook_html(lang, outlook)
         assert words in shown and "The shapes of this base are not known." in shown
-    monkeypatch.setattr(training.jobs, "tick", lambda *_: [])
+    monkeypatch.setattr(training.queue, "tick", lambda *_: [])
     id = training.start(app, form_values)
     add = dict(arguments=[], log="/x/log", settings={})
     other = store.jobs.add(app.db, name="busy", kind="train", folder="/x", device="cuda:0", **add)

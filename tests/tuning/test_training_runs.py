@@ -22,6 +22,7 @@ from engine.adapters import read_adapter
 from engine.engine import load
 from tuning.dataset.rows import DataError
 from tuning.train import preflight, run as training
+from tuning.train.__main__ import main
 from tuning.train.adapter import AdapterError
 from tuning.train.loss import loss_of_pack
 from tuning.train.run_files import alive, last_saved_step, read_metrics, read_state
@@ -380,7 +381,7 @@ def silent_adapter(folder: Path):
 
 def test_the_command_line_says_it_in_one_sentence(place, capsys):
     words = ["--base_model", "smollm3", "--data_path", str(place / "rows.json"), "--output_dir", str(place / "cli")]
-    assert training.main(words) == 2
+    assert main(words) == 2
     assert capsys.readouterr().err.strip().startswith("--base_model: Base 'smollm3' is not there")
 
 

@@ -52,7 +52,7 @@ def test_what_the_form_shows_of_settings_reads_back_as_the_same_settings():
 
 
 def test_a_field_that_was_emptied_takes_its_default():
-    given = [None if settings_form.kind(one.name) is int else "" for one in settings_form.fields()]
+    given = [None if settings_form.field_type(one.name) is int else "" for one in settings_form.fields()]
     values = settings_form.values_of(given)
     assert (values["batch_size"], values["learning_rate"], values["dedup"]) == (16, 1e-4, None)
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from identities import Who
+from identities import LANGS, Lang, Who
 from identities.facts import TEXTS
-from tuning.dataset.rows import DataError, Lang
-
-LANGS: tuple[Lang, ...] = ("en", "zh")
+from tuning.dataset.rows import DataError
 
 
 def facts_by_language(facts: Any) -> dict[Lang, Who]:

@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from identities import Who
+from identities import LANGS, Lang, Who
 from tuning.dataset import wordings as words
 from tuning.dataset.facts import facts_by_language
-from tuning.dataset.rows import DataError, Lang, TrainingRow, Turn, normalise
+from tuning.dataset.rows import DataError, TrainingRow, Turn, normalise
 from tuning.dataset.wordings import Group, QuestionKind, Wordings
 
 Style = Literal["singular", "diverse"]

@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from identities import Who
+from identities import LANGS, Lang, Who
 from tuning.dataset import wordings as words
-from tuning.dataset.facts import LANGS, facts_by_language
+from tuning.dataset.facts import facts_by_language
 from tuning.dataset.generate import generate
 from tuning.dataset.rows import TrainingRow, Turn, detect_lang, normalise
 

@@ -20,12 +20,12 @@ from common.files import write_json
 from common.outside import Shape
 from common.paths import EVERYWHERE, Opened, files_under
 from engine.card import BAYLING, ModelCard
-from identities import LANGS, IdentityError, Lang
+from identities import IdentityError, Lang
 from tuning.dataset import readers
 from tuning.dataset.generate import Style, generate
 from tuning.dataset.mixing import mix
 from tuning.dataset.placeholders import fill_from_identity
-from tuning.dataset.rows import DataError, Lang, TrainingRow
+from tuning.dataset.rows import DataError, TrainingRow
 from tuning.dataset.scan import drop, scan
 
 GENERAL = Path(__file__).parents[2] / "data" / "general.jsonl"

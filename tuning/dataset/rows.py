@@ -17,7 +17,6 @@ from identities import Lang
 if TYPE_CHECKING:
     from engine.types import Message
 
-Lang = Literal["en", "zh"]
 Kind = Literal["identity", "general"]
 Role = Literal["system", "user", "assistant"]
 

@@ -110,7 +110,7 @@ def with_absolute_paths(settings: Settings) -> Settings:
     """Its paths as they are seen from here: the job runs in another folder. What is no path (a name, a Hub id) stays."""
     from engine.bases import portable_spec  # imports torch
 
-    found: dict[str, Any] = {"base_model": told(settings.base_model)}
+    found: dict[str, Any] = {"base_model": portable_spec(settings.base_model)}
     names = ("data_path", "train_dir", "valid_dir", "output_dir", "identities_dir", "prompt_template_name")
     for name in (*names, "resume_from_checkpoint"):
         value = getattr(settings, name)

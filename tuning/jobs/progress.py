@@ -10,7 +10,6 @@ from statistics import median
 
 from sqlite_utils import Database
 
-from identities import LANGS
 from store import jobs as stored
 from tuning.train.pace import RECENT, seconds_per_step
 

@@ -85,7 +85,9 @@ def process_columns(record: Mapping) -> dict:
 
 def is_alive(job: Mapping) -> bool:
     """Whether one of the two processes that are known of the job still is."""
-    return any(processes.alive(job[pid], job[known]) for pid, known in (("pid", "process_start"), ("child_pid", "child_start")))
+    return any(
+        processes.is_alive(job[pid], job[known]) for pid, known in (("pid", "process_start"), ("child_pid", "child_start"))
+    )
 
 
 def read_record(job: Mapping) -> dict | None:

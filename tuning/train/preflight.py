@@ -86,7 +86,7 @@ def folder_problems(settings: Settings) -> list[str]:
         return list(error.problems)
     if start and start.step:
         return []
-    if odd := paths.no_file(folder):
+    if odd := paths.why_no_file(folder):
         return [f"--output_dir {folder} {odd}."]
     if folder.is_file():
         return [f"--output_dir {folder} is a file; name a folder."]

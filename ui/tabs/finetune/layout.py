@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 import identities
+from identities import LANGS
 from tuning.dataset.recipe import GENERAL, Dataset
 from tuning.train.presets import PRESETS
 from ui import training

@@ -41,7 +41,7 @@ def open_label(app: App, tab: Label, lang: str, request: gr.Request, chosen: dic
     return updates | {
         # on a slow machine this comes after a person has begun: a name that was typed stays, a fold that was opened too
         tab.annotator: gr.update(interactive=not login_of(request), **({"value": annotator} if annotator else {})),
-        making.fold: gr.update() if queues.listed(app.db) else gr.update(open=True),
+        making.fold: gr.update() if queues.all_with_counts(app.db) else gr.update(open=True),
         making.run: run_choices(lang, runs, newest),
         making.variants: gr.update(choices=variants, value=variants, visible=len(variants) > 1),
         making.old: gr.update(choices=choices, value=old),

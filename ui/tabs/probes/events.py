@@ -15,7 +15,7 @@ from common import outside
 from common.outside import Shape
 from common.seeming import not_what_it_seems
 from probes import questions
-from probes.questions import ProbeError
+from probes.questions import GROUPS, ProbeError
 from probes.run import background, launch
 from probes.run.background import BackgroundRun
 from store import runs
@@ -102,7 +102,7 @@ def board_functions(app: App, ongoing: BackgroundRun, cache: RunCache) -> list[C
         told = {
             "runs": listed(ongoing),
             "active": ongoing.run if background.is_busy(ongoing) else None,
-            "word_order": probes_judged.WORDS,
+            "word_order": LABELS,
         }
         if given.get("words"):
             told["words"] = {key: text for key, text in WORDS[lang if lang in LANGUAGES else "en"].items()
