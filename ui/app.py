@@ -23,10 +23,11 @@ from ui.api.probes import build_probes_api
 from ui.api.training import build_training_api
 from ui.context import App
 from ui.conversation import MAX_COLUMNS, Page
+from ui.listeners import bound
 from ui.page_memory import MOST, Memory
 from ui.pages import Pages, own_key
 from ui.tabs.adapters import download as adapters_download, layout as adapters_layout
-from ui.tabs.chat import layout as chat_layout, picker, view as chat_view
+from ui.tabs.chat import events as chat_events, layout as chat_layout, picker, view as chat_view
 from ui.tabs.finetune import events as finetune_events, layout as finetune_layout
 from ui.tabs.identity import layout as identity_layout
 from ui.tabs.label import events as label_events, layout as label_layout, routes as label_routes
@@ -57,7 +58,8 @@ def build(app: App) -> gr.Blocks:
         with gr.Tabs(elem_classes="mt-tabs") as tabs:
             with gr.Tab(i18n("tab_chat"), id="chat", elem_id="tab-chat") as chat_page:
                 notices = {"chat": filling.notice("chat")}
-                chat = chat_layout.build_chat(app, pages)
+                chat = chat_layout.build_chat()
+                chat_events.wire_chat(app, pages, chat)
             with gr.Tab(i18n("tab_probes"), id="probes", elem_id="tab-probes", render_children=True) as probes_page:
                 notices["probes"] = filling.notice("probes")
                 probing = probes_layout.build_probes(probes_events.board_functions(app, ongoing, cache))
@@ -131,7 +133,7 @@ def build(app: App) -> gr.Blocks:
         label_events.wire_label(app, labelling, demo, label_page, notices["label"])
         results_events.wire_results(app, results, results_page, notices["results"])
         probes_events.wire_probes(app, ongoing, probing, probes_page, chat.page, notices["probes"])
-        chat_page.select(**fills("chat", chat.refresh, chat.page, chat.outputs))
+        chat_page.select(**fills("chat", bound(chat_events.refresh, app, chat), chat.page, chat.outputs))
         adapters_page.select(**fills("adapters", open_adapters, None, shelves.outputs))
         demo.unload(left)
     roles.check_events(app, demo)

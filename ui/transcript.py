@@ -66,8 +66,8 @@ def turns_html(lang: str, turns: list[ChatTurn], hidden: bool = False, recorded_
     """All turns of a column. hidden: nothing but the words, as long as a comparison is blind."""
     said = []
     for at, turn in enumerate(turns):
-        before = turns[at - 1].answer.variant if at and turns[at - 1].answer else None
-        said.append(turn_html(lang, turn, hidden, before, recorded_format))
+        before = turns[at - 1].answer if at else None
+        said.append(turn_html(lang, turn, hidden, before.variant if before else None, recorded_format))
     return "".join(said)
 
 

@@ -82,8 +82,10 @@ def test_our_own_addresses_have_a_rule_too(site):
 def test_who_does_what():
     """The sentences of the rules, by example: what a role may not do is done by those above it."""
     of = {f"{module}.{name}": role for module, rules in roles.RULES.items() for name, role in rules.items()}
-    assert {of[name] for name in ("tabs.chat.asked", "api.chat.ask", "tabs.results.show", "tabs.probes.pb_open")} == {"viewer"}
-    assert {of[name] for name in ("tabs.label.take_in", "tabs.label.reveal", "tabs.chat.cast")} == {"labeler"}
+    assert {of[name] for name in ("tabs.chat.ask_columns", "api.chat.ask", "tabs.results.show", "tabs.probes.pb_open")} == {
+        "viewer"
+    }
+    assert {of[name] for name in ("tabs.label.take_in", "tabs.label.reveal", "tabs.chat.cast_vote")} == {"labeler"}
     assert roles.ADDRESSES["/label/decide"] == "labeler"
     train = ("tabs.finetune.start", "api.training.start_training", "tabs.finetune.discard", "api.training.stop_job")
     change = ("tabs.adapters.confirm", "tabs.adapters.uploaded", "tabs.identity.save", "tabs.identity.confirm", "tabs.label.make")

@@ -29,8 +29,9 @@ RULES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("open_chat", "open_probes", "open_identity", "open_finetune"), VIEWER),
     },
     "tabs.chat": {
-        "asked": VIEWER, "again": VIEWER, "stop_it": VIEWER, "edit_last": VIEWER, "clear_all": VIEWER, "add_column": VIEWER,
-        "remove": VIEWER, "set_blind": VIEWER, "change": VIEWER, "refresh": VIEWER, "cast": LABELER,
+        "ask_columns": VIEWER, "ask_again": VIEWER, "stop_answers": VIEWER, "edit_last": VIEWER, "clear_all": VIEWER,
+        "add_column": VIEWER, "remove_column": VIEWER, "set_blind": VIEWER, "change_picks": VIEWER, "refresh": VIEWER,
+        "cast_vote": LABELER,
     },
     "tabs.identity": {
         "choose": VIEWER, "draw": VIEWER, "typed": VIEWER, "in_one_line": VIEWER, "show_prompt": VIEWER, "revert": VIEWER,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import gradio as gr
 
@@ -12,6 +13,7 @@ from engine import formats
 from engine.types import MAX_STRENGTH
 from identities.files import CHINESE
 from ui.context import App
+from ui.listeners import QUIET
 from ui.variants import AS_RECORDED, NO_ADAPTER, NO_IDENTITY, Picked
 from ui.words import i18n, say
 
@@ -77,9 +79,8 @@ def on_change(picker: Picker, fn: Callable, inputs: list, outputs: list) -> None
         inputs=[*inputs, *picker.inputs],
         outputs=outputs,
         queue=False,
-        show_progress="hidden",
         trigger_mode="always_last",
-        api_visibility="private",
+        **QUIET,
     )
 
 
@@ -112,7 +113,9 @@ def show(picker: Picker, picked: Picked, offered: dict[str, list[tuple[str, str]
 
 def still_there(picked: Picked, offered: dict[str, list[tuple[str, str]]]) -> Picked:
     """`picked`, with what is offered no more replaced by nothing."""
-    gone = {name: listed[0][1] for name, listed in offered.items() if getattr(picked, name) not in [value for _, value in listed]}
+    gone: dict[str, Any] = {
+        name: listed[0][1] for name, listed in offered.items() if getattr(picked, name) not in [value for _, value in listed]
+    }
     return replace(picked, **gone)
 
 

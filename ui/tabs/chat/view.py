@@ -75,8 +75,8 @@ def head_of(app: App, page: Page, place: int, lang: str) -> str:
         side, source = sides.index(place), page.blind.order[sides.index(place)]
         if page.hidden():
             return blind_head(lang, side)
-        answer = page.blind.turns[source][-1].answer
-        return revealed_head(lang, side, source, answer.variant, page.blind.choice == "AB"[side])
+        answered_by = next(turn.answer.variant for turn in page.blind.turns[source][-1:] if turn.answer)
+        return revealed_head(lang, side, source, answered_by, page.blind.choice == "AB"[side])
     answers = [turn.answer for turn in page.turns[place] if turn.answer]
     answered = answers[-1].variant if answers else None
     coming = upcoming(app, page, place)
