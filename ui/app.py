@@ -29,7 +29,7 @@ from ui.pages import Pages, own_key
 from ui.tabs.adapters import download as adapters_download, layout as adapters_layout
 from ui.tabs.chat import events as chat_events, layout as chat_layout, picker, view as chat_view
 from ui.tabs.finetune import events as finetune_events, layout as finetune_layout
-from ui.tabs.identity import layout as identity_layout
+from ui.tabs.identity import events as identity_events, layout as identity_layout
 from ui.tabs.label import events as label_events, layout as label_layout, routes as label_routes
 from ui.tabs.probes import background as probes_background, events as probes_events, layout as probes_layout
 from ui.tabs.probes.background import BackgroundRun
@@ -71,7 +71,8 @@ def build(app: App) -> gr.Blocks:
                 results = results_layout.build_results()
             with gr.Tab(i18n("tab_identity"), id="identity", elem_id="tab-identity", render_children=True):
                 notices["identity"] = filling.notice("identity")
-                editor = identity_layout.build_identity(app)
+                identity = identity_layout.build_identity()
+                identity_events.wire_identity(app, identity)
             with gr.Tab(i18n("tab_finetune"), id="finetune", elem_id="tab-finetune", render_children=True):
                 notices["finetune"] = filling.notice("finetune")
                 tuner = finetune_layout.build_finetune()
@@ -93,7 +94,7 @@ def build(app: App) -> gr.Blocks:
 
         def open_identity(request: gr.Request) -> dict:
             lang = app.language(request)
-            return identity_layout.open_identity(app, editor, lang) | {editor.sample: say(lang, "sample")}
+            return identity_events.open_identity(app, identity, lang) | {identity.editor.sample: say(lang, "sample")}
 
         def open_finetune(request: gr.Request) -> dict:
             return finetune_events.open_finetune(app, tuner, app.language(request))
@@ -107,7 +108,7 @@ def build(app: App) -> gr.Blocks:
             return updates | {tabs: gr.Tabs(selected="chat")}
 
         def left(request: gr.Request) -> None:
-            for running in (chat.running, editor.running):
+            for running in (chat.running, identity.trial.running):
                 if request.session_hash in running:
                     running[request.session_hash].set()
 
@@ -119,11 +120,8 @@ def build(app: App) -> gr.Blocks:
             return {"fn": filling.guarded(app, place, fill), "inputs": inputs, "outputs": [*outputs, place]} | private
 
         demo.load(**fills("chat", open_chat, key, [key, header, *chat.outputs]))
-        demo.load(**fills("identity", open_identity, None, [*editor.editor, editor.sample])).then(
-            identity_layout.show_if_quick(app),
-            [editor.listed, editor.text, editor.mode, editor.sample],
-            editor.preview,
-            **private,
+        demo.load(**fills("identity", open_identity, None, [*identity.outputs, identity.editor.sample])).then(
+            bound(identity_events.draw_quick_preview, app), identity.previewed, identity.editor.preview, **private
         )
         demo.load(**fills("finetune", open_finetune, None, tuner.outputs))
         demo.load(**fills("adapters", open_adapters, None, shelves.outputs))

@@ -34,8 +34,9 @@ RULES: dict[str, dict[str, str]] = {
         "cast_vote": LABELER,
     },
     "tabs.identity": {
-        "choose": VIEWER, "draw": VIEWER, "typed": VIEWER, "in_one_line": VIEWER, "show_prompt": VIEWER, "revert": VIEWER,
-        "attempt": VIEWER, "stop_it": VIEWER, "close": VIEWER, "save": RESEARCHER, "ask": RESEARCHER, "confirm": RESEARCHER,
+        "choose": VIEWER, "draw_quick_preview": VIEWER, "note_typing": VIEWER, "in_one_line": VIEWER, "show_prompt": VIEWER,
+        "revert": VIEWER, "try_prompt": VIEWER, "stop_trial": VIEWER, "close_dialog": VIEWER,
+        "save": RESEARCHER, "open_dialog": RESEARCHER, "confirm": RESEARCHER,
     },
     "tabs.adapters": {
         "look": VIEWER, "choose": VIEWER, "still_there": VIEWER, "close": VIEWER, "add_path": RESEARCHER, "rescan": RESEARCHER,
