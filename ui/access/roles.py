@@ -25,8 +25,8 @@ RULES: dict[str, dict[str, str]] = {
     "api.training": {"plan_training": RESEARCHER, "start_training": RESEARCHER, "jobs": VIEWER, "stop_job": RESEARCHER},
     "api.probes": {"probe_runs": VIEWER, "probe_answers": VIEWER},
     "app": {
-        **dict.fromkeys(("open_page", "open_adapters", "left"), VIEWER),
-        **dict.fromkeys(("open_chat", "open_probes", "open_identity", "open_finetune"), VIEWER),
+        **dict.fromkeys(("open_chat", "open_probes", "open_identity", "open_finetune", "open_adapters"), VIEWER),
+        "leave_page": VIEWER,
     },
     "tabs.chat": {
         "ask_columns": VIEWER, "ask_again": VIEWER, "stop_answers": VIEWER, "edit_last": VIEWER, "clear_all": VIEWER,
