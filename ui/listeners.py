@@ -24,12 +24,12 @@ def bound(act: Callable, *first: Any) -> Callable:
     """
 
     @functools.wraps(act)
-    def call(*values: Any) -> Any:
-        return act(*first, *values)
+    def call(*values: Any, **named: Any) -> Any:
+        return act(*first, *values, **named)
 
     @functools.wraps(act)
-    def stream(*values: Any) -> Iterator:
-        yield from act(*first, *values)
+    def stream(*values: Any, **named: Any) -> Iterator:
+        yield from act(*first, *values, **named)
 
     return _shaped(stream if inspect.isgeneratorfunction(act) else call, act, len(first))
 
