@@ -48,8 +48,8 @@ RULES: dict[str, dict[str, str]] = {
         "forget": RESEARCHER, "start": RESEARCHER, "compare": RESEARCHER,
     },
     "tabs.label": {
-        "opened": VIEWER, "came": VIEWER, "choose": VIEWER, "source": VIEWER, "of_chosen": VIEWER, "tell": VIEWER,
-        "close": VIEWER, "ask": LABELER, "reveal": LABELER,
+        "open_label": VIEWER, "offer_new": VIEWER, "choose": VIEWER, "show_source": VIEWER, "show_run": VIEWER,
+        "show_agreement": VIEWER, "close_dialog": VIEWER, "ask_to_reveal": LABELER, "reveal": LABELER,
         "take_in": LABELER, "give_out": LABELER, "make": RESEARCHER, "settle": RESEARCHER,
     },
     "tabs.results": {

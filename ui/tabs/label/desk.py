@@ -145,7 +145,7 @@ def cards(app: App, db: Database, settings: Mapping, items: Sequence[Mapping], a
     made = []
     for item in items:
         sides = [side | {"prompt": prompts.get(side["answer"])} for side in item.get("sides") or [item]]
-        made.append(_card(settings, item, sides, said.get(item.get("answer"), ()), annotator, reveal, hide))
+        made.append(_card(settings, item, sides, said.get(item.get("answer", 0), ()), annotator, reveal, hide))
     return made
 
 
