@@ -58,8 +58,9 @@ class Sessions:
 
     def who(self, token: str | None) -> str | None:
         """The name behind a token, if its session has not ended and the account is as it was."""
+        token = token or ""
         with self.lock:
-            session = self.known.get(token or "")
+            session = self.known.get(token)
             if session is None:
                 return None
             now = self.clock()
