@@ -173,7 +173,7 @@ def value_problems(args: argparse.Namespace) -> list[str]:
     return [*wrong, *(f"--data-dir {folder} is no folder" for folder in args.data_dir if not folder.expanduser().is_dir())]
 
 
-def opened(args: argparse.Namespace, shelves: tuple[Path, ...], others: bool) -> Opened:
+def opened_folders(args: argparse.Namespace, shelves: tuple[Path, ...], others: bool) -> Opened:
     """Where paths that come from the page may lead. others: than the local user can reach it. The database is nobody's."""
     if not others:
         return EVERYWHERE
@@ -280,7 +280,7 @@ def open_app(args: argparse.Namespace, say=print):
         db=args.db,
         identities=args.identities_dir or identities.FOLDER,
         adapters=shelves,
-        opened=opened(args, shelves, others=bool(accounts or args.share or args.root_path)),
+        opened=opened_folders(args, shelves, others=bool(accounts or args.share or args.root_path)),
         language=Languages(args.lang),
         accept_other_base=args.accept_other_base,
         judge=judge_of(args.judge, args.judge_model, loaded) if args.judge else None,

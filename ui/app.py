@@ -189,7 +189,7 @@ def open_adapters(app: App, tab: Adapters, request: gr.Request) -> dict:
 
 def compare_in_chat(app: App, pages: Pages, parts: Parts, page: Page, adapter: str, lang: str) -> dict:
     """Updates that open the chat with the base and an adapter side by side."""
-    updates = chat_view.beside_the_base(app, parts.chat, page, adapter, lang)
+    updates = chat_view.compare_with_base(app, parts.chat, page, adapter, lang)
     pages.keep(page)
     return updates | {parts.tabs: gr.Tabs(selected="chat")}
 

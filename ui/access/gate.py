@@ -172,7 +172,7 @@ class Gate:
         scope[WHO] = name = sessions.who(asked.cookies.get(sessions.cookie)) if sessions else ""
         if name is None and path not in OPEN:
             if path in ("", "/"):
-                return login.asking(lang)
+                return login.login_page(lang)
             return JSONResponse({"detail": say(lang, "login_again"), "message": "Log in again."}, 401)
         if sessions and name and (needed := roles.of_address(path)):
             role = sessions.accounts.role(name)

@@ -130,7 +130,7 @@ def _answers(app: App, pages: Pages, chat: Chat, page: Page, text: str, lang: st
         stop.set()
         chat.running.pop(session, None)
     pages.keep(page)
-    yield view.content(app, chat, page, lang) | view.asking_over(chat, page, lang)
+    yield view.content(app, chat, page, lang) | view.after_asking(chat, page, lang)
 
 
 def stop_answers(chat: Chat, request: gr.Request) -> None:
@@ -196,7 +196,7 @@ def change_picks(app: App, pages: Pages, chat: Chat, at: int, request: gr.Reques
     if page.blind:
         return gr.skip()
     column = chat.columns[at]
-    return {column.head: view.head_of(app, page, at, app.language(request))} | picker.dials(column.picker, page.picks[at])
+    return {column.head: view.head_of(app, page, at, app.language(request))} | picker.dial_updates(column.picker, page.picks[at])
 
 
 def drop_gone(app: App, page: Page, lang: str) -> list[Picked]:

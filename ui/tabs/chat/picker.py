@@ -96,7 +96,7 @@ def choices(app: App, lang: str) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-def show(picker: Picker, picked: Picked, offered: dict[str, list[tuple[str, str]]]) -> dict:
+def picker_updates(picker: Picker, picked: Picked, offered: dict[str, list[tuple[str, str]]]) -> dict:
     """Updates that bring the pickers to `picked`; what cannot be picked any more falls back to the first choice."""
     updates = {}
     for known in fields(Picked):
@@ -119,7 +119,7 @@ def still_there(picked: Picked, offered: dict[str, list[tuple[str, str]]]) -> Pi
     return replace(picked, **gone)
 
 
-def dials(picker: Picker, picked: Picked) -> dict:
+def dial_updates(picker: Picker, picked: Picked) -> dict:
     """Which of the dials and switches have something to turn."""
     return {
         picker.components["strength"]: gr.update(visible=bool(picked.adapter)),

@@ -28,7 +28,7 @@ def everything(app: App, chat: Chat, page: Page, lang: str) -> dict:
     if page.blind is None:
         offered = picker.choices(app, lang)
         for column, picked in zip(chat.columns, page.picks, strict=True):
-            updates |= picker.show(column.picker, picked, offered)
+            updates |= picker.picker_updates(column.picker, picked, offered)
     return updates
 
 
@@ -123,11 +123,11 @@ def while_asking(chat: Chat, page: Page, lang: str, text: str) -> dict:
     return updates
 
 
-def asking_over(chat: Chat, page: Page, lang: str) -> dict:
+def after_asking(chat: Chat, page: Page, lang: str) -> dict:
     return {chat.send: gr.update(visible=True, value=say(lang, "ask")), chat.stop: gr.update(visible=False)}
 
 
-def beside_the_base(app: App, chat: Chat, page: Page, adapter: str, lang: str) -> dict:
+def compare_with_base(app: App, chat: Chat, page: Page, adapter: str, lang: str) -> dict:
     """The base in the first column, the adapter in the second, nothing said yet, and a question that could be the first."""
     page.blind = None
     page.shown = [0, 1]

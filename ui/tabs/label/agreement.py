@@ -23,7 +23,7 @@ PAIRS_SHOWN = 15
 CUT = 160  # characters of a text in a table
 
 
-def told_html(app: App, lang: str, queue: int | None, everything: bool, annotator: str) -> str:
+def agreement_html(app: App, lang: str, queue: int | None, everything: bool, annotator: str) -> str:
     """The section for one queue, or for all labels. StoreError if there is no such queue."""
     with store.open(app.db) as db:
         chosen = None if everything else queue

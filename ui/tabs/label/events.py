@@ -187,7 +187,7 @@ def make(app: App, tab: Label, request: gr.Request, annotator: str, *values: Any
 def show_agreement(app: App, tab: Label, request: gr.Request, annotator: str, queue: int | None, scope: str) -> dict:
     part, lang, annotator = tab.agreeing, app.language(request), annotator_of(request, annotator)
     try:
-        figures = agreement.told_html(app, lang, queue, scope == "all", annotator)
+        figures = agreement.agreement_html(app, lang, queue, scope == "all", annotator)
         revealed = "" if queue is None else agreement.revealed_html(app, lang, queue, annotator)
     except Exception as error:
         return {part.figures: paragraph(sentence(lang, error), "mt-failed"), part.revealed: ""}
