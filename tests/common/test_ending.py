@@ -128,7 +128,7 @@ def test_a_lost_race_for_the_port_is_a_sentence(monkeypatch, capsys, tmp_path):
             raise OSError(f"Cannot find empty port in range: {port}-{port}.")
 
         monkeypatch.setattr(chat_app, "problems", lambda _args: [])
-        monkeypatch.setattr(chat_app, "open_house", lose)
+        monkeypatch.setattr(chat_app, "open_app", lose)
         monkeypatch.setattr(page, "serve", serve)
         assert chat_app.main(["--port", str(port)]) == 1
     said = capsys.readouterr().err
