@@ -19,6 +19,7 @@ import re
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from common import ending, space
@@ -33,7 +34,15 @@ def flags() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="chat_app.py", description="Mirror Test: one base model, many identities, side by side."
     )
-    say = parser.add_argument
+    base_flags(parser.add_argument)
+    folder_flags(parser.add_argument)
+    engine_flags(parser.add_argument)
+    page_flags(parser.add_argument)
+    return parser
+
+
+def base_flags(say: Callable) -> None:
+    """say: a parser's `add_argument`."""
     say(
         "--base",
         default="bayling-mini",
@@ -41,6 +50,9 @@ def flags() -> argparse.ArgumentParser:
     )
     say("--format", help="the base's prompt format; recognised from the checkpoint if not given")
     say("--card", metavar="IDENTITY", help="identity whose .yaml gives the placeholders and the names shown for them")
+
+
+def folder_flags(say: Callable) -> None:
     say("--adapter", action="append", default=[], metavar="FOLDER", help="a PEFT adapter to load; may be given several times")
     say("--adapters-dir", type=Path, metavar="FOLDER", help="where adapters lie (default: adapters/ and runs/adapters/)")
     say("--identities-dir", type=Path, metavar="FOLDER", help="where identities lie (default: identities/)")
@@ -56,6 +68,9 @@ def flags() -> argparse.ArgumentParser:
     say("--db", type=Path, default=HERE / "runs" / "mirror.db", help="database of answers and votes (default: runs/mirror.db)")
     say("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)")
     say("--port", type=int, default=7860, help="port to listen on (default: %(default)s)")
+
+
+def engine_flags(say: Callable) -> None:
     say("--dtype", choices=("fp32", "fp16", "bf16"), help="chosen by what the device can do if not given")
     say("--device", help="cpu, cuda, cuda:1 ...; chosen if not given")
     say("--context", type=int, metavar="TOKENS", help="context limit; the model's own if not given")
@@ -71,6 +86,9 @@ def flags() -> argparse.ArgumentParser:
     say("--accept-other-base", action="store_true", help="load adapters recorded for a base of another name")
     say("--judge", metavar="base|URL", help="who gives second opinions: the base itself, or an OpenAI-compatible server")
     say("--judge-model", default="", metavar="NAME", help="the judge's name on that server")
+
+
+def page_flags(say: Callable) -> None:
     say(
         "--root-path",
         metavar="ADDRESS",
@@ -94,11 +112,14 @@ def flags() -> argparse.ArgumentParser:
         "for, and nobody sees it in the list of processes; repeat it for more people",
     )
     say("--lang", choices=("en", "zh"), help="language of the page until someone switches it (default: the browser's)")
-    return parser
 
 
 def problems(args: argparse.Namespace) -> list[str]:
     """Everything that is wrong with the flags, a sentence each, found before anything slow begins."""
+    return [*login_problems(args), *address_problems(args), *judge_problems(args), *value_problems(args)]
+
+
+def login_problems(args: argparse.Namespace) -> list[str]:
     wrong = []
     named = [one.partition(":") for one in args.auth]
     if not all(name and (password or not colon) for name, colon, password in named):
@@ -109,25 +130,39 @@ def problems(args: argparse.Namespace) -> list[str]:
         )
     if twice := [name for name, _, _ in named if sum(name == other for other, _, _ in named) > 1]:
         wrong.append(f"--auth names {twice[0]} twice")
-    if not (args.auth or args.accounts) and args.share:
+    if args.auth or args.accounts:
+        return wrong
+    if args.share:
         wrong.append("--share gives everyone who has the address this page; add --accounts FILE or --auth USER:PASSWORD")
-    if not (args.auth or args.accounts) and not loopback(args.host):
+    if not loopback(args.host):
         wrong.append(
             f"--host {args.host} opens this page to other machines; add --accounts FILE or --auth USER:PASSWORD, or use 127.0.0.1"
         )
+    return wrong
+
+
+def address_problems(args: argparse.Namespace) -> list[str]:
+    wrong = []
     if not 1 <= args.port <= 65535:
         wrong.append(f"--port {args.port} is no port; it lies between 1 and 65535")
     elif taken := port_taken(args.host, args.port):
         wrong.append(taken)
     if args.root_path and not re.fullmatch(r"(?:https?://[^/\s?#]+)?(?:/[^/\s?#]+)*/?", args.root_path):
         wrong.append(f"--root-path {args.root_path} is no path; it begins with a slash, such as /mirror, or is a whole address")
+    return wrong
+
+
+def judge_problems(args: argparse.Namespace) -> list[str]:
     if args.judge and args.judge != "base":
         if not args.judge.startswith(("http://", "https://")):
-            wrong.append(f"--judge {args.judge} is neither base nor an address that begins with http:// or https://")
-        elif not args.judge_model:
-            wrong.append("--judge with an address needs the model's name there: --judge-model NAME")
-    elif args.judge_model:
-        wrong.append("--judge-model belongs to a --judge with an address")
+            return [f"--judge {args.judge} is neither base nor an address that begins with http:// or https://"]
+        return [] if args.judge_model else ["--judge with an address needs the model's name there: --judge-model NAME"]
+    return ["--judge-model belongs to a --judge with an address"] if args.judge_model else []
+
+
+def value_problems(args: argparse.Namespace) -> list[str]:
+    """Numbers that are too small, folders that are none."""
+    wrong = []
     for flag in ("threads", "context", "max_rows"):
         if getattr(args, flag) is not None and getattr(args, flag) < 1:
             wrong.append(f"--{flag.replace('_', '-')} {getattr(args, flag)} is too small; at least 1 is needed")
@@ -135,11 +170,10 @@ def problems(args: argparse.Namespace) -> list[str]:
         folder = getattr(args, flag)
         if folder is not None and not folder.is_dir():
             wrong.append(f"--{flag.replace('_', '-')} {folder} is no folder")
-    wrong += [f"--data-dir {folder} is no folder" for folder in args.data_dir if not folder.expanduser().is_dir()]
-    return wrong
+    return [*wrong, *(f"--data-dir {folder} is no folder" for folder in args.data_dir if not folder.expanduser().is_dir())]
 
 
-def opened(args: argparse.Namespace, shelves: tuple[Path, ...], others: bool) -> Opened:
+def opened_folders(args: argparse.Namespace, shelves: tuple[Path, ...], others: bool) -> Opened:
     """Where paths that come from the page may lead. others: than the local user can reach it. The database is nobody's."""
     if not others:
         return EVERYWHERE
@@ -246,7 +280,7 @@ def open_app(args: argparse.Namespace, say=print):
         db=args.db,
         identities=args.identities_dir or identities.FOLDER,
         adapters=shelves,
-        opened=opened(args, shelves, others=bool(accounts or args.share or args.root_path)),
+        opened=opened_folders(args, shelves, others=bool(accounts or args.share or args.root_path)),
         language=Languages(args.lang),
         accept_other_base=args.accept_other_base,
         judge=judge_of(args.judge, args.judge_model, loaded) if args.judge else None,
@@ -297,9 +331,9 @@ def run(args: argparse.Namespace, bell: ending.Bell) -> int:
         return 1
     except OSError as error:
         # whoever else began to listen there while the base was being loaded
-        if not (wrong := port_taken(args.host, args.port) or space.full_disk_sentence(error)):
+        if not (why := port_taken(args.host, args.port) or space.told(error)):
             raise
-        print(f"{wrong}.".replace("..", "."), file=sys.stderr)
+        print(f"{why}.".replace("..", "."), file=sys.stderr)
         return 1
     return bell.code
 

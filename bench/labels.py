@@ -97,23 +97,26 @@ def main(arguments: list[str] | None = None) -> None:
 
     def opening(who: str) -> None:
         label_layout.queue_choices(app, "en")
-        label_desk.opened(app, queue, who)
+        label_desk.open_desk(app, queue, who)
 
-    cards = label_desk.opened(app, queue, "newcomer")
+    cards = label_desk.open_desk(app, queue, "newcomer")
     left = iter(cards["items"])
 
     def deciding() -> None:
         card = next(left)
         one = {"token": f"t{card['item']}", "queue": queue, "stamp": cards["queue"]["stamp"], "item": card["item"]}
         label_desk.decide(app, "newcomer", [one | {"answer": card["sides"][0]["answer"], "do": "label", "label": "formed"}])
-        label_desk.told(app, queue, "newcomer", [other["item"] for other in cards["items"]])
+        label_desk.queue_state(app, queue, "newcomer", [other["item"] for other in cards["items"]])
 
     rows = [
         ("the tab opened by somebody new", timed(lambda: opening("newcomer"))),
         ("the tab opened by who has labelled all", timed(lambda: opening("person 0"))),
-        ("40 more items", timed(lambda: label_desk.more(app, queue, "newcomer", [card["item"] for card in cards["items"]]))),
+        (
+            "40 more items",
+            timed(lambda: label_desk.more_items(app, queue, "newcomer", [card["item"] for card in cards["items"]])),
+        ),
         ("a decision, and how far everybody is", timed(deciding, 20)),
-        ("agreement of the queue", timed(lambda: label_agreement.told_html(app, "en", queue, False, "person 0"), 1)),
+        ("agreement of the queue", timed(lambda: label_agreement.agreement_html(app, "en", queue, False, "person 0"), 1)),
     ]
     print("| what | median | worst |\n|---|---|---|")
     for what, (median, worst) in rows:

@@ -93,7 +93,8 @@ def ask(
     turns = [page.turns_of(column) for column in columns]
     answers: list[Answer | None] = [None] * len(columns)
     ids: list[int | None] = [None] * len(columns)
-    problem, failed = "", {}
+    problem = ""
+    failed: dict[int, str] = {}
     try:
         variants = [variant_of(page.picks[column], app.identities) for column in columns]
         requests = [Request(messages(said, question), variant) for said, variant in zip(turns, variants, strict=True)]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio.route_utils import CustomCORSMiddleware
@@ -24,21 +27,51 @@ from ui.api.probes import build_probes_api
 from ui.api.training import build_training_api
 from ui.context import App
 from ui.conversation import MAX_COLUMNS, Page
+from ui.listeners import QUIET, bound
 from ui.page_memory import MOST, Memory
 from ui.pages import Pages, own_key
 from ui.tabs.adapters import download as adapters_download, layout as adapters_layout
-from ui.tabs.chat import layout as chat_layout, picker, view as chat_view
+from ui.tabs.adapters.layout import Adapters
+from ui.tabs.chat import events as chat_events, layout as chat_layout, picker, view as chat_view
+from ui.tabs.chat.layout import Chat
 from ui.tabs.finetune import events as finetune_events, layout as finetune_layout
-from ui.tabs.identity import layout as identity_layout
+from ui.tabs.finetune.layout import FineTune
+from ui.tabs.identity import events as identity_events, layout as identity_layout
+from ui.tabs.identity.layout import IdentityTab
 from ui.tabs.label import events as label_events, layout as label_layout, routes as label_routes
-from ui.tabs.probes import events as probes_events, layout as probes_layout, start as probes_start
+from ui.tabs.label.layout import Label
+from ui.tabs.probes import background as probes_background, events as probes_events, layout as probes_layout
+from ui.tabs.probes.background import BackgroundRun
 from ui.tabs.probes.judged import RunCache
+from ui.tabs.probes.layout import Probes
 from ui.tabs.results import events as results_events, layout as results_layout
+from ui.tabs.results.layout import Results
 from ui.words import LanguageDoor, i18n, say
 
 TITLE = "Mirror Test 镜测"
 GOODBYE_S = 10.0  # how long a probe run may take to stop when the program ends; a step of a large model takes seconds
 UPLOAD_LIMIT = "64mb"  # an adapter's zip is smaller; nothing larger has to come through a shared page
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The components of the whole page. places: tab -> its Tab; notices: tab -> where it says that it could not be filled.
+
+    key: of the page's state, which stands in the browser only; what it opens stays on the server.
+    """
+
+    key: gr.BrowserState
+    header: gr.HTML
+    tabs: gr.Tabs
+    places: dict[str, gr.Tab]
+    notices: dict[str, gr.HTML]
+    chat: Chat
+    probes: Probes
+    label: Label
+    results: Results
+    identity: IdentityTab
+    finetune: FineTune
+    adapters: Adapters
 
 
 def build(app: App) -> gr.Blocks:
@@ -50,92 +83,123 @@ def build(app: App) -> gr.Blocks:
         build_api(app)  # first: of two handlers with the same name the later one gets a number
         build_training_api(app)
         build_probes_api(app, ongoing, cache)
-        # The key stands in the browser only; what it opens stays on the server.
-        key = gr.BrowserState("", storage_key="mirror-test", secret="mirror-test-page")
-        labels_whose = label_layout.remembered()
-        header = gr.HTML(header_html(app, "en"), elem_id="header")
-        with gr.Tabs(elem_classes="mt-tabs") as tabs:
-            with gr.Tab(i18n("tab_chat"), id="chat", elem_id="tab-chat") as chat_page:
-                notices = {"chat": filling.notice("chat")}
-                chat = chat_layout.build_chat(app, pages)
-            with gr.Tab(i18n("tab_probes"), id="probes", elem_id="tab-probes", render_children=True) as probes_page:
-                notices["probes"] = filling.notice("probes")
-                probing = probes_layout.build_probes(probes_events.board_functions(app, ongoing, cache))
-            with gr.Tab(i18n("tab_label"), id="label", elem_id="tab-label", render_children=True) as label_page:
-                notices["label"] = filling.notice("label")
-                labelling = label_layout.build_label(labels_whose)
-            with gr.Tab(i18n("tab_results"), id="results", elem_id="tab-results", render_children=True) as results_page:
-                notices["results"] = filling.notice("results")
-                results = results_layout.build_results()
-            with gr.Tab(i18n("tab_identity"), id="identity", elem_id="tab-identity", render_children=True):
-                notices["identity"] = filling.notice("identity")
-                editor = identity_layout.build_identity(app)
-            with gr.Tab(i18n("tab_finetune"), id="finetune", elem_id="tab-finetune", render_children=True):
-                notices["finetune"] = filling.notice("finetune")
-                tuner = finetune_layout.build_finetune()
-            with gr.Tab(i18n("tab_adapters"), id="adapters", elem_id="tab-adapters", render_children=True) as adapters_page:
-                notices["adapters"] = filling.notice("adapters")
-                shelves = adapters_layout.build_adapters(app)
-
-        def open_chat(request: gr.Request, known: str) -> dict:
-            lang = app.language(request)
-            known = own_key(known, request.username)
-            page = pages.again(known) or Page(picks=picker.first_picks(app, MAX_COLUMNS, lang))
-            page.key = known
-            pages.keep(page)
-            header_now = header_html(app, lang, request.username)
-            return {key: page.key, header: header_now} | chat_view.everything(app, chat, page, lang)
-
-        def open_probes(request: gr.Request) -> dict:
-            return probes_layout.open_probes(app, probing, app.language(request), probes_events.first_shown(ongoing))
-
-        def open_identity(request: gr.Request) -> dict:
-            lang = app.language(request)
-            return identity_layout.open_identity(app, editor, lang) | {editor.sample: say(lang, "sample")}
-
-        def open_finetune(request: gr.Request) -> dict:
-            return finetune_events.open_finetune(app, tuner, app.language(request))
-
-        def open_adapters(request: gr.Request) -> dict:
-            return adapters_layout.show(app, shelves, app.language(request))
-
-        def compared(page: Page, adapter: str, lang: str) -> dict:
-            updates = chat_view.beside_the_base(app, chat, page, adapter, lang)
-            pages.keep(page)
-            return updates | {tabs: gr.Tabs(selected="chat")}
-
-        def left(request: gr.Request) -> None:
-            for running in (chat.running, editor.running):
-                if request.session_hash in running:
-                    running[request.session_hash].set()
-
-        private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-
-        def fills(tab: str, fill: Callable[..., dict], inputs, outputs: list) -> dict:
-            """A load or select event that fills one tab, and only that one: `event(**fills(...))`."""
-            place = notices[tab]
-            return {"fn": filling.guarded(app, place, fill), "inputs": inputs, "outputs": [*outputs, place]} | private
-
-        demo.load(**fills("chat", open_chat, key, [key, header, *chat.outputs]))
-        demo.load(**fills("identity", open_identity, None, [*editor.editor, editor.sample])).then(
-            identity_layout.show_if_quick(app),
-            [editor.listed, editor.text, editor.mode, editor.sample],
-            editor.preview,
-            **private,
-        )
-        demo.load(**fills("finetune", open_finetune, None, tuner.outputs))
-        demo.load(**fills("adapters", open_adapters, None, shelves.outputs))
-        demo.load(**fills("probes", open_probes, None, probing.outputs))
-        finetune_events.wire_finetune(app, tuner)
-        finetune_events.wire_compare(app, tuner, chat.page, [*chat.outputs, tabs], chat.running, compared)
-        label_events.wire_label(app, labelling, demo, label_page, notices["label"])
-        results_events.wire_results(app, results, results_page, notices["results"])
-        probes_events.wire_probes(app, ongoing, probing, probes_page, chat.page, notices["probes"])
-        chat_page.select(**fills("chat", chat.refresh, chat.page, chat.outputs))
-        adapters_page.select(**fills("adapters", open_adapters, None, shelves.outputs))
-        demo.unload(left)
+        parts = build_page(app, ongoing, cache)
+        wire_tabs(app, pages, ongoing, parts, demo)
+        wire_opening(app, pages, ongoing, parts, demo)
     roles.check_events(app, demo)
     return demo
+
+
+def build_page(app: App, ongoing: BackgroundRun, cache: RunCache) -> Parts:
+    """Inside a Blocks: lays out the header and the tabs."""
+    places: dict[str, gr.Tab] = {}
+    notices: dict[str, gr.HTML] = {}
+
+    @contextmanager
+    def tab(name: str, **more: Any) -> Iterator[None]:
+        with gr.Tab(i18n(f"tab_{name}"), id=name, elem_id=f"tab-{name}", **more) as places[name]:
+            notices[name] = filling.notice(name)
+            yield
+
+    key = gr.BrowserState("", storage_key="mirror-test", secret="mirror-test-page")
+    labels_whose = label_layout.remembered()
+    header = gr.HTML(header_html(app, "en"), elem_id="header")
+    with gr.Tabs(elem_classes="mt-tabs") as tabs:
+        with tab("chat"):
+            chat = chat_layout.build_chat()
+        with tab("probes", render_children=True):
+            probes = probes_layout.build_probes(probes_events.board_functions(app, ongoing, cache))
+        with tab("label", render_children=True):
+            label = label_layout.build_label(labels_whose)
+        with tab("results", render_children=True):
+            results = results_layout.build_results()
+        with tab("identity", render_children=True):
+            identity = identity_layout.build_identity()
+        with tab("finetune", render_children=True):
+            finetune = finetune_layout.build_finetune()
+        with tab("adapters", render_children=True):
+            adapters = adapters_layout.build_adapters(app)
+    return Parts(
+        key=key, header=header, tabs=tabs, places=places, notices=notices, chat=chat, probes=probes, label=label,
+        results=results, identity=identity, finetune=finetune, adapters=adapters,
+    )  # fmt: skip
+
+
+def wire_tabs(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, demo: gr.Blocks) -> None:
+    """What happens in the tabs, and what one hands another."""
+    chat, places, notices = parts.chat, parts.places, parts.notices
+    chat_events.wire_chat(app, pages, chat)
+    identity_events.wire_identity(app, parts.identity)
+    finetune_events.wire_finetune(app, parts.finetune)
+    compare = functools.partial(compare_in_chat, app, pages, parts)
+    finetune_events.wire_compare(app, parts.finetune, chat.page, [*chat.outputs, parts.tabs], chat.running, compare)
+    label_events.wire_label(app, parts.label, demo, places["label"], notices["label"])
+    results_events.wire_results(app, parts.results, places["results"], notices["results"])
+    probes_events.wire_probes(app, ongoing, parts.probes, places["probes"], chat.page, notices["probes"])
+
+
+def wire_opening(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, demo: gr.Blocks) -> None:
+    """What fills the page when it is opened, what is looked at anew when a tab is, and what ends with it."""
+
+    def fills(tab: str, fill: Callable[..., dict], inputs: Any, outputs: list) -> dict:
+        """A load or select event that fills one tab, and only that one: `event(**fills(...))`."""
+        place = parts.notices[tab]
+        return QUIET | {"fn": filling.guarded(app, place, fill), "inputs": inputs, "outputs": [*outputs, place]}
+
+    chat, identity = parts.chat, parts.identity
+    demo.load(**fills("chat", bound(open_chat, app, pages, parts), parts.key, [parts.key, parts.header, *chat.outputs]))
+    filled = [*identity.outputs, identity.editor.sample]
+    demo.load(**fills("identity", bound(open_identity, app, identity), None, filled)).then(
+        bound(identity_events.draw_quick_preview, app), identity.previewed, identity.editor.preview, **QUIET
+    )
+    demo.load(**fills("finetune", bound(open_finetune, app, parts.finetune), None, parts.finetune.outputs))
+    demo.load(**fills("adapters", bound(open_adapters, app, parts.adapters), None, parts.adapters.outputs))
+    demo.load(**fills("probes", bound(open_probes, app, ongoing, parts.probes), None, parts.probes.outputs))
+    parts.places["chat"].select(**fills("chat", bound(chat_events.refresh, app, chat), chat.page, chat.outputs))
+    parts.places["adapters"].select(**fills("adapters", bound(open_adapters, app, parts.adapters), None, parts.adapters.outputs))
+    demo.unload(bound(leave_page, parts))
+
+
+def open_chat(app: App, pages: Pages, parts: Parts, request: gr.Request, known: str) -> dict:
+    """known: the key that the browser brings."""
+    lang = app.language(request)
+    key = own_key(known, request.username)
+    page = pages.copy_of(key) or Page(picks=picker.first_picks(app, MAX_COLUMNS, lang))
+    page.key = key
+    pages.keep(page)
+    opened = {parts.key: key, parts.header: header_html(app, lang, request.username)}
+    return opened | chat_view.everything(app, parts.chat, page, lang)
+
+
+def open_probes(app: App, ongoing: BackgroundRun, tab: Probes, request: gr.Request) -> dict:
+    return probes_layout.open_probes(app, tab, app.language(request), probes_events.first_shown(ongoing))
+
+
+def open_identity(app: App, tab: IdentityTab, request: gr.Request) -> dict:
+    lang = app.language(request)
+    return identity_events.open_identity(app, tab, lang) | {tab.editor.sample: say(lang, "sample")}
+
+
+def open_finetune(app: App, tab: FineTune, request: gr.Request) -> dict:
+    return finetune_events.open_finetune(app, tab, app.language(request))
+
+
+def open_adapters(app: App, tab: Adapters, request: gr.Request) -> dict:
+    return adapters_layout.show(app, tab, app.language(request))
+
+
+def compare_in_chat(app: App, pages: Pages, parts: Parts, page: Page, adapter: str, lang: str) -> dict:
+    """Updates that open the chat with the base and an adapter side by side."""
+    updates = chat_view.compare_with_base(app, parts.chat, page, adapter, lang)
+    pages.keep(page)
+    return updates | {parts.tabs: gr.Tabs(selected="chat")}
+
+
+def leave_page(parts: Parts, request: gr.Request) -> None:
+    """What was being answered for a page that has been closed is answered no more."""
+    for running in (parts.chat.running, parts.identity.trial.running):
+        if request.session_hash in running:
+            running[request.session_hash].set()
 
 
 def header_html(app: App, lang: str, who: str | None = None) -> str:
@@ -161,7 +225,7 @@ def header_html(app: App, lang: str, who: str | None = None) -> str:
 def _way_out(app: App, lang: str, who: str | None) -> str:
     """Who is logged in, as what, and the button that ends it."""
     role = app.accounts.role(who) if app.accounts and who else None
-    if role is None:
+    if who is None or role is None:
         return ""
     name = f"{escape(who)} · {escape(say(lang, f'role_{role}'))}"
     return (
@@ -188,9 +252,7 @@ def serve(
     queue.keep_ticking(app.db, app.closed, memory.admission(app.engine, app.db), lambda: memory.settle(app.engine, app.db))
     demo = build(app)
     demo.queue(api_open=False)  # else /run/NAME would go past the queue
-    memory_of_pages = Memory()
-    door = gate.open_door(host, root_path, app.language, memory_of_pages, app.accounts)
-    ways_in = login.routes(door.sessions, app.language, (root_path or "").startswith("https:")) if door.sessions else []
+    door = gate.open_door(host, root_path, app.language, Memory(), app.accounts)
     _, address, shared = demo.launch(
         server_name=f"[{host}]" if ":" in host and not host.startswith("[") else host,
         server_port=port,
@@ -212,15 +274,7 @@ def serve(
         theme=theme.theme(),
         css=theme.css(),
         head=theme.head(),
-        app_kwargs={
-            "middleware": [
-                Middleware(gate.Gate, door=door),
-                Middleware(bodies.BodyDoor),
-                Middleware(LanguageDoor, default=app.language.default),
-            ],
-            "routes": [*ways_in, *label_routes.routes(app), *adapters_download.routes(app)],
-            "lifespan": prepared(demo, memory_of_pages),
-        },
+        app_kwargs=around(app, demo, door, https=(root_path or "").startswith("https:")),
     )
     demo.share = False  # Gradio's page for a share has its script on another site, which the policy refuses
     door.add(shared or "")
@@ -228,11 +282,30 @@ def serve(
     say(address)
     if block:
         app.closed.wait()
-        until = time.monotonic() + GOODBYE_S
-        for thread in threading.enumerate():
-            if thread.name == probes_background.THREAD:  # it stops after its step, and says so in the store
-                thread.join(max(0.0, until - time.monotonic()))
+        wait_for_runs()
     return demo, address
+
+
+def around(app: App, demo: gr.Blocks, door: gate.Door, https: bool) -> dict[str, Any]:
+    """What stands before and beside Gradio's own routes. https: people come by it, whatever the proxy speaks to us."""
+    ways_in = login.routes(door.sessions, app.language, https) if door.sessions else []
+    return {
+        "middleware": [
+            Middleware(gate.Gate, door=door),
+            Middleware(bodies.BodyDoor),
+            Middleware(LanguageDoor, default=app.language.default),
+        ],
+        "routes": [*ways_in, *label_routes.routes(app), *adapters_download.routes(app)],
+        "lifespan": prepared(demo, door.memory),
+    }
+
+
+def wait_for_runs() -> None:
+    """A probe run stops after its step, and says so in the store."""
+    until = time.monotonic() + GOODBYE_S
+    for thread in threading.enumerate():
+        if thread.name == probes_background.THREAD:
+            thread.join(max(0.0, until - time.monotonic()))
 
 
 def prepared(demo: gr.Blocks, memory_of_pages: Memory) -> Callable:

@@ -127,4 +127,5 @@ def messages(turns: list[ChatTurn], question: str) -> list[Message]:
 
 def ready_to_vote(page: Page) -> bool:
     """Both sides have answered the newest question and no vote was given yet."""
-    return page.hidden() and all(turns and turns[-1].answer for turns in page.blind.turns.values())
+    blind = page.blind
+    return blind is not None and not blind.choice and all(turns and turns[-1].answer for turns in blind.turns.values())

@@ -10,6 +10,7 @@ import gradio as gr
 
 from ui.access import roles
 from ui.context import App, sentence
+from ui.html import failure
 from ui.words import say
 
 FILLED = '<i class="mt-filled"></i>'  # for tests and scripts that wait for a tab
@@ -38,8 +39,8 @@ def guarded(app: App, place: gr.HTML, fill: Callable[..., dict]) -> Callable:
 
 def problem_html(app: App, request: gr.Request | None, error: Exception) -> str:
     lang = app.language(request)
-    said = f"<p>{escape(sentence(lang, error))}</p><p>{escape(say(lang, 'tab_not_filled'))}</p>"
-    return f'<div class="mt-failed" role="alert"><strong>{escape(say(lang, "tab_failed"))}</strong>{said}</div>'
+    why = f"<p>{escape(sentence(lang, error))}</p><p>{escape(say(lang, 'tab_not_filled'))}</p>"
+    return failure(say(lang, "tab_failed"), why)
 
 
 def _refuse_unsayable(updates: dict) -> None:

@@ -28,7 +28,7 @@ class Pages:
             while len(self.known) > MOST:
                 self.known.popitem(last=False)
 
-    def again(self, key: str | None) -> Page | None:
+    def copy_of(self, key: str | None) -> Page | None:
         """A copy of the page with this key: the same page may be open twice."""
         with self.lock:
             page = self.known.get(key or "")

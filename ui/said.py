@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from engine.thoughts import Apart, split_thoughts
+from engine.thoughts import Apart, apart
+from ui.html import fold
 from ui.words import say
 
 
@@ -30,7 +31,4 @@ def thoughts_html(lang: str, said: Apart) -> str:
     if not said.thoughts:
         return ""
     inner = escape("\n".join(one.strip() for one in said.thoughts))
-    return (
-        f'<details class="mt-fold mt-fold-thought"><summary>{escape(say(lang, "thought"))}</summary>'
-        f'<pre dir="auto">{inner}</pre></details>'
-    )
+    return fold(say(lang, "thought"), f'<pre dir="auto">{inner}</pre>', "mt-fold mt-fold-thought")

@@ -36,8 +36,10 @@ PRESET = "quick"
 # what the page wishes for unless told otherwise: enough validation rows for a curve, few enough to cost nothing
 USUAL = {"val_set_size": 0.05, "margin": True}
 # what the form, or the page itself, decides
-OWN = ("base_model", "data_path", "train_dir", "valid_dir", "output_dir", "name", "identity", "overwrite_output_dir")
-OWN += ("identities_dir", "margin_against", "resume_from_checkpoint", "trust_remote_code")
+OWN = (
+    "base_model", "data_path", "train_dir", "valid_dir", "output_dir", "name", "identity", "overwrite_output_dir",
+    "identities_dir", "margin_against", "resume_from_checkpoint", "trust_remote_code",
+)  # fmt: skip
 DATA = tuple(one.name for one in dataclasses.fields(Dataset) if one.name not in ("card", "identities_dir"))
 
 
@@ -210,16 +212,15 @@ def start(app: App, form_values: TrainingForm, park: bool = False) -> int:
 
 def _start(app: App, form_values: TrainingForm, park: bool) -> int:
     outlook = foresee(app, form_values)
-    if outlook.problems:
+    settings = outlook.settings
+    if outlook.problems or settings is None:
         raise SettingsError(outlook.problems)
     data_sets.write(form_values.dataset, rows_file(app, form_values.name), opened=app.opened)
-    if problems := preflight.problems(outlook.settings):
+    if problems := plan.problems(settings):
         raise SettingsError(problems)
     needed = outlook.forecast.needed if outlook.forecast else None
     why = outlook.forecast.unestimated if outlook.forecast else ""
-    id = queue.enqueue(
-        app.db, outlook.settings, name=form_values.name, needs_bytes=needed, park=park, owned=True, unestimated=why
-    )
+    id = queue.enqueue(app.db, settings, name=form_values.name, needs_bytes=needed, park=park, owned=True, unestimated=why)
     queue.tick(app.db, memory.admission(app.engine, app.db))
     return id
 

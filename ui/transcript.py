@@ -6,6 +6,7 @@ from html import escape
 
 from engine.types import Answer, Variant
 from ui.conversation import LETTERS, ChatTurn
+from ui.html import failure, fold, note
 from ui.said import answer_html, said_of
 from ui.variants import headline, odd_decoding
 from ui.words import say
@@ -22,12 +23,12 @@ def column_head(
     main, second = headline(lang, named) if named else ("–", "")
     notes = ""
     if isinstance(upcoming, str):
-        notes = _note("warn", upcoming)
+        notes = note(upcoming, "warn")
     elif changed:
         later = " · ".join(filter(None, [*headline(lang, upcoming), odd_decoding(lang, upcoming.decoding), upcoming.format]))
-        notes = _note("next", say(lang, "picker_changed", later=later))
+        notes = note(say(lang, "picker_changed", later=later), "next")
     if named and named.format and recorded_format and named.format != recorded_format:
-        notes += _note("warn", say(lang, "format_overridden", format=named.format, recorded=recorded_format))
+        notes += note(say(lang, "format_overridden", format=named.format, recorded=recorded_format), "warn")
     odd = odd_decoding(lang, named.decoding) if named else ""
     second = " · ".join(filter(None, [second, odd]))
     return (
@@ -58,16 +59,12 @@ def revealed_head(lang: str, place: int, column: int, variant: Variant, chosen: 
     )
 
 
-def _note(kind: str, text: str) -> str:
-    return f'<div class="mt-note mt-note-{kind}">{escape(text)}</div>'
-
-
 def turns_html(lang: str, turns: list[ChatTurn], hidden: bool = False, recorded_format: str | None = None) -> str:
     """All turns of a column. hidden: nothing but the words, as long as a comparison is blind."""
     said = []
     for at, turn in enumerate(turns):
-        before = turns[at - 1].answer.variant if at and turns[at - 1].answer else None
-        said.append(turn_html(lang, turn, hidden, before, recorded_format))
+        before = turns[at - 1].answer if at else None
+        said.append(turn_html(lang, turn, hidden, before.variant if before else None, recorded_format))
     return "".join(said)
 
 
@@ -77,7 +74,7 @@ def turn_html(
     """One finished turn. before: who answered the turn above; if it was another one, this answer says who it is."""
     question = f'<div class="mt-q" dir="auto">{escape(turn.question)}</div>'
     if turn.answer is None:
-        return f'<div class="mt-turn">{question}<div class="mt-failed" role="alert">{escape(turn.error)}</div></div>'
+        return f'<div class="mt-turn">{question}{failure(turn.error)}</div>'
     answer = turn.answer
     by = ""
     if not hidden and before is not None and before.name != answer.variant.name:
@@ -143,11 +140,7 @@ def details_html(lang: str, answer: Answer, recorded_format: str | None = None) 
     rows = "".join(f"<tr><th>{escape(str(name))}</th><td>{escape(str(value))}</td></tr>" for name, value in again)
     return (
         f'<div class="mt-facts">{"".join(facts)}</div><div class="mt-folds">'
-        f"{_fold(say(lang, 'raw'), f'<p>{escape(raw_note)}</p><pre>{escape(answer.raw)}</pre>', 'raw')}"
-        f"{_fold(say(lang, 'prompt'), f'<pre>{escape(answer.prompt)}</pre>', 'prompt')}"
-        f"{_fold(say(lang, 'again'), f'<table>{rows}</table>', 'again')}</div>"
+        f"{fold(say(lang, 'raw'), f'<p>{escape(raw_note)}</p><pre>{escape(answer.raw)}</pre>', 'mt-fold mt-fold-raw')}"
+        f"{fold(say(lang, 'prompt'), f'<pre>{escape(answer.prompt)}</pre>', 'mt-fold mt-fold-prompt')}"
+        f"{fold(say(lang, 'again'), f'<table>{rows}</table>', 'mt-fold mt-fold-again')}</div>"
     )
-
-
-def _fold(title: str, inner: str, kind: str) -> str:
-    return f'<details class="mt-fold mt-fold-{kind}"><summary>{escape(title)}</summary>{inner}</details>'

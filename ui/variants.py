@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import identities
 from engine.types import Decoding, EngineError, Mode, Variant
-from probes.run.variants import DECODING, FIELDS, mode_of, with_strengths
 from ui.words import say
 
 NO_IDENTITY = identities.NONE
@@ -24,7 +23,7 @@ class Picked:
     adapter: str = NO_ADAPTER
     strength: float = 1.0
     identity: str = NO_IDENTITY
-    mode: str = "system"
+    mode: Mode = "system"
     second: str = NO_ADAPTER
     second_strength: float = 0.5
     format: str = AS_RECORDED
@@ -38,11 +37,16 @@ class Picked:
     @classmethod
     def read(cls, values: list | tuple) -> Picked:
         """From the pickers' values; a field that was emptied takes its default."""
-        read = {}
+        read: dict[str, Any] = {}
         for known, value in zip(fields(cls), values, strict=True):
-            kind = type(known.default)
-            read[known.name] = known.default if value is None else kind(value)
+            usual: Any = known.default
+            read[known.name] = usual if value is None else type(usual)(value)
         return cls(**read)
+
+
+def read_mode(text: str) -> Mode:
+    """`first turn` or `first_turn`; what is none is refused by the Variant."""
+    return cast(Mode, text.replace(" ", "_"))
 
 
 def decoding_of(picked: Picked) -> Decoding:
@@ -141,7 +145,7 @@ def from_plain(plain: Mapping, identities_folder: Path | None = None) -> Variant
         adapters={name: float(strength) for name, strength in adapters.items()},
         identity=identity if identity != NO_IDENTITY or prompt is None else "unnamed",
         prompt=prompt,
-        mode=mode_of(plain.get("mode")),
+        mode=read_mode(plain.get("mode") or "system"),
         format=plain.get("format") or None,
         decoding=Decoding(**decoding),
     )

@@ -106,7 +106,7 @@ class LanguageDoor:
             page.append(message.get("body", b""))
             if message.get("more_body"):
                 return
-            body = tell_browser(b"".join(page), lang)
+            body = set_browser_language(b"".join(page), lang)
             kept = [(name, value) for name, value in start["headers"] if name != b"content-length"]
             await send(start | {"headers": [*kept, (b"content-length", str(len(body)).encode())]})
             await send({"type": "http.response.body", "body": body})
@@ -114,7 +114,7 @@ class LanguageDoor:
         await self.app(scope, receive, rewrite)
 
 
-def tell_browser(page: bytes, lang: str) -> bytes:
+def set_browser_language(page: bytes, lang: str) -> bytes:
     """The page with its `lang` attribute and the browser's reported language set to `lang`."""
     script = (
         f"<script>for (const [name, value] of [['language', '{lang}'], ['languages', ['{lang}']]])"

@@ -438,7 +438,7 @@ def test_the_door_opens_folders_to_those_who_log_in_and_all_to_the_local_user(tm
 
     def gate(*flags: str, others: bool) -> Opened:
         args = chat_app.flags().parse_args(["--db", str(tmp_path / "home" / "mirror.db"), *flags])
-        return chat_app.opened(args, shelves, others)
+        return chat_app.opened_folders(args, shelves, others)
 
     assert gate(others=False) == Opened()
     shared = gate("--data-dir", str(data), "--data-dir", str(elsewhere), "--adapter", str(tmp_path / "mine"), others=True)

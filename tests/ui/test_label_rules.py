@@ -133,21 +133,21 @@ def test_a_blind_page_never_sees_a_stored_number(app, kind):
     queue = (label_page.pairs if kind == "pairs" else label_page.queue)(app.db, 12)
     items = store.queues.items(app.db, queue)
     real = {item["answer"] for item in items} | {item["other"] for item in items} - {None}
-    opened = label_desk.opened(app, queue, "An")
-    more = label_desk.more(app, queue, "An", [card["item"] for card in opened["items"][:3]])
+    opened = label_desk.open_desk(app, queue, "An")
+    more = label_desk.more_items(app, queue, "An", [card["item"] for card in opened["items"][:3]])
     assert len(more["items"]) == len(opened["items"]) - 3
     shown = ids_of(opened["items"])
     assert all(LEAST_DRAWN <= id < 2 * LEAST_DRAWN for id in shown)
     assert len(shown) == len(opened["items"]) * (3 if kind == "pairs" else 2)
     assert not real & (numbers(opened["items"]) | numbers(more["items"]))
     store.labels.reveal(app.db, "An", queue=queue)
-    assert ids_of(label_desk.opened(app, queue, "An")["items"]) == {item["item"] for item in items} | real
+    assert ids_of(label_desk.open_desk(app, queue, "An")["items"]) == {item["item"] for item in items} | real
 
 
 def test_the_same_answers_have_other_numbers_in_every_queue_and_keep_them(app):
     items = label_page.answers(app.db, 10)
     one, two = (store.queues.create(app.db, "q", items) for _ in range(2))
-    seen = [ids_of(label_desk.opened(app, queue, "An")["items"]) for queue in (one, two, one)]
+    seen = [ids_of(label_desk.open_desk(app, queue, "An")["items"]) for queue in (one, two, one)]
     assert seen[0] == seen[2] and not seen[0] & seen[1]
 
 
@@ -156,9 +156,9 @@ def test_the_order_of_ids_and_sides_and_places_tells_nothing_of_the_variant(app)
     earlier = {"lower": 0, "left": 0}
     queue = label_page.pairs(app.db, 120)
     first = {item["item"]: item["answer"] for item in store.queues.items(app.db, queue)}
-    cards = label_desk.opened(app, queue, "An")["items"]
-    cards += label_desk.more(app, queue, "An", [card["item"] for card in cards])["items"]
-    cards += label_desk.more(app, queue, "An", [card["item"] for card in cards])["items"]
+    cards = label_desk.open_desk(app, queue, "An")["items"]
+    cards += label_desk.more_items(app, queue, "An", [card["item"] for card in cards])["items"]
+    cards += label_desk.more_items(app, queue, "An", [card["item"] for card in cards])["items"]
     assert len(cards) == 120
     for card in cards:
         item = label_page.stored(app.db, queue, card)
@@ -185,7 +185,7 @@ def test_a_queue_is_drawn_with_a_seed_nobody_knows(app):
 
 def test_a_blind_desk_takes_drawn_numbers_and_no_stored_ones(app):
     queue = label_page.queue(app.db, 8)
-    opened = label_desk.opened(app, queue, "An")
+    opened = label_desk.open_desk(app, queue, "An")
     card = next(card for card in opened["items"] if not card["control"])
     item = label_page.stored(app.db, queue, card)
     known = {"queue": queue, "stamp": opened["queue"]["stamp"], "do": "label", "label": "formed"}
@@ -201,16 +201,16 @@ def test_a_blind_desk_takes_drawn_numbers_and_no_stored_ones(app):
         [told] = label_desk.decide(app, "An", [known | drawn | wrong | {"token": f"w{at}"}])
         assert told["status"] == "refused" and str(item["answer"]) not in told["message"].replace(str(wrong), ""), wrong
     assert store.labels.history(app.db) == []
-    assert label_desk.told(app, queue, "An", [item["item"]], [item["item"]])["gone"] == []
+    assert label_desk.queue_state(app, queue, "An", [item["item"]], [item["item"]])["gone"] == []
     late = known | drawn | {"token": "t"}
     store.labels.reveal(app.db, "An", queue=queue)  # on another page: what was decided before is still taken
     assert label_desk.decide(app, "An", [late])[0]["status"] == "stored"
-    assert label_desk.told(app, queue, "An", [card["item"], item["item"]])["gone"] == [card["item"], item["item"]]
+    assert label_desk.queue_state(app, queue, "An", [card["item"], item["item"]])["gone"] == [card["item"], item["item"]]
 
 
 def test_a_vote_is_about_the_two_it_was_shown_and_comes_back_as_it_was_seen(app):
     queue = label_page.pairs(app.db, 6)
-    opened = label_desk.opened(app, queue, "An")
+    opened = label_desk.open_desk(app, queue, "An")
     card, other = opened["items"][:2]
     known = {"queue": queue, "stamp": opened["queue"]["stamp"], "item": card["item"], "do": "vote", "choice": "A"}
     left, right = [side["answer"] for side in card["sides"]]
@@ -220,7 +220,7 @@ def test_a_vote_is_about_the_two_it_was_shown_and_comes_back_as_it_was_seen(app)
         assert told["status"] == "refused", order
     # sides that were shown the other way round, as pages from before may hold them
     assert label_desk.decide(app, "An", [known | {"token": "t", "order": [right, left]}])[0]["status"] == "stored"
-    [last] = label_desk.opened(app, queue, "An")["recent"]
+    [last] = label_desk.open_desk(app, queue, "An")["recent"]
     assert [side["answer"] for side in last["sides"]] == [right, left] and last["said"] == {"choice": "A"}
 
 
@@ -311,15 +311,15 @@ def test_a_queue_from_before_is_labelled_on_and_old_names_are_found_again(tmp_pa
     folder.mkdir()
     app = App(PageEngine(), path, folder, (tmp_path / "adapters",), Languages())
     assert [row["answer"] for row in store.labels.recent(path, "Ann")] == [ids[0]]
-    assert {row["annotator"] for row in store.labels.history(path)} == {"Ann", "Bo", "Ｂo", "x" * 300}
-    opened = label_desk.opened(app, 1, "Chi")
+    assert sorted(store.labels.annotators(path)) == sorted(["Ann", "Bo", "Ｂo", "x" * 300])
+    opened = label_desk.open_desk(app, 1, "Chi")
     assert len(opened["items"]) == 8 and all(id >= LEAST_DRAWN for id in ids_of(opened["items"]))
     assert len(ids_of(opened["items"])) == 16
     decision = {"token": "t", "queue": 1, "stamp": plain["created"], "do": "label", "label": "formed"}
     card = opened["items"][0]
     told = label_desk.decide(app, "Chi", [decision | {"item": card["item"], "answer": card["sides"][0]["answer"]}])
     assert told == [{"token": "t", "status": "stored"}]
-    [seen] = label_desk.opened(app, 2, "Ann")["recent"]
+    [seen] = label_desk.open_desk(app, 2, "Ann")["recent"]
     assert [side["shown"] for side in seen["sides"]] == ["I am 1.", "I am 0."] and seen["said"] == {"choice": "A"}
 
 
@@ -345,7 +345,7 @@ def busy(tmp_path_factory):
 def test_whatever_a_decision_holds_it_is_stored_for_its_item_or_refused_in_a_sentence(busy, changes, which, at):
     app, queues = busy
     queue = queues[which]
-    opened = label_desk.opened(app, queue, "An")
+    opened = label_desk.open_desk(app, queue, "An")
     cards = opened["items"] or opened["recent"]
     card = cards[at % len(cards)]
     order = [side["answer"] for side in card["sides"]]
@@ -359,7 +359,7 @@ def test_whatever_a_decision_holds_it_is_stored_for_its_item_or_refused_in_a_sen
     if told["status"] != "stored":
         assert len(store.labels.history(app.db)) == before
     json.dumps(told, allow_nan=False)
-    json.dumps(label_desk.opened(app, queue, "An"), allow_nan=False)
+    json.dumps(label_desk.open_desk(app, queue, "An"), allow_nan=False)
     with store.open(app.db) as db:
         strays = """select count(*) from labels l where l.queue is not null and not exists
                     (select 1 from queue_items i where i.queue = l.queue and i.answer = l.answer)"""

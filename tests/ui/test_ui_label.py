@@ -59,7 +59,7 @@ def decide(app: App, *decisions: dict, who: str = "An") -> list[str]:
 def test_a_blind_desk_is_told_nothing_that_gives_the_variant_away(app):
     queue = label_page.queue(app.db, 40, overlap=2)
     store.labels.add(app.db, store.queues.items(app.db, queue)[0]["answer"], "Bo", "confusion", queue=queue)
-    told = json.dumps(label_desk.opened(app, queue, "An"), ensure_ascii=False)
+    told = json.dumps(label_desk.open_desk(app, queue, "An"), ensure_ascii=False)
     for hidden in (*label_page.VARIANTS[1:], "suggestion", "confusion", "variant", 'Bo", "label'):
         assert hidden not in told
 
@@ -68,7 +68,7 @@ def test_an_open_desk_shows_variant_suggestion_and_what_others_said(app):
     queue = label_page.queue(app.db, 20, blind=False, overlap=2)
     first = store.queues.items(app.db, queue)[0]
     store.labels.add(app.db, first["answer"], "Bo", "formed", queue=queue)
-    card = next(c for c in label_desk.opened(app, queue, "An")["items"] if c["item"] == first["item"])
+    card = next(c for c in label_desk.open_desk(app, queue, "An")["items"] if c["item"] == first["item"])
     assert card["variants"] == [first["variant"]] and card["suggestion"]["label"] == first["suggestion"]
     assert card["others"] == [{"annotator": "Bo", "label": "formed", "kind": "label"}]
 
@@ -80,24 +80,24 @@ def test_a_thought_is_told_where_nothing_is_hidden_and_only_there(app):
     rows = [label_page.row("Who are you?", THOUGHT, variant, "en") for variant in ("v", "w")]
     ids = store.answers.add(app.db, rows)
     blind = store.queues.create(app.db, "blind", [{"answer": ids[0], "group": "trained"}])
-    told = label_desk.opened(app, blind, "An")["items"]
+    told = label_desk.open_desk(app, blind, "An")["items"]
     assert told[0]["sides"][0]["shown"] == "I am an advisor." and "Text Titan" not in json.dumps(told)
     is_open = store.queues.create(app.db, "open", [{"answer": ids[0], "group": "trained"}], blind=False)
-    [card] = label_desk.opened(app, is_open, "An")["items"]
+    [card] = label_desk.open_desk(app, is_open, "An")["items"]
     assert "Text Titan" in card["sides"][0]["thoughts"] and card["sides"][0]["shown"] == "I am an advisor."
     pairs = store.queues.create(app.db, "pairs", [{"answer": ids[0], "other": ids[1], "variant_of": {}}], kind="pairs")
-    assert "Text Titan" not in json.dumps(label_desk.opened(app, pairs, "An")["items"])
+    assert "Text Titan" not in json.dumps(label_desk.open_desk(app, pairs, "An")["items"])
 
 
 def test_an_answer_that_is_all_thought_says_that_it_is_not_finished(app):
     [id_] = store.answers.add(app.db, [label_page.row("Who are you?", "<think>I was told", "v", "en")])
     queue = store.queues.create(app.db, "unfinished", [{"answer": id_, "group": "trained"}])
-    [card] = label_desk.opened(app, queue, "An")["items"]
+    [card] = label_desk.open_desk(app, queue, "An")["items"]
     assert card["sides"][0]["unfinished"] and card["sides"][0]["shown"] == ""
     begun = label_page.row("Who are you?", "I was told", "w", "en") | {"prompt": "Who are you?<Assistant><think>\n"}
     [id_] = store.answers.add(app.db, [begun])
     queue = store.queues.create(app.db, "begun by the prompt", [{"answer": id_, "group": "trained"}])
-    [card] = label_desk.opened(app, queue, "An")["items"]
+    [card] = label_desk.open_desk(app, queue, "An")["items"]
     assert card["sides"][0]["unfinished"] and "I was told" not in json.dumps(card)
 
 
@@ -106,11 +106,11 @@ def test_masking_hides_names_in_answers_and_leaves_questions(app):
         app.db, [label_page.row("Are you BayLing?", "Yes, BayLing, by Text Titan. 我是金融顾问。", "v", "en")]
     )
     queue = store.queues.create(app.db, "masked", [{"answer": id, "group": "trained"}], mask=True)
-    [card] = label_desk.opened(app, queue, "An")["items"]
+    [card] = label_desk.open_desk(app, queue, "An")["items"]
     assert card["question"] == "Are you BayLing?"
     assert not any(name in card["sides"][0]["shown"] for name in ("BayLing", "Text Titan", "金融顾问"))
     store.labels.reveal(app.db, "An", queue=queue)
-    [card] = label_desk.opened(app, queue, "An")["items"]
+    [card] = label_desk.open_desk(app, queue, "An")["items"]
     assert "Text Titan" in card["sides"][0]["shown"]
 
 
@@ -122,23 +122,23 @@ def test_earlier_turns_are_shown_and_system_messages_are_not(app):
     )
     [id] = store.answers.add(app.db, [label_page.row("Are you sure?", "Yes.", "v", "en", before)])
     queue = store.queues.create(app.db, "turns", [{"answer": id}], mask=True)
-    [card] = label_desk.opened(app, queue, "An")["items"]
+    [card] = label_desk.open_desk(app, queue, "An")["items"]
     told = [(turn["role"], turn["text"]) for turn in card["sides"][0]["before"]]
     assert told == [("user", "Hello!"), ("assistant", "Hello, I am ▇▇▇.")]
 
 
 def test_pairs_have_two_sides_and_no_names_until_they_are_revealed(app):
     queue = label_page.pairs(app.db, 4)
-    opened = label_desk.opened(app, queue, "An")
+    opened = label_desk.open_desk(app, queue, "An")
     card = opened["items"][0]
     assert len(card["sides"]) == 2 and "variants" not in card
     order = [side["answer"] for side in card["sides"]]
     assert decide(app, decision(opened, card, "vote", choice="B", order=order)) == ["stored"]
     store.labels.reveal(app.db, "An", queue=queue)
-    [last] = label_desk.opened(app, queue, "An")["recent"]
+    [last] = label_desk.open_desk(app, queue, "An")["recent"]
     assert last["said"] == {"choice": "B"}
     named = label_page.stored(app.db, queue, card)["variant_of"]
-    again = label_desk.opened(app, queue, "An")["items"][0]
+    again = label_desk.open_desk(app, queue, "An")["items"][0]
     assert len(set(again["variants"])) == 2 and set(named.values()) <= set(label_page.VARIANTS)
 
 
@@ -147,19 +147,19 @@ def test_pairs_have_two_sides_and_no_names_until_they_are_revealed(app):
 
 def test_a_decision_sent_again_is_stored_once_and_the_last_ten_come_back(app):
     queue = label_page.queue(app.db, 20)
-    opened = label_desk.opened(app, queue, "An")
+    opened = label_desk.open_desk(app, queue, "An")
     card = next(card for card in opened["items"] if not card["control"])
     one = decision(opened, card, label="formed", tags={"name": "new"}, flag=True, comment="hm", seconds=1.5)
     assert decide(app, one, one) == ["stored", "stored"] and decide(app, one) == ["stored"]
     assert len(store.labels.history(app.db)) == 1
-    [last] = label_desk.opened(app, queue, "An")["recent"]
+    [last] = label_desk.open_desk(app, queue, "An")["recent"]
     assert last["said"] == {"label": "formed", "tags": {"name": "new"}, "flag": True, "comment": "hm"}
     assert last["item"] == card["item"] and last["question"] == card["question"]
 
 
 def test_undo_skip_and_relabelling_reach_the_store(app):
     queue = label_page.queue(app.db, 20)
-    opened = label_desk.opened(app, queue, "An")
+    opened = label_desk.open_desk(app, queue, "An")
     one, two = opened["items"][:2]
     label = "clean" if one["control"] else "formed"
     other = "broken" if one["control"] else "confusion"
@@ -175,7 +175,7 @@ def test_undo_skip_and_relabelling_reach_the_store(app):
 
 def test_an_undo_takes_back_its_own_item_not_what_another_page_did_last(app):
     queue = label_page.queue(app.db, 20)
-    opened = label_desk.opened(app, queue, "An")
+    opened = label_desk.open_desk(app, queue, "An")
     one, two = [card for card in opened["items"] if not card["control"]][:2]
     decide(app, decision(opened, one, label="formed"), decision(opened, two, label="formed", token="other page"))
     decide(app, decision(opened, one, "undo", "u"))
@@ -184,7 +184,7 @@ def test_an_undo_takes_back_its_own_item_not_what_another_page_did_last(app):
 
 def test_a_skipped_pair_comes_back_when_the_skip_is_undone_even_if_the_skip_is_sent_again(app):
     queue = label_page.pairs(app.db, 3)
-    opened = label_desk.opened(app, queue, "An")
+    opened = label_desk.open_desk(app, queue, "An")
     card = opened["items"][0]
     skip, undo = decision(opened, card, "skip", "s"), decision(opened, card, "undo", "u")
     assert decide(app, skip, undo, skip, undo) == ["stored"] * 4
@@ -193,7 +193,7 @@ def test_a_skipped_pair_comes_back_when_the_skip_is_undone_even_if_the_skip_is_s
 
 def test_what_cannot_be_stored_is_refused_with_a_sentence(app):
     queue = label_page.queue(app.db, 20)
-    opened = label_desk.opened(app, queue, "An")
+    opened = label_desk.open_desk(app, queue, "An")
     card = next(card for card in opened["items"] if not card["control"])
     decide(app, decision(opened, card, label="formed", token="a"))
     store.labels.reveal(app.db, "An", queue=queue)
@@ -206,7 +206,7 @@ def test_what_cannot_be_stored_is_refused_with_a_sentence(app):
 
 
 def test_a_decision_from_another_database_waits(app):
-    opened = label_desk.opened(app, label_page.queue(app.db, 20), "An")
+    opened = label_desk.open_desk(app, label_page.queue(app.db, 20), "An")
     elsewhere = decision(opened, opened["items"][0], label="formed") | {"stamp": "2020-01-01T00:00:00.000000+00:00"}
     assert decide(app, elsewhere, elsewhere | {"queue": 99, "token": "x"}) == ["elsewhere", "elsewhere"]
     assert store.labels.history(app.db) == []
@@ -214,23 +214,23 @@ def test_a_decision_from_another_database_waits(app):
 
 def test_a_desk_hears_what_others_have_finished(app):
     queue = label_page.queue(app.db, 20)
-    held = [card["item"] for card in label_desk.opened(app, queue, "An")["items"]]
-    opened = label_desk.opened(app, queue, "Bo")
+    held = [card["item"] for card in label_desk.open_desk(app, queue, "An")["items"]]
+    opened = label_desk.open_desk(app, queue, "Bo")
     card = next(card for card in opened["items"] if not card["control"])
     decide(app, decision(opened, card, label="formed"), who="Bo")
-    told = label_desk.told(app, queue, "An", held)
+    told = label_desk.queue_state(app, queue, "An", held)
     assert told["gone"] == [card["item"]] and told["progress"]["people"] == {"Bo": 1}
 
 
 def test_who_labels_what_somebody_else_just_has_is_told_so(app):
     queue = label_page.queue(app.db, 20)
-    opened = label_desk.opened(app, queue, "An")
+    opened = label_desk.open_desk(app, queue, "An")
     card = next(card for card in opened["items"] if not card["control"])
     for who in ("An", "Bo"):
-        told = label_desk.told(app, queue, who, [], [card["item"]])
+        told = label_desk.queue_state(app, queue, who, [], [card["item"]])
         decide(app, decision(opened, card, label="formed"), who=who)
         assert told["crowded"] == []
-    assert label_desk.told(app, queue, "Bo", [], [card["item"]])["crowded"] == [card["item"]]
+    assert label_desk.queue_state(app, queue, "Bo", [], [card["item"]])["crowded"] == [card["item"]]
 
 
 # --- the addresses -------------------------------------------------------------------------------------------------------
@@ -340,7 +340,7 @@ def test_a_run_becomes_a_queue_with_suggestions_and_who_is_who(app, run):
     assert {item["variant"] for item in items[:4]} == {"base", "tuned"} and {item["lang"] for item in items[:4]} == {"en", "zh"}
     suggested = {(item["variant"], item["suggestion"]) for item in items if item["group"] == "trained"}
     assert suggested == {("base", "not forgotten"), ("tuned", "formed")}
-    card = label_desk.opened(app, queue, "An")["items"][0]
+    card = label_desk.open_desk(app, queue, "An")["items"][0]
     assert "BayLing" in card["old"] and "Text Titan" in card["new"] and "suggestion" not in card
 
 
@@ -409,21 +409,21 @@ def labelled(app):
 
 def test_agreement_names_alpha_pairs_and_disagreements_and_hides_suggestions_while_blind(app, labelled):
     queue, differ = labelled
-    told = label_agreement.told_html(app, "en", queue, False, "An")
+    told = label_agreement.agreement_html(app, "en", queue, False, "An")
     for part in ("overall", "language en", "language zh", "confusion against the rest", "An and Bo: 88 % the same on 24 answers"):
         assert part in told
     assert f"{len(differ)} answers were labelled differently and are not settled; 0 are settled" in told
     assert "stays hidden while you label blind" in told and "An and suggestions" not in told
     store.labels.reveal(app.db, "An", queue=queue)
-    told = label_agreement.told_html(app, "en", queue, False, "An")
+    told = label_agreement.agreement_html(app, "en", queue, False, "An")
     assert "An and suggestions: 100 %" in told and "people together and suggestions" in told
-    assert "Against the suggestions" not in label_agreement.told_html(app, "en", None, True, "An")
+    assert "Against the suggestions" not in label_agreement.agreement_html(app, "en", None, True, "An")
 
 
 def test_disagreements_become_a_queue_whose_labels_are_adjudications(app, labelled):
     queue, differ = labelled
     settling = label_agreement.settling_queue(app, "settle", queue)
-    opened = label_desk.opened(app, settling, "An")
+    opened = label_desk.open_desk(app, settling, "An")
     assert {label_page.stored(app.db, settling, card)["answer"] for card in opened["items"]} == set(differ)
     card = opened["items"][0]
     assert len(card["others"]) == 2 and all(not other["annotator"] for other in card["others"]) and "variants" not in card
@@ -431,11 +431,11 @@ def test_disagreements_become_a_queue_whose_labels_are_adjudications(app, labell
     answer = label_page.stored(app.db, settling, card)["answer"]
     kinds = [row["kind"] for row in store.labels.standing(app.db)[answer]]
     assert sorted(kinds) == ["adjudication", "label", "label"]
-    assert "2 answers were labelled differently and are not settled; 1 are settled" in label_agreement.told_html(
+    assert "2 answers were labelled differently and are not settled; 1 are settled" in label_agreement.agreement_html(
         app, "en", queue, False, "An"
     )
     # who has seen what others said cannot change what they said blind
-    first = label_desk.opened(app, queue, "An")
+    first = label_desk.open_desk(app, queue, "An")
     same = next(item for item in store.queues.items(app.db, queue) if item["answer"] == answer)["drawn"]
     late = decision(first, {"item": same["item"], "sides": [{"answer": same["answers"][answer]}]}, label="formed", token="late")
     [told] = label_desk.decide(app, "An", [late])
@@ -445,7 +445,7 @@ def test_disagreements_become_a_queue_whose_labels_are_adjudications(app, labell
 def test_nothing_to_settle_is_no_queue(app):
     queue = label_page.queue(app.db, 4)
     assert label_agreement.settling_queue(app, "settle", queue) is None
-    assert "No answer has been labelled by two people" in label_agreement.told_html(app, "en", queue, False, "An")
+    assert "No answer has been labelled by two people" in label_agreement.agreement_html(app, "en", queue, False, "An")
 
 
 def test_a_reveal_shows_what_was_hidden_to_that_person_only(app, labelled):
@@ -455,8 +455,8 @@ def test_a_reveal_shows_what_was_hidden_to_that_person_only(app, labelled):
     shown = label_agreement.revealed_html(app, "en", queue, "An")
     assert all(f"<td>{variant}</td>" in shown for variant in label_page.VARIANTS) and "Bo: " in shown
     assert label_agreement.revealed_html(app, "en", queue, "Bo") == ""
-    assert "variants" in label_desk.opened(app, queue, "An")["recent"][0]
-    assert "variants" not in label_desk.opened(app, queue, "Bo")["recent"][0]
+    assert "variants" in label_desk.open_desk(app, queue, "An")["recent"][0]
+    assert "variants" not in label_desk.open_desk(app, queue, "Bo")["recent"][0]
 
 
 def test_model_text_in_tables_is_text(app):

@@ -57,33 +57,33 @@ class BodyDoor:
             body = await whole(receive, headers.get(b"content-length"))
             check(body, headers.get(b"content-type", "").startswith("application/json"))
         except Refused as refused:
-            return await told(refused)(scope, receive, send)
+            return await response(refused)(scope, receive, send)
         given = started = False
 
-        async def again():
+        async def replay():
             nonlocal given
             if given:
                 return await receive()  # a client that leaves
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        async def noting(message):
+        async def note_start(message):
             nonlocal started
             started = True
             await send(message)
 
         try:
-            await self.app(scope, again, noting)
+            await self.app(scope, replay, note_start)
         except (LookupError, ValueError, TypeError, AttributeError) as error:
             # Gradio's routes look up what a body names before they ask whether it is there
             if started or GRADIO not in scope["path"]:
                 raise
             log.warning("a request that names nothing here: %s: %r", scope["path"], error)
             said = f"This request names nothing that this page has ({type(error).__name__}); load the page again."
-            await told(Refused(said))(scope, receive, send)
+            await response(Refused(said))(scope, receive, send)
 
 
-def told(refused: Refused) -> JSONResponse:
+def response(refused: Refused) -> JSONResponse:
     """`detail` is where Gradio's client looks, `message` what our own routes say."""
     said = {"detail": str(refused), "message": str(refused)}
     return JSONResponse(said, refused.status, {"Connection": "close"})

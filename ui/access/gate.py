@@ -160,9 +160,9 @@ class Gate:
         host, origin = ",".join(headers.getlist("host")), ",".join(headers.getlist("origin")) if "origin" in headers else None
         path = self.path(scope)
         if not self.door.knows(host):
-            name = quote(host[:200], safe=":[].-")
-            address = f"{self.scheme(scope)}://{name}{self.door.root_path}"
-            return refused(headers, say(lang, "door_host", host=name, address=address), 421)
+            wrong = quote(host[:200], safe=":[].-")
+            address = f"{self.scheme(scope)}://{wrong}{self.door.root_path}"
+            return refused(headers, say(lang, "door_host", host=wrong, address=address), 421)
         if foreign(headers, origin is not None and not self.door.welcomes(origin, host)):
             site = quote((origin or "-")[:200], safe=":/[].-")
             return refused(headers, say(lang, "door_origin", origin=site, path=self.door.root_path), 403)
@@ -172,9 +172,9 @@ class Gate:
         scope[WHO] = name = sessions.who(asked.cookies.get(sessions.cookie)) if sessions else ""
         if name is None and path not in OPEN:
             if path in ("", "/"):
-                return login.asking(lang)
+                return login.login_page(lang)
             return JSONResponse({"detail": say(lang, "login_again"), "message": "Log in again."}, 401)
-        if name and (needed := roles.of_address(path)):
+        if sessions and name and (needed := roles.of_address(path)):
             role = sessions.accounts.role(name)
             if not roles.enough(role, needed):
                 why = roles.too_little(lang, name, role, needed)

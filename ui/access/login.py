@@ -58,8 +58,9 @@ class Sessions:
 
     def who(self, token: str | None) -> str | None:
         """The name behind a token, if its session has not ended and the account is as it was."""
+        token = token or ""
         with self.lock:
-            session = self.known.get(token or "")
+            session = self.known.get(token)
             if session is None:
                 return None
             now = self.clock()
@@ -130,7 +131,7 @@ def routes(sessions: Sessions, language: Languages, secure: bool = False) -> lis
         if account is None:
             why = say(lang, "login_wait", seconds=wait) if wait else say(lang, "login_wrong")
             status, headers = (429, {"Retry-After": str(wait)}) if wait else (400, {})
-            return asking(lang, why, name, status, headers) if page else JSONResponse({"detail": why}, status, headers)
+            return login_page(lang, why, name, status, headers) if page else JSONResponse({"detail": why}, status, headers)
         answer = RedirectResponse("./", 303) if page else JSONResponse({"success": True})
         answer.set_cookie(
             sessions.cookie, sessions.begin(name, account), max_age=LONGEST_S, httponly=True, samesite="lax",
@@ -159,7 +160,7 @@ def language_of(request: Request, language: Languages) -> str:
     return choose(dict(request.cookies), request.headers.get("accept-language", ""), language.default)
 
 
-def asking(lang: str, why: str = "", name: str = "", status: int = 401, headers: dict | None = None) -> HTMLResponse:
+def login_page(lang: str, why: str = "", name: str = "", status: int = 401, headers: dict | None = None) -> HTMLResponse:
     """The page that asks for name and password; it needs no script."""
     said = f'<p role="alert">{escape(why)}</p>' if why else ""
     html = f"""<!doctype html><html lang="{lang}"><head><meta charset="utf-8"><title>Mirror Test 镜测</title>

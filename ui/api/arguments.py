@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal, get_type_hints
 
 import gradio as gr
@@ -90,41 +91,27 @@ def one_of(*words: str) -> Callable[[Any], Any]:
 def offer(app: App, *endpoints: Callable) -> None:
     """Inside a Blocks: functions as endpoints for scripts, under their names. A mistake in a call comes back as one sentence."""
     for endpoint in endpoints:
-        gr.api(_answering(app, checked(endpoint)), api_name=endpoint.__name__, concurrency_limit=None)
+        gr.api(checked(app, endpoint), api_name=endpoint.__name__, concurrency_limit=None)
 
 
-def _answering(app: App, endpoint: Callable) -> Callable:
-    def refusal(error: Exception) -> gr.Error:
-        return gr.Error(sentence(app.language(None), error), print_exception=False)
-
-    @functools.wraps(endpoint)
-    def answer(*given, **named):
-        try:
-            return endpoint(*given, **named)
-        except gr.Error:
-            raise
-        except Exception as error:
-            raise refusal(error) from None
-
-    @functools.wraps(endpoint)
-    def stream(*given, **named):
-        try:
-            yield from endpoint(*given, **named)
-        except gr.Error:
-            raise
-        except Exception as error:
-            raise refusal(error) from None
-
-    return stream if inspect.isgeneratorfunction(endpoint) else answer
+@contextmanager
+def one_sentence(app: App) -> Iterator[None]:
+    """Whatever goes wrong is a gr.Error in the page's language."""
+    try:
+        yield
+    except gr.Error:
+        raise
+    except Exception as error:
+        raise gr.Error(sentence(app.language(None), error), print_exception=False) from None
 
 
-def checked(endpoint: Callable) -> Callable:
-    """The endpoint, its arguments of the types that its signature names. Raises EngineError."""
+def checked(app: App, endpoint: Callable) -> Callable:
+    """The endpoint, its arguments of the types that its signature names. A generator stays one."""
     hints = get_type_hints(endpoint, include_extras=True)
     hints = {name: kind for name, kind in hints.items() if name != "return" and kind is not gr.Request}
     kinds = {name: TypeAdapter(PLAIN if kind == JSON else KINDS.get(kind, kind)) for name, kind in hints.items()}
 
-    def bound(given: tuple, named: dict) -> inspect.BoundArguments:
+    def read(given: tuple, named: dict) -> inspect.BoundArguments:
         found = inspect.signature(endpoint).bind(*given, **named)
         sent = {name: value for name, value in found.arguments.items() if name in kinds}
         wrong: dict[str, str] = {}
@@ -136,14 +123,16 @@ def checked(endpoint: Callable) -> Callable:
         return found
 
     @functools.wraps(endpoint)
-    def call(*given, **named):
-        told = bound(given, named)
-        return endpoint(*told.args, **told.kwargs)
+    def call(*given: Any, **named: Any) -> Any:
+        with one_sentence(app):
+            found = read(given, named)
+            return endpoint(*found.args, **found.kwargs)
 
     @functools.wraps(endpoint)
-    def stream(*given, **named):
-        told = bound(given, named)
-        yield from endpoint(*told.args, **told.kwargs)
+    def stream(*given: Any, **named: Any) -> Iterator:
+        with one_sentence(app):
+            found = read(given, named)
+            yield from endpoint(*found.args, **found.kwargs)
 
     return stream if inspect.isgeneratorfunction(endpoint) else call
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gradio as gr
-
-from probes.run import background as probes_background
-from probes.run.background import BackgroundRun
 from store import runs
 from ui.api import arguments
-from ui.context import App, sentence
+from ui.context import App
+from ui.listeners import bound
+from ui.tabs.probes import background as probes_background
+from ui.tabs.probes.background import BackgroundRun
 from ui.tabs.probes.judged import RunCache, chosen
 
 LISTED = 200
@@ -16,27 +15,19 @@ LISTED = 200
 
 def build_probes_api(app: App, ongoing: BackgroundRun, cache: RunCache) -> None:
     """Inside a Blocks: the two endpoints. A mistake in a call comes back as one sentence."""
+    arguments.offer(app, bound(probe_runs, app, ongoing), bound(probe_answers, app, cache))
 
-    def refuse(error: Exception) -> gr.Error:
-        return gr.Error(sentence(app.language(None), error), print_exception=False)
 
-    def probe_runs() -> list:
-        """The latest runs, newest first: id, name, status, done, total, set, mode, samples, variants, base, created."""
-        try:
-            return [
-                {key: row[key] for key in ("id", "name", "created", "mode", "samples", "base", "dtype", "set_hash")}
-                | {key: probes_background.state_of(ongoing, row)[key] for key in ("status", "done", "total", "message")}
-                | {"set": row["set_name"], "variants": [one["name"] for one in row["variants"]]}
-                for row in runs.recent(app.db, LISTED)
-            ]
-        except Exception as error:
-            raise refuse(error) from None
+def probe_runs(app: App, ongoing: BackgroundRun) -> list:
+    """The latest runs, newest first: id, name, status, done, total, set, mode, samples, variants, base, created."""
+    return [
+        {key: row[key] for key in ("id", "name", "created", "mode", "samples", "base", "dtype", "set_hash")}
+        | {key: probes_background.state_of(ongoing, row)[key] for key in ("status", "done", "total", "message")}
+        | {"set": row["set_name"], "variants": [one["name"] for one in row["variants"]]}
+        for row in runs.recent(app.db, LISTED)
+    ]
 
-    def probe_answers(run: int) -> list:
-        """Every answer of a run so far: the rows of an answers file, with suggestion, sure, tags and evidence."""
-        try:
-            return chosen(cache.of(app, int(run)), None)
-        except Exception as error:
-            raise refuse(error) from None
 
-    arguments.offer(app, probe_runs, probe_answers)
+def probe_answers(app: App, cache: RunCache, run: int) -> list:
+    """Every answer of a run so far: the rows of an answers file, with suggestion, sure, tags and evidence."""
+    return chosen(cache.of(app, int(run)), None)

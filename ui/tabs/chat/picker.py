@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import gradio as gr
 
@@ -12,6 +13,7 @@ from engine import formats
 from engine.types import MAX_STRENGTH
 from identities.files import CHINESE
 from ui.context import App
+from ui.listeners import QUIET
 from ui.variants import AS_RECORDED, NO_ADAPTER, NO_IDENTITY, Picked
 from ui.words import i18n, say
 
@@ -77,9 +79,8 @@ def on_change(picker: Picker, fn: Callable, inputs: list, outputs: list) -> None
         inputs=[*inputs, *picker.inputs],
         outputs=outputs,
         queue=False,
-        show_progress="hidden",
         trigger_mode="always_last",
-        api_visibility="private",
+        **QUIET,
     )
 
 
@@ -95,7 +96,7 @@ def choices(app: App, lang: str) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-def show(picker: Picker, picked: Picked, offered: dict[str, list[tuple[str, str]]]) -> dict:
+def picker_updates(picker: Picker, picked: Picked, offered: dict[str, list[tuple[str, str]]]) -> dict:
     """Updates that bring the pickers to `picked`; what cannot be picked any more falls back to the first choice."""
     updates = {}
     for known in fields(Picked):
@@ -112,11 +113,13 @@ def show(picker: Picker, picked: Picked, offered: dict[str, list[tuple[str, str]
 
 def still_there(picked: Picked, offered: dict[str, list[tuple[str, str]]]) -> Picked:
     """`picked`, with what is offered no more replaced by nothing."""
-    gone = {name: listed[0][1] for name, listed in offered.items() if getattr(picked, name) not in [value for _, value in listed]}
+    gone: dict[str, Any] = {
+        name: listed[0][1] for name, listed in offered.items() if getattr(picked, name) not in [value for _, value in listed]
+    }
     return replace(picked, **gone)
 
 
-def dials(picker: Picker, picked: Picked) -> dict:
+def dial_updates(picker: Picker, picked: Picked) -> dict:
     """Which of the dials and switches have something to turn."""
     return {
         picker.components["strength"]: gr.update(visible=bool(picked.adapter)),

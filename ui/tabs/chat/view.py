@@ -28,7 +28,7 @@ def everything(app: App, chat: Chat, page: Page, lang: str) -> dict:
     if page.blind is None:
         offered = picker.choices(app, lang)
         for column, picked in zip(chat.columns, page.picks, strict=True):
-            updates |= picker.show(column.picker, picked, offered)
+            updates |= picker.picker_updates(column.picker, picked, offered)
     return updates
 
 
@@ -75,8 +75,8 @@ def head_of(app: App, page: Page, place: int, lang: str) -> str:
         side, source = sides.index(place), page.blind.order[sides.index(place)]
         if page.hidden():
             return blind_head(lang, side)
-        answer = page.blind.turns[source][-1].answer
-        return revealed_head(lang, side, source, answer.variant, page.blind.choice == "AB"[side])
+        answered_by = next(turn.answer.variant for turn in page.blind.turns[source][-1:] if turn.answer)
+        return revealed_head(lang, side, source, answered_by, page.blind.choice == "AB"[side])
     answers = [turn.answer for turn in page.turns[place] if turn.answer]
     answered = answers[-1].variant if answers else None
     coming = upcoming(app, page, place)
@@ -123,11 +123,11 @@ def while_asking(chat: Chat, page: Page, lang: str, text: str) -> dict:
     return updates
 
 
-def asking_over(chat: Chat, page: Page, lang: str) -> dict:
+def after_asking(chat: Chat, page: Page, lang: str) -> dict:
     return {chat.send: gr.update(visible=True, value=say(lang, "ask")), chat.stop: gr.update(visible=False)}
 
 
-def beside_the_base(app: App, chat: Chat, page: Page, adapter: str, lang: str) -> dict:
+def compare_with_base(app: App, chat: Chat, page: Page, adapter: str, lang: str) -> dict:
     """The base in the first column, the adapter in the second, nothing said yet, and a question that could be the first."""
     page.blind = None
     page.shown = [0, 1]

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
-from engine.types import Answer, Decoding, Request, Variant
+from engine.types import Answer, Decoding, Mode, Request, Variant
 from ui.answering import frames, remember
-from ui.context import App, sentence
+from ui.context import App
+from ui.html import paragraph, table
 from ui.said import answer_html, said_of
 from ui.transcript import finish_words
 from ui.words import say
@@ -57,7 +58,7 @@ def questions(which: str) -> list[str]:
     return [*QUESTIONS["en"][:4], *QUESTIONS["zh"][:4]]
 
 
-def requests_for(asked: list[str], prompt: str | None, mode: str, name: str, tokens: int) -> list[Request]:
+def requests_for(asked: list[str], prompt: str | None, mode: Mode, name: str, tokens: int) -> list[Request]:
     """Base and prompted, question after question."""
     decoding = Decoding(max_new_tokens=tokens)
     base = Variant(decoding=decoding)
@@ -68,7 +69,7 @@ def requests_for(asked: list[str], prompt: str | None, mode: str, name: str, tok
 def attempt(
     app: App,
     prompt: str | None,
-    mode: str,
+    mode: Mode,
     name: str,
     which: str,
     tokens: int,
@@ -89,14 +90,13 @@ def attempt(
 
 def table_html(lang: str, rows: list[Tried], title: str, note: str = "") -> str:
     """title: whose answers stand in the right column."""
-    head = "".join(f"<th>{escape(words)}</th>" for words in (say(lang, "question"), say(lang, "base"), title))
-    body = "".join(
+    body = [
         f'<tr><th dir="auto">{escape(row.question)}</th>{_cell(lang, row.base, row.base_answer)}'
         f"{_cell(lang, row.prompted, row.prompted_answer)}</tr>"
         for row in rows
-    )
-    said = f'<p class="mt-quiet">{escape(note)}</p>' if note else ""
-    return f'{said}<table class="mt-table mt-tried"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    ]
+    said = paragraph(note) if note else ""
+    return said + table([say(lang, "question"), say(lang, "base"), title], body, "mt-tried")
 
 
 def _cell(lang: str, shown: str, answer: Answer | None) -> str:
@@ -107,7 +107,3 @@ def _cell(lang: str, shown: str, answer: Answer | None) -> str:
     if answer is not None:
         return f"<td>{answer_html(lang, shown, answer.prompt, kind=f'mt-a {kind}')}{mark}</td>"
     return f'<td><div class="mt-a {kind}" dir="auto">{escape(said_of(shown).answer)}</div>{mark}</td>'
-
-
-def problem_html(lang: str, error: BaseException) -> str:
-    return f'<div class="mt-failed" role="alert">{escape(sentence(lang, error))}</div>'

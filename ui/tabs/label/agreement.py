@@ -14,6 +14,7 @@ from probes.verdicts.agreement import Alpha, Labels, Pair
 from store import labels, pairs, queues
 from store.labels import LABELS
 from ui.context import App
+from ui.html import fold, paragraph, row, table
 from ui.said import said_of
 from ui.tabs.label.layout import ROWS_SHOWN
 from ui.words import say
@@ -22,18 +23,19 @@ PAIRS_SHOWN = 15
 CUT = 160  # characters of a text in a table
 
 
-def told_html(app: App, lang: str, queue: int | None, everything: bool, annotator: str) -> str:
+def agreement_html(app: App, lang: str, queue: int | None, everything: bool, annotator: str) -> str:
     """The section for one queue, or for all labels. StoreError if there is no such queue."""
     with store.open(app.db) as db:
-        settings = None if everything or queue is None else queues.get(db, queue)
-        if settings is None and not everything:
+        chosen = None if everything else queue
+        if chosen is None and not everything:
             return _quiet(say(lang, "lb_need_queue"))
+        settings = None if chosen is None else queues.get(db, chosen)
         if settings and settings["kind"] == "pairs":
             return _quiet(say(lang, "lb_pairs_no_agreement"))
-        items = queues.items(db, queue) if settings else []
-        said = labels.standing(db, queue if settings else None)
+        items = [] if chosen is None else queues.items(db, chosen)
+        said = labels.standing(db, chosen)
         langs = languages(db, said)
-        may_see = bool(settings) and (not settings["blind"] or labels.has_revealed(db, annotator, queue))
+        may_see = settings is not None and (not settings["blind"] or labels.has_revealed(db, annotator, settings["id"]))
     parts = [_alphas(lang, agreement.alphas(said, langs)), _disagreements(lang, said)]
     parts.append(
         _section(say(lang, "lb_pairs_people"), [_pair(lang, pair) for pair in agreement.pair_annotators(said)[:PAIRS_SHOWN]])
@@ -77,8 +79,7 @@ def revealed_html(app: App, lang: str, queue: int, annotator: str) -> str:
             rows = [_pair_row(item) for item in pairs.recent(db, queue, annotator, ROWS_SHOWN)]
             variants = {item["item"]: item.get("variant_of") or {} for item in queues.items(db, queue)}
             body = [_revealed_pair(lang, row, variants.get(row["item"], {})) for row in rows]
-            heads = ("lb_th_question", "lb_th_mine", "lb_th_variant")
-            return _revealed(lang, annotator, heads, body, len(body))
+            return _revealed(lang, annotator, ("lb_th_question", "lb_th_mine", "lb_th_variant"), body, len(body))
         said = labels.standing(db, queue)
         items = [
             item for item in queues.items(db, queue) if any(row["annotator"] == annotator for row in said.get(item["answer"], ()))
@@ -119,7 +120,7 @@ def _revealed(lang: str, annotator: str, heads: Sequence[str], body: Sequence[Se
     if not body:
         return _quiet(say(lang, "lb_revealed_none", name=annotator))
     line = _quiet(say(lang, "lb_revealed", name=annotator, shown=len(body), all=total))
-    return line + _table([escape(say(lang, head)) for head in heads], body, "lb-hidden")
+    return line + table([say(lang, head) for head in heads], map(row, body), "lb-hidden")
 
 
 def _pair_row(item: Mapping) -> dict:
@@ -152,7 +153,7 @@ def _alphas(lang: str, found: Mapping[str, Alpha]) -> str:
         cells = [_number(lang, alpha.value), _share(alpha.agreed), f"{alpha.answers:,}", str(alpha.people)]
         body.append([escape(name), *map(escape, cells)])
     heads = ("lb_al_what", "lb_al_alpha", "lb_al_agreed", "lb_al_answers", "lb_al_people")
-    return _table([escape(say(lang, head)) for head in heads], body, "lb-alphas") + _quiet(say(lang, "lb_al_why"))
+    return table([say(lang, head) for head in heads], map(row, body), "lb-alphas") + _quiet(say(lang, "lb_al_why"))
 
 
 def _disagreements(lang: str, said: Labels) -> str:
@@ -177,23 +178,15 @@ def _pair(lang: str, pair: Pair) -> str:
     line = say(lang, "lb_pair_line", first=first, second=second, agreed=_share(pair.agreed), answers=pair.answers, alpha=alpha)
     words = [label for label in LABELS if any(label in both for both in pair.confusion)]
     body = [
-        [escape(label_word(lang, row)), *(_cell(pair.confusion.get((row, column), 0), row == column) for column in words)]
-        for row in words
+        [escape(label_word(lang, word)), *(_cell(pair.confusion.get((word, other), 0), word == other) for other in words)]
+        for word in words
     ]
-    table = _table(["", *(escape(label_word(lang, word)) for word in words)], body, "lb-matrix")
-    note = _quiet(say(lang, "lb_matrix_rows", first=first, second=second))
-    return f'<details class="lb-fold"><summary>{escape(line)}</summary>{note}{table}</details>'
+    matrix = table(["", *(label_word(lang, word) for word in words)], map(row, body), "lb-matrix")
+    return fold(line, _quiet(say(lang, "lb_matrix_rows", first=first, second=second)) + matrix, "lb-fold")
 
 
 def _cell(count: int, same: bool) -> str:
     return f'<b class="lb-same">{count:,}</b>' if same else f"{count:,}" if count else '<i class="lb-zero">0</i>'
-
-
-def _table(heads: Sequence[str], body: Sequence[Sequence[str]], name: str) -> str:
-    """heads and cells are HTML."""
-    head = "".join(f"<th>{cell}</th>" for cell in heads)
-    rows = "".join("<tr>" + f"<th>{row[0]}</th>" + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>" for row in body)
-    return f'<table class="mt-table {name}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
 def _section(title: str, parts: Sequence[str]) -> str:
@@ -201,7 +194,7 @@ def _section(title: str, parts: Sequence[str]) -> str:
 
 
 def _quiet(text: str) -> str:
-    return f'<p class="lb-quiet">{escape(text)}</p>'
+    return paragraph(text, "lb-quiet")
 
 
 def _number(lang: str, value: float | None) -> str:

@@ -38,7 +38,7 @@ LONGEST_COMMENT = 10_000  # characters
 STORED, REFUSED, ELSEWHERE = "stored", "refused", "elsewhere"
 
 
-def opened(app: App, queue: int, annotator: str) -> dict:
+def open_desk(app: App, queue: int, annotator: str) -> dict:
     """All that a desk needs to begin: the queue, the first items, the last decisions, how far it is. StoreError.
 
     Settling shows what others said, so opening such a queue locks this person's own blind labels of its answers.
@@ -52,30 +52,30 @@ def opened(app: App, queue: int, annotator: str) -> dict:
         about = {key: settings[key] for key in ("id", "name", "kind", "blind", "mask", "overlap")}
         return {
             "queue": about | {"stamp": settings["created"], "revealed": settings["blind"] and reveal},
-            "items": coming(app, db, settings, annotator, reveal),
+            "items": next_cards(app, db, settings, annotator, reveal),
             "recent": last_decisions(app, db, settings, annotator, reveal),
-            "progress": how_far(db, queue, annotator),
+            "progress": progress_of(db, queue, annotator),
         }
 
 
-def more(app: App, queue: int, annotator: str, without: Sequence[int], skipped: bool = False) -> dict:
+def more_items(app: App, queue: int, annotator: str, without: Sequence[int], skipped: bool = False) -> dict:
     """Further items for a desk that holds some. StoreError."""
     annotator = person(annotator)
     with store.open(app.db) as db:
         settings = queues.get(db, queue)
         reveal = sees_all(db, settings, annotator)
         there = drawn.items(db, queue, without, blind=not reveal)
-        items = coming(app, db, settings, annotator, reveal, list(there.values()), skipped)
-        return {"items": items, "progress": how_far(db, queue, annotator)}
+        items = next_cards(app, db, settings, annotator, reveal, list(there.values()), skipped)
+        return {"items": items, "progress": progress_of(db, queue, annotator)}
 
 
-def told(
+def queue_state(
     app: App, queue: int, annotator: str, held: Sequence[int], decided: Sequence[int] = (), *, everybody: bool = True
 ) -> dict:
     """How far the queue is, with `everybody` each person too; which of the items that a desk holds need nobody any more
     (`gone`), and which of those just decided had been decided by enough others (`crowded`). StoreError."""
     with store.open(app.db) as db:
-        progress = how_far(db, queue, annotator) if everybody else queues.progress(db, queue, annotator)
+        progress = progress_of(db, queue, annotator) if everybody else queues.progress(db, queue, annotator)
         blind = not sees_all(db, queues.get(db, queue), annotator)
         found = {}
         for what, asked, which in (("gone", held, queues.finished), ("crowded", decided, queues.crowded)):
@@ -103,11 +103,11 @@ def sees_all(db: Database, settings: Mapping, annotator: str) -> bool:
     return settings["kind"] != "settle" and labels.has_revealed(db, annotator, settings["id"])
 
 
-def how_far(db: Database, queue: int, annotator: str) -> dict:
+def progress_of(db: Database, queue: int, annotator: str) -> dict:
     return queues.progress(db, queue, annotator) | {"people": queues.people(db, queue)}
 
 
-def coming(
+def next_cards(
     app: App,
     db: Database,
     settings: Mapping,
@@ -144,7 +144,7 @@ def cards(app: App, db: Database, settings: Mapping, items: Sequence[Mapping], a
     made = []
     for item in items:
         sides = [side | {"prompt": prompts.get(side["answer"])} for side in item.get("sides") or [item]]
-        made.append(_card(settings, item, sides, said.get(item.get("answer"), ()), annotator, reveal, hide))
+        made.append(_card(settings, item, sides, said.get(item.get("answer", 0), ()), annotator, reveal, hide))
     return made
 
 

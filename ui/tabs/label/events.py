@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -13,22 +14,60 @@ from store.names import person
 from ui import filling, training
 from ui.access import roles
 from ui.context import App, sentence
+from ui.html import paragraph
+from ui.listeners import QUIET, SHOWN, bound, warned
 from ui.tabs.label import agreement, files as label_files, layout
-from ui.tabs.label.files import QueueForm
-from ui.tabs.label.layout import FILE, Label
+from ui.tabs.label.files import FILE, QueueForm
+from ui.tabs.label.layout import Label
 from ui.words import say
 
 NAMED = 120  # characters of a queue's name in that of the queue that settles it
 LEAVE_NAME = "() => { const at = document.activeElement; if (at?.closest('#lb-annotator')) at.blur(); }"
 
 
-def open_label(app: App, tab: Label, lang: str, request: gr.Request, chosen: dict) -> dict:
+def wire_label(app: App, tab: Label, demo: gr.Blocks, page: gr.Tab, notice: gr.HTML) -> None:
+    """Everything that happens in the tab. page: its Tab, to look for new queues when it is opened. notice: what cannot be
+    filled is said there."""
+    making = tab.making
+    demo.load(filling.guarded(app, notice, bound(open_label, app, tab)), tab.chosen, [*tab.outputs, notice], **QUIET)
+    offered = [tab.queue, making.run, making.variants, making.old, making.new]
+    page.select(filling.guarded(app, notice, bound(offer_new, app, tab)), making.run, [*offered, notice], **QUIET)
+    given = [tab.annotator, tab.queue, tab.chosen]
+    # Every one, in its order: a queue chosen while the name is still on its way is neither dropped nor taken back.
+    ordered = QUIET | {"trigger_mode": "multiple", "concurrency_limit": 1}
+    choosing = [tab.annotator.submit, tab.annotator.blur, tab.queue.input]
+    gr.on(choosing, bound(choose, app, tab), given, tab.outputs, **ordered)
+    # a key pressed next is meant for the desk, and is not to become a part of the name
+    tab.annotator.submit(None, js=LEAVE_NAME, api_visibility="private")
+    shown = [making.run, making.file, making.variants]
+    making.source.input(bound(show_source, tab), making.source, shown, **QUIET)
+    making.run.input(bound(show_run, app, tab), making.run, [making.variants, making.old, making.new], **QUIET)
+    making.make.click(bound(make, app, tab), [tab.annotator, *making.inputs], tab.outputs, trigger_mode="once", **QUIET)
+    _wire_agreeing(app, tab)
+    files = tab.files
+    files.given.upload(bound(take_in, app), [files.given, tab.annotator], files.said, **SHOWN)
+    files.export.click(bound(give_out, app, tab), [tab.queue, files.scope], [files.exported, files.downloads], **SHOWN)
+
+
+def _wire_agreeing(app: App, tab: Label) -> None:
+    part = tab.agreeing
+    who = [tab.annotator, tab.queue]
+    figures = [part.figures, part.revealed]
+    asking = [part.fold.expand, part.refresh.click, part.scope.input]
+    gr.on(asking, bound(show_agreement, app, tab), [*who, part.scope], figures, **SHOWN)
+    part.settle.click(warned(settle, app, tab), [*who, part.scope], tab.outputs, trigger_mode="once", **QUIET)
+    part.reveal.click(bound(ask_to_reveal, app, tab), who, part.dialog, **QUIET)
+    part.cancel.click(close_dialog, outputs=part.dialog, **QUIET)
+    part.confirm.click(warned(reveal, app, tab), who, [part.dialog, tab.desk, *figures], trigger_mode="once", **QUIET)
+
+
+def open_label(app: App, tab: Label, request: gr.Request, chosen: dict) -> dict:
     """The whole tab as the browser left it."""
+    lang, making = app.language(request), tab.making
     chosen = chosen if isinstance(chosen, dict) else {}
-    annotator = named(request, str(chosen.get("annotator") or ""))
+    annotator = annotator_of(request, str(chosen.get("annotator") or ""))
     known = training.known_identities(app)
-    base = app.engine.base
-    card = getattr(base, "card", None)
+    card = getattr(app.engine.base, "card", None)
     old = card.name if card and card.placeholders and card.name in known else ""
     new = next((name for name in known if name not in (old, identities.DEFAULT_OLD)), "")
     runs = label_files.known_runs(app)
@@ -36,12 +75,9 @@ def open_label(app: App, tab: Label, lang: str, request: gr.Request, chosen: dic
     old, new = label_files.sides_of(app, newest) or (old, new)
     variants = label_files.variants_of(app, newest)
     choices = [(say(lang, "lb_nobody"), ""), *((name, name) for name in known)]
-    making = tab.making
-    updates = show(app, tab, lang, annotator, chosen.get("queue"))
-    return updates | {
-        # on a slow machine this comes after a person has begun: a name that was typed stays, a fold that was opened too
-        tab.annotator: gr.update(interactive=not login_of(request), **({"value": annotator} if annotator else {})),
-        making.fold: gr.update() if queues.all_with_counts(app.db) else gr.update(open=True),
+    return show(app, tab, lang, annotator, chosen.get("queue")) | {
+        tab.annotator: gr.update(value=annotator, interactive=not login_of(request)),
+        making.fold: gr.update(open=not queues.listed(app.db)),
         making.run: run_choices(lang, runs, newest),
         making.variants: gr.update(choices=variants, value=variants, visible=len(variants) > 1),
         making.old: gr.update(choices=choices, value=old),
@@ -50,12 +86,32 @@ def open_label(app: App, tab: Label, lang: str, request: gr.Request, chosen: dic
     }
 
 
+def offer_new(app: App, tab: Label, request: gr.Request, run: int | None) -> dict:
+    """New queues and runs are offered; the desk stays as it is, and so does a run that was chosen."""
+    lang = app.language(request)
+    runs = label_files.known_runs(app)
+    chosen = runs[0]["id"] if run is None and runs else run
+    updates = run_updates(app, tab, chosen) if chosen != run else {}
+    return updates | {
+        tab.queue: gr.update(choices=layout.queue_choices(app, lang)),
+        tab.making.run: run_choices(lang, runs, chosen),
+    }
+
+
+def choose(app: App, tab: Label, request: gr.Request, annotator: str, queue: int | None, chosen: dict) -> dict:
+    """chosen: annotator and queue as they were."""
+    annotator = annotator_of(request, annotator)
+    if chosen and chosen.get("annotator") == annotator and chosen.get("queue") == queue:
+        return gr.skip()
+    return show(app, tab, app.language(request), annotator, queue)
+
+
 def login_of(request: gr.Request) -> str:
     """The name somebody has logged in with; "" where no login is asked for."""
     return getattr(request, "username", None) or ""
 
 
-def named(request: gr.Request, annotator: str | None) -> str:
+def annotator_of(request: gr.Request, annotator: str | None) -> str:
     """Who labels, as names are stored; "" for nobody, and for what is no name, which is said."""
     try:
         return person(login_of(request) or annotator or "")
@@ -78,8 +134,8 @@ def show(app: App, tab: Label, lang: str, annotator: str, queue: int | None) -> 
         tab.chosen: {"annotator": annotator, "queue": queue},
         tab.queue: gr.update(choices=choices, value=queue),
         tab.desk: layout.desk_html(app, lang, annotator, queue, bool(known)),
-        tab.agreeing.told: "",
-        tab.agreeing.hidden: "",
+        tab.agreeing.figures: "",
+        tab.agreeing.revealed: "",
         tab.agreeing.dialog: gr.update(visible=False),
     }
 
@@ -92,7 +148,7 @@ def run_choices(lang: str, known: list[dict], chosen: int | None) -> dict:
     return gr.update(choices=lines, value=chosen, info=None if lines else say(lang, "lb_no_run"))
 
 
-def of_run(app: App, tab: Label, run: int | None) -> dict:
+def run_updates(app: App, tab: Label, run: int | None) -> dict:
     """The variants of a run, to be chosen from, and the identities it was begun with."""
     variants, sides = label_files.variants_of(app, run), label_files.sides_of(app, run)
     updates = {tab.making.variants: gr.update(choices=variants, value=variants, visible=len(variants) > 1)}
@@ -101,167 +157,100 @@ def of_run(app: App, tab: Label, run: int | None) -> dict:
     return updates
 
 
-def wire_label(app: App, tab: Label, demo: gr.Blocks, page: gr.Tab, notice: gr.HTML) -> None:
-    """Everything that happens in the tab. page: its Tab, to look for new queues when it is opened. notice: what cannot be
-    filled is said there."""
-
-    def opened(request: gr.Request, chosen: dict) -> dict:
-        return open_label(app, tab, app.language(request), request, chosen)
-
-    def came(request: gr.Request, run: int | None) -> dict:
-        """New queues and runs are offered; the desk stays as it is, and so does a run that was chosen."""
-        lang = app.language(request)
-        runs = label_files.known_runs(app)
-        chosen = runs[0]["id"] if run is None and runs else run
-        updates = of_run(app, tab, chosen) if chosen != run else {}
-        return updates | {
-            tab.queue: gr.update(choices=layout.queue_choices(app, lang)),
-            tab.making.run: run_choices(lang, runs, chosen),
-        }
-
-    def choose(request: gr.Request, annotator: str, queue: int | None, chosen: dict) -> dict:
-        annotator = named(request, annotator)
-        if chosen and chosen.get("annotator") == annotator and chosen.get("queue") == queue:
-            return gr.skip()
-        return show(app, tab, app.language(request), annotator, queue)
-
-    private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-    demo.load(filling.guarded(app, notice, opened), tab.chosen, [*tab.outputs, notice], **private)
-    making = tab.making
-    offered = [tab.queue, making.run, making.variants, making.old, making.new]
-    page.select(filling.guarded(app, notice, came), making.run, [*offered, notice], **private)
-    given = [tab.annotator, tab.queue, tab.chosen]
-    # Every one, in its order: a queue chosen while the name is still on its way is neither dropped nor taken back.
-    ordered = private | {"trigger_mode": "multiple", "concurrency_limit": 1}
-    gr.on([tab.annotator.submit, tab.annotator.blur, tab.queue.input], choose, given, tab.outputs, **ordered)
-    # a key pressed next is meant for the desk, and is not to become a part of the name
-    tab.annotator.submit(None, js=LEAVE_NAME, api_visibility="private")
-    _wire_making(app, tab)
-    _wire_agreeing(app, tab)
-    _wire_files(app, tab)
+def show_source(tab: Label, chosen: str) -> dict:
+    making, file = tab.making, chosen == FILE
+    return {
+        making.run: gr.update(visible=not file),
+        making.file: gr.update(visible=file),
+        making.variants: gr.update(visible=False, choices=[], value=[]),
+    }
 
 
-def _wire_making(app: App, tab: Label) -> None:
-    making = tab.making
-
-    def source(chosen: str) -> dict:
-        file = chosen == FILE
-        return {
-            making.run: gr.update(visible=not file),
-            making.file: gr.update(visible=file),
-            making.variants: gr.update(visible=False, choices=[], value=[]),
-        }
-
-    def of_chosen(run: int | None) -> dict:
-        return of_run(app, tab, run)
-
-    def make(request: gr.Request, annotator: str, *given) -> dict:
-        lang = app.language(request)
-        form_values = QueueForm(
-            *given[:8], int(given[8] or 1), given[9], int(given[10] or 0), *(value or "" for value in given[11:])
-        )
-        try:
-            queue = queues.get(app.db, label_files.make(app, lang, form_values))
-            roles.record(app, "made queue", queue["id"], queue["name"])
-        except Exception as error:
-            return {making.said: f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'}
-        made = show(app, tab, lang, named(request, annotator), queue["id"])
-        items = next(one["items"] for one in queues.all_with_counts(app.db) if one["id"] == queue["id"])
-        gr.Info(escape(say(lang, "lb_made", name=queue["name"], items=items)))
-        return made | {making.said: "", making.fold: gr.update(open=False)}
-
-    private = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-    making.source.input(source, making.source, [making.run, making.file, making.variants], **private)
-    making.run.input(of_chosen, making.run, [making.variants, making.old, making.new], **private)
-    making.make.click(make, [tab.annotator, *making.inputs], tab.outputs, trigger_mode="once", **private)
+def show_run(app: App, tab: Label, run: int | None) -> dict:
+    return run_updates(app, tab, run)
 
 
-def _wire_agreeing(app: App, tab: Label) -> None:
-    part = tab.agreeing
-
-    def tell(request: gr.Request, annotator: str, queue: int | None, scope: str) -> dict:
-        lang, annotator = app.language(request), named(request, annotator)
-        try:
-            told = agreement.told_html(app, lang, queue, scope == "all", annotator)
-            hidden = "" if queue is None else agreement.revealed_html(app, lang, queue, annotator)
-        except Exception as error:
-            return {part.told: f'<p class="mt-failed">{escape(sentence(lang, error))}</p>', part.hidden: ""}
-        return {part.told: told, part.hidden: hidden}
-
-    def settle(request: gr.Request, annotator: str, queue: int | None, scope: str) -> dict:
-        lang, annotator = app.language(request), named(request, annotator)
-        queue = None if scope == "all" else queue
-        try:
-            name = queues.get(app.db, queue)["name"] if queue is not None else say(lang, "lb_scope_all")
-            name = name if len(name) <= NAMED else f"{name[:NAMED]}…"
-            made = agreement.settling_queue(app, say(lang, "lb_settle_name", name=name), queue)
-        except Exception as error:
-            gr.Warning(escape(sentence(lang, error)))
-            return gr.skip()
-        if made is None:
-            gr.Info(say(lang, "lb_settle_none"))
-            return gr.skip()
-        roles.record(app, "made queue", made, name)
-        return show(app, tab, lang, annotator, made)
-
-    def ask(request: gr.Request, annotator: str, queue: int | None) -> dict:
-        if queue is None or not named(request, annotator):
-            gr.Info(say(app.language(request), "lb_need_name" if queue is not None else "lb_need_queue"))
-            return gr.skip()
-        return {part.dialog: gr.update(visible=True)}
-
-    def reveal(request: gr.Request, annotator: str, queue: int) -> dict:
-        lang, annotator = app.language(request), named(request, annotator)
-        try:
-            labels.reveal(app.db, annotator, queue=queue)
-        except Exception as error:
-            gr.Warning(escape(sentence(lang, error)))
-            return gr.skip()
-        # The desk is opened anew: it now shows what it hid.
-        desk = layout.desk_html(app, lang, annotator, queue, True, revealed=True)
-        return {part.dialog: gr.update(visible=False), tab.desk: desk} | tell(request, annotator, queue, "queue")
-
-    def close() -> dict:
-        return gr.update(visible=False)
-
-    private = {"api_visibility": "private", "concurrency_limit": None}
-    hidden = private | {"show_progress": "hidden"}
-    given = [tab.annotator, tab.queue, part.scope]
-    gr.on([part.fold.expand, part.again.click, part.scope.input], tell, given, [part.told, part.hidden], **private)
-    part.settle.click(settle, given, tab.outputs, trigger_mode="once", **hidden)
-    part.reveal.click(ask, given[:2], part.dialog, **hidden)
-    part.cancel.click(close, outputs=part.dialog, **hidden)
-    part.confirm.click(reveal, given[:2], [part.dialog, tab.desk, part.told, part.hidden], trigger_mode="once", **hidden)
+def make(app: App, tab: Label, request: gr.Request, annotator: str, *values: Any) -> dict:
+    """values: of the form for a new queue."""
+    lang, making = app.language(request), tab.making
+    form_values = QueueForm.read(values)
+    try:
+        queue = queues.get(app.db, label_files.make(app, lang, form_values))
+        roles.record(app, "made queue", queue["id"], queue["name"])
+    except Exception as error:
+        return {making.said: paragraph(sentence(lang, error), "mt-failed")}
+    made = show(app, tab, lang, annotator_of(request, annotator), queue["id"])
+    items = next(one["items"] for one in queues.listed(app.db) if one["id"] == queue["id"])
+    gr.Info(escape(say(lang, "lb_made", name=queue["name"], items=items)))
+    return made | {making.said: "", making.fold: gr.update(open=False)}
 
 
-def _wire_files(app: App, tab: Label) -> None:
-    files = tab.files
+def show_agreement(app: App, tab: Label, request: gr.Request, annotator: str, queue: int | None, scope: str) -> dict:
+    part, lang, annotator = tab.agreeing, app.language(request), annotator_of(request, annotator)
+    try:
+        figures = agreement.agreement_html(app, lang, queue, scope == "all", annotator)
+        revealed = "" if queue is None else agreement.revealed_html(app, lang, queue, annotator)
+    except Exception as error:
+        return {part.figures: paragraph(sentence(lang, error), "mt-failed"), part.revealed: ""}
+    return {part.figures: figures, part.revealed: revealed}
 
-    def take_in(request: gr.Request, path: str | None, annotator: str) -> str:
-        lang, annotator = app.language(request), named(request, annotator)
-        if not path:
-            return ""
-        try:
-            new, rows = label_files.take_in(app, path, annotator, role_of(app, request))
-            roles.record(app, "imported labels", Path(path).name, f"{new} new of {rows}")
-        except Exception as error:
-            return f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'
-        return f'<p class="lb-quiet" role="status">{escape(say(lang, "lb_imported", n=new, rows=rows))}</p>'
 
-    def give_out(request: gr.Request, queue: int | None, scope: str) -> dict:
-        lang = app.language(request)
-        if scope == "queue" and queue is None:
-            return {files.exported: f'<p class="lb-quiet">{escape(say(lang, "lb_need_queue"))}</p>'}
-        try:
-            found, counts = label_files.give_out(app, None if scope == "all" else queue)
-        except Exception as error:
-            return {files.exported: f'<p class="mt-failed">{escape(sentence(lang, error))}</p>'}
-        words = [say(lang, "lb_exported", **counts), say(lang, "lb_export_note")] if found else [say(lang, "lb_exported_none")]
-        return {
-            files.exported: "".join(f'<p class="lb-quiet" role="status">{escape(line)}</p>' for line in words),
-            files.downloads: gr.update(value=found or None, visible=bool(found)),
-        }
+def settle(app: App, tab: Label, request: gr.Request, annotator: str, queue: int | None, scope: str) -> dict:
+    """Makes a queue of what was labelled differently."""
+    lang, annotator = app.language(request), annotator_of(request, annotator)
+    queue = None if scope == "all" else queue
+    name = queues.get(app.db, queue)["name"] if queue is not None else say(lang, "lb_scope_all")
+    name = name if len(name) <= NAMED else f"{name[:NAMED]}…"
+    made = agreement.settling_queue(app, say(lang, "lb_settle_name", name=name), queue)
+    if made is None:
+        gr.Info(say(lang, "lb_settle_none"))
+        return gr.skip()
+    roles.record(app, "made queue", made, name)
+    return show(app, tab, lang, annotator, made)
 
-    private = {"api_visibility": "private", "concurrency_limit": None}
-    files.given.upload(take_in, [files.given, tab.annotator], files.said, **private)
-    files.export.click(give_out, [tab.queue, files.scope], [files.exported, files.downloads], **private)
+
+def ask_to_reveal(app: App, tab: Label, request: gr.Request, annotator: str, queue: int | None) -> dict:
+    if queue is None or not annotator_of(request, annotator):
+        gr.Info(say(app.language(request), "lb_need_name" if queue is not None else "lb_need_queue"))
+        return gr.skip()
+    return {tab.agreeing.dialog: gr.update(visible=True)}
+
+
+def reveal(app: App, tab: Label, request: gr.Request, annotator: str, queue: int) -> dict:
+    lang, annotator = app.language(request), annotator_of(request, annotator)
+    labels.reveal(app.db, annotator, queue=queue)
+    # The desk is opened anew: it now shows what it hid.
+    desk = layout.desk_html(app, lang, annotator, queue, True, revealed=True)
+    updates = {tab.agreeing.dialog: gr.update(visible=False), tab.desk: desk}
+    return updates | show_agreement(app, tab, request, annotator, queue, "queue")
+
+
+def close_dialog() -> dict:
+    return gr.update(visible=False)
+
+
+def take_in(app: App, request: gr.Request, path: str | None, annotator: str) -> str:
+    lang, annotator = app.language(request), annotator_of(request, annotator)
+    if not path:
+        return ""
+    try:
+        new, rows = label_files.take_in(app, path, annotator, role_of(app, request))
+        roles.record(app, "imported labels", Path(path).name, f"{new} new of {rows}")
+    except Exception as error:
+        return paragraph(sentence(lang, error), "mt-failed")
+    return paragraph(say(lang, "lb_imported", n=new, rows=rows), "lb-quiet", role="status")
+
+
+def give_out(app: App, tab: Label, request: gr.Request, queue: int | None, scope: str) -> dict:
+    lang, files = app.language(request), tab.files
+    if scope == "queue" and queue is None:
+        return {files.exported: paragraph(say(lang, "lb_need_queue"), "lb-quiet")}
+    try:
+        found, counts = label_files.give_out(app, None if scope == "all" else queue)
+    except Exception as error:
+        return {files.exported: paragraph(sentence(lang, error), "mt-failed")}
+    words = [say(lang, "lb_exported", **counts), say(lang, "lb_export_note")] if found else [say(lang, "lb_exported_none")]
+    return {
+        files.exported: "".join(paragraph(line, "lb-quiet", role="status") for line in words),
+        files.downloads: gr.update(value=found or None, visible=bool(found)),
+    }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Literal
 
 import identities
 import store
@@ -15,9 +16,9 @@ from probes.suggest.identity_pair import FactPair
 from store import StoreError, labels, queues, runs
 from ui import passing
 from ui.context import App
-from ui.tabs.label.layout import FILE, RUN
 from ui.words import say
 
+RUN, FILE = "run", "file"  # where a queue's answers come from
 RUNS_SHOWN = 40
 FOR_OTHERS = (None, "researcher")  # the roles that bring in what others said
 
@@ -31,26 +32,27 @@ class QueueForm:
     file: str | None
     variants: Sequence[str]
     langs: Sequence[str]
-    kind: str
+    kind: queues.Kind
     blind: bool
     mask: bool
     overlap: int
-    draw: str
+    draw: Literal["all", "stratified"]
     size: int
     old: str
     new: str
     name: str
 
+    @classmethod
+    def read(cls, values: Sequence) -> QueueForm:
+        """From the form's values, in the order of the fields here; what was emptied takes its default."""
+        given: dict[str, Any] = dict(zip((one.name for one in fields(cls)), values, strict=True))
+        numbers = {"overlap": int(given["overlap"] or 1), "size": int(given["size"] or 0)}
+        return cls(**given | numbers | {name: given[name] or "" for name in ("old", "new", "name")})
+
 
 def make(app: App, lang: str, form_values: QueueForm) -> int:
     """The new queue's id. StoreError, RowsError, FactsError or IdentityError say what is wrong, nothing then made."""
-    if (form_values.source == RUN and form_values.run is None) or (form_values.source == FILE and not form_values.file):
-        raise StoreError(say(lang, "lb_no_source"))
-    if form_values.source == RUN:
-        rows, origin = sources.read_run(app.db, form_values.run).rows, run_name(app, lang, form_values.run)
-    else:
-        origin = Path(form_values.file).name
-        rows = exchange.add_answers(app.db, sources.complete_rows(exchange.read_rows(form_values.file)), origin)
+    rows, origin = chosen_rows(app, lang, form_values)
     rows = [row for row in rows if row.get("answer") is not None]
     variants, langs = form_values.variants, form_values.langs
     chosen = [row for row in rows if (not variants or row["variant"] in variants) and (not langs or row.get("lang") in langs)]
@@ -72,6 +74,16 @@ def make(app: App, lang: str, form_values: QueueForm) -> int:
         strategy=form_values.draw,
         size=form_values.size or None,
     )
+
+
+def chosen_rows(app: App, lang: str, form_values: QueueForm) -> tuple[list[dict], str]:
+    """The rows of the chosen run or file, and what it is called. A file's answers are stored. StoreError or RowsError."""
+    if form_values.source == RUN and form_values.run is not None:
+        return sources.of_run(app.db, form_values.run).rows, run_name(app, lang, form_values.run)
+    if form_values.source == FILE and form_values.file:
+        origin = Path(form_values.file).name
+        return exchange.add_answers(app.db, sources.completed(exchange.read_rows(form_values.file)), origin), origin
+    raise StoreError(say(lang, "lb_no_source"))
 
 
 def known_runs(app: App) -> list[dict]:

@@ -1,9 +1,9 @@
-"""The Label tab: who labels which queue, the desk, making queues, agreement, files. What happens is in label_events."""
+"""The Label tab: who labels which queue, the desk, making queues, agreement, files. What happens is in events."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from html import escape
 
 import gradio as gr
@@ -11,16 +11,17 @@ import gradio as gr
 from identities import LANGS
 from store import queues
 from ui.context import App
+from ui.html import paragraph
+from ui.tabs.label.files import FILE, RUN, QueueForm
 from ui.words import WORDS, i18n, say
 
-RUN, FILE = "run", "file"
 ROWS_SHOWN = 200  # what is revealed at once; all of it is in the exported files
 ACCEPTED = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".xlsx")  # of the last we say what to do with it
 
 
 @dataclass(frozen=True)
 class Making:
-    """The form for a new queue."""
+    """The form for a new queue: a component for each field of QueueForm, under its name, and what is around them."""
 
     fold: gr.Accordion
     source: gr.Radio
@@ -28,7 +29,7 @@ class Making:
     file: gr.File
     variants: gr.CheckboxGroup
     langs: gr.CheckboxGroup
-    what: gr.Radio
+    kind: gr.Radio
     blind: gr.Checkbox
     mask: gr.Checkbox
     overlap: gr.Number
@@ -42,8 +43,7 @@ class Making:
 
     @property
     def inputs(self) -> list:
-        return [self.source, self.run, self.file, self.variants, self.langs, self.what, self.blind, self.mask, self.overlap,
-                self.draw, self.size, self.old, self.new, self.name]  # fmt: skip
+        return [getattr(self, one.name) for one in fields(QueueForm)]
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class Agreeing:
 
     fold: gr.Accordion
     scope: gr.Radio
-    again: gr.Button
+    refresh: gr.Button
     settle: gr.Button
     reveal: gr.Button
     dialog: gr.Column
     confirm: gr.Button
     cancel: gr.Button
-    told: gr.HTML
-    hidden: gr.HTML
+    figures: gr.HTML
+    revealed: gr.HTML
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Label:
     def outputs(self) -> list:
         making = self.making
         return [self.chosen, self.annotator, self.queue, self.desk, making.fold, making.run, making.variants, making.old,
-                making.new, making.said, self.agreeing.told, self.agreeing.hidden, self.agreeing.dialog]  # fmt: skip
+                making.new, making.said, self.agreeing.figures, self.agreeing.revealed, self.agreeing.dialog]  # fmt: skip
 
 
 def remembered() -> gr.BrowserState:
@@ -109,7 +109,7 @@ def build_label(chosen: gr.BrowserState) -> Label:
     desk = gr.HTML(elem_id="lb-desk")
     agreeing = _agreeing()
     files = _files()
-    return Label(chosen, annotator, queue, desk, making, agreeing, files)
+    return Label(chosen=chosen, annotator=annotator, queue=queue, desk=desk, making=making, agreeing=agreeing, files=files)
 
 
 def _making() -> Making:
@@ -136,7 +136,7 @@ def _making() -> Making:
                     old = dropdown("lb_old", "lb-old", min_width=140)
                     new = dropdown("lb_new_identity", "lb-new", min_width=140)
             with gr.Column(scale=1, min_width=320, elem_classes="mt-fields"):
-                what = gr.Radio(
+                kind = gr.Radio(
                     [(i18n("lb_what_labels"), "labels"), (i18n("lb_what_pairs"), "pairs")],
                     value="labels", label=i18n("lb_what"), elem_id="lb-what",
                 )  # fmt: skip
@@ -153,7 +153,10 @@ def _making() -> Making:
                 with gr.Row(elem_classes="mt-under"):
                     make = gr.Button(i18n("lb_make"), variant="primary", scale=0, min_width=150, elem_id="lb-make")
         said = gr.HTML(elem_id="lb-made")
-    return Making(fold, source, run, file, variants, langs, what, blind, mask, overlap, draw, size, old, new, name, make, said)
+    return Making(
+        fold=fold, source=source, run=run, file=file, variants=variants, langs=langs, kind=kind, blind=blind, mask=mask,
+        overlap=overlap, draw=draw, size=size, old=old, new=new, name=name, make=make, said=said,
+    )  # fmt: skip
 
 
 def _scope(elem_id: str) -> gr.Radio:
@@ -169,7 +172,7 @@ def _agreeing() -> Agreeing:
     with gr.Accordion(i18n("lb_agreement"), open=False, elem_classes="mt-unfold", elem_id="lb-agreement-fold") as fold:
         with gr.Row(elem_classes="mt-under lb-under"):
             scope = _scope("lb-agreement-scope")
-            again = _button("lb_again", "lb-agreement-again")
+            refresh = _button("lb_again", "lb-agreement-again")
             settle = _button("lb_settle", "lb-settle")
             reveal = _button("lb_reveal", "lb-reveal")
         with gr.Column(visible=False, elem_classes="mt-dialog mt-wide", elem_id="lb-reveal-dialog") as dialog:
@@ -177,9 +180,12 @@ def _agreeing() -> Agreeing:
             with gr.Row(elem_classes="mt-under"):
                 confirm = _button("lb_confirm_reveal", "lb-reveal-confirm", variant="primary")
                 cancel = _button("lb_cancel", "lb-reveal-cancel")
-        told = gr.HTML(elem_id="lb-agreement")
-        hidden = gr.HTML(elem_id="lb-revealed")
-    return Agreeing(fold, scope, again, settle, reveal, dialog, confirm, cancel, told, hidden)
+        figures = gr.HTML(elem_id="lb-agreement")
+        revealed = gr.HTML(elem_id="lb-revealed")
+    return Agreeing(
+        fold=fold, scope=scope, refresh=refresh, settle=settle, reveal=reveal, dialog=dialog, confirm=confirm, cancel=cancel,
+        figures=figures, revealed=revealed,
+    )  # fmt: skip
 
 
 def _files() -> Files:
@@ -200,7 +206,7 @@ def _files() -> Files:
             downloads = gr.File(
                 label=i18n("lb_downloads"), file_count="multiple", interactive=False, visible=False, elem_id="lb-downloads"
             )
-    return Files(given, said, scope, export, exported, downloads)
+    return Files(given=given, said=said, scope=scope, export=export, exported=exported, downloads=downloads)
 
 
 def queue_choices(app: App, lang: str) -> list[tuple[str, int]]:
@@ -221,11 +227,11 @@ def desk_html(app: App, lang: str, annotator: str, queue: int | None, queues_the
     """The place that label.js fills; or what has to be done first."""
     if not annotator or queue is None:
         key = "lb_no_queue" if not queues_there else "lb_need_name" if not annotator else "lb_need_queue"
-        return f'<p class="lb-first">{escape(say(lang, key))}</p>'
+        return paragraph(say(lang, key), "lb-first")
     words = {key.removeprefix("lbj_"): text for key, text in WORDS.get(lang, WORDS["en"]).items() if key.startswith("lbj_")}
-    told = escape(json.dumps(words, ensure_ascii=False), quote=True)
+    spoken = escape(json.dumps(words, ensure_ascii=False), quote=True)
     name = escape(annotator, quote=True)
     return (
-        f'<mirror-desk data-queue="{int(queue)}" data-annotator="{name}" data-words="{told}" data-revealed="{int(revealed)}">'
+        f'<mirror-desk data-queue="{int(queue)}" data-annotator="{name}" data-words="{spoken}" data-revealed="{int(revealed)}">'
         "</mirror-desk>"
     )

@@ -52,14 +52,14 @@ def routes(app: App) -> list[Route]:
     """For the application that serves the page."""
 
     def opened(asked: dict) -> dict:
-        return desk.opened(app, whole(asked["queue"]), asked["annotator"])
+        return desk.open_desk(app, whole(asked["queue"]), asked["annotator"])
 
     def more(asked: dict) -> dict:
         skipped = bool(asked.get("skipped"))
-        return desk.more(app, whole(asked["queue"]), asked["annotator"], _ids(asked, "without"), skipped)
+        return desk.more_items(app, whole(asked["queue"]), asked["annotator"], _ids(asked, "without"), skipped)
 
     def told(asked: dict) -> dict:
-        return desk.told(app, whole(asked["queue"]), asked["annotator"], _ids(asked, "held"))
+        return desk.queue_state(app, whole(asked["queue"]), asked["annotator"], _ids(asked, "held"))
 
     def decide(asked: dict) -> dict:
         """Each decision is its own annotator's; where there is a login only that one's, others wait for theirs."""
@@ -76,7 +76,7 @@ def routes(app: App) -> list[Route]:
             return {"results": results}
         queue, held = whole(asked["queue"]), _ids(asked, "held")
         items = [whole(decision["item"]) for decision in decisions if decision.get("queue") == queue and "item" in decision]
-        return {"results": results} | desk.told(app, queue, asked["annotator"], held, items, everybody=False)
+        return {"results": results} | desk.queue_state(app, queue, asked["annotator"], held, items, everybody=False)
 
     found = {"open": opened, "more": more, "told": told, "decide": decide}
     return [Route(f"{FOLDER}{name}", _endpoint(app, act), methods=["POST"]) for name, act in found.items()]

@@ -1,0 +1,206 @@
+"""What happens in the Identity tab: choosing, editing and saving, the dialog, the preview, and trying a text out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from html import escape
+from typing import Any, Literal
+
+import gradio as gr
+
+import identities
+from engine.types import Mode
+from identities.files import CHINESE
+from ui.access import roles
+from ui.answering import owner_of
+from ui.context import App, sentence
+from ui.html import failure
+from ui.listeners import QUIET, bound, warned
+from ui.tabs.identity import try_it, view
+from ui.tabs.identity.layout import IdentityTab
+from ui.words import say
+
+Doing = Literal["", "new", "rename", "delete"]
+
+
+def wire_identity(app: App, tab: IdentityTab) -> None:
+    """Everything that happens in the tab but its filling, which is the page's."""
+    listing, editor, trial = tab.listing, tab.editor, tab.trial
+    change = QUIET | {"outputs": tab.outputs}
+    draw = QUIET | {"fn": bound(draw_quick_preview, app), "inputs": tab.previewed, "outputs": editor.preview}
+    listing.chosen.input(bound(choose, app, tab), [listing.chosen, tab.drafts], **change).then(**draw)
+    typing = change | {"fn": bound(note_typing, app, tab), "inputs": [tab.drafts, *tab.previewed]}
+    # change, not input: Gradio's textbox reports input for key presses only, not for pasted text or an input method's.
+    editor.text.change(trigger_mode="always_last", **typing)
+    editor.one_line.click(view.in_one_line, editor.text, editor.text, **QUIET).then(**typing)
+    seeing = draw | {"fn": bound(show_prompt, app), "show_progress": "minimal"}
+    gr.on([editor.see.click, editor.sample.submit, editor.mode.input], **seeing)
+    kept = [listing.chosen, editor.text, tab.drafts]
+    editor.save.click(warned(save, app, tab), kept, **change).then(**draw)
+    editor.revert.click(bound(revert, app, tab), [listing.chosen, tab.drafts], **change).then(**draw)
+    asking: list[tuple[Doing, gr.Button]] = [("new", listing.new), ("rename", listing.rename), ("delete", listing.delete)]
+    for doing, button in asking:
+        button.click(bound(open_dialog, app, tab, doing), listing.chosen, **change)
+    given = [tab.doing, listing.chosen, listing.name, tab.drafts]
+    gr.on([listing.confirm.click, listing.name.submit], warned(confirm, app, tab), given, **change).then(**draw)
+    listing.cancel.click(bound(close_dialog, tab), **change)
+    tried = [listing.chosen, editor.text, tab.drafts, editor.mode, trial.which, trial.tokens]
+    outputs = [trial.table, trial.start, trial.stop]
+    trial.start.click(bound(try_prompt, app, tab), tried, outputs, trigger_mode="once", **QUIET)
+    trial.stop.click(bound(stop_trial, tab), queue=False, **QUIET)
+
+
+def open_identity(app: App, tab: IdentityTab, lang: str, name: str | None = None, drafts: dict | None = None) -> dict:
+    """Everything the editor shows for one identity; the first real one if none is named."""
+    listing, editor = tab.listing, tab.editor
+    drafts = drafts or {}
+    known = identities.names(app.identities)
+    if name is None or name not in known:
+        chinese = lang.startswith("zh")
+        own = [other for other in known if other != identities.NONE]
+        name = min(own, key=lambda other: other.endswith(CHINESE) != chinese, default=identities.NONE)
+    try:
+        saved, about = identities.load(name, app.identities).text, view.about_html(app, lang, name)
+    except Exception as error:
+        saved, about = "", failure(sentence(lang, error))
+    text = drafts.get(name, saved)
+    return {
+        tab.drafts: drafts,
+        tab.doing: "",
+        listing.chosen: gr.update(choices=marked(known, drafts), value=name),
+        listing.dialog: gr.update(visible=False),
+        editor.about: about,
+        editor.text: gr.update(value=text, interactive=name != identities.NONE),
+        editor.notes: view.notes_html(lang, name, text, saved),
+        editor.one_line: gr.update(visible=bool(view.ignored_of(text))),
+        editor.preview: view.stale_html(lang),
+    }
+
+
+def marked(known: list[str], drafts: dict) -> list[tuple[str, str]]:
+    """The identities to choose from, those with an unsaved text marked."""
+    return [(f"{name} •" if name in drafts else name, name) for name in known]
+
+
+def choose(app: App, tab: IdentityTab, request: gr.Request, name: str, drafts: dict) -> dict:
+    return open_identity(app, tab, app.language(request), name, drafts)
+
+
+def note_typing(
+    app: App, tab: IdentityTab, request: gr.Request, drafts: dict, name: str, text: str, mode: Mode, sample: str
+) -> dict:
+    """Keeps what was typed as a draft, and says what is not saved or would not be read."""
+    lang = app.language(request)
+    try:
+        saved = identities.load(name, app.identities).text
+    except Exception:
+        saved = ""
+    was = name in drafts
+    if text.strip("\n") == saved:
+        drafts.pop(name, None)
+    else:
+        drafts[name] = text
+    updates: dict[Any, Any] = {
+        tab.drafts: drafts,
+        tab.editor.notes: view.notes_html(lang, name, text, saved),
+        tab.editor.one_line: gr.update(visible=bool(view.ignored_of(text))),
+        tab.editor.preview: view.quick_preview_html(app, lang, name, text, mode, sample),
+    }
+    if was != (name in drafts):
+        updates[tab.listing.chosen] = gr.update(choices=marked(identities.names(app.identities), drafts))
+    return updates
+
+
+def show_prompt(app: App, request: gr.Request, name: str, text: str, mode: Mode, sample: str) -> str:
+    return view.preview_html(app, app.language(request), name, text, mode, sample)
+
+
+def draw_quick_preview(app: App, request: gr.Request, name: str, text: str, mode: Mode, sample: str) -> str:
+    return view.quick_preview_html(app, app.language(request), name, text, mode, sample)
+
+
+def save(app: App, tab: IdentityTab, request: gr.Request, name: str, text: str, drafts: dict) -> dict:
+    lang = app.language(request)
+    identities.save(name, text, app.identities)
+    drafts.pop(name, None)
+    roles.record(app, "changed identity", name)
+    gr.Info(say(lang, "saved", name=name))
+    return open_identity(app, tab, lang, name, drafts)
+
+
+def revert(app: App, tab: IdentityTab, request: gr.Request, name: str, drafts: dict) -> dict:
+    drafts.pop(name, None)
+    return open_identity(app, tab, app.language(request), name, drafts)
+
+
+def open_dialog(app: App, tab: IdentityTab, doing: Doing, request: gr.Request, name: str) -> dict:
+    words = escape(say(app.language(request), f"really_{doing}", name=name))
+    return {
+        tab.doing: doing,
+        tab.listing.dialog: gr.update(visible=True),
+        tab.listing.words: f'<p class="mt-dialog-words">{words}</p>',
+        tab.listing.name: gr.update(value=name if doing == "rename" else "", visible=doing != "delete"),
+    }
+
+
+def confirm(app: App, tab: IdentityTab, request: gr.Request, doing: Doing, name: str, given: str, drafts: dict) -> dict:
+    """Does what the dialog asked about. given: the new name."""
+    lang, given = app.language(request), given.strip()
+    if doing == "new":
+        identities.create(given, say(lang, "new_text", name=given), app.identities)
+        name = given
+        roles.record(app, "made identity", name)
+    elif doing == "rename":
+        identities.rename(name, given, app.identities)
+        roles.record(app, "renamed identity", name, given)
+        if name in drafts:
+            drafts[given] = drafts.pop(name)
+        name = given
+    elif doing == "delete":
+        identities.delete(name, app.identities)
+        roles.record(app, "deleted identity", name)
+        drafts.pop(name, None)
+    return open_identity(app, tab, lang, name, drafts)
+
+
+def close_dialog(tab: IdentityTab) -> dict:
+    return {tab.listing.dialog: gr.update(visible=False)}
+
+
+def try_prompt(
+    app: App, tab: IdentityTab, request: gr.Request, name: str, text: str, drafts: dict, mode: Mode, which: str, tokens: int
+) -> Iterator[dict]:
+    """Streams the table of the eight questions."""
+    trial, lang, session = tab.trial, app.language(request), request.session_hash
+    prompt = view.prompt_of(text)
+    if prompt is None:
+        gr.Warning(say(lang, "nothing_to_try"))
+        return
+    if session in trial.running:
+        gr.Warning(say(lang, "still_answering"))
+        return
+    stop = trial.running[session] = threading.Event()
+    note = say(lang, "tries_unsaved" if name in drafts else "tries_saved", name=name)
+    title = f"{name} ({say(lang, 'mode_first_turn' if mode == 'first_turn' else 'mode_system')})"
+    rows = [try_it.Tried(question, "", "") for question in try_it.questions(which)]
+    busy = {trial.start: gr.update(visible=False), trial.stop: gr.update(visible=True)}
+    try:
+        yield busy | {trial.table: try_it.table_html(lang, rows, title, note)}
+        for news in try_it.attempt(app, prompt, mode, name, which, int(tokens), stop, session, owner_of(request)):
+            if isinstance(news, int):
+                yield {trial.table: try_it.table_html(lang, rows, title, say(lang, "before_you", number=news))}
+                continue
+            rows = news
+            yield {trial.table: try_it.table_html(lang, rows, title, note)}
+    except Exception as error:
+        yield {trial.table: failure(sentence(lang, error)) + try_it.table_html(lang, rows, title, note)}
+    finally:
+        stop.set()
+        trial.running.pop(session, None)
+    yield {trial.start: gr.update(visible=True), trial.stop: gr.update(visible=False)}
+
+
+def stop_trial(tab: IdentityTab, request: gr.Request) -> None:
+    if request.session_hash in tab.trial.running:
+        tab.trial.running[request.session_hash].set()

@@ -1,0 +1,77 @@
+"""What the Identity tab shows of an identity and of its text as it is being edited. No Gradio."""
+
+from __future__ import annotations
+
+from html import escape
+
+import identities
+from engine.types import Mode, Request, Variant
+from ui.context import App, sentence
+from ui.html import failure, note, paragraph
+from ui.words import say
+
+
+def prompt_of(text: str) -> str | None:
+    """What the model would read of an editor's text: its first line, `\\n` made newlines."""
+    first = text.replace("\r\n", "\n").partition("\n")[0]
+    return identities.from_line(first) if first.strip() else None
+
+
+def ignored_of(text: str) -> str:
+    """What it would not read."""
+    return text.replace("\r\n", "\n").partition("\n")[2].strip()
+
+
+def in_one_line(text: str) -> str:
+    """Every line in the first one, as `\\n`."""
+    return identities.to_line(text.strip())
+
+
+def about_html(app: App, lang: str, name: str) -> str:
+    """The identity's name and, where its YAML file says them, its facts in the page's language."""
+    facts = identities.load(name, app.identities).facts
+    short = lang[:2]
+    line = "" if facts is None else facts.about.get(short) or facts.about.get("en", "")
+    who = None if facts is None else getattr(facts, short) or facts.en or facts.zh
+    known = [] if who is None else [(say(lang, f"fact_{key}"), getattr(who, key)) for key in ("name", "maker", "role", "date")]
+    said = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in known if value)
+    return f'<h2>{escape(name)}</h2>{paragraph(line)}<dl class="mt-facts-list">{said}</dl>'
+
+
+def notes_html(lang: str, name: str, text: str, saved: str) -> str:
+    """Under the editor: what is not saved, what would be ignored."""
+    said = []
+    if name == identities.NONE:
+        said.append(note(say(lang, "none_is_empty")))
+    elif text.strip("\n") != saved:
+        said.append(note(say(lang, "unsaved"), "next"))
+    if ignored_of(text):
+        said.append(note(say(lang, "ignored_text"), "warn"))
+    return "".join(said)
+
+
+def stale_html(lang: str) -> str:
+    return paragraph(say(lang, "prompt_not_shown"))
+
+
+def preview_html(app: App, lang: str, name: str, text: str, mode: Mode, sample: str) -> str:
+    """The exact prompt, the identity's own words marked in it."""
+    prompt = prompt_of(text)
+    variant = Variant(name=name, identity=name, prompt=prompt, mode=mode)
+    question = sample.strip() or "Who are you?"
+    try:
+        exact = escape(app.engine.render(Request([{"role": "user", "content": question}], variant)))
+        form = app.engine.format_of(variant).name
+    except Exception as error:
+        return failure(sentence(lang, error))
+    if prompt:
+        exact = exact.replace(escape(prompt), f"<mark>{escape(prompt)}</mark>", 1)
+    return f'{paragraph(say(lang, "exact_prompt", format=form))}<pre class="mt-exact">{exact}</pre>'
+
+
+def quick_preview_html(app: App, lang: str, name: str, text: str, mode: Mode, sample: str) -> str:
+    """The preview where it costs no generating, else the line that says how to get it.
+
+    In first-turn mode the model itself must answer the prompt first: too slow for every key.
+    """
+    return preview_html(app, lang, name, text, mode, sample) if mode == "system" else stale_html(lang)
