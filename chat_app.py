@@ -331,7 +331,7 @@ def run(args: argparse.Namespace, bell: ending.Bell) -> int:
         return 1
     except OSError as error:
         # whoever else began to listen there while the base was being loaded
-        if not (why := port_taken(args.host, args.port) or space.told(error)):
+        if not (why := port_taken(args.host, args.port) or space.full_disk_sentence(error)):
             raise
         print(f"{why}.".replace("..", "."), file=sys.stderr)
         return 1

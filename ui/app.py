@@ -40,7 +40,7 @@ from ui.tabs.identity import events as identity_events, layout as identity_layou
 from ui.tabs.identity.layout import IdentityTab
 from ui.tabs.label import events as label_events, layout as label_layout, routes as label_routes
 from ui.tabs.label.layout import Label
-from ui.tabs.probes import background as probes_background, events as probes_events, layout as probes_layout
+from ui.tabs.probes import events as probes_events, layout as probes_layout, start as probes_start
 from ui.tabs.probes.background import BackgroundRun
 from ui.tabs.probes.judged import RunCache
 from ui.tabs.probes.layout import Probes

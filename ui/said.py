@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from engine.thoughts import Apart, apart
+from engine.thoughts import Apart, split_thoughts
 from ui.html import fold
 from ui.words import say
 

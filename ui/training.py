@@ -216,7 +216,7 @@ def _start(app: App, form_values: TrainingForm, park: bool) -> int:
     if outlook.problems or settings is None:
         raise SettingsError(outlook.problems)
     data_sets.write(form_values.dataset, rows_file(app, form_values.name), opened=app.opened)
-    if problems := plan.problems(settings):
+    if problems := preflight.problems(settings):
         raise SettingsError(problems)
     needed = outlook.forecast.needed if outlook.forecast else None
     why = outlook.forecast.unestimated if outlook.forecast else ""

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import identities
 from engine.types import Decoding, EngineError, Mode, Variant
+from probes.run.variants import DECODING, FIELDS, with_strengths
 from ui.words import say
 
 NO_IDENTITY = identities.NONE

@@ -62,7 +62,7 @@ def ask(app: App, request: gr.Request, question: str, variants: JSON = "[{}]", h
     wrong = outside.faults(arguments.VARIANTS, wanted, "variants")
     wrong |= outside.faults(arguments.HISTORY, said, "history")
     if wrong:
-        raise EngineError(f"ask: {outside.said(wrong)}.")
+        raise EngineError(f"ask: {outside.describe_faults(wrong)}.")
     chosen = [from_plain(plain, app.identities) for plain in wanted]
     if not chosen:
         raise EngineError("variants is an empty list; name at least one variant, {} is the base.")
@@ -113,7 +113,7 @@ def try_identity(
 
 def votes(app: App) -> list:
     """Which of two variants people preferred: per pair and language, blind and open apart, with an interval."""
-    return preferences.plain(preferences.of_store(app.db))
+    return preferences.csv_rows(preferences.read_preferences(app.db))
 
 
 def _plain_row(row: try_it.Tried) -> dict:

@@ -75,7 +75,7 @@ def start_training(app: App, wish: JSON = "{}") -> dict:
 
 def jobs(app: App, limit: int = 20) -> list:
     """The latest jobs first, a thousand at most, each with its progress and the end of its log."""
-    return [plain_job(app, job) for job in stored.listed(app.db, max(0, min(limit, MOST)))]
+    return [plain_job(app, job) for job in stored.recent(app.db, max(0, min(limit, MOST)))]
 
 
 def stop_job(app: App, id: int, keep: bool = True) -> dict:

@@ -77,7 +77,7 @@ def open_label(app: App, tab: Label, request: gr.Request, chosen: dict) -> dict:
     choices = [(say(lang, "lb_nobody"), ""), *((name, name) for name in known)]
     return show(app, tab, lang, annotator, chosen.get("queue")) | {
         tab.annotator: gr.update(value=annotator, interactive=not login_of(request)),
-        making.fold: gr.update(open=not queues.listed(app.db)),
+        making.fold: gr.update(open=not queues.all_with_counts(app.db)),
         making.run: run_choices(lang, runs, newest),
         making.variants: gr.update(choices=variants, value=variants, visible=len(variants) > 1),
         making.old: gr.update(choices=choices, value=old),
@@ -180,7 +180,7 @@ def make(app: App, tab: Label, request: gr.Request, annotator: str, *values: Any
     except Exception as error:
         return {making.said: paragraph(sentence(lang, error), "mt-failed")}
     made = show(app, tab, lang, annotator_of(request, annotator), queue["id"])
-    items = next(one["items"] for one in queues.listed(app.db) if one["id"] == queue["id"])
+    items = next(one["items"] for one in queues.all_with_counts(app.db) if one["id"] == queue["id"])
     gr.Info(escape(say(lang, "lb_made", name=queue["name"], items=items)))
     return made | {making.said: "", making.fold: gr.update(open=False)}
 

@@ -79,10 +79,10 @@ def make(app: App, lang: str, form_values: QueueForm) -> int:
 def chosen_rows(app: App, lang: str, form_values: QueueForm) -> tuple[list[dict], str]:
     """The rows of the chosen run or file, and what it is called. A file's answers are stored. StoreError or RowsError."""
     if form_values.source == RUN and form_values.run is not None:
-        return sources.of_run(app.db, form_values.run).rows, run_name(app, lang, form_values.run)
+        return sources.read_run(app.db, form_values.run).rows, run_name(app, lang, form_values.run)
     if form_values.source == FILE and form_values.file:
         origin = Path(form_values.file).name
-        return exchange.add_answers(app.db, sources.completed(exchange.read_rows(form_values.file)), origin), origin
+        return exchange.add_answers(app.db, sources.complete_rows(exchange.read_rows(form_values.file)), origin), origin
     raise StoreError(say(lang, "lb_no_source"))
 
 
