@@ -82,12 +82,12 @@ def test_our_own_addresses_have_a_rule_too(site):
 def test_who_does_what():
     """The sentences of the rules, by example: what a role may not do is done by those above it."""
     of = {f"{module}.{name}": role for module, rules in roles.RULES.items() for name, role in rules.items()}
-    assert {of[name] for name in ("chat_tab.asked", "api.ask", "results_events.show", "probes_events.pb_open")} == {"viewer"}
-    assert {of[name] for name in ("label_events.take_in", "label_events.reveal", "chat_tab.cast")} == {"labeler"}
+    assert {of[name] for name in ("tabs.chat.asked", "api.chat.ask", "tabs.results.show", "tabs.probes.pb_open")} == {"viewer"}
+    assert {of[name] for name in ("tabs.label.take_in", "tabs.label.reveal", "tabs.chat.cast")} == {"labeler"}
     assert roles.ADDRESSES["/label/decide"] == "labeler"
-    train = ("finetune_events.start", "api_training.start_training", "finetune_events.discard", "api_training.stop_job")
-    change = ("adapters_tab.confirm", "adapters_tab.uploaded", "identity_tab.save", "identity_tab.confirm", "label_events.make")
-    assert {of[name] for name in (*train, *change, "probes_events.start", "probes_events.pb_send")} == {"researcher"}
+    train = ("tabs.finetune.start", "api.training.start_training", "tabs.finetune.discard", "api.training.stop_job")
+    change = ("tabs.adapters.confirm", "tabs.adapters.uploaded", "tabs.identity.save", "tabs.identity.confirm", "tabs.label.make")
+    assert {of[name] for name in (*train, *change, "tabs.probes.start", "tabs.probes.pb_send")} == {"researcher"}
 
 
 def test_a_new_event_without_a_rule_is_nobodys(site):

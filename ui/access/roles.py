@@ -18,43 +18,43 @@ from ui.words import say
 
 VIEWER, LABELER, RESEARCHER = ROLES
 
-# By module and function. Viewers see and chat; labelers label too; researchers train, delete, upload, change identities and what
-# everybody works with, and bring in what others said.
+# By module (a tab is one) and function. Viewers see and chat; labelers label too; researchers train, delete, upload, change
+# identities and what everybody works with, and bring in what others said.
 RULES: dict[str, dict[str, str]] = {
-    "api": {"ask": VIEWER, "identities": VIEWER, "adapters": VIEWER, "try_identity": VIEWER, "votes": VIEWER},
-    "api_training": {"plan_training": RESEARCHER, "start_training": RESEARCHER, "jobs": VIEWER, "stop_job": RESEARCHER},
-    "api_probes": {"probe_runs": VIEWER, "probe_answers": VIEWER},
+    "api.chat": {"ask": VIEWER, "identities": VIEWER, "adapters": VIEWER, "try_identity": VIEWER, "votes": VIEWER},
+    "api.training": {"plan_training": RESEARCHER, "start_training": RESEARCHER, "jobs": VIEWER, "stop_job": RESEARCHER},
+    "api.probes": {"probe_runs": VIEWER, "probe_answers": VIEWER},
     "app": {
         **dict.fromkeys(("open_page", "open_adapters", "left"), VIEWER),
         **dict.fromkeys(("open_chat", "open_probes", "open_identity", "open_finetune"), VIEWER),
     },
-    "chat_tab": {
+    "tabs.chat": {
         "asked": VIEWER, "again": VIEWER, "stop_it": VIEWER, "edit_last": VIEWER, "clear_all": VIEWER, "add_column": VIEWER,
         "remove": VIEWER, "set_blind": VIEWER, "change": VIEWER, "refresh": VIEWER, "cast": LABELER,
     },
-    "identity_tab": {
+    "tabs.identity": {
         "choose": VIEWER, "draw": VIEWER, "typed": VIEWER, "in_one_line": VIEWER, "show_prompt": VIEWER, "revert": VIEWER,
         "attempt": VIEWER, "stop_it": VIEWER, "close": VIEWER, "save": RESEARCHER, "ask": RESEARCHER, "confirm": RESEARCHER,
     },
-    "adapters_tab": {
+    "tabs.adapters": {
         "look": VIEWER, "choose": VIEWER, "still_there": VIEWER, "close": VIEWER, "add_path": RESEARCHER, "rescan": RESEARCHER,
         "uploaded": RESEARCHER, "take": RESEARCHER, "asked": RESEARCHER, "confirm": RESEARCHER,
     },
-    "finetune_events": {
+    "tabs.finetune": {
         "changed": VIEWER, "preset": VIEWER, "source": VIEWER, "copy": VIEWER, "look": VIEWER, "choose": VIEWER, "again": VIEWER,
         "close": VIEWER, "asked": RESEARCHER, "keep": RESEARCHER, "discard": RESEARCHER, "resume": RESEARCHER,
         "forget": RESEARCHER, "start": RESEARCHER, "compare": RESEARCHER,
     },
-    "label_events": {
+    "tabs.label": {
         "opened": VIEWER, "came": VIEWER, "choose": VIEWER, "source": VIEWER, "of_chosen": VIEWER, "tell": VIEWER,
         "close": VIEWER, "ask": LABELER, "reveal": LABELER,
         "take_in": LABELER, "give_out": LABELER, "make": RESEARCHER, "settle": RESEARCHER,
     },
-    "results_events": {
+    "tabs.results": {
         "opened": VIEWER, "show": VIEWER, "draw": VIEWER, "chose": VIEWER, "look": VIEWER, "write": VIEWER, "forget": VIEWER,
         "add": LABELER,
     },
-    "probes_events": {
+    "tabs.probes": {
         "changed": VIEWER, "script_or_not": VIEWER, "edit": VIEWER, "refreshed": VIEWER, "start": RESEARCHER,
         "uploaded": RESEARCHER, "pb_open": VIEWER, "pb_news": VIEWER, "pb_cell": VIEWER, "pb_compare": VIEWER,
         "pb_export": VIEWER, "pb_act": RESEARCHER, "pb_opinion": RESEARCHER, "pb_send": RESEARCHER,
@@ -85,7 +85,8 @@ def of_address(path: str) -> str | None:
 
 def of_function(fn: Callable) -> str | None:
     """The role that an event, an endpoint or a function of the board takes; None if nobody has said."""
-    return RULES.get(fn.__module__.removeprefix("ui."), {}).get(fn.__name__)
+    room = ".".join(fn.__module__.removeprefix("ui.").split(".")[:2])  # wherever in its tab it stands
+    return RULES.get(room, {}).get(fn.__name__)
 
 
 def called(guard: Callable, act: Callable) -> Callable:

@@ -58,21 +58,21 @@ def build_training_api(app: App) -> None:
     def refuse(error: Exception) -> gr.Error:
         return gr.Error(sentence(app.language(None), error), print_exception=False)
 
-    def plan_training(form_values: JSON = "{}") -> dict:
+    def plan_training(wish: JSON = "{}") -> dict:
         """What a training would be, without starting it.
 
         wish: JSON object; identity, langs, rows, style, old, general, general_share, clean, seed; preset, name; and any setting
         of `python -m tuning.train` that is no path.
         """
         try:
-            return plain_outlook(app, training.foresee(app, training.read_form(app, read_object(form_values, "wish"))))
+            return plain_outlook(app, training.foresee(app, training.read_form(app, read_object(wish, "wish"))))
         except Exception as error:
             raise refuse(error) from None
 
-    def start_training(form_values: JSON = "{}") -> dict:
+    def start_training(wish: JSON = "{}") -> dict:
         """Starts it, or queues it behind the one that runs; `park` in the wish lets the chat's base leave the GPU meanwhile."""
         try:
-            plain = read_object(form_values, "wish")
+            plain = read_object(wish, "wish")
             id = training.start(app, training.read_form(app, plain), bool(plain.get("park")))
             roles.record(app, "started training", id)
             return plain_job(app, stored.get(app.db, id))
