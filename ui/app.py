@@ -25,12 +25,17 @@ from ui.context import App
 from ui.conversation import MAX_COLUMNS, Page
 from ui.page_memory import MOST, Memory
 from ui.pages import Pages, own_key
-from ui.tabs.adapters import download as adapters_download, layout as adapters_layout
+from ui.tabs.adapters import download as adapters_download, events as adapters_events, layout as adapters_layout
 from ui.tabs.chat import layout as chat_layout, picker, view as chat_view
 from ui.tabs.finetune import events as finetune_events, layout as finetune_layout
 from ui.tabs.identity import layout as identity_layout
 from ui.tabs.label import events as label_events, layout as label_layout, routes as label_routes
-from ui.tabs.probes import background as probes_background, events as probes_events, layout as probes_layout
+from ui.tabs.probes import (
+    background as probes_background,
+    board as probes_board,
+    events as probes_events,
+    layout as probes_layout,
+)
 from ui.tabs.probes.background import BackgroundRun
 from ui.tabs.probes.judged import RunCache
 from ui.tabs.results import events as results_events, layout as results_layout
@@ -60,7 +65,7 @@ def build(app: App) -> gr.Blocks:
                 chat = chat_layout.build_chat(app, pages)
             with gr.Tab(i18n("tab_probes"), id="probes", elem_id="tab-probes", render_children=True) as probes_page:
                 notices["probes"] = filling.notice("probes")
-                probing = probes_layout.build_probes(probes_events.board_functions(app, ongoing, cache))
+                probing = probes_layout.build_probes(probes_board.board_functions(app, ongoing, cache))
             with gr.Tab(i18n("tab_label"), id="label", elem_id="tab-label", render_children=True) as label_page:
                 notices["label"] = filling.notice("label")
                 labelling = label_layout.build_label(labels_whose)
@@ -75,7 +80,7 @@ def build(app: App) -> gr.Blocks:
                 tuner = finetune_layout.build_finetune()
             with gr.Tab(i18n("tab_adapters"), id="adapters", elem_id="tab-adapters", render_children=True) as adapters_page:
                 notices["adapters"] = filling.notice("adapters")
-                shelves = adapters_layout.build_adapters(app)
+                shelves = adapters_layout.build_adapters()
 
         def open_chat(request: gr.Request, known: str) -> dict:
             lang = app.language(request)
@@ -87,7 +92,7 @@ def build(app: App) -> gr.Blocks:
             return {key: page.key, header: header_now} | chat_view.everything(app, chat, page, lang)
 
         def open_probes(request: gr.Request) -> dict:
-            return probes_layout.open_probes(app, probing, app.language(request), probes_events.first_shown(ongoing))
+            return probes_layout.open_probes(app, probing, app.language(request), probes_board.first_shown(ongoing))
 
         def open_identity(request: gr.Request) -> dict:
             lang = app.language(request)
@@ -126,6 +131,7 @@ def build(app: App) -> gr.Blocks:
         demo.load(**fills("finetune", open_finetune, None, tuner.outputs))
         demo.load(**fills("adapters", open_adapters, None, shelves.outputs))
         demo.load(**fills("probes", open_probes, None, probing.outputs))
+        adapters_events.wire_adapters(app, shelves)
         finetune_events.wire_finetune(app, tuner)
         finetune_events.wire_compare(app, tuner, chat.page, [*chat.outputs, tabs], chat.running, compared)
         label_events.wire_label(app, labelling, demo, label_page, notices["label"])

@@ -15,7 +15,7 @@ import store
 from ui.context import App
 from ui.tabs.probes import (
     background as probes_background,
-    events as probes_events,
+    board as probes_board,
     form as probes_form,
 )
 from ui.tabs.probes.background import BackgroundRun
@@ -73,7 +73,7 @@ def form_values(**plain) -> probes_form.RunForm:
 
 
 def functions(app, ongoing, cache=None) -> dict:
-    found = probes_events.board_functions(app, ongoing, cache or RunCache())
+    found = probes_board.board_functions(app, ongoing, cache or RunCache())
     return {one.__name__: lambda given=None, one=one: one(given or {}, REQUEST) for one in found}
 
 

@@ -9,7 +9,7 @@ from ui.api import arguments
 from ui.context import App, sentence
 from ui.tabs.probes import background as probes_background
 from ui.tabs.probes.background import BackgroundRun
-from ui.tabs.probes.judged import RunCache, chosen
+from ui.tabs.probes.judged import RunCache, chosen_rows
 
 LISTED = 200
 
@@ -35,7 +35,7 @@ def build_probes_api(app: App, ongoing: BackgroundRun, cache: RunCache) -> None:
     def probe_answers(run: int) -> list:
         """Every answer of a run so far: the rows of an answers file, with suggestion, sure, tags and evidence."""
         try:
-            return chosen(cache.of(app, int(run)), None)
+            return chosen_rows(cache.of(app, int(run)), None)
         except Exception as error:
             raise refuse(error) from None
 

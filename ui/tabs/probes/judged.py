@@ -114,7 +114,7 @@ def default_sides(app: App) -> tuple[str, str]:
     return old, new if new != old else next((name for name in known if name != old), "")
 
 
-def opened(app: App, cache: RunCache, run: int, lang: str) -> dict:
+def run_payload(app: App, cache: RunCache, run: int, lang: str) -> dict:
     """Everything the page needs of a run, but for the words that are the same for all."""
     row, judged_run = runs.get(app.db, run), cache.of(app, run)
     script = row["settings"].get("script")
@@ -163,7 +163,7 @@ def cells(judged_run: JudgedRun, since: int = 0) -> list[list]:
     return found
 
 
-def chosen(judged_run: JudgedRun, keys: Sequence[Sequence] | None, samples: bool = True) -> list[dict]:
+def chosen_rows(judged_run: JudgedRun, keys: Sequence[Sequence] | None, samples: bool = True) -> list[dict]:
     """The rows behind what a page shows: keys are (probe id, variant index); None is everything."""
     wanted = None if keys is None else {(str(probe), int(variant)) for probe, variant in keys}
     with judged_run.lock:
