@@ -38,13 +38,13 @@ def wire_probes(app: App, ongoing: BackgroundRun, tab: Probes, visited: gr.Tab, 
 
 
 def start(app: App, ongoing: BackgroundRun, tab: Probes, request: gr.Request, page: Page, *given) -> dict:
-    plain = layout.plain(tab.form, given)
+    plain = layout.plain(given)
     run = background.start(ongoing, probes_form.read_form(plain, chat_picks(page, plain["chat"])))
     return {tab.judged_run: {"run": run, "at": time.time()}, tab.form.name: ""}
 
 
 def changed(app: App, tab: Probes, request: gr.Request, page: Page, *given) -> str:
-    plain = layout.plain(tab.form, given)
+    plain = layout.plain(given)
     return describe_form(app, app.language(request), plain, chat_picks(page, plain["chat"]))
 
 

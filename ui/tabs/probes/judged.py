@@ -47,14 +47,14 @@ class JudgedRun:
 
 
 class RunCache:
-    """The boards of the latest runs looked at."""
+    """The latest runs looked at, judged."""
 
     def __init__(self) -> None:
         self.known: OrderedDict[int, JudgedRun] = OrderedDict()
         self.lock = threading.Lock()  # guards `known`
 
     def of(self, app: App, run: int) -> JudgedRun:
-        """The run's board with everything that is in the store by now. Raises StoreError."""
+        """The run with everything that is in the store by now. Raises StoreError."""
         row = runs.get(app.db, run)
         with self.lock:
             judged_run = self.known.get(run)
@@ -65,11 +65,11 @@ class RunCache:
             while len(self.known) > KEPT:
                 self.known.popitem(last=False)
         with judged_run.lock:
-            bring_up(app, judged_run, row)
+            judge_new_rows(app, judged_run, row)
         return judged_run
 
 
-def bring_up(app: App, judged_run: JudgedRun, run: Mapping) -> None:
+def judge_new_rows(app: App, judged_run: JudgedRun, run: Mapping) -> None:
     """Judges what is new. Margins come after the answers, to cells that pages have already: then they are all told anew."""
     margins = len(runs.margins(app.db, run["id"]))
     again = margins != judged_run.margins
