@@ -41,9 +41,9 @@ RULES: dict[str, dict[str, str]] = {
         "uploaded": RESEARCHER, "take": RESEARCHER, "asked": RESEARCHER, "confirm": RESEARCHER,
     },
     "tabs.finetune": {
-        "changed": VIEWER, "preset": VIEWER, "source": VIEWER, "copy": VIEWER, "look": VIEWER, "choose": VIEWER, "again": VIEWER,
-        "close": VIEWER, "asked": RESEARCHER, "keep": RESEARCHER, "discard": RESEARCHER, "resume": RESEARCHER,
-        "forget": RESEARCHER, "start": RESEARCHER, "compare": RESEARCHER,
+        "changed": VIEWER, "preset": VIEWER, "source": VIEWER, "copy": VIEWER, "look": VIEWER, "choose": VIEWER,
+        "copy_settings": VIEWER, "close": VIEWER, "asked": RESEARCHER, "keep": RESEARCHER, "discard": RESEARCHER,
+        "resume": RESEARCHER, "forget": RESEARCHER, "start": RESEARCHER, "compare": RESEARCHER,
     },
     "tabs.label": {
         "opened": VIEWER, "came": VIEWER, "choose": VIEWER, "source": VIEWER, "of_chosen": VIEWER, "tell": VIEWER,

@@ -29,11 +29,11 @@ LOG_LINES = 60
 def wire_finetune(app: App, tab: FineTune) -> None:
     """Everything but *Compare now*, which also writes to the Chat tab."""
     form = tab.form
-    inputs, started = [tab.park, *form.inputs], [*tab.run, form.copy, form.name]
+    inputs, started = [tab.park, *form.inputs], [*tab.run_outputs, form.copy, form.name]
     tab.start.click(warned(start, app, tab), inputs, started, trigger_mode="once", **QUIET)
     # change, not input: it also hears a preset or an earlier run fill the form
     any_change = [component.change for component in form.inputs]
-    gr.on(any_change, bound(changed, app, tab), form.inputs, tab.told, trigger_mode="always_last", **QUIET)
+    gr.on(any_change, bound(changed, app, tab), form.inputs, tab.form_outputs, trigger_mode="always_last", **QUIET)
     form.preset.input(bound(preset, tab), form.preset, list(form.settings.values()), **QUIET)
     form.general.input(bound(source, tab), form.general, [form.general_file, form.clean, form.share], **QUIET)
     form.copy.input(warned(copy, app, tab), form.copy, form.inputs, **QUIET)
@@ -41,15 +41,15 @@ def wire_finetune(app: App, tab: FineTune) -> None:
 
 
 def _wire_run(app: App, tab: FineTune) -> None:
-    tab.timer.tick(bound(look, app, tab), [tab.runs, tab.seen], tab.run, **QUIET)
-    tab.runs.input(bound(choose, app, tab), tab.runs, tab.run, **QUIET)
-    tab.stop.click(bound(asked, app, tab, "really_stop", (tab.keep, tab.discard)), outputs=tab.run, **QUIET)
-    tab.forget.click(bound(asked, app, tab, "really_forget", (tab.really_forget,)), outputs=tab.run, **QUIET)
+    tab.timer.tick(bound(look, app, tab), [tab.runs, tab.seen], tab.run_outputs, **QUIET)
+    tab.runs.input(bound(choose, app, tab), tab.runs, tab.run_outputs, **QUIET)
+    tab.stop.click(bound(asked, app, tab, "really_stop", (tab.keep, tab.discard)), outputs=tab.run_outputs, **QUIET)
+    tab.forget.click(bound(asked, app, tab, "really_forget", (tab.really_forget,)), outputs=tab.run_outputs, **QUIET)
     acts = ((tab.keep, keep), (tab.discard, discard), (tab.resume, resume), (tab.really_forget, forget))
     for button, act in acts:
-        button.click(_of_chosen(app, tab, act), tab.runs, tab.run, **QUIET)
+        button.click(_of_chosen(app, tab, act), tab.runs, tab.run_outputs, **QUIET)
     tab.cancel.click(close, outputs=tab.dialog, **QUIET)
-    tab.again.click(warned(again, app, tab), tab.runs, [*tab.run, *tab.form.inputs], **QUIET)
+    tab.copy_settings.click(warned(copy_settings, app, tab), tab.runs, [*tab.run_outputs, *tab.form.inputs], **QUIET)
 
 
 def wire_compare(
@@ -145,7 +145,7 @@ def asked(app: App, tab: FineTune, key: str, buttons: tuple[gr.Button, ...], req
     return shown | {tab.dialog: gr.update(visible=True), tab.dialog_words: words}
 
 
-def again(app: App, tab: FineTune, request: gr.Request, chosen: str) -> dict:
+def copy_settings(app: App, tab: FineTune, request: gr.Request, chosen: str) -> dict:
     """A new run's form, filled in as for the chosen one."""
     values = training.earlier_values(stored.get(app.db, int(chosen)))
     return show(app, tab, app.language(request), NEW, {}) | layout.fill(tab.form, values)
@@ -226,7 +226,7 @@ def run_parts(app: App, lang: str, job: dict) -> dict:
         "compare": {"visible": status in ("done", "stopped") and has_adapter(job)},
         "resume": {"visible": status in ("stopped", "failed", "died")},
         "stop": {"visible": status in ("queued", "starting", "running")},
-        "again": {"visible": bool(job["settings"])},
+        "copy_settings": {"visible": bool(job["settings"])},
         "forget": {"visible": ended},
     }
 

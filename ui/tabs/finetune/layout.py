@@ -72,7 +72,7 @@ class FineTune:
     compare: gr.Button
     resume: gr.Button
     stop: gr.Button
-    again: gr.Button
+    copy_settings: gr.Button
     forget: gr.Button
     dialog: gr.Column
     dialog_words: gr.HTML
@@ -83,14 +83,14 @@ class FineTune:
     timer: gr.Timer
 
     @property
-    def told(self) -> list:
+    def form_outputs(self) -> list:
         """What follows from the form."""
         return [self.outlook, self.first_rows, self.command, self.park, self.form.name]
 
     @property
-    def run(self) -> list:
+    def run_outputs(self) -> list:
         """What a run's page is made of."""
-        buttons = [self.compare, self.resume, self.stop, self.again, self.forget]
+        buttons = [self.compare, self.resume, self.stop, self.copy_settings, self.forget]
         asked = [self.dialog, self.dialog_words, self.keep, self.discard, self.really_forget]
         return [self.seen, self.runs, self.form_box, self.run_box, self.head, self.curves, self.numbers, self.log,
                 self.run_command, *buttons, *asked]  # fmt: skip
@@ -98,7 +98,16 @@ class FineTune:
     @property
     def outputs(self) -> list:
         form = self.form
-        return [*self.run, *self.headings, form.copy, *form.inputs, self.outlook, self.first_rows, self.command, self.park]
+        return [
+            *self.run_outputs,
+            *self.headings,
+            form.copy,
+            *form.inputs,
+            self.outlook,
+            self.first_rows,
+            self.command,
+            self.park,
+        ]
 
 
 def build_finetune() -> FineTune:
@@ -141,7 +150,7 @@ def _run_box() -> dict[str, Any]:
             compare = _button("compare_now", "ft-compare", variant="primary")
             resume = _button("resume", "ft-resume", variant="primary")
             stop = _button("stop_run", "ft-stop")
-            again = _button("copy_settings", "ft-again")
+            copy_settings = _button("copy_settings", "ft-again")
             forget = _button("forget_run", "ft-forget")
         with gr.Column(visible=False, elem_classes="mt-dialog", elem_id="ft-dialog") as dialog:
             words = gr.HTML()
@@ -158,7 +167,7 @@ def _run_box() -> dict[str, Any]:
             run_command = gr.HTML(elem_id="ft-run-command")
     return dict(
         run_box=run_box, head=head, curves=curves, numbers=numbers, log=log, run_command=run_command, compare=compare,
-        resume=resume, stop=stop, again=again, forget=forget, dialog=dialog, dialog_words=words, keep=keep,
+        resume=resume, stop=stop, copy_settings=copy_settings, forget=forget, dialog=dialog, dialog_words=words, keep=keep,
         discard=discard, really_forget=really_forget, cancel=cancel,
     )  # fmt: skip
 

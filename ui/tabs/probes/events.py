@@ -29,7 +29,7 @@ def wire_probes(app: App, ongoing: BackgroundRun, tab: Probes, visited: gr.Tab, 
     begin = warned(start, app, ongoing, tab)
     tab.start.click(begin, everything, [tab.judged_run, form.name], trigger_mode="once", **QUIET)
     any_change = [component.change for component in form.inputs]
-    gr.on(any_change, bound(changed, app, tab), everything, tab.told, trigger_mode="always_last", **QUIET)
+    gr.on(any_change, bound(changed, app, tab), everything, tab.meaning, trigger_mode="always_last", **QUIET)
     form.asking.input(script_or_not, form.asking, form.script, **QUIET)
     tab.upload.upload(bound(uploaded, app, tab), tab.upload, written, **QUIET)
     tab.edit.click(bound(edit, tab), form.sets, written, **QUIET)

@@ -61,14 +61,14 @@ class Probes:
     headings: tuple[gr.HTML, ...]
     upload: gr.UploadButton
     edit: gr.Button
-    told: gr.HTML
+    meaning: gr.HTML
     start: gr.Button
     judged_run: gr.HTML
 
     @property
     def outputs(self) -> list:
         form = self.form
-        return [*self.headings, form.sets, form.variants, form.old, form.new, form.script, self.told, self.judged_run]
+        return [*self.headings, form.sets, form.variants, form.old, form.new, form.script, self.meaning, self.judged_run]
 
 
 def build_probes(functions: list) -> Probes:
@@ -81,7 +81,7 @@ def build_probes(functions: list) -> Probes:
         with gr.Column(scale=6, min_width=320, elem_classes="mt-meaning"):
             how, how_fields = _how_fields()
             name = gr.Textbox(label=i18n("pb_name"), max_lines=1, elem_id="pb-name")
-            told = gr.HTML(elem_id="pb-told")
+            meaning = gr.HTML(elem_id="pb-told")
             start = gr.Button(i18n("pb_start"), variant="primary", elem_id="pb-start")
     judged_run = gr.HTML(
         value="", html_template='<div class="pb-root"></div>', js_on_load=START_BOARD, apply_default_css=False,
@@ -89,7 +89,7 @@ def build_probes(functions: list) -> Probes:
     )  # fmt: skip
     return Probes(
         form=Form(**what_fields, **whom_fields, **how_fields, name=name), headings=(what, whom, how), upload=upload, edit=edit,
-        told=told, start=start, judged_run=judged_run,
+        meaning=meaning, start=start, judged_run=judged_run,
     )  # fmt: skip
 
 

@@ -31,9 +31,15 @@ def wire_results(app: App, tab: Results, page: gr.Tab, notice: gr.HTML) -> None:
     drawn = [
         page.select(opening, [tab.made, *tab.inputs], [*tab.outputs, notice], **QUIET),
         tab.show.click(
-            judging, tab.inputs, tab.told, trigger_mode="once", show_progress="minimal", show_progress_on=[tab.table], **SHOWN
+            judging,
+            tab.inputs,
+            tab.report_outputs,
+            trigger_mode="once",
+            show_progress="minimal",
+            show_progress_on=[tab.table],
+            **SHOWN,
         ),
-        tab.evidence.input(judging, tab.inputs, tab.told, **QUIET),
+        tab.evidence.input(judging, tab.inputs, tab.report_outputs, **QUIET),
     ]
     for event in drawn:
         event.then(bound(draw, app, tab), [tab.made, tab.drawn], [tab.curves, tab.drawn], **QUIET)

@@ -54,14 +54,14 @@ class Results:
         return [getattr(self, name) for name in INPUTS]
 
     @property
-    def told(self) -> list:
+    def report_outputs(self) -> list:
         """What a new table replaces."""
         shown = [self.table, self.behind, self.sides, self.curves, self.votes]
         return [self.made, self.problem, *shown, self.exports, self.parcel, self.files]
 
     @property
     def outputs(self) -> list:
-        return [self.sources, self.old, self.new, self.evidence, self.forget, self.given, self.listed, *self.told]
+        return [self.sources, self.old, self.new, self.evidence, self.forget, self.given, self.listed, *self.report_outputs]
 
 
 def build_results() -> Results:
@@ -92,33 +92,30 @@ def build_results() -> Results:
     behind = gr.HTML(elem_id="results-behind")
     curves = gr.HTML(elem_id="results-curves")
     votes = gr.HTML(elem_id="results-votes")
+    return Results(
+        sources=sources, old=old, new=new, evidence=evidence, upload=upload, forget=forget, given=given, listed=listed,
+        show=show, made=made, drawn=drawn, problem=problem, table=table, asked=asked, behind=behind, sides=sides,
+        curves=curves, votes=votes, **_export_fields(),
+    )  # fmt: skip
+
+
+def _export_fields() -> dict[str, Any]:
+    """What the report is written with; the components by the names of Results."""
     with gr.Column(visible=False, elem_id="results-exports") as exports:
         with gr.Row(elem_classes="mt-tools mt-chooser"):
             title = gr.Textbox(
-                label=i18n("results_title"),
-                placeholder="Mirror Test",
-                max_lines=1,
-                scale=2,
-                elem_id="results-title",
+                label=i18n("results_title"), placeholder="Mirror Test", max_lines=1, scale=2, elem_id="results-title",
                 min_width=200,
-            )
+            )  # fmt: skip
             write = gr.Button(i18n("results_write"), scale=0, min_width=170, elem_id="results-write")
             parcel = gr.DownloadButton(
                 i18n("results_parcel"), scale=0, min_width=170, elem_id="results-parcel", visible=False, variant="primary"
             )
         files = gr.File(
-            file_count="multiple",
-            interactive=False,
-            visible=False,
-            show_label=False,
-            elem_id="results-files",
+            file_count="multiple", interactive=False, visible=False, show_label=False, elem_id="results-files",
             elem_classes="mt-files",
-        )
-    return Results(
-        sources=sources, old=old, new=new, evidence=evidence, upload=upload, forget=forget, given=given, listed=listed,
-        show=show, made=made, drawn=drawn, problem=problem, table=table, asked=asked, behind=behind, sides=sides,
-        curves=curves, votes=votes, exports=exports, title=title, write=write, parcel=parcel, files=files,
-    )  # fmt: skip
+        )  # fmt: skip
+    return dict(exports=exports, title=title, write=write, parcel=parcel, files=files)
 
 
 def plain(given: Sequence[Any]) -> dict[str, Any]:
