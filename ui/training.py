@@ -32,7 +32,7 @@ from ui.access import roles
 from ui.context import App
 
 PRESET = "quick"
-# what the page wishes for unless told otherwise: enough validation rows for a curve, few enough to cost nothing
+# what the page asks for unless told otherwise: enough validation rows for a curve, few enough to cost nothing
 DEFAULTS = {"val_set_size": 0.05, "margin": True}
 # what the form, or the page itself, decides
 OWN = (
@@ -53,7 +53,7 @@ class TrainingForm:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a wish means. problems: why it cannot start, a sentence each; the rest is there as far as it could be worked out."""
+    """What a form means. problems: why it cannot start, a sentence each; the rest is there as far as it could be worked out."""
 
     form_values: TrainingForm
     problems: tuple[str, ...]

@@ -189,7 +189,7 @@ def with_facts(app: App) -> list[str]:
 
 
 def volume(form_values: RunForm, variants: int) -> dict:
-    """What it comes to: `probes` per group, `turns` (answers in all)."""
+    """What it comes to: `groups`, the probes of each group, and `answers` in all."""
     open_ = plan.conversations(
         form_values.probes, max(variants, 1), form_values.settings.samples, form_values.settings.mode, form_values.settings.script
     )
