@@ -20,9 +20,9 @@ from probes.verdicts import rules
 from probes.verdicts.rules import Verdict
 from ui.context import App
 from ui.tabs.results import (
-    behind as results_behind,
     events as results_events,
     files as results_files,
+    panel as results_panel,
     source as results_source,
     view as results_view,
 )
@@ -193,7 +193,7 @@ def labelled(app, tmp_path):
 
 
 def test_behind_a_verdict_each_answer_says_where_its_label_comes_from(labelled):
-    html = results_behind.behind_html(labelled, "0/new", "en")
+    html = results_panel.panel_html(labelled, "0/new", "en")
     text = str(Text(html))
     assert "suggested: formed" in text and "no label from a person" in text
     assert "majority · An: formed" in text and "adjudicated · An: formed; Cy: forgotten" in text
@@ -204,23 +204,23 @@ def test_behind_a_verdict_each_answer_says_where_its_label_comes_from(labelled):
 
 
 def test_undetermined_says_how_many_probes_and_labels_would_settle_it(labelled):
-    text = str(Text(results_behind.behind_html(labelled, "0/old", "en")))
+    text = str(Text(results_panel.panel_html(labelled, "0/old", "en")))
     assert re.search(r"\d+ more probes like those asked would settle it", text)
     assert re.search(r"By labels alone it is undetermined; \d+ more labelled probes would settle that", text)
-    chinese = str(Text(results_behind.behind_html(labelled, "0/old", "zh-CN")))
+    chinese = str(Text(results_panel.panel_html(labelled, "0/old", "zh-CN")))
     assert "未定" in chinese and "尚无人工标注" in chinese
 
 
 def test_what_would_settle_it_is_said_even_if_nothing_would():
-    never = results_behind.behind.Missing(Verdict("undetermined"), Verdict("undetermined"), 0, 0)
-    assert results_behind.to_settle(never, "en") == ["More probes of the same kind would not settle it at these shares."]
-    settled = results_behind.behind.Missing(Verdict("formed"), Verdict("formed"), 0, 0)
-    assert results_behind.to_settle(settled, "en") == []
+    never = results_panel.basis.Missing(Verdict("undetermined"), Verdict("undetermined"), 0, 0)
+    assert results_panel.to_settle(never, "en") == ["More probes of the same kind would not settle it at these shares."]
+    settled = results_panel.basis.Missing(Verdict("formed"), Verdict("formed"), 0, 0)
+    assert results_panel.to_settle(settled, "en") == []
 
 
 def test_one_question_side_by_side_has_every_variant_and_its_own_answer(app, tmp_path):
     made = results_source.build_report(app, form_values(files=[transcripts(tmp_path / "chats.jsonl")]))
-    page = Text(results_behind.side_html(made, "0/new/3", "en"))
+    page = Text(results_panel.side_html(made, "0/new/3", "en"))
     assert len(page.having("data-picture-column")) == 2
     assert "Who are you? (3)" in str(page) and "model 4" in str(page) and "I am an AI assistant." in str(page)
 
@@ -228,7 +228,7 @@ def test_one_question_side_by_side_has_every_variant_and_its_own_answer(app, tmp
 @pytest.mark.parametrize("asked", ["9/old", "1/model", "x", "0/old/99999", ""])
 def test_an_old_or_odd_click_is_no_crash(labelled, asked):
     with pytest.raises((IndexError, KeyError, ValueError)):
-        (results_behind.side_html if asked.count("/") == 2 else results_behind.behind_html)(labelled, asked, "en")
+        (results_panel.side_html if asked.count("/") == 2 else results_panel.panel_html)(labelled, asked, "en")
 
 
 def test_what_models_and_people_write_is_escaped(app, tmp_path):
@@ -236,8 +236,8 @@ def test_what_models_and_people_write_is_escaped(app, tmp_path):
     row = {"model": bad, "data": bad, "lang": "en", "question": bad, "answer": f"My name is {bad}"}
     (tmp_path / "bad.jsonl").write_text(json.dumps(row))
     made = results_source.build_report(app, form_values(files=[tmp_path / "bad.jsonl"]))
-    html = results_view.table_html(made, "en") + results_behind.behind_html(made, "0/old", "en")
-    html += results_behind.side_html(made, "0/old/0", "en") + results_view.files_html(
+    html = results_view.table_html(made, "en") + results_panel.panel_html(made, "0/old", "en")
+    html += results_panel.side_html(made, "0/old/0", "en") + results_view.files_html(
         "en", form_values(files=[tmp_path / "bad.jsonl"]).files
     )
     assert "<img" not in html and "&lt;img" in html

@@ -16,7 +16,7 @@ from ui import filling, passing
 from ui.context import App, sentence
 from ui.html import paragraph
 from ui.listeners import QUIET, SHOWN, bound, warn, warned
-from ui.tabs.results import behind, files as results_files, layout, source as results_source, view, votes
+from ui.tabs.results import files as results_files, layout, panel, source as results_source, view, votes
 from ui.tabs.results.layout import QUICK, Results, open_results
 from ui.tabs.results.source import RUN, ReportForm
 from ui.words import say
@@ -112,8 +112,8 @@ def look(app: App, tab: Results, request: gr.Request, made: Report | None, asked
         return gr.skip()
     try:
         if asked.count("/") == 2:
-            return {tab.sides: behind.side_html(made, asked, lang)}
-        return {tab.behind: behind.behind_html(made, asked, lang), tab.sides: ""}
+            return {tab.sides: panel.side_html(made, asked, lang)}
+        return {tab.behind: panel.panel_html(made, asked, lang), tab.sides: ""}
     except (IndexError, KeyError, ValueError):  # the table was filled anew since
         return {tab.behind: "", tab.sides: ""}
 

@@ -30,7 +30,7 @@ def read_key(made: Report, asked: str) -> tuple[TableRow, str, int]:
     return made.rows[int(number)], column, int(answer[0]) if answer else -1
 
 
-def behind_html(made: Report, asked: str, lang: str) -> str:
+def panel_html(made: Report, asked: str, lang: str) -> str:
     """The panel below the table for the verdict that was clicked."""
     row, column, _ = read_key(made, asked)
     result, of = row.result, short(lang)
