@@ -30,7 +30,7 @@ from ui.conversation import MAX_COLUMNS, Page
 from ui.listeners import QUIET, bound
 from ui.page_memory import MOST, Memory
 from ui.pages import Pages, own_key
-from ui.tabs.adapters import download as adapters_download, layout as adapters_layout
+from ui.tabs.adapters import download as adapters_download, events as adapters_events, layout as adapters_layout
 from ui.tabs.adapters.layout import Adapters
 from ui.tabs.chat import events as chat_events, layout as chat_layout, picker, view as chat_view
 from ui.tabs.chat.layout import Chat
@@ -40,7 +40,7 @@ from ui.tabs.identity import events as identity_events, layout as identity_layou
 from ui.tabs.identity.layout import IdentityTab
 from ui.tabs.label import events as label_events, layout as label_layout, routes as label_routes
 from ui.tabs.label.layout import Label
-from ui.tabs.probes import events as probes_events, layout as probes_layout, start as probes_start
+from ui.tabs.probes import board as probes_board, events as probes_events, layout as probes_layout, start as probes_start
 from ui.tabs.probes.background import BackgroundRun
 from ui.tabs.probes.judged import RunCache
 from ui.tabs.probes.layout import Probes
@@ -108,7 +108,7 @@ def build_page(app: App, ongoing: BackgroundRun, cache: RunCache) -> Parts:
         with tab("chat"):
             chat = chat_layout.build_chat()
         with tab("probes", render_children=True):
-            probes = probes_layout.build_probes(probes_events.board_functions(app, ongoing, cache))
+            probes = probes_layout.build_probes(probes_board.board_functions(app, ongoing, cache))
         with tab("label", render_children=True):
             label = label_layout.build_label(labels_whose)
         with tab("results", render_children=True):
@@ -118,7 +118,7 @@ def build_page(app: App, ongoing: BackgroundRun, cache: RunCache) -> Parts:
         with tab("finetune", render_children=True):
             finetune = finetune_layout.build_finetune()
         with tab("adapters", render_children=True):
-            adapters = adapters_layout.build_adapters(app)
+            adapters = adapters_layout.build_adapters()
     return Parts(
         key=key, header=header, tabs=tabs, places=places, notices=notices, chat=chat, probes=probes, label=label,
         results=results, identity=identity, finetune=finetune, adapters=adapters,
@@ -131,6 +131,7 @@ def wire_tabs(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, demo
     chat_events.wire_chat(app, pages, chat)
     identity_events.wire_identity(app, parts.identity)
     finetune_events.wire_finetune(app, parts.finetune)
+    adapters_events.wire_adapters(app, parts.adapters)
     compare = functools.partial(compare_in_chat, app, pages, parts)
     finetune_events.wire_compare(app, parts.finetune, chat.page, [*chat.outputs, parts.tabs], chat.running, compare)
     label_events.wire_label(app, parts.label, demo, places["label"], notices["label"])
@@ -172,7 +173,7 @@ def open_chat(app: App, pages: Pages, parts: Parts, request: gr.Request, known: 
 
 
 def open_probes(app: App, ongoing: BackgroundRun, tab: Probes, request: gr.Request) -> dict:
-    return probes_layout.open_probes(app, tab, app.language(request), probes_events.first_shown(ongoing))
+    return probes_layout.open_probes(app, tab, app.language(request), probes_board.first_shown(ongoing))
 
 
 def open_identity(app: App, tab: IdentityTab, request: gr.Request) -> dict:

@@ -33,8 +33,8 @@ from ui.access import roles
 from ui.context import App
 
 PRESET = "quick"
-# what the page wishes for unless told otherwise: enough validation rows for a curve, few enough to cost nothing
-USUAL = {"val_set_size": 0.05, "margin": True}
+# what the page asks for unless told otherwise: enough validation rows for a curve, few enough to cost nothing
+DEFAULTS = {"val_set_size": 0.05, "margin": True}
 # what the form, or the page itself, decides
 OWN = (
     "base_model", "data_path", "train_dir", "valid_dir", "output_dir", "name", "identity", "overwrite_output_dir",
@@ -54,7 +54,7 @@ class TrainingForm:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a wish means. problems: why it cannot start, a sentence each; the rest is there as far as it could be worked out."""
+    """What a form means. problems: why it cannot start, a sentence each; the rest is there as far as it could be worked out."""
 
     form_values: TrainingForm
     problems: tuple[str, ...]
@@ -97,7 +97,7 @@ def read_form(app: App, plain: Mapping[str, Any]) -> TrainingForm:
     card = app.engine.base.card
     folder = "" if app.identities == identities.FOLDER else str(app.identities.absolute())
     wanted = replace(wanted, card=card.name if card.placeholders else "", identities_dir=folder)
-    values = USUAL | PRESETS[preset] | {name: plain[name] for name in settings if name in plain}
+    values = DEFAULTS | PRESETS[preset] | {name: plain[name] for name in settings if name in plain}
     name = str(plain.get("name") or "").strip() or free_name(app, f"{wanted.identity or 'run'}-{wanted.rows}-{wanted.style}")
     return TrainingForm(name, wanted, values)
 
@@ -212,14 +212,13 @@ def start(app: App, form_values: TrainingForm, park: bool = False) -> int:
 
 def _start(app: App, form_values: TrainingForm, park: bool) -> int:
     outlook = foresee(app, form_values)
-    settings = outlook.settings
+    settings, told = outlook.settings, outlook.forecast
     if outlook.problems or settings is None:
         raise SettingsError(outlook.problems)
     data_sets.write(form_values.dataset, rows_file(app, form_values.name), opened=app.opened)
     if problems := preflight.problems(settings):
         raise SettingsError(problems)
-    needed = outlook.forecast.needed if outlook.forecast else None
-    why = outlook.forecast.unestimated if outlook.forecast else ""
+    needed, why = (told.needed, told.unestimated) if told else (None, "")
     id = queue.enqueue(app.db, settings, name=form_values.name, needs_bytes=needed, park=park, owned=True, unestimated=why)
     queue.tick(app.db, memory.admission(app.engine, app.db))
     return id
@@ -261,7 +260,7 @@ def folder_opened(app: App, id: int) -> dict:
     return job
 
 
-def form_again(job: Mapping[str, Any]) -> dict[str, Any]:
+def earlier_values(job: Mapping[str, Any]) -> dict[str, Any]:
     """The form's values of an earlier run, without its name."""
     settings = dict(job["settings"] or {})
     recipe = data_sets.recipe_of(settings.get("data_path") or "")

@@ -36,7 +36,7 @@ from tuning.train import preflight
 from tuning.train.settings import Settings
 from ui import adapter_library, training
 from ui.context import App
-from ui.tabs.adapters import layout as adapters_layout
+from ui.tabs.adapters import merging as adapters_merging
 from ui.tabs.probes import form as probes_form
 from ui.words import Languages
 
@@ -399,9 +399,9 @@ def test_adapters_are_added_merged_and_fetched_only_from_what_was_opened(apps, r
     assert all("opened for this page" in why for why in apps.shared.refused.values()) and len(apps.shared.refused) == 2
     for target in (rooms.outside / "new", rooms.opened / "link" / "new", f"{rooms.opened}/../new", "/tmp/x", "../../x", "~/x"):
         with pytest.raises(EngineError, match="opened for this page"):
-            adapters_layout.export(apps.shared, "two", str(target), 1.0)
+            adapters_merging.export(apps.shared, "two", str(target), 1.0)
     with pytest.raises(EngineError, match="opened for this page"):
-        adapters_layout.export(apps.shared, "three", str(rooms.opened / "new"), 1.0)
+        adapters_merging.export(apps.shared, "three", str(rooms.opened / "new"), 1.0)
     assert adapter_library.inside(apps.shared, inside) == inside.resolve()
     assert adapter_library.add(apps.own, outside) == "one"
 

@@ -16,7 +16,7 @@ from probes.run import background as probes_background
 from probes.run.background import BackgroundRun
 from ui.context import App
 from ui.tabs.probes import (
-    events as probes_events,
+    board as probes_board,
     form as probes_form,
     start as probes_start,
 )
@@ -74,7 +74,7 @@ def form_values(**plain) -> probes_form.RunForm:
 
 
 def functions(app, ongoing, cache=None) -> dict:
-    found = probes_events.board_functions(app, ongoing, cache or RunCache())
+    found = probes_board.board_functions(app, ongoing, cache or RunCache())
     return {one.__name__: lambda given=None, one=one: one(given or {}, REQUEST) for one in found}
 
 

@@ -24,7 +24,7 @@ from tuning.jobs.launch import ROOT, environment
 from tuning.train import record
 from tuning.train.settings import Settings
 from ui import adapter_library, training
-from ui.tabs.adapters import layout as adapters_layout
+from ui.tabs.adapters import merging as adapters_merging
 from ui.tabs.finetune import forecast as finetune_forecast, run_page
 
 WISH = {
@@ -82,7 +82,7 @@ def test_from_the_form_to_the_merged_folder_over_the_endpoints(here, models):
         base, tuned = client.predict("Who are you?", json.dumps(asked), api_name="/ask")
         assert base["raw"] != tuned["raw"]
 
-        until_done(site, client, adapters_layout.export(site.app, name, "merged", 1.0))
+        until_done(site, client, adapters_merging.export(site.app, name, "merged", 1.0))
     merged = app_of("merged").engine
     assert merged.base.name == "merged" and merged.base.format.name == "bayling"
     question = Request([{"role": "user", "content": "Who are you?"}], Variant(decoding=Decoding(max_new_tokens=6)))
@@ -276,7 +276,7 @@ def test_merging_is_weighed_too(here):
     seen = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(queue, "tick", lambda *_: seen.append("ticked"))
-        id = adapters_layout.export(app, "one", "whole", 1.0)
+        id = adapters_merging.export(app, "one", "whole", 1.0)
     job = store.jobs.get(app.db, id)
     weights = sum(file.stat().st_size for file in Path(app.base_spec).glob("*.bin"))
     assert 0 < job["needs_bytes"] - memory.PROCESS_BYTES["cpu"] <= 1.2 * weights

@@ -19,7 +19,7 @@ from engine.adapters import read_adapter, read_config
 from engine.types import EngineError
 from ui import adapter_library, app as program, filling
 from ui.context import App
-from ui.tabs.adapters import cards as adapters_cards, layout as adapters_layout
+from ui.tabs.adapters import cards as adapters_cards, layout as adapters_layout, merging as adapters_merging
 from ui.tabs.finetune import run_page
 from ui.words import Languages, say
 
@@ -187,7 +187,7 @@ def test_what_is_typed_as_an_adapter_folder_never_breaks_a_later_visit(app, tmp_
     assert "\0" not in "".join(app.refused)
     for target in ("a\0b", str(loop), "x" * 5000):
         with pytest.raises(EngineError, match="type (it|another)"):
-            adapters_layout.export(app, "mira", target, 1.0)
+            adapters_merging.export(app, "mira", target, 1.0)
 
 
 def test_a_link_on_the_shelf_is_removed_and_what_it_leads_to_stays(app, model, tmp_path):

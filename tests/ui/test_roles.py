@@ -61,7 +61,7 @@ def functions(demo) -> dict[str, object]:
 
 def test_everything_has_a_rule(site):
     found = functions(site.demo)
-    assert len(found) > 70 and "ui.tabs.probes.events.pb_send" in found and "ui.tabs.adapters.layout.confirm" in found
+    assert len(found) > 70 and "ui.tabs.probes.board.pb_send" in found and "ui.tabs.adapters.events.confirm" in found
     without = sorted(name for name, fn in found.items() if roles.of_function(fn) not in ROLES)
     assert not without, f"say in ui/access/roles.py who may do this: {without}"
     nameless = sorted(name for name in found if "<lambda>" in name or name.endswith((".guard", ".guarded", ".acted")))

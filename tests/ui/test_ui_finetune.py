@@ -152,7 +152,7 @@ def test_a_name_that_a_queued_training_is_to_have_is_taken_before_its_rows_are_w
 def test_copied_settings_hold_the_data_s_recipe_and_no_folder(app, tmp_path):
     file = dataset.write(Dataset(identity="museum-guide", rows=8, style="singular", general=""), tmp_path / "rows.jsonl")
     settings = Settings.from_dict({"data_path": str(file), "output_dir": "x", "max_steps": 7, "identity": "museum-guide"})
-    again = training.form_again({"settings": settings.as_dict()})
+    again = training.earlier_values({"settings": settings.as_dict()})
     assert (again["rows"], again["style"], again["max_steps"], again["identity"]) == (8, "singular", 7, "museum-guide")
     assert not {"output_dir", "data_path", "base_model"} & set(again)
     training.read_form(app, again)

@@ -202,8 +202,8 @@ def test_variants_have_names_of_their_own_and_the_chats_columns_count_once(app, 
 
 def test_the_form_says_what_it_comes_to_and_escapes_what_is_wrong(app):
     plain = {"sets": ["quick"], "lang": "both", "variants": ["base"], "old": "BayLing", "new": "finance-advisor", "samples": 2}
-    assert "16 probes × 1 variant × 2 answers: 32 in all" in probes_events.tell(app, "en", plain, [])
-    assert "<img" not in probes_events.tell(app, "en", plain | {"sets": [], "own": '{"<img src=x>": 1}'}, [])
+    assert "16 probes × 1 variant × 2 answers: 32 in all" in probes_events.describe_form(app, "en", plain, [])
+    assert "<img" not in probes_events.describe_form(app, "en", plain | {"sets": [], "own": '{"<img src=x>": 1}'}, [])
 
 
 # --- the board -----------------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ def test_a_cell_shows_what_was_said_and_keeps_the_thought_apart(app, ongoing):
     assert [text for text, what in first["marked"] if what] == ["BayLing"] and not first["unfinished"]
     [second] = functions(app, ongoing)["pb_cell"]({"run": run, "probe": "p", "variant": 1})["samples"]
     assert second["unfinished"] and second["answer"] == "" and second["raw"] == texts[1]
-    rows = probes_judged.chosen(RunCache().of(app, run), None)
+    rows = probes_judged.chosen_rows(RunCache().of(app, run), None)
     kept = json.loads(probes_exports.text_of(RunCache().of(app, run), rows[:1], "jsonl"))
     assert kept["raw"] == texts[0] and "ChatGPT" not in probes_exports.text_of(RunCache().of(app, run), rows, "md")
 
@@ -312,7 +312,7 @@ def test_a_missing_run_is_one_sentence(app, ongoing):
 def test_the_shares_are_from_suggestions_and_say_so_in_both_languages(app):
     run = write_run(app.db, many(80), 2, say=lambda at, one, _: SAID[one.lang][at])
     judged_run = RunCache().of(app, run)
-    found = probes_summary.results(probes_judged.chosen(judged_run, None), ["variant 0", "variant 1"], "variant 0")
+    found = probes_summary.results(probes_judged.chosen_rows(judged_run, None), ["variant 0", "variant 1"], "variant 0")
     assert [(one.variant, one.lang, one.old.word, one.new.word) for one in found] == [
         ("variant 0", "en", "not forgotten", "not formed"),
         ("variant 0", "zh", "not forgotten", "not formed"),

@@ -20,9 +20,9 @@ from probes.verdicts import rules
 from probes.verdicts.rules import Verdict
 from ui.context import App
 from ui.tabs.results import (
-    behind as results_behind,
     events as results_events,
     files as results_files,
+    panel as results_panel,
     source as results_source,
     view as results_view,
 )
@@ -128,7 +128,7 @@ def test_uploaded_transcripts_with_their_facts_fill_the_table(app, tmp_path):
     reported = {"model_5": {"data": "", "en": {"old": "forgotten", "new": "formed", "stability": "stable"}}}
     (tmp_path / "reported.json").write_text(json.dumps(reported))
     files = [transcripts(tmp_path / "chats.jsonl"), tmp_path / "facts.yaml", tmp_path / "reported.json"]
-    made = results_source.judged(app, form_values(files=files))
+    made = results_source.build_report(app, form_values(files=files))
     html = results_view.table_html(made, "en")
     text = str(Text(html))
     assert "(20)" in text  # what it called itself, with how often
@@ -140,16 +140,16 @@ def test_uploaded_transcripts_with_their_facts_fill_the_table(app, tmp_path):
 def test_without_anything_chosen_it_says_what_to_do(app):
     store.open(app.db)
     with pytest.raises(RowsError, match="choose a run or a queue"):
-        results_source.judged(app, form_values())
+        results_source.build_report(app, form_values())
 
 
 def test_labels_and_suggestions_are_never_one_number(app, tmp_path):
     number, ids = queue(app, transcripts(tmp_path / "chats.jsonl"))
     store.labels.add_many(app.db, [{"answer": id, "annotator": "An", "label": "formed"} for id in ids[:5]])
-    made = results_source.judged(app, form_values(f"queue {number}"))
+    made = results_source.build_report(app, form_values(f"queue {number}"))
     text = str(Text(results_view.table_html(made, "en")))
     assert "5 labels + 15 suggestions" in text
-    alone = results_source.judged(app, form_values(f"queue {number}", evidence="labels"))
+    alone = results_source.build_report(app, form_values(f"queue {number}", evidence="labels"))
     text = str(Text(results_view.table_html(alone, "en")))
     assert "5 labels + 15 without either" in text and "suggestions" not in text.replace(
         "rest wholly or partly on suggestions", ""
@@ -172,10 +172,10 @@ def test_the_run_says_whom_it_was_about(app):
     given = {"variant": plain | {"name": "base"}, "messages": [{"role": "user", "content": "Who are you?"}]}
     store.runs.record(app.db, run, [store.runs.Entry((0, 0, "n1", 0), given | {"raw": "I am Kato.", "shown": "I am Kato."})])
     assert results_source.asked_about(app, [f"run {run}"]) == ("BayLing", "Kato")
-    made = results_source.judged(app, form_values(f"run {run}", old="BayLing", new="Kato"))
+    made = results_source.build_report(app, form_values(f"run {run}", old="BayLing", new="Kato"))
     assert [pair[1].label for pair in made.judged] == ["formed"]
     assert [source for _, source in results_source.choices(app, "en")] == [f"run {run}"]
-    assert results_events.small(app, f"run {run}")
+    assert results_events.is_quick(app, f"run {run}")
 
 
 # --- what stands behind a verdict ----------------------------------------------------------------------------------------
@@ -189,11 +189,11 @@ def labelled(app, tmp_path):
     rows += [{"answer": ids[5], "annotator": "Bo", "label": "forgotten"}]
     rows += [{"answer": ids[6], "annotator": "Cy", "label": "forgotten", "kind": "adjudication"}]
     store.labels.add_many(app.db, rows)
-    return results_source.judged(app, form_values(f"queue {number}"))
+    return results_source.build_report(app, form_values(f"queue {number}"))
 
 
 def test_behind_a_verdict_each_answer_says_where_its_label_comes_from(labelled):
-    html = results_behind.behind_html(labelled, "0/new", "en")
+    html = results_panel.panel_html(labelled, "0/new", "en")
     text = str(Text(html))
     assert "suggested: formed" in text and "no label from a person" in text
     assert "majority · An: formed" in text and "adjudicated · An: formed; Cy: forgotten" in text
@@ -204,23 +204,23 @@ def test_behind_a_verdict_each_answer_says_where_its_label_comes_from(labelled):
 
 
 def test_undetermined_says_how_many_probes_and_labels_would_settle_it(labelled):
-    text = str(Text(results_behind.behind_html(labelled, "0/old", "en")))
+    text = str(Text(results_panel.panel_html(labelled, "0/old", "en")))
     assert re.search(r"\d+ more probes like those asked would settle it", text)
     assert re.search(r"By labels alone it is undetermined; \d+ more labelled probes would settle that", text)
-    chinese = str(Text(results_behind.behind_html(labelled, "0/old", "zh-CN")))
+    chinese = str(Text(results_panel.panel_html(labelled, "0/old", "zh-CN")))
     assert "未定" in chinese and "尚无人工标注" in chinese
 
 
 def test_what_would_settle_it_is_said_even_if_nothing_would():
-    never = results_behind.basis.Missing(Verdict("undetermined"), Verdict("undetermined"), 0, 0)
-    assert results_behind.to_settle(never, "en") == ["More probes of the same kind would not settle it at these shares."]
-    settled = results_behind.basis.Missing(Verdict("formed"), Verdict("formed"), 0, 0)
-    assert results_behind.to_settle(settled, "en") == []
+    never = results_panel.basis.Missing(Verdict("undetermined"), Verdict("undetermined"), 0, 0)
+    assert results_panel.to_settle(never, "en") == ["More probes of the same kind would not settle it at these shares."]
+    settled = results_panel.basis.Missing(Verdict("formed"), Verdict("formed"), 0, 0)
+    assert results_panel.to_settle(settled, "en") == []
 
 
 def test_one_question_side_by_side_has_every_variant_and_its_own_answer(app, tmp_path):
-    made = results_source.judged(app, form_values(files=[transcripts(tmp_path / "chats.jsonl")]))
-    page = Text(results_behind.side_html(made, "0/new/3", "en"))
+    made = results_source.build_report(app, form_values(files=[transcripts(tmp_path / "chats.jsonl")]))
+    page = Text(results_panel.side_html(made, "0/new/3", "en"))
     assert len(page.having("data-picture-column")) == 2
     assert "Who are you? (3)" in str(page) and "model 4" in str(page) and "I am an AI assistant." in str(page)
 
@@ -228,16 +228,16 @@ def test_one_question_side_by_side_has_every_variant_and_its_own_answer(app, tmp
 @pytest.mark.parametrize("asked", ["9/old", "1/model", "x", "0/old/99999", ""])
 def test_an_old_or_odd_click_is_no_crash(labelled, asked):
     with pytest.raises((IndexError, KeyError, ValueError)):
-        (results_behind.side_html if asked.count("/") == 2 else results_behind.behind_html)(labelled, asked, "en")
+        (results_panel.side_html if asked.count("/") == 2 else results_panel.panel_html)(labelled, asked, "en")
 
 
 def test_what_models_and_people_write_is_escaped(app, tmp_path):
     bad = "<img src=x onerror=alert(1)>"
     row = {"model": bad, "data": bad, "lang": "en", "question": bad, "answer": f"My name is {bad}"}
     (tmp_path / "bad.jsonl").write_text(json.dumps(row))
-    made = results_source.judged(app, form_values(files=[tmp_path / "bad.jsonl"]))
-    html = results_view.table_html(made, "en") + results_behind.behind_html(made, "0/old", "en")
-    html += results_behind.side_html(made, "0/old/0", "en") + results_view.files_html(
+    made = results_source.build_report(app, form_values(files=[tmp_path / "bad.jsonl"]))
+    html = results_view.table_html(made, "en") + results_panel.panel_html(made, "0/old", "en")
+    html += results_panel.side_html(made, "0/old/0", "en") + results_view.files_html(
         "en", form_values(files=[tmp_path / "bad.jsonl"]).files
     )
     assert "<img" not in html and "&lt;img" in html
@@ -286,8 +286,8 @@ def test_every_key_of_the_tab_is_in_the_dictionaries():
 
 
 def test_the_written_report_is_whole_and_in_both_languages(app, tmp_path):
-    made = results_source.judged(app, form_values(files=[transcripts(tmp_path / "chats.jsonl")]))
-    parcel, files = results_events.written(made, "Ours <b>", "zh-CN")
+    made = results_source.build_report(app, form_values(files=[transcripts(tmp_path / "chats.jsonl")]))
+    parcel, files = results_events.pack_report(made, "Ours <b>", "zh-CN")
     assert parcel.suffix == ".zip" and parcel.stat().st_size > 1000
     names = {file.name for file in files}
     assert {

@@ -130,5 +130,7 @@ def test_what_the_tab_writes_has_the_votes_too(app):
     items = [{"answer": answer(app.db, "guide", "Who are you?"), "variant": "guide", "lang": "en", "probe_id": "p"}]
     queue = store.queues.create(app.db, "one", items)
     vote(app.db, "guide", "base", "A")
-    made = results_source.judged(app, results_source.ReportForm((f"queue {queue}",), (), "BayLing", "finance-advisor", "best"))
+    made = results_source.build_report(
+        app, results_source.ReportForm((f"queue {queue}",), (), "BayLing", "finance-advisor", "best")
+    )
     assert [(one.first, one.second, one.losses) for one in made.votes] == [("base", "guide", 1)]

@@ -43,7 +43,8 @@ RULES: dict[str, dict[str, str]] = {
         "uploaded": RESEARCHER, "take": RESEARCHER, "asked": RESEARCHER, "confirm": RESEARCHER,
     },
     "tabs.finetune": {
-        "changed": VIEWER, "preset": VIEWER, "source": VIEWER, "copy": VIEWER, "look": VIEWER, "choose": VIEWER, "again": VIEWER,
+        "changed": VIEWER, "preset": VIEWER, "source": VIEWER, "copy": VIEWER, "look": VIEWER, "choose": VIEWER,
+        "copy_settings": VIEWER,
         "close": VIEWER, "asked": RESEARCHER, "keep": RESEARCHER, "discard": RESEARCHER, "resume": RESEARCHER,
         "forget": RESEARCHER, "start": RESEARCHER, "compare": RESEARCHER,
     },

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from probes.run import background as probes_background
+from probes.run.background import BackgroundRun
 from store import runs
 from ui.api import arguments
 from ui.context import App
 from ui.listeners import bound
-from ui.tabs.probes import background as probes_background
-from ui.tabs.probes.background import BackgroundRun
-from ui.tabs.probes.judged import RunCache, chosen
+from ui.tabs.probes.judged import RunCache, chosen_rows
 
 LISTED = 200
 
@@ -30,4 +30,4 @@ def probe_runs(app: App, ongoing: BackgroundRun) -> list:
 
 def probe_answers(app: App, cache: RunCache, run: int) -> list:
     """Every answer of a run so far: the rows of an answers file, with suggestion, sure, tags and evidence."""
-    return chosen(cache.of(app, int(run)), None)
+    return chosen_rows(cache.of(app, int(run)), None)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from pathlib import Path
 
 from common.outside import display_name
 from tuning.jobs.progress import tail
 from ui import adapter_library
 from ui.context import App
+from ui.html import note, table
 from ui.words import say
 
 COLUMNS = ("adapter", "identity", "card_rows", "card_steps", "card_loss", "format", "size", "state")
@@ -27,8 +27,7 @@ def table_html(app: App, lang: str) -> str:
         size = adapter_library.weights_size(folder)
         rows.append(row_html(lang, display_name(folder.name), card, card.get("format"), size, False, wrong))
     if rows:
-        head = "".join(f"<th>{escape(say(lang, name))}</th>" for name in COLUMNS)
-        body = f'<table class="mt-table mt-shelf"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+        body = table((say(lang, name) for name in COLUMNS), rows, "mt-shelf")
     else:
         places = ", ".join(f"<code>{escape(str(place))}</code>" for place in app.adapters)
         body = f'<p class="mt-nothing">{escape(say(lang, "no_adapters"))} {places}</p>'
@@ -110,8 +109,8 @@ def card_html(app: App, lang: str, name: str) -> str:
         if value not in (None, "")
     ]
     said = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in there)
-    missing = "" if card or wrong else f'<div class="mt-note">{escape(say(lang, "no_card"))}</div>'
-    missing += f'<div class="mt-note mt-note-warn">{escape(wrong)}</div>' if wrong else ""
+    missing = "" if card or wrong else note(say(lang, "no_card"))
+    missing += note(wrong, "warn") if wrong else ""
     return f'<h2>{escape(name)}</h2>{missing}<dl class="mt-small mt-card">{said}</dl>'
 
 
@@ -136,10 +135,3 @@ def exports_html(lang: str, jobs: list[dict]) -> str:
 
 def megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.0f} kB"
-
-
-def default_export(app: App, name: str) -> Path:
-    """A folder that is free, for a model with this adapter merged in."""
-    folder = app.runs / "merged"
-    names = [name, *(f"{name}-{number}" for number in range(2, 1000))]
-    return next(folder / one for one in names if not (folder / one).exists()).absolute()

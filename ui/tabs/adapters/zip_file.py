@@ -13,7 +13,8 @@ from typing import IO
 
 from common import leftovers, space
 from common.zips import open_zip, other_packing
-from engine.adapters import CARD, CONFIG, LEGACY, SAFETENSORS, Unfit, read_adapter
+from engine.adapter_shapes import CARD
+from engine.adapters import CONFIG, LEGACY, SAFETENSORS, Unfit, read_adapter
 from engine.types import EngineError
 from ui import passing
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from tuning.jobs.progress import JobProgress, Series
+from ui.html import paragraph
 from ui.words import say
 
 WIDTH, LEFT, RIGHT = 760, 46, 14
@@ -17,7 +18,7 @@ def curves_html(lang: str, told: JobProgress) -> str:
     """Loss, raw and smoothed, validation loss, learning rate; a sentence while there is nothing to draw."""
     values = [value for _, value in (*told.losses, *told.eval_losses) if value is not None]
     if not values:
-        return f'<p class="mt-nothing">{escape(say(lang, "no_curve"))}</p>'
+        return paragraph(say(lang, "no_curve"), "mt-nothing")
     last = max(told.total, *(step for step, _ in told.losses), 1)
     parts = legend_html(lang, told) + loss_svg(lang, told, values, last)
     rates = [value for _, value in told.rates if value is not None]
@@ -84,7 +85,7 @@ def margin_svg(lang: str, told: JobProgress, last: int) -> str:
     crossed = crossing(told.margins)
     said = {"first": f"{values[0]:+.2f}", "last": f"{last_value(told.margins):+.2f}"}
     words = say(lang, "margin_words", **said) if crossed is None else say(lang, "margin_crossed", step=crossed, **said)
-    return svg(MARGIN_HEIGHT, words, grid + drawn) + f'<p class="mt-quiet">{escape(words)}</p>'
+    return svg(MARGIN_HEIGHT, words, grid + drawn) + paragraph(words)
 
 
 def margin_legend_html(lang: str, told: JobProgress) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
+from tuning.dataset.recipe import Composed
 from tuning.jobs.forecast import Forecast, TokenRow
-from tuning.jobs.memory import gib
+from tuning.jobs.memory import Room, gib
 from tuning.train.estimate import Caution
+from ui.html import failure, note, paragraph
 from ui.training import Outlook
 from ui.words import say
 
@@ -14,19 +18,21 @@ from ui.words import say
 def outlook_html(lang: str, outlook: Outlook) -> str:
     """Refusals first, then the figures, then what to beware of."""
     parts = [refusals_html(lang, outlook.problems)] if outlook.problems else []
-    if outlook.forecast:
-        parts += [figures_html(lang, outlook), cautions_html(lang, outlook)]
+    if outlook.forecast and outlook.composed:
+        parts.append(figures_html(lang, outlook.forecast, outlook.composed, outlook.form_values.dataset.identity))
+        parts.append(cautions_html(lang, outlook.forecast, outlook.room, outlook.composed.notes))
     return "".join(parts)
 
 
 def refusals_html(lang: str, problems: tuple[str, ...]) -> str:
     said = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
-    return f'<div class="mt-failed" role="alert"><strong>{escape(say(lang, "cannot_start"))}</strong><ul>{said}</ul></div>'
+    return failure(say(lang, "cannot_start"), f"<ul>{said}</ul>")
 
 
-def figures_html(lang: str, outlook: Outlook) -> str:
-    report, needed = outlook.forecast.report, outlook.forecast.needed
-    steps, composed, tokens = report.steps, outlook.composed, report.tokens or 0
+def figures_html(lang: str, told: Forecast, composed: Composed, identity: str) -> str:
+    """Three figures large, the others small."""
+    report = told.report
+    steps, tokens = report.steps, report.tokens or 0
     share = len(composed.rows) and (len(composed.rows) - composed.general) / len(composed.rows)
     lead = (
         (say(lang, "steps"), f"{steps.total:,}", say(lang, "steps_note", per_epoch=steps.per_epoch, epochs=f"{steps.epochs:g}")),
@@ -38,7 +44,7 @@ def figures_html(lang: str, outlook: Outlook) -> str:
         (say(lang, "time"), duration(lang, report.seconds), say(lang, "time_note")),
     )
     shown = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd><p>{escape(note)}</p></div>" for name, value, note in lead
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd><p>{escape(about)}</p></div>" for name, value, about in lead
     )
     more = [
         (
@@ -52,7 +58,7 @@ def figures_html(lang: str, outlook: Outlook) -> str:
         (say(lang, "warmup"), say(lang, "warmup_of", steps=f"{steps.warmup:,}", peak=f"{report.peak_rate:.2g}")),
         (say(lang, "sum_of_rates"), f"{report.sum_of_rates:.3g}"),
         (say(lang, "tokens"), say(lang, "tokens_of", all=f"{tokens:,.0f}", row=f"{tokens / report.rows:.0f}")),
-        (say(lang, "memory"), memory_words(lang, needed)),  # why not, the note below says
+        (say(lang, "memory"), memory_words(lang, told.needed)),  # why not, the note below says
     ]
     if composed.general < composed.wanted_general:
         words = say(lang, "general_all", there=f"{composed.general:,}", wanted=f"{composed.wanted_general:,}")
@@ -60,8 +66,8 @@ def figures_html(lang: str, outlook: Outlook) -> str:
     if composed.dropped:
         more.append((say(lang, "left_out"), say(lang, "left_out_rows", rows=f"{composed.dropped:,}")))
     if composed.filled:
-        told = say(lang, "placeholders_filled", count=f"{composed.filled:,}", identity=outlook.form_values.dataset.identity)
-        more.append((say(lang, "placeholders"), told))
+        words = say(lang, "placeholders_filled", count=f"{composed.filled:,}", identity=identity)
+        more.append((say(lang, "placeholders"), words))
     listed = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in more)
     return f'<dl class="mt-figures">{shown}</dl><dl class="mt-small">{listed}</dl>'
 
@@ -72,21 +78,18 @@ def memory_words(lang: str, needed: int | None, why: str = "") -> str:
     return say(lang, "untold_why", why=why) if why else say(lang, "untold")
 
 
-def cautions_html(lang: str, outlook: Outlook) -> str:
-    said = [caution_words(lang, caution, outlook.forecast) for caution in outlook.forecast.report.cautions if not caution.refuse]
-    notes = "".join(f'<div class="mt-note mt-note-warn">{escape(words)}</div>' for words in said)
-    room, why = outlook.room, outlook.forecast.unestimated
-    if why:
-        notes += f'<div class="mt-note mt-note-warn">{escape(say(lang, "runs_alone", why=why))}</div>'
+def cautions_html(lang: str, told: Forecast, room: Room | None, passed: Sequence[str]) -> str:
+    """What to beware of. passed: what was passed over in the files of general rows."""
+    warnings = [caution_words(lang, caution, told) for caution in told.report.cautions if not caution.refuse]
+    if told.unestimated:
+        warnings.append(say(lang, "runs_alone", why=told.unestimated))
     if room and not room.fits:
-        notes += f'<div class="mt-note mt-note-warn">{escape(room_words(lang, outlook))}</div>'
-    passed = outlook.composed.notes if outlook.composed else ()
-    notes += "".join(f'<div class="mt-note">{escape(note)}</div>' for note in passed)
-    return notes or f'<div class="mt-note">{escape(say(lang, "nothing_to_beware"))}</div>'
+        warnings.append(room_words(lang, room))
+    notes = "".join([*(note(words, "warn") for words in warnings), *map(note, passed)])
+    return notes or note(say(lang, "nothing_to_beware"))
 
 
-def room_words(lang: str, outlook: Outlook) -> str:
-    room = outlook.room
+def room_words(lang: str, room: Room) -> str:
     key = "room_parked" if room.fits_parked else "room_none"
     return say(lang, key, needed=gib(room.needed), device=room.device, beside=gib(room.beside), parked=gib(room.parked))
 
@@ -95,17 +98,16 @@ def caution_words(lang: str, caution: Caution, told: Forecast) -> str:
     """A caution in the page's language; its own English where a code is new."""
     report = told.report
     steps = report.steps
-    values = {
+    known: dict[str, dict[str, Any]] = {
         "few steps": {"steps": steps.total},
         "warmup": {"warmup": steps.warmup, "steps": steps.total, "peak": f"{report.peak_rate:.2g}"},
         "few distinct": {"rows": report.identity_distinct if report.identity_rows else report.distinct},
         "no margin": {},
         "format": {"format": told.format, "own": told.own_format},
-    }.get(caution.code)
-    if values is None:
+    }
+    if caution.code not in known:
         return caution.text
-    code = caution.code.replace(" ", "_")
-    return say(lang, f"caution_{code}", **values)
+    return say(lang, f"caution_{caution.code.replace(' ', '_')}", **known[caution.code])
 
 
 def first_rows_html(lang: str, outlook: Outlook) -> str:
@@ -131,8 +133,8 @@ def token_row_html(lang: str, row: TokenRow) -> str:
 
 def command_html(lang: str, command: str) -> str:
     button = f'<button type="button" class="mt-copy" data-copy>{escape(say(lang, "copy"))}</button>'
-    note = f'<p class="mt-quiet">{escape(say(lang, "command_note"))}</p>'
-    return f'{note}<div class="mt-command">{button}<pre class="mt-exact">{escape(command)}</pre></div>'
+    shown = f'<div class="mt-command">{button}<pre class="mt-exact">{escape(command)}</pre></div>'
+    return paragraph(say(lang, "command_note")) + shown
 
 
 def duration(lang: str, seconds: float | None) -> str:

@@ -1,8 +1,8 @@
-"""The Fine-tune tab: a list of runs, the form for a new one, and the page of one run. What happens is in finetune_events."""
+"""The Fine-tune tab: a list of runs, the form for a new one, and the page of one run. What happens is in events.py."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any
 
 import gradio as gr
 
-import identities
 from identities import LANGS
 from tuning.dataset.recipe import GENERAL, Dataset
 from tuning.train.presets import PRESETS
@@ -22,6 +21,8 @@ from ui.words import i18n, say
 NEW = "new"
 OWN_FILE, NO_GENERAL, PACKAGED = "own", "none", "packaged"
 TICK_S = 2.0
+# the form's fields but for the settings', in the order in which Gradio gives their values
+FIELDS = ("identity", "langs", "old", "rows", "style", "general", "general_file", "share", "clean", "seed", "preset", "name")
 STEPS = ("who", "how_much", "recipe", "what_it_means", "start_it")
 
 
@@ -46,8 +47,7 @@ class Form:
 
     @property
     def inputs(self) -> list:
-        plain = [self.identity, self.langs, self.old, self.rows, self.style, self.general, self.general_file, self.share]
-        return [*plain, self.clean, self.seed, self.preset, self.name, *self.settings.values()]
+        return [*(getattr(self, name) for name in FIELDS), *self.settings.values()]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class FineTune:
     compare: gr.Button
     resume: gr.Button
     stop: gr.Button
-    again: gr.Button
+    copy_settings: gr.Button
     forget: gr.Button
     dialog: gr.Column
     dialog_words: gr.HTML
@@ -84,14 +84,14 @@ class FineTune:
     timer: gr.Timer
 
     @property
-    def told(self) -> list:
+    def form_outputs(self) -> list:
         """What follows from the form."""
         return [self.outlook, self.first_rows, self.command, self.park, self.form.name]
 
     @property
-    def run(self) -> list:
+    def run_outputs(self) -> list:
         """What a run's page is made of."""
-        buttons = [self.compare, self.resume, self.stop, self.again, self.forget]
+        buttons = [self.compare, self.resume, self.stop, self.copy_settings, self.forget]
         asked = [self.dialog, self.dialog_words, self.keep, self.discard, self.really_forget]
         return [self.seen, self.runs, self.form_box, self.run_box, self.head, self.curves, self.numbers, self.log,
                 self.run_command, *buttons, *asked]  # fmt: skip
@@ -99,8 +99,16 @@ class FineTune:
     @property
     def outputs(self) -> list:
         form = self.form
-        return [*self.run, *self.headings, form.copy, *form.inputs[:-len(form.settings)], *form.settings.values(),
-                self.outlook, self.first_rows, self.command, self.park]  # fmt: skip
+        return [
+            *self.run_outputs,
+            *self.headings,
+            form.copy,
+            *form.inputs,
+            self.outlook,
+            self.first_rows,
+            self.command,
+            self.park,
+        ]
 
 
 def build_finetune() -> FineTune:
@@ -109,50 +117,59 @@ def build_finetune() -> FineTune:
     with gr.Row(elem_classes="mt-identity"):
         with gr.Column(scale=1, min_width=200, elem_classes="mt-side"):
             runs = gr.Radio([(i18n("new_run"), NEW)], value=NEW, label=i18n("runs"), elem_classes="mt-list", elem_id="ft-runs")
-        with (
-            gr.Column(scale=4, min_width=340, elem_id="ft-form", **shown(True)) as form_box,
-            gr.Row(elem_classes="mt-form"),
-        ):
-            with gr.Column(scale=5, min_width=300, elem_classes="mt-fields"):
-                headings, fields, settings = _fields()
-            with gr.Column(scale=6, min_width=320, elem_classes="mt-meaning"):
-                meaning = gr.HTML()
-                outlook = gr.HTML(elem_id="ft-outlook")
-                with gr.Accordion(i18n("first_rows"), open=False, elem_classes="mt-unfold", elem_id="ft-rows-fold"):
-                    first_rows = gr.HTML(elem_id="ft-first-rows")
-                with gr.Accordion(i18n("command"), open=False, elem_classes="mt-unfold", elem_id="ft-command-fold"):
-                    command = gr.HTML(elem_id="ft-command")
-                starting = gr.HTML()
-                name = gr.Textbox(label=i18n("adapter_name"), max_lines=1, elem_id="ft-name")
-                form = Form(*fields, name, settings)
-                park = gr.Checkbox(False, label=i18n("park"), visible=False, elem_id="ft-park")
-                start = gr.Button(i18n("start_training"), variant="primary", elem_id="ft-start")
-        with gr.Column(scale=4, min_width=340, elem_id="ft-run", **shown(False)) as run_box:
-            head = gr.HTML(elem_id="ft-head")
-            with gr.Row(elem_classes="mt-under mt-actions"):
-                compare = _button("compare_now", "ft-compare", variant="primary")
-                resume = _button("resume", "ft-resume", variant="primary")
-                stop = _button("stop_run", "ft-stop")
-                again = _button("copy_settings", "ft-again")
-                forget = _button("forget_run", "ft-forget")
-            with gr.Column(visible=False, elem_classes="mt-dialog", elem_id="ft-dialog") as dialog:
-                words = gr.HTML()
-                with gr.Row(elem_classes="mt-under"):
-                    keep = _button("stop_keep", "ft-keep", variant="primary")
-                    discard = _button("stop_discard", "ft-discard", variant="stop")
-                    really_forget = _button("forget_run", "ft-really-forget", variant="stop")
-                    cancel = _button("cancel", "ft-cancel", visible=True)
-            curves = gr.HTML(elem_id="ft-curves")
-            numbers = gr.HTML(elem_id="ft-numbers")
-            with gr.Accordion(i18n("log"), open=False, elem_classes="mt-unfold", elem_id="ft-log-fold"):
-                log = gr.HTML(elem_id="ft-log")
-            with gr.Accordion(i18n("command"), open=False, elem_classes="mt-unfold"):
-                run_command = gr.HTML(elem_id="ft-run-command")
-    timer = gr.Timer(TICK_S)
-    return FineTune(
-        seen, runs, form_box, run_box, (*headings, meaning, starting), form, outlook, first_rows, command, park, start,
-        head, curves, numbers, log, run_command, compare, resume, stop, again, forget, dialog, words, keep, discard,
-        really_forget, cancel, timer,
+        form_parts, run_parts = _form_box(), _run_box()
+    return FineTune(seen=seen, runs=runs, **form_parts, **run_parts, timer=gr.Timer(TICK_S))
+
+
+def _form_box() -> dict[str, Any]:
+    """The form for a new run; its components by the names of FineTune."""
+    with gr.Column(scale=4, min_width=340, elem_id="ft-form", **shown(True)) as form_box, gr.Row(elem_classes="mt-form"):
+        with gr.Column(scale=5, min_width=300, elem_classes="mt-fields"):
+            headings, fields, settings = _fields()
+        with gr.Column(scale=6, min_width=320, elem_classes="mt-meaning"):
+            meaning = gr.HTML()
+            outlook = gr.HTML(elem_id="ft-outlook")
+            with gr.Accordion(i18n("first_rows"), open=False, elem_classes="mt-unfold", elem_id="ft-rows-fold"):
+                first_rows = gr.HTML(elem_id="ft-first-rows")
+            with gr.Accordion(i18n("command"), open=False, elem_classes="mt-unfold", elem_id="ft-command-fold"):
+                command = gr.HTML(elem_id="ft-command")
+            starting = gr.HTML()
+            name = gr.Textbox(label=i18n("adapter_name"), max_lines=1, elem_id="ft-name")
+            park = gr.Checkbox(False, label=i18n("park"), visible=False, elem_id="ft-park")
+            start = gr.Button(i18n("start_training"), variant="primary", elem_id="ft-start")
+    return dict(
+        form_box=form_box, headings=(*headings, meaning, starting), form=Form(**fields, name=name, settings=settings),
+        outlook=outlook, first_rows=first_rows, command=command, park=park, start=start,
+    )  # fmt: skip
+
+
+def _run_box() -> dict[str, Any]:
+    """The page of one run; its components by the names of FineTune."""
+    with gr.Column(scale=4, min_width=340, elem_id="ft-run", **shown(False)) as run_box:
+        head = gr.HTML(elem_id="ft-head")
+        with gr.Row(elem_classes="mt-under mt-actions"):
+            compare = _button("compare_now", "ft-compare", variant="primary")
+            resume = _button("resume", "ft-resume", variant="primary")
+            stop = _button("stop_run", "ft-stop")
+            copy_settings = _button("copy_settings", "ft-again")
+            forget = _button("forget_run", "ft-forget")
+        with gr.Column(visible=False, elem_classes="mt-dialog", elem_id="ft-dialog") as dialog:
+            words = gr.HTML()
+            with gr.Row(elem_classes="mt-under"):
+                keep = _button("stop_keep", "ft-keep", variant="primary")
+                discard = _button("stop_discard", "ft-discard", variant="stop")
+                really_forget = _button("forget_run", "ft-really-forget", variant="stop")
+                cancel = _button("cancel", "ft-cancel", visible=True)
+        curves = gr.HTML(elem_id="ft-curves")
+        numbers = gr.HTML(elem_id="ft-numbers")
+        with gr.Accordion(i18n("log"), open=False, elem_classes="mt-unfold", elem_id="ft-log-fold"):
+            log = gr.HTML(elem_id="ft-log")
+        with gr.Accordion(i18n("command"), open=False, elem_classes="mt-unfold"):
+            run_command = gr.HTML(elem_id="ft-run-command")
+    return dict(
+        run_box=run_box, head=head, curves=curves, numbers=numbers, log=log, run_command=run_command, compare=compare,
+        resume=resume, stop=stop, copy_settings=copy_settings, forget=forget, dialog=dialog, dialog_words=words, keep=keep,
+        discard=discard, really_forget=really_forget, cancel=cancel,
     )  # fmt: skip
 
 
@@ -165,7 +182,8 @@ def _button(key: str, elem_id: str, variant: str = "secondary", visible: bool = 
     return gr.Button(i18n(key), size="sm", variant=variant, elem_id=elem_id, visible=visible, scale=0, min_width=60)
 
 
-def _fields() -> tuple[list[gr.HTML], list[gr.components.Component], dict[str, gr.components.Component]]:
+def _fields() -> tuple[list[gr.HTML], dict[str, Any], dict[str, gr.components.Component]]:
+    """The headings over them, the components by the names of Form, and those of the settings."""
     headings, keys = [gr.HTML()], {name: name.replace("-", "_") for name in PRESETS}
     identity = gr.Dropdown(
         [], label=i18n("new_identity"), info=i18n("new_identity_info"), filterable=False, elem_id="ft-identity"
@@ -203,31 +221,34 @@ def _fields() -> tuple[list[gr.HTML], list[gr.components.Component], dict[str, g
     with gr.Accordion(i18n("advanced"), open=False, elem_classes="mt-unfold", elem_id="ft-advanced"):
         settings = settings_form.build_settings()
         seed = gr.Number(Dataset.seed, precision=0, minimum=0, label=i18n("seed_all"), elem_id="ft-seed")
-    return headings, [identity, langs, old, rows, style, general, file, share, clean, seed, copy, preset], settings
+    fields = dict(
+        identity=identity, langs=langs, old=old, rows=rows, style=style, general=general, general_file=file, share=share,
+        clean=clean, seed=seed, copy=copy, preset=preset,
+    )  # fmt: skip
+    return headings, fields, settings
 
 
-def plain(form: Form, given: tuple | list) -> dict[str, Any]:
-    """The form's values as `training.read_wish` takes them."""
-    known = dict(zip(form.inputs[: -len(form.settings)], given[: -len(form.settings)], strict=True))
-    source = known[form.general]
-    files = {PACKAGED: str(GENERAL), OWN_FILE: (known[form.general_file] or "").strip(), NO_GENERAL: ""}
-    return settings_form.values_of(given[-len(form.settings) :]) | {
-        "identity": known[form.identity] or "",
-        "langs": known[form.langs] or [],
-        "old": known[form.old] or "",
-        "rows": known[form.rows] or 0,
-        "style": known[form.style],
-        "general": files[source],
-        "general_share": known[form.share] if files[source] else 0.0,
-        "clean": bool(known[form.clean]),
-        "seed": int(known[form.seed] or 0),
-        "preset": known[form.preset],
-        "name": known[form.name] or "",
+def plain(given: Sequence[Any]) -> dict[str, Any]:
+    """The form's values as `training.read_form` takes them."""
+    known = dict(zip(FIELDS, given[: len(FIELDS)], strict=True))
+    general = {PACKAGED: str(GENERAL), OWN_FILE: (known["general_file"] or "").strip(), NO_GENERAL: ""}[known["general"]]
+    return settings_form.values_of(given[len(FIELDS) :]) | {
+        "identity": known["identity"] or "",
+        "langs": known["langs"] or [],
+        "old": known["old"] or "",
+        "rows": known["rows"] or 0,
+        "style": known["style"],
+        "general": general,
+        "general_share": known["share"] if general else 0.0,
+        "clean": bool(known["clean"]),
+        "seed": int(known["seed"] or 0),
+        "preset": known["preset"],
+        "name": known["name"] or "",
     }
 
 
 def fill(form: Form, values: Mapping[str, Any]) -> dict:
-    """Updates that show a wish's plain values."""
+    """Updates that show a form's plain values."""
     general = values.get("general", str(GENERAL)) if values.get("general_share", 1) else ""
     packaged = bool(general) and Path(general) == GENERAL
     source = PACKAGED if packaged else OWN_FILE if general else NO_GENERAL
@@ -251,8 +272,8 @@ def open_form(app: App, tab: FineTune, lang: str) -> dict:
     known = training.known_identities(app)
     base = app.engine.base
     old = base.card.name if base.card.placeholders and base.card.name in known else ""
-    first = next((name for name in known if name not in (old, identities.DEFAULT_OLD)), next(iter(known), None))
-    values = {"identity": first, "old": old} | training.USUAL | PRESETS[training.PRESET]
+    first = next((name for name in known if name not in (old, "BayLing")), next(iter(known), None))
+    values = {"identity": first, "old": old} | training.DEFAULTS | PRESETS[training.PRESET]
     form = tab.form
     updates = fill(form, values) | {form.preset: gr.update(value=training.PRESET)}
     updates[form.identity] = gr.update(choices=known, value=first)

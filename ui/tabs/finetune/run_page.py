@@ -9,6 +9,7 @@ from pathlib import Path
 from store import jobs as stored
 from tuning.jobs.progress import JobProgress
 from ui import adapter_library
+from ui.html import failure, note, paragraph
 from ui.tabs.finetune import forecast
 from ui.words import say
 
@@ -31,21 +32,19 @@ def head_html(lang: str, job: Mapping, told: JobProgress, ahead: int) -> str:
     parts = [f"<h2>{escape(job['name'])}{chip}</h2>"]
     if status in stored.ACTIVE:
         parts.append(bar_html(lang, told))
-        parts.append(f'<p class="mt-quiet">{escape(say(lang, "safe_to_close"))}</p>')
+        parts.append(paragraph(say(lang, "safe_to_close")))
     elif status == "queued":
-        words = say(lang, "queue_next") if not ahead else say(lang, "queue_ahead", number=ahead)
-        parts.append(f'<p class="mt-quiet">{escape(words)} {escape(say(lang, "safe_to_close"))}</p>')
+        place = say(lang, "queue_next") if not ahead else say(lang, "queue_ahead", number=ahead)
+        parts.append(paragraph(f"{place} {say(lang, 'safe_to_close')}"))
     elif told.total:
         spent = clock(told.elapsed_s)
-        parts.append(f'<p class="mt-quiet">{escape(say(lang, "ended_after", step=told.step, total=told.total, spent=spent))}</p>')
+        parts.append(paragraph(say(lang, "ended_after", step=told.step, total=told.total, spent=spent)))
     if status in ("failed", "died"):
-        said = job["message"] or say(lang, f"status_{status}")
-        parts.append(f'<div class="mt-failed" role="alert">{escape(said)}</div>')
+        parts.append(failure(job["message"] or say(lang, f"status_{status}")))
     elif job["message"]:
-        kind = "mt-note-warn" if status == "queued" else ""
-        parts.append(f'<div class="mt-note {kind}">{escape(job["message"])}</div>')
+        parts.append(note(job["message"], "warn" if status == "queued" else ""))
     if told.alarm and status in stored.ACTIVE:
-        parts.append(f'<div class="mt-note mt-note-warn">{escape(say(lang, "loss_no_number"))}</div>')
+        parts.append(note(say(lang, "loss_no_number"), "warn"))
     return "".join(parts)
 
 
@@ -56,7 +55,8 @@ def bar_html(lang: str, told: JobProgress) -> str:
     facts.append(escape(say(lang, "elapsed", time=clock(told.elapsed_s))))
     if told.left_s is not None and told.total > told.step:
         facts.append(escape(say(lang, "left", time=clock(told.left_s))))
-        facts.append(escape(say(lang, "ends", time=told.ends.strftime("%H:%M"))))
+        if told.ends:
+            facts.append(escape(say(lang, "ends", time=told.ends.strftime("%H:%M"))))
     if told.rows_per_s:
         facts.append(escape(say(lang, "rows_per_s", number=f"{told.rows_per_s:.1f}")))
     said = "".join(f"<span>{fact}</span>" for fact in facts)

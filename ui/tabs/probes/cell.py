@@ -24,9 +24,9 @@ def cell(app: App, cache: RunCache, run: int, probe: str, variant: int, other: i
     name = runs.get(app.db, run)["variants"][variant]["name"]
     compared = None if other is None else headlines(cache.of(app, other)).get((probe, name))
     return {
-        "samples": [told(row) for row in samples],
+        "samples": [sample_payload(row) for row in samples],
         "history": history(app, judged_run, run, probe, name, samples[0]["group"]) if samples else [],
-        "compared": told(compared) if compared else None,
+        "compared": sample_payload(compared) if compared else None,
         "judge": app.judge.name if app.judge and judged_run.facts else None,
         "opinions": opinions_on(app, samples[0]["answer_id"]) if samples else [],
     }
@@ -56,7 +56,7 @@ def headlines(judged_run: JudgedRun) -> dict[tuple[str, str], dict]:
         return {(key[0], row["variant"]): row for key, row in judged_run.rows.items() if key[2] == 0}
 
 
-def told(row: Mapping) -> dict:
+def sample_payload(row: Mapping) -> dict:
     """What the page shows of one sample. marked: the judged text in pieces, (text, what it was taken for or "")."""
     timings = row["timings"] or {}
     decoding = row["decoding"] or {}

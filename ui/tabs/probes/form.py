@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import identities
 from common import leftovers
@@ -49,8 +50,8 @@ def read_form(plain: Mapping, picks: Sequence[Picked] = ()) -> RunForm:
     sets, own = list(plain.get("sets") or ()), str(plain.get("own") or "").strip()
     named = [*sets, *([WRITTEN] if own else [])]
     if not named:
-        raise ProbeError(f"No probes are chosen; choose a set ({', '.join(questions.set_names())}) or write some.")
-    found = joined([*map(packaged, sets), *([written(own)] if own else [])])
+        raise ProbeError(f"No probes are chosen; choose a set ({', '.join(questions.names())}) or write some.")
+    found = join_sets([*map(load_set, sets), *([read_own(own)] if own else [])])
     lang = plain.get("lang") or "both"
     probes = tuple(probe for probe in found if lang in ("both", probe.lang))
     if not probes:
@@ -59,13 +60,13 @@ def read_form(plain: Mapping, picks: Sequence[Picked] = ()) -> RunForm:
     if not chosen and not picks:
         raise ProbeError("No variant is chosen; choose at least one to ask.")
     asking = plain.get("asking") or "fresh"
-    script = plan.load_script(known_script(plain.get("script") or SCRIPT)) if asking == "scripted" else None
+    script = plan.script(checked_script(plain.get("script") or SCRIPT)) if asking == "scripted" else None
     settings = RunSettings(
-        samples=number(plain, "samples", 1),
-        mode=asking,
+        samples=whole_number(plain, "samples", 1),
+        mode=cast(plan.Mode, asking),  # `RunSettings` refuses others
         script=script,
         temperature=float(plain.get("temperature") or 0.7),
-        seed=number(plain, "seed", 0),
+        seed=whole_number(plain, "seed", 0),
     )
     if script:
         plan.check_script(script, probes)
@@ -75,7 +76,7 @@ def read_form(plain: Mapping, picks: Sequence[Picked] = ()) -> RunForm:
         settings=settings,
         picks=tuple(picks),
         mode=plain.get("mode") or "system",
-        max_new_tokens=number(plain, "max_new_tokens", MAX_NEW_TOKENS),
+        max_new_tokens=whole_number(plain, "max_new_tokens", MAX_NEW_TOKENS),
         margin=bool(plain.get("margin")),
         reuse=bool(plain.get("reuse", True)),
         old=plain.get("old") or "",
@@ -85,20 +86,20 @@ def read_form(plain: Mapping, picks: Sequence[Picked] = ()) -> RunForm:
     )
 
 
-def packaged(name: str) -> list[Probe]:
+def load_set(name: str) -> list[Probe]:
     """A set by its name; the page names no files. Raises ProbeError."""
     if name not in questions.set_names():
         raise ProbeError(f"There is no probe set {name!r} here; there are {', '.join(questions.set_names())}.")
     return questions.load(name)
 
 
-def known_script(name: str) -> str:
-    if name not in plan.script_names():
-        raise ProbeError(f"There is no script {name!r} here; there are {', '.join(plan.script_names())}.")
+def checked_script(name: str) -> str:
+    if name not in plan.scripts():
+        raise ProbeError(f"There is no script {name!r} here; there are {', '.join(plan.scripts())}.")
     return name
 
 
-def number(plain: Mapping, key: str, otherwise: int) -> int:
+def whole_number(plain: Mapping, key: str, otherwise: int) -> int:
     """A whole number of the form; an emptied field takes its default."""
     value = plain.get(key)
     if value is None or value == "":
@@ -108,7 +109,7 @@ def number(plain: Mapping, key: str, otherwise: int) -> int:
     return int(value)
 
 
-def written(text: str) -> list[Probe]:
+def read_own(text: str) -> list[Probe]:
     """Probes from JSONL text. Raises ProbeError with line numbers."""
     with leftovers.scratch() as folder:
         file = Path(folder) / "your probes"
@@ -118,11 +119,11 @@ def written(text: str) -> list[Probe]:
 
 def as_text(sets: Sequence[str]) -> str:
     """The chosen sets as JSONL, to be edited."""
-    probes = joined([*map(packaged, sets)])
+    probes = join_sets([*map(load_set, sets)])
     return "\n".join(json.dumps(questions.as_dict(probe), ensure_ascii=False) for probe in probes)
 
 
-def joined(parts: Sequence[Sequence[Probe]]) -> list[Probe]:
+def join_sets(parts: Sequence[Sequence[Probe]]) -> list[Probe]:
     """All of them, a probe that several hold once. Raises ProbeError where an id is two different probes."""
     known: dict[str, Probe] = {}
     twice = []
@@ -188,8 +189,8 @@ def with_facts(app: App) -> list[str]:
 
 
 def volume(form_values: RunForm, variants: int) -> dict:
-    """What it comes to: `probes` per group, `turns` (answers in all)."""
-    open_ = plan.plan_conversations(
+    """What it comes to: `groups`, the probes of each group, and `answers` in all."""
+    open_ = plan.conversations(
         form_values.probes, max(variants, 1), form_values.settings.samples, form_values.settings.mode, form_values.settings.script
     )
     return {"groups": Counter(probe.group for probe in form_values.probes), "answers": sum(len(one.turns) for one in open_)}

@@ -49,14 +49,14 @@ class JudgedRun:
 
 
 class RunCache:
-    """The boards of the latest runs looked at."""
+    """The latest runs looked at, judged."""
 
     def __init__(self) -> None:
         self.known: OrderedDict[int, JudgedRun] = OrderedDict()
         self.lock = threading.Lock()  # guards `known`
 
     def of(self, app: App, run: int) -> JudgedRun:
-        """The run's board with everything that is in the store by now. Raises StoreError."""
+        """The run with everything that is in the store by now. Raises StoreError."""
         row = runs.get(app.db, run)
         with self.lock:
             judged_run = self.known.get(run)
@@ -67,11 +67,11 @@ class RunCache:
             while len(self.known) > KEPT:
                 self.known.popitem(last=False)
         with judged_run.lock:
-            bring_up(app, judged_run, row)
+            judge_new_rows(app, judged_run, row)
         return judged_run
 
 
-def bring_up(app: App, judged_run: JudgedRun, run: Mapping) -> None:
+def judge_new_rows(app: App, judged_run: JudgedRun, run: Mapping) -> None:
     """Judges what is new. Margins come after the answers, to cells that pages have already: then they are all told anew."""
     margins = len(runs.margins(app.db, run["id"]))
     again = margins != judged_run.margins
@@ -114,7 +114,7 @@ def default_sides(app: App) -> tuple[str, str]:
     return old, new if new != old else next((name for name in known if name != old), "")
 
 
-def opened(app: App, cache: RunCache, run: int, lang: str) -> dict:
+def run_payload(app: App, cache: RunCache, run: int, lang: str) -> dict:
     """Everything the page needs of a run, but for the words that are the same for all."""
     row, judged_run = runs.get(app.db, run), cache.of(app, run)
     script = row["settings"].get("script")
@@ -163,7 +163,7 @@ def cells(judged_run: JudgedRun, since: int = 0) -> list[list]:
     return found
 
 
-def chosen(judged_run: JudgedRun, keys: Sequence[Sequence] | None, samples: bool = True) -> list[dict]:
+def chosen_rows(judged_run: JudgedRun, keys: Sequence[Sequence] | None, samples: bool = True) -> list[dict]:
     """The rows behind what a page shows: keys are (probe id, variant index); None is everything."""
     wanted = None if keys is None else {(str(probe), int(variant)) for probe, variant in keys}
     with judged_run.lock:

@@ -8,6 +8,7 @@ from html import escape
 from probes.verdicts import rules
 from probes.verdicts.rules import CONFUSION, FORGOTTEN, FORMED, INTRUSION, NOT_FORGOTTEN, UNDETERMINED, Result, Verdict
 from probes.verdicts.statistics import Drop, Interval
+from ui.html import paragraph
 from ui.words import say
 
 SHARES = (NOT_FORGOTTEN, FORGOTTEN, FORMED, CONFUSION)
@@ -32,7 +33,7 @@ def summary_html(lang: str, found: Sequence[Result]) -> str:
     return (
         f'<table class="mt-table pb-summary"><thead><tr>{heads}</tr></thead>'
         f"<tbody>{''.join(_row(lang, result) for result in found)}</tbody></table>"
-        f'<p class="mt-quiet">{escape(say(lang, "pb_summary_note"))}</p>'
+        f"{paragraph(say(lang, 'pb_summary_note'))}"
     )
 
 

@@ -1,8 +1,10 @@
-"""The Results tab: which answers, judged by whose words, as a table, curves and a report. What happens is in results_events."""
+"""The Results tab: which answers, judged by whose words, as a table, curves and a report. What happens is in events.py."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -13,6 +15,7 @@ from ui.tabs.results import source as results_source
 from ui.tabs.results.files import ACCEPTED
 from ui.words import i18n
 
+INPUTS = ("sources", "given", "old", "new", "evidence")
 QUICK = 3000  # answers of the latest run up to which the table is filled without being asked for
 
 
@@ -47,21 +50,22 @@ class Results:
 
     @property
     def inputs(self) -> list:
-        return [self.sources, self.given, self.old, self.new, self.evidence]
+        """What `source.read_form` reads, in the order of `plain`."""
+        return [getattr(self, name) for name in INPUTS]
 
     @property
-    def told(self) -> list:
+    def report_outputs(self) -> list:
         """What a new table replaces."""
         shown = [self.table, self.behind, self.sides, self.curves, self.votes]
         return [self.made, self.problem, *shown, self.exports, self.parcel, self.files]
 
     @property
     def outputs(self) -> list:
-        return [self.sources, self.old, self.new, self.evidence, self.forget, self.given, self.listed, *self.told]
+        return [self.sources, self.old, self.new, self.evidence, self.forget, self.given, self.listed, *self.report_outputs]
 
 
 def build_results() -> Results:
-    """Inside a Tab: lays the tab out. `results_events.wire_results` wires it, opening it fills it."""
+    """Inside a Tab: lays the tab out. `events.wire_results` wires it, opening it fills it."""
     with gr.Row(elem_classes="mt-tools mt-form mt-results-wish"):
         sources = gr.Dropdown(
             [], multiselect=True, label=i18n("results_sources"), scale=4, elem_id="results-sources", min_width=320
@@ -88,32 +92,35 @@ def build_results() -> Results:
     behind = gr.HTML(elem_id="results-behind")
     curves = gr.HTML(elem_id="results-curves")
     votes = gr.HTML(elem_id="results-votes")
+    return Results(
+        sources=sources, old=old, new=new, evidence=evidence, upload=upload, forget=forget, given=given, listed=listed,
+        show=show, made=made, drawn=drawn, problem=problem, table=table, asked=asked, behind=behind, sides=sides,
+        curves=curves, votes=votes, **_export_fields(),
+    )  # fmt: skip
+
+
+def _export_fields() -> dict[str, Any]:
+    """What the report is written with; the components by the names of Results."""
     with gr.Column(visible=False, elem_id="results-exports") as exports:
         with gr.Row(elem_classes="mt-tools mt-chooser"):
             title = gr.Textbox(
-                label=i18n("results_title"),
-                placeholder="Mirror Test",
-                max_lines=1,
-                scale=2,
-                elem_id="results-title",
+                label=i18n("results_title"), placeholder="Mirror Test", max_lines=1, scale=2, elem_id="results-title",
                 min_width=200,
-            )
+            )  # fmt: skip
             write = gr.Button(i18n("results_write"), scale=0, min_width=170, elem_id="results-write")
             parcel = gr.DownloadButton(
                 i18n("results_parcel"), scale=0, min_width=170, elem_id="results-parcel", visible=False, variant="primary"
             )
         files = gr.File(
-            file_count="multiple",
-            interactive=False,
-            visible=False,
-            show_label=False,
-            elem_id="results-files",
+            file_count="multiple", interactive=False, visible=False, show_label=False, elem_id="results-files",
             elem_classes="mt-files",
-        )
-    return Results(
-        sources, old, new, evidence, upload, forget, given, listed, show, made, drawn, problem, table, asked, behind, sides,
-        curves, votes, exports, title, write, parcel, files,
-    )  # fmt: skip
+        )  # fmt: skip
+    return dict(exports=exports, title=title, write=write, parcel=parcel, files=files)
+
+
+def plain(given: Sequence[Any]) -> dict[str, Any]:
+    """The values of the tab's inputs by name."""
+    return dict(zip(INPUTS, given, strict=True))
 
 
 def open_results(app: App, tab: Results, lang: str, chosen: list[str] | None = None) -> dict:
@@ -123,12 +130,12 @@ def open_results(app: App, tab: Results, lang: str, chosen: list[str] | None = N
     there = [source for _, source in offered]
     if chosen is not None:
         return {tab.sources: gr.update(choices=offered, value=[source for source in chosen if source in there])}
-    return {tab.sources: gr.update(choices=offered, value=there[:1])} | sides(app, tab, there[:1])
+    return {tab.sources: gr.update(choices=offered, value=there[:1])} | side_updates(app, tab, there[:1])
 
 
-def sides(app: App, tab: Results, sources: list[str]) -> dict:
+def side_updates(app: App, tab: Results, sources: list[str]) -> dict:
     """The two identities: those that the first run with facts of its own was asked about, else the base's and another one."""
-    old, new = results_source.asked_about(app, sources) or results_source.usual(app)
+    old, new = results_source.asked_about(app, sources) or results_source.default_sides(app)
     known = training.known_identities(app)
     names = [*known, *(name for name in dict.fromkeys((old, new)) if name and name not in known)]
     return {tab.old: gr.update(choices=names, value=old or None), tab.new: gr.update(choices=names, value=new or None)}

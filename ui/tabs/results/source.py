@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import identities
 import store
 from probes.answers import dose, found, sources as collect
+from probes.answers.dose import Dose
 from probes.answers.sources import RowsError
 from probes.report import build, margins, preferences
 from probes.report.build import Report
@@ -36,6 +38,17 @@ class ReportForm:
     evidence: str
 
 
+def read_form(plain: Mapping[str, Any]) -> ReportForm:
+    """From the tab's values by name; `given` are the files that were added."""
+    return ReportForm(
+        sources=tuple(plain["sources"] or ()),
+        files=tuple(plain["given"]),
+        old=plain["old"] or "",
+        new=plain["new"] or "",
+        evidence=plain["evidence"],
+    )
+
+
 def choices(app: App, lang: str) -> list[tuple[str, str]]:
     """(words, source) of every run and queue of the store, newest first."""
     found = []
@@ -49,7 +62,7 @@ def choices(app: App, lang: str) -> list[tuple[str, str]]:
     return found
 
 
-def judged(app: App, form_values: ReportForm) -> Report:
+def build_report(app: App, form_values: ReportForm) -> Report:
     """Raises RowsError, StoreError, FactsError, DoseError, IdentityError or ValueError, one sentence each."""
     parts = [_of_store(app.db, source) for source in form_values.sources]
     stored = len(parts)
@@ -59,7 +72,8 @@ def judged(app: App, form_values: ReportForm) -> Report:
         with store.open(app.db) as db:  # labels are looked up by number, and a file's numbers may mean other answers here
             given = [replace(part, rows=found.drop_foreign_ids(db, part.rows)) for part in given]
     parts += given
-    theirs, told = {}, {}
+    theirs: dict[tuple[str, str], dict] = {}
+    told: dict[str, Dose] = {}
     for file in of_kind(form_values.files, REPORTED):
         read, doses = build.read_verdicts(file.path)
         theirs, told = theirs | read, told | doses
@@ -80,13 +94,13 @@ def judged(app: App, form_values: ReportForm) -> Report:
         theirs=theirs,
         about=about,
         source=form_values.evidence,
-        made_by=command(app, form_values),
-        trainings=margins.margins_of_trainings(app.db, answers.folders.values()),
+        made_by=shell_command(app, form_values),
+        trainings=margins.of_trainings(app.db, answers.folders.values()),
         votes=votes,
     )
 
 
-def usual(app: App) -> tuple[str, str]:
+def default_sides(app: App) -> tuple[str, str]:
     """The base's own identity and the first other one that facts are known of; "" where there is none."""
     known = training.known_identities(app)
     card = getattr(app.engine.base, "card", None)
@@ -113,7 +127,7 @@ def fact_pair(app: App, form_values: ReportForm) -> FactPair | None:
     return identity_pair.from_identities(*sides) if any(sides) else None
 
 
-def command(app: App, form_values: ReportForm) -> str:
+def shell_command(app: App, form_values: ReportForm) -> str:
     """What makes the same report from a shell in the repository's folder, as far as the files lie there."""
     words = ["python", "-m", "probes.report", "--db", str(app.db)]
     for source in form_values.sources:

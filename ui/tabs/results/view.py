@@ -10,6 +10,7 @@ from probes.report.build import Report
 from probes.report.table import MARKS, VERDICTS, TableRow
 from probes.verdicts import basis, thresholds
 from probes.verdicts.rules import UNDETERMINED, Verdict
+from ui.html import paragraph
 from ui.tabs.results.files import Given
 from ui.words import say
 
@@ -51,7 +52,7 @@ def files_html(lang: str, files: Sequence[Given]) -> str:
 def table_html(made: Report, lang: str) -> str:
     """The results table with what sorts, filters and chooses its columns (results.js)."""
     if not made.rows:
-        return f'<p class="mt-nothing">{safe(lang, "results_no_rows")}</p>'
+        return paragraph(say(lang, "results_no_rows"), "mt-nothing")
     of = short(lang)
     shown = table.columns(made.rows, of)
     heads = "".join(
@@ -65,16 +66,14 @@ def table_html(made: Report, lang: str) -> str:
     parts = [_unjudged_html(made, lang), _tools_html(made, shown, lang)]
     parts.append(boxed(f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>", "mt-results-table"))
     if any(row.theirs for row in made.rows):
-        parts.append(
-            f'<p class="mt-quiet">{escape(wording.say(of, "against_reported", **table.compare_verdicts(made.rows)))}</p>'
-        )
+        parts.append(paragraph(wording.say(of, "against_reported", **table.compared(made.rows))))
     return f'<section class="mt-results">{"".join(parts)}</section>'
 
 
 def _unjudged_html(made: Report, lang: str) -> str:
     if not {"suggestions", "mixed"} & {row.result.source for row in made.rows}:
         return ""
-    return f'<p class="mt-note mt-note-warn">{safe(lang, "results_unjudged")}</p>'
+    return paragraph(say(lang, "results_unjudged"), "mt-note mt-note-warn")
 
 
 def _tools_html(made: Report, shown: dict[str, str], lang: str) -> str:
@@ -170,7 +169,7 @@ def curves_html(made: Report, lang: str) -> str:
             f"{f'<p class=mt-quiet>{escape(note)}</p>' if note else ''}</figure>"
         )
     if not parts:
-        return f'<p class="mt-quiet">{safe(lang, "results_no_curves")}</p>'
+        return paragraph(say(lang, "results_no_curves"))
     return f'<div class="mt-figures-wide">{"".join(parts)}</div>{_thresholds_html(made, lang)}'
 
 
@@ -179,7 +178,7 @@ def _thresholds_html(made: Report, lang: str) -> str:
     few = page.describe_too_few(made, of)
     found = thresholds.group_by_series(one for one in made.thresholds if one.enough)
     if not found:
-        return f'<p class="mt-quiet">{escape(few)}</p>' if few else ""
+        return paragraph(few) if few else ""
     keys = ("threshold_what", "column_lang", "threshold_kind", "threshold_of", "threshold_doses", "threshold_runs")
     heads = "".join(f"<th>{escape(text)}</th>" for text in [*(wording.say(of, key) for key in keys), *thresholds.LEVELS])
     rows = ""
@@ -196,7 +195,7 @@ def _thresholds_html(made: Report, lang: str) -> str:
     notes = [wording.say(of, "threshold_note")] + (
         [wording.say(of, "threshold_seeds_one")] if all(one[0].single for one in found) else []
     )
-    said = "".join(f'<p class="mt-quiet">{escape(note)}</p>' for note in [*notes, *([few] if few else [])])
+    said = "".join(map(paragraph, [*notes, *([few] if few else [])]))
     return (
         f'<h3 class="mt-step">{escape(wording.say(of, "heading_thresholds"))}</h3>'
         f"{boxed(f'<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody>')}{said}"

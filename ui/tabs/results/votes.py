@@ -6,7 +6,9 @@ from html import escape
 
 from probes.report import preferences, wording
 from ui.context import App, sentence
-from ui.tabs.results.view import boxed, safe, short
+from ui.html import paragraph
+from ui.tabs.results.view import boxed, short
+from ui.words import say
 
 WORDS = ("first", "second")  # of a row, its head
 
@@ -18,16 +20,16 @@ def votes_html(app: App, lang: str) -> str:
     try:
         found = preferences.read_preferences(app.db)
     except Exception as error:
-        return f'{title}<p class="mt-failed" role="alert">{escape(sentence(lang, error))}</p>'
+        return title + paragraph(sentence(lang, error), "mt-failed", role="alert")
     if not found:
-        return f'{title}<p class="mt-quiet">{safe(lang, "results_no_votes")}</p>'
+        return title + paragraph(say(lang, "results_no_votes"))
     heads = "".join(f'<th scope="col">{escape(words)}</th>' for words in preferences.headings(of).values())
     body = ""
     for one in found:
         cells = preferences.cells(one, of)
         body += "<tr>" + "".join(_cell(key, cells[key], one.preferred) for key in preferences.COLUMNS) + "</tr>"
     table = boxed(f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>", "mt-votes")
-    return f'{title}{table}<p class="mt-quiet">{escape(wording.say(of, "votes_note"))}</p>'
+    return title + table + paragraph(wording.say(of, "votes_note"))
 
 
 def _cell(key: str, text: str, preferred: str) -> str:

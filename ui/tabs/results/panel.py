@@ -13,6 +13,7 @@ from probes.verdicts import basis
 from probes.verdicts.basis import Pair
 from probes.verdicts.rules import CONFUSION, FORMED, INTRUSION, NOT_FORGOTTEN, UNDETERMINED
 from ui.conversation import LETTERS, MAX_COLUMNS
+from ui.html import paragraph
 from ui.said import answer_html
 from ui.tabs.results.view import button, evidence, safe, short, verdict_detail
 from ui.words import say
@@ -29,7 +30,7 @@ def read_key(made: Report, asked: str) -> tuple[TableRow, str, int]:
     return made.rows[int(number)], column, int(answer[0]) if answer else -1
 
 
-def behind_html(made: Report, asked: str, lang: str) -> str:
+def panel_html(made: Report, asked: str, lang: str) -> str:
     """The panel below the table for the verdict that was clicked."""
     row, column, _ = read_key(made, asked)
     result, of = row.result, short(lang)
@@ -52,7 +53,7 @@ def behind_html(made: Report, asked: str, lang: str) -> str:
     listed = "".join(f"<li>{fact}</li>" for fact in facts)
     numbers = {id(answer): number for number, (answer, _) in enumerate(pairs)}
     items = "".join(_answer_html(made, asked, numbers[id(answer)], (answer, said), lang) for answer, said in here[:SHOWN])
-    more = f'<p class="mt-quiet">{safe(lang, "results_behind_more", count=len(here) - SHOWN)}</p>' if len(here) > SHOWN else ""
+    more = paragraph(say(lang, "results_behind_more", count=len(here) - SHOWN)) if len(here) > SHOWN else ""
     return (
         f'<section class="mt-behind" id="mt-behind" tabindex="-1">{head}<ul class="mt-settle">{listed}</ul>{_filters(here, lang)}'
         f'<ol class="mt-answers">{items}</ol>{more}</section>'
@@ -144,7 +145,7 @@ def label_html(made: Report, pair: Pair, lang: str) -> str:
         return _label(
             text + ("" if said.sure else say(lang, "results_unsure")), say(lang, "results_nobody"), " mt-label-suggested"
         )
-    voices = [row for row in made.labels.get(answer.get("answer_id"), ()) if row["kind"] in ("label", "adjudication")]
+    voices = [row for row in made.labels.get(answer.get("answer_id", -1), ()) if row["kind"] in ("label", "adjudication")]
     named = "; ".join(f"{row['annotator']}: {wording.term(of, row['label'] or '')}" for row in voices)
     how = wording.term(of, said.source) if said.source != "none" else say(lang, "results_nobody")
     word = wording.term(of, said.label) if said.label else say(lang, "results_no_label")

@@ -1,0 +1,151 @@
+"""What happens in the Adapters tab: adding, taking out, renaming, deleting, carrying away, merging."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+
+import gradio as gr
+
+from engine.types import EngineError
+from ui import adapter_library
+from ui.access import roles
+from ui.context import App, sentence
+from ui.html import paragraph
+from ui.listeners import QUIET, SHOWN, bound, warn, warned
+from ui.tabs.adapters import download, merging, zip_file
+from ui.tabs.adapters.layout import Adapters, exports_now, look_at, show
+from ui.words import say
+
+NAMED = 6  # of the files that an upload left behind
+
+
+def wire_adapters(app: App, tab: Adapters) -> None:
+    """Everything but the tab's opening, which `layout.show` answers."""
+    gr.on([tab.add.click, tab.path.submit], bound(add_path, app, tab), [tab.path, tab.chosen], tab.outputs, **SHOWN)
+    tab.rescan.click(bound(rescan, app, tab), tab.chosen, tab.outputs, **SHOWN)
+    tab.upload.upload(warned(uploaded, app, tab), [tab.upload, tab.chosen], tab.outputs, **SHOWN)
+    tab.timer.tick(bound(look, app), tab.exports, tab.exports, **QUIET)
+    tab.chosen.input(_of_chosen(app, tab, choose), tab.chosen, tab.outputs, **QUIET)
+    tab.take.click(_of_chosen(app, tab, take), tab.chosen, tab.outputs, **QUIET)
+    for doing, button in tab.actions.items():
+        button.click(_of_chosen(app, tab, asked, doing), tab.chosen, tab.outputs, **QUIET)
+    fetched = tab.download.click(bound(still_there, app), tab.chosen, **QUIET)
+    fetched.success(None, tab.chosen, js=download.FETCH)
+    given = [tab.chosen, tab.doing, tab.text, tab.strength]
+    gr.on([tab.confirm.click, tab.text.submit], _of_chosen(app, tab, confirm), given, tab.outputs, **QUIET)
+    tab.cancel.click(close, outputs=tab.dialog, **QUIET)
+
+
+def _of_chosen(app: App, tab: Adapters, act: Callable[..., dict], *more: str) -> Callable:
+    """`act(app, tab, *more, lang, name, *values)` as a listener; a mistake is said, and the page shows how things are."""
+
+    def guard(request: gr.Request, name: str | None, *values) -> dict:
+        lang = app.language(request)
+        if not name:
+            gr.Warning(say(lang, "choose_adapter"))
+            return gr.skip()
+        try:
+            return act(app, tab, *more, lang, name, *values)
+        except Exception as error:
+            warn(lang, error)
+            return show(app, tab, lang, name)
+
+    return roles.called(guard, act)
+
+
+def add_path(app: App, tab: Adapters, request: gr.Request, folder: str, chosen: str | None) -> dict:
+    lang = app.language(request)
+    if not folder.strip():
+        gr.Warning(say(lang, "no_path"))
+        return gr.skip()
+    try:
+        name = adapter_library.take(app, app.opened.place(folder, EngineError, "The folder"))
+    except EngineError as error:
+        warn(lang, error)
+        return show(app, tab, lang, chosen)
+    roles.record(app, "added adapter", name, folder)
+    gr.Info(say(lang, "adapter_added", name=escape(name)))
+    return show(app, tab, lang, chosen) | {tab.path: ""}
+
+
+def rescan(app: App, tab: Adapters, request: gr.Request, chosen: str | None) -> dict:
+    lang = app.language(request)
+    names = adapter_library.rescan(app)
+    gr.Info(say(lang, "rescanned", names=escape(", ".join(names))) if names else say(lang, "rescanned_nothing"))
+    return show(app, tab, lang, chosen)
+
+
+def uploaded(app: App, tab: Adapters, request: gr.Request, file: str, chosen: str | None) -> dict:
+    lang = app.language(request)
+    passed: list[str] = []
+    folder = zip_file.unpack(file, app.made_adapters, passed)
+    roles.record(app, "uploaded adapter", folder.name)
+    if passed:
+        names = ", ".join(passed[:NAMED]) + (" ..." if len(passed) > NAMED else "")
+        gr.Info(say(lang, "upload_passed", count=len(passed), names=escape(names)))
+    name = adapter_library.add(app, folder)
+    if name:
+        gr.Info(say(lang, "uploaded", name=escape(name)))
+    else:
+        why = escape(app.refused[str(folder)])
+        gr.Warning(say(lang, "uploaded_resting", name=escape(folder.name), why=why))
+    return show(app, tab, lang, name or chosen)
+
+
+def look(app: App, request: gr.Request, seen: str) -> str | dict:
+    """How the merging goes on, where the page does not show it yet."""
+    now = exports_now(app, app.language(request))
+    return gr.skip() if now == seen else now
+
+
+def choose(app: App, tab: Adapters, lang: str, name: str) -> dict:
+    return look_at(app, tab, lang, name)
+
+
+def take(app: App, tab: Adapters, lang: str, name: str) -> dict:
+    if name in app.engine.adapters:
+        app.engine.remove_adapter(name)
+    else:
+        name = adapter_library.loaded(app, adapter_library.folder_of(app, name))
+    return show(app, tab, lang, name)
+
+
+def asked(app: App, tab: Adapters, doing: str, lang: str, name: str) -> dict:
+    """The dialog before an adapter is renamed, merged or deleted."""
+    folder = adapter_library.folder_of(app, name) if doing == "merge" else adapter_library.movable(app, name)
+    given = {"rename": name, "merge": str(merging.default_export(app, name)), "delete": ""}[doing]
+    label = say(lang, "target_folder" if doing == "merge" else "new_name")
+    return {
+        tab.doing: doing,
+        tab.dialog: gr.update(visible=True),
+        tab.words: paragraph(say(lang, f"adapter_{doing}", name=name, folder=folder), "mt-dialog-words"),
+        tab.text: gr.update(visible=doing != "delete", value=given, label=label),
+        tab.strength: gr.update(visible=doing == "merge", value=1.0),
+    }
+
+
+def confirm(app: App, tab: Adapters, lang: str, name: str, doing: str, text: str, strength: float) -> dict:
+    if doing == "rename":
+        old, name = name, adapter_library.rename(app, name, text)
+        roles.record(app, "renamed adapter", old, name)
+    elif doing == "delete":
+        adapter_library.delete(app, name)
+        roles.record(app, "deleted adapter", name)
+        gr.Info(say(lang, "adapter_deleted", name=escape(name)))
+    elif doing == "merge":
+        merging.export(app, name, text, strength)
+        roles.record(app, "merged adapter", name, text)
+    return show(app, tab, lang, name)
+
+
+def still_there(app: App, request: gr.Request, name: str | None) -> None:
+    """A download that fails says nothing but that it has failed."""
+    try:
+        adapter_library.folder_of(app, name or "")
+    except EngineError as error:
+        raise gr.Error(escape(sentence(app.language(request), error)), print_exception=False) from None
+
+
+def close() -> dict:
+    return gr.update(visible=False)
