@@ -66,7 +66,7 @@ def variant_of(picked: Picked, identities_folder: Path | None = None) -> Variant
         adapters=adapters,
         identity=picked.identity,
         prompt=prompt,
-        mode=cast(Mode, picked.mode),  # `Variant` refuses others
+        mode=picked.mode,
         format=picked.format or None,
         decoding=decoding_of(picked),
     )

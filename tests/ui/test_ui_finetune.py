@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -232,7 +233,8 @@ def test_all_that_is_wrong_is_said_at_once(engine, tmp_path):
 
 
 def test_the_form_reads_back_what_it_was_filled_with():
-    form = finetune_layout.Form(*[object() for _ in range(13)], {one.name: object() for one in settings_form.fields()})
+    parts = {one.name: object() for one in dataclasses.fields(finetune_layout.Form) if one.name != "settings"}
+    form = finetune_layout.Form(**parts, settings={one.name: object() for one in settings_form.fields()})
     values = {"identity": "museum-guide", "rows": 9, "general": "/own.jsonl", "general_share": 0.2, "langs": ["zh"], "seed": 3}
     updates = finetune_layout.fill(form, values)
     assert updates[form.general]["value"] == finetune_layout.OWN_FILE and updates[form.general_file]["value"] == "/own.jsonl"

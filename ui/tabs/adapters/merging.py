@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.outside import same_place
+from common.outside import place_key
 from engine.types import EngineError
 from tuning.jobs import memory, queue
 from ui import adapter_library
@@ -18,7 +18,7 @@ def export(app: App, name: str, target: str, strength: float) -> int:
     place = app.opened.place(target, EngineError, "The folder for the model", write=True)
     if place.exists():
         raise EngineError(f"{place} is there already; name a new folder for the model.")
-    folder = same_place(adapter_library.inside(app, adapter_library.folder_of(app, name)))
+    folder = place_key(adapter_library.inside(app, adapter_library.folder_of(app, name)))
     arguments = ["-m", "tuning.merge", "--adapter", folder, "--output_dir", str(place.absolute()), "--base", app.base_spec]
     arguments += ["--strength", f"{strength:g}"]
     if app.accept_other_base:

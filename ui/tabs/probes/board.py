@@ -16,6 +16,7 @@ from probes.questions import ProbeError
 from probes.run import background
 from probes.run.background import BackgroundRun
 from store import runs
+from store.labels import LABELS
 from ui.access import roles
 from ui.access.gate import visitor
 from ui.context import App, sentence
@@ -69,7 +70,7 @@ class Board:
 
 def pb_open(board: Board, lang: str, given: dict) -> dict:
     """A run with all its cells; without `run` the list alone, and which run is under way."""
-    payload: dict[str, Any] = {"runs": list_runs(board.ongoing), "active": board.active, "word_order": probes_judged.WORDS}
+    payload: dict[str, Any] = {"runs": list_runs(board.ongoing), "active": board.active, "word_order": LABELS}
     if given.get("words"):
         words = WORDS[lang if lang in LANGUAGES else "en"]
         payload["words"] = {key: text for key, text in words.items() if key.startswith(SHOWN_WORDS)}
@@ -110,7 +111,7 @@ def pb_opinion(board: Board, lang: str, given: dict) -> dict:
 
 def pb_compare(board: Board, lang: str, given: dict) -> dict:
     """The first answers of another run, by probe and variant's name: [text, suggestion's place in WORDS or -1, check]."""
-    words = probes_judged.WORDS
+    words = LABELS
     found = cell.headlines(board.cache.of(board.app, int(given["other"])))
     return {
         "cells": [
@@ -155,7 +156,7 @@ def _server_function(board: Board, act: Callable[[Board, str, dict], dict]) -> C
         if why := roles.refusal(board.app, lang, visitor(request), act):
             return {"error": why}
         try:
-            asked = outside.bounded(given if given is not None else {}, "The request", ProbeError)
+            asked = outside.check_bounds(given if given is not None else {}, "The request", ProbeError)
             outside.check(MatrixRequest, asked, "The request", ProbeError, "load the page again")
             if act not in WITHOUT_RUN and asked.get("run") is None:
                 raise ProbeError("The request names no run; load the page again.")

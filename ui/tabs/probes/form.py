@@ -11,7 +11,7 @@ from typing import cast
 
 import identities
 from common import leftovers
-from engine.types import Decoding, Variant
+from engine.types import Decoding, Mode, Variant
 from identities.files import CHINESE
 from probes import questions
 from probes.questions import Probe, ProbeError
@@ -34,7 +34,7 @@ class RunForm:
     variants: tuple[str, ...]
     settings: RunSettings
     picks: tuple[Picked, ...] = ()
-    mode: str = "system"
+    mode: Mode = "system"
     max_new_tokens: int = MAX_NEW_TOKENS
     margin: bool = False
     reuse: bool = True
@@ -50,7 +50,7 @@ def read_form(plain: Mapping, picks: Sequence[Picked] = ()) -> RunForm:
     sets, own = list(plain.get("sets") or ()), str(plain.get("own") or "").strip()
     named = [*sets, *([WRITTEN] if own else [])]
     if not named:
-        raise ProbeError(f"No probes are chosen; choose a set ({', '.join(questions.names())}) or write some.")
+        raise ProbeError(f"No probes are chosen; choose a set ({', '.join(questions.set_names())}) or write some.")
     found = join_sets([*map(load_set, sets), *([read_own(own)] if own else [])])
     lang = plain.get("lang") or "both"
     probes = tuple(probe for probe in found if lang in ("both", probe.lang))
@@ -60,7 +60,7 @@ def read_form(plain: Mapping, picks: Sequence[Picked] = ()) -> RunForm:
     if not chosen and not picks:
         raise ProbeError("No variant is chosen; choose at least one to ask.")
     asking = plain.get("asking") or "fresh"
-    script = plan.script(checked_script(plain.get("script") or SCRIPT)) if asking == "scripted" else None
+    script = plan.load_script(checked_script(plain.get("script") or SCRIPT)) if asking == "scripted" else None
     settings = RunSettings(
         samples=whole_number(plain, "samples", 1),
         mode=cast(plan.Mode, asking),  # `RunSettings` refuses others
@@ -94,8 +94,8 @@ def load_set(name: str) -> list[Probe]:
 
 
 def checked_script(name: str) -> str:
-    if name not in plan.scripts():
-        raise ProbeError(f"There is no script {name!r} here; there are {', '.join(plan.scripts())}.")
+    if name not in plan.script_names():
+        raise ProbeError(f"There is no script {name!r} here; there are {', '.join(plan.script_names())}.")
     return name
 
 
@@ -190,7 +190,7 @@ def with_facts(app: App) -> list[str]:
 
 def volume(form_values: RunForm, variants: int) -> dict:
     """What it comes to: `groups`, the probes of each group, and `answers` in all."""
-    open_ = plan.conversations(
+    open_ = plan.plan_conversations(
         form_values.probes, max(variants, 1), form_values.settings.samples, form_values.settings.mode, form_values.settings.script
     )
     return {"groups": Counter(probe.group for probe in form_values.probes), "answers": sum(len(one.turns) for one in open_)}

@@ -97,7 +97,7 @@ def build_probes(functions: list) -> Probes:
 def _what_fields() -> tuple[gr.HTML, dict[str, Any], gr.UploadButton, gr.Button]:
     """What is asked: the heading, the components by the names of Form, and what fills in questions of one's own."""
     heading = gr.HTML()
-    sets = gr.CheckboxGroup(questions.names(), value=[FIRST_SET], label=i18n("pb_sets"), elem_id="pb-sets")
+    sets = gr.CheckboxGroup(questions.set_names(), value=[FIRST_SET], label=i18n("pb_sets"), elem_id="pb-sets")
     lang = gr.Radio(
         [(i18n("both_languages"), "both"), ("English", "en"), ("中文", "zh")],
         value="both", label=i18n("languages"), elem_id="pb-lang",
@@ -136,7 +136,7 @@ def _how_fields() -> tuple[gr.HTML, dict[str, Any]]:
         [(i18n(f"pb_{one}"), one) for one in plan.MODES], value="fresh", label=i18n("pb_asking"), elem_id="pb-asking"
     )
     script = gr.Dropdown(
-        plan.scripts(), value=SCRIPT, label=i18n("pb_script"), filterable=False, visible=False, elem_id="pb-script"
+        plan.script_names(), value=SCRIPT, label=i18n("pb_script"), filterable=False, visible=False, elem_id="pb-script"
     )
     with gr.Row(elem_classes="mt-pair"):
         samples = gr.Number(

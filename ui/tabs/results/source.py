@@ -95,7 +95,7 @@ def build_report(app: App, form_values: ReportForm) -> Report:
         about=about,
         source=form_values.evidence,
         made_by=shell_command(app, form_values),
-        trainings=margins.of_trainings(app.db, answers.folders.values()),
+        trainings=margins.margins_of_trainings(app.db, answers.folders.values()),
         votes=votes,
     )
 

@@ -66,7 +66,7 @@ def table_html(made: Report, lang: str) -> str:
     parts = [_unjudged_html(made, lang), _tools_html(made, shown, lang)]
     parts.append(boxed(f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>", "mt-results-table"))
     if any(row.theirs for row in made.rows):
-        parts.append(paragraph(wording.say(of, "against_reported", **table.compared(made.rows))))
+        parts.append(paragraph(wording.say(of, "against_reported", **table.compare_verdicts(made.rows))))
     return f'<section class="mt-results">{"".join(parts)}</section>'
 
 
