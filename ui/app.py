@@ -84,7 +84,7 @@ def build(app: App) -> gr.Blocks:
         build_training_api(app)
         build_probes_api(app, ongoing, cache)
         parts = build_page(app, ongoing, cache)
-        wire_tabs(app, pages, ongoing, parts, demo)
+        wire_tabs(app, pages, ongoing, parts)
         wire_opening(app, pages, ongoing, parts, demo)
     roles.check_events(app, demo)
     return demo
@@ -125,7 +125,7 @@ def build_page(app: App, ongoing: BackgroundRun, cache: RunCache) -> Parts:
     )  # fmt: skip
 
 
-def wire_tabs(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, demo: gr.Blocks) -> None:
+def wire_tabs(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts) -> None:
     """What happens in the tabs, and what one hands another."""
     chat, places, notices = parts.chat, parts.places, parts.notices
     chat_events.wire_chat(app, pages, chat)
@@ -134,7 +134,7 @@ def wire_tabs(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, demo
     adapters_events.wire_adapters(app, parts.adapters)
     compare = functools.partial(compare_in_chat, app, pages, parts)
     finetune_events.wire_compare(app, parts.finetune, chat.page, [*chat.outputs, parts.tabs], chat.running, compare)
-    label_events.wire_label(app, parts.label, demo, places["label"], notices["label"])
+    label_events.wire_label(app, parts.label, places["label"], notices["label"])
     results_events.wire_results(app, parts.results, places["results"], notices["results"])
     probes_events.wire_probes(app, ongoing, parts.probes, places["probes"], chat.page, notices["probes"])
 
@@ -147,15 +147,20 @@ def wire_opening(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, d
         place = parts.notices[tab]
         return QUIET | {"fn": filling.guarded(app, place, fill), "inputs": inputs, "outputs": [*outputs, place]}
 
+    def fills_once(tab: str, fill: Callable[..., dict], outputs: list) -> Any:
+        """Fills a tab when it is opened for the first time, not when the page is: the browser takes most of its time for what it
+        is told of components that nobody sees."""
+        first = parts.places[tab].select(filling.first_visit, parts.notices[tab], None, **QUIET)
+        return first.success(**fills(tab, fill, None, outputs))
+
     chat, identity = parts.chat, parts.identity
     demo.load(**fills("chat", bound(open_chat, app, pages, parts), parts.key, [parts.key, parts.header, *chat.outputs]))
     filled = [*identity.outputs, identity.editor.sample]
-    demo.load(**fills("identity", bound(open_identity, app, identity), None, filled)).then(
+    fills_once("identity", bound(open_identity, app, identity), filled).then(
         bound(identity_events.draw_quick_preview, app), identity.previewed, identity.editor.preview, **QUIET
     )
-    demo.load(**fills("finetune", bound(open_finetune, app, parts.finetune), None, parts.finetune.outputs))
-    demo.load(**fills("adapters", bound(open_adapters, app, parts.adapters), None, parts.adapters.outputs))
-    demo.load(**fills("probes", bound(open_probes, app, ongoing, parts.probes), None, parts.probes.outputs))
+    fills_once("finetune", bound(open_finetune, app, parts.finetune), parts.finetune.outputs)
+    fills_once("probes", bound(open_probes, app, ongoing, parts.probes), parts.probes.outputs)
     parts.places["chat"].select(**fills("chat", bound(chat_events.refresh, app, chat), chat.page, chat.outputs))
     parts.places["adapters"].select(**fills("adapters", bound(open_adapters, app, parts.adapters), None, parts.adapters.outputs))
     demo.unload(bound(leave_page, parts))

@@ -37,6 +37,18 @@ def guarded(app: App, place: gr.HTML, fill: Callable[..., dict]) -> Callable:
     return roles.called(filled, fill)
 
 
+def first_visit(said: str | None) -> None:
+    """Of a tab that has been filled this fails without a word: `page.select(first_visit, notice).success(fill)`."""
+    if said:
+        raise gr.Error("filled already", visible=False, print_exception=False)
+
+
+def later_visit(said: str | None) -> None:
+    """The other way round: what brings a filled tab up to date is not for one that is just being filled."""
+    if not said:
+        raise gr.Error("not filled yet", visible=False, print_exception=False)
+
+
 def problem_html(app: App, request: gr.Request | None, error: Exception) -> str:
     lang = app.language(request)
     why = f"<p>{escape(sentence(lang, error))}</p><p>{escape(say(lang, 'tab_not_filled'))}</p>"

@@ -25,13 +25,17 @@ NAMED = 120  # characters of a queue's name in that of the queue that settles it
 LEAVE_NAME = "() => { const at = document.activeElement; if (at?.closest('#lb-annotator')) at.blur(); }"
 
 
-def wire_label(app: App, tab: Label, demo: gr.Blocks, page: gr.Tab, notice: gr.HTML) -> None:
+def wire_label(app: App, tab: Label, page: gr.Tab, notice: gr.HTML) -> None:
     """Everything that happens in the tab. page: its Tab, to look for new queues when it is opened. notice: what cannot be
     filled is said there."""
     making = tab.making
-    demo.load(filling.guarded(app, notice, bound(open_label, app, tab)), tab.chosen, [*tab.outputs, notice], **QUIET)
+    page.select(filling.first_visit, notice, None, **QUIET).success(
+        filling.guarded(app, notice, bound(open_label, app, tab)), tab.chosen, [*tab.outputs, notice], **QUIET
+    )
     offered = [tab.queue, making.run, making.variants, making.old, making.new]
-    page.select(filling.guarded(app, notice, bound(offer_new, app, tab)), making.run, [*offered, notice], **QUIET)
+    page.select(filling.later_visit, notice, None, **QUIET).success(
+        filling.guarded(app, notice, bound(offer_new, app, tab)), making.run, [*offered, notice], **QUIET
+    )
     given = [tab.annotator, tab.queue, tab.chosen]
     # Every one, in its order: a queue chosen while the name is still on its way is neither dropped nor taken back.
     ordered = QUIET | {"trigger_mode": "multiple", "concurrency_limit": 1}
@@ -76,8 +80,8 @@ def open_label(app: App, tab: Label, request: gr.Request, chosen: dict) -> dict:
     variants = label_files.variants_of(app, newest)
     choices = [(say(lang, "lb_nobody"), ""), *((name, name) for name in known)]
     return show(app, tab, lang, annotator, chosen.get("queue")) | {
-        tab.annotator: gr.update(value=annotator, interactive=not login_of(request)),
-        making.fold: gr.update(open=not queues.all_with_counts(app.db)),
+        tab.annotator: gr.update(interactive=not login_of(request), **({"value": annotator} if annotator else {})),
+        making.fold: gr.update() if queues.all_with_counts(app.db) else gr.update(open=True),
         making.run: run_choices(lang, runs, newest),
         making.variants: gr.update(choices=variants, value=variants, visible=len(variants) > 1),
         making.old: gr.update(choices=choices, value=old),

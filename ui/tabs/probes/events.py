@@ -37,7 +37,9 @@ def wire_probes(app: App, ongoing: BackgroundRun, tab: Probes, visited: gr.Tab, 
     tab.upload.upload(bound(uploaded, app, tab), tab.upload, written, **QUIET)
     tab.edit.click(bound(edit, tab), form.sets, written, **QUIET)
     sides = [form.variants, form.old, form.new]
-    visited.select(filling.guarded(app, notice, bound(refreshed, app, tab)), sides, [*sides, notice], **QUIET)
+    visited.select(filling.later_visit, notice, None, **QUIET).success(
+        filling.guarded(app, notice, bound(refreshed, app, tab)), sides, [*sides, notice], **QUIET
+    )
 
 
 def start(app: App, ongoing: BackgroundRun, tab: Probes, request: gr.Request, page: Page, *given) -> dict:
