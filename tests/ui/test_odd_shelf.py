@@ -70,7 +70,7 @@ def model():
 
 
 def filled(demo: gr.Blocks) -> dict[str, set[str]]:
-    """What stands in each notice after every listener that fills its tab has run: when the page or the tab is opened, and later."""
+    """What stands in each notice after every listener that fills its tab has run."""
     said: dict[str, set[str]] = {}
     for listener in demo.fns.values():
         if notice := next((one for one in listener.outputs if str(one.elem_id).startswith("notice-")), None):
