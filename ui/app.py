@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
 from probes.run import background as probes_background
+from probes.run.background import BackgroundRun
 from tuning.jobs import memory, queue
 from ui import filling, passing, theme
 from ui.access import bodies, gate, login, roles
@@ -41,7 +42,6 @@ from ui.tabs.identity.layout import IdentityTab
 from ui.tabs.label import events as label_events, layout as label_layout, routes as label_routes
 from ui.tabs.label.layout import Label
 from ui.tabs.probes import board as probes_board, events as probes_events, layout as probes_layout, start as probes_start
-from ui.tabs.probes.background import BackgroundRun
 from ui.tabs.probes.judged import RunCache
 from ui.tabs.probes.layout import Probes
 from ui.tabs.results import events as results_events, layout as results_layout
