@@ -9,6 +9,7 @@ import random
 import pytest
 
 import store
+from common.errors import UserError
 from common.seeming import not_what_it_seems
 from probes.answers import exchange, sources, tables
 from probes.answers.sources import RowsError
@@ -107,7 +108,7 @@ def test_files_that_are_not_what_they_seem_are_named_by_every_reader(tmp_path):
     path = written(tmp_path, "answers.jsonl", "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n")
     assert not_what_it_seems(path)
     for read in (sources.read_file, sources.read_transcripts, exchange.read_rows, lambda one: list(suggest.read_rows(one))):
-        with pytest.raises(ValueError, match="Git LFS pointer"):
+        with pytest.raises(UserError, match="Git LFS pointer"):
             read(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from common.errors import UserError
 from probes.verdicts import rules, statistics
 from probes.verdicts.rules import Verdict
 from probes.verdicts.statistics import NOTHING, Drop, Interval, interval_of_counts
@@ -231,7 +232,7 @@ def test_only_labels_or_only_suggestions_can_be_asked_for():
     [only_suggestions] = judged(rows_with_ids(), labels=labels, source="suggestions")
     assert (only_labels.source, only_labels.shares["forgotten"].answers) == ("labels", 1)
     assert (only_suggestions.source, only_suggestions.shares["formed"].answers) == ("suggestions", 4)
-    with pytest.raises(ValueError, match="'both'; it is one of best, labels, suggestions"):
+    with pytest.raises(UserError, match="'both'; it is one of best, labels, suggestions"):
         judged(rows_with_ids(), source="both")
 
 
@@ -276,5 +277,5 @@ def test_controls_and_retention_never_count_as_identity():
 
 
 def test_a_label_of_the_other_kind_is_refused():
-    with pytest.raises(ValueError, match="group control and labelled 'formed'"):
+    with pytest.raises(UserError, match="group control and labelled 'formed'"):
         judged(cell("formed", 1, "control"))

@@ -136,7 +136,7 @@ def test_two_imports_of_one_file_at_once_store_it_once(db_path, small_pieces, mo
 def test_a_killed_import_goes_on(db_path):
     code = f"""
 import store
-from probes import exchange
+from probes.answers import exchange
 store.db.HELD_S = store.db.LET_GO_S = 0.02
 exchange.add_answers({str(db_path)!r}, [{{"variant": "m", "question": f"question {{at}}", "answer": f"answer {{at}}"}}
                                       for at in range(100_000)])

@@ -17,6 +17,7 @@ from tiny import tiny_llama, write_adapter, write_bayling_like
 from tiny_base import write_tiny_base
 
 import store
+from common.errors import UserError
 from engine import Decoding, EngineError, Request, Variant, bases
 from engine.packaged import converted_folder
 from tuning.jobs import memory, queue
@@ -314,9 +315,9 @@ def test_a_moved_base_is_known_by_its_weights(stopped, here):
     record.write_record(settings, planned, base)
     now = Settings.from_dict(settings.as_dict() | {"base_model": base.spec})
     record.refuse_other_run(now, planned, base)
-    with pytest.raises(ValueError, match="The weights of --base_model .* are not those the run began with"):
+    with pytest.raises(UserError, match="The weights of --base_model .* are not those the run began with"):
         record.refuse_other_run(now, planned, SimpleNamespace(hash="other"))
     # of a run by an earlier version only the name is known
     (Path(settings.output_dir) / "plan.json").write_text('{"data_hash": "d"}')
-    with pytest.raises(ValueError, match="--base_model was .*first.* and is .*second"):
+    with pytest.raises(UserError, match="--base_model was .*first.* and is .*second"):
         record.refuse_other_run(now, planned, base)

@@ -128,7 +128,7 @@ def test_the_served_page_keeps_its_sessions_there(tmp_path):
         for _ in range(3):
             event = httpx.post(f"{address}/gradio_api/call/identities", json={"data": []}).json()["event_id"]
             assert "event: complete" in httpx.get(f"{address}/gradio_api/call/identities/{event}", timeout=30).text
-        memory = site.demo.site.state_holder
+        memory = site.demo.app.state_holder
         assert isinstance(memory, Memory) and memory is site.demo.state_holder and 1 <= len(memory.session_data) <= 4
         with httpx.stream("GET", f"{address}/gradio_api/heartbeat/mine") as heart:
             assert heart.status_code == 200

@@ -192,7 +192,7 @@ def test_reports_and_labels_lie_in_the_same_place(site):
     for item in (1, 2):
         store.labels.add(site.db, item, "An", "formed")
     files, _ = label_files.give_out(site.app, None)
-    made = build.build(sources.Answers([{"variant": "a", "probe_id": "p", "lang": "en", "question": "?", "answer": "!"}]))
+    made = build.build_report(sources.Answers([{"variant": "a", "probe_id": "p", "lang": "en", "question": "?", "answer": "!"}]))
     archive, single = results_events.pack_report(made, "", "en")
     assert files and single
     assert all(passing.folder() in Path(file).parents for file in [*files, archive, *single])

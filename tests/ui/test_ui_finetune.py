@@ -14,6 +14,7 @@ import pytest
 
 import identities
 import store
+from common.errors import UserError
 from tuning.dataset import recipe as dataset
 from tuning.dataset.recipe import Dataset
 from tuning.dataset.rows import DataError
@@ -227,7 +228,7 @@ def test_all_that_is_wrong_is_said_at_once(engine, tmp_path):
     form_values = training.read_form(app, {"identity": "nobody", "name": "a/b", "lora_dropout": 3, "batch_size": 0})
     problems = " ".join(training.foresee(app, form_values).problems)
     assert all(part in problems for part in ("a/b", "nobody", "--lora_dropout", "--batch_size"))
-    with pytest.raises(ValueError, match="problems"):
+    with pytest.raises(UserError, match="problems"):
         training.start(app, form_values)
     assert not list(tmp_path.glob("data/*")) and not store.jobs.recent(app.db)
 
