@@ -62,7 +62,7 @@ def test_a_job_runs_to_its_end_and_its_numbers_are_in_the_store(db_path, queue, 
 
 def test_the_app_is_closed_and_another_one_finds_the_job(db_path, queue):
     id = queue("held", *HELD)
-    code = f"import sys; from tuning import jobs; jobs.tick({str(db_path)!r})"
+    code = f"import sys; from tuning.jobs import queue; queue.tick({str(db_path)!r})"
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": paths})  # the app: starts it, ends
     job = running(db_path, id)
@@ -135,11 +135,11 @@ def test_ten_tickers_in_two_processes_start_each_job_once(db_path, queue, tmp_pa
     code = f"""
 import threading
 import store
-from tuning import jobs
+from tuning.jobs import queue
 
 def work():
     while store.jobs.unfinished({str(db_path)!r}):
-        jobs.tick({str(db_path)!r})
+        queue.tick({str(db_path)!r})
 
 threads = [threading.Thread(target=work) for _ in range(5)]
 [thread.start() for thread in threads]
