@@ -44,7 +44,7 @@ class Clock:
             return (self.operations - before) / 1e9
 
         monkeypatch.setattr(speed.widened, "product", product)
-        monkeypatch.setattr(speed.widened, "back", back)
+        monkeypatch.setattr(speed.widened, "gradient_product", back)
         monkeypatch.setattr(speed, "seconds_of", seconds_of)
 
 
@@ -81,7 +81,7 @@ def test_a_quantised_weight_is_timed_in_its_layers_shape(monkeypatch):
     seen = []
     monkeypatch.setattr(speed, "seconds_of", lambda work, _device: work() or 1.0)
     monkeypatch.setattr(speed.widened, "product", lambda x, weight: seen.append((weight.dtype, tuple(weight.shape))))
-    monkeypatch.setattr(speed.widened, "back", lambda gradient, weight: None)
+    monkeypatch.setattr(speed.widened, "gradient_product", lambda gradient, weight: None)
     packed = torch.zeros(64, 1, dtype=torch.uint8)
     speed.seconds_a_row(packed, (16, 8), 4, base_of())
     assert seen == [(torch.float32, (16, 8))]
