@@ -12,6 +12,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more thre
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +34,18 @@ def pytest_terminal_summary(terminalreporter) -> None:
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_BROWSER in str(report.longrepr)]
     if skipped:
         terminalreporter.write_line(f"NOT TESTED: {len(skipped)} browser tests, for there is {NO_BROWSER}.", red=True, bold=True)
+
+
+@pytest.fixture(autouse=True)
+def torch_as_it_was() -> Iterator:
+    """A test, or a thread that it started, that leaves another default dtype behind is found at once."""
+    yield
+    if "torch" in sys.modules:
+        import torch
+
+        left = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        assert left is torch.float32
 
 
 @pytest.fixture(scope="session")

@@ -236,3 +236,14 @@ def test_the_limit_of_any_group_on_the_way_counts(tmp_path, monkeypatch, line, r
     (group / "memory.stat").write_text(f"anon 1\n{names[2]} 50000\n")
     assert room.left_in_container() == 650_000
     assert room.free_bytes("cpu") == 650_000
+
+
+def test_a_form_that_asks_leaves_the_process_default_dtype_alone(tmp_path, monkeypatch):
+    """It is everybody's: an answer that is being computed would go on in half precision, and two forms would leave it there."""
+    folder = write_tiny_base(tmp_path / "own")
+    config = json.loads((folder / "config.json").read_text()) | {"dtype": "float16"}
+    (folder / "config.json").write_text(json.dumps(config))
+    asked = []
+    monkeypatch.setattr(torch, "set_default_dtype", asked.append)
+    sketch = memory.sketch_base(Settings(base_model=str(folder), data_path="x", output_dir="y", device="cpu"))
+    assert set(asked) <= {torch.float32} and next(sketch.model.parameters()).is_meta

@@ -89,7 +89,9 @@ def sketch_base(settings: Settings) -> Sketch:
     trust = settings.trust_remote_code
     config = AutoConfig.from_pretrained(source, trust_remote_code=trust)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+        # in fp32 whatever the base is stored in: transformers sets the whole process' default dtype meanwhile, and two forms
+        # that ask at once would leave it at half
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust)
     return Sketch(model=model, device=device, dtype=dtype_of(source, device, settings.dtype))
 
 

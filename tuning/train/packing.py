@@ -92,7 +92,7 @@ class Pack:
             queries[row, : end - start], keys[row, :end] = nodes[start:], nodes
             seen[row, 0, : end - start, :end] = torch.ones(end - start, end, dtype=torch.bool).tril(start)
             place[nodes[start:]] = row * wide + torch.arange(end - start)
-        bias = torch.zeros(seen.shape).masked_fill_(~seen, torch.finfo(torch.float32).min / 2)
+        bias = torch.zeros(seen.shape, dtype=torch.float32).masked_fill_(~seen, torch.finfo(torch.float32).min / 2)
         return Blocks(*(part.to(self.ids.device) for part in (queries, keys, bias, place)))
 
 
