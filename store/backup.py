@@ -15,7 +15,8 @@ from pathlib import Path
 
 from common import ending, leftovers
 from common.space import DiskFull, room_for
-from store.look import HEADER, StoreError, has_log, reading, refuse_header, refuse_newer
+from store.errors import StoreError
+from store.look import HEADER, has_log, reading, refuse_header, refuse_newer
 
 
 def backup(path: str | Path, target: str | Path) -> Path:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common import ending
-from store.look import HEADER, StoreError, has_log, reading, refuse_header, refuse_newer
+from store.errors import StoreError
+from store.look import HEADER, has_log, reading, refuse_header, refuse_newer
 from store.migrations import migrations
 
 SHOWN = 10

@@ -15,7 +15,8 @@ from sqlite_utils import Database
 
 from common import space
 from common.paths import why_no_file
-from store.look import StoreError, look, refuse_newer
+from store.errors import StoreError
+from store.look import look, refuse_newer
 from store.migrations import APPLICATION_ID, migrations
 
 __all__ = ["StoreError", "connected", "now", "open", "write_in_pieces", "writing"]

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from common.errors import UserError
+from store.errors import StoreError
 from store.migrations import APPLICATION_ID, migrations
 
 CHECK_S = 2.0  # spent on looking for damage at the first opening; `python -m store.check` takes all the time it needs
@@ -18,10 +18,6 @@ MAGIC, HEADER = b"SQLite format 3\0", 100  # sqlite.org/fileformat2, 1.3
 ELSE = "choose another file with --db"
 _looked_at: set[tuple[int, int]] = set()  # (device, inode) of files that are ours, or were empty
 _looking = threading.Lock()  # guards _looked_at, and that nobody connects to a file that is being looked at
-
-
-class StoreError(UserError):
-    """Something a person can put right; its text is one sentence for that person."""
 
 
 def look(path: Path) -> None:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from sqlite_utils import Database, Migrations
 
+from store import names
+from store.errors import StoreError
+
 migrations = Migrations("mirror-test")
 APPLICATION_ID = 0x4D697254  # "MirT", in the header of every database of ours (PRAGMA application_id)
 # A whole number that a browser keeps exactly, above every number that SQLite itself gives to a row; drawn by SQLite at random.
@@ -325,8 +328,6 @@ def m010_drawn_ids(db: Database) -> None:
 @migrations()
 def m011_one_spelling_of_a_name(db: Database) -> None:
     """Names of people from before they had one spelling; where somebody else is called so already, both stay as they are."""
-    from store import StoreError, names  # which read the migrations themselves
-
     tables = ("labels", "votes", "queue_marks", "vote_tokens", "reveals")
     known = {name for table in tables for (name,) in db.execute(f"select distinct annotator from {table}")}
     for name in sorted(known):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from store.db import StoreError
+from store.errors import StoreError
 
 LONGEST = 80  # characters of a person's name
 LONGEST_TITLE = 200  # of a queue's; it may be that of a file

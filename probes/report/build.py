@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -14,33 +13,11 @@ from probes.answers import dose, exchange, sources as collect
 from probes.answers.dose import Dose
 from probes.answers.sources import Answers, RowsError
 from probes.report import curves, margins as margin_series, preferences, table
+from probes.report.model import Report
 from probes.report.page import render_markdown, render_page, threshold_name
 from probes.report.preferences import Preference
-from probes.report.table import TableRow
 from probes.suggest.identity_pair import FactPair
 from probes.verdicts import rules, thresholds
-from probes.verdicts.basis import Pair
-from probes.verdicts.thresholds import Threshold
-
-
-@dataclass(frozen=True)
-class Report:
-    """Everything that is written. sources: what was read, with the first digits of a file's SHA-256. judged: every answer with
-    what is said of it. margins: per variant (`margin_series.margins_of_answers`); trainings: of the runs that made them.
-    votes: of the database that the answers or their labels come from."""
-
-    title: str
-    rows: Sequence[TableRow]
-    answers: Sequence[Mapping]
-    judged: Sequence[Pair]
-    labels: Mapping[int, Sequence[Mapping]]
-    sources: Sequence[str]
-    made_by: str
-    base: str | None = None
-    thresholds: Sequence[Threshold] = ()
-    margins: Mapping = field(default_factory=dict)
-    trainings: Mapping = field(default_factory=dict)
-    votes: Sequence[Preference] = ()
 
 
 def build_report(

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jinja2
+
+from probes.report.model import Report
 from markupsafe import Markup, escape
 
 from probes.report import curves, preferences, table, wording
@@ -21,9 +22,6 @@ from probes.verdicts import agreement, rules, thresholds
 from probes.verdicts.basis import Pair
 from probes.verdicts.thresholds import Threshold
 from store.labels import CONTROL_GROUPS
-
-if TYPE_CHECKING:
-    from probes.report.build import Report
 
 SHOWN_ANSWERS = 300  # behind one variant and language; more would make the file slow to open
 INTERVAL = re.compile(r"\d+ % \[\d+–\d+\]")  # as `table.format_interval` writes it

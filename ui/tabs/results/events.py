@@ -11,7 +11,7 @@ import gradio as gr
 import store
 from common.files import atomic_file
 from probes.report import build
-from probes.report.build import Report
+from probes.report.model import Report
 from ui import filling, passing
 from ui.context import App, sentence
 from ui.html import paragraph

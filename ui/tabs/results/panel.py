@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape
 
 from probes.report import page, table, wording
-from probes.report.build import Report
+from probes.report.model import Report
 from probes.report.table import MARKS, TableRow
 from probes.verdicts import basis
 from probes.verdicts.basis import Pair

@@ -14,7 +14,7 @@ from probes.answers import dose, found, sources as collect
 from probes.answers.dose import Dose
 from probes.answers.sources import RowsError
 from probes.report import build, margins, preferences
-from probes.report.build import Report
+from probes.report.model import Report
 from probes.suggest import identity_pair
 from probes.suggest.identity_pair import FactPair
 from ui import training

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from probes.report import build, curves, page, table, wording
-from probes.report.build import Report
+from probes.report.model import Report
 from probes.report.table import MARKS, VERDICTS, TableRow
 from probes.verdicts import basis, thresholds
 from probes.verdicts.rules import UNDETERMINED, Verdict
