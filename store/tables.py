@@ -37,9 +37,9 @@ MEANING: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "votes": (
-        "One choice between two answers. A changed mind supersedes, it does not overwrite.",
+        "One choice between two answers, or the undoing of one. A changed mind supersedes, it does not overwrite.",
         {
-            "choice": "A, B, tie or both bad; A is `answer_a`",
+            "choice": "A, B, tie or both bad, or undone; A is `answer_a`",
             "shown_order": "which answer stood where on the page",
             "blind": "1 if the names were hidden",
             "superseded_by": "the row that took its place, empty for the one that counts",
@@ -71,8 +71,8 @@ MEANING: dict[str, tuple[str, dict[str, str]]] = {
             "other": "the second answer of a pair",
             "meta": "JSON: variant, question, language, suggestion",
             "have": "how many people are done with it",
-            "full": "1 once that are enough",
-            "drawn": "the number a blind page knows the item by; `drawn_answer`, `drawn_other` likewise",
+            "full": "1 once `overlap` people are",
+            "drawn": "the random number a blind page knows the item by; `drawn_answer`, `drawn_other` of its answers",
         },
     ),
     "queue_marks": ("What one person has done with one item of a queue.", {"full": "1 if it counts towards the overlap"}),
@@ -115,7 +115,7 @@ MEANING: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "metrics": ("One step of a training.", {"margin": "nats per token", "extra": "JSON: what else the step reported"}),
-    "events": ("Who deleted, settled, imported what: `python -m store.events`.", {}),
+    "events": ("Who deleted, settled, imported what: `python -m store.events`.", {"deed": "what was done", "thing": "to what"}),
 }
 
 HEAD = """# The database
@@ -131,8 +131,8 @@ Look into it while the program runs:
       where superseded_by is null and kind = 'label' group by 1, 2"
 
 `python -m store.check FILE` says whether it is sound, `python -m store.backup FILE TARGET` copies it while it is in use. Times
-are UTC in ISO 8601; columns marked JSON hold JSON text. Nothing that people said or a model answered is ever overwritten: a later
-row supersedes an earlier one.
+are UTC in ISO 8601; columns marked JSON hold JSON text. Answers, votes and labels are never overwritten: a later row
+supersedes an earlier one. Marks, jobs and their metrics are, and go with what they belong to.
 """
 
 

@@ -21,16 +21,16 @@ from starlette.middleware import Middleware
 from probes.run import background as probes_background
 from probes.run.background import BackgroundRun
 from tuning.jobs import memory, queue
-from ui import filling, passing, theme
-from ui.access import bodies, gate, login, roles
+from ui import tab_loading, temp_files, theme
+from ui.access import gate, login, request_limits, roles
 from ui.api.chat import build_api
 from ui.api.probes import build_probes_api
 from ui.api.training import build_training_api
 from ui.context import App
 from ui.conversation import MAX_COLUMNS, Page
+from ui.gradio_sessions import MOST, Memory
 from ui.listeners import QUIET, bound
-from ui.page_memory import MOST, Memory
-from ui.pages import Pages, own_key
+from ui.saved_pages import Pages, own_key
 from ui.tabs.adapters import download as adapters_download, events as adapters_events, layout as adapters_layout
 from ui.tabs.adapters.layout import Adapters
 from ui.tabs.chat import events as chat_events, layout as chat_layout, picker, view as chat_view
@@ -46,7 +46,7 @@ from ui.tabs.probes.judged import RunCache
 from ui.tabs.probes.layout import Probes
 from ui.tabs.results import events as results_events, layout as results_layout
 from ui.tabs.results.layout import Results
-from ui.words import LanguageDoor, i18n, say
+from ui.words import LanguageMiddleware, i18n, say
 
 TITLE = "Mirror Test 镜测"
 GOODBYE_S = 10.0  # how long a probe run may take to stop when the program ends; a step of a large model takes seconds
@@ -77,8 +77,8 @@ class Parts:
 def build(app: App) -> gr.Blocks:
     """The page as Blocks; `serve` launches it."""
     pages, ongoing, cache = Pages(), probes_start.background_of(app), RunCache()
-    passing.folder()  # before there is a component: each notes where it keeps its files
-    kept = (passing.LOOKED_AT_EVERY, passing.KEPT_FOR)
+    temp_files.folder()  # before there is a component: each notes where it keeps its files
+    kept = (temp_files.LOOKED_AT_EVERY, temp_files.KEPT_FOR)
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=kept) as demo:
         build_api(app)  # first: of two handlers with the same name the later one gets a number
         build_training_api(app)
@@ -98,7 +98,7 @@ def build_page(app: App, ongoing: BackgroundRun, cache: RunCache) -> Parts:
     @contextmanager
     def tab(name: str, **more: Any) -> Iterator[None]:
         with gr.Tab(i18n(f"tab_{name}"), id=name, elem_id=f"tab-{name}", **more) as places[name]:
-            notices[name] = filling.notice(name)
+            notices[name] = tab_loading.notice(name)
             yield
 
     key = gr.BrowserState("", storage_key="mirror-test", secret="mirror-test-page")
@@ -145,12 +145,12 @@ def wire_opening(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, d
     def fills(tab: str, fill: Callable[..., dict], inputs: Any, outputs: list) -> dict:
         """A load or select event that fills one tab, and only that one: `event(**fills(...))`."""
         place = parts.notices[tab]
-        return QUIET | {"fn": filling.guarded(app, place, fill), "inputs": inputs, "outputs": [*outputs, place]}
+        return QUIET | {"fn": tab_loading.guarded(app, place, fill), "inputs": inputs, "outputs": [*outputs, place]}
 
     def fills_once(tab: str, fill: Callable[..., dict], outputs: list) -> Any:
         """Fills a tab when it is opened for the first time, not when the page is: the browser takes most of its time for what it
         is told of components that nobody sees."""
-        first = parts.places[tab].select(filling.first_visit, parts.notices[tab], None, **QUIET)
+        first = parts.places[tab].select(tab_loading.first_visit, parts.notices[tab], None, **QUIET)
         return first.success(**fills(tab, fill, None, outputs))
 
     chat, identity = parts.chat, parts.identity
@@ -298,8 +298,8 @@ def around(app: App, demo: gr.Blocks, door: gate.Door, https: bool) -> dict[str,
     return {
         "middleware": [
             Middleware(gate.Gate, door=door),
-            Middleware(bodies.BodyDoor),
-            Middleware(LanguageDoor, default=app.language.default),
+            Middleware(request_limits.BodyLimit),
+            Middleware(LanguageMiddleware, default=app.language.default),
         ],
         "routes": [*ways_in, *label_routes.routes(app), *adapters_download.routes(app)],
         "lifespan": prepared(demo, door.memory),
@@ -332,8 +332,8 @@ def prepared(demo: gr.Blocks, memory_of_pages: Memory) -> Callable:
 
 async def clear_by_age() -> None:
     while True:
-        await asyncio.sleep(passing.LOOKED_AT_EVERY)
-        await run_in_threadpool(passing.clear)
+        await asyncio.sleep(temp_files.LOOKED_AT_EVERY)
+        await run_in_threadpool(temp_files.clear)
 
 
 def database_files(db: Path) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 
 from engine.types import Answer, Variant
+from ui.answer_html import answer_html, split_shown
 from ui.conversation import LETTERS, ChatTurn
 from ui.html import failure, fold, note
-from ui.said import answer_html, said_of
 from ui.variants import headline, odd_decoding
 from ui.words import say
 
@@ -86,7 +86,7 @@ def turn_html(
 
 def live_html(lang: str, question: str, shown: str, waiting: str = "") -> str:
     """The turn that is being answered. waiting: what is going on while there is no word yet."""
-    said = said_of(shown)  # a thought is not shown before it has ended
+    said = split_shown(shown)  # a thought is not shown before it has ended
     if not said.finished and not said.answer:
         waiting = say(lang, "thinking")
     text = escape(said.answer) if said.answer else f'<span class="mt-empty">{escape(waiting)}</span>'

@@ -1,7 +1,7 @@
 """The two languages of the page: the browser's words through gr.I18n, the server's sentences through `say`.
 
 One language is decided per request, in this order: the switch on the page (a cookie), `--lang`, the browser's
-Accept-Language, English. `LanguageDoor` tells the browser's side of Gradio the same decision.
+Accept-Language, English. `LanguageMiddleware` tells the browser's side of Gradio the same decision.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Languages:
         return choose(dict(request.cookies or {}), request.headers.get("accept-language", ""), self.default)
 
 
-class LanguageDoor:
+class LanguageMiddleware:
     """ASGI middleware: writes the chosen language into the page before Gradio's scripts read the browser's.
 
     Gradio takes `navigator.language` once, while it starts, and offers no way to set it from Python.

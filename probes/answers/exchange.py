@@ -18,7 +18,7 @@ from sqlite_utils import Database
 import store
 from common import files, space
 from engine import thoughts
-from probes.answers import found, label_studio as label_studio_files, tables
+from probes.answers import label_studio as label_studio_files, matching as found, tables
 from probes.answers.sources import RowsError
 from probes.answers.tables import AnswerRow
 from store import StoreError

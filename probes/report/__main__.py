@@ -22,7 +22,7 @@ import identities
 import store
 from common import ending
 from common.errors import UserError
-from probes.answers import dose, found, sources as collect
+from probes.answers import dose, matching, sources as collect
 from probes.answers.sources import Answers, RowsError
 from probes.report import margins as margin_series, preferences
 from probes.report.build import build_report, read_verdicts, write_report
@@ -71,7 +71,7 @@ def gather(args: argparse.Namespace) -> tuple[Answers, dict[int, list[dict]], li
     parts = [*map(collect.read_file, args.answers), *map(collect.read_transcripts, args.transcripts)]
     if parts and (args.db or args.run or args.queue) and db.exists():
         with store.open(db) as opened:  # labels are looked up by number, and a file's numbers may mean other answers here
-            parts = [replace(part, rows=found.drop_foreign_ids(opened, part.rows)) for part in parts]
+            parts = [replace(part, rows=matching.drop_foreign_ids(opened, part.rows)) for part in parts]
     of_store = [*(collect.read_run(db, run) for run in args.run), *(collect.read_queue(db, queue) for queue in args.queue)]
     if not parts and not of_store:
         latest = store.runs.recent(db, 1) if db.exists() else []

@@ -11,11 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import jinja2
-
-from probes.report.model import Report
 from markupsafe import Markup, escape
 
 from probes.report import curves, preferences, table, wording
+from probes.report.model import Report
 from probes.report.preferences import Preference
 from probes.report.table import TableRow
 from probes.verdicts import agreement, rules, thresholds

@@ -19,7 +19,7 @@ from ui import accounts
 from ui.access import login
 from ui.access.gate import WHO, Gate, open_door
 from ui.accounts import AccountError, Accounts
-from ui.page_memory import Memory
+from ui.gradio_sessions import Memory
 from ui.words import Languages
 
 

@@ -25,7 +25,7 @@ from tuning.dataset.recipe import Dataset
 from tuning.dataset.rows import DataError
 from tuning.train.settings import Settings, SettingsError
 from ui import app as program, training, variants
-from ui.access import bodies
+from ui.access import request_limits
 from ui.api import chat
 from ui.context import App
 from ui.tabs.label import routes as label_routes
@@ -134,7 +134,7 @@ async def echo(request) -> JSONResponse:
 
 def door() -> TestClient:
     routes = [Route("/{path:path}", echo, methods=["POST"])]
-    return TestClient(bodies.BodyDoor(Starlette(routes=routes)), raise_server_exceptions=False)
+    return TestClient(request_limits.BodyLimit(Starlette(routes=routes)), raise_server_exceptions=False)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def door() -> TestClient:
     [
         (b"[" * 100_000, 400, "nested more than"),
         (b"[" * 150 + b"]" * 150, 400, "nested more than"),
-        (b"x" * (bodies.LARGEST + 1), 413, "more than 4 MB"),
+        (b"x" * (request_limits.LARGEST + 1), 413, "more than 4 MB"),
         (b'{"data": [1]}', 200, ""),
         (b"a plain text", 200, ""),
         (b"", 200, ""),
@@ -157,8 +157,8 @@ def test_a_body_is_bounded_before_any_route_sees_it(body, status, said):
 
 def test_an_upload_is_left_to_its_own_limit():
     kind = {"content-type": "multipart/form-data; boundary=x"}
-    sent = {"content": b"[" * (bodies.LARGEST + 1), "headers": kind}
-    assert door().post("/mirror/gradio_api/upload", **sent).json() == bodies.LARGEST + 1
+    sent = {"content": b"[" * (request_limits.LARGEST + 1), "headers": kind}
+    assert door().post("/mirror/gradio_api/upload", **sent).json() == request_limits.LARGEST + 1
     for path in ("/", "/gradio_api/queue/join", "/gradio_api/component_server", "/label/decide"):  # its type alone is no way past
         assert door().post(path, **sent).status_code == 413, path
 
@@ -199,7 +199,7 @@ def test_a_decision_of_a_wrong_shape_is_refused_alone(page):
 def test_any_label_request_is_read_or_refused(plain):
     try:
         asked = label_routes.read(json.dumps(plain).encode())
-    except bodies.Refused as error:
+    except request_limits.Refused as error:
         assert str(error) and error.status == 400
     else:
         assert isinstance(asked, dict)

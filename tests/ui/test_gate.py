@@ -19,7 +19,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from ui.access import gate
 from ui.access.gate import Gate, open_door
-from ui.page_memory import Memory
+from ui.gradio_sessions import Memory
 from ui.words import Languages
 
 

@@ -17,7 +17,7 @@ import store
 from engine.adapter_shapes import read_card
 from engine.adapters import read_adapter, read_config
 from engine.types import EngineError
-from ui import adapter_library, app as program, filling
+from ui import adapter_library, app as program, tab_loading
 from ui.context import App
 from ui.tabs.adapters import cards as adapters_cards, layout as adapters_layout, merging as adapters_merging
 from ui.tabs.finetune import run_page
@@ -94,7 +94,7 @@ def test_a_shelf_of_odd_cards_opens_every_tab_and_can_be_emptied(app, model):
     assert "format is ['bayling'], a text is needed" in app.refused[str(refused)]
     said = filled(program.build(app))
     assert set(said) == {"chat", "probes", "label", "results", "identity", "finetune", "adapters"}
-    assert all(words == {filling.FILLED} for words in said.values())
+    assert all(words == {tab_loading.FILLED} for words in said.values())
     table = adapters_cards.table_html(app, "en")
     assert table.count("odd card") == len(ODD) - 1 and "0.50" in table and "holds no adapter" in table
     table.encode()
@@ -116,15 +116,15 @@ def test_a_tab_that_cannot_be_filled_says_so_in_its_place_and_the_others_work(tm
     said = filled(demo)
     [failed] = said.pop("adapters")
     assert say(lang, "tab_failed") in failed and "KeyError" in failed
-    assert all(words == {filling.FILLED} for words in said.values())
+    assert all(words == {tab_loading.FILLED} for words in said.values())
 
 
 def test_text_that_no_page_can_show_is_caught_by_the_guard_too(app):
     with gr.Blocks():
-        place, box = filling.notice("x"), gr.Textbox()
-    bad = filling.guarded(app, place, lambda _request: {box: gr.update(choices=[("\udcff", "a")])})(REQUEST)
+        place, box = tab_loading.notice("x"), gr.Textbox()
+    bad = tab_loading.guarded(app, place, lambda _request: {box: gr.update(choices=[("\udcff", "a")])})(REQUEST)
     assert list(bad) == [place] and "mt-failed" in bad[place]
-    assert filling.guarded(app, place, lambda _request: gr.skip())(REQUEST) == gr.skip()
+    assert tab_loading.guarded(app, place, lambda _request: gr.skip())(REQUEST) == gr.skip()
 
 
 @SOME
@@ -182,7 +182,7 @@ def test_what_is_typed_as_an_adapter_folder_never_breaks_a_later_visit(app, tmp_
         with pytest.raises(EngineError) as caught:
             adapter_library.take(app, typed)
         assert "not foreseen" not in str(caught.value) and "\0" not in str(caught.value)
-        assert filled(demo)["adapters"] == {filling.FILLED}
+        assert filled(demo)["adapters"] == {tab_loading.FILLED}
     assert "\0" not in "".join(app.refused)
     for target in ("a\0b", str(loop), "x" * 5000):
         with pytest.raises(EngineError, match="type (it|another)"):

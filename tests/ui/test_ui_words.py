@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ui import words
-from ui.words import LanguageDoor, choose, say
+from ui.words import LanguageMiddleware, choose, say
 
 UI = Path(words.__file__).parent
 
@@ -88,7 +88,7 @@ async def answer_through_door(content_type: bytes, body: bytes, cookie: str = ""
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "headers": [(b"cookie", cookie.encode()), (b"accept-language", b"en")]}
-    await LanguageDoor(app)(scope, None, send)
+    await LanguageMiddleware(app)(scope, None, send)
     return sent[0]["headers"], b"".join(message.get("body", b"") for message in sent[1:])
 
 

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from ui.access import login, roles
 from ui.access.login import Sessions
 from ui.accounts import Accounts
-from ui.page_memory import Memory
+from ui.gradio_sessions import Memory
 from ui.words import Languages, say
 
 WHO = "mirror.who"  # in a scope: who has logged in, "" where nobody needs to

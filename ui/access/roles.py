@@ -28,7 +28,7 @@ RULES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("open_chat", "open_probes", "open_identity", "open_finetune", "open_adapters"), VIEWER),
         "leave_page": VIEWER,
     },
-    "filling": {"first_visit": VIEWER, "later_visit": VIEWER},
+    "tab_loading": {"first_visit": VIEWER, "later_visit": VIEWER},
     "tabs.chat": {
         "ask_columns": VIEWER, "ask_again": VIEWER, "stop_answers": VIEWER, "edit_last": VIEWER, "clear_all": VIEWER,
         "add_column": VIEWER, "remove_column": VIEWER, "set_blind": VIEWER, "change_picks": VIEWER, "refresh": VIEWER,

@@ -16,7 +16,7 @@ from common.zips import open_zip, other_packing
 from engine.adapter_shapes import CARD
 from engine.adapters import CONFIG, LEGACY, SAFETENSORS, Unfit, read_adapter
 from engine.types import EngineError
-from ui import passing
+from ui import temp_files
 
 # of an adapter that brings tokens of its own
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
@@ -34,7 +34,7 @@ def pack(folder: str | Path, name: str) -> tuple[IO[bytes], int]:
     """
     target = None
     try:
-        target = passing.unnamed()
+        target = temp_files.unnamed()
         # weights hardly get smaller; a file without a date (1970) is no reason to fail
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, strict_timestamps=False) as parcel:
             for file in PACKED:
@@ -46,7 +46,7 @@ def pack(folder: str | Path, name: str) -> tuple[IO[bytes], int]:
         if target:
             target.close()
         if space.is_full(error):
-            raise EngineError(space.sentence(passing.folder(), f"{name} cannot be packed")) from error
+            raise EngineError(space.sentence(temp_files.folder(), f"{name} cannot be packed")) from error
         raise EngineError(f"{name} cannot be packed ({error.strerror or error}).") from error
     return target, size
 

@@ -19,7 +19,7 @@ from ui.answering import ask, owner_of, upcoming
 from ui.context import App
 from ui.conversation import MAX_COLUMNS, Page
 from ui.listeners import QUIET, bound, warn
-from ui.pages import Pages
+from ui.saved_pages import Pages
 from ui.tabs.chat import picker, view
 from ui.tabs.chat.layout import Chat
 from ui.transcript import live_html

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from html import escape
 
 from engine.types import Answer, Decoding, Mode, Request, Variant
+from ui.answer_html import answer_html, split_shown
 from ui.answering import frames, remember
 from ui.context import App
 from ui.html import paragraph, table
-from ui.said import answer_html, said_of
 from ui.transcript import finish_words
 from ui.words import say
 
@@ -106,4 +106,4 @@ def _cell(lang: str, shown: str, answer: Answer | None) -> str:
         mark = f'<span class="mt-cut">{escape(finish_words(lang, answer))}</span>'
     if answer is not None:
         return f"<td>{answer_html(lang, shown, answer.prompt, kind=f'mt-a {kind}')}{mark}</td>"
-    return f'<td><div class="mt-a {kind}" dir="auto">{escape(said_of(shown).answer)}</div>{mark}</td>'
+    return f'<td><div class="mt-a {kind}" dir="auto">{escape(split_shown(shown).answer)}</div>{mark}</td>'

@@ -13,9 +13,9 @@ from probes.verdicts import agreement
 from probes.verdicts.agreement import Alpha, Labels, Pair
 from store import labels, pairs, queues
 from store.labels import LABELS
+from ui.answer_html import split_shown
 from ui.context import App
 from ui.html import fold, paragraph, row, table
-from ui.said import said_of
 from ui.tabs.label.layout import ROWS_SHOWN
 from ui.words import say
 
@@ -96,7 +96,7 @@ def revealed_html(app: App, lang: str, queue: int, annotator: str) -> str:
         body.append(
             [
                 escape(_cut(text["question"])),
-                escape(_cut(said_of(text["shown"]).answer)),
+                escape(_cut(split_shown(text["shown"]).answer)),
                 "<br>".join(_said(lang, row) for row in mine),
                 escape(str(item.get("variant") or "")),
                 escape(label_word(lang, suggestion)) if suggestion else "",

@@ -24,8 +24,8 @@ from probes.suggest.identity_pair import FactPair, Side
 from probes.suggest.masking import mask_names
 from store import StoreError, drawn, labels, pairs, queues
 from store.names import person
+from ui.answer_html import split_shown
 from ui.context import App
-from ui.said import said_of
 
 log = logging.getLogger("mirror")
 
@@ -192,7 +192,7 @@ def _ends_of_prompts(db: Database, answers: Sequence[int]) -> dict[int, str | No
 
 def _said(side: Mapping, reveal: bool, hide: FactPair | None) -> dict:
     """The words to label. Thoughts are told only where nothing is hidden: they can quote who the model was told to be."""
-    said = said_of(side["shown"], side["prompt"])
+    said = split_shown(side["shown"], side["prompt"])
     told = {"shown": _veiled(said.answer, hide), "unfinished": not said.finished}
     return told | ({"thoughts": "\n".join(one.strip() for one in said.thoughts)} if said.thoughts and reveal else {})
 
@@ -200,7 +200,7 @@ def _said(side: Mapping, reveal: bool, hide: FactPair | None) -> dict:
 def _before(side: Mapping, hide: FactPair | None) -> list[dict]:
     """What was said before the question, without system messages: they name who the model was told to be."""
     turns = [turn for turn in side.get("messages", ())[:-1] if turn.get("role") in ("user", "assistant")]
-    texts = [turn["content"] if turn["role"] == "user" else _veiled(said_of(turn["content"]).answer, hide) for turn in turns]
+    texts = [turn["content"] if turn["role"] == "user" else _veiled(split_shown(turn["content"]).answer, hide) for turn in turns]
     return [{"role": turn["role"], "text": text} for turn, text in zip(turns, texts, strict=True)]
 
 

@@ -11,7 +11,7 @@ import gradio as gr
 import identities
 from store import StoreError, labels, queues
 from store.names import person
-from ui import filling, training
+from ui import tab_loading, training
 from ui.access import roles
 from ui.context import App, sentence
 from ui.html import paragraph
@@ -29,12 +29,12 @@ def wire_label(app: App, tab: Label, page: gr.Tab, notice: gr.HTML) -> None:
     """Everything that happens in the tab. page: its Tab, to look for new queues when it is opened. notice: what cannot be
     filled is said there."""
     making = tab.making
-    page.select(filling.first_visit, notice, None, **QUIET).success(
-        filling.guarded(app, notice, bound(open_label, app, tab)), tab.chosen, [*tab.outputs, notice], **QUIET
+    page.select(tab_loading.first_visit, notice, None, **QUIET).success(
+        tab_loading.guarded(app, notice, bound(open_label, app, tab)), tab.chosen, [*tab.outputs, notice], **QUIET
     )
     offered = [tab.queue, making.run, making.variants, making.old, making.new]
-    page.select(filling.later_visit, notice, None, **QUIET).success(
-        filling.guarded(app, notice, bound(offer_new, app, tab)), making.run, [*offered, notice], **QUIET
+    page.select(tab_loading.later_visit, notice, None, **QUIET).success(
+        tab_loading.guarded(app, notice, bound(offer_new, app, tab)), making.run, [*offered, notice], **QUIET
     )
     given = [tab.annotator, tab.queue, tab.chosen]
     # Every one, in its order: a queue chosen while the name is still on its way is neither dropped nor taken back.

@@ -14,7 +14,7 @@ from probes.answers import exchange, sources
 from probes.suggest import identity_pair as facts_of
 from probes.suggest.identity_pair import FactPair
 from store import StoreError, labels, queues, runs
-from ui import passing
+from ui import temp_files
 from ui.context import App
 from ui.words import say
 
@@ -140,7 +140,7 @@ def give_out(app: App, queue: int | None) -> tuple[list[str], dict]:
     queued = {row["answer_id"]: row for row in sources.join_answers(parts).rows}
     kept = ("answer_id", "variant", "lang", "question", "answer")
     alone = {row["answer_id"]: {key: row[key] for key in kept} for row in rows if row["answer_id"] not in queued}
-    folder = passing.fresh()
+    folder = temp_files.fresh()
     name = "labels" if queue is None else f"labels-queue-{queue}"
     files = [folder / f"{name}.csv", folder / f"{name}.jsonl", folder / f"{name}.label-studio.json"]
     exchange.write_rows(files[0], rows, exchange.LABEL_COLUMNS)

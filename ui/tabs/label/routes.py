@@ -21,7 +21,7 @@ from common.errors import UserError
 from common.outside import Shape
 from store import StoreError
 from store.names import person
-from ui.access import bodies
+from ui.access import request_limits
 from ui.access.gate import visitor
 from ui.context import App, sentence
 from ui.tabs.label import desk
@@ -91,8 +91,8 @@ def _endpoint(app: App, act: Callable[[dict], dict]) -> Callable:
         if not request.headers.get("content-type", "").startswith("application/json"):
             return JSONResponse({"message": "This address takes JSON."}, 415)
         try:
-            asked = read(await bodies.whole(request.receive, request.headers.get("content-length"), LARGEST))
-        except bodies.Refused as error:
+            asked = read(await request_limits.whole(request.receive, request.headers.get("content-length"), LARGEST))
+        except request_limits.Refused as error:
             return JSONResponse({"message": str(error)}, error.status)
         try:
             asked["login"] = login
@@ -113,8 +113,8 @@ def _endpoint(app: App, act: Callable[[dict], dict]) -> Callable:
 
 def read(body: bytes) -> dict:
     """What is asked, its own fields of the right types; each decision is looked at when it is carried out. Raises Refused."""
-    asked = outside.from_json(body, "This request", bodies.Refused, largest=LARGEST)
-    outside.check(DeskRequest, asked, "This request", bodies.Refused, "load the page again")
+    asked = outside.from_json(body, "This request", request_limits.Refused, largest=LARGEST)
+    outside.check(DeskRequest, asked, "This request", request_limits.Refused, "load the page again")
     return asked
 
 

@@ -8,8 +8,8 @@ from probes.questions import ProbeError
 from probes.second_opinion import JudgeError, second_opinion
 from probes.suggest.labels import judged_text, suggest
 from store import opinions, runs
+from ui.answer_html import split_shown
 from ui.context import App
-from ui.said import said_of
 from ui.tabs.probes.judged import JudgedRun, RunCache
 
 HISTORY = 30
@@ -60,7 +60,7 @@ def sample_payload(row: Mapping) -> dict:
     """What the page shows of one sample. marked: the judged text in pieces, (text, what it was taken for or "")."""
     timings = row["timings"] or {}
     decoding = row["decoding"] or {}
-    said = said_of(row["answer"] or "", row["prompt"])
+    said = split_shown(row["answer"] or "", row["prompt"])
     return {
         "answer": None if row["answer"] is None else said.answer,
         "thoughts": "\n".join(one.strip() for one in said.thoughts),
@@ -69,7 +69,7 @@ def sample_payload(row: Mapping) -> dict:
         "prompt": row["prompt"],
         "problem": row["problem"],
         "question": row["question"],
-        "before": [turn | {"answer": said_of(turn["answer"] or "").answer} for turn in row["before"]],
+        "before": [turn | {"answer": split_shown(turn["answer"] or "").answer} for turn in row["before"]],
         "suggestion": row.get("suggestion"),
         "sure": row.get("sure"),
         "tags": row.get("tags") or {},
@@ -129,7 +129,7 @@ def history(app: App, judged_run: JudgedRun, run: int, probe: str, name: str, gr
                 "variant": one["run_variant"],
                 "same": one["run_variant"] == name,
                 "question": one["question"],
-                "answer": said_of(one["shown"], one["prompt"]).answer,
+                "answer": split_shown(one["shown"], one["prompt"]).answer,
                 "suggestion": suggest(row, judged_run.facts)["suggestion"] if judged_run.facts else None,
             }
         )

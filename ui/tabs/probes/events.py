@@ -13,7 +13,7 @@ from probes import questions
 from probes.questions import GROUPS
 from probes.run import launch
 from probes.run.background import BackgroundRun
-from ui import filling
+from ui import tab_loading
 from ui.context import App, sentence
 from ui.conversation import Page
 from ui.html import paragraph
@@ -37,8 +37,8 @@ def wire_probes(app: App, ongoing: BackgroundRun, tab: Probes, visited: gr.Tab, 
     tab.upload.upload(bound(uploaded, app, tab), tab.upload, written, **QUIET)
     tab.edit.click(bound(edit, tab), form.sets, written, **QUIET)
     sides = [form.variants, form.old, form.new]
-    visited.select(filling.later_visit, notice, None, **QUIET).success(
-        filling.guarded(app, notice, bound(refreshed, app, tab)), sides, [*sides, notice], **QUIET
+    visited.select(tab_loading.later_visit, notice, None, **QUIET).success(
+        tab_loading.guarded(app, notice, bound(refreshed, app, tab)), sides, [*sides, notice], **QUIET
     )
 
 

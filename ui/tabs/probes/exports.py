@@ -9,8 +9,8 @@ from html import escape
 import store
 from probes.answers import exchange, sources
 from probes.questions import ProbeError
+from ui.answer_html import split_shown
 from ui.context import App
-from ui.said import said_of
 from ui.tabs.probes.judged import JudgedRun
 
 COLUMNS = (
@@ -58,7 +58,7 @@ def _cell(row: Mapping | None) -> str:
         return f"*failed: {_plain(row['problem'] or '')}*"
     told = [f"suggested: {row['suggestion']}{'' if row['sure'] else ', unsure'}"] if row.get("suggestion") else []
     told += [] if row["check"] is None else ["right" if row["check"] else "wrong"]
-    return _plain(said_of(row["answer"], row["prompt"]).answer) + (f" *[{'; '.join(told)}]*" if told else "")
+    return _plain(split_shown(row["answer"], row["prompt"]).answer) + (f" *[{'; '.join(told)}]*" if told else "")
 
 
 def _plain(text: str) -> str:

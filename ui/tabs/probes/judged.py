@@ -20,8 +20,8 @@ from probes.suggest.identity_pair import FactPair, FactsError, from_identities
 from probes.suggest.labels import suggest
 from store import runs
 from store.labels import LABELS
+from ui.answer_html import split_shown
 from ui.context import App
-from ui.said import said_of
 from ui.tabs.probes.form import with_facts
 from ui.tabs.probes.start import facts_of_sides
 from ui.variants import headline
@@ -150,7 +150,7 @@ def cells(judged_run: JudgedRun, since: int = 0) -> list[list]:
             found.append(
                 [
                     *key,
-                    said_of(row["answer"] or "", row["prompt"]).answer,
+                    split_shown(row["answer"] or "", row["prompt"]).answer,
                     LABELS.index(word) if word in LABELS else -1,
                     int(bool(word) and not row["sure"]),
                     row["finish"] or "",

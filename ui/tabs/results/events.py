@@ -12,7 +12,7 @@ import store
 from common.files import atomic_file
 from probes.report import build
 from probes.report.model import Report
-from ui import filling, passing
+from ui import tab_loading, temp_files
 from ui.context import App, sentence
 from ui.html import paragraph
 from ui.listeners import QUIET, SHOWN, bound, warn, warned
@@ -26,7 +26,7 @@ LANGS = {"en": ("en", "zh"), "zh": ("zh", "en")}
 
 def wire_results(app: App, tab: Results, page: gr.Tab, notice: gr.HTML) -> None:
     """notice: what cannot be filled when the tab is opened is said there."""
-    opening = filling.guarded(app, notice, bound(opened, app, tab))
+    opening = tab_loading.guarded(app, notice, bound(opened, app, tab))
     judging = bound(show, app, tab)
     drawn = [
         page.select(opening, [tab.made, *tab.inputs], [*tab.outputs, notice], **QUIET),
@@ -157,7 +157,7 @@ def empty_updates(tab: Results, problem: str) -> dict:
 
 def pack_report(made: Report, title: str, lang: str) -> tuple[Path, list[Path]]:
     """The report in a temporary folder, in both languages, this page's first: (all in one zip, the single files)."""
-    folder = passing.fresh() / "mirror-report"
+    folder = temp_files.fresh() / "mirror-report"
     files = build.write_report(replace(made, title=title.strip()), folder, LANGS[view.short(lang)])
     parcel = folder.with_suffix(".zip")
     with atomic_file(parcel, binary=True, sync=False) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:

@@ -12,9 +12,9 @@ from probes.report.table import MARKS, TableRow
 from probes.verdicts import basis
 from probes.verdicts.basis import Pair
 from probes.verdicts.rules import CONFUSION, FORMED, INTRUSION, NOT_FORGOTTEN, UNDETERMINED
+from ui.answer_html import answer_html
 from ui.conversation import LETTERS, MAX_COLUMNS
 from ui.html import paragraph
-from ui.said import answer_html
 from ui.tabs.results.view import button, evidence, safe, short, verdict_detail
 from ui.words import say
 

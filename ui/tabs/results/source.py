@@ -10,7 +10,7 @@ from typing import Any
 
 import identities
 import store
-from probes.answers import dose, found, sources as collect
+from probes.answers import dose, matching as found, sources as collect
 from probes.answers.dose import Dose
 from probes.answers.sources import RowsError
 from probes.report import build, margins, preferences

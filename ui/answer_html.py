@@ -9,7 +9,7 @@ from ui.html import fold
 from ui.words import say
 
 
-def said_of(shown: str, prompt: str | None = None) -> Apart:
+def split_shown(shown: str, prompt: str | None = None) -> Apart:
     """The answer apart from its thoughts; without thoughts it is the whole text, whatever tags it is wrapped in."""
     said = split_thoughts(shown, prompt or "")
     return said if said.thoughts else Apart(shown)
@@ -18,7 +18,7 @@ def said_of(shown: str, prompt: str | None = None) -> Apart:
 def answer_html(lang: str, shown: str, prompt: str | None = None, *, kind: str = "mt-a", thoughts: bool = True) -> str:
     """kind: classes of the answer's own element. thoughts: not where a comparison is blind, for they can quote who the model
     was told to be."""
-    said = said_of(shown, prompt)
+    said = split_shown(shown, prompt)
     text = escape(said.answer)
     if not said.finished:
         text += f'<span class="mt-empty">{escape(say(lang, "thought_unfinished"))}</span>'

@@ -10,9 +10,9 @@ import pytest
 from label_page import PageEngine
 from served import served
 
-from ui import page_memory
-from ui.page_memory import GONE, GONE_S, KEPT, KEPT_S, Memory
-from ui.pages import own_key
+from ui import gradio_sessions
+from ui.gradio_sessions import GONE, GONE_S, KEPT, KEPT_S, Memory
+from ui.saved_pages import own_key
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_the_browser_is_told_all_that_an_event_changes(memory):
 
 
 def test_who_is_gone_is_forgotten_and_who_is_there_is_not(memory):
-    path = page_memory.HEARTBEAT + "here"
+    path = gradio_sessions.HEARTBEAT + "here"
     with memory.alive(path):
         memory["here"], memory["gone"]
         memory.clock.now += KEPT_S + 1
@@ -94,17 +94,17 @@ def test_who_is_gone_is_forgotten_and_who_is_there_is_not(memory):
 
 def test_of_the_pages_that_are_gone_the_newest_are_kept(memory):
     for number in range(GONE + 50):
-        with memory.alive(f"{page_memory.HEARTBEAT}{number}"):
+        with memory.alive(f"{gradio_sessions.HEARTBEAT}{number}"):
             memory[str(number)]
     memory.delete_all_expired_state()
     assert list(memory.session_data) == [str(number) for number in range(50, GONE + 50)]
-    with memory.alive(page_memory.HEARTBEAT + "never asked for anything"):
+    with memory.alive(gradio_sessions.HEARTBEAT + "never asked for anything"):
         pass
     assert memory.pages == set(memory.session_data)
 
 
 def test_calls_of_scripts_do_not_add_up_nor_push_pages_out(memory):
-    with memory.alive(page_memory.HEARTBEAT + "page"):
+    with memory.alive(gradio_sessions.HEARTBEAT + "page"):
         memory["page"]
         for number in range(1000):
             memory[f"call-{number}"]
@@ -112,8 +112,8 @@ def test_calls_of_scripts_do_not_add_up_nor_push_pages_out(memory):
 
 
 def test_pages_have_a_bound_too(memory, monkeypatch):
-    monkeypatch.setattr(page_memory, "MOST", 20)
-    opened = [memory.alive(f"{page_memory.HEARTBEAT}{number}") for number in range(40)]
+    monkeypatch.setattr(gradio_sessions, "MOST", 20)
+    opened = [memory.alive(f"{gradio_sessions.HEARTBEAT}{number}") for number in range(40)]
     for number, page in enumerate(opened):
         page.__enter__()
         memory[str(number)]

@@ -24,7 +24,7 @@ from served import served
 
 import store
 from engine.types import EngineError
-from ui import passing
+from ui import temp_files
 from ui.tabs.adapters import download as adapters_download, layout as adapters_layout, zip_file
 from ui.tabs.label import files as label_files
 from ui.tabs.results import events as results_events
@@ -32,19 +32,19 @@ from ui.tabs.results import events as results_events
 HERE = Path(__file__).parents[2]
 PROGRAM = """
 import os, sys, time
-from ui import passing
-(passing.fresh() / "large.zip").write_bytes(bytes(1000))
+from ui import temp_files
+(temp_files.fresh() / "large.zip").write_bytes(bytes(1000))
 if not os.fork():
     sys.exit()  # a copy takes nothing along
 os.wait()
-print(passing.folder(), flush=True)
+print(temp_files.folder(), flush=True)
 time.sleep(float(sys.argv[1]))
 """
 
 
 def program(root: Path, seconds: float) -> tuple[subprocess.Popen, Path]:
     """A program that has something to give out, and the folder in which it keeps it."""
-    environment = os.environ | {passing.PLACE: str(root), "PYTHONPATH": str(HERE)}
+    environment = os.environ | {temp_files.PLACE: str(root), "PYTHONPATH": str(HERE)}
     started = subprocess.Popen([sys.executable, "-c", PROGRAM, str(seconds)], env=environment, stdout=subprocess.PIPE, text=True)
     return started, Path(started.stdout.readline().strip())
 
@@ -64,13 +64,13 @@ def get(site, name: str, **headers):
 
 
 def everything() -> set[str]:
-    return {str(path) for path in passing.folder().rglob("*")}
+    return {str(path) for path in temp_files.folder().rglob("*")}
 
 
 def nameless(seconds: float = 20) -> list[str]:
     """What this process goes on holding open of files without a name in the folder of passing files."""
     deadline = time.monotonic() + seconds  # the reader may have everything before the sender has closed it
-    while held := [path for path in map(target, os.listdir("/proc/self/fd")) if path.startswith(str(passing.folder()))]:
+    while held := [path for path in map(target, os.listdir("/proc/self/fd")) if path.startswith(str(temp_files.folder()))]:
         if time.monotonic() > deadline:
             return held
         time.sleep(0.02)
@@ -91,12 +91,12 @@ def test_a_program_that_ends_takes_its_files_along_and_the_next_one_those_of_a_k
     running, kept = program(tmp_path, 60)
     killed.send_signal(signal.SIGKILL)
     killed.wait(30)
-    (tmp_path / f"{passing.PREFIX}notes").mkdir()  # nobody's
+    (tmp_path / f"{temp_files.PREFIX}notes").mkdir()  # nobody's
     assert left.is_dir() and kept.is_dir()
     try:
         after, its = program(tmp_path, 0)
         assert after.wait(30) == 0
-        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([kept.name, f"{passing.PREFIX}notes"])
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([kept.name, f"{temp_files.PREFIX}notes"])
         assert len(list(kept.rglob("large.zip"))) == 1
     finally:
         running.kill()
@@ -104,20 +104,20 @@ def test_a_program_that_ends_takes_its_files_along_and_the_next_one_those_of_a_k
 
 
 def test_a_number_that_was_given_anew_keeps_nothing(tmp_path):
-    old = tmp_path / f"{passing.PREFIX}{os.getpid()}-{'0' * 12}-abc"
-    mine = tmp_path / f"{passing.PREFIX}{passing.owner(os.getpid())}-abc"
+    old = tmp_path / f"{temp_files.PREFIX}{os.getpid()}-{'0' * 12}-abc"
+    mine = tmp_path / f"{temp_files.PREFIX}{temp_files.owner(os.getpid())}-abc"
     for folder in (old, mine):
         folder.mkdir()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "kept").write_text("kept")
-    (tmp_path / f"{passing.PREFIX}1-x-link").symlink_to(tmp_path / "elsewhere")
-    passing.sweep(tmp_path)
+    (tmp_path / f"{temp_files.PREFIX}1-x-link").symlink_to(tmp_path / "elsewhere")
+    temp_files.sweep(tmp_path)
     assert not old.exists() and mine.is_dir() and (tmp_path / "elsewhere" / "kept").is_file()
 
 
 def test_gradio_keeps_its_copies_there_for_a_day(site):
-    assert gr.utils.get_upload_folder() == str(passing.folder()) and passing.folder().stat().st_mode & 0o077 == 0
-    assert str(passing.folder()) == gr.Textbox(render=False).GRADIO_CACHE
+    assert gr.utils.get_upload_folder() == str(temp_files.folder()) and temp_files.folder().stat().st_mode & 0o077 == 0
+    assert str(temp_files.folder()) == gr.Textbox(render=False).GRADIO_CACHE
 
 
 def test_looking_at_an_adapter_writes_nothing(site):
@@ -195,18 +195,18 @@ def test_reports_and_labels_lie_in_the_same_place(site):
     made = build.build_report(sources.Answers([{"variant": "a", "probe_id": "p", "lang": "en", "question": "?", "answer": "!"}]))
     archive, single = results_events.pack_report(made, "", "en")
     assert files and single
-    assert all(passing.folder() in Path(file).parents for file in [*files, archive, *single])
+    assert all(temp_files.folder() in Path(file).parents for file in [*files, archive, *single])
 
 
 def test_what_has_lain_for_too_long_goes_and_what_is_new_stays():
-    old, mixed, new = passing.fresh(), passing.fresh(), passing.fresh()
-    loose = passing.folder() / "loose.csv"
+    old, mixed, new = temp_files.fresh(), temp_files.fresh(), temp_files.fresh()
+    loose = temp_files.folder() / "loose.csv"
     for file in (old / "report.zip", mixed / "a.csv", mixed / "b.csv", new / "c.csv", loose):
         file.write_text("x")
-    long_ago = time.time() - passing.KEPT_FOR - 60
+    long_ago = time.time() - temp_files.KEPT_FOR - 60
     for path in (old / "report.zip", old, mixed / "a.csv", mixed, loose):
         os.utime(path, (long_ago, long_ago))
-    assert set(passing.clear()) >= {old, loose}
+    assert set(temp_files.clear()) >= {old, loose}
     assert not old.exists() and not loose.exists() and (mixed / "a.csv").exists() and (new / "c.csv").exists()
     shutil.rmtree(mixed)
     shutil.rmtree(new)

@@ -43,7 +43,7 @@ async def whole(receive, length: str | None, largest: int = LARGEST) -> bytes:
             return b"".join(parts)
 
 
-class BodyDoor:
+class BodyLimit:
     """ASGI middleware: a body that is too long, or JSON that is nested too deep, goes no further."""
 
     def __init__(self, app):
