@@ -206,7 +206,7 @@ def drop_gone(app: App, page: Page, lang: str) -> list[Picked]:
     for at in page.shown:
         gone = [getattr(page.picks[at], name) for name in offered if getattr(page.picks[at], name) != getattr(kept[at], name)]
         if gone:
-            gr.Warning(say(lang, "picks_gone", column=conversation.LETTERS[at], names=", ".join(gone)))
+            gr.Warning(say(lang, "picks_gone", column=conversation.LETTERS[at], names=escape(", ".join(gone))))
     return kept
 
 

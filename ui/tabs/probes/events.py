@@ -60,7 +60,7 @@ def script_or_not(asking: str) -> dict:
 def uploaded(app: App, tab: Probes, request: gr.Request, file: str) -> dict:
     lang = app.language(request)
     if odd := not_what_it_seems(Path(file)):
-        gr.Warning(f"{Path(file).name} {odd}.")
+        gr.Warning(escape(f"{Path(file).name} {odd}."))
         return gr.skip()
     try:
         text = Path(file).read_text("utf-8-sig")
