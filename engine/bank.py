@@ -184,6 +184,7 @@ class Bank:
         self.linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
         self.adapters: dict[str, dict[str, LowRank]] = {}  # on the base's device, in its dtype
         self.heard: Sequence[Mapping[str, float]] | None = None  # what `hear` was told last, None where it no longer stands
+        self.layout = 0  # another number: weights lie at other addresses
         packed = onednn.is_worthwhile(model)
         self.groups = [make_group(model, self.linears, names, packed) for names in names_by_input(model, self.linears)]
         for group in self.groups:
@@ -232,6 +233,7 @@ class Bank:
         changed = {module for name in adapters.keys() ^ self.adapters.keys() for module in (adapters | self.adapters)[name]}
         groups = [group for group in self.groups if changed & set(group.names)]
         self.heard = None  # a group that is laid out anew has no mask
+        self.layout += 1
         done = []
         try:
             for group in groups:
@@ -249,6 +251,7 @@ class Bank:
         A failure leaves a part of them moved, and nothing may be computed before another move has come to its end.
         """
         self.silence()
+        self.layout += 1
         self.adapters = {
             name: {module: LowRank(pair.a.to(device), pair.b.to(device)) for module, pair in weights.items()}
             for name, weights in self.adapters.items()

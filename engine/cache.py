@@ -86,9 +86,6 @@ class RowsCache(Cache):
             layer.keys, layer.values = layer.keys.to(device), layer.values.to(device)
         return self
 
-    def nbytes(self) -> int:
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
-
     def join(self, other: RowsCache) -> None:
         """Append the other cache's rows; the shorter one is padded on the left."""
         for mine, theirs in zip(self.layers, other.layers, strict=True):

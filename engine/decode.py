@@ -21,6 +21,7 @@ from engine.bank import Bank
 from engine.cache import RowsCache
 from engine.prefixes import Prefix, cache_of, own_length, remember
 from engine.sampling import Chooser
+from engine.step_graph import StepGraphs, are_possible
 from engine.types import Decoding, Finish
 
 PLAIN_ATTENTION = ("llama", "mistral", "qwen2", "qwen3", "gemma", "olmo2", "granite")  # compared with transformers' own generate
@@ -71,6 +72,7 @@ class Batch:
         self.chooser: Chooser
         self.heard: list[Mapping[str, float]] = []
         self.ready_mask = takes_ready_mask(model)
+        self.graphs = StepGraphs(model, bank) if are_possible(model, bank, self.ready_mask) else None
 
     def recompose(self) -> None:
         """After rows came or went: masks of the bank and decoding settings for those that are there now."""
@@ -166,6 +168,16 @@ class Batch:
     @torch.inference_mode()
     def step(self) -> None:
         """One more token for every row."""
+        logits = self.graphs.logits(self) if self.graphs else None
+        if logits is None:
+            logits = self.computed()
+        self.positions = self.positions + 1
+        self.real = torch.cat([self.real, self.real.new_ones(len(self.rows), 1)], dim=1)
+        self.take(self.rows, *self.chooser.choose(logits))
+        self.next_ids = [row.new_ids[-1] for row in self.rows]
+
+    def computed(self) -> torch.Tensor:
+        """The next step's logits, (rows, vocabulary); its keys and values are in the cache."""
         if self.bank.heard is not self.heard:  # somebody else was heard since, or an adapter came or went
             self.bank.hear(self.heard)
         device = self.model.device
@@ -178,17 +190,27 @@ class Batch:
                 self.room = torch.ones(len(self.rows), 1, 1, width + 127, dtype=torch.bool, device=device)
                 self.room[:, 0, 0, : self.real.shape[1]] = self.real
             mask = self.room[..., :width]
-        logits = self.model(
+        logits: torch.Tensor = self.model(
             input_ids=torch.tensor(self.next_ids, device=device)[:, None],
             attention_mask=mask,
             position_ids=self.positions,
             past_key_values=self.cache,
             use_cache=True,
         ).logits[:, -1]
-        self.positions = self.positions + 1
-        self.real = torch.cat([self.real, self.real.new_ones(len(self.rows), 1)], dim=1)
-        self.take(self.rows, *self.chooser.choose(logits))
-        self.next_ids = [row.new_ids[-1] for row in self.rows]
+        return logits
+
+    def forget_graphs(self) -> None:
+        """Gives back what recorded steps hold; they are recorded anew when they are needed."""
+        if self.graphs:
+            self.graphs.clear()
+
+    def cache_bytes(self) -> int:
+        """What the rows' keys and values hold, with the room that graphs keep for them."""
+        layers = self.cache.layers if self.cache is not None else []
+        sides = [side for layer in layers for side in (layer.keys, layer.values)]
+        if self.graphs and self.graphs.arena is not None:
+            sides.append(self.graphs.arena)
+        return sum({side.untyped_storage().data_ptr(): side.untyped_storage().nbytes() for side in sides}.values())
 
     def take(self, rows: list[Row], tokens: list[int], logprobs: list[float]) -> None:
         for row, token, logprob in zip(rows, tokens, logprobs, strict=True):

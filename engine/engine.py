@@ -123,6 +123,7 @@ class Engine:
     def move(self, device: torch.device) -> None:
         if self.base.device.type == "cpu":
             return
+        self.answering.loop.batch.forget_graphs()
         self.bank.move(device)
         gc.collect()
         torch.cuda.empty_cache()
@@ -368,8 +369,7 @@ class Engine:
         if self.limit is not None:
             free = max(0, min(free, self.limit - reserved))
         free += reserved - torch.cuda.memory_allocated(self.base.device)
-        if (cache := self.answering.loop.batch.cache) is not None:
-            free += cache.nbytes()  # it holds the rows of which we speak
+        free += self.answering.loop.batch.cache_bytes()  # it holds the rows of which we speak
         # twice: when rows join or leave, the old and the new cache stand side by side
         return max(1, min(self.max_rows, int(free * 0.9 / (2 * per_token * longest))))
 

@@ -50,7 +50,9 @@ class Chooser:
         if self.seen is not None:
             self.seen.scatter_(1, tokens[:, None], True)
         logprobs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
-        return tokens.tolist(), logprobs.tolist()
+        both = torch.stack([tokens.to(logprobs.dtype), logprobs])  # one transfer from the GPU; fp32 is exact up to 2^24
+        chosen, probabilities = both.tolist()
+        return [int(token) for token in chosen], probabilities
 
     def penalise(self, logits: torch.Tensor) -> torch.Tensor:
         """CTRL's repetition penalty (arXiv:1909.05858): seen tokens' logits divided if positive, else multiplied."""

@@ -275,6 +275,7 @@ class Loop:
         for ask in concerned:
             self.close(ask, failed)
         self.batch.leave()
+        self.batch.forget_graphs()
         gc.collect()
         if self.batch.model.device.type == "cuda":
             torch.cuda.empty_cache()
