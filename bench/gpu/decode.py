@@ -8,6 +8,7 @@ with choosing the token and bringing it to the CPU: what a person waits for.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -68,6 +69,7 @@ def new_engine(base: Base) -> Engine:
     """An engine of its own over the same model. What an earlier one left there would keep its weights alive."""
     for layer in layers(base.model):
         layer._forward_pre_hooks.clear()
+    gc.collect()
     engine = Engine(base)
     engine.answering.loop.tokenizer = NoText()
     return engine

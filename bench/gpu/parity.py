@@ -15,8 +15,9 @@ Greedy choices are compared by what they cost and not by whether they are the sa
 may change places, and from there on two texts differ that are both right. So the truth reads every answer, and where it would
 have chosen otherwise, its own logit may be ahead by no more than twice the largest error of a logit (one error for each of the
 two), with a factor of two for the other order of sums in a batch. In fp32 a mixed batch and each row alone must agree token for
-token, and a sampled row must not depend on its batch. In 16 bits the share that agrees is reported: other batch sizes take
-other kernels there, which sum in another order. The same batch asked twice must give the same, in every format.
+token, and sampled rows must not depend on their batch (but for ties: `behaviour`). In 16 bits the share that agrees is reported:
+other batch sizes take other kernels there, which sum in another order. The same batch asked twice must give the same, in every
+format.
 """
 
 from __future__ import annotations
@@ -56,8 +57,7 @@ def run(session: Session) -> dict[str, Any]:
     for name in DTYPES:
         session.attempt(place, name, lambda name=name: of_dtype(session, folder, name), needs=8 if session.on_gpu else 0)
         session.say(f"parity {name}: {verdict(place[name])}")
-    adapters = session.folder / f"adapters-{session.dtype_name}"
-    session.attempt(place, "behaviour", lambda: check_behaviour(session, folder, adapters))
+    session.attempt(place, "behaviour", lambda: check_behaviour(session, folder, session.folder / "adapters-fp32"))
     session.say(f"out of memory, parking, refusal: {verdict(place['behaviour'])}")
     place["ok"] = all(part.get("ok") is True for part in place.values() if isinstance(part, dict))
     return place
