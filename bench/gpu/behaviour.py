@@ -21,6 +21,7 @@ QUESTIONS = ("Who are you?", "你是谁？", "Who made you, and what for?", "Ple
 ADAPTERS = (None, "v0", "v1", "v2", "v3")
 MEBIBYTES_LEFT = 48  # of the process's share of the GPU, while a batch is asked that takes several times as much
 LONG_ROWS, LONG_TOKENS = 32, 1500
+FEW_LONG_ROWS, FEW_LONG_TOKENS = 6, 100
 
 
 def asked(text: str, adapter: str | None, **decoding: Any) -> Request:
@@ -33,16 +34,17 @@ def texts(engine: Engine, requests: Sequence[Request]) -> list[str]:
     return [answer.raw for answer in engine.answer(requests)]
 
 
-def check_sampling(engine: Engine, exact: bool) -> dict[str, Any]:
+def check_sampling(engine: Engine, exact: bool, new: int) -> dict[str, Any]:
     """The same seeds give the same answers; exact: alone as well as in a batch, but for one answer of eight at most.
 
     Two of 2,000 tokens may be equally likely to the last bit; which of them a draw falls on is then the order of the sums.
     """
-    requests = [asked(QUESTIONS[at % 4], ADAPTERS[at % 5], temperature=0.8, top_p=0.95, seed=at) for at in range(8)]
+    long = {"max_new_tokens": new}
+    requests = [asked(QUESTIONS[at % 4], ADAPTERS[at % 5], temperature=0.8, top_p=0.95, seed=at, **long) for at in range(8)]
     texts(engine, requests)  # whatever is made ready in the first run, such as a CUDA graph
     first, second = texts(engine, requests), texts(engine, requests)
     alone = [texts(engine, [request])[0] for request in requests]
-    others = texts(engine, [asked(QUESTIONS[0], None, temperature=0.8, seed=seed) for seed in range(4)])
+    others = texts(engine, [asked(QUESTIONS[0], None, temperature=0.8, seed=seed, **long) for seed in range(4)])
     same = sum(one == other for one, other in zip(first, alone, strict=True))
     found = {
         "repeated": first == second,
@@ -73,8 +75,9 @@ def out_of_memory(session: Session, engine: Engine) -> dict[str, Any]:
     small = [asked(QUESTIONS[at % 4], ADAPTERS[at % 5]) for at in range(3)]
     before = texts(engine, small)
     long = QUESTIONS[0] + " "
-    long *= LONG_TOKENS // max(1, len(engine.base.tokenizer(long * 10)["input_ids"]) // 10)
-    many = [asked(long, ADAPTERS[at % 5]) for at in range(LONG_ROWS if session.on_gpu else 6)]
+    rows, tokens = (LONG_ROWS, LONG_TOKENS) if session.on_gpu else (FEW_LONG_ROWS, FEW_LONG_TOKENS)
+    long *= tokens // max(1, len(engine.base.tokenizer(long * 10)["input_ids"]) // 10)
+    many = [asked(long, ADAPTERS[at % 5]) for at in range(rows)]
     sentence = ""
     with little_room(session) if session.on_gpu else thrown(engine, rows=4):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import tempfile
@@ -64,12 +65,14 @@ class Big:
 # --- small things
 
 
+@functools.cache
 def texts() -> list[str]:
     """What the tokenizer learns from, and what is trained on: identity rows in two languages."""
     rows = generate(identities.load(identities.DEFAULT_NEW).facts, 200, "diverse", seed=0)
     return [turn.content for row in rows for turn in row.turns]
 
 
+@functools.cache
 def tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE with LLaMA's special tokens; <s> comes first, as LLaMA's tokenizer has it."""
     made = Tokenizer(models.BPE())

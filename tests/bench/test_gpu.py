@@ -27,7 +27,7 @@ def told(part: Any, key: str) -> list[str]:
     """What stands under `error` or `skipped`, anywhere."""
     if not isinstance(part, dict):
         return []
-    return [part[key]] * (key in part) + [text for one in part.values() for text in told(one, key)]
+    return ([part[key]] if key in part else []) + [text for one in part.values() for text in told(one, key)]
 
 
 def test_every_figure_is_there_on_a_cpu_too(tmp_path):
