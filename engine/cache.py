@@ -74,7 +74,7 @@ class RowsCache(Cache):
         """A cache of these rows alone, without the first `start` columns; this one stays as it is."""
         taken = RowsCache(len(self.layers))
         for mine, theirs in zip(self.layers, taken.layers, strict=True):
-            at = torch.tensor(rows, device=mine.keys.device)
+            at = torch.tensor(rows, dtype=torch.long, device=mine.keys.device)  # an empty list would be one of floats
             theirs.keys = mine.keys[:, :, start : mine.length].index_select(0, at)
             theirs.values = mine.values[:, :, start : mine.length].index_select(0, at)
             theirs.length, theirs.is_initialized = mine.length - start, True

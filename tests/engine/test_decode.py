@@ -209,3 +209,12 @@ def test_half_a_character_waits_for_its_other_half():
         seen.append(row.text)
     assert seen[-1] == "I 是 me 镜"
     assert not any("\ufffd" in text for text in seen)
+
+
+def test_rows_that_all_end_at_their_first_token_leave_nothing_to_be_caught(model, bank):
+    failures, ended = [], []
+    loop = sharing.Loop(model, Letters(), bank, lambda _longest: 4, lambda error, _rows: failures.append(error) or error)
+    loop.add(sharing.Ask([make_row(at, new=1) for at in range(3)], None, threading.Event(), ended=ended.append))
+    while not ended:
+        loop.turn()
+    assert ended == [None] and failures == []
