@@ -7,7 +7,7 @@ positions and the column to write are tensors that every replay reads and moves 
 
 A graph is recorded when a step of its shape is asked for. That step is computed the usual way too, and the replay is compared
 with it; where they differ, or where the recording fails, steps are computed the usual way from then on, and the log says why.
-MIRROR_CUDA_GRAPH=0 switches it off.
+MIRROR_CUDA_GRAPH=1 switches it on. It is off by itself, as no GPU has run it yet: `python -m bench.gpu` shows both ways.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def record_cuda(forward: Callable[[], torch.Tensor], advance: Callable[[], None]
 
 def are_possible(model: PreTrainedModel, bank: Bank, ready_mask: bool) -> bool:
     """Whether steps of this model can be recorded: on CUDA, with one mask for all layers, and no quantised layer."""
-    switched_off = os.environ.get("MIRROR_CUDA_GRAPH") == "0"
-    return model.device.type == "cuda" and ready_mask and not switched_off and all(group.plain for group in bank.groups)
+    switched_on = os.environ.get("MIRROR_CUDA_GRAPH") == "1"
+    return switched_on and model.device.type == "cuda" and ready_mask and all(group.plain for group in bank.groups)
 
 
 class StepGraphs:

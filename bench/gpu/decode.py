@@ -47,10 +47,7 @@ class Silent(NoBank):
 @contextmanager
 def graphs(on: bool) -> Iterator[None]:
     before = os.environ.get(SWITCH)
-    if on:
-        os.environ.pop(SWITCH, None)
-    else:
-        os.environ[SWITCH] = "0"
+    os.environ[SWITCH] = "1" if on else "0"
     try:
         yield
     finally:
