@@ -48,8 +48,8 @@ def _wire_run(app: App, tab: FineTune) -> None:
     tab.pulse.change(bound(look, app, tab), [tab.runs, tab.seen], tab.run_outputs, **QUIET)
     log = bound(log_now, app), tab.runs, tab.log
     tab.log_timer.tick(*log, **QUIET)
-    tab.log_fold.expand(lambda: gr.Timer(active=True), outputs=tab.log_timer, **QUIET).then(*log, **QUIET)
-    tab.log_fold.collapse(lambda: gr.Timer(active=False), outputs=tab.log_timer, **QUIET)
+    tab.log_fold.expand(log_opened, outputs=tab.log_timer, **QUIET).then(*log, **QUIET)
+    tab.log_fold.collapse(log_closed, outputs=tab.log_timer, **QUIET)
     tab.runs.input(bound(choose, app, tab), tab.runs, tab.run_outputs, **QUIET)
     tab.stop.click(bound(asked, app, tab, "really_stop", (tab.keep, tab.discard)), outputs=tab.run_outputs, **QUIET)
     tab.forget.click(bound(asked, app, tab, "really_forget", (tab.really_forget,)), outputs=tab.run_outputs, **QUIET)
@@ -115,6 +115,14 @@ def tick(app: App, tab: FineTune, request: gr.Request, chosen: str, pulse: str) 
 def log_now(app: App, request: gr.Request, chosen: str) -> str | dict:
     known = {str(job["id"]): job for job in training.trainings(app)}
     return run_page.log_html(app.language(request), tail(known[chosen]["log"], LOG_LINES)) if chosen in known else gr.skip()
+
+
+def log_opened() -> gr.Timer:
+    return gr.Timer(active=True)
+
+
+def log_closed() -> gr.Timer:
+    return gr.Timer(active=False)
 
 
 def look(app: App, tab: FineTune, request: gr.Request, chosen: str, seen: dict) -> dict:
