@@ -33,7 +33,7 @@ app: venv
 	@$(PY) chat_app.py $(ARGS)
 
 test: lint
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # What computes, once more as on a CPU with AVX2 and nothing newer; on such a CPU it would be the same run twice.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2

@@ -24,6 +24,18 @@ CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-b
 NO_BROWSER = "no chromium, chromium-browser or google-chrome on this machine (Debian: apt-get install chromium)"
 
 
+# What takes minutes begins first: with files dealt out among workers, a long one at the end would leave the others idle.
+LONG = ("browser/test_browser_finetune", "browser/test_browser_own_base", "browser/", "tuning/test_training_identity",
+        "ui/test_label_kills", "probes/test_second_opinion", "bench/", "tuning/test_job_parts", "engine/test_sharing")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        return next((at for at, part in enumerate(LONG) if part in item.path.as_posix()), len(LONG))
+
+    items.sort(key=place)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("browser") and not CHROMIUM:
         # .ci/run asks for the browser: there a skip would look like a pass.

@@ -13,7 +13,9 @@ import gradio as gr
 from ui.context import App, sentence
 
 SHOWN: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None}  # with Gradio's sign that something is going on
-QUIET = SHOWN | {"show_progress": "hidden"}  # what is soon over, or says itself how far it is
+# What is soon over, or says itself how far it is. On nothing: else the browser tells every output of every event that has ever
+# happened how each new one stands, and looks each of them up in the whole page.
+QUIET = SHOWN | {"show_progress": "hidden", "show_progress_on": []}
 
 
 def bound(act: Callable, *first: Any) -> Callable:

@@ -7,9 +7,11 @@ from typing import Any
 
 import gradio as gr
 
+from engine.types import short_hash
 from store import jobs as stored
 from tuning.jobs import memory, queue
 from tuning.jobs.launch import shell_lines
+from tuning.jobs.progress import JobProgress
 from tuning.jobs.queue import progress, tail
 from tuning.train.presets import PRESETS
 from ui import adapter_library, training
@@ -41,7 +43,13 @@ def wire_finetune(app: App, tab: FineTune) -> None:
 
 
 def _wire_run(app: App, tab: FineTune) -> None:
-    tab.timer.tick(bound(look, app, tab), [tab.runs, tab.seen], tab.run_outputs, **QUIET)
+    # every output of an event costs the browser, changed or not: a tick has few, and what is rare follows its pulse
+    tab.timer.tick(bound(tick, app, tab), [tab.runs, tab.pulse], [tab.pulse, tab.head, tab.figures], **QUIET)
+    tab.pulse.change(bound(look, app, tab), [tab.runs, tab.seen], tab.run_outputs, **QUIET)
+    log = bound(log_now, app), tab.runs, tab.log
+    tab.log_timer.tick(*log, **QUIET)
+    tab.log_fold.expand(log_opened, outputs=tab.log_timer, **QUIET).then(*log, **QUIET)
+    tab.log_fold.collapse(log_closed, outputs=tab.log_timer, **QUIET)
     tab.runs.input(bound(choose, app, tab), tab.runs, tab.run_outputs, **QUIET)
     tab.stop.click(bound(asked, app, tab, "really_stop", (tab.keep, tab.discard)), outputs=tab.run_outputs, **QUIET)
     tab.forget.click(bound(asked, app, tab, "really_forget", (tab.really_forget,)), outputs=tab.run_outputs, **QUIET)
@@ -89,6 +97,32 @@ def source(tab: FineTune, chosen: str) -> dict:
 def copy(app: App, tab: FineTune, request: gr.Request, id: str) -> dict:
     """The form filled in as for an earlier run."""
     return layout.fill(tab.form, training.earlier_values(stored.get(app.db, int(id)))) if id else gr.skip()
+
+
+def tick(app: App, tab: FineTune, request: gr.Request, chosen: str, pulse: str) -> dict:
+    """Of the run under way its head and its figures; and whether there is more to look at."""
+    jobs = training.trainings(app)
+    known = {str(job["id"]): job for job in jobs}
+    beats = short_hash(repr([app.language(request), *((job["id"], job["name"], job["status"]) for job in jobs)]))
+    updates = {} if pulse == beats else {tab.pulse: beats}
+    job = known.get(chosen)
+    if job and job["status"] in stored.ACTIVE:
+        parts = run_parts(app, app.language(request), job)
+        updates |= {tab.head: parts["head"], tab.figures: parts["figures"]}
+    return updates or gr.skip()
+
+
+def log_now(app: App, request: gr.Request, chosen: str) -> str | dict:
+    known = {str(job["id"]): job for job in training.trainings(app)}
+    return run_page.log_html(app.language(request), tail(known[chosen]["log"], LOG_LINES)) if chosen in known else gr.skip()
+
+
+def log_opened() -> gr.Timer:
+    return gr.Timer(active=True)
+
+
+def log_closed() -> gr.Timer:
+    return gr.Timer(active=False)
 
 
 def look(app: App, tab: FineTune, request: gr.Request, chosen: str, seen: dict) -> dict:
@@ -219,8 +253,7 @@ def run_parts(app: App, lang: str, job: dict) -> dict:
     command = shell_lines(job["arguments"])
     return {
         "head": run_page.head_html(lang, job, told, ahead),
-        "curves": "" if status == "discarded" or (status == "queued" and not told.losses) else curves_html(lang, told),
-        "numbers": run_page.numbers_html(lang, job, told),
+        "figures": figures_html(lang, job, told),
         "log": run_page.log_html(lang, tail(job["log"], LOG_LINES)),
         "run_command": forecast.command_html(lang, command),
         "compare": {"visible": status in ("done", "stopped") and has_adapter(job)},
@@ -229,6 +262,12 @@ def run_parts(app: App, lang: str, job: dict) -> dict:
         "copy_settings": {"visible": bool(job["settings"])},
         "forget": {"visible": ended},
     }
+
+
+def figures_html(lang: str, job: dict, told: JobProgress) -> str:
+    without = job["status"] == "discarded" or (job["status"] == "queued" and not told.losses)
+    curves = "" if without else curves_html(lang, told)
+    return f'<div id="ft-curves">{curves}</div><div id="ft-numbers">{run_page.numbers_html(lang, job, told)}</div>'
 
 
 def has_adapter(job: dict) -> bool:

@@ -66,8 +66,8 @@ class FineTune:
     park: gr.Checkbox
     start: gr.Button
     head: gr.HTML
-    curves: gr.HTML
-    numbers: gr.HTML
+    figures: gr.HTML
+    log_fold: gr.Accordion
     log: gr.HTML
     run_command: gr.HTML
     compare: gr.Button
@@ -82,6 +82,8 @@ class FineTune:
     really_forget: gr.Button
     cancel: gr.Button
     timer: gr.Timer
+    pulse: gr.HTML  # changes when more than the figures of the run under way does
+    log_timer: gr.Timer  # while the log is unfolded
 
     @property
     def form_outputs(self) -> list:
@@ -93,7 +95,7 @@ class FineTune:
         """What a run's page is made of."""
         buttons = [self.compare, self.resume, self.stop, self.copy_settings, self.forget]
         asked = [self.dialog, self.dialog_words, self.keep, self.discard, self.really_forget]
-        return [self.seen, self.runs, self.form_box, self.run_box, self.head, self.curves, self.numbers, self.log,
+        return [self.seen, self.runs, self.form_box, self.run_box, self.head, self.figures, self.log,
                 self.run_command, *buttons, *asked]  # fmt: skip
 
     @property
@@ -118,7 +120,8 @@ def build_finetune() -> FineTune:
         with gr.Column(scale=1, min_width=200, elem_classes="mt-side"):
             runs = gr.Radio([(i18n("new_run"), NEW)], value=NEW, label=i18n("runs"), elem_classes="mt-list", elem_id="ft-runs")
         form_parts, run_parts = _form_box(), _run_box()
-    return FineTune(seen=seen, runs=runs, **form_parts, **run_parts, timer=gr.Timer(TICK_S))
+    pulse, log_timer = gr.HTML(elem_classes="mt-pulse"), gr.Timer(TICK_S, active=False)
+    return FineTune(seen=seen, runs=runs, **form_parts, **run_parts, timer=gr.Timer(TICK_S), pulse=pulse, log_timer=log_timer)
 
 
 def _form_box() -> dict[str, Any]:
@@ -160,14 +163,13 @@ def _run_box() -> dict[str, Any]:
                 discard = _button("stop_discard", "ft-discard", variant="stop")
                 really_forget = _button("forget_run", "ft-really-forget", variant="stop")
                 cancel = _button("cancel", "ft-cancel", visible=True)
-        curves = gr.HTML(elem_id="ft-curves")
-        numbers = gr.HTML(elem_id="ft-numbers")
-        with gr.Accordion(i18n("log"), open=False, elem_classes="mt-unfold", elem_id="ft-log-fold"):
+        figures = gr.HTML()
+        with gr.Accordion(i18n("log"), open=False, elem_classes="mt-unfold", elem_id="ft-log-fold") as log_fold:
             log = gr.HTML(elem_id="ft-log")
         with gr.Accordion(i18n("command"), open=False, elem_classes="mt-unfold"):
             run_command = gr.HTML(elem_id="ft-run-command")
     return dict(
-        run_box=run_box, head=head, curves=curves, numbers=numbers, log=log, run_command=run_command, compare=compare,
+        run_box=run_box, head=head, figures=figures, log_fold=log_fold, log=log, run_command=run_command, compare=compare,
         resume=resume, stop=stop, copy_settings=copy_settings, forget=forget, dialog=dialog, dialog_words=words, keep=keep,
         discard=discard, really_forget=really_forget, cancel=cancel,
     )  # fmt: skip

@@ -19,8 +19,6 @@ NEWS = {"done": "done", "failed": "bad", "died": "bad", "stopped": "over", "disc
 def label(lang: str, job: Mapping) -> str:
     """A run in the list: its name and, unless it is simply done, where it is."""
     state = say(lang, f"status_{job['status']}")
-    if job["status"] in ("running", "stopping") and job["total"]:
-        return f"{job['name']} · {job['step']}/{job['total']}"
     return job["name"] if job["status"] == "done" else f"{job['name']} · {state}"
 
 

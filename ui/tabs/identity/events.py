@@ -34,7 +34,7 @@ def wire_identity(app: App, tab: IdentityTab) -> None:
     # change, not input: Gradio's textbox reports input for key presses only, not for pasted text or an input method's.
     editor.text.change(trigger_mode="always_last", **typing)
     editor.one_line.click(view.in_one_line, editor.text, editor.text, **QUIET).then(**typing)
-    seeing = draw | {"fn": bound(show_prompt, app), "show_progress": "minimal"}
+    seeing = draw | {"fn": bound(show_prompt, app), "show_progress": "minimal", "show_progress_on": editor.preview}
     gr.on([editor.see.click, editor.sample.submit, editor.mode.input], **seeing)
     kept = [listing.chosen, editor.text, tab.drafts]
     editor.save.click(warned(save, app, tab), kept, **change).then(**draw)
