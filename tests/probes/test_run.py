@@ -15,11 +15,13 @@ import pytest
 from tiny import write_adapter, write_bayling_like
 
 import engine as engine_room
+import identities
 import store
 from engine import Decoding, Variant
+from probes import margin
 from probes.answers.sources import read_jsonl
 from probes.questions import Probe, ProbeError, as_dict
-from probes.run import __main__ as run, plan, rows as answer_rows, runner
+from probes.run import __main__ as run, launch, margins, plan, rows as answer_rows, runner
 from probes.run.runner import RunSettings, Switches
 
 SHORT = Decoding(max_new_tokens=6)
@@ -368,6 +370,48 @@ def test_a_killed_command_goes_on_without_asking_anything_twice(folder, tmp_path
     assert stored(db_path) == 40 and all(row["reused"] for row in read_jsonl(out))
 
 
+def test_margins_that_are_missing_are_measured_when_the_run_is_resumed(folder, tmp_path, db_path, capsys, monkeypatch):
+    mine = write_set(tmp_path / "mine.jsonl", [Probe("who-en", "trained", "name", "en", ("Who are you?",)), *PROBES[:1]])
+    variants = tmp_path / "variants.yaml"
+    variants.write_text("- name: base\n- {name: guide, identity: museum-guide}\n")
+    same = ["--base", folder, "--dtype", "fp32", "--db", db_path]
+    asked = [*same, "--variants", variants, "--set", mine, "--max-new-tokens", 2, "--new", "museum-guide", "--margin"]
+    assert run.main([str(argument) for argument in asked]) == 0
+    first = store.runs.margins(db_path, 1)
+    assert first.keys() == {(0, "who-en"), (1, "who-en")}
+    with sqlite3.connect(db_path) as connection:
+        connection.execute("delete from margins where variant = 1")
+    capsys.readouterr()
+    scored, iterate = [], margin.iterate_scores
+    monkeypatch.setattr(margin, "iterate_scores", lambda *given: scored.append([v.name for v in given[1]]) or iterate(*given))
+    assert run.main([str(argument) for argument in [*same, "--resume", "last"]]) == 0
+    assert scored == [["guide"]] and store.runs.margins(db_path, 1) == first
+    told = capsys.readouterr().out
+    assert "margin of base: " in told and "margin of guide: " in told and "run 1 done" in told
+
+
+def test_a_run_whose_margins_fail_or_are_stopped_is_not_done(tiny, db_path, monkeypatch):
+    sides = {"old": "BayLing", "new": "museum-guide"}
+    facts = {side: identities.load(name).facts for side, name in sides.items()}
+    asked = [Probe(f"who-{at}", "trained", "name", "en", ("Who are you?",)) for at in range(2)]
+    ready = launch.start_run(tiny, [Variant("base")], asked, RunSettings(), db=db_path)
+    assert list(ready.events)[-1].status == "done"
+    monkeypatch.setattr(margin, "LOGITS", 1)  # one probe in a batch
+    measuring = margins.measure(tiny, db_path, 1, ready, facts)
+    assert [next(measuring).done, next(measuring).done] == [0, 1] and store.runs.get(db_path, 1)["status"] == "running"
+    ready.switches.stop.set()
+    assert not list(measuring) and store.runs.get(db_path, 1)["status"] == "stopped"
+    assert len(store.runs.margins(db_path, 1)) == 1
+    ready.switches.stop.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(margin, "score_batch", lambda *_given: [[float("nan")] * 99])
+        with pytest.raises(ProbeError, match="no margin of 'base'"):
+            list(margins.measure(tiny, db_path, 1, ready, facts))
+    assert store.runs.get(db_path, 1)["status"] == "failed" and "NaN" in store.runs.get(db_path, 1)["message"]
+    assert list(margins.measure(tiny, db_path, 1, ready, facts))[-1].done == 2
+    assert store.runs.get(db_path, 1)["status"] == "done" and not list(margins.measure(tiny, db_path, 1, ready, facts))
+
+
 def stored(db_path: Path) -> int:
     if not db_path.exists():
         return 0
@@ -393,6 +437,8 @@ def test_everything_wrong_is_said_before_a_model_is_loaded(tmp_path, capsys, mon
                  "'temprature' (did you mean 'temperature'?)", "max_new_tokens is 0"):  # fmt: skip
         assert part in said
     assert run.main(["--set", "nothing", "--db", str(db_path)]) == 2 and "no probe set 'nothing'" in capsys.readouterr().err
+    assert run.main(["--set", "controls", "--margin", "--db", str(db_path)]) == 2
+    assert "None of these probes suits a margin" in capsys.readouterr().err
     assert run.main(["--resume", "last", "--db", str(db_path)]) == 2 and "there is none yet" in capsys.readouterr().err
     assert not db_path.exists() or stored(db_path) == 0
 

@@ -7,7 +7,7 @@ import functools
 
 import identities
 from probes import questions
-from probes.run import background, launch
+from probes.run import background, launch, margins
 from probes.run.background import BackgroundRun
 from probes.run.launch import ReadyRun
 from ui.context import App, sentence
@@ -38,7 +38,7 @@ def prepare_run(app: App, form_values: RunForm) -> ReadyRun:
     facts = facts_of_sides(app, form_values.old, form_values.new)
     probes = questions.fill(form_values.probes, facts)
     if form_values.margin:
-        launch.probes_to_measure(app.engine, probes, facts)
+        margins.probes_to_measure(probes, facts, app.engine.base.card.placeholders)
     return launch.start_run(
         app.engine,
         variants,
