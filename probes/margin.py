@@ -32,6 +32,7 @@ from engine.decode import has_plain_attention
 from engine.formats import Format
 from engine.prompts import render
 from identities import LANGS
+from probes.identity_pair import FactPair, from_identities
 from probes.questions import Probe, ProbeError, fill, load
 
 STATEMENTS = Path(__file__).parent / "statements"
@@ -72,8 +73,8 @@ class MarginPrompt:
     adapters: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
-def statements_of(facts: Mapping, placeholders: Mapping[str, str] | None = None, folder: Path = STATEMENTS) -> dict[str, Sides]:
-    """Per language what the old and the new identity of `facts` (as for `questions.fill`) would say of themselves.
+def statements_of(facts: FactPair, placeholders: Mapping[str, str] | None = None, folder: Path = STATEMENTS) -> dict[str, Sides]:
+    """Per language what the old and the new identity of `facts` would say of themselves.
 
     placeholders: the base's model card, such as {"[NAME]": "BayLing"}: such a base says the placeholder where people read
     the name, so its statements do, too. Raises ProbeError where less than 5 statements are left.
@@ -198,7 +199,7 @@ def for_training(
     tokenizer: PreTrainedTokenizerBase,
     format: Format,
     probes: Sequence[Probe],
-    facts: Mapping,
+    facts: FactPair,
     placeholders: Mapping[str, str] | None = None,
     system: str | None = None,
     per_lang: int = 4,
@@ -219,11 +220,12 @@ def margin_between(
     base: Any, old: str, new: str, folder: str | Path | None = None, per_lang: int = 2
 ) -> Callable[[int, Any], dict]:
     """`for_training` by the names of two identities (in `folder`) and an engine's Base. Raises IdentityError or ProbeError."""
-    facts = {side: identities.load(name, folder).facts for side, name in (("old", old), ("new", new))}
-    for side, name in (("old", old), ("new", new)):
-        if facts[side] is None:
+    known = [identities.load(name, folder).facts for name in (old, new)]
+    for name, facts in zip((old, new), known, strict=True):
+        if facts is None:
             raise ProbeError(f"The identity {name} has no facts; write {name}.yaml beside {name}.txt.")
-    return for_training(base.tokenizer, base.format, load("identity"), facts, base.card.placeholders, per_lang=per_lang)
+    pair = from_identities(*known)
+    return for_training(base.tokenizer, base.format, load("identity"), pair, base.card.placeholders, per_lang=per_lang)
 
 
 def summary(scores: Iterable[Score]) -> dict[str, float]:
@@ -383,7 +385,7 @@ def takes_tree(model: Any) -> bool:
     return has_plain_attention(config) and ALL_MASK_ATTENTION_FUNCTIONS.get(config._attn_implementation) is sdpa_mask
 
 
-def _pair(line: str, lang: str, facts: Mapping) -> tuple[str, str] | None:
+def _pair(line: str, lang: str, facts: FactPair) -> tuple[str, str] | None:
     """The statement as the old and as the new identity would say it; None where a fact is missing."""
     pair = []
     for side in ("old", "new"):

@@ -8,7 +8,6 @@ killed goes on with --resume, and the same command given again takes what was an
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import time
 from collections.abc import Iterator
@@ -16,16 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import identities
-from common import ending, files, reading
+from common import ending, files
 from common.errors import UserError
 from engine import Decoding, Engine, EngineError, load
 from engine.bases import DEFAULT_BASE
 from identities import LANGS
-from probes import margin, questions
+from probes import identity_pair, margin, questions
+from probes.identity_pair import FactPair
 from probes.run import launch, margins, plan, rows as answer_rows, runner, variants as variants_file
 from probes.run.launch import ReadyRun
 from probes.run.settings import RunProgress, RunSettings, Switches
-from probes.suggest import identity_pair
 from store import StoreError, runs
 
 CHECKOUT = Path(__file__).parents[2]
@@ -76,12 +75,11 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def facts_of(args: argparse.Namespace) -> dict:
-    """{"old": ..., "new": ...} for `questions.fill`. Raises FactsError or IdentityError."""
+def facts_of(args: argparse.Namespace) -> FactPair:
+    """Raises FactsError or IdentityError."""
     if args.facts:
-        identity_pair.load(args.facts)  # says what is wrong with the file
-        return reading.read_yaml(args.facts, "facts file", identity_pair.FactsError)
-    return {side: identities.load(name, args.identities_dir).facts for side, name in (("old", args.old), ("new", args.new))}
+        return identity_pair.load(args.facts)
+    return identity_pair.from_identities(*(identities.load(name, args.identities_dir).facts for name in (args.old, args.new)))
 
 
 def chosen_probes(args: argparse.Namespace) -> list[questions.Probe]:
@@ -131,7 +129,8 @@ def start_run(args: argparse.Namespace, switches: Switches) -> tuple[Engine, Rea
     engine = load_base(args, args.base or DEFAULT_BASE)
     variants = variants_file.load_adapters(engine, wanted, accept_other_base=args.accept_other_base)
     reuse = not args.no_reuse
-    about = about_sides(args) if args.margin else None
+    names = ("", "") if args.facts else (args.old, args.new)
+    about = launch.describe_sides(*names, facts_of(args), True) if args.margin else None  # whoever resumes it measures the same
     return engine, launch.start_run(
         engine,
         variants,
@@ -170,23 +169,16 @@ def resume_run(args: argparse.Namespace, switches: Switches) -> tuple[Engine, Re
     )
 
 
-def about_sides(args: argparse.Namespace) -> dict:
-    """What a run keeps so that whoever resumes it measures the same margins."""
-    facts = {side: dataclasses.asdict(who) if isinstance(who, identities.Facts) else who for side, who in facts_of(args).items()}
-    names = ("", "") if args.facts else (args.old, args.new)
-    return {"old": names[0], "new": names[1], "facts": facts, "margin": True}
-
-
 def measure_margins(args: argparse.Namespace, engine: Engine, ready: ReadyRun, last: RunProgress) -> RunProgress:
     """The identity margin of every variant, stored beside the run's answers; how the run ends with them."""
     assert last.run is not None
-    facts = ready.about.get("facts") or facts_of(args)
+    pair = identity_pair.from_mapping(ready.about["facts"]) if ready.about.get("facts") else facts_of(args)
     news = (
         replace(last, status="running", done=done, total=total, left_s=left_s, reused=0, failed=0)
-        for done, total, left_s in margins.measure(engine, args.db, last.run, ready, facts)
+        for done, total, left_s in margins.measure(engine, args.db, last.run, ready, pair)
     )
     watch_progress(news)
-    suited, _ = margins.probes_to_measure(ready.probes, facts)
+    suited, _ = margins.probes_to_measure(ready.probes, pair)
     for at, variant in enumerate(ready.variants):
         if scores := margins.scores_of(args.db, last.run, at, suited):
             print(f"margin of {variant.name}: " + ", ".join(f"{k} {v:+.3f}" for k, v in margin.summary(scores).items()))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.paths import EVERYWHERE, Opened
 from engine.types import EngineError
+from probes import identity_pair
 from probes.questions import ProbeError
 from probes.run import launch, margins, runner
 from probes.run.launch import ReadyRun
@@ -172,7 +173,8 @@ def _work(ongoing: BackgroundRun, run: int, ready: ReadyRun) -> None:
 
 def _measure(ongoing: BackgroundRun, run: int, ready: ReadyRun) -> None:
     """A run is done when its margins are, too."""
-    for done, total, left_s in margins.measure(ongoing.engine, ongoing.db, run, ready, ready.about["facts"]):
+    pair = identity_pair.from_mapping(ready.about["facts"], needed=False)
+    for done, total, left_s in margins.measure(ongoing.engine, ongoing.db, run, ready, pair):
         with ongoing.lock:
             ongoing.phase, ongoing.measured = "margin", (done, total)
             if ongoing.news is not None and left_s is not None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from common.paths import Opened
 from engine.types import EngineError, Variant
+from probes import identity_pair
+from probes.identity_pair import FactPair
 from probes.questions import Probe
 from probes.run import runner
 from probes.run.runner import SavedRun
@@ -81,6 +83,11 @@ def resume_run(
         engine, saved.variants, saved.probes, saved.settings, db=db, run_id=saved.row["id"], reuse=reuse, switches=switches
     )
     return ReadyRun(saved.variants, saved.probes, switches, events, about_of(saved.row))
+
+
+def describe_sides(old: str, new: str, pair: FactPair, margin: bool) -> dict[str, Any]:
+    """What a run's row keeps: the identities' names, "" for none, their facts, and whether their margin is to be measured."""
+    return {"old": old, "new": new, "facts": identity_pair.to_mapping(pair), "margin": margin}
 
 
 def about_of(row: Mapping[str, Any]) -> dict[str, Any]:

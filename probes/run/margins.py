@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from probes.identity_pair import FactPair
 from probes.questions import Probe, ProbeError
 from probes.run.launch import ReadyRun
 from store import StoreError, owners, runs
@@ -28,7 +29,7 @@ class Measured(NamedTuple):
 
 
 def probes_to_measure(
-    probes: Sequence[Probe], facts: Mapping[str, Any], placeholders: Mapping[str, str] | None = None
+    probes: Sequence[Probe], pair: FactPair, placeholders: Mapping[str, str] | None = None
 ) -> tuple[list[Probe], dict[str, Sides]]:
     """The probes whose margin can be measured, and the statements. Raises ProbeError if there are none.
 
@@ -36,7 +37,7 @@ def probes_to_measure(
     """
     from probes import margin
 
-    statements = margin.statements_of(facts, placeholders)
+    statements = margin.statements_of(pair, placeholders)
     suited = margin.suited_probes(probes, statements)
     if not suited:
         raise ProbeError(
@@ -46,7 +47,7 @@ def probes_to_measure(
     return suited, statements
 
 
-def measure(engine: Engine, db: str | Path, run: int, ready: ReadyRun, facts: Mapping[str, Any]) -> Iterator[Measured]:
+def measure(engine: Engine, db: str | Path, run: int, ready: ReadyRun, pair: FactPair) -> Iterator[Measured]:
     """Measures the margins that are missing, of whole variants, and stores them; the switches of `ready` are heeded.
 
     The run is under way meanwhile, and afterwards done, or stopped where margins are missing still. Closing the generator stops
@@ -55,7 +56,7 @@ def measure(engine: Engine, db: str | Path, run: int, ready: ReadyRun, facts: Ma
     """
     from probes import margin
 
-    suited, statements = probes_to_measure(ready.probes, facts, engine.base.card.placeholders)
+    suited, statements = probes_to_measure(ready.probes, pair, engine.base.card.placeholders)
     there = runs.margins(db, run)
     places = [at for at in range(len(ready.variants)) if any((at, probe.id) not in there for probe in suited)]
     if not places:

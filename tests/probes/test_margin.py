@@ -16,9 +16,11 @@ import identities
 from engine import Request, Variant
 from engine.bases import load_base
 from probes import margin as margins, questions
+from probes.identity_pair import FactPair, from_identities, from_mapping
 from probes.questions import Probe, ProbeError
 
-FACTS = {"old": identities.load("BayLing").facts, "new": identities.load("finance-advisor").facts}
+OLD = identities.load("BayLing").facts
+FACTS = from_identities(OLD, identities.load("finance-advisor").facts)
 STATEMENTS = margins.statements_of(FACTS)
 PROBES = [
     Probe("who-en", "trained", "name", "en", ("Who are you?",)),
@@ -150,17 +152,17 @@ def test_statements_are_filled_from_the_facts_and_speak_as_the_base_writes():
     for sides in STATEMENTS.values():
         assert len(sides.old) == len(sides.new) >= 5
         assert not any("{" in statement for statement in (*sides.old, *sides.new))
-    raw = margins.statements_of(FACTS, FACTS["old"].placeholders)
+    raw = margins.statements_of(FACTS, OLD.placeholders)
     assert "My name is [NAME]." in raw["en"].old and "我是由[机构]开发的。" in raw["zh"].old
     assert raw["en"].new == STATEMENTS["en"].new
 
 
 def test_facts_that_are_too_few_and_probes_that_do_not_suit_are_said(plain_model):
-    only_names = {"old": {"en": {"name": "A"}}, "new": {"en": {"name": "B"}}}
+    only_names = from_mapping({"old": {"en": {"name": "A"}}, "new": {"en": {"name": "B"}}})
     with pytest.raises(ProbeError, match="fill 2 of 7 statements in en, 5 are needed"):
         margins.statements_of(only_names)
     with pytest.raises(ProbeError, match="no statement in any language"):
-        margins.statements_of({"old": {}, "new": {}})
+        margins.statements_of(FactPair())
     deep = Probe("deep", "novel", "name", "en", ("Hello.", "Who are you?"))
     assert margins.suited_probes([deep, *PROBES], STATEMENTS) == PROBES
     with pytest.raises(ProbeError, match="one turn; deep"):

@@ -20,6 +20,7 @@ import store
 from engine import Decoding, Variant
 from probes import margin
 from probes.answers.sources import read_jsonl
+from probes.identity_pair import from_identities
 from probes.questions import Probe, ProbeError, as_dict
 from probes.run import __main__ as run, launch, margins, plan, rows as answer_rows, runner
 from probes.run.runner import RunSettings, Switches
@@ -391,8 +392,7 @@ def test_margins_that_are_missing_are_measured_when_the_run_is_resumed(folder, t
 
 
 def test_a_run_whose_margins_fail_or_are_stopped_is_not_done(tiny, db_path, monkeypatch):
-    sides = {"old": "BayLing", "new": "museum-guide"}
-    facts = {side: identities.load(name).facts for side, name in sides.items()}
+    facts = from_identities(*(identities.load(name).facts for name in ("BayLing", "museum-guide")))
     asked = [Probe(f"who-{at}", "trained", "name", "en", ("Who are you?",)) for at in range(2)]
     ready = launch.start_run(tiny, [Variant("base")], asked, RunSettings(), db=db_path)
     assert list(ready.events)[-1].status == "done"
