@@ -240,7 +240,7 @@ def test_the_engine_and_the_margin_take_no_control_token_from_people(tmp_path):
     def asked(text: str, mode: str) -> list[int]:
         turns = [{"role": "user", "content": text}, {"role": "assistant", "content": text}, {"role": "user", "content": text}]
         variant = Variant("told", prompt=f"You are {text}.", mode=mode)
-        tiny.first_replies[tiny.reply_key(variant)] = text
+        tiny.first_replies[tiny.resolve(variant).reply_key] = text
         prompt = tiny.prompt(Request(turns, variant))
         assert prompt.text == tiny.render(Request(turns, variant)) and prompt.text.count(f"{text}<|im_end|>") >= 3
         return prompt.ids
