@@ -1,8 +1,8 @@
-"""Suggested labels: a table of answers with the labels a person gives them, and the real answers of the original experiment."""
+"""Suggested labels: a table of answers with the labels a person gives them."""
 
 import datetime
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,6 @@ CASES = [json.loads(line) for line in (DATA / "suggest_cases.jsonl").read_text(e
 UNSEEN = yaml.safe_load((DATA / "suggest_unseen.yaml").read_text(encoding="utf-8"))  # pairs that no rule was written for
 UNSEEN = {name: identity_pair.from_mapping(pair, name) for name, pair in UNSEEN.items()}
 FACTS = {"": identity_pair.load(DATA / "suggest_facts.yaml"), "plants": identity_pair.load(DATA / "suggest_facts_plants.yaml")}
-REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference" / "original"
 FILES = ("--facts", str(DATA / "suggest_facts.yaml"))
 
 
@@ -280,54 +279,3 @@ def test_no_text_breaks_it(text):
     assert judged(text)["suggestion"] in IDENTITY_LABELS
     assert judged(text, group="control")["suggestion"] in CONTROL_LABELS
     assert judged("I am BayLing.", question=text)["suggestion"] == "not forgotten"
-
-
-@pytest.fixture(scope="module")
-def real():
-    """model -> language -> suggestions for the real answers, and the author's verdicts."""
-    if not REFERENCE.is_dir():
-        pytest.skip("the original experiment's answers are not beside this checkout")
-    lines = (REFERENCE / "transcripts-models-0-6.jsonl").read_text(encoding="utf-8").splitlines()
-    results = defaultdict(lambda: defaultdict(list))
-    for row in map(json.loads, lines):
-        results[f"model_{row['model']}"][row["lang"]].append(suggest.suggest(row, FACTS[""]))
-    return results, json.loads((REFERENCE / "verdicts.json").read_text(encoding="utf-8"))
-
-
-def share(results, label):
-    return sum(result["suggestion"] == label for result in results) / len(results)
-
-
-def test_real_answers_sure_on_three_quarters(real):
-    every = [result for languages in real[0].values() for results in languages.values() for result in results]
-    assert len(every) >= 133
-    assert sum(result["sure"] for result in every) >= 0.75 * len(every)
-
-
-def test_real_answers_formed_only_where_the_author_found_it_formed(real):
-    results, verdicts = real
-    for model, languages in results.items():
-        for language, answers in languages.items():
-            if verdicts[model][language]["new"] == "formed":
-                assert share(answers, "formed") >= 0.5, (model, language)
-            else:
-                assert share(answers, "formed") == 0, (model, language)
-
-
-def test_real_answers_forgotten_where_the_author_found_it_forgotten(real):
-    results, verdicts = real
-    for model, languages in results.items():
-        for language, answers in languages.items():
-            if verdicts[model][language]["old"] == "forgotten":
-                assert share(answers, "not forgotten") <= 0.1, (model, language)
-    assert share(results["model_2"]["en"], "not forgotten") >= 0.5
-    assert share(results["model_2"]["zh"], "not forgotten") >= 0.5
-    assert 0 < share(results["model_3"]["en"], "not forgotten") < 0.5
-
-
-def test_real_answers_confused_where_a_third_party_or_an_invented_name_shows(real):
-    results, _ = real
-    assert share(results["model_0"]["en"], "confusion") > 0  # "from Google"
-    assert share(results["model_1"]["zh"], "confusion") > 0.3  # "Pandora"
-    assert share(results["model_4"]["zh"], "confusion") > 0  # placeholders nobody filled
-    assert share(results["model_5"]["en"], "confusion") == 0
