@@ -15,7 +15,7 @@ import engine as engine_room
 import identities
 from engine import Request, Variant
 from engine.bases import load_base
-from probes import margin as margins, questions
+from probes import likelihood, margin as margins, questions
 from probes.identity_pair import FactPair, from_identities, from_mapping
 from probes.questions import Probe, ProbeError
 
@@ -132,7 +132,7 @@ def test_a_windowed_model_is_measured_row_by_row_and_alike(plain_model):
     torch.manual_seed(0)
     config = MistralConfig(vocab_size=len(plain_model.tokenizer) + 8, sliding_window=12, initializer_range=0.2, **shape)
     model = MistralForCausalLM(config).eval()
-    assert not margins.takes_tree(model) and margins.takes_tree(plain_model.model)
+    assert not likelihood.takes_tree(model) and likelihood.takes_tree(plain_model.model)
     [score] = margins.margin_of(model, plain_model.tokenizer, plain_model.format, PROBES[:1], STATEMENTS)
     text = plain_model.format.render([{"role": "user", "content": PROBES[0].question}], bos_token="<s>", eos_token="</s>")
     close(score, expected(model, plain_model.tokenizer, text, plain_model.format.add_special_tokens, PROBES[0]))
@@ -140,7 +140,7 @@ def test_a_windowed_model_is_measured_row_by_row_and_alike(plain_model):
 
 def test_small_batches_give_the_same(plain_model, monkeypatch):
     at_once = margins.margin_of(plain_model.model, plain_model.tokenizer, plain_model.format, PROBES, STATEMENTS)
-    monkeypatch.setattr(margins, "LOGITS", 1)
+    monkeypatch.setattr(likelihood, "LOGITS", 1)
     singly = margins.margin_of(plain_model.model, plain_model.tokenizer, plain_model.format, PROBES, STATEMENTS)
     for score, same in zip(at_once, singly, strict=True):
         close(score, (same.old, same.new))

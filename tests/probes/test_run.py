@@ -18,7 +18,7 @@ import engine as engine_room
 import identities
 import store
 from engine import Decoding, Variant
-from probes import margin
+from probes import likelihood, margin
 from probes.answers.sources import read_jsonl
 from probes.identity_pair import from_identities
 from probes.questions import Probe, ProbeError, as_dict
@@ -396,7 +396,7 @@ def test_a_run_whose_margins_fail_or_are_stopped_is_not_done(tiny, db_path, monk
     asked = [Probe(f"who-{at}", "trained", "name", "en", ("Who are you?",)) for at in range(2)]
     ready = launch.start_run(tiny, [Variant("base")], asked, RunSettings(), db=db_path)
     assert list(ready.events)[-1].status == "done"
-    monkeypatch.setattr(margin, "LOGITS", 1)  # one probe in a batch
+    monkeypatch.setattr(likelihood, "LOGITS", 1)  # one probe in a batch
     measuring = margins.measure(tiny, db_path, 1, ready, facts)
     assert [next(measuring).done, next(measuring).done] == [0, 1] and store.runs.get(db_path, 1)["status"] == "running"
     ready.switches.stop.set()
