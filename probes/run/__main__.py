@@ -129,8 +129,8 @@ def start_run(args: argparse.Namespace, switches: Switches) -> tuple[Engine, Rea
     engine = load_base(args, args.base or DEFAULT_BASE)
     variants = variants_file.load_adapters(engine, wanted, accept_other_base=args.accept_other_base)
     reuse = not args.no_reuse
-    names = ("", "") if args.facts else (args.old, args.new)
-    about = launch.describe_sides(*names, facts_of(args), True) if args.margin else None  # whoever resumes it measures the same
+    old, new = ("", "") if args.facts else (args.old, args.new)
+    about = launch.describe_sides(old, new, facts_of(args), True) if args.margin else None  # whoever resumes it measures the same
     return engine, launch.start_run(
         engine,
         variants,

@@ -29,7 +29,7 @@ TRIES = 80
 
 
 def generate(
-    facts: Facts,
+    facts: Facts | None,
     n: int,
     style: Style = "diverse",
     langs: Sequence[Lang] = ("en", "zh"),

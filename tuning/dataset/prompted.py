@@ -228,7 +228,7 @@ def _told(persona: Who, prompt: str) -> Who:
 def _questions(who: Prompted, seed: str, rng: random.Random, old: Facts | None, direct: bool) -> Iterator[TrainingRow]:
     """Rows to choose from, those with the wanted kind of question first."""
     lang = who.lang
-    rows = generate(Facts(**{lang: who.persona}), DRAWN, langs=(lang,), seed=seed, old=old)
+    rows = generate(replace(Facts(), **{lang: who.persona}), DRAWN, langs=(lang,), seed=seed, old=old)
     if not who.persona.maker:
         asked = rng.sample(words.load(lang).kinds["maker"].groups[0].questions, 3)
         values = words.values(who.persona, lang)
@@ -271,7 +271,12 @@ def put_under_prompt(row: TrainingRow, crowd: Sequence[Prompted], rng: random.Ra
 
 
 def taught_rows(
-    rows: Sequence[TrainingRow], own: Facts, old: Facts | None, share: float, old_makers: Collection[str] = (), seed: int = 0
+    rows: Sequence[TrainingRow],
+    own: Facts | None,
+    old: Facts | None,
+    share: float,
+    old_makers: Collection[str] = (),
+    seed: int = 0,
 ) -> list[TrainingRow]:
     """The rows, a `share` of them under a prompt that changes nothing: one of the identity that is taught, or of the old one.
 
