@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 import identities
 from engine import Engine, Message, Request, Variant, literal, thoughts
@@ -92,16 +92,6 @@ def suited_probes(probes: Iterable[Probe], statements: Mapping[str, Sides], per_
     return [those[at * len(those) // per_lang] for those in by_lang if those for at in range(min(per_lang, len(those)))]
 
 
-def score_variants(
-    engine: Engine, variants: Sequence[Variant], probes: Sequence[Probe], statements: Mapping[str, Sides]
-) -> list[list[Score]]:
-    """Per variant the scores of the probes, in their order. Raises EngineError and ProbeError."""
-    scores: list[dict[int, Score]] = [{} for _ in variants]
-    for variant, probe, score in iterate_scores(engine, variants, probes, statements):
-        scores[variant][probe] = score
-    return [[of_probe[at] for at in range(len(probes))] for of_probe in scores]
-
-
 def iterate_scores(
     engine: Engine, variants: Sequence[Variant], probes: Sequence[Probe], statements: Mapping[str, Sides]
 ) -> Iterator[tuple[int, int, Score]]:
@@ -137,18 +127,6 @@ def iterate_scores(
         raise ProbeError(f"There is no margin of {named}: the model computed NaN or infinity; leave it out, or use --dtype fp32.")
 
 
-def margin_of(
-    model: PreTrainedModel | Any,
-    tokenizer: PreTrainedTokenizerBase,
-    format: Format,
-    probes: Sequence[Probe],
-    statements: Mapping[str, Sides],
-    system: str | None = None,
-) -> list[Score]:
-    """The same for a bare transformers or PEFT model, adapters as they are switched. system: the identity's prompt, if any."""
-    return score_prompts(model, build_prompts(tokenizer, format, probes, statements, system), probes, statements)
-
-
 def build_prompts(
     tokenizer: PreTrainedTokenizerBase,
     format: Format,
@@ -156,7 +134,7 @@ def build_prompts(
     statements: Mapping[str, Sides],
     system: str | None = None,
 ) -> list[MarginPrompt]:
-    """Raises EngineError and ProbeError."""
+    """For a bare transformers or PEFT model. system: the identity's prompt, if any. Raises EngineError and ProbeError."""
     check_probes(probes, statements)
     before: list[Message] = [] if system is None else [{"role": "system", "content": system}]
     asked = []
@@ -169,6 +147,7 @@ def build_prompts(
 def score_prompts(
     model: Any, asked: Sequence[MarginPrompt], probes: Sequence[Probe], statements: Mapping[str, Sides]
 ) -> list[Score]:
+    """In the order of the probes; adapters as they are switched."""
     found: dict[int, list[float]] = {}
     for batch in batches(asked, model):
         found |= {one.at: values for one, values in zip(batch, score_batch(model, batch), strict=True)}

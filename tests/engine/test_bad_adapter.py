@@ -8,6 +8,7 @@ import threading
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from margin_scores import score_variants
 from tiny import Letters, edit_weights, tiny_llama, write_adapter, write_bayling_like
 
 import engine as engine_room
@@ -203,7 +204,7 @@ def test_it_has_no_margin_and_the_others_have_theirs(tiny):
     facts = from_identities(identities.load("BayLing").facts, identities.load("finance-advisor").facts)
     statements = margin.statements_of(facts)
     asked = [Probe(f"who-{lang}", "novel", "name", lang, (text,)) for lang, text in (("en", "Who are you?"), ("zh", "你是谁？"))]
-    alone = margin.score_variants(tiny, [GOOD, BASE], asked, statements)
+    alone = score_variants(tiny, [GOOD, BASE], asked, statements)
     found = {}
     with pytest.raises(ProbeError, match="There is no margin of 'mad': the model computed NaN or infinity"):
         for at, number, score in margin.iterate_scores(tiny, [GOOD, BAD, BASE], asked, statements):

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from margin_scores import score_model, score_variants
 from peft import PeftModel
 from tiny import write_adapter, write_bayling_like
 from transformers import MistralConfig, MistralForCausalLM
@@ -79,7 +80,7 @@ def plain_model(folder):
 def test_all_variants_in_a_batch_equal_sentence_by_sentence(tiny, adapter, plain_model):
     name = tiny.add_adapter(adapter)
     variants = [Variant("base"), Variant("tuned", {name: 1.0}), Variant("told", identity="guide", prompt="You are a guide.")]
-    scores = margins.score_variants(tiny, variants, PROBES, STATEMENTS)
+    scores = score_variants(tiny, variants, PROBES, STATEMENTS)
     peft = PeftModel.from_pretrained(copy.deepcopy(plain_model.model), adapter)
     for variant, model, those in zip(variants, (plain_model.model, peft, plain_model.model), scores, strict=True):
         for probe, score in zip(PROBES, those, strict=True):
@@ -91,10 +92,10 @@ def test_all_variants_in_a_batch_equal_sentence_by_sentence(tiny, adapter, plain
 
 def test_a_bare_model_in_training_gives_the_same(tiny, adapter, plain_model):
     name = tiny.add_adapter(adapter)
-    [ours] = margins.score_variants(tiny, [Variant("tuned", {name: 1.0})], PROBES, STATEMENTS)
+    [ours] = score_variants(tiny, [Variant("tuned", {name: 1.0})], PROBES, STATEMENTS)
     tiny.remove_adapter(name)
     peft = PeftModel.from_pretrained(copy.deepcopy(plain_model.model), adapter, is_trainable=True)
-    found = margins.margin_of(peft, plain_model.tokenizer, plain_model.format, PROBES, STATEMENTS)
+    found = score_model(peft, plain_model.tokenizer, plain_model.format, PROBES, STATEMENTS)
     for score, same in zip(ours, found, strict=True):
         close(score, (same.old, same.new))
 
@@ -133,15 +134,15 @@ def test_a_windowed_model_is_measured_row_by_row_and_alike(plain_model):
     config = MistralConfig(vocab_size=len(plain_model.tokenizer) + 8, sliding_window=12, initializer_range=0.2, **shape)
     model = MistralForCausalLM(config).eval()
     assert not likelihood.takes_tree(model) and likelihood.takes_tree(plain_model.model)
-    [score] = margins.margin_of(model, plain_model.tokenizer, plain_model.format, PROBES[:1], STATEMENTS)
+    [score] = score_model(model, plain_model.tokenizer, plain_model.format, PROBES[:1], STATEMENTS)
     text = plain_model.format.render([{"role": "user", "content": PROBES[0].question}], bos_token="<s>", eos_token="</s>")
     close(score, expected(model, plain_model.tokenizer, text, plain_model.format.add_special_tokens, PROBES[0]))
 
 
 def test_small_batches_give_the_same(plain_model, monkeypatch):
-    at_once = margins.margin_of(plain_model.model, plain_model.tokenizer, plain_model.format, PROBES, STATEMENTS)
+    at_once = score_model(plain_model.model, plain_model.tokenizer, plain_model.format, PROBES, STATEMENTS)
     monkeypatch.setattr(likelihood, "LOGITS", 1)
-    singly = margins.margin_of(plain_model.model, plain_model.tokenizer, plain_model.format, PROBES, STATEMENTS)
+    singly = score_model(plain_model.model, plain_model.tokenizer, plain_model.format, PROBES, STATEMENTS)
     for score, same in zip(at_once, singly, strict=True):
         close(score, (same.old, same.new))
 
@@ -166,10 +167,10 @@ def test_facts_that_are_too_few_and_probes_that_do_not_suit_are_said(plain_model
     deep = Probe("deep", "novel", "name", "en", ("Hello.", "Who are you?"))
     assert margins.suited_probes([deep, *PROBES], STATEMENTS) == PROBES
     with pytest.raises(ProbeError, match="one turn; deep"):
-        margins.margin_of(plain_model.model, plain_model.tokenizer, plain_model.format, [deep], STATEMENTS)
+        score_model(plain_model.model, plain_model.tokenizer, plain_model.format, [deep], STATEMENTS)
     en = {"en": STATEMENTS["en"]}
     with pytest.raises(ProbeError, match="no statements in zh"):
-        margins.margin_of(plain_model.model, plain_model.tokenizer, plain_model.format, PROBES, en)
+        score_model(plain_model.model, plain_model.tokenizer, plain_model.format, PROBES, en)
     with pytest.raises(ProbeError, match="None of the probes suits"):
         margins.for_training(plain_model.tokenizer, plain_model.format, [deep], FACTS)
 
@@ -179,7 +180,7 @@ def test_the_real_small_model_in_fp32_equals_sentence_by_sentence():
     loaded = engine_room.load("smollm2", dtype="fp32", say=lambda _line: None)
     probe = next(probe for probe in questions.load("quick") if probe.category == "name" and probe.lang == "en")
     told = Variant("told", identity="finance-advisor", prompt=identities.load("finance-advisor").prompt)
-    [[base], [named]] = margins.score_variants(loaded, [Variant("base"), told], [probe], STATEMENTS)
+    [[base], [named]] = score_variants(loaded, [Variant("base"), told], [probe], STATEMENTS)
     for variant, score in ((Variant("base"), base), (told, named)):
         prompt = loaded.render(Request([{"role": "user", "content": probe.question}], variant))
         special = loaded.format_of(variant).add_special_tokens
