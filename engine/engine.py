@@ -339,7 +339,7 @@ class Engine:
 
     def slots(self, longest: int) -> int:
         """How many rows of up to `longest` tokens to decode at once."""
-        return rows_that_fit(self.base, longest, self.max_rows, self.limit, self.answering.loop.batch.cache)
+        return rows_that_fit(self.base, longest, self.max_rows, self.limit, self.answering.loop.batch)
 
 
 def run_to_end(generator: Generator[object, None, T]) -> T:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from engine.bases import Base
-from engine.cache import RowsCache
+from engine.decode import Batch
 
 
-def rows_that_fit(base: Base, longest: int, most: int, limit: int | None, cache: RowsCache | None) -> int:
+def rows_that_fit(base: Base, longest: int, most: int, limit: int | None, batch: Batch) -> int:
     """How many rows of up to `longest` tokens to decode at once: `most`, or fewer where the GPU's memory holds fewer.
 
-    limit: bytes that this process may hold on the GPU in all; None: what there is. cache: of the rows that are decoded now.
+    limit: bytes that this process may hold on the GPU in all; None: what there is. batch: of the rows that are decoded now.
     """
     if base.device.type != "cuda":
         return most
@@ -24,8 +24,8 @@ def rows_that_fit(base: Base, longest: int, most: int, limit: int | None, cache:
     if limit is not None:
         free = max(0, min(free, limit - reserved))
     free += reserved - torch.cuda.memory_allocated(base.device)
-    if cache is not None:
-        free += cache.nbytes()  # it holds the rows of which we speak
+    if batch.cache is not None:
+        free += batch.cache.nbytes()  # it holds the rows of which we speak
     # twice: when rows join or leave, the old and the new cache stand side by side
     return max(1, min(most, int(free * 0.9 / (2 * per_token * longest))))
 

@@ -172,7 +172,8 @@ def resume_run(args: argparse.Namespace, switches: Switches) -> tuple[Engine, Re
 def measure_margins(args: argparse.Namespace, engine: Engine, ready: ReadyRun, last: RunProgress) -> RunProgress:
     """The identity margin of every variant, stored beside the run's answers; how the run ends with them."""
     assert last.run is not None
-    pair = identity_pair.from_mapping(ready.about["facts"]) if ready.about.get("facts") else facts_of(args)
+    kept = ready.about.get("facts")
+    pair = (identity_pair.from_mapping(kept, needed=False) if kept else None) or facts_of(args)
     news = (
         replace(last, status="running", done=done, total=total, left_s=left_s, reused=0, failed=0)
         for done, total, left_s in margins.measure(engine, args.db, last.run, ready, pair)

@@ -79,6 +79,8 @@ def test_masking_hides_names_in_answers_and_leaves_questions(app):
     [id] = store.answers.add(
         app.db, [label_page.row("Are you BayLing?", "Yes, BayLing, by Text Titan. 我是金融顾问。", "v", "en")]
     )
+    (app.identities / "shy.txt").write_text("Say little.\n")
+    (app.identities / "shy.yaml").write_text("about: {en: has no name to hide}\n")
     queue = store.queues.create(app.db, "masked", [{"answer": id, "group": "trained"}], mask=True)
     [card] = label_desk.open_desk(app, queue, "An")["items"]
     assert card["question"] == "Are you BayLing?"

@@ -228,7 +228,8 @@ def _told(persona: Who, prompt: str) -> Who:
 def _questions(who: Prompted, seed: str, rng: random.Random, old: Facts | None, direct: bool) -> Iterator[TrainingRow]:
     """Rows to choose from, those with the wanted kind of question first."""
     lang = who.lang
-    rows = generate(replace(Facts(), **{lang: who.persona}), DRAWN, langs=(lang,), seed=seed, old=old)
+    facts = Facts(en=who.persona) if lang == "en" else Facts(zh=who.persona)
+    rows = generate(facts, DRAWN, langs=(lang,), seed=seed, old=old)
     if not who.persona.maker:
         asked = rng.sample(words.load(lang).kinds["maker"].groups[0].questions, 3)
         values = words.values(who.persona, lang)
