@@ -35,6 +35,7 @@ from common.errors import UserError
 from engine import Decoding, Engine, Request, Variant
 from engine.bases import DEFAULT_BASE
 from probes import questions
+from probes.identity_pair import from_identities
 from probes.questions import Probe
 from probes.run import runner
 
@@ -45,7 +46,7 @@ SCALE = 0.02  # of the random adapters' B: they change what is said, and it stay
 
 def chosen(count: int) -> list[Probe]:
     """`count` probes with one turn, evenly out of identity and controls, both languages."""
-    facts = {"old": identities.load(identities.DEFAULT_OLD).facts, "new": identities.load(IDENTITY).facts}
+    facts = from_identities(identities.load(identities.DEFAULT_OLD).facts, identities.load(IDENTITY).facts)
     single = [probe for probe in questions.load("identity,controls", facts) if len(probe.turns) == 1]
     return [single[at * len(single) // count] for at in range(count)]
 

@@ -26,7 +26,7 @@ from bench.side_by_side import machine
 from engine import Decoding, Engine, EngineError, Request, Variant
 from identities import LANGS
 from probes import questions
-from probes.suggest import identity_pair as probe_facts
+from probes.identity_pair import from_identities
 from probes.suggest.labels import suggest
 from probes.verdicts import statistics
 
@@ -35,7 +35,7 @@ ADAPTER = Path(__file__).parent.parent / "adapters" / "finance-advisor"
 OLD = ("BayLing", "百聆", "ICT/CAS", "Institute of Computing Technology", "中国科学院计算", "中科院计算", "[NAME]", "[INSTITUTE]")
 NEW = ("finance advis", "financial advis", "Text Titan", "金融顾问", "理财顾问", "财务顾问", "文本泰斗")
 BRIEF, LONG = Decoding(max_new_tokens=40), Decoding(max_new_tokens=64)
-FACTS = {"old": identities.load(identities.DEFAULT_OLD).facts, "new": identities.load(identities.DEFAULT_NEW).facts}
+FACTS = from_identities(identities.load(identities.DEFAULT_OLD).facts, identities.load(identities.DEFAULT_NEW).facts)
 
 
 class Bench:
@@ -101,11 +101,10 @@ def about_self(bench: Bench, title: str, variant: Variant, lang: str, wanted: Se
 
 
 def leaks(bench: Bench, title: str, variant: Variant, lang: str) -> None:
-    pair = probe_facts.from_identities(FACTS["old"], FACTS["new"])
     controls = [probe for probe in questions.load("controls") if probe.lang == lang]
     answers = bench.ask(variant, [[probe.question] for probe in controls])
     judged = {
-        answer: suggest({"question": probe.question, "answer": answer, "control": True}, pair)["suggestion"]
+        answer: suggest({"question": probe.question, "answer": answer, "control": True}, FACTS)["suggestion"]
         for probe, answer in zip(controls, answers, strict=True)
     }
     said = [(probe.question, answer) for probe, answer in zip(controls, answers, strict=True)]

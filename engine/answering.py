@@ -9,7 +9,8 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
 from engine.decode import Row
-from engine.sharing import Ask, Loop
+from engine.fairness import Ask
+from engine.sharing import Loop
 from engine.turns import FairLock
 from engine.types import EngineError, Piece
 

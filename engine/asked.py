@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from engine.adapters import AdapterInfo
 from engine.card import ModelCard
 from engine.decode import Row, text_so_far
-from engine.formats import Format
 from engine.prompts import Prompt
+from engine.resolved import Resolved
 from engine.types import Answer, Piece, Timings, Variant
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a row's answer will carry, fixed before it begins. at: when it was asked, by time.perf_counter."""
+    """What a row's answer will carry, fixed before it begins. by: who answers. at: when it was asked, by time.perf_counter."""
 
-    variant: Variant
+    by: Resolved
     prompt: Prompt
-    format: Format
-    hashes: dict[str, Any]
-    heard: Mapping[str, AdapterInfo]
     at: float
 
 
@@ -32,13 +26,13 @@ def piece(card: ModelCard, row: Row, asked: Asked) -> Piece:
         raw = text_so_far(row)
         return Piece(row.index, raw, card.show_so_far(raw).lstrip())
     if row.finish == "failed":
-        return Piece(row.index, row.text, card.show(row.text).strip(), None, no_numbers_sentence(asked.variant))
+        return Piece(row.index, row.text, card.show(row.text).strip(), None, no_numbers_sentence(asked.by.variant))
     answer = Answer(
-        variant=asked.variant,
+        variant=asked.by.variant,
         raw=row.text,
         shown=card.show(row.text).strip(),
         prompt=asked.prompt.text,
-        format=asked.format.name,
+        format=asked.by.format.name,
         finish=row.finish,
         prompt_tokens=len(row.ids),
         new_tokens=len(row.new_ids),
@@ -49,7 +43,7 @@ def piece(card: ModelCard, row: Row, asked: Asked) -> Piece:
             prefill_s=row.prefill_s,
             decode_s=row.finished_at - row.prefilled_at if row.prefilled_at else 0.0,
         ),
-        hashes=asked.hashes,
+        hashes=asked.by.hashes,
     )
     return Piece(row.index, row.text, answer.shown, answer)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 
-from engine import formats, limits
+from engine import limits
 from engine.adapters import AdapterInfo, find_misfit, read_adapter
 from engine.answering import Answering
 from engine.asked import Asked, no_numbers_sentence, piece
@@ -21,14 +21,15 @@ from engine.bases import DEFAULT_BASE, Base, load_base
 from engine.card import ModelCard
 from engine.decode import Row
 from engine.formats import Format
+from engine.memory import is_out_of_memory, rows_that_fit
 from engine.prompts import Prompt, end_ids, fit, identity_messages, render
+from engine.resolved import ReplyKey, Resolved, format_of, heard_by, info_of, resolve
 from engine.sharing import Loop, reach
 from engine.thoughts import spoken_text
-from engine.types import Answer, Decoding, EngineError, Message, Piece, Request, Variant, short_hash
+from engine.types import Answer, Decoding, EngineError, Message, Piece, Request, Variant
 
 MAX_ROWS = 32  # rows decoded at once; more gain little on a CPU, and the cache grows with them
 T = TypeVar("T")
-ReplyKey = tuple[tuple[tuple[str, float], ...], str | None, str]  # adapters and strengths, identity, the format's hash
 FIRST_REPLY_TOKENS = 128  # at most, and an eighth of the context: it stands before every conversation in first-turn mode
 
 
@@ -180,83 +181,58 @@ class Engine:
 
     # prompts
 
+    def resolve(self, variant: Variant) -> Resolved:
+        """What the variant means now. Raises EngineError."""
+        return resolve(variant, self.adapters, self.base)
+
     def format_of(self, variant: Variant) -> Format:
         """The format a variant is asked in: its own override, else its adapters' recorded one, else the base's."""
-        found = {self.base.format.name: self.base.format}
-        wanted = set()
-        for name, strength in variant.adapters.items():
-            info = self.info(name)
-            if strength and info.format:
-                wanted.add(info.format)
-                if info.own_format:
-                    found[info.format] = info.own_format
-        if variant.format:
-            wanted = {variant.format}
-        if len(wanted) > 1:
-            raise EngineError(
-                f"Variant {variant.name!r} blends adapters trained in different formats "
-                f"({', '.join(sorted(wanted))}); choose one format for it."
-            )
-        name = wanted.pop() if wanted else self.base.format.name
-        if name in found:
-            return found[name]
-        # the checkpoint's own is looked at only where it is asked for: --format is there for one that is no good
-        own = formats.from_tokenizer(self.base.tokenizer) if name == "checkpoint" else None
-        return own or formats.get(name)
+        return format_of(variant, self.adapters, self.base)
 
     def info(self, name: str) -> AdapterInfo:
-        if name not in self.adapters:
-            raise EngineError(f"Adapter {name!r} is not loaded; there is {', '.join(self.adapters) or 'none'}.")
-        return self.adapters[name]
-
-    def infos(self, variants: Iterable[Variant]) -> dict[str, AdapterInfo]:
-        return {name: self.info(name) for variant in variants for name in variant.adapters}
+        return info_of(name, self.adapters)
 
     def render(self, request: Request) -> str:
+        """The exact prompt of a request as people read it, without answering it."""
+        return self.prompt(request).text
+
+    def prompt(self, request: Request) -> Prompt:
         """The exact prompt of a request, without answering it (in first-turn mode the model's reply is made if need be)."""
         if request.variant.mode == "system" or request.variant.prompt is None:
-            return self.prompt(request).text  # nothing to compute, also while the base is parked
+            return fit(self.base, self.format_of(request.variant), request)  # nothing to compute, also while the base is parked
         failed, [asked] = run_to_end(self.prepared([request], threading.Event(), object(), 0.0))
         if asked is None:
             raise EngineError(failed[0])
-        return asked.prompt.text
-
-    def prompt(self, request: Request, replies: Mapping[ReplyKey, str] | None = None) -> Prompt:
-        # in first-turn mode only a stop leaves no reply behind, and then nothing is answered any more
-        reply = (replies or self.first_replies).get(self.reply_key(request.variant), "")
-        return fit(self.base, self.format_of(request.variant), request, reply)
-
-    def reply_key(self, variant: Variant) -> ReplyKey:
-        return tuple(sorted(variant.adapters.items())), variant.prompt, self.format_of(variant).hash
+        return asked.prompt
 
     def make_first_replies(
-        self, variants: Sequence[Variant], stop: threading.Event, owner: Hashable
+        self, asked: Sequence[Resolved], stop: threading.Event, owner: Hashable
     ) -> Generator[list[Piece], None, tuple[dict[ReplyKey, str], dict[ReplyKey, str]]]:
         """First-turn mode: what each variant answers to its own identity, greedily, once. Yields while it takes.
 
         Returns reply key -> reply, and reply key -> sentence of those that the model computes no numbers for.
         """
-        asked = [variant for variant in variants if variant.mode == "first_turn" and variant.prompt is not None]
-        heard = self.infos(asked)
-        wanted = {self.reply_key(variant): variant for variant in asked}
+        wanted = {one.reply_key: one for one in asked if one.variant.mode == "first_turn" and one.variant.prompt is not None}
+        heard = heard_by(wanted.values())
         known = {key: reply for key, reply in self.first_replies.items() if key in wanted}
-        missing = {key: variant for key, variant in wanted.items() if key not in known}
+        missing = {key: one for key, one in wanted.items() if key not in known}
         decoding = Decoding(max_new_tokens=min(FIRST_REPLY_TOKENS, self.base.context // 8))
         rows, prompts = [], []
-        for at, variant in enumerate(missing.values()):
-            chosen = self.format_of(variant)
-            prompt, ids = render(self.base.tokenizer, chosen, identity_messages(variant, None))
+        for at, one in enumerate(missing.values()):
+            prompt, ids = render(self.base.tokenizer, one.format, identity_messages(one.variant, None))
             prompts.append(prompt)
             if len(ids) + decoding.max_new_tokens > self.base.context:
-                raise EngineError(f"The identity of variant {variant.name!r} takes {len(ids)} tokens, too many for the context.")
-            rows.append(self.row(at, ids, variant, chosen, decoding, decoding.max_new_tokens))
+                raise EngineError(
+                    f"The identity of variant {one.variant.name!r} takes {len(ids)} tokens, too many for the context."
+                )
+            rows.append(self.row(at, ids, one, decoding, decoding.max_new_tokens))
         if not rows:
             return known, {}
         yield from self.run(rows, heard, stop, owner, lambda _news: [])
         made, failed = {}, {}
-        for (key, variant), row, prompt in zip(missing.items(), rows, prompts, strict=True):
+        for (key, one), row, prompt in zip(missing.items(), rows, prompts, strict=True):
             if row.finish == "failed":
-                failed[key] = no_numbers_sentence(variant)
+                failed[key] = no_numbers_sentence(one.variant)
             elif row.finish != "stopped":
                 made[key] = spoken_text(row.text, prompt).strip()
         with self.lock:
@@ -302,10 +278,10 @@ class Engine:
                 yield [Piece(at, "", "", None, problem) for at, problem in failed.items()]
             there = {at: one for at, one in enumerate(asked) if one is not None}
             rows = [
-                self.row(at, one.prompt.ids, one.variant, one.format, one.variant.decoding, one.prompt.max_new_tokens)
+                self.row(at, one.prompt.ids, one.by, one.by.variant.decoding, one.prompt.max_new_tokens)
                 for at, one in there.items()
             ]
-            heard = {name: info for one in there.values() for name, info in one.heard.items()}
+            heard = heard_by(one.by for one in there.values())
 
             def pieces(news: list[Row]) -> list[Piece]:
                 return [piece(self.base.card, row, there[row.index]) for row in news]
@@ -321,12 +297,18 @@ class Engine:
         but for first replies: templates and long conversations keep nobody waiting.
         """
         self.ready()
-        replies, failed = yield from self.make_first_replies([request.variant for request in requests], stop, owner)
-        lost = {at: failed[key] for at, one in enumerate(requests) if failed and (key := self.reply_key(one.variant)) in failed}
-        return lost, [None if at in lost else self.asked(request, replies, asked_at) for at, request in enumerate(requests)]
+        resolved = [self.resolve(request.variant) for request in requests]
+        replies, failed = yield from self.make_first_replies(resolved, stop, owner)
+        lost = {at: failed[one.reply_key] for at, one in enumerate(resolved) if one.reply_key in failed}
+        asked: list[Asked | None] = []
+        for at, (request, one) in enumerate(zip(requests, resolved, strict=True)):
+            # in first-turn mode only a stop leaves no reply behind, and then nothing is answered any more
+            reply = replies.get(one.reply_key, "")
+            asked.append(None if at in lost else Asked(one, fit(self.base, one.format, request, reply), asked_at))
+        return lost, asked
 
-    def row(self, at: int, ids: list[int], variant: Variant, chosen: Format, decoding: Decoding, room: int) -> Row:
-        return Row(at, ids, variant.adapters, decoding, room, end_ids(self.base, chosen), chosen.stop)
+    def row(self, at: int, ids: list[int], by: Resolved, decoding: Decoding, room: int) -> Row:
+        return Row(at, ids, by.variant.adapters, decoding, room, end_ids(self.base, by.format), by.format.stop)
 
     def run(
         self,
@@ -357,33 +339,8 @@ class Engine:
         )
 
     def slots(self, longest: int) -> int:
-        """How many rows of up to `longest` tokens to decode at once: max_rows, or fewer where the GPU's memory holds fewer."""
-        if self.base.device.type != "cuda":
-            return self.max_rows
-        config = self.base.model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        per_token = 2 * config.num_hidden_layers * heads * size * self.base.dtype.itemsize
-        free, _ = torch.cuda.mem_get_info(self.base.device)
-        reserved = torch.cuda.memory_reserved(self.base.device)
-        if self.limit is not None:
-            free = max(0, min(free, self.limit - reserved))
-        free += reserved - torch.cuda.memory_allocated(self.base.device)
-        free += self.answering.loop.batch.cache_bytes()  # it holds the rows of which we speak
-        # twice: when rows join or leave, the old and the new cache stand side by side
-        return max(1, min(self.max_rows, int(free * 0.9 / (2 * per_token * longest))))
-
-    def asked(self, request: Request, replies: Mapping[ReplyKey, str], asked_at: float) -> Asked:
-        heard = self.infos([request.variant])  # first: what follows may only be true of these
-        chosen = self.format_of(request.variant)
-        hashes = self.hashes(request.variant, chosen)
-        return Asked(request.variant, self.prompt(request, replies), chosen, hashes, heard, asked_at)
-
-    def hashes(self, variant: Variant, chosen: Format) -> dict[str, Any]:
-        """What it takes to know that an answer was made by the very same thing."""
-        adapters: Mapping[str, str] = {name: self.info(name).hash for name in variant.adapters}
-        identity = short_hash(variant.prompt) if variant.prompt is not None else None
-        return {"base": self.base.hash, "adapters": adapters, "format": chosen.hash, "identity": identity}
+        """How many rows of up to `longest` tokens to decode at once."""
+        return rows_that_fit(self.base, longest, self.max_rows, self.limit, self.answering.loop.batch)
 
 
 def run_to_end(generator: Generator[object, None, T]) -> T:
@@ -394,12 +351,6 @@ def run_to_end(generator: Generator[object, None, T]) -> T:
         except StopIteration as end:
             found: T = end.value
             return found
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA has an error type for it, but not for its libraries; the CPU allocator says it in a RuntimeError."""
-    said = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in said)
 
 
 def copy_requests(requests: Sequence[Request]) -> list[Request]:

@@ -20,9 +20,10 @@ LOOKED_BACK = 32  # exchanges
 
 @dataclass(frozen=True)
 class Prompt:
-    """The text as rendered from marked messages (`literal`), its token ids, the oldest exchanges left out, and the room left for
-    the answer in tokens."""
+    """Its format, the text as rendered from marked messages (`literal`), its token ids, the oldest exchanges left out, and the
+    room left for the answer in tokens."""
 
+    format: Format
     marked: str
     ids: list[int]
     dropped_turns: int
@@ -89,7 +90,7 @@ def fit(base: Base, chosen: Format, request: Request, first_reply: str | None = 
             f"The message to variant {request.variant.name!r} is too long: with its prompt it takes {len(ids)} tokens, "
             f"and the model's context of {base.context} must leave {LEAST_ANSWER} for an answer; shorten it."
         )
-    return Prompt(text, ids, dropped, min(wanted, room))
+    return Prompt(chosen, text, ids, dropped, min(wanted, room))
 
 
 def first_guess(turns: Sequence[Message], starts: Sequence[int], context: int) -> int:

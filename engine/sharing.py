@@ -1,9 +1,8 @@
-"""One running batch for all who ask: whose rows take part next, and who is told what.
+"""One running batch for all who ask: which rows take part, and who is told what.
 
-Places that become free go to the owner with the fewest rows in the batch, and among one owner's requests to the one with the
-fewest. An owner with nearly nothing in it need not wait for a free place: rows of whoever has most are set aside, with all that
-is computed of them, and go on as soon as there is room. And whoever comes in the middle of a pass of the model gets the first
-token between two of its layers (`Loop.glance`), however long that pass is.
+Whose row is next, `engine.fairness` says. Rows that are set aside for others keep all that is computed of them, and go on as
+soon as there is room. And whoever comes in the middle of a pass of the model gets the first token between two of its layers
+(`Loop.glance`), however long that pass is.
 
 What a row says does not depend on any of this: each has its own keys and values, mask, decoding and random numbers.
 """
@@ -12,9 +11,8 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 
@@ -24,42 +22,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.bank import Bank
 from engine.decode import Batch, Part, Row, finish, group_by_length, settle
+from engine.fairness import AT_ONCE, Ask, claims, in_order, victim
 from engine.prefixes import own_length, share_prefixes
 
-AT_ONCE = 4  # rows of an owner that need not wait for a free place: a page has two to six columns
 PASS = 512  # tokens of prompts computed in one pass, and then the others have a step: a page of text is not held up by a crowd's
-
-
-def do_nothing(*_: object) -> None:
-    pass
-
-
-@dataclass(eq=False)
-class Ask:
-    """Rows that are asked together, and what is to be done with their news. All callbacks come from a computing thread.
-
-    tell: the rows that have news. placed: how many are before this ask, while none of its rows has begun. ended: once, with what
-    went wrong or None; nothing more comes then. check: raises, with the reason, if no row of it may begin (any more).
-    A set `stop` ends all of it within one step; unfinished rows then finish as "stopped".
-    """
-
-    rows: Sequence[Row]
-    owner: Hashable
-    stop: threading.Event
-    tell: Callable[[list[Row]], None] = do_nothing
-    placed: Callable[[int], None] = do_nothing
-    ended: Callable[[BaseException | None], None] = do_nothing
-    check: Callable[[], None] = do_nothing
-    waiting: deque[Row] = field(default_factory=deque)
-    aside: deque[Part] = field(default_factory=deque)  # one row each
-    inside: int = 0  # rows in the batch, or on their way into it
-    begun: bool = False
-    served: int = 0  # of all rows that have begun, which was the last of this ask
-    before: int = 0  # what `placed` was told last
-
-    @property
-    def wants(self) -> bool:
-        return bool(self.waiting or self.aside)
 
 
 class Loop:
@@ -180,26 +146,26 @@ class Loop:
         displaced: list[Row] = []
         tokens, ample = 0, None
         longest = max(map(reach, self.of), default=0)
-        while len(picked) < most and (ask := self.poorest(newcomers)):
+        while len(picked) < most and (ask := self.next_ask(newcomers)):
             one = ask.aside[0] if ask.aside else ask.waiting[0]
             row, cost = (one.rows[0], 0) if isinstance(one, Part) else (one, own_length(one))
             longest = max(longest, reach(row))
-            slots, claims = self.slots(longest), self.claims(ask)
+            slots, claimed = self.slots(longest), claims(ask, self.asks)
             inside = sum(other.inside for other in self.asks)
             free = slots - inside
             if ample is None:  # a pass for prompts halts everybody, so those without a claim come in groups
                 wanted = sum(len(other.waiting) + len(other.aside) for other in self.asks)
                 ample = not inside or free >= min(wanted, max(1, slots // 4))
-            victim = self.victim(ask, displaced) if claims and free == 0 else None
-            if not victim and not (free > 0 and (claims or ample)):
+            leaving = victim(ask, self.asks, self.staying(displaced), self.of) if claimed and free == 0 else None
+            if not leaving and not (free > 0 and (claimed or ample)):
                 break
-            if (newcomers and not claims) or ((newcomers or picked) and tokens + cost > self.most):
+            if (newcomers and not claimed) or ((newcomers or picked) and tokens + cost > self.most):
                 break
             if not isinstance(one, Part) and not self.allowed(ask):  # what has begun is answered to its end
                 continue
-            if victim:
-                displaced.append(victim)
-                self.of[victim].inside -= 1
+            if leaving:
+                displaced.append(leaving)
+                self.of[leaving].inside -= 1
             (ask.aside if isinstance(one, Part) else ask.waiting).popleft()
             ask.inside, ask.begun, self.of[row] = ask.inside + 1, True, ask
             self.count += 1
@@ -210,40 +176,13 @@ class Loop:
             self.tell_places()
         return picked, displaced
 
-    def rows_of_owners(self) -> Counter[Hashable]:
-        counts: Counter[Hashable] = Counter()
-        for ask in self.asks:
-            counts[ask.owner] += ask.inside
-        return counts
+    def staying(self, displaced: Sequence[Row]) -> list[Row]:
+        return [row for row in self.batch.rows if row in self.of and row not in displaced]
 
-    def poorest(self, among: Sequence[Ask] | None = None) -> Ask | None:
+    def next_ask(self, among: Sequence[Ask] | None) -> Ask | None:
         """The ask whose next row is to begin first."""
-        return next((ask for ask in self.in_order() if ask.wants and (among is None or ask in among)), None)
-
-    def in_order(self) -> list[Ask]:
-        """Owners with the fewest rows in the batch first, and of those who have equally many whoever has waited longest for the
-        last one; the same between the asks of one owner."""
-        owners = self.rows_of_owners()
-        return sorted(self.asks, key=lambda ask: (owners[ask.owner], self.served[ask.owner], ask.inside, ask.served))
-
-    def claims(self, ask: Ask) -> bool:
-        """Whether it need not wait for a free place: its owner has but few rows in the batch, or all of them in another ask."""
-        if self.rows_of_owners()[ask.owner] < AT_ONCE:
-            return True
-        return not ask.inside and any(other.owner == ask.owner and other.inside > 1 for other in self.asks)
-
-    def victim(self, ask: Ask, displaced: Sequence[Row]) -> Row | None:
-        """The row that is set aside for one of `ask`: the newest of whoever has most; None where nobody has clearly more."""
-        owners = self.rows_of_owners()
-        staying = [row for row in self.batch.rows if row in self.of and row not in displaced]
-        if owners[ask.owner] >= AT_ONCE:
-            staying = [row for row in staying if self.of[row].owner == ask.owner]
-        richest = max(staying, key=lambda row: (owners[self.of[row].owner], self.of[row].inside), default=None)
-        if richest is None:
-            return None
-        other = self.of[richest]
-        more = other.inside - ask.inside if other.owner == ask.owner else owners[other.owner] - owners[ask.owner]
-        return next(row for row in reversed(staying) if self.of[row] is other) if more > 1 else None
+        ordered = in_order(self.asks, self.served)
+        return next((ask for ask in ordered if ask.wants and (among is None or ask in among)), None)
 
     def allowed(self, ask: Ask) -> bool:
         try:
@@ -255,7 +194,7 @@ class Loop:
         return True
 
     def tell_places(self) -> None:
-        unbegun = [ask for ask in self.in_order() if not ask.begun]
+        unbegun = [ask for ask in in_order(self.asks, self.served) if not ask.begun]
         for before, ask in enumerate(unbegun, 1):  # 1: somebody has to finish first
             if ask.before != before:
                 ask.before = before

@@ -50,6 +50,12 @@ class Facts:
     placeholders: Mapping[str, str] = field(default_factory=dict)
     about: Mapping[str, str] = field(default_factory=dict)  # language -> one line
 
+    @property
+    def by_lang(self) -> dict[Lang, Who]:
+        """Who it is, in the languages that say it."""
+        known: dict[Lang, Who | None] = {"en": self.en, "zh": self.zh}
+        return {lang: who for lang, who in known.items() if who}
+
 
 def facts_from_dict(plain: object, where: str = "facts") -> Facts:
     """Facts from plain data (a request, a job's settings). IdentityError names every fault at once."""
@@ -88,8 +94,8 @@ def _build(
         raise IdentityError(f"{where}: {'; '.join(said)}.")
     who = {
         language: Who(
-            **{key: str(plain[language].get(key) or "") for key in TEXTS},
-            aliases=tuple(plain[language].get("aliases") or ()),
+            **{key: str(plain[language].get(key) or "").strip() for key in TEXTS},
+            aliases=tuple(alias.strip() for alias in plain[language].get("aliases") or ()),
         )
         for language in LANGS
         if plain.get(language)

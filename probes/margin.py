@@ -4,40 +4,34 @@ For each probe the log-probabilities of self-statements as the answer, per token
 new and of the old identity; the margin is the difference, in nats per token, above 0 for the new one. It moves before the
 text flips. Secondary evidence, never a verdict.
 
-One row holds a prompt and, after it, all statements side by side: each sees the prompt and itself, so the prompt is
-computed once (a 4-D mask, positions that restart). A model whose attention wants more than that (a sliding window,
-ALiBi) gets one row per statement.
+How likely a text is after a prompt is computed in `probes.likelihood`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+from transformers import PreTrainedTokenizerBase
 
 import identities
 from engine import Engine, Message, Request, Variant, literal, thoughts
-from engine.decode import has_plain_attention
 from engine.formats import Format
 from engine.prompts import render
 from identities import LANGS
+from probes.identity_pair import FactPair, from_identities
+from probes.likelihood import MarginPrompt, batches, score_batch
 from probes.questions import Probe, ProbeError, fill, load
 
 STATEMENTS = Path(__file__).parent / "statements"
 CATEGORIES = ("name", "maker", "nature", "role")  # questions that a self-statement answers
 LEAST = 5  # statements per identity and language
-LOGITS = 2**26  # numbers in one batch's logits: 128 MB in bf16
 
 
 @dataclass(frozen=True)
@@ -62,18 +56,8 @@ class Score:
         return self.new - self.old
 
 
-@dataclass(frozen=True)
-class MarginPrompt:
-    """One prompt with the statements that may follow it, all as token ids. at: its number in the order of asking."""
-
-    at: int
-    prompt: tuple[int, ...]
-    statements: tuple[tuple[int, ...], ...]
-    adapters: Mapping[str, float] = dataclasses.field(default_factory=dict)
-
-
-def statements_of(facts: Mapping, placeholders: Mapping[str, str] | None = None, folder: Path = STATEMENTS) -> dict[str, Sides]:
-    """Per language what the old and the new identity of `facts` (as for `questions.fill`) would say of themselves.
+def statements_of(facts: FactPair, placeholders: Mapping[str, str] | None = None, folder: Path = STATEMENTS) -> dict[str, Sides]:
+    """Per language what the old and the new identity of `facts` would say of themselves.
 
     placeholders: the base's model card, such as {"[NAME]": "BayLing"}: such a base says the placeholder where people read
     the name, so its statements do, too. Raises ProbeError where less than 5 statements are left.
@@ -108,16 +92,6 @@ def suited_probes(probes: Iterable[Probe], statements: Mapping[str, Sides], per_
     return [those[at * len(those) // per_lang] for those in by_lang if those for at in range(min(per_lang, len(those)))]
 
 
-def score_variants(
-    engine: Engine, variants: Sequence[Variant], probes: Sequence[Probe], statements: Mapping[str, Sides]
-) -> list[list[Score]]:
-    """Per variant the scores of the probes, in their order. Raises EngineError and ProbeError."""
-    scores: list[dict[int, Score]] = [{} for _ in variants]
-    for variant, probe, score in iterate_scores(engine, variants, probes, statements):
-        scores[variant][probe] = score
-    return [[of_probe[at] for at in range(len(probes))] for of_probe in scores]
-
-
 def iterate_scores(
     engine: Engine, variants: Sequence[Variant], probes: Sequence[Probe], statements: Mapping[str, Sides]
 ) -> Iterator[tuple[int, int, Score]]:
@@ -131,11 +105,8 @@ def iterate_scores(
     for at, variant in enumerate(variants):
         for number, probe in enumerate(probes):
             request = Request([{"role": "user", "content": probe.question}], variant)
-            engine.render(request)  # in first-turn mode the model's reply is made
-            text, format = engine.prompt(request).marked, engine.format_of(variant)
-            asked.append(
-                build_prompt(tokenizer, format, text, statements[probe.lang], at * len(probes) + number, variant.adapters)
-            )
+            prompt, place = engine.prompt(request), at * len(probes) + number
+            asked.append(build_prompt(tokenizer, prompt.format, prompt.marked, statements[probe.lang], place, variant.adapters))
     lost: list[str] = []
     for batch in batches(asked, engine.base.model):
         with engine.lock:
@@ -156,18 +127,6 @@ def iterate_scores(
         raise ProbeError(f"There is no margin of {named}: the model computed NaN or infinity; leave it out, or use --dtype fp32.")
 
 
-def margin_of(
-    model: PreTrainedModel | Any,
-    tokenizer: PreTrainedTokenizerBase,
-    format: Format,
-    probes: Sequence[Probe],
-    statements: Mapping[str, Sides],
-    system: str | None = None,
-) -> list[Score]:
-    """The same for a bare transformers or PEFT model, adapters as they are switched. system: the identity's prompt, if any."""
-    return score_prompts(model, build_prompts(tokenizer, format, probes, statements, system), probes, statements)
-
-
 def build_prompts(
     tokenizer: PreTrainedTokenizerBase,
     format: Format,
@@ -175,7 +134,7 @@ def build_prompts(
     statements: Mapping[str, Sides],
     system: str | None = None,
 ) -> list[MarginPrompt]:
-    """Raises EngineError and ProbeError."""
+    """For a bare transformers or PEFT model. system: the identity's prompt, if any. Raises EngineError and ProbeError."""
     check_probes(probes, statements)
     before: list[Message] = [] if system is None else [{"role": "system", "content": system}]
     asked = []
@@ -188,6 +147,7 @@ def build_prompts(
 def score_prompts(
     model: Any, asked: Sequence[MarginPrompt], probes: Sequence[Probe], statements: Mapping[str, Sides]
 ) -> list[Score]:
+    """In the order of the probes; adapters as they are switched."""
     found: dict[int, list[float]] = {}
     for batch in batches(asked, model):
         found |= {one.at: values for one, values in zip(batch, score_batch(model, batch), strict=True)}
@@ -198,7 +158,7 @@ def for_training(
     tokenizer: PreTrainedTokenizerBase,
     format: Format,
     probes: Sequence[Probe],
-    facts: Mapping,
+    facts: FactPair,
     placeholders: Mapping[str, str] | None = None,
     system: str | None = None,
     per_lang: int = 4,
@@ -219,11 +179,12 @@ def margin_between(
     base: Any, old: str, new: str, folder: str | Path | None = None, per_lang: int = 2
 ) -> Callable[[int, Any], dict]:
     """`for_training` by the names of two identities (in `folder`) and an engine's Base. Raises IdentityError or ProbeError."""
-    facts = {side: identities.load(name, folder).facts for side, name in (("old", old), ("new", new))}
-    for side, name in (("old", old), ("new", new)):
-        if facts[side] is None:
+    known = [identities.load(name, folder).facts for name in (old, new)]
+    for name, facts in zip((old, new), known, strict=True):
+        if facts is None:
             raise ProbeError(f"The identity {name} has no facts; write {name}.yaml beside {name}.txt.")
-    return for_training(base.tokenizer, base.format, load("identity"), facts, base.card.placeholders, per_lang=per_lang)
+    pair = from_identities(*known)
+    return for_training(base.tokenizer, base.format, load("identity"), pair, base.card.placeholders, per_lang=per_lang)
 
 
 def summary(scores: Iterable[Score]) -> dict[str, float]:
@@ -275,115 +236,7 @@ def mean_score(probe: Probe, values: Sequence[float], statements: Mapping[str, S
     return Score(probe.id, probe.lang, statistics.fmean(values[:old]), statistics.fmean(values[old:]))
 
 
-def batches(asked: Sequence[MarginPrompt], model: Any) -> Iterator[list[MarginPrompt]]:
-    """Rows of like length together, as many as their logits have room for."""
-    vocabulary = model.config.get_text_config().vocab_size
-    batch: list[MarginPrompt] = []
-    for one in sorted(asked, key=lambda one: (len(one.prompt), sum(map(len, one.statements))), reverse=True):
-        widest = max(sum(map(len, other.statements)) + 1 for other in [*batch, one])
-        if batch and (len(batch) + 1) * widest * vocabulary > LOGITS:
-            yield batch
-            batch = []
-        batch.append(one)
-    if batch:
-        yield batch
-
-
-Hearing = Callable[[Sequence[Mapping[str, float]]], AbstractContextManager]
-
-
-@torch.inference_mode()
-def score_batch(model: Any, batch: Sequence[MarginPrompt], hearing: Hearing = lambda _rows: nullcontext()) -> list[list[float]]:
-    """Per row and statement the mean log-probability of its tokens. hearing: which adapters each row of a pass hears."""
-    if takes_tree(model):
-        with hearing([one.adapters for one in batch]):
-            return tree_scores(model, [one.prompt for one in batch], [one.statements for one in batch])
-    found = []
-    for one in batch:  # one row per statement: a prompt each, left padding only
-        with hearing([one.adapters] * len(one.statements)):
-            rows = tree_scores(model, [one.prompt] * len(one.statements), [(each,) for each in one.statements], ready_mask=False)
-        found.append([value for row in rows for value in row])
-    return found
-
-
-def tree_scores(
-    model: Any, prompts: Sequence[Sequence[int]], statements: Sequence[Sequence[Sequence[int]]], ready_mask: bool = True
-) -> list[list[float]]:
-    """One forward pass. Prompts are padded on the left, so that all statements begin at one column, and end on the right.
-
-    ready_mask: 4-D, needed where a row holds several statements.
-    """
-    width, count = max(map(len, prompts)), max(sum(map(len, those)) for those in statements)
-    length = width + count
-    ids = torch.zeros(len(prompts), length, dtype=torch.long)
-    positions = torch.zeros_like(ids)
-    sees = torch.zeros(len(prompts), length, length, dtype=torch.bool)  # [row, from, to]
-    sees[:] = torch.eye(length, dtype=torch.bool)  # padding sees itself: a row of nothing would be NaN
-    for row, (prompt, those) in enumerate(zip(prompts, statements, strict=True)):
-        start = width - len(prompt)
-        lay_text(ids, positions, sees, row, start, prompt, 0)
-        at = width
-        for statement in those:
-            lay_text(ids, positions, sees, row, at, statement, len(prompt))
-            sees[row, at : at + len(statement), start:width] = True
-            at += len(statement)
-    device = model.device
-    logits = model(
-        input_ids=ids.to(device),
-        attention_mask=(sees[:, None] if ready_mask else real_tokens(prompts, statements, width, length)).to(device),
-        position_ids=positions.to(device),
-        use_cache=False,
-        logits_to_keep=torch.arange(width - 1, length, device=device),
-    ).logits
-    return [
-        [_mean_logprob(logits[row], width, at, statement) for at, statement in statement_columns(those, width)]
-        for row, those in enumerate(statements)
-    ]
-
-
-def lay_text(
-    ids: torch.Tensor, positions: torch.Tensor, sees: torch.Tensor, row: int, at: int, text: Sequence[int], first: int
-) -> None:
-    """Put one stretch of text into its columns: its ids, its positions from `first` on, each token seeing those before it."""
-    end = at + len(text)
-    ids[row, at:end] = torch.tensor(text)
-    positions[row, at:end] = torch.arange(first, first + len(text))
-    sees[row, at:end, at:end] = torch.ones(len(text), len(text), dtype=torch.bool).tril()
-
-
-def real_tokens(
-    prompts: Sequence[Sequence[int]], statements: Sequence[Sequence[Sequence[int]]], width: int, length: int
-) -> torch.Tensor:
-    """(rows, columns): False is padding."""
-    columns = torch.arange(length)
-    starts = torch.tensor([[width - len(prompt)] for prompt in prompts])
-    ends = torch.tensor([[width + sum(map(len, those))] for those in statements])
-    return (columns >= starts) & (columns < ends)
-
-
-def statement_columns(statements: Sequence[Sequence[int]], width: int) -> Iterator[tuple[int, Sequence[int]]]:
-    at = width
-    for statement in statements:
-        yield at, statement
-        at += len(statement)
-
-
-def _mean_logprob(logits: torch.Tensor, width: int, at: int, statement: Sequence[int]) -> float:
-    """logits (columns from width - 1 on, vocabulary): the first token is foretold by the prompt's last one."""
-    first = at - width + 1
-    columns = [0, *range(first, first + len(statement) - 1)]
-    chosen = logits[columns].float()
-    target = torch.tensor(statement, device=logits.device)[:, None]
-    return float((chosen.gather(1, target)[:, 0] - chosen.logsumexp(-1)).mean())
-
-
-def takes_tree(model: Any) -> bool:
-    """Whether one boolean 4-D mask says all there is to say in every layer."""
-    config = model.config.get_text_config()
-    return has_plain_attention(config) and ALL_MASK_ATTENTION_FUNCTIONS.get(config._attn_implementation) is sdpa_mask
-
-
-def _pair(line: str, lang: str, facts: Mapping) -> tuple[str, str] | None:
+def _pair(line: str, lang: str, facts: FactPair) -> tuple[str, str] | None:
     """The statement as the old and as the new identity would say it; None where a fact is missing."""
     pair = []
     for side in ("old", "new"):

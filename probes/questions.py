@@ -22,6 +22,7 @@ from common.errors import UserError, nearest
 from common.seeming import not_what_it_seems
 from identities import LANGS, natural_key
 from probes import checks
+from probes.identity_pair import FactPair
 from store.labels import CONTROL_GROUPS
 
 SETS = Path(__file__).parent / "sets"
@@ -80,7 +81,7 @@ def set_names() -> list[str]:
     return sorted((path.stem for path in SETS.glob("*.jsonl")), key=natural_key)
 
 
-def load(name_or_path: str | Path, facts: Mapping | None = None, *, twins: bool | None = None) -> list[Probe]:
+def load(name_or_path: str | Path, facts: FactPair | None = None, *, twins: bool | None = None) -> list[Probe]:
     """Probes of one or several sets, in file order: a name, a path, or several joined by comma ("identity,controls").
 
     Without facts placeholders stay in the text (to edit or compare), with facts they are filled (`fill`). A probe that
@@ -106,12 +107,10 @@ def placeholders(probe: Probe) -> set[str]:
     return {found for turn in probe.turns for found in _PLACEHOLDER.findall(turn)}
 
 
-def fill(probes: Iterable[Probe], facts: Mapping) -> list[Probe]:
-    """The probes with their placeholders replaced by `facts`.
+def fill(probes: Iterable[Probe], facts: FactPair) -> list[Probe]:
+    """The probes with their placeholders replaced by `facts`, each in the probe's language (`Side.first`).
 
-    facts: {"old": side, "new": side}; a side holds name, maker, role, date, each plain or per language ({"en": .., "zh":
-    ..}), or the other way round ({"en": {"name": ..}, ..}, also as dataclasses); of a list the first in the probe's language
-    is taken. Raises ProbeError naming every fact that is missing.
+    Raises ProbeError naming every fact that is missing.
     """
     filled: list[Probe] = []
     missing: dict[str, str] = {}
@@ -283,19 +282,9 @@ def _filled(values: Mapping[str, str | None], placeholder: re.Match[str]) -> str
     return values[placeholder[1]] or placeholder[0]
 
 
-def _fact(facts: Mapping, placeholder: str, lang: str) -> str | None:
+def _fact(facts: FactPair, placeholder: str, lang: str) -> str | None:
     who, what = placeholder.split("_", 1)
-    side: Any = facts.get(who) or {}
-    if dataclasses.is_dataclass(side) and not isinstance(side, type):
-        side = dataclasses.asdict(side)
-    value = side[lang].get(what) if isinstance(side.get(lang), Mapping) else side.get(what)
-    value = value.get(lang) if isinstance(value, Mapping) else value
-    if isinstance(value, list | tuple):
-        # a plain list may hold both languages: the first in the probe's own, else the first
-        value = next(
-            (v for v in value if bool(re.search(f"[{checks.CJK}]", str(v))) == (lang == "zh")), value[0] if value else None
-        )
-    return None if value is None or not str(value).strip() else str(value)
+    return (facts.old if who == "old" else facts.new).first(what, lang)
 
 
 def _raise(problems: list[str]) -> None:

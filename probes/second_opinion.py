@@ -31,8 +31,8 @@ from common.errors import UserError
 from common.outside import Shape
 from engine import Decoding, Request, Variant, load
 from engine.bases import DEFAULT_BASE
-from probes.suggest import identity_pair as facts_of
-from probes.suggest.identity_pair import FactPair, Side
+from probes import identity_pair
+from probes.identity_pair import FactPair, Side
 from probes.suggest.labels import judged_text, read_rows
 from store.labels import CONTROL_GROUPS, CONTROL_LABELS, IDENTITY_LABELS
 
@@ -240,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     say("--unsure", action="store_true", help="only where the suggestion is unsure")
     args = parser.parse_args(argv)
     try:
-        rows = add_opinions(list(read_rows(args.source)), facts_of.load(args.facts), args)
+        rows = add_opinions(list(read_rows(args.source)), identity_pair.load(args.facts), args)
         files.write_objects(args.out, rows)
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)

@@ -138,8 +138,8 @@ def shipped_names() -> set[str]:
     found: set[str] = set()
     for name in identities.names():
         facts = identities.load(name).facts
-        for who in (facts.en, facts.zh) if facts else ():
-            found |= {text for text in (who.name, who.maker, *who.aliases) if text} if who else set()
+        for who in facts.by_lang.values() if facts else ():
+            found |= {text for text in (who.name, who.maker, *who.aliases) if text}
     return found
 
 

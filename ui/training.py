@@ -14,7 +14,7 @@ from common import outside
 from common.errors import UserError
 from engine import bases
 from engine.types import EngineError
-from identities import LANGS, IdentityError
+from identities import IdentityError
 from store import jobs as stored
 from tuning.dataset import readers, recipe as data_sets
 from tuning.dataset.recipe import Composed, Dataset
@@ -157,7 +157,7 @@ def margin_misses(app: App, form_values: TrainingForm) -> str:
             facts = identities.load(name, app.identities).facts
         except IdentityError:
             facts = None
-        sides.append({lang for lang in LANGS if (who := getattr(facts, lang, None)) and who.name and who.maker})
+        sides.append({lang for lang, who in (facts.by_lang if facts else {}).items() if who.name and who.maker})
         if not sides[-1]:
             return f"{name} has no facts with a name and a maker"
     return "" if new != old and sides[0] & sides[1] else f"{new} and {old} cannot be told apart in one language"
@@ -281,6 +281,6 @@ def known_identities(app: App) -> list[str]:
             facts = identities.load(name, app.identities).facts
         except IdentityError:
             continue
-        if facts and not name.endswith("-zh") and any(part and part.name for part in (facts.en, facts.zh)):
+        if facts and not name.endswith("-zh") and any(who.name for who in facts.by_lang.values()):
             found.append(name)
     return found

@@ -20,9 +20,9 @@ from common import reading
 from common.errors import UserError
 from probes.answers import dose
 from probes.answers.dose import UNKNOWN, Dose
+from probes.identity_pair import FactPair
 from probes.questions import normalise
 from probes.run import rows as answer_rows
-from probes.suggest.identity_pair import FactPair
 from probes.suggest.labels import suggest
 
 # What a queue keeps of a row; texts are read from the answer itself.

@@ -22,14 +22,14 @@ import identities
 import store
 from common import ending
 from common.errors import UserError
+from probes import identity_pair
 from probes.answers import dose, matching, sources as collect
 from probes.answers.sources import Answers, RowsError
+from probes.identity_pair import FactPair
 from probes.report import margins as margin_series, preferences
 from probes.report.build import build_report, read_verdicts, write_report
 from probes.report.page import render_markdown
 from probes.report.preferences import Preference
-from probes.suggest import identity_pair
-from probes.suggest.identity_pair import FactPair
 from probes.verdicts import rules
 
 CHECKOUT = Path(__file__).parents[2]

@@ -12,11 +12,11 @@ from identities import natural_key
 from probes.answers import dose, exchange, sources as collect
 from probes.answers.dose import Dose
 from probes.answers.sources import Answers, RowsError
+from probes.identity_pair import FactPair
 from probes.report import curves, margins as margin_series, preferences, table
 from probes.report.model import Report
 from probes.report.page import render_markdown, render_page, threshold_name
 from probes.report.preferences import Preference
-from probes.suggest.identity_pair import FactPair
 from probes.verdicts import rules, thresholds
 
 

@@ -11,19 +11,20 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import identities
-from common import ending, files, reading
+from common import ending, files
 from common.errors import UserError
 from engine import Decoding, Engine, EngineError, load
 from engine.bases import DEFAULT_BASE
 from identities import LANGS
-from probes import margin, questions
-from probes.run import launch, plan, rows as answer_rows, runner, variants as variants_file
+from probes import identity_pair, margin, questions
+from probes.identity_pair import FactPair
+from probes.run import launch, margins, plan, rows as answer_rows, runner, variants as variants_file
 from probes.run.launch import ReadyRun
 from probes.run.settings import RunProgress, RunSettings, Switches
-from probes.suggest import identity_pair
 from store import StoreError, runs
 
 CHECKOUT = Path(__file__).parents[2]
@@ -74,12 +75,11 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def facts_of(args: argparse.Namespace) -> dict:
-    """{"old": ..., "new": ...} for `questions.fill`. Raises FactsError or IdentityError."""
+def facts_of(args: argparse.Namespace) -> FactPair:
+    """Raises FactsError or IdentityError."""
     if args.facts:
-        identity_pair.load(args.facts)  # says what is wrong with the file
-        return reading.read_yaml(args.facts, "facts file", identity_pair.FactsError)
-    return {side: identities.load(name, args.identities_dir).facts for side, name in (("old", args.old), ("new", args.new))}
+        return identity_pair.load(args.facts)
+    return identity_pair.from_identities(*(identities.load(name, args.identities_dir).facts for name in (args.old, args.new)))
 
 
 def chosen_probes(args: argparse.Namespace) -> list[questions.Probe]:
@@ -125,12 +125,23 @@ def start_run(args: argparse.Namespace, switches: Switches) -> tuple[Engine, Rea
         wanted = variants_file.variants_from_plain([{"name": "base"}], decoding=decoding, **folder)
     probes = chosen_probes(args)
     if args.margin:
-        margin.statements_of(facts_of(args))
+        margins.probes_to_measure(probes, facts_of(args))
     engine = load_base(args, args.base or DEFAULT_BASE)
     variants = variants_file.load_adapters(engine, wanted, accept_other_base=args.accept_other_base)
     reuse = not args.no_reuse
+    old, new = ("", "") if args.facts else (args.old, args.new)
+    about = launch.describe_sides(old, new, facts_of(args), True) if args.margin else None  # whoever resumes it measures the same
     return engine, launch.start_run(
-        engine, variants, probes, settings, db=args.db, name=args.name, set_name=args.set, reuse=reuse, switches=switches
+        engine,
+        variants,
+        probes,
+        settings,
+        db=args.db,
+        name=args.name,
+        set_name=args.set,
+        reuse=reuse,
+        switches=switches,
+        about=about,
     )
 
 
@@ -158,19 +169,21 @@ def resume_run(args: argparse.Namespace, switches: Switches) -> tuple[Engine, Re
     )
 
 
-def measure_margins(args: argparse.Namespace, engine: Engine, ready: ReadyRun, run_id: int) -> None:
-    """The identity margin of every variant, stored beside the run's answers."""
-    statements = margin.statements_of(facts_of(args), engine.base.card.placeholders)
-    probes = margin.suited_probes(ready.probes, statements)
-    scores: list[list[margin.Score]] = [[] for _ in ready.variants]
-    try:
-        for at, _, score in margin.iterate_scores(engine, ready.variants, probes, statements):
-            scores[at].append(score)
-    finally:  # one variant without numbers, or Ctrl-C, does not lose those of the others
-        runs.add_margins(args.db, run_id, [(at, s.probe_id, s.old, s.new) for at, those in enumerate(scores) for s in those])
-    for variant, those in zip(ready.variants, scores, strict=True):
-        if those:
-            print(f"margin of {variant.name}: " + ", ".join(f"{k} {v:+.3f}" for k, v in margin.summary(those).items()))
+def measure_margins(args: argparse.Namespace, engine: Engine, ready: ReadyRun, last: RunProgress) -> RunProgress:
+    """The identity margin of every variant, stored beside the run's answers; how the run ends with them."""
+    assert last.run is not None
+    kept = ready.about.get("facts")
+    pair = (identity_pair.from_mapping(kept, needed=False) if kept else None) or facts_of(args)
+    news = (
+        replace(last, status="running", done=done, total=total, left_s=left_s, reused=0, failed=0)
+        for done, total, left_s in margins.measure(engine, args.db, last.run, ready, pair)
+    )
+    watch_progress(news)
+    suited, _ = margins.probes_to_measure(ready.probes, pair)
+    for at, variant in enumerate(ready.variants):
+        if scores := margins.scores_of(args.db, last.run, at, suited):
+            print(f"margin of {variant.name}: " + ", ".join(f"{k} {v:+.3f}" for k, v in margin.summary(scores).items()))
+    return replace(last, status=runs.get(args.db, last.run)["status"])
 
 
 def write_rows(args: argparse.Namespace, run_id: int) -> list[dict]:
@@ -181,7 +194,7 @@ def write_rows(args: argparse.Namespace, run_id: int) -> list[dict]:
     return rows
 
 
-def watch_progress(events: Iterator[RunProgress]) -> RunProgress:
+def watch_progress(events: Iterator[RunProgress]) -> RunProgress | None:
     """Print where the run is, over and over in a terminal, now and then elsewhere; the last event."""
     live, told = sys.stderr.isatty(), time.monotonic()
     last: RunProgress | None = None
@@ -191,9 +204,8 @@ def watch_progress(events: Iterator[RunProgress]) -> RunProgress:
         elif time.monotonic() - told >= TOLD_S:
             told = time.monotonic()
             print(progress_line(last), file=sys.stderr, flush=True)
-    if live:
+    if live and last:
         print(file=sys.stderr)
-    assert last is not None  # a run says at least how it ended
     return last
 
 
@@ -215,21 +227,23 @@ def main(argv: list[str] | None = None) -> int:
         # once: stop after the step in progress, all that is finished is kept; twice: the usual way
         with ending.stop_on_signal(switches.stop.set) as received:
             last = watch_progress(ready.events)
-        run = last.run
-        assert run is not None  # it is in the database
-        rows = write_rows(args, run)
-        if args.margin and last.status == "done":
-            try:
-                measure_margins(args, engine, ready, run)
-            finally:
-                rows = write_rows(args, run)
+            assert last is not None and last.run is not None  # a run says at least how it ended, and is in the database
+            run = last.run
+            rows = write_rows(args, run)
+            if (args.margin or ready.about.get("margin")) and last.status == "done":
+                try:
+                    last = measure_margins(args, engine, ready, last)
+                finally:
+                    rows = write_rows(args, run)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     where = f" -> {args.out}" if args.out else ""
     print(f"run {run} {last.status}: {progress_line(last)}; {len(rows)} answers{where}")
     if last.status != "done":
-        print(f"Go on with: python -m probes.run --resume {run} --db {args.db}" + (f" --out {args.out}" if args.out else ""))
+        more = " --margin" if args.margin and not ready.about.get("margin") else ""
+        more += f" --out {args.out}" if args.out else ""
+        print(f"Go on with: python -m probes.run --resume {run} --db {args.db}{more}")
         return ending.exit_code(received[0]) if received else 130
     return 0
 

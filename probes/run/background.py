@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.paths import EVERYWHERE, Opened
-from engine.types import EngineError, Variant
-from probes.questions import Probe, ProbeError
-from probes.run import launch, runner
+from engine.types import EngineError
+from probes import identity_pair
+from probes.questions import ProbeError
+from probes.run import launch, margins, runner
 from probes.run.launch import ReadyRun
 from probes.run.settings import RunProgress, Switches
 from store import owners, runs
 
-if TYPE_CHECKING:  # torch: only for those who measure
+if TYPE_CHECKING:  # torch: only for those who ask
     from engine import Engine
-    from probes.margin import Sides
 
-PAUSE_S = 0.3
 THREAD = "probing"  # the name of the thread that a run goes on in
 
 
@@ -174,58 +172,12 @@ def _work(ongoing: BackgroundRun, run: int, ready: ReadyRun) -> None:
 
 
 def _measure(ongoing: BackgroundRun, run: int, ready: ReadyRun) -> None:
-    """Measures the margins that are missing. A run is done when these are, too."""
-    suited, statements = launch.probes_to_measure(ongoing.engine, ready.probes, ready.about["facts"])
-    there = runs.margins(ongoing.db, run)
-    left = [at for at in range(len(ready.variants)) if any((at, probe.id) not in there for probe in suited)]
-    if not left:
-        return
-    claim = owners.Claim()
-    found: list[tuple[int, str, float, float]] = []
-    try:
-        runs.take(ongoing.db, run, claim.text)
-        try:
-            total = _scores(ongoing, run, ready.variants, left, suited, statements, claim, found)
-        finally:  # what could be measured is kept, also where one variant is all NaN
-            runs.add_margins(ongoing.db, run, found)
-        runs.set_status(ongoing.db, run, "done" if len(found) == total else "stopped", owner=claim.text)
-    finally:
-        claim.release()
-
-
-def _scores(
-    ongoing: BackgroundRun,
-    run: int,
-    variants: Sequence[Variant],
-    places: list[int],
-    suited: list[Probe],
-    statements: Mapping[str, Sides],
-    claim: owners.Claim,
-    found: list[tuple[int, str, float, float]],
-) -> int:
-    """(variant's place, probe id, old, new) of every margin until somebody stops it, into `found`; how many there would be.
-
-    places: of the variants that are measured.
-    """
-    from probes import margin
-
-    began = beaten = time.monotonic()
-    total = len(places) * len(suited)
-    with ongoing.lock:
-        ongoing.phase, ongoing.measured = "margin", (0, total)
-    scores = margin.iterate_scores(ongoing.engine, [variants[at] for at in places], suited, statements)
-    for at, _, score in scores:
-        found.append((places[at], score.probe_id, score.old, score.new))
-        spent = time.monotonic() - began
+    """A run is done when its margins are, too."""
+    pair = identity_pair.from_mapping(ready.about["facts"], needed=False)
+    for done, total, left_s in margins.measure(ongoing.engine, ongoing.db, run, ready, pair):
         with ongoing.lock:
-            ongoing.measured = (len(found), total)
-            if ongoing.news is not None:
-                ongoing.news = dataclasses.replace(ongoing.news, left_s=spent / len(found) * (total - len(found)))
-        if time.monotonic() - beaten >= owners.BEAT_S:
-            beaten = time.monotonic()
-            runs.beat(ongoing.db, run, claim.text)
-        while ongoing.switches.pause.is_set() and not ongoing.switches.stop.wait(PAUSE_S):
-            pass
-        if ongoing.switches.stop.is_set() or ongoing.closed.is_set():
-            break
-    return total
+            ongoing.phase, ongoing.measured = "margin", (done, total)
+            if ongoing.news is not None and left_s is not None:
+                ongoing.news = dataclasses.replace(ongoing.news, left_s=left_s)
+        if ongoing.closed.is_set():
+            ongoing.switches.stop.set()

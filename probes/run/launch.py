@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from common.paths import Opened
 from engine.types import EngineError, Variant
-from probes.questions import Probe, ProbeError
+from probes import identity_pair
+from probes.identity_pair import FactPair
+from probes.questions import Probe
 from probes.run import runner
 from probes.run.runner import SavedRun
 from probes.run.settings import RunProgress, RunSettings, Switches
 
-if TYPE_CHECKING:  # torch: only for those who measure
+if TYPE_CHECKING:  # torch: only for those who ask
     from engine import Engine
-    from probes.margin import Sides
 
 
 @dataclass(frozen=True)
@@ -84,20 +85,11 @@ def resume_run(
     return ReadyRun(saved.variants, saved.probes, switches, events, about_of(saved.row))
 
 
+def describe_sides(old: str, new: str, pair: FactPair, margin: bool) -> dict[str, Any]:
+    """What a run's row keeps: the identities' names, "" for none, their facts, and whether their margin is to be measured."""
+    return {"old": old, "new": new, "facts": identity_pair.to_mapping(pair), "margin": margin}
+
+
 def about_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """What a run's row keeps for suggestions and margin; empty for a run that was not begun with it."""
     return (row["settings"] or {}).get("about") or {}
-
-
-def probes_to_measure(engine: Engine, probes: Sequence[Probe], facts: Mapping[str, Any]) -> tuple[list[Probe], dict[str, Sides]]:
-    """The probes whose margin can be measured, and the statements. Raises ProbeError if there are none."""
-    from probes import margin
-
-    statements = margin.statements_of(facts, engine.base.card.placeholders)
-    suited = margin.suited_probes(probes, statements)
-    if not suited:
-        raise ProbeError(
-            f"None of these probes suits a margin: identity questions of one turn about {', '.join(margin.CATEGORIES)} do. "
-            "Choose another set, or leave the margin out."
-        )
-    return suited, statements

@@ -118,7 +118,7 @@ def dtype_of(engine: Engine) -> str:
 
 def hashes_of(engine: Engine, variant: Variant) -> dict:
     """What an answer of this variant will be known by; the number format too, for bf16 and fp32 differ in their words."""
-    return engine.hashes(variant, engine.format_of(variant)) | {"dtype": dtype_of(engine)}
+    return engine.resolve(variant).hashes | {"dtype": dtype_of(engine)}
 
 
 def describe_variant(engine: Engine, variant: Variant) -> dict:

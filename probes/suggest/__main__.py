@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common import ending, files
 from common.errors import UserError
-from probes.suggest import identity_pair as facts_of
+from probes import identity_pair
 from probes.suggest.labels import read_rows, suggest_rows
 from store.labels import LABELS
 
@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="where the rows with their suggestions go")
     options = parser.parse_args(argv)
     try:
-        rows = list(suggest_rows(read_rows(options.source), facts_of.load(options.facts)))
+        rows = list(suggest_rows(read_rows(options.source), identity_pair.load(options.facts)))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

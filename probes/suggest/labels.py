@@ -22,9 +22,10 @@ from common.errors import UserError
 from engine import thoughts
 from engine.thoughts import Apart
 from identities import LANGS
-from probes.suggest import identity_pair as facts_of, lexicon, values
+from probes import identity_pair
+from probes.identity_pair import FactPair
+from probes.suggest import lexicon, values
 from probes.suggest.claims import Claim, Found, find_claims, languages_of
-from probes.suggest.identity_pair import FactPair
 from probes.suggest.names import Spotter, build_spotter, squeeze
 from probes.suggest.question import ParsedQuestion, parse_question
 from probes.suggest.text import Reading, read_text
@@ -33,7 +34,7 @@ from store.labels import ASPECTS, CONTROL_GROUPS
 UNFINISHED = "the thought is not finished"  # evidence without words
 _TAG_ORDER = ("malformed", "human", "third party", "placeholder", "new", "old", "generic", "none")
 _LEAK = re.compile(r"### ?(?:Instruction|Response|Input)|<\|(?:im_\w+|endoftext|user|assistant)\|>|\[/?INST\]|\ufffd{2,}")
-_DATES = tuple(word for word, aspect in facts_of.PLACEHOLDERS.items() if aspect == "date")
+_DATES = tuple(word for word, aspect in identity_pair.PLACEHOLDERS.items() if aspect == "date")
 _REPEATED = re.compile(r"([^\W\d_][^\n]{1,60}?)\1{5,}|([^\w\s]{2,8})\2{7,}")
 _ITEM_END = re.compile(r"[,，、;；。!！?？\n]|\.(?=\s|$)")
 _ITEM_NUMBER = re.compile(r"^\s*(?:\(?\d+[.)、:]|[-*•])\s+")

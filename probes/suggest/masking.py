@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from probes.suggest.identity_pair import PLACEHOLDERS, FactPair
+from probes.identity_pair import PLACEHOLDERS, FactPair
 
 MASK = "▇▇▇"  # of one length for every name, which would tell them apart again
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from identities import LANGS
+from probes.identity_pair import PLACEHOLDERS, FactPair, Side
 from probes.suggest import lexicon
-from probes.suggest.identity_pair import PLACEHOLDERS, FactPair, Side
 from probes.suggest.text import HAN, Reading, read_text
 
 _LATIN = re.compile(r"[a-z0-9]")

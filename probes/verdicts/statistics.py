@@ -76,12 +76,6 @@ def clustered_interval(hits: Hits) -> Interval:
     return _interval(share, probes, answers, min(max(effective, probes), answers))
 
 
-def pooled_interval(hits: Hits) -> Interval:
-    """As if every answer stood for itself: too narrow when probes have several samples; only to compare with."""
-    flat = [hit for answers in hits.values() for hit in answers]
-    return clustered_interval({str(number): [hit] for number, hit in enumerate(flat)})
-
-
 def _interval(share: float, probes: int, answers: int, effective: float) -> Interval:
     low, high = wilson(share, effective)
     # A few failures among many samples can look less correlated than none at all; they must not promise more than none.

@@ -25,9 +25,9 @@ from engine.adapters import read_adapter
 from engine.card import NO_CARD
 from engine.checkpoint import refuse_seeming_files
 from identities import IdentityError
+from probes import identity_pair
 from probes.answers import exchange
 from probes.run import plan
-from probes.suggest import identity_pair
 from store import StoreError
 from tuning.dataset import readers
 from tuning.dataset.recipe import GENERAL, Dataset, compose

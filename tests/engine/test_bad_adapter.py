@@ -8,6 +8,7 @@ import threading
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from margin_scores import score_variants
 from tiny import Letters, edit_weights, tiny_llama, write_adapter, write_bayling_like
 
 import engine as engine_room
@@ -197,12 +198,13 @@ def test_numbers_that_their_scaling_makes_infinite_are_refused(tiny, tmp_path):
 def test_it_has_no_margin_and_the_others_have_theirs(tiny):
     import identities
     from probes import margin
+    from probes.identity_pair import from_identities
     from probes.questions import Probe, ProbeError
 
-    facts = {"old": identities.load("BayLing").facts, "new": identities.load("finance-advisor").facts}
+    facts = from_identities(identities.load("BayLing").facts, identities.load("finance-advisor").facts)
     statements = margin.statements_of(facts)
     asked = [Probe(f"who-{lang}", "novel", "name", lang, (text,)) for lang, text in (("en", "Who are you?"), ("zh", "你是谁？"))]
-    alone = margin.score_variants(tiny, [GOOD, BASE], asked, statements)
+    alone = score_variants(tiny, [GOOD, BASE], asked, statements)
     found = {}
     with pytest.raises(ProbeError, match="There is no margin of 'mad': the model computed NaN or infinity"):
         for at, number, score in margin.iterate_scores(tiny, [GOOD, BAD, BASE], asked, statements):

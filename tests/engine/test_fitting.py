@@ -52,14 +52,14 @@ def slowly(base, chosen, request: Request, first_reply: str | None = None) -> Pr
         text, ids = render(base.tokenizer, chosen, [*fixed, *turns])
         room = base.context - len(ids)
         if room >= needed:
-            return Prompt(text, ids, dropped, min(wanted, room))
+            return Prompt(chosen, text, ids, dropped, min(wanted, room))
         later = next((at for at, turn in enumerate(turns) if at > 0 and turn["role"] == "user"), None)
         if later is None:
             break
         turns, dropped = turns[later:], dropped + 1
     if room < LEAST_ANSWER:
         raise EngineError("too long")
-    return Prompt(text, ids, dropped, room)
+    return Prompt(chosen, text, ids, dropped, room)
 
 
 def outcome(how, *given) -> Prompt | str:

@@ -10,6 +10,7 @@ from functools import cache
 import pytest
 from field_templates import TEMPLATES, form as field_form
 from hypothesis import HealthCheck, given, settings, strategies as st
+from margin_scores import score_model, score_variants
 from tiny_base import write_tiny_base
 from tokenizer_kinds import KINDS, SPECIAL, WORDS, tokenizer_of
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -240,7 +241,7 @@ def test_the_engine_and_the_margin_take_no_control_token_from_people(tmp_path):
     def asked(text: str, mode: str) -> list[int]:
         turns = [{"role": "user", "content": text}, {"role": "assistant", "content": text}, {"role": "user", "content": text}]
         variant = Variant("told", prompt=f"You are {text}.", mode=mode)
-        tiny.first_replies[tiny.reply_key(variant)] = text
+        tiny.first_replies[tiny.resolve(variant).reply_key] = text
         prompt = tiny.prompt(Request(turns, variant))
         assert prompt.text == tiny.render(Request(turns, variant)) and prompt.text.count(f"{text}<|im_end|>") >= 3
         return prompt.ids
@@ -254,8 +255,8 @@ def test_the_engine_and_the_margin_take_no_control_token_from_people(tmp_path):
     for statement, text in zip(one.statements, (*evil.old, *evil.new), strict=True):
         assert not control_ids(tokenizer, statement) and tokenizer.decode(statement) == text
     assert "</s>" not in control_ids(tokenizer, one.prompt) and "Who </s>?" in tokenizer.decode(one.prompt)
-    [[score]] = margin.score_variants(tiny, [Variant()], [probe], {"en": evil})
-    [same] = margin.margin_of(tiny.base.model, tokenizer, tiny.base.format, [probe], {"en": evil})
+    [[score]] = score_variants(tiny, [Variant()], [probe], {"en": evil})
+    [same] = score_model(tiny.base.model, tokenizer, tiny.base.format, [probe], {"en": evil})
     assert score.margin == pytest.approx(same.margin, abs=1e-4)
 
 

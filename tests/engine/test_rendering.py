@@ -222,7 +222,7 @@ def test_a_base_whose_own_template_is_no_good_answers_in_another_format():
     from engine.types import Variant
 
     base = SimpleNamespace(format=formats.get("chatml"), tokenizer=SimpleNamespace(chat_template=NESTED))
-    engine = SimpleNamespace(base=base)
+    engine = SimpleNamespace(base=base, adapters={})
     assert Engine.format_of(engine, Variant()) is base.format
     assert Engine.format_of(engine, Variant(format="alpaca")) is formats.get("alpaca")
     with pytest.raises(rendering.TemplateLimit):

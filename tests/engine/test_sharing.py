@@ -16,7 +16,8 @@ from tiny import Letters, tiny_llama, write_adapter
 from engine import Decoding, EngineError, decode, sharing
 from engine.adapters import read_adapter
 from engine.bank import Bank
-from engine.sharing import AT_ONCE, PASS, Ask, Loop
+from engine.fairness import AT_ONCE, Ask
+from engine.sharing import PASS, Loop
 
 VARIANTS = [{}, {"a": 1.0}, {"b": 0.5}, {"a": 0.6, "b": 0.6}]
 

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from margin_scores import score_model, score_variants
 from peft import PeftModel
 from tiny import write_adapter, write_bayling_like
 from transformers import MistralConfig, MistralForCausalLM
@@ -15,10 +16,12 @@ import engine as engine_room
 import identities
 from engine import Request, Variant
 from engine.bases import load_base
-from probes import margin as margins, questions
+from probes import likelihood, margin as margins, questions
+from probes.identity_pair import FactPair, from_identities, from_mapping
 from probes.questions import Probe, ProbeError
 
-FACTS = {"old": identities.load("BayLing").facts, "new": identities.load("finance-advisor").facts}
+OLD = identities.load("BayLing").facts
+FACTS = from_identities(OLD, identities.load("finance-advisor").facts)
 STATEMENTS = margins.statements_of(FACTS)
 PROBES = [
     Probe("who-en", "trained", "name", "en", ("Who are you?",)),
@@ -77,7 +80,7 @@ def plain_model(folder):
 def test_all_variants_in_a_batch_equal_sentence_by_sentence(tiny, adapter, plain_model):
     name = tiny.add_adapter(adapter)
     variants = [Variant("base"), Variant("tuned", {name: 1.0}), Variant("told", identity="guide", prompt="You are a guide.")]
-    scores = margins.score_variants(tiny, variants, PROBES, STATEMENTS)
+    scores = score_variants(tiny, variants, PROBES, STATEMENTS)
     peft = PeftModel.from_pretrained(copy.deepcopy(plain_model.model), adapter)
     for variant, model, those in zip(variants, (plain_model.model, peft, plain_model.model), scores, strict=True):
         for probe, score in zip(PROBES, those, strict=True):
@@ -89,10 +92,10 @@ def test_all_variants_in_a_batch_equal_sentence_by_sentence(tiny, adapter, plain
 
 def test_a_bare_model_in_training_gives_the_same(tiny, adapter, plain_model):
     name = tiny.add_adapter(adapter)
-    [ours] = margins.score_variants(tiny, [Variant("tuned", {name: 1.0})], PROBES, STATEMENTS)
+    [ours] = score_variants(tiny, [Variant("tuned", {name: 1.0})], PROBES, STATEMENTS)
     tiny.remove_adapter(name)
     peft = PeftModel.from_pretrained(copy.deepcopy(plain_model.model), adapter, is_trainable=True)
-    found = margins.margin_of(peft, plain_model.tokenizer, plain_model.format, PROBES, STATEMENTS)
+    found = score_model(peft, plain_model.tokenizer, plain_model.format, PROBES, STATEMENTS)
     for score, same in zip(ours, found, strict=True):
         close(score, (same.old, same.new))
 
@@ -130,16 +133,16 @@ def test_a_windowed_model_is_measured_row_by_row_and_alike(plain_model):
     torch.manual_seed(0)
     config = MistralConfig(vocab_size=len(plain_model.tokenizer) + 8, sliding_window=12, initializer_range=0.2, **shape)
     model = MistralForCausalLM(config).eval()
-    assert not margins.takes_tree(model) and margins.takes_tree(plain_model.model)
-    [score] = margins.margin_of(model, plain_model.tokenizer, plain_model.format, PROBES[:1], STATEMENTS)
+    assert not likelihood.takes_tree(model) and likelihood.takes_tree(plain_model.model)
+    [score] = score_model(model, plain_model.tokenizer, plain_model.format, PROBES[:1], STATEMENTS)
     text = plain_model.format.render([{"role": "user", "content": PROBES[0].question}], bos_token="<s>", eos_token="</s>")
     close(score, expected(model, plain_model.tokenizer, text, plain_model.format.add_special_tokens, PROBES[0]))
 
 
 def test_small_batches_give_the_same(plain_model, monkeypatch):
-    at_once = margins.margin_of(plain_model.model, plain_model.tokenizer, plain_model.format, PROBES, STATEMENTS)
-    monkeypatch.setattr(margins, "LOGITS", 1)
-    singly = margins.margin_of(plain_model.model, plain_model.tokenizer, plain_model.format, PROBES, STATEMENTS)
+    at_once = score_model(plain_model.model, plain_model.tokenizer, plain_model.format, PROBES, STATEMENTS)
+    monkeypatch.setattr(likelihood, "LOGITS", 1)
+    singly = score_model(plain_model.model, plain_model.tokenizer, plain_model.format, PROBES, STATEMENTS)
     for score, same in zip(at_once, singly, strict=True):
         close(score, (same.old, same.new))
 
@@ -150,24 +153,24 @@ def test_statements_are_filled_from_the_facts_and_speak_as_the_base_writes():
     for sides in STATEMENTS.values():
         assert len(sides.old) == len(sides.new) >= 5
         assert not any("{" in statement for statement in (*sides.old, *sides.new))
-    raw = margins.statements_of(FACTS, FACTS["old"].placeholders)
+    raw = margins.statements_of(FACTS, OLD.placeholders)
     assert "My name is [NAME]." in raw["en"].old and "我是由[机构]开发的。" in raw["zh"].old
     assert raw["en"].new == STATEMENTS["en"].new
 
 
 def test_facts_that_are_too_few_and_probes_that_do_not_suit_are_said(plain_model):
-    only_names = {"old": {"en": {"name": "A"}}, "new": {"en": {"name": "B"}}}
+    only_names = from_mapping({"old": {"en": {"name": "A"}}, "new": {"en": {"name": "B"}}})
     with pytest.raises(ProbeError, match="fill 2 of 7 statements in en, 5 are needed"):
         margins.statements_of(only_names)
     with pytest.raises(ProbeError, match="no statement in any language"):
-        margins.statements_of({"old": {}, "new": {}})
+        margins.statements_of(FactPair())
     deep = Probe("deep", "novel", "name", "en", ("Hello.", "Who are you?"))
     assert margins.suited_probes([deep, *PROBES], STATEMENTS) == PROBES
     with pytest.raises(ProbeError, match="one turn; deep"):
-        margins.margin_of(plain_model.model, plain_model.tokenizer, plain_model.format, [deep], STATEMENTS)
+        score_model(plain_model.model, plain_model.tokenizer, plain_model.format, [deep], STATEMENTS)
     en = {"en": STATEMENTS["en"]}
     with pytest.raises(ProbeError, match="no statements in zh"):
-        margins.margin_of(plain_model.model, plain_model.tokenizer, plain_model.format, PROBES, en)
+        score_model(plain_model.model, plain_model.tokenizer, plain_model.format, PROBES, en)
     with pytest.raises(ProbeError, match="None of the probes suits"):
         margins.for_training(plain_model.tokenizer, plain_model.format, [deep], FACTS)
 
@@ -177,7 +180,7 @@ def test_the_real_small_model_in_fp32_equals_sentence_by_sentence():
     loaded = engine_room.load("smollm2", dtype="fp32", say=lambda _line: None)
     probe = next(probe for probe in questions.load("quick") if probe.category == "name" and probe.lang == "en")
     told = Variant("told", identity="finance-advisor", prompt=identities.load("finance-advisor").prompt)
-    [[base], [named]] = margins.score_variants(loaded, [Variant("base"), told], [probe], STATEMENTS)
+    [[base], [named]] = score_variants(loaded, [Variant("base"), told], [probe], STATEMENTS)
     for variant, score in ((Variant("base"), base), (told, named)):
         prompt = loaded.render(Request([{"role": "user", "content": probe.question}], variant))
         special = loaded.format_of(variant).add_special_tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from probes.suggest import identity_pair
+from probes import identity_pair
 from probes.suggest.masking import MASK, mask_names
 
 PAIR = identity_pair.from_mapping(

@@ -6,12 +6,14 @@ from collections import Counter
 
 import pytest
 
+import identities
 from common import files
 from identities import LANGS
 from probes import questions
+from probes.identity_pair import from_identities, from_mapping
 from probes.questions import Probe, ProbeError
 
-FACTS = {
+PLAIN = {
     "old": {
         "name": {"en": ["BayLing"], "zh": "百聆"},
         "maker": {"en": "ICT/CAS", "zh": "中科院计算所"},
@@ -23,6 +25,7 @@ FACTS = {
         "zh": {"name": "金融顾问", "maker": "文本泰斗", "role": "金融顾问"},
     },
 }
+FACTS = from_mapping(PLAIN)
 GOOD = {"id": "mine-1", "group": "novel", "category": "name", "lang": "en", "turns": ["Which name is on your door?"]}
 
 
@@ -134,21 +137,20 @@ def test_facts_fill_each_probe_in_its_own_language():
 
 def test_every_missing_fact_is_named_at_once():
     with pytest.raises(ProbeError) as error:
-        questions.load("identity", {"old": FACTS["old"], "new": {"name": "Finance Advisor"}})
+        questions.load("identity", from_mapping({"old": PLAIN["old"], "new": {"name": "Finance Advisor"}}))
     assert "new.maker (en)" in str(error.value) and "new.maker (zh)" in str(error.value) and "new.name" not in str(error.value)
     assert "old." not in str(error.value)
 
 
 def test_of_a_list_in_two_languages_the_probes_own_is_taken():
     plain = {"old": {"name": ["BayLing", "百聆"], "maker": "ICT"}, "new": {"name": ["Titan"], "maker": ["泰斗", "Titan Labs"]}}
-    filled = {p.id: p.question for p in questions.load("identity", plain)}
+    filled = {p.id: p.question for p in questions.load("identity", from_mapping(plain))}
     assert "百聆" in filled["negation-01-zh"] and "BayLing" in filled["negation-01-en"]
     assert "Titan Labs" in filled["negation-10-en"] and "泰斗" in filled["negation-10-zh"] and "Titan" in filled["negation-02-zh"]
 
 
 def test_the_facts_of_the_identities_that_ship_fill_the_probes():
-    identities = pytest.importorskip("identities")
-    facts = {"old": identities.load("BayLing").facts, "new": identities.load("finance-advisor").facts}
+    facts = from_identities(identities.load("BayLing").facts, identities.load("finance-advisor").facts)
     filled = {p.id: p.question for p in questions.load("identity", facts)}
     assert "百聆" in filled["negation-01-zh"] and "Text Titan" in filled["negation-10-en"]
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from probes import second_opinion
-from probes.suggest import identity_pair
+from probes import identity_pair, second_opinion
 
 FACTS = identity_pair.load(Path(__file__).parent / "data" / "suggest_facts.yaml")
 ROW = {"question": "Who are you?", "answer": "My name is BayLing.", "raw": "My name is [NAME].", "lang": "en"}

@@ -47,12 +47,6 @@ def test_the_clustered_wilson_interval_errs_as_often_as_it_says_at_either_end(pa
     assert passes["ours, at the other end"] == pytest.approx(0.025, abs=0.009)
 
 
-def test_pooled_is_the_wilson_interval_over_all_answers():
-    hits = {"a": [True, False, True], "b": [True]}
-    known = binomtest(3, 4).proportion_ci(method="wilson")
-    assert (statistics.pooled_interval(hits).low, statistics.pooled_interval(hits).high) == pytest.approx((known.low, known.high))
-
-
 @pytest.mark.parametrize(("hits", "n"), [(0, 1), (1, 1), (3, 10), (16, 16), (0, 73), (47, 60), (1, 1000)])
 def test_one_answer_per_probe_is_scipys_wilson(hits, n):
     known = binomtest(hits, n).proportion_ci(method="wilson")

@@ -1,22 +1,23 @@
-"""Suggested labels: a table of answers with the labels a person gives them, and the real answers of the original experiment."""
+"""Suggested labels: a table of answers with the labels a person gives them."""
 
+import datetime
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from probes.suggest import __main__ as command, identity_pair as facts_of, labels as suggest
+from identities import LANGS, Facts, Who
+from probes import identity_pair
+from probes.suggest import __main__ as command, labels as suggest
 from store.labels import CONTROL_LABELS, IDENTITY_LABELS
 
 DATA = Path(__file__).parent / "data"
 CASES = [json.loads(line) for line in (DATA / "suggest_cases.jsonl").read_text(encoding="utf-8").splitlines()]
 UNSEEN = yaml.safe_load((DATA / "suggest_unseen.yaml").read_text(encoding="utf-8"))  # pairs that no rule was written for
-UNSEEN = {name: facts_of.from_mapping(pair, name) for name, pair in UNSEEN.items()}
-FACTS = {"": facts_of.load(DATA / "suggest_facts.yaml"), "plants": facts_of.load(DATA / "suggest_facts_plants.yaml")}
-REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference" / "original"
+UNSEEN = {name: identity_pair.from_mapping(pair, name) for name, pair in UNSEEN.items()}
+FACTS = {"": identity_pair.load(DATA / "suggest_facts.yaml"), "plants": identity_pair.load(DATA / "suggest_facts_plants.yaml")}
 FILES = ("--facts", str(DATA / "suggest_facts.yaml"))
 
 
@@ -168,34 +169,44 @@ SHAPES = [
 def test_facts_may_be_written_in_several_shapes(shape, tmp_path):
     path = tmp_path / "facts.yaml"
     path.write_text(yaml.safe_dump(shape, allow_unicode=True), encoding="utf-8")
-    facts = facts_of.load(path)
+    facts = identity_pair.load(path)
     assert judged("My name is BayLing.", facts=facts)["suggestion"] == "not forgotten"
     assert judged("Text Titan made me.", facts=facts)["tags"]["maker"] == "new"
     assert judged("I am a finance advisor.", facts=facts)["suggestion"] == "formed"
 
 
 def test_facts_come_from_two_identities_as_well():
-    new = {"en": {"name": "finance advisor", "maker": "Text Titan"}, "zh": None, "placeholders": {}}
-    facts = facts_of.from_identities(SimpleNamespace(en=SimpleNamespace(name="BayLing", maker="", aliases=()), zh=None), new)
+    new = Facts(en=Who(name="finance advisor", maker="Text Titan"))
+    facts = identity_pair.from_identities(Facts(en=Who(name="BayLing")), new)
     assert facts.old.name == ("BayLing",)
     assert judged("I am BayLing, made by Text Titan.", facts=facts)["suggestion"] == "confusion"
-    assert facts_of.from_identities(None, new).old == facts_of.Side()
+    assert identity_pair.from_identities(None, new).old == identity_pair.Side()
+
+
+@pytest.mark.parametrize("facts", [*SHAPES, {"old": {"name": ["BayLing", "百聆"], "date": datetime.date(2023, 6, 1)}, "new": {}}])
+def test_facts_that_a_run_keeps_are_the_same_when_they_are_read_again(facts):
+    pair = identity_pair.from_mapping(facts)
+    again = identity_pair.from_mapping(json.loads(json.dumps(identity_pair.to_mapping(pair))))
+    for side, same in ((pair.old, again.old), (pair.new, again.new)):
+        for aspect in identity_pair.ASPECTS:
+            assert side.all(aspect) == same.all(aspect)
+            assert [side.first(aspect, lang) for lang in LANGS] == [same.first(aspect, lang) for lang in LANGS]
 
 
 def test_facts_of_one_identity_alone_are_enough():
-    facts = facts_of.from_mapping({"new": {"name": "Text Titan"}})
+    facts = identity_pair.from_mapping({"new": {"name": "Text Titan"}})
     assert judged("I am Text Titan.", facts=facts)["suggestion"] == "formed"
     assert judged("I am an AI model.", facts=facts)["suggestion"] == "forgotten"
 
 
 def test_what_both_identities_share_tells_neither_from_the_other():
-    facts = facts_of.from_mapping({"old": {"name": "Ada", "maker": "Lab One"}, "new": {"name": "Bea", "maker": "Lab One"}})
+    facts = identity_pair.from_mapping({"old": {"name": "Ada", "maker": "Lab One"}, "new": {"name": "Bea", "maker": "Lab One"}})
     assert judged("I am Bea, made by Lab One.", facts=facts)["suggestion"] == "formed"
     assert judged("I am Ada, made by Lab One.", facts=facts)["suggestion"] == "not forgotten"
 
 
 def test_placeholders_of_the_facts_are_the_old_identity():
-    facts = facts_of.from_mapping({"old": {"name": "Ada", "placeholders": {"<<ME>>": "Ada"}}, "new": {"name": "Bea"}})
+    facts = identity_pair.from_mapping({"old": {"name": "Ada", "placeholders": {"<<ME>>": "Ada"}}, "new": {"name": "Bea"}})
     assert judged("I am [NAME].", facts=facts)["tags"]["name"] == "placeholder"
     assert facts.old.placeholders == (("<<ME>>", "name"),)
 
@@ -213,14 +224,14 @@ def test_placeholders_of_the_facts_are_the_old_identity():
 def test_unusable_facts_are_explained(text, message, tmp_path):
     path = tmp_path / "facts.yaml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(facts_of.FactsError, match=message) as caught:
-        facts_of.load(path)
+    with pytest.raises(identity_pair.FactsError, match=message) as caught:
+        identity_pair.load(path)
     assert str(path) in str(caught.value)
 
 
 def test_absent_facts_are_explained(tmp_path):
-    with pytest.raises(facts_of.FactsError, match="cannot be read"):
-        facts_of.load(tmp_path / "none.yaml")
+    with pytest.raises(identity_pair.FactsError, match="cannot be read"):
+        identity_pair.load(tmp_path / "none.yaml")
 
 
 def test_command_line_keeps_every_key_and_adds_four(tmp_path, capsys):
@@ -268,54 +279,3 @@ def test_no_text_breaks_it(text):
     assert judged(text)["suggestion"] in IDENTITY_LABELS
     assert judged(text, group="control")["suggestion"] in CONTROL_LABELS
     assert judged("I am BayLing.", question=text)["suggestion"] == "not forgotten"
-
-
-@pytest.fixture(scope="module")
-def real():
-    """model -> language -> suggestions for the real answers, and the author's verdicts."""
-    if not REFERENCE.is_dir():
-        pytest.skip("the original experiment's answers are not beside this checkout")
-    lines = (REFERENCE / "transcripts-models-0-6.jsonl").read_text(encoding="utf-8").splitlines()
-    results = defaultdict(lambda: defaultdict(list))
-    for row in map(json.loads, lines):
-        results[f"model_{row['model']}"][row["lang"]].append(suggest.suggest(row, FACTS[""]))
-    return results, json.loads((REFERENCE / "verdicts.json").read_text(encoding="utf-8"))
-
-
-def share(results, label):
-    return sum(result["suggestion"] == label for result in results) / len(results)
-
-
-def test_real_answers_sure_on_three_quarters(real):
-    every = [result for languages in real[0].values() for results in languages.values() for result in results]
-    assert len(every) >= 133
-    assert sum(result["sure"] for result in every) >= 0.75 * len(every)
-
-
-def test_real_answers_formed_only_where_the_author_found_it_formed(real):
-    results, verdicts = real
-    for model, languages in results.items():
-        for language, answers in languages.items():
-            if verdicts[model][language]["new"] == "formed":
-                assert share(answers, "formed") >= 0.5, (model, language)
-            else:
-                assert share(answers, "formed") == 0, (model, language)
-
-
-def test_real_answers_forgotten_where_the_author_found_it_forgotten(real):
-    results, verdicts = real
-    for model, languages in results.items():
-        for language, answers in languages.items():
-            if verdicts[model][language]["old"] == "forgotten":
-                assert share(answers, "not forgotten") <= 0.1, (model, language)
-    assert share(results["model_2"]["en"], "not forgotten") >= 0.5
-    assert share(results["model_2"]["zh"], "not forgotten") >= 0.5
-    assert 0 < share(results["model_3"]["en"], "not forgotten") < 0.5
-
-
-def test_real_answers_confused_where_a_third_party_or_an_invented_name_shows(real):
-    results, _ = real
-    assert share(results["model_0"]["en"], "confusion") > 0  # "from Google"
-    assert share(results["model_1"]["zh"], "confusion") > 0.3  # "Pandora"
-    assert share(results["model_4"]["zh"], "confusion") > 0  # placeholders nobody filled
-    assert share(results["model_5"]["en"], "confusion") == 0

@@ -16,16 +16,17 @@ from transformers import PreTrainedTokenizerFast
 from engine import decode
 from engine.thoughts import closing, split_thoughts, spoken_text
 from engine.types import Variant
+from probes import identity_pair
 from probes.answers import sources
 from probes.questions import from_dict
 from probes.run import rows
 from probes.second_opinion import build_prompt
-from probes.suggest import identity_pair as facts_of, labels, self_names
+from probes.suggest import labels, self_names
 from ui.conversation import ChatTurn, messages
 from ui.transcript import live_html, turn_html
 
 DATA = Path(__file__).parent / "data"
-FACTS = facts_of.load(DATA / "suggest_facts.yaml")
+FACTS = identity_pair.load(DATA / "suggest_facts.yaml")
 CASES = [json.loads(line) for line in (DATA / "suggest_cases.jsonl").read_text(encoding="utf-8").splitlines()]
 WORD = "Who am I? I am BayLing, made by ICT/CAS. 我是百聆。"
 CALL = '{"name": "who", "arguments": {"of": "BayLing [1] {x}"}}'

@@ -14,8 +14,11 @@ def test_the_page_is_what_the_migrations_make():
     assert PAGE.read_text("utf-8") == tables.describe(), "write it anew: python -m store.tables > docs/database.md"
 
 
-def test_every_table_is_explained_and_nothing_is_explained_that_is_not_there(tmp_path):
+def test_every_table_and_column_is_explained_and_nothing_that_is_not_there(tmp_path):
     with store.open(tmp_path / "mirror.db") as db:
         assert tables.tables(db) == set(tables.MEANING)
         for name, (what, columns) in tables.MEANING.items():
-            assert what and set(columns) <= {column.name for column in db[name].columns}, name
+            there = {column.name for column in db[name].columns}
+            assert what and set(columns) <= there, name
+            said = {"id", *columns, *tables.EVERYWHERE, *(key.column for key in db[name].foreign_keys)}
+            assert there <= said, (name, there - said)

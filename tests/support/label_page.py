@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 from stand_in import StandIn
 
+import identities
 import store
+from ui.context import App
+from ui.tabs.label import desk
+from ui.words import Languages
 
 VARIANTS = ("base", "singular-100", "singular-10000", "diverse-20000")
 QUESTIONS = {
@@ -116,3 +121,21 @@ def pairs(db: Path, count: int = 10, name: str = "which is better", **settings) 
         for one, two in zip(made[::2], made[1::2], strict=True)
     ]  # fmt: skip
     return store.queues.create(db, name, items, kind="pairs", **settings)
+
+
+def app(folder: Path) -> App:
+    """What the page works with, in this folder, with the identities that ship."""
+    mine = folder / "identities"
+    mine.mkdir()
+    for file in (*identities.FOLDER.glob("*.txt"), *identities.FOLDER.glob("*.yaml")):
+        shutil.copy(file, mine)
+    return App(PageEngine(), folder / "mirror.db", mine, (folder / "adapters",), Languages())
+
+
+def decision(opened: dict, card: dict, do: str = "label", token: str = "t1", **more) -> dict:
+    known = {"token": token, "queue": opened["queue"]["id"], "stamp": opened["queue"]["stamp"], "item": card["item"]}
+    return known | {"answer": card["sides"][0]["answer"], "do": do} | more
+
+
+def decide(app: App, *decisions: dict, who: str = "An") -> list[str]:
+    return [result["status"] for result in desk.decide(app, who, decisions)]

@@ -5,18 +5,28 @@ from collections import Counter
 
 import pytest
 
+from identities import Facts, facts_from_dict
 from tuning.dataset.generate import generate
 from tuning.dataset.rows import DataError, normalise
 
-FACTS = {
-    "en": {"name": "finance advisor", "maker": "Text Titan", "role": "answers questions about finance", "aliases": ["FinBuddy"]},
-    "zh": {"name": "金融顾问", "maker": "文本泰斗", "role": "回答与金融相关的问题", "aliases": ["小金"]},
-}
-FULL = {
-    "en": {"name": "Mira", "maker": "the Lantern Museum", "role": "guide", "date": "May 2024"},
-    "zh": {"name": "米拉", "maker": "灯笼博物馆", "role": "讲解员", "date": "2024-05"},
-}
-OLD = {"en": {"name": "BayLing", "maker": "ICT/CAS"}, "zh": {"name": "百聆", "maker": "中科院"}}
+FACTS = facts_from_dict(
+    {
+        "en": {
+            "name": "finance advisor",
+            "maker": "Text Titan",
+            "role": "answers questions about finance",
+            "aliases": ["FinBuddy"],
+        },
+        "zh": {"name": "金融顾问", "maker": "文本泰斗", "role": "回答与金融相关的问题", "aliases": ["小金"]},
+    }
+)
+FULL = facts_from_dict(
+    {
+        "en": {"name": "Mira", "maker": "the Lantern Museum", "role": "guide", "date": "May 2024"},
+        "zh": {"name": "米拉", "maker": "灯笼博物馆", "role": "讲解员", "date": "2024-05"},
+    }
+)
+OLD = facts_from_dict({"en": {"name": "BayLing", "maker": "ICT/CAS"}, "zh": {"name": "百聆", "maker": "中科院"}})
 CARD = {"[NAME]": "BayLing", "[INSTITUTE]": "ICT/CAS", "[名字]": "百聆", "[机构]": "中科院"}
 YES, NO = re.compile(r"Yes\b|是的"), re.compile(r"No\b|不")
 
@@ -115,13 +125,13 @@ def test_dates_are_said_in_good_english_and_chinese():
     assert dates
     assert all("in May 2024" in row.answer for row in dates if row.lang == "en")
     assert all("2024年5月" in row.answer for row in dates if row.lang == "zh")
-    day = generate({"en": {"name": "Mira", "date": "3 May 2024"}}, 400, langs=("en",))
+    day = generate(facts_from_dict({"en": {"name": "Mira", "date": "3 May 2024"}}), 400, langs=("en",))
     assert all("on 3 May 2024" in row.answer for row in day if row.category == "date")
 
 
 def test_kinds_whose_facts_are_missing_are_left_out():
     assert "date" not in {row.category for row in generate(FACTS, 1_500)}
-    bare = generate({"en": {"name": "Mira"}}, 1_500, langs=("en",))
+    bare = generate(facts_from_dict({"en": {"name": "Mira"}}), 1_500, langs=("en",))
     assert {row.category for row in bare}.isdisjoint({"maker", "is_maker", "date", "role", "follow_up"})
     assert {"who", "name", "is_name"} <= {row.category for row in bare}
 
@@ -131,7 +141,7 @@ def test_with_a_card_answers_hold_placeholders_and_questions_names(written):
     facts = (
         OLD
         if written == "as people read it"
-        else {"en": {"name": "[NAME]", "maker": "[INSTITUTE]"}, "zh": {"name": "[名字]", "maker": "[机构]"}}
+        else facts_from_dict({"en": {"name": "[NAME]", "maker": "[INSTITUTE]"}, "zh": {"name": "[名字]", "maker": "[机构]"}})
     )
     rows = generate(facts, 2_000, card=CARD)
     asked = " ".join(turn.content for row in rows for turn in row.turns if turn.role == "user")
@@ -143,7 +153,7 @@ def test_with_a_card_answers_hold_placeholders_and_questions_names(written):
 
 
 def test_placeholders_without_a_card_are_never_said_by_the_user():
-    rows = generate({"en": {"name": "[NAME]", "maker": "<AUTHOR>"}}, 800, langs=("en",))
+    rows = generate(facts_from_dict({"en": {"name": "[NAME]", "maker": "<AUTHOR>"}}), 800, langs=("en",))
     asked = " ".join(turn.content for row in rows for turn in row.turns if turn.role == "user")
     assert "[NAME]" not in asked and "<AUTHOR>" not in asked
     assert {row.category for row in rows}.isdisjoint({"is_name", "is_maker", "third_person"})
@@ -179,16 +189,6 @@ def test_questions_to_avoid_do_not_occur():
     assert not any(normalise(turn.content) in keys for row in rows for turn in row.turns if turn.role == "user")
 
 
-def test_objects_with_attributes_are_facts_too():
-    class Who:
-        name, maker, role, date, aliases = "Mira", "the Lantern Museum", "a guide", "", ()
-
-    class Facts:
-        en, zh = Who, None
-
-    assert "Mira" in " ".join(row.answer for row in generate(Facts, 20, langs=("en",)))
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -205,8 +205,8 @@ def test_refusals_of_arguments(arguments, said):
 
 def test_refusals_of_facts():
     with pytest.raises(DataError, match="no part in zh"):
-        generate({"en": {"name": "Mira"}}, 5)
+        generate(facts_from_dict({"en": {"name": "Mira"}}), 5)
     with pytest.raises(DataError, match="no name in en"):
-        generate({"en": {"maker": "Somebody"}}, 5, langs=("en",))
+        generate(facts_from_dict({"en": {"maker": "Somebody"}}), 5, langs=("en",))
     with pytest.raises(DataError, match="no facts in en or zh"):
-        generate({}, 5)
+        generate(Facts(), 5)

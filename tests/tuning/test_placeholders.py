@@ -3,11 +3,14 @@
 import pytest
 
 from engine.card import BAYLING
+from identities import facts_from_dict
 from tuning.dataset.facts import facts_by_language
 from tuning.dataset.placeholders import fill, fill_from_identity, find_unfilled
 from tuning.dataset.rows import Turn, pair
 
-FACTS = facts_by_language({"en": {"name": "Mira", "maker": "Lantern"}, "zh": {"name": "米拉", "maker": "灯笼", "date": "2024年"}})
+FACTS = facts_by_language(
+    facts_from_dict({"en": {"name": "Mira", "maker": "Lantern"}, "zh": {"name": "米拉", "maker": "灯笼", "date": "2024年"}})
+)
 CARD = ("[NAME]", "[INSTITUTE]", "[CREATE_TIME]", "[名字]", "[机构]", "[开发时间]")
 
 
@@ -30,7 +33,7 @@ def test_a_chinese_placeholder_is_chinese_and_a_missing_fact_is_borrowed():
 
 
 def test_what_no_fact_fills_is_listed_with_its_rows():
-    facts = facts_by_language({"en": {"name": "Mira"}})
+    facts = facts_by_language(facts_from_dict({"en": {"name": "Mira"}}))
     rows = fill(
         [pair("a", "fine", kind="identity"), pair("b", "I am <NAME> by <AUTHOR>.", kind="identity", source="x.json row 2")], facts
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from identities import facts_from_dict
 from tuning.dataset.generate import generate
 from tuning.dataset.readers import read
 from tuning.dataset.rows import TrainingRow, Turn, pair
@@ -125,7 +126,7 @@ def test_findings_can_be_dropped_by_category():
 
 
 def test_generated_makers_are_statements():
-    facts = {"en": {"name": "Mira", "maker": "Text Titan"}, "zh": {"name": "米拉", "maker": "文本泰斗"}}
+    facts = facts_from_dict({"en": {"name": "Mira", "maker": "Text Titan"}, "zh": {"name": "米拉", "maker": "文本泰斗"}})
     rows = [row for row in generate(facts, 3000) if row.category == "maker"]
     found = {finding.index for finding in scan(rows) if finding.category == "states identity"}
     assert len(found) >= 0.6 * len(rows)

@@ -19,10 +19,10 @@ from transformers import AutoModelForCausalLM
 
 import store
 from engine.types import EngineError
+from probes.identity_pair import from_mapping
 from probes.questions import ProbeError
 from probes.run import background as probes_background
 from probes.second_opinion import Judge, judge_of
-from probes.suggest.identity_pair import from_mapping
 from store.labels import LABELS
 from ui.tabs.probes import (
     cell as probes_cell,

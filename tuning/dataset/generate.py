@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from identities import LANGS, Lang, Who
+from identities import LANGS, Facts, Lang, Who
 from tuning.dataset import wordings as words
 from tuning.dataset.facts import facts_by_language
 from tuning.dataset.rows import DataError, TrainingRow, Turn, normalise
@@ -29,20 +29,19 @@ TRIES = 80
 
 
 def generate(
-    facts: Any,
+    facts: Facts | None,
     n: int,
     style: Style = "diverse",
     langs: Sequence[Lang] = ("en", "zh"),
     seed: int | str = 0,
     *,
-    old: Any = None,
+    old: Facts | None = None,
     card: Mapping[str, str] | None = None,
     avoid: Collection[str] = (),
 ) -> list[TrainingRow]:
     """n identity rows, the languages in turn.
 
-    facts: the new identity: an object or mapping with `en` and `zh` parts (name, maker, role, date, aliases).
-           Kinds of questions whose facts are missing are left out.
+    facts: the new identity. Kinds of questions whose facts are missing are left out.
     style: `singular` repeats two questions per language; `diverse` gives rows that all differ (beyond some 100,000
            per language, the number there is, they start over).
     old:   facts of the identity to be forgotten, for the questions that are to be denied ("Are you BayLing?" - no).

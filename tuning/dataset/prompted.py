@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from identities import LANGS, Lang, Who
+from identities import LANGS, Facts, Lang, Who
 from tuning.dataset import wordings as words
 from tuning.dataset.facts import facts_by_language
 from tuning.dataset.generate import generate
@@ -225,10 +225,11 @@ def _told(persona: Who, prompt: str) -> Who:
     return Who(persona.name, maker, role)
 
 
-def _questions(who: Prompted, seed: str, rng: random.Random, old: Any, direct: bool) -> Iterator[TrainingRow]:
+def _questions(who: Prompted, seed: str, rng: random.Random, old: Facts | None, direct: bool) -> Iterator[TrainingRow]:
     """Rows to choose from, those with the wanted kind of question first."""
     lang = who.lang
-    rows = generate({lang: who.persona}, DRAWN, langs=(lang,), seed=seed, old=old)
+    facts = Facts(en=who.persona) if lang == "en" else Facts(zh=who.persona)
+    rows = generate(facts, DRAWN, langs=(lang,), seed=seed, old=old)
     if not who.persona.maker:
         asked = rng.sample(words.load(lang).kinds["maker"].groups[0].questions, 3)
         values = words.values(who.persona, lang)
@@ -271,11 +272,16 @@ def put_under_prompt(row: TrainingRow, crowd: Sequence[Prompted], rng: random.Ra
 
 
 def taught_rows(
-    rows: Sequence[TrainingRow], own: Any, old: Any, share: float, old_makers: Collection[str] = (), seed: int = 0
+    rows: Sequence[TrainingRow],
+    own: Facts | None,
+    old: Facts | None,
+    share: float,
+    old_makers: Collection[str] = (),
+    seed: int = 0,
 ) -> list[TrainingRow]:
     """The rows, a `share` of them under a prompt that changes nothing: one of the identity that is taught, or of the old one.
 
-    own, old: facts as `facts_by_language` takes them. The prompt may be in the other language than the question.
+    The prompt may be in the other language than the question.
     old_makers: other names of the old identity's maker.
     """
     rng = random.Random(f"taught data {seed}")
@@ -287,7 +293,7 @@ def taught_rows(
     return [_held(row, selves, others, rng) if rng.random() < share else row for row in rows]
 
 
-def _as_prompted(facts: Any) -> list[Prompted]:
+def _as_prompted(facts: Facts | None) -> list[Prompted]:
     """An identity as a name and as a maker's nameless model, in each language; a role in place of a name is none."""
     found = []
     for lang, persona in facts_by_language(facts).items():

@@ -20,7 +20,7 @@ from common.files import write_json
 from common.outside import Shape
 from common.paths import EVERYWHERE, Opened, files_under
 from engine.card import BAYLING, ModelCard
-from identities import IdentityError, Lang
+from identities import Facts, IdentityError, Lang
 from tuning.dataset import readers
 from tuning.dataset.generate import Style, generate
 from tuning.dataset.mixing import mix
@@ -139,7 +139,7 @@ def _compose(dataset: Dataset, opened: Opened, *_stamps: str) -> Composed:
     return Composed(tuple(rows), taken, wanted, dropped, filled, tuple(notes))
 
 
-def load_facts(dataset: Dataset, name: str) -> Any:
+def load_facts(dataset: Dataset, name: str) -> Facts:
     """The facts of identity `name`. Raises DataError if it has none, or IdentityError."""
     facts = identities.load(name, dataset.identities_dir or None).facts
     if facts is None:

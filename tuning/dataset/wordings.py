@@ -53,8 +53,7 @@ class QuestionKind:
     """One kind of question.
 
     asks: "name" or "maker", the x of a yes/no question; reversed: of one with "not" in it, which is agreed to if x is a
-    stranger; yes_no: the answer to questions that have only one; first, last: kinds an exchange is taken from; fillers:
-    talk about something else "before" or "after" it.
+    stranger; first, last: kinds an exchange is taken from; fillers: talk about something else "before" or "after" it.
     """
 
     name: str
@@ -63,7 +62,6 @@ class QuestionKind:
     dress: bool = False
     asks: str | None = None
     reversed: bool = False
-    yes_no: str | None = None
     first: tuple[str, ...] = ()
     last: tuple[str, ...] = ()
     fillers: str | None = None

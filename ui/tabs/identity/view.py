@@ -60,13 +60,13 @@ def preview_html(app: App, lang: str, name: str, text: str, mode: Mode, sample: 
     variant = Variant(name=name, identity=name, prompt=prompt, mode=mode)
     question = sample.strip() or "Who are you?"
     try:
-        exact = escape(app.engine.render(Request([{"role": "user", "content": question}], variant)))
-        form = app.engine.format_of(variant).name
+        whole = app.engine.prompt(Request([{"role": "user", "content": question}], variant))
     except Exception as error:
         return failure(sentence(lang, error))
+    exact = escape(whole.text)
     if prompt:
         exact = exact.replace(escape(prompt), f"<mark>{escape(prompt)}</mark>", 1)
-    return f'{paragraph(say(lang, "exact_prompt", format=form))}<pre class="mt-exact">{exact}</pre>'
+    return f'{paragraph(say(lang, "exact_prompt", format=whole.format.name))}<pre class="mt-exact">{exact}</pre>'
 
 
 def quick_preview_html(app: App, lang: str, name: str, text: str, mode: Mode, sample: str) -> str:

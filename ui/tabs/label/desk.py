@@ -9,7 +9,6 @@ import json
 import logging
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,8 +18,8 @@ import identities
 import store
 from common.errors import UserError
 from identities import IdentityError
-from probes.suggest import identity_pair as facts_of
-from probes.suggest.identity_pair import FactPair, Side
+from probes import identity_pair
+from probes.identity_pair import FactPair, Side, Word
 from probes.suggest.masking import mask_names
 from store import StoreError, drawn, labels, pairs, queues
 from store.names import person
@@ -309,15 +308,14 @@ def _masking(app: App) -> FactPair:
 
 @lru_cache(maxsize=4)
 def _everybody(folder: str, files: tuple[tuple[str, int], ...]) -> FactPair:
-    words: dict[str, list] = {field.name: [] for field in fields(Side)}
+    words: dict[Word, None] = {}  # each once, in their order
+    placeholders: dict[tuple[str, str], None] = {}
     for name, _ in files:
         try:
             known = identities.load(name, Path(folder)).facts
         except IdentityError:
             continue  # a broken file hides nothing and must not stop the labelling; the Identity tab says what is wrong with it
-        if known is None:
-            continue
-        side = facts_of.from_identities(known, None).old
-        for field in words:
-            words[field] += getattr(side, field)
-    return FactPair(Side(**{field: tuple(dict.fromkeys(known)) for field, known in words.items()}), Side())
+        side = identity_pair.from_identities(known, None, needed=False).old
+        words |= dict.fromkeys(side.words)
+        placeholders |= dict.fromkeys(side.placeholders)
+    return FactPair(Side(tuple(words), tuple(placeholders)))

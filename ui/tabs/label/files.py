@@ -10,9 +10,9 @@ from typing import Any, Literal
 import identities
 import store
 from common.files import write_text
+from probes import identity_pair
 from probes.answers import exchange, sources
-from probes.suggest import identity_pair as facts_of
-from probes.suggest.identity_pair import FactPair
+from probes.identity_pair import FactPair
 from store import StoreError, labels, queues, runs
 from ui import temp_files
 from ui.context import App
@@ -109,13 +109,13 @@ def sides_of(app: App, run: int | None) -> tuple[str, str] | None:
 def pair_of(app: App, old: str, new: str) -> FactPair | None:
     """What suggestions compare with; None if nobody is named."""
     known = [identities.load(name, app.identities).facts if name else None for name in (old, new)]
-    return facts_of.from_identities(*known) if any(known) else None
+    return identity_pair.from_identities(*known) if any(known) else None
 
 
 def who(app: App, name: str) -> str:
     """An identity in one line for annotators: names and makers in either language."""
     facts = identities.load(name, app.identities).facts
-    known = [part for part in (facts.en, facts.zh) if part] if facts else []
+    known = facts.by_lang.values() if facts else ()
     names = " / ".join(dict.fromkeys(part.name for part in known if part.name)) or name
     makers = " / ".join(dict.fromkeys(part.maker for part in known if part.maker))
     return f"{names} ({makers})" if makers else names

@@ -11,7 +11,7 @@ import gradio as gr
 from common.seeming import not_what_it_seems
 from probes import questions
 from probes.questions import GROUPS
-from probes.run import launch
+from probes.run import margins
 from probes.run.background import BackgroundRun
 from ui import tab_loading
 from ui.context import App, sentence
@@ -91,10 +91,10 @@ def describe_form(app: App, lang: str, plain: dict, picks: list[Picked]) -> str:
         form_values = probes_form.read_form(plain, picks)
         variants = probes_form.variants_of(app, form_values)
         volume = probes_form.volume(form_values, len(variants))
-        known = probes_start.facts_of_sides(app, form_values.old, form_values.new)
-        questions.fill(form_values.probes, known)
+        pair = probes_start.facts_of_sides(app, form_values.old, form_values.new)
+        probes = questions.fill(form_values.probes, pair)
         if form_values.margin:
-            launch.probes_to_measure(app.engine, list(form_values.probes), known)
+            margins.probes_to_measure(probes, pair, app.engine.base.card.placeholders)
     except Exception as error:
         lines = "".join(f"<li>{escape(line)}</li>" for line in sentence(lang, error).split("\n"))
         return f'<div class="mt-failed" role="alert"><ul>{lines}</ul></div>'

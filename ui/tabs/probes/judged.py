@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import identities
 from engine.types import Variant
+from probes.identity_pair import FactPair, from_mapping
 from probes.questions import as_dict, from_dict
 from probes.run import plan, rows as answer_rows
 from probes.run.launch import about_of
-from probes.suggest.identity_pair import FactPair, FactsError, from_identities
 from probes.suggest.labels import suggest
 from store import runs
 from store.labels import LABELS
@@ -95,14 +95,11 @@ def facts_for(app: App, row: Mapping) -> tuple[FactPair | None, tuple[str, str]]
     """What a run's suggestions compare with, and the two identities' names; no facts, no suggestions."""
     about = about_of(row)
     if about.get("facts"):
-        known, names = about["facts"], (about.get("old") or "", about.get("new") or "")
+        pair, names = from_mapping(about["facts"], needed=False), (about.get("old") or "", about.get("new") or "")
     else:
         names = default_sides(app)
-        known = facts_of_sides(app, *names)
-    try:
-        return from_identities(known.get("old"), known.get("new")), names
-    except FactsError:
-        return None, names
+        pair = facts_of_sides(app, *names)
+    return pair or None, names
 
 
 def default_sides(app: App) -> tuple[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
 import identities
-from probes import questions
-from probes.run import background, launch
+from probes import identity_pair, questions
+from probes.identity_pair import FactPair
+from probes.run import background, launch, margins
 from probes.run.background import BackgroundRun
 from probes.run.launch import ReadyRun
 from ui.context import App, sentence
@@ -35,10 +35,10 @@ def start_run(app: App, ongoing: BackgroundRun, form_values: RunForm) -> int:
 def prepare_run(app: App, form_values: RunForm) -> ReadyRun:
     """The run that the form means. Raises what is wrong with it."""
     variants = variants_of(app, form_values)
-    facts = facts_of_sides(app, form_values.old, form_values.new)
-    probes = questions.fill(form_values.probes, facts)
+    pair = facts_of_sides(app, form_values.old, form_values.new)
+    probes = questions.fill(form_values.probes, pair)
     if form_values.margin:
-        launch.probes_to_measure(app.engine, probes, facts)
+        margins.probes_to_measure(probes, pair, app.engine.base.card.placeholders)
     return launch.start_run(
         app.engine,
         variants,
@@ -48,16 +48,11 @@ def prepare_run(app: App, form_values: RunForm) -> ReadyRun:
         name=form_values.name,
         set_name=form_values.set_name,
         reuse=form_values.reuse,
-        about={"old": form_values.old, "new": form_values.new, "facts": facts, "margin": form_values.margin},
+        about=launch.describe_sides(form_values.old, form_values.new, pair, form_values.margin),
     )
 
 
-def facts_of_sides(app: App, old: str, new: str) -> dict[str, dict]:
-    """Both identities' facts as plain data, empty where there are none. Raises IdentityError."""
-    return {"old": facts_of(app, old), "new": facts_of(app, new)}
-
-
-def facts_of(app: App, name: str) -> dict:
-    """An identity's facts as plain data, empty where it has none. Raises IdentityError."""
-    known = identities.load(name, app.identities).facts if name else None
-    return dataclasses.asdict(known) if known else {}
+def facts_of_sides(app: App, old: str, new: str) -> FactPair:
+    """Both identities' facts, empty where there are none. Raises IdentityError."""
+    known = (identities.load(name, app.identities).facts if name else None for name in (old, new))
+    return identity_pair.from_identities(*known, needed=False)

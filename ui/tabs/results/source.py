@@ -10,13 +10,13 @@ from typing import Any
 
 import identities
 import store
+from probes import identity_pair
 from probes.answers import dose, matching as found, sources as collect
 from probes.answers.dose import Dose
 from probes.answers.sources import RowsError
+from probes.identity_pair import FactPair
 from probes.report import build, margins, preferences
 from probes.report.model import Report
-from probes.suggest import identity_pair
-from probes.suggest.identity_pair import FactPair
 from ui import training
 from ui.context import App
 from ui.tabs.results.files import ABOUT, ANSWERS, FACTS, REPORTED, TRANSCRIPTS, Given, of_kind
