@@ -40,7 +40,7 @@ from tuning.train.batches import Batches, pack_batch, schedule
 from tuning.train.cost import CPU_PACK, GPU_PACK
 from tuning.train.loss import loss_of_pack
 from tuning.train.run_files import Journal, StopSign
-from tuning.train.samples import Sample, sampler
+from tuning.train.samples import Sample, make_sampler
 from tuning.train.trainer import PackedTrainer
 
 ROWS = 200
@@ -64,7 +64,7 @@ def load(shape: str, device: str | None, dtype: str | None):
 
 def samples_of(style: str, count: int, tokenizer, vocabulary: int) -> list[Sample]:
     facts = identities.load(identities.DEFAULT_NEW).facts
-    make = sampler(tokenizer, formats.get("bayling"), 512)
+    make = make_sampler(tokenizer, formats.get("bayling"), 512)
     made = [make(row) for row in generate(facts, count, style, seed=0)]
     # another vocabulary than the tokenizer's: the same lengths and repetitions, which is what matters here
     return [Sample(tuple(token % vocabulary for token in sample.ids), sample.targets) for sample in made]

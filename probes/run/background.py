@@ -183,7 +183,7 @@ def _measure(ongoing: BackgroundRun, run: int, ready: ReadyRun) -> None:
     claim = owners.Claim()
     found: list[tuple[int, str, float, float]] = []
     try:
-        runs.take(ongoing.db, run, claim.text)
+        runs.take_over(ongoing.db, run, claim.text)
         try:
             total = _scores(ongoing, run, ready.variants, left, suited, statements, claim, found)
         finally:  # what could be measured is kept, also where one variant is all NaN

@@ -271,7 +271,7 @@ def test_progress_counts_mine_and_everybodys(path, ids):
     walk(path, queue, "Bo", limit=2)
     told = store.queues.progress(path, queue, "Bo")
     assert (told["total"], told["full"], told["mine"], told["left"]) == (6, 2, 2, 4)
-    assert store.queues.people(path, queue) == {"An": 4, "Bo": 2}
+    assert store.queues.count_per_person(path, queue) == {"An": 4, "Bo": 2}
     assert store.queues.progress(path, queue, "Chi") | {"seconds": 0} == {
         "total": 6, "full": 2, "mine": 0, "skipped": 0, "left": 4, "seconds": 0, "seconds_left": None,
     }  # fmt: skip

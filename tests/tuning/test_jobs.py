@@ -38,7 +38,7 @@ def queue(db_path, tmp_path):
     for job in store.jobs.active(db_path):
         watcher.send_all(job, signal.SIGKILL)
         if job["pid"]:
-            processes.send(job["pid"], job["process_start"], signal.SIGKILL)
+            processes.send_signal(job["pid"], job["process_start"], signal.SIGKILL)
 
 
 def running(db, id, steps=7):

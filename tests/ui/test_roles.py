@@ -62,9 +62,9 @@ def functions(demo) -> dict[str, object]:
 def test_everything_has_a_rule(site):
     found = functions(site.demo)
     assert len(found) > 70 and "ui.tabs.probes.board.pb_send" in found and "ui.tabs.adapters.events.confirm" in found
-    without = sorted(name for name, fn in found.items() if roles.of_function(fn) not in ROLES)
+    without = sorted(name for name, fn in found.items() if roles.role_of_function(fn) not in ROLES)
     assert not without, f"say in ui/access/roles.py who may do this: {without}"
-    nameless = sorted(name for name in found if "<lambda>" in name or name.endswith((".guard", ".guarded", ".acted")))
+    nameless = sorted(name for name in found if "<lambda>" in name or name.endswith((".guard", ".filled", ".acted")))
     assert not nameless, f"the rule of one of these would be the rule of all: {nameless}"
 
 
@@ -75,7 +75,7 @@ def test_our_own_addresses_have_a_rule_too(site):
         if getattr(getattr(route, "endpoint", None), "__module__", "").startswith("ui.")
     }
     assert {"/label/decide", "/adapters/download", "/login"} <= ours
-    without = sorted(path for path in ours - {"/login", "/logout"} if roles.of_address(path) is None)
+    without = sorted(path for path in ours - {"/login", "/logout"} if roles.role_of_address(path) is None)
     assert not without, f"say in ui/access/roles.py who may ask for this: {without}"
 
 
@@ -108,7 +108,7 @@ def test_addresses_are_held_to_their_rule(people, path, needed):
         for slash, method in itertools.product(("", "/"), ("GET", "POST")):
             answer = client.request(method, path + slash)
             refused = answer.status_code == 403
-            assert refused == (not roles.enough(role, needed)), (role, method, path, answer.status_code)
+            assert refused == (not roles.is_enough(role, needed)), (role, method, path, answer.status_code)
 
 
 def everything_of_gradio(client: httpx.Client, site, fn) -> list[httpx.Response]:

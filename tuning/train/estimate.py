@@ -70,7 +70,7 @@ class CostEstimate:
         if self.tokens is not None:
             out.append(f"tokens: {self.tokens:,} per epoch, {self.tokens / max(1, self.rows):.0f} per row")
         if self.seconds is not None:
-            out.append(f"time: about {duration(self.seconds)}")
+            out.append(f"time: about {format_duration(self.seconds)}")
         if self.memory_bytes is not None:
             out.append(f"memory: about {self.memory_bytes / 2**30:.1f} GiB")
         return out + [f"{'refused' if caution.refuse else 'caution'}: {caution.text}" for caution in self.cautions]
@@ -191,7 +191,7 @@ def _about_format(format: str | None, base_format: str | None) -> list[Caution]:
     return [Caution("format", text)]
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds, minutes or hours, as a person says them."""
     minutes = round(seconds / 60)
     if seconds < 90:

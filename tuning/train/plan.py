@@ -15,9 +15,9 @@ from tuning.train.estimate import CostEstimate, Measured, estimate
 from tuning.train.loading import own_format
 from tuning.train.packing import Share
 from tuning.train.preflight import Rows
-from tuning.train.samples import Sample, cache_samples, sampler
+from tuning.train.samples import Sample, cache_samples, make_sampler
 from tuning.train.settings import Settings
-from tuning.train.speed import samples_per_s
+from tuning.train.speed import measure_throughput
 from tuning.train.steps import count_steps
 
 
@@ -63,7 +63,9 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
     notes = [*rows.notes]
     if filled or more:
         notes.append(f"placeholders: {filled + more:,} filled from identity {settings.identity}.")
-    make_sample = sampler(base.tokenizer, base.format, settings.cutoff_len, settings.train_on_inputs, end_id(base, base.format))
+    make_sample = make_sampler(
+        base.tokenizer, base.format, settings.cutoff_len, settings.train_on_inputs, end_id(base, base.format)
+    )
     sampled, _ = cache_samples(make_sample)
 
     every = [sampled(row) for row in train_rows]
@@ -85,7 +87,7 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
             format=base.format.name,
             base_format=own_format(base),
             card_placeholders=tuple(base.card.placeholders),
-            samples_per_s=samples_per_s(base, [train[row] for row in order[0]], budget, share) * processes,
+            measure_throughput=measure_throughput(base, [train[row] for row in order[0]], budget, share) * processes,
             extra_rows=cost.extra_rows(settings, told.total, len(valid)),
             memory_bytes=cost.memory_bytes(base, settings, budget or max(len(one.ids) for one in train)),
         ),

@@ -93,7 +93,7 @@ def train(
     set_seed(settings.seed)
     model, more = start_model(settings, base, start, planned.steps)
     if rank == 0:  # only now: what is refused leaves an earlier run's record as it was
-        clear(folder, anew=settings.overwrite_output_dir)
+        clear_folder(folder, anew=settings.overwrite_output_dir)
         write_record(settings, planned, base)
     trainer = PackedTrainer(
         model,
@@ -233,7 +233,7 @@ def make_card(settings: Settings, folder: Path, base: Base, planned: Plan, done:
     return about
 
 
-def clear(folder: Path, anew: bool) -> None:
+def clear_folder(folder: Path, anew: bool) -> None:
     """Before a run that begins anew, what an earlier one left goes, so that nothing of it is taken for this one's."""
     if anew:
         for path in folder.glob("checkpoint-*"):

@@ -23,7 +23,7 @@ from common.errors import UserError
 from common.space import room_for
 from tuning.train.adapter import save_weights
 from tuning.train.batches import Batch, Batches
-from tuning.train.estimate import duration
+from tuning.train.estimate import format_duration
 from tuning.train.loss import LossOfPack
 from tuning.train.pace import RECENT, seconds_per_step
 from tuning.train.run_files import Journal, StopSign, last_saved_step
@@ -169,7 +169,7 @@ class PackedTrainer(Trainer):
         per_step = seconds_per_step(self.times)
         if per_step is None or len(self.times) < LEFT_FROM or step >= total:
             return ""
-        return f"  about {duration(per_step * (total - step))} left"
+        return f"  about {format_duration(per_step * (total - step))} left"
 
     def _save_checkpoint(self, *args: Any, **named: Any) -> None:
         """Whole or not at all: half of one only takes the room that is missing."""
