@@ -37,9 +37,9 @@ from engine import EngineError, bases, formats
 from engine.device import choose_device, choose_dtype
 from tuning.dataset.generate import generate
 from tuning.train.batches import Batches, pack_batch, schedule
-from tuning.train.cost import CPU_PACK, GPU_PACK
 from tuning.train.loss import loss_of_pack
 from tuning.train.run_files import Journal, StopSign
+from tuning.train.run_memory import CPU_PACK, GPU_PACK
 from tuning.train.samples import Sample, make_sampler
 from tuning.train.trainer import PackedTrainer
 

@@ -69,13 +69,13 @@ def needed_bytes(settings: Settings) -> int:
     """Bytes that a run of these settings takes on its device, about; nothing is loaded. Raises EngineError for an unknown base.
 
     The base's weights in its number format; 16 bytes per adapter parameter, whose number is the rank times the layers' widths;
-    activations of one pack (tuning.train.cost.estimate_memory has the formula); a margin; the process itself.
+    activations of one pack (tuning.train.run_memory.estimate_memory has the formula); a margin; the process itself.
     """
-    from tuning.train import cost
+    from tuning.train import run_memory
 
     base = sketch_base(settings)
-    tokens = settings.pack_tokens or cost.pack_budget(base) if settings.packing else settings.cutoff_len
-    return int(cost.memory_bytes(base, settings, tokens) * MARGIN) + PROCESS_BYTES.get(base.device.type, 0)
+    tokens = settings.pack_tokens or run_memory.pack_budget(base) if settings.packing else settings.cutoff_len
+    return int(run_memory.memory_bytes(base, settings, tokens) * MARGIN) + PROCESS_BYTES.get(base.device.type, 0)
 
 
 def sketch_base(settings: Settings) -> Sketch:

@@ -89,8 +89,8 @@ class Measured:
     format, base_format: names of the chat templates of the run and of the base.
     card_placeholders: what the base's card replaces for people, which may stay in the data.
     samples_per_s: rows trained per second on this machine; start_s: seconds of loading the base.
-    extra_rows: trained rows that take as long as everything else that is computed (`cost.extra_rows`).
-    memory_bytes: of the run, about (`cost.memory_bytes`).
+    extra_rows: trained rows that take as long as everything else that is computed (`steps.extra_rows`).
+    memory_bytes: of the run, about (`run_memory.memory_bytes`).
     """
 
     count_tokens: Callable[[TrainingRow], float] | None = None

@@ -9,7 +9,7 @@ from engine.prompts import end_id
 from engine.types import short_hash
 from tuning.dataset.placeholders import fill_from_identity
 from tuning.dataset.rows import DataError
-from tuning.train import cost
+from tuning.train import run_memory
 from tuning.train.batches import Batches, schedule
 from tuning.train.estimate import CostEstimate, Measured, estimate
 from tuning.train.loading import own_format
@@ -17,8 +17,8 @@ from tuning.train.packing import Share
 from tuning.train.preflight import Rows
 from tuning.train.samples import Sample, cache_samples, make_sampler
 from tuning.train.settings import Settings
-from tuning.train.speed import measure_throughput
-from tuning.train.steps import count_steps
+from tuning.train.steps import count_steps, extra_rows
+from tuning.train.throughput import measure_throughput
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
     steps = count_steps(settings, len(train))
     lengths = [len(one.ids) for one in train] if settings.group_by_length else None
     order = tuple(map(tuple, schedule(len(train), settings.batch_size, steps.total, settings.seed, lengths)))
-    share, budget = cost.choose_packing(settings, base)
+    share, budget = run_memory.choose_packing(settings, base)
     told = count_steps(settings, len(train_rows), len(valid_rows))  # rows that are left out below count here
     report = estimate(
         settings,
@@ -88,8 +88,8 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
             base_format=own_format(base),
             card_placeholders=tuple(base.card.placeholders),
             measure_throughput=measure_throughput(base, [train[row] for row in order[0]], budget, share) * processes,
-            extra_rows=cost.extra_rows(settings, told.total, len(valid)),
-            memory_bytes=cost.memory_bytes(base, settings, budget or max(len(one.ids) for one in train)),
+            extra_rows=extra_rows(settings, told.total, len(valid)),
+            memory_bytes=run_memory.memory_bytes(base, settings, budget or max(len(one.ids) for one in train)),
         ),
     )
     if report.refused:

@@ -25,8 +25,8 @@ from tuning.train.adapter import save_weights
 from tuning.train.batches import Batch, Batches
 from tuning.train.estimate import format_duration
 from tuning.train.loss import LossOfPack
-from tuning.train.pace import RECENT, seconds_per_step
 from tuning.train.run_files import Journal, StopSign, last_saved_step
+from tuning.train.step_time import RECENT, seconds_per_step
 
 OnStep = Callable[[int, PeftModel], Mapping[str, float] | None]
 SKIPPED = 12  # fp16 steps lost in a row: the scaler has then gone from 65536 to 16
