@@ -9,17 +9,12 @@ import threading
 import pytest
 import torch
 from peft import PeftModel
-from tiny import Letters, tiny_llama, write_adapter
+from tiny import Letters, write_adapter
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine import Decoding, decode, sharing
 from engine.adapters import read_adapter
 from engine.bank import Bank
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_llama()
 
 
 @pytest.fixture(scope="module")

@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from job_steps import get, until, wait
+from job_steps import FAKE, get, until, wait
 
 import store
 from common import leftovers
 from engine.types import EngineError
-from tuning.jobs import folders, processes, progress, queue as jobs, watcher
+from tuning.jobs import folders, progress, queue as jobs, watcher
 from tuning.train import run_files
 from tuning.train.run_files import Journal
 from ui import adapter_library
-
-FAKE = ["-m", "tests.support.fake_trainer"]
-
-
-@pytest.fixture
-def queue(db_path, tmp_path):
-    def enqueue(name, *flags, **more) -> int:
-        folder = tmp_path / name
-        return jobs.enqueue_command(db_path, [*FAKE, "--output_dir", str(folder), *flags], folder, name=name, **more)
-
-    yield enqueue
-    for job in store.jobs.active(db_path):
-        watcher.send_all(job, signal.SIGKILL)
-        if job["pid"]:
-            processes.send_signal(job["pid"], job["process_start"], signal.SIGKILL)
 
 
 def adapter(folder, name="mine"):
