@@ -33,6 +33,7 @@ from transformers.utils import logging as transformers_logging
 
 import identities
 from bench.side_by_side import machine, random_7b
+from common.files import write_json
 from engine import EngineError, bases, formats
 from engine.device import choose_device, choose_dtype
 from tuning.dataset.generate import generate
@@ -307,8 +308,7 @@ def main() -> None:
     }
     print(json.dumps({"ratios": result["ratios"], "grad_rel_err": result["grad_rel_err"]}, indent=1))
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, result)
 
 
 if __name__ == "__main__":
