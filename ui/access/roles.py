@@ -45,7 +45,7 @@ RULES: dict[str, dict[str, str]] = {
         "open_dialog": RESEARCHER, "confirm": RESEARCHER,
     },
     "tabs.finetune": {
-        "refresh_outlook": VIEWER, "apply_preset": VIEWER, "show_source": VIEWER, "copy_run": VIEWER, "refresh": VIEWER,
+        "refresh_outlook": VIEWER, "apply_preset": VIEWER, "show_source": VIEWER, "copy_run": VIEWER, "refresh_runs": VIEWER,
         "choose_run": VIEWER, "copy_settings": VIEWER, "close_dialog": VIEWER, "open_dialog": RESEARCHER,
         "stop_and_keep": RESEARCHER, "stop_and_discard": RESEARCHER, "resume_run": RESEARCHER, "forget_run": RESEARCHER,
         "start_run": RESEARCHER, "compare_run": RESEARCHER,

@@ -41,7 +41,7 @@ def wire_finetune(app: App, tab: FineTune) -> None:
 
 
 def _wire_run(app: App, tab: FineTune) -> None:
-    tab.timer.tick(bind(refresh, app, tab), [tab.runs, tab.seen], tab.run_outputs, **QUIET)
+    tab.timer.tick(bind(refresh_runs, app, tab), [tab.runs, tab.seen], tab.run_outputs, **QUIET)
     tab.runs.input(bind(choose_run, app, tab), tab.runs, tab.run_outputs, **QUIET)
     tab.stop.click(bind(open_dialog, app, tab, "really_stop", (tab.keep, tab.discard)), outputs=tab.run_outputs, **QUIET)
     tab.forget.click(bind(open_dialog, app, tab, "really_forget", (tab.really_forget,)), outputs=tab.run_outputs, **QUIET)
@@ -91,7 +91,7 @@ def copy_run(app: App, tab: FineTune, request: gr.Request, id: str) -> dict:
     return layout.fill_form(tab.form, training.earlier_values(stored.get(app.db, int(id)))) if id else gr.skip()
 
 
-def refresh(app: App, tab: FineTune, request: gr.Request, chosen: str, seen: dict) -> dict:
+def refresh_runs(app: App, tab: FineTune, request: gr.Request, chosen: str, seen: dict) -> dict:
     return show_runs(app, tab, app.language(request), chosen, seen, ticking=True) or gr.skip()
 
 
