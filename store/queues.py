@@ -113,7 +113,7 @@ def items(where: str | Path | Database, queue: int) -> list[dict[str, Any]]:
                                          "full": bool(r["full"]), "drawn": drawn_numbers(r)} for r in rows]  # fmt: skip
 
 
-def upcoming(
+def upcoming_items(
     where: str | Path | Database,
     queue: int,
     annotator: str,
@@ -136,7 +136,7 @@ def upcoming(
         return [shown_item(db, settings, row, annotator, reveal) for row in found]
 
 
-def decided(
+def decided_items(
     where: str | Path | Database, queue: int, annotator: str, answers: Sequence[int], *, reveal: bool = False
 ) -> dict[int, dict[str, Any]]:
     """Items of the queue by their answer, as `upcoming` gives them, whatever has become of them: to look at them again."""
@@ -148,7 +148,7 @@ def decided(
         return {row["answer"]: shown_item(db, settings, row, annotator, reveal) for row in rows}
 
 
-def crowded(where: str | Path | Database, items: Sequence[int]) -> list[int]:
+def crowded_items(where: str | Path | Database, items: Sequence[int]) -> list[int]:
     """Those of these items that more people have decided than were needed: they walk the queue side by side."""
     sql = """select i.id from queue_items i join queues q on q.id = i.queue
              where i.id in (select value from json_each(?)) and i.have > q.overlap"""
@@ -156,7 +156,7 @@ def crowded(where: str | Path | Database, items: Sequence[int]) -> list[int]:
         return [id for (id,) in db.execute(sql, [json.dumps(list(items))])]
 
 
-def finished(where: str | Path | Database, items: Sequence[int]) -> list[int]:
+def finished_items(where: str | Path | Database, items: Sequence[int]) -> list[int]:
     """Those of these items that need nobody any more."""
     sql = "select id from queue_items where id in (select value from json_each(?)) and full = 1"
     with connected(where) as db:

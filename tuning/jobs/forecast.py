@@ -78,7 +78,7 @@ def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base) -> For
             format=chosen.name,
             base_format=own,
             card_placeholders=tuple(base.card.placeholders),
-            measure_throughput=measure_throughput(base, [one for one in batch if one.labels] or batch, budget, share),
+            samples_per_s=measure_throughput(base, [one for one in batch if one.labels] or batch, budget, share),
             start_s=START_S,
             extra_rows=extra_rows(settings, steps.total, len(valid)),
         ),

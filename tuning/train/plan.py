@@ -87,7 +87,7 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
             format=base.format.name,
             base_format=own_format(base),
             card_placeholders=tuple(base.card.placeholders),
-            measure_throughput=measure_throughput(base, [train[row] for row in order[0]], budget, share) * processes,
+            samples_per_s=measure_throughput(base, [train[row] for row in order[0]], budget, share) * processes,
             extra_rows=extra_rows(settings, told.total, len(valid)),
             memory_bytes=run_memory.memory_bytes(base, settings, budget or max(len(one.ids) for one in train)),
         ),

@@ -86,7 +86,7 @@ def revealed_html(app: App, lang: str, queue: int, annotator: str) -> str:
         ]
         last = {item["answer"]: max(r["id"] for r in said[item["answer"]] if r["annotator"] == annotator) for item in items}
         shown = sorted(items, key=lambda item: -last[item["answer"]])[:ROWS_SHOWN]
-        texts = queues.decided(db, queue, annotator, [item["answer"] for item in shown], reveal=True)
+        texts = queues.decided_items(db, queue, annotator, [item["answer"] for item in shown], reveal=True)
     body = []
     for item in shown:
         rows, text = said[item["answer"]], texts[item["answer"]]

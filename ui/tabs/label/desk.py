@@ -78,7 +78,7 @@ def queue_state(
         progress = progress_of(db, queue, annotator) if everybody else queues.progress(db, queue, annotator)
         blind = not is_revealed(db, queues.get(db, queue), annotator)
         found = {}
-        for what, asked, which in (("gone", held, queues.finished), ("crowded", decided, queues.crowded)):
+        for what, asked, which in (("gone", held, queues.finished_items), ("crowded", decided, queues.crowded_items)):
             there = drawn.stored_items(db, queue, asked, blind=blind)
             true = set(which(db, list(there.values())))
             found[what] = [given for given, item in there.items() if item in true]
@@ -116,7 +116,7 @@ def next_cards(
     without: Sequence[int] = (),
     skipped: bool = False,
 ) -> list[dict]:
-    found = queues.upcoming(db, settings["id"], annotator, AHEAD, skipped=skipped, without=without, reveal=reveal)
+    found = queues.upcoming_items(db, settings["id"], annotator, AHEAD, skipped=skipped, without=without, reveal=reveal)
     return build_cards(app, db, settings, found, annotator, reveal)
 
 
@@ -127,7 +127,7 @@ def last_decisions(app: App, db: Database, settings: Mapping, annotator: str, re
         shown = build_cards(app, db, settings, found, annotator, reveal)
         return [card | {"said": {"choice": item["choice"]}} for card, item in zip(shown, found, strict=True)]
     rows = labels.recent(db, annotator, RECENT, settings["id"])
-    items = queues.decided(db, settings["id"], annotator, [row["answer"] for row in rows], reveal=reveal)
+    items = queues.decided_items(db, settings["id"], annotator, [row["answer"] for row in rows], reveal=reveal)
     rows = [row for row in rows if row["answer"] in items]
     shown = build_cards(app, db, settings, [items[row["answer"]] for row in rows], annotator, reveal)
     kept = ("label", "tags", "flag", "comment")

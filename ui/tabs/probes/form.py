@@ -111,7 +111,7 @@ def whole_number(plain: Mapping, key: str, otherwise: int) -> int:
 
 def read_own_probes(text: str) -> list[Probe]:
     """Probes from JSONL text. Raises ProbeError with line numbers."""
-    with leftovers.scratch() as folder:
+    with leftovers.scratch_folder() as folder:
         file = Path(folder) / "your probes"
         file.write_bytes(text.encode("utf-8", "replace"))
         return questions.load(file, twins=False)
