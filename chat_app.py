@@ -229,14 +229,14 @@ def model_card(args: argparse.Namespace):
 
 def accounts_of(args: argparse.Namespace):
     """Who may log in, or None if nobody has to. AccountError."""
-    from ui.accounts import AccountError, Accounts, asked_password, checked_name
+    from ui.accounts import AccountError, Accounts, ask_password, check_name
 
     if not (args.accounts or args.auth):
         return None
     once = {}
     for one in args.auth:
         name, colon, password = one.partition(":")
-        once[checked_name(name)] = password if colon else asked_password(name)
+        once[check_name(name)] = password if colon else ask_password(name)
     os.environ.pop(PASSWORD, None)  # no process that is started later has to know it
     accounts = Accounts(args.accounts and args.accounts.expanduser().absolute(), once)
     if not accounts.once and not accounts.read:
@@ -286,11 +286,11 @@ def open_app(args: argparse.Namespace, say=print):
         judge=judge_of(args.judge, args.judge_model, loaded) if args.judge else None,
         accounts=accounts,
     )
-    adapter_library.tidy(app)
+    adapter_library.sweep_leftovers(app)
     adapter_library.rescan(app)
     for folder in args.adapter:
         try:
-            adapter_library.take(app, folder)
+            adapter_library.load_folder(app, folder)
         except engine.EngineError as error:
             raise engine.EngineError(f"--adapter {folder}: {error}") from None
     if loaded.adapters:

@@ -13,7 +13,6 @@ is read before and after.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import secrets
@@ -35,6 +34,7 @@ import engine
 from bench.probes import chosen
 from bench.side_by_side import machine
 from common.errors import UserError
+from common.files import write_json
 from engine import Decoding, Engine, EngineError, Request, Variant
 from engine.bases import DEFAULT_BASE
 from engine.engine import MAX_ROWS
@@ -262,8 +262,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(str(error))
     report(result)
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, result)
 
 
 if __name__ == "__main__":

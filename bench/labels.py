@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     def deciding() -> None:
         card = next(left)
         one = {"token": f"t{card['item']}", "queue": queue, "stamp": cards["queue"]["stamp"], "item": card["item"]}
-        label_desk.decide(app, "newcomer", [one | {"answer": card["sides"][0]["answer"], "do": "label", "label": "formed"}])
+        label_desk.carry_out(app, "newcomer", [one | {"answer": card["sides"][0]["answer"], "do": "label", "label": "formed"}])
         label_desk.queue_state(app, queue, "newcomer", [other["item"] for other in cards["items"]])
 
     rows = [

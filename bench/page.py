@@ -8,7 +8,6 @@ seconds that a tab takes when it is opened for the first time, and later. Needs 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import socket
@@ -25,6 +24,7 @@ from typing import Any
 import httpx
 
 from bench.crowd import cpu
+from common.files import write_json
 
 ROOT = Path(__file__).parents[1]
 TABS = ("probes", "label", "results", "identity", "finetune", "adapters")
@@ -133,8 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{name:12} first opening {found['ours'][f'{name}_first_s']:5.2f} s   later {found['ours'][f'{name}_later_s']:5.2f} s"
         )
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, found)
     return 0
 
 

@@ -32,6 +32,7 @@ import engine.prompts
 import identities
 from bench.side_by_side import TARGETS, machine
 from common.errors import UserError
+from common.files import write_json
 from engine import Decoding, Engine, Request, Variant
 from engine.bases import DEFAULT_BASE
 from probes import questions
@@ -212,8 +213,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(str(error))
     report(result)
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, result)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 import engine
 from common.errors import UserError
+from common.files import write_json
 from engine import Decoding, decode, sharing
 from engine.adapters import read_adapter
 from engine.bank import Bank
@@ -272,8 +273,7 @@ def main() -> None:
         print(f"loading base and adapter anew: {result['reload_s']:.1f} s")
     print(json.dumps(result["ratios"], indent=1))
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, result)
 
 
 if __name__ == "__main__":

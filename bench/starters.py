@@ -12,7 +12,6 @@ people read holds one of its marks; leaks into controls are what the probes' own
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ import yaml
 import engine
 import identities
 from bench.side_by_side import machine
+from common.files import write_json
 from engine import Decoding, Engine, EngineError, Request, Variant
 from identities import LANGS
 from probes import questions
@@ -227,9 +227,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print(f"{time.perf_counter() - started:.0f} s")
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         about = {"machine": machine(bench.model.base.model), "parts": chosen, "figures": bench.figures}
-        args.json.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(args.json, about)
     return 0
 
 

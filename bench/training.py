@@ -33,14 +33,15 @@ from transformers.utils import logging as transformers_logging
 
 import identities
 from bench.side_by_side import machine, random_7b
+from common.files import write_json
 from engine import EngineError, bases, formats
 from engine.device import choose_device, choose_dtype
 from tuning.dataset.generate import generate
 from tuning.train.batches import Batches, pack_batch, schedule
-from tuning.train.cost import CPU_PACK, GPU_PACK
 from tuning.train.loss import loss_of_pack
 from tuning.train.run_files import Journal, StopSign
-from tuning.train.samples import Sample, sampler
+from tuning.train.run_memory import CPU_PACK, GPU_PACK
+from tuning.train.samples import Sample, make_sampler
 from tuning.train.trainer import PackedTrainer
 
 ROWS = 200
@@ -64,7 +65,7 @@ def load(shape: str, device: str | None, dtype: str | None):
 
 def samples_of(style: str, count: int, tokenizer, vocabulary: int) -> list[Sample]:
     facts = identities.load(identities.DEFAULT_NEW).facts
-    make = sampler(tokenizer, formats.get("bayling"), 512)
+    make = make_sampler(tokenizer, formats.get("bayling"), 512)
     made = [make(row) for row in generate(facts, count, style, seed=0)]
     # another vocabulary than the tokenizer's: the same lengths and repetitions, which is what matters here
     return [Sample(tuple(token % vocabulary for token in sample.ids), sample.targets) for sample in made]
@@ -311,8 +312,7 @@ def main() -> None:
     }
     print(json.dumps({"ratios": result["ratios"], "grad_rel_err": result["grad_rel_err"]}, indent=1))
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, result)
 
 
 if __name__ == "__main__":

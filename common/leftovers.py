@@ -28,7 +28,7 @@ OLD_S = 2 * 24 * 3600  # nothing is being written for as long as that
 
 def prefix() -> str:
     """How the names of this process' unfinished files begin."""
-    return f"{PREFIX}{host()}-{os.getpid()}-{mark(os.getpid())}-"
+    return f"{PREFIX}{host()}-{os.getpid()}-{mark_of(os.getpid())}-"
 
 
 def new_file(folder: str | Path) -> tuple[int, Path]:
@@ -43,7 +43,7 @@ def new_folder(folder: str | Path) -> Path:
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[Path]:
+def scratch_folder() -> Iterator[Path]:
     """A folder among the system's temporary ones for the length of the block."""
     made = new_folder(tempfile.gettempdir())
     try:
@@ -91,7 +91,7 @@ def is_left(path: Path) -> bool:
     if hasattr(os, "getuid") and about.st_uid != os.getuid():
         return False
     if match and match[1] == host():
-        return mark(int(match[2])) != match[3]
+        return mark_of(int(match[2])) != match[3]
     return time.time() - about.st_mtime > OLD_S
 
 
@@ -109,7 +109,7 @@ def host() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
 
 
-def mark(pid: int) -> str:
+def mark_of(pid: int) -> str:
     """A name for the living process `pid` that no other process ever has; "" for one that has ended."""
     known = process.identity(pid)
     return hashlib.sha256(known.encode()).hexdigest()[:12] if known else ""

@@ -19,12 +19,15 @@ from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+
+from common import ending  # noqa: E402
+
 IMAGES = ROOT / "docs" / "images"
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 TOKENS = 56
 
 
-def main() -> None:
+def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--base", default="bayling-mini")
     options.add_argument("--only", help="make just this one, such as chat-en")
@@ -39,6 +42,7 @@ def main() -> None:
                 take(browser, address, args.out / f"{name}.png", locale, width, height, act)
         browser.close()
         demo.close()
+    return 0
 
 
 def open_app(base: str, folder: Path):
@@ -121,8 +125,11 @@ def probes(page: Page) -> None:
     page.locator("#pb-tokens input[type=number]").fill("48")
     page.locator("#pb-tokens input[type=number]").press("Tab")
     page.wait_for_timeout(1000)  # the form counts what it comes to
+    before = page.evaluate("document.querySelector('#pb-runs')?.value")
     page.click("#pb-start")
-    page.wait_for_selector("#pb-board .mt-state-done", timeout=300_000)
+    # the run before this one is shown, and done, until this one is
+    done = "before => document.querySelector('#pb-runs')?.value !== before && document.querySelector('#pb-board .mt-state-done')"
+    page.wait_for_function(done, arg=before, timeout=300_000)
 
 
 PICTURES = {
@@ -134,4 +141,4 @@ PICTURES = {
 }
 
 if __name__ == "__main__":
-    main()
+    ending.leave(main())

@@ -19,7 +19,7 @@ from common.paths import why_no_file
 from engine import formats, packaged, room
 from engine.adapter_shapes import CARD, read_card
 from engine.card import BAYLING, NO_CARD, ModelCard
-from engine.checkpoint import BARE, WEIGHTS, context_of, left_inside, refuse_damaged
+from engine.checkpoint import BARE, WEIGHTS, adapter_left_inside, context_of, refuse_damaged
 from engine.device import choose_device
 from engine.formats import Format
 from engine.types import EngineError
@@ -87,7 +87,7 @@ def load_base(
         refuse_damaged(Path(source))
     model, tokenizer = read(source, torch_device, torch_dtype, trust_remote_code)
     folder = room.folder_of(source)
-    left = left_inside(folder) if folder else ""
+    left = adapter_left_inside(folder) if folder else ""
     record = read_record(source)
     known = recorded_format(record)
     if format:

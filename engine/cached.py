@@ -23,7 +23,7 @@ def make_once(target: Path, say: Callable[[str], None], making: str, write: Call
     Raises EngineError if a damaged one cannot be removed.
     """
     if (target / "config.json").is_file():
-        damage = damage_of(target)
+        damage = find_damage(target)
         if not damage:
             return target
         say(f"{damage}; it is made anew.")
@@ -41,7 +41,7 @@ def make_once(target: Path, say: Callable[[str], None], making: str, write: Call
     return write_once(target, fill)
 
 
-def damage_of(folder: Path) -> str:
+def find_damage(folder: Path) -> str:
     """What is wrong with a kept model, "" for nothing. What it reads, loading need not read again."""
     try:
         listed = json.loads((folder / LISTED).read_text(encoding="utf-8"))

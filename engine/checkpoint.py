@@ -73,7 +73,7 @@ def weight_map(index: Path) -> dict[str, str]:
         raise EngineError(f"{index} is no index of weights ({type(error).__name__}: {error}); copy it again.") from None
 
 
-def left_inside(folder: Path) -> str:
+def adapter_left_inside(folder: Path) -> str:
     """A line for people if an adapter was left beside the weights, else "". `BARE` is how it is passed over."""
     left = sorted(path.name for path in folder.iterdir() if LEFT_INSIDE.fullmatch(path.name))
     return f"adapter: {', '.join(left)} in {folder} is not used; the bare model is loaded." if left else ""

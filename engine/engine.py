@@ -24,7 +24,7 @@ from engine.formats import Format
 from engine.memory import is_out_of_memory, rows_that_fit
 from engine.prompts import Prompt, end_ids, fit, identity_messages, render
 from engine.resolved import ReplyKey, Resolved, format_of, heard_by, info_of, resolve
-from engine.sharing import Loop, reach
+from engine.sharing import Loop, longest_reach
 from engine.thoughts import spoken_text
 from engine.types import Answer, Decoding, EngineError, Message, Piece, Request, Variant
 
@@ -332,7 +332,7 @@ class Engine:
         """What askers are given; out of memory becomes a sentence, and what is free goes back to the device."""
         if not is_out_of_memory(error):
             return error
-        longest = max(map(reach, rows), default=0)
+        longest = max(map(longest_reach, rows), default=0)
         return EngineError(
             f"Out of memory on {self.base.device} with {len(rows)} rows of up to {longest} tokens; "
             "ask fewer columns at once, shorten the conversation or max_new_tokens, or start with a smaller --max-rows."

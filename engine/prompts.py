@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from common.outside import whole_characters
 from engine import formats, limits, literal
 from engine.bases import Base
 from engine.formats import Format
-from engine.types import EngineError, Message, Request, Variant, whole_characters
+from engine.types import EngineError, Message, Request, Variant
 
 LEAST_ANSWER = 16  # tokens; with less room than this a message counts as too long
 LONGEST = 8  # characters a token, so many that longer text rarely fits; what does is found all the same

@@ -145,11 +145,11 @@ class Loop:
         picked: list[Row | Part] = []
         displaced: list[Row] = []
         tokens, ample = 0, None
-        longest = max(map(reach, self.of), default=0)
+        longest = max(map(longest_reach, self.of), default=0)
         while len(picked) < most and (ask := self.next_ask(newcomers)):
             one = ask.aside[0] if ask.aside else ask.waiting[0]
             row, cost = (one.rows[0], 0) if isinstance(one, Part) else (one, own_length(one))
-            longest = max(longest, reach(row))
+            longest = max(longest, longest_reach(row))
             slots, claimed = self.slots(longest), claims(ask, self.asks)
             inside = sum(other.inside for other in self.asks)
             free = slots - inside
@@ -304,7 +304,7 @@ class Loop:
                 ask.aside.append(part)
 
 
-def reach(row: Row) -> int:
+def longest_reach(row: Row) -> int:
     """Tokens that it may come to."""
     return len(row.ids) + row.max_new_tokens
 

@@ -206,10 +206,10 @@ class StepGraphs:
                 },
             )
         found = self.recorded[key] = self.recorded.pop(key)  # the newest last
-        for one, (mask, heard) in masks.items():
-            found.bank_masks[one][0].copy_(mask)
-            if heard is not None:
-                found.bank_masks[one][1].copy_(heard)
+        for one, now in masks.items():
+            for fixed, new in zip(found.bank_masks[one], now, strict=True):
+                if fixed is not None:
+                    fixed.copy_(new)
         found.ids.zero_()
         found.positions.zero_()
         found.positions[:count] = batch.positions

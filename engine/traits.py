@@ -46,22 +46,22 @@ def examine(name: str, render: Renderer) -> Traits:
     user: Message = {"role": "user", "content": USER}
     parts, problem = False, ""
     for parts in (False, True):
-        shown, wrong = attempt(render, plain_or_parts([user], parts), True)
+        shown, wrong = try_render(render, plain_or_parts([user], parts), True)
         if USER in shown:
             break
         problem = problem or wrong
     else:
         why = problem or f"Format {name!r} leaves the question out of the prompt, as text and as a list of parts."
         raise EngineError(f"{why.rstrip('.')}; name another format, for example --format chatml.")
-    with_input, _ = attempt(render, plain_or_parts([{**user, "input": INPUT}], parts), True)
-    with_system, wrong = attempt(render, plain_or_parts([{"role": "system", "content": SYSTEM}, user], parts), True)
+    with_input, _ = try_render(render, plain_or_parts([{**user, "input": INPUT}], parts), True)
+    with_system, wrong = try_render(render, plain_or_parts([{"role": "system", "content": SYSTEM}, user], parts), True)
     # of the renderer's sentence the template's own words are enough
     no_system = "" if SYSTEM in with_system else wrong.partition(": ")[2].rstrip(".") or "it is left out of the prompt"
-    answered, _ = attempt(render, plain_or_parts([user, {"role": "assistant", "content": ANSWER}], parts), False)
+    answered, _ = try_render(render, plain_or_parts([user, {"role": "assistant", "content": ANSWER}], parts), False)
     return Traits(parts, INPUT in with_input, no_system, answered.partition(ANSWER)[2])
 
 
-def attempt(render: Renderer, messages: Sequence[Any], add_generation_prompt: bool) -> tuple[str, str]:
+def try_render(render: Renderer, messages: Sequence[Any], add_generation_prompt: bool) -> tuple[str, str]:
     """(text, "") or ("", why it could not be rendered). Raises TemplateLimit."""
     try:
         return render(messages, add_generation_prompt), ""

@@ -31,15 +31,6 @@ class Message(TypedDict, total=False):
     input: str
 
 
-def whole_characters(text: str) -> str:
-    """The text with U+FFFD for every half of a surrogate pair, which no tokenizer and no file can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
 @dataclass(frozen=True)
 class Decoding:
     """How the next token is chosen. `temperature` 0 is greedy; `seed` makes a sampled row repeatable."""

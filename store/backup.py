@@ -39,7 +39,7 @@ def backup(path: str | Path, target: str | Path) -> Path:
             room = leftovers.new_folder(target.parent)  # SQLite keeps files of its own beside the copy
             try:
                 copy(source, room / "copy.db")
-                put(room / "copy.db", target)
+                put_in_place(room / "copy.db", target)
             finally:
                 leftovers.remove(room)
     except DiskFull:
@@ -51,7 +51,7 @@ def backup(path: str | Path, target: str | Path) -> Path:
     return target
 
 
-def put(file: Path, target: Path) -> None:
+def put_in_place(file: Path, target: Path) -> None:
     try:
         os.link(file, target)  # unlike a rename, fails if somebody was faster
     except FileExistsError:

@@ -162,7 +162,7 @@ def ask_to_stop(where: str | Path | Database, id: int, keep: bool) -> dict[str, 
         return one(db, id)
 
 
-def sign(where: str | Path | Database, was: Mapping[str, Any]) -> bool:
+def claim_signal(where: str | Path | Database, was: Mapping[str, Any]) -> bool:
     """True for the one that is to send the signal, of all that ask; once per `ask_to_stop` that changed anything."""
     with connected(where) as db, writing(db):
         row = one(db, was["id"])

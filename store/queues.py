@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 from sqlite_utils import Database
 
 from store.db import StoreError, connected, now, writing
-from store.drawn import drawn_of
+from store.drawn import drawn_numbers
 from store.migrations import DRAWN_ID
 from store.names import person, title
 
@@ -110,10 +110,10 @@ def items(where: str | Path | Database, queue: int) -> list[dict[str, Any]]:
     with connected(where) as db:
         rows = db["queue_items"].rows_where("queue = ?", [queue], order_by="position")
         return [json.loads(r["meta"]) | {"item": r["id"], "answer": r["answer"], "other": r["other"], "have": r["have"],
-                                         "full": bool(r["full"]), "drawn": drawn_of(r)} for r in rows]  # fmt: skip
+                                         "full": bool(r["full"]), "drawn": drawn_numbers(r)} for r in rows]  # fmt: skip
 
 
-def upcoming(
+def upcoming_items(
     where: str | Path | Database,
     queue: int,
     annotator: str,
@@ -136,7 +136,7 @@ def upcoming(
         return [shown_item(db, settings, row, annotator, reveal) for row in found]
 
 
-def decided(
+def decided_items(
     where: str | Path | Database, queue: int, annotator: str, answers: Sequence[int], *, reveal: bool = False
 ) -> dict[int, dict[str, Any]]:
     """Items of the queue by their answer, as `upcoming` gives them, whatever has become of them: to look at them again."""
@@ -148,7 +148,7 @@ def decided(
         return {row["answer"]: shown_item(db, settings, row, annotator, reveal) for row in rows}
 
 
-def crowded(where: str | Path | Database, items: Sequence[int]) -> list[int]:
+def crowded_items(where: str | Path | Database, items: Sequence[int]) -> list[int]:
     """Those of these items that more people have decided than were needed: they walk the queue side by side."""
     sql = """select i.id from queue_items i join queues q on q.id = i.queue
              where i.id in (select value from json_each(?)) and i.have > q.overlap"""
@@ -156,7 +156,7 @@ def crowded(where: str | Path | Database, items: Sequence[int]) -> list[int]:
         return [id for (id,) in db.execute(sql, [json.dumps(list(items))])]
 
 
-def finished(where: str | Path | Database, items: Sequence[int]) -> list[int]:
+def finished_items(where: str | Path | Database, items: Sequence[int]) -> list[int]:
     """Those of these items that need nobody any more."""
     sql = "select id from queue_items where id in (select value from json_each(?)) and full = 1"
     with connected(where) as db:
@@ -176,7 +176,7 @@ def progress(where: str | Path | Database, queue: int, annotator: str) -> dict[s
     return told | {"seconds_left": None if seconds is None else seconds * left}
 
 
-def people(where: str | Path | Database, queue: int) -> dict[str, int]:
+def count_per_person(where: str | Path | Database, queue: int) -> dict[str, int]:
     """How many items each person has decided, whoever did most first."""
     sql = "select annotator, count(*) from queue_marks where queue = ? and skip = 0 group by annotator order by 2 desc, 1"
     with connected(where) as db:
@@ -284,13 +284,13 @@ def shown_item(
         meta = {name: value for name, value in meta.items() if name not in HIDDEN}
     texts = _texts(db, row["answer"])
     plain = {"item": row["id"], "position": row["position"], "answer": row["answer"], "have": row["have"]}
-    plain["drawn"] = drawn_of(row)
+    plain["drawn"] = drawn_numbers(row)
     if row["other"] is None:
         return meta | texts | plain
     sides = [texts | {"answer": row["answer"]}, _texts(db, row["other"]) | {"answer": row["other"]}]
     # By what was drawn for each: of what the page knows nothing may tell which of the two is the item's `answer`, always the
     # same variant's.
-    drawn = drawn_of(row)
+    drawn = drawn_numbers(row)
     sides.sort(key=lambda side: _number(f"{drawn['answers'][side['answer']]} {annotator}"))
     if left is not None:
         sides.sort(key=lambda side: side["answer"] != left)

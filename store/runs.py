@@ -78,7 +78,7 @@ def start(
         return run
 
 
-def take(where: str | Path | Database, run: int, owner: str) -> None:
+def take_over(where: str | Path | Database, run: int, owner: str) -> None:
     """Makes the run this owner's, and `running`. StoreError if somebody else is at it: of two that ask, one gets it."""
     with connected(where) as db, writing(db):
         row = _existing(db, run)

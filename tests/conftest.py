@@ -31,7 +31,8 @@ LONG = ("browser/test_browser_finetune", "browser/test_browser_own_base", "brows
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
-        return next((at for at, part in enumerate(LONG) if part in item.path.as_posix()), len(LONG))
+        path = item.path.as_posix()
+        return next((at for at, part in enumerate(LONG) if part in path), len(LONG))
 
     items.sort(key=place)
 

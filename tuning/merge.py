@@ -57,7 +57,7 @@ def merge(
     for folder, strength in adapters.items():
         if not 0 < strength <= MAX_STRENGTH:
             raise EngineError(f"Adapter {folder} has strength {strength}, it lies above 0 and at most at {MAX_STRENGTH}.")
-    with leftovers.scratch() as room:
+    with leftovers.scratch_folder() as room:
         folders = {as_peft(Path(folder), room, lora_alpha): strength for folder, strength in adapters.items()}
         try:
             read = [(*read_adapter(folder), strength) for folder, strength in folders.items()]

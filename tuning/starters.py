@@ -162,7 +162,7 @@ def settings_of(name: str, starter: Starter, folder: Path, file: Path) -> Settin
     )
 
 
-def make(name: str, work: Path, target: Path) -> Path:
+def make_starter(name: str, work: Path, target: Path) -> Path:
     """Write the data, train, and put the finished adapter into `target`, replacing an older one."""
     starter = STARTERS[name]
     made = run.run(settings_of(name, starter, work / name, write_rows(starter, work / f"{name}.jsonl")))
@@ -190,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output_dir", type=Path, help="the finished adapter's folder (default: adapters/NAME)")
     args = parser.parse_args(argv)
     try:
-        done = make(args.name, args.work, args.output_dir or ROOT / "adapters" / args.name)
+        done = make_starter(args.name, args.work, args.output_dir or ROOT / "adapters" / args.name)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

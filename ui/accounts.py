@@ -50,7 +50,7 @@ class Accounts:
     def __init__(self, file: str | Path | None = None, once: Mapping[str, str] | None = None):
         """once: name -> password of people who may do everything for as long as the program runs. AccountError."""
         self.file = Path(file) if file else None
-        self.once = {name: Account(role="researcher", hash=hashed(password)) for name, password in (once or {}).items()}
+        self.once = {name: Account(role="researcher", hash=hash_password(password)) for name, password in (once or {}).items()}
         self.seen: tuple[int, ...] | None = None
         self.read: dict[str, Account] = {}
         self.lock = threading.Lock()  # guards `seen` and `read`, which belong together
@@ -102,7 +102,7 @@ def _nobodys() -> str:
 _nobody = ""
 
 
-def hashed(password: str) -> str:
+def hash_password(password: str) -> str:
     with _hashing:
         return _hasher.hash(password)
 
@@ -128,7 +128,7 @@ def read(file: Path) -> dict[str, Account]:
         plain = json.loads(text)
         if not isinstance(plain, dict) or not isinstance(plain.get("accounts"), dict):
             raise AccountError(f'{file} is no file of accounts; it holds {{"accounts": {{NAME: {{"role": ..., "hash": ...}}}}}}.')
-        return {checked_name(name): Account.model_validate(one) for name, one in plain["accounts"].items()}
+        return {check_name(name): Account.model_validate(one) for name, one in plain["accounts"].items()}
     except OSError as error:
         raise AccountError(f"{file} cannot be read ({error.strerror}).") from error
     except ValidationError as error:
@@ -155,7 +155,7 @@ def write(file: Path, accounts: Mapping[str, Account]) -> None:
 
 
 @contextmanager
-def changing(file: Path) -> Iterator[dict[str, Account]]:
+def open_to_change(file: Path) -> Iterator[dict[str, Account]]:
     """The accounts to change; written when the block ends well. Two commands at once wait for each other."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ def changing(file: Path) -> Iterator[dict[str, Account]]:
         raise AccountError(f"{file} cannot be written ({error.strerror}); nothing was changed.") from error
 
 
-def checked_name(name: str) -> str:
+def check_name(name: str) -> str:
     """The name as it is kept beside labels and decisions: one spelling for what looks alike."""
     try:
         plain = person(name)
@@ -184,13 +184,13 @@ def checked_name(name: str) -> str:
     return plain
 
 
-def checked_password(password: str, whose: str) -> str:
+def check_password(password: str, whose: str) -> str:
     if not SHORTEST <= len(password) <= LONGEST:
         raise AccountError(f"The password of {whose} has {len(password)} characters; it takes {SHORTEST} to {LONGEST}.")
     return password
 
 
-def asked_password(whose: str, *, twice: bool = False) -> str:
+def ask_password(whose: str, *, twice: bool = False) -> str:
     """From the environment variable, else from whoever sits at the terminal. AccountError if there is neither."""
     if given := os.environ.get(PASSWORD):
         return given
@@ -203,24 +203,24 @@ def asked_password(whose: str, *, twice: bool = False) -> str:
 
 
 def add(file: Path, name: str, role: str, password: str) -> None:
-    name = checked_name(name)
-    with changing(file) as accounts:
+    name = check_name(name)
+    with open_to_change(file) as accounts:
         if same := next((known for known in accounts if known.casefold() == name.casefold()), None):
             raise AccountError(f"There is an account {same} already; change it with: python -m ui.accounts password {same}.")
-        accounts[name] = Account(role=role, hash=hashed(checked_password(password, name)))
+        accounts[name] = Account(role=role, hash=hash_password(check_password(password, name)))
 
 
 def change(file: Path, name: str, *, role: str | None = None, password: str | None = None) -> None:
-    with changing(file) as accounts:
+    with open_to_change(file) as accounts:
         known = _known(accounts, name)
         new = {"role": role} if role else {}
         if password is not None:
-            new["hash"] = hashed(checked_password(password, name))
+            new["hash"] = hash_password(check_password(password, name))
         accounts[name] = known.model_copy(update=new)
 
 
 def remove(file: Path, name: str) -> None:
-    with changing(file) as accounts:
+    with open_to_change(file) as accounts:
         _known(accounts, name)
         del accounts[name]
 
@@ -256,10 +256,10 @@ def main(arguments: list[str] | None = None) -> int:
             for name, account in sorted(read(args.accounts).items()):
                 print(f"{account.role:<11} {name}")
         elif args.doing == "add":
-            add(args.accounts, args.name, args.role, asked_password(args.name, twice=True))
+            add(args.accounts, args.name, args.role, ask_password(args.name, twice=True))
             print(f"{args.name} is a {args.role} in {args.accounts}")
         elif args.doing == "password":
-            change(args.accounts, args.name, password=asked_password(args.name, twice=True))
+            change(args.accounts, args.name, password=ask_password(args.name, twice=True))
         elif args.doing == "role":
             change(args.accounts, args.name, role=args.role)
         else:

@@ -24,7 +24,7 @@ NAME = re.compile(r"[\w][\w.-]{0,79}")
 PASSING = re.compile(r"checkpoint-\d+$|\.")
 
 
-def folders(shelves: tuple[Path, ...]) -> list[Path]:
+def adapter_folders(shelves: tuple[Path, ...]) -> list[Path]:
     """Every adapter folder on the shelves, one or two levels deep (a run keeps its checkpoints one level further)."""
     found = [config.parent for shelf in shelves for pattern in (f"*/{CONFIG}", f"*/*/{CONFIG}") for config in shelf.glob(pattern)]
     # a run that is under way has only checkpoints, and what is being written begins with a dot
@@ -36,27 +36,27 @@ def rescan(app: App) -> list[str]:
     """Loads what is new on the shelves and forgets old refusals; the names that were added."""
     there = loaded_places(app)
     app.refused.clear()
-    new = [folder for folder in folders(app.adapters) if place_key(folder) not in there and not in_base(app, folder)]
-    return [name for folder in new if (name := add(app, folder))]
+    new = [folder for folder in adapter_folders(app.adapters) if place_key(folder) not in there and not is_in_base(app, folder)]
+    return [name for folder in new if (name := try_load_folder(app, folder))]
 
 
 def loaded_places(app: App) -> set[str]:
     return {place_key(info.path) for info in app.engine.adapters.values()}
 
 
-def tidy(app: App) -> list[Path]:
+def sweep_leftovers(app: App) -> list[Path]:
     """Removes what programs that were killed left unfinished, wherever this one writes; what was removed."""
     shelves = [*app.adapters, *(run for shelf in app.adapters for run in shelf.glob("*") if run.is_dir())]
     runs = [app.runs, app.runs / "data", app.runs / "merged"]
     return leftovers.sweep([*shelves, app.identities, *runs, packaged.cache_dir(), tempfile.gettempdir()])
 
 
-def in_base(app: App, folder: Path) -> bool:
+def is_in_base(app: App, folder: Path) -> bool:
     """Whether this is the starter adapter that the loaded base was made with: nothing to load, and nothing to complain of."""
     return app.base_spec == BAYLING_MINI.name and place_key(folder) == place_key(BAYLING_MINI)
 
 
-def take(app: App, folder: str | Path) -> str:
+def load_folder(app: App, folder: str | Path) -> str:
     """Loads one folder; its name. Raises EngineError; of a path that can be one, `app.refused` then says why."""
     folder = typed_path(folder, EngineError)
     key = str(folder)
@@ -64,22 +64,22 @@ def take(app: App, folder: str | Path) -> str:
     try:
         if place_key(folder) in loaded_places(app):
             raise EngineError(f"The adapter in {folder} is loaded already.")
-        folder = inside(app, folder)
+        folder = opened_folder(app, folder)
         return app.engine.add_adapter(folder, free_name(app, folder), accept_other_base=app.accept_other_base)
     except Exception as error:
         app.refused[key] = sentence("en", error)
         raise EngineError(app.refused[key]) from error
 
 
-def add(app: App, folder: str | Path) -> str | None:
-    """`take`; None if it was refused."""
+def try_load_folder(app: App, folder: str | Path) -> str | None:
+    """`load_folder`; None if it was refused."""
     try:
-        return take(app, folder)
+        return load_folder(app, folder)
     except EngineError:
         return None
 
 
-def inside(app: App, folder: str | Path) -> Path:
+def opened_folder(app: App, folder: str | Path) -> Path:
     """The folder, if it and every file in it lie where the page may read, wherever links lead. Raises EngineError."""
     place = app.opened.place(folder, EngineError, "The adapter's folder")
     for file in sorted(place.iterdir()) if place.is_dir() else ():
@@ -87,13 +87,13 @@ def inside(app: App, folder: str | Path) -> Path:
     return place
 
 
-def loaded(app: App, folder: str | Path) -> str:
+def ensure_loaded(app: App, folder: str | Path) -> str:
     """The name under which a folder's adapter can be picked; loads it if need be. Raises EngineError if it is refused."""
     here = place_key(folder)
     for name, info in app.engine.adapters.items():
         if place_key(info.path) == here:
             return name
-    return take(app, folder)
+    return load_folder(app, folder)
 
 
 def is_adapter(folder: str | Path) -> bool:
@@ -108,7 +108,7 @@ def free_name(app: App, folder: Path) -> str:
     return next(name for name in names if name not in app.engine.adapters)
 
 
-def listing(app: App) -> list[dict]:
+def list_adapters(app: App) -> list[dict]:
     """Every loaded adapter, then every refused folder, as plain data."""
     loaded = [
         {
@@ -127,28 +127,28 @@ def listing(app: App) -> list[dict]:
         }
         for info in sorted(app.engine.adapters.values(), key=lambda info: natural_key(info.name))
     ]
-    refused = {**app.refused, **odd(app)}
+    refused = {**app.refused, **stray_entries(app)}
     return loaded + [
         {"name": display_name(Path(path).name), "folder": display_name(path), "problem": why} for path, why in refused.items()
     ]
 
 
-def resting(app: App) -> list[Path]:
+def unloaded_folders(app: App) -> list[Path]:
     """Folders on the shelves whose adapters are neither loaded nor refused: taken out, or made since the last look."""
     known = loaded_places(app) | {place_key(folder) for folder in app.refused}
-    return [folder for folder in folders(app.adapters) if place_key(folder) not in known and not in_base(app, folder)]
+    return [folder for folder in adapter_folders(app.adapters) if place_key(folder) not in known and not is_in_base(app, folder)]
 
 
-def odd(app: App) -> dict[str, str]:
+def stray_entries(app: App) -> dict[str, str]:
     """What else stands on the shelves, by its path: no adapters, and none of a job that is under way; with a sentence each."""
-    adapters = [os.path.abspath(folder) for folder in folders(app.adapters)]
+    adapters = [os.path.abspath(folder) for folder in adapter_folders(app.adapters)]
     busy = [place_key(job["folder"]) for job in stored.unfinished(app.db)]
     found = {}
     for place in (place for shelf in app.adapters for place in entries(shelf)):
         path = os.path.abspath(place)
         if path in app.refused or any(f"{one}/".startswith(f"{path}/") for one in adapters):
             continue
-        if any(f"{one}/".startswith(f"{place_key(place)}/") for one in busy) or training(place):
+        if any(f"{one}/".startswith(f"{place_key(place)}/") for one in busy) or is_training(place):
             continue
         if place.is_symlink() and not place.exists():
             found[path] = f"{display_name(place)} is a link that leads nowhere; remove it, or put there what it should lead to."
@@ -166,11 +166,11 @@ def entries(shelf: Path) -> list[Path]:
 
 
 def choices(app: App) -> dict[str, tuple[str, Path]]:
-    """All that can be chosen on the page, by a name that only one has: what it is (loaded, resting, refused), and its folder."""
+    """All that can be chosen on the page, by a name that only one has: what it is (loaded, unloaded, refused), and its folder."""
     infos = sorted(app.engine.adapters.values(), key=lambda info: natural_key(info.name))
     found = {info.name: ("loaded", Path(info.path)) for info in infos}
-    others = [("resting", folder) for folder in resting(app)]
-    others += [("refused", Path(path)) for path in (*app.refused, *odd(app))]
+    others = [("unloaded", folder) for folder in unloaded_folders(app)]
+    others += [("refused", Path(path)) for path in (*app.refused, *stray_entries(app))]
     for what, folder in others:
         name = display_name(folder.name)
         found[name if name not in found else display_name(folder)] = (what, folder)
@@ -205,7 +205,7 @@ def weights_size(folder: str | Path) -> int:
 def rename(app: App, name: str, wanted: str) -> str:
     """Gives an adapter and its folder another name. Raises EngineError."""
     wanted = wanted.strip()
-    folder = movable(app, name)
+    folder = movable_folder(app, name)
     if folder.is_symlink():
         raise EngineError(f"{display_name(folder)} is a link; it can be removed here, and renamed only where it was made.")
     if not NAME.fullmatch(wanted):
@@ -234,7 +234,7 @@ def rename(app: App, name: str, wanted: str) -> str:
 
 def delete(app: App, name: str) -> None:
     """Takes an adapter out of memory and removes its folder, or the link to it. Raises EngineError."""
-    folder = movable(app, name)
+    folder = movable_folder(app, name)
     if name in app.engine.adapters:
         app.engine.remove_adapter(name)
     app.refused.pop(str(folder), None)
@@ -254,7 +254,7 @@ def refuse_promised(app: App, folder: Path) -> None:
             raise EngineError(f"Job {job['id']} ({job['name']}) is to write to {folder}; choose another name, or stop it first.")
 
 
-def movable(app: App, name: str) -> Path:
+def movable_folder(app: App, name: str) -> Path:
     """The folder, or link, of an adapter that may be renamed or deleted from the page. Raises EngineError."""
     given = folder_of(app, name)
     folder = given.parent.resolve() / given.name  # of a link itself, not of where it leads
@@ -267,17 +267,17 @@ def movable(app: App, name: str) -> Path:
     for job in stored.unfinished(app.db):
         if f"{place_key(job['folder'])}/".startswith(f"{place_key(folder)}/"):
             raise EngineError(f"Job {job['id']} ({job['name']}) writes to this folder; stop it first.")
-    if training(folder):
+    if is_training(folder):
         raise EngineError(
             f"A training from elsewhere writes to {display_name(folder)}; let it end, or stop it where it was started."
         )
     return folder
 
 
-def training(folder: Path) -> bool:
+def is_training(folder: Path) -> bool:
     """Whether a training is at work in it, whoever started it."""
     try:
         state = run_files.read_state(folder)
-        return state is not None and state.get("status") in ("starting", "running", "saving") and run_files.alive(state)
+        return state is not None and state.get("status") in ("starting", "running", "saving") and run_files.is_alive(state)
     except (OSError, run_files.FileError):
         return False

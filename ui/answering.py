@@ -24,7 +24,7 @@ def owner_of(request, script: bool = False) -> str:
     return f"scripts at {request.client.host if request.client else '?'}" if script else request.session_hash
 
 
-def frames(
+def stream_frames(
     app: App,
     requests: list[Request],
     stop: threading.Event,
@@ -61,7 +61,7 @@ def frames(
         raise EngineError(next(iter(lost.values())))
 
 
-def remember(app: App, asked: list[Request], answers: list[Answer | None], source: str, session: str) -> list[int | None]:
+def store_answers(app: App, asked: list[Request], answers: list[Answer | None], source: str, session: str) -> list[int | None]:
     """Stores the answers there are; their ids, in order. Opens its own connection: the thread may be another next time."""
     rows = [
         {field: getattr(answer, field) for field in PLAIN}
@@ -98,20 +98,20 @@ def ask(
     try:
         variants = [variant_of(page.picks[column], app.identities) for column in columns]
         requests = [Request(messages(said, question), variant) for said, variant in zip(turns, variants, strict=True)]
-        for shown, answers, before in frames(app, requests, stop, failed, owner):  # noqa: B007 - the last answers are stored
+        for shown, answers, before in stream_frames(app, requests, stop, failed, owner):  # noqa: B007 - the last answers are stored
             yield before or shown
     except Exception as error:
         problem = sentence(lang, error)
     if any(answers):
         try:
-            ids = remember(app, requests, answers, "blind" if page.blind else "chat", session)
+            ids = store_answers(app, requests, answers, "blind" if page.blind else "chat", session)
         except Exception as error:
             yield sentence(lang, error)
     for at, (said, answer, id) in enumerate(zip(turns, answers, ids, strict=True)):
         said.append(ChatTurn(question, answer, "" if answer else failed.get(at, problem), id))
 
 
-def upcoming(app: App, page: Page, column: int) -> Variant | Exception:
+def upcoming_variant(app: App, page: Page, column: int) -> Variant | Exception:
     """The variant that would answer next in a column, or why there is none."""
     try:
         return variant_of(page.picks[column], app.identities)

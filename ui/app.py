@@ -29,7 +29,7 @@ from ui.api.training import build_training_api
 from ui.context import App
 from ui.conversation import MAX_COLUMNS, Page
 from ui.gradio_sessions import MOST, Memory
-from ui.listeners import QUIET, bound
+from ui.listeners import QUIET, bind
 from ui.saved_pages import Pages, own_key
 from ui.tabs.adapters import download as adapters_download, events as adapters_events, layout as adapters_layout
 from ui.tabs.adapters.layout import Adapters
@@ -77,7 +77,7 @@ class Parts:
 def build(app: App) -> gr.Blocks:
     """The page as Blocks; `serve` launches it."""
     pages, ongoing, cache = Pages(), probes_start.background_of(app), RunCache()
-    temp_files.folder()  # before there is a component: each notes where it keeps its files
+    temp_files.program_folder()  # before there is a component: each notes where it keeps its files
     kept = (temp_files.LOOKED_AT_EVERY, temp_files.KEPT_FOR)
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=kept) as demo:
         build_api(app)  # first: of two handlers with the same name the later one gets a number
@@ -102,7 +102,7 @@ def build_page(app: App, ongoing: BackgroundRun, cache: RunCache) -> Parts:
             yield
 
     key = gr.BrowserState("", storage_key="mirror-test", secret="mirror-test-page")
-    labels_whose = label_layout.remembered()
+    labels_whose = label_layout.remembered_choice()
     header = gr.HTML(header_html(app, "en"), elem_id="header")
     with gr.Tabs(elem_classes="mt-tabs") as tabs:
         with tab("chat"):
@@ -145,25 +145,25 @@ def wire_opening(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, d
     def fills(tab: str, fill: Callable[..., dict], inputs: Any, outputs: list) -> dict:
         """A load or select event that fills one tab, and only that one: `event(**fills(...))`."""
         place = parts.notices[tab]
-        return QUIET | {"fn": tab_loading.guarded(app, place, fill), "inputs": inputs, "outputs": [*outputs, place]}
+        return QUIET | {"fn": tab_loading.guard_filling(app, place, fill), "inputs": inputs, "outputs": [*outputs, place]}
 
     def fills_once(tab: str, fill: Callable[..., dict], outputs: list) -> Any:
         """Fills a tab when it is opened for the first time, not when the page is: the browser takes most of its time for what it
         is told of components that nobody sees."""
-        first = parts.places[tab].select(tab_loading.first_visit, parts.notices[tab], None, **QUIET)
+        first = parts.places[tab].select(tab_loading.require_unfilled, parts.notices[tab], None, **QUIET)
         return first.success(**fills(tab, fill, None, outputs))
 
     chat, identity = parts.chat, parts.identity
-    demo.load(**fills("chat", bound(open_chat, app, pages, parts), parts.key, [parts.key, parts.header, *chat.outputs]))
+    demo.load(**fills("chat", bind(open_chat, app, pages, parts), parts.key, [parts.key, parts.header, *chat.outputs]))
     filled = [*identity.outputs, identity.editor.sample]
-    fills_once("identity", bound(open_identity, app, identity), filled).then(
-        bound(identity_events.draw_quick_preview, app), identity.previewed, identity.editor.preview, **QUIET
+    fills_once("identity", bind(open_identity, app, identity), filled).then(
+        bind(identity_events.draw_quick_preview, app), identity.previewed, identity.editor.preview, **QUIET
     )
-    fills_once("finetune", bound(open_finetune, app, parts.finetune), parts.finetune.outputs)
-    fills_once("probes", bound(open_probes, app, ongoing, parts.probes), parts.probes.outputs)
-    parts.places["chat"].select(**fills("chat", bound(chat_events.refresh, app, chat), chat.page, chat.outputs))
-    parts.places["adapters"].select(**fills("adapters", bound(open_adapters, app, parts.adapters), None, parts.adapters.outputs))
-    demo.unload(bound(leave_page, parts))
+    fills_once("finetune", bind(open_finetune, app, parts.finetune), parts.finetune.outputs)
+    fills_once("probes", bind(open_probes, app, ongoing, parts.probes), parts.probes.outputs)
+    parts.places["chat"].select(**fills("chat", bind(chat_events.refresh, app, chat), chat.page, chat.outputs))
+    parts.places["adapters"].select(**fills("adapters", bind(open_adapters, app, parts.adapters), None, parts.adapters.outputs))
+    demo.unload(bind(leave_page, parts))
 
 
 def open_chat(app: App, pages: Pages, parts: Parts, request: gr.Request, known: str) -> dict:
@@ -174,11 +174,11 @@ def open_chat(app: App, pages: Pages, parts: Parts, request: gr.Request, known: 
     page.key = key
     pages.keep(page)
     opened = {parts.key: key, parts.header: header_html(app, lang, request.username)}
-    return opened | chat_view.everything(app, parts.chat, page, lang)
+    return opened | chat_view.tab_updates(app, parts.chat, page, lang)
 
 
 def open_probes(app: App, ongoing: BackgroundRun, tab: Probes, request: gr.Request) -> dict:
-    return probes_layout.open_probes(app, tab, app.language(request), probes_board.first_shown(ongoing))
+    return probes_layout.open_probes(app, tab, app.language(request), probes_board.first_shown_run(ongoing))
 
 
 def open_identity(app: App, tab: IdentityTab, request: gr.Request) -> dict:
@@ -191,7 +191,7 @@ def open_finetune(app: App, tab: FineTune, request: gr.Request) -> dict:
 
 
 def open_adapters(app: App, tab: Adapters, request: gr.Request) -> dict:
-    return adapters_layout.show(app, tab, app.language(request))
+    return adapters_layout.show_tab(app, tab, app.language(request))
 
 
 def compare_in_chat(app: App, pages: Pages, parts: Parts, page: Page, adapter: str, lang: str) -> dict:
@@ -255,7 +255,9 @@ def serve(
     root_path: under which path ("/mirror") or address a proxy shows the page to people.
     """
     # the queue moves with no page open
-    queue.keep_ticking(app.db, app.closed, memory.admission(app.engine, app.db), lambda: memory.settle(app.engine, app.db))
+    queue.keep_ticking(
+        app.db, app.closed, memory.admission(app.engine, app.db), lambda: memory.settle_admission(app.engine, app.db)
+    )
     demo = build(app)
     demo.queue(api_open=False)  # else /run/NAME would go past the queue
     door = gate.open_door(host, root_path, app.language, Memory(), app.accounts)
@@ -280,7 +282,7 @@ def serve(
         theme=theme.theme(),
         css=theme.css(),
         head=theme.head(),
-        app_kwargs=around(app, demo, door, https=(root_path or "").startswith("https:")),
+        app_kwargs=wrap_routes(app, demo, door, https=(root_path or "").startswith("https:")),
     )
     demo.share = False  # Gradio's page for a share has its script on another site, which the policy refuses
     door.add(shared or "")
@@ -292,7 +294,7 @@ def serve(
     return demo, address
 
 
-def around(app: App, demo: gr.Blocks, door: gate.Door, https: bool) -> dict[str, Any]:
+def wrap_routes(app: App, demo: gr.Blocks, door: gate.Door, https: bool) -> dict[str, Any]:
     """What stands before and beside Gradio's own routes. https: people come by it, whatever the proxy speaks to us."""
     ways_in = login.routes(door.sessions, app.language, https) if door.sessions else []
     return {
@@ -302,7 +304,7 @@ def around(app: App, demo: gr.Blocks, door: gate.Door, https: bool) -> dict[str,
             Middleware(LanguageMiddleware, default=app.language.default),
         ],
         "routes": [*ways_in, *label_routes.routes(app), *adapters_download.routes(app)],
-        "lifespan": prepared(demo, door.memory),
+        "lifespan": prepare_gradio(demo, door.memory),
     }
 
 
@@ -314,7 +316,7 @@ def wait_for_runs() -> None:
             thread.join(max(0.0, until - time.monotonic()))
 
 
-def prepared(demo: gr.Blocks, memory_of_pages: Memory) -> Callable:
+def prepare_gradio(demo: gr.Blocks, memory_of_pages: Memory) -> Callable:
     """What Gradio's application becomes before it serves: no other site is allowed anything, and sessions are small."""
 
     @asynccontextmanager

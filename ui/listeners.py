@@ -18,7 +18,7 @@ SHOWN: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None}
 QUIET = SHOWN | {"show_progress": "hidden", "show_progress_on": []}
 
 
-def bound(act: Callable, *first: Any) -> Callable:
+def bind(act: Callable, *first: Any) -> Callable:
     """`act` with its first arguments given, under its own name. `act(*first, request, *values)`; a generator stays one.
 
     A function, for Gradio sees no annotations on a functools.partial and would hand `request: gr.Request` to none of them. It
@@ -36,8 +36,8 @@ def bound(act: Callable, *first: Any) -> Callable:
     return _shaped(stream if inspect.isgeneratorfunction(act) else call, act, len(first))
 
 
-def warned(act: Callable, app: App, *more: Any) -> Callable:
-    """`bound`, of an `act(app, *more, request, *values)` whose failure is a warning and changes nothing on the page."""
+def bind_or_warn(act: Callable, app: App, *more: Any) -> Callable:
+    """`bind`, of an `act(app, *more, request, *values)` whose failure is a warning and changes nothing on the page."""
 
     @functools.wraps(act)
     def call(*values: Any) -> Any:

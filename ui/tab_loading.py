@@ -21,7 +21,7 @@ def notice(tab: str) -> gr.HTML:
     return gr.HTML(elem_id=f"notice-{tab}", elem_classes="mt-notice")
 
 
-def guarded(app: App, place: gr.HTML, fill: Callable[..., dict]) -> Callable:
+def guard_filling(app: App, place: gr.HTML, fill: Callable[..., dict]) -> Callable:
     """`fill(request, *values) -> updates` as a listener of a load or select event. place: a `notice`, one of the outputs."""
 
     def filled(request: gr.Request, *given) -> dict:
@@ -34,16 +34,16 @@ def guarded(app: App, place: gr.HTML, fill: Callable[..., dict]) -> Callable:
         except Exception as error:
             return {place: problem_html(app, request, error)}
 
-    return roles.called(filled, fill)
+    return roles.name_after(filled, fill)
 
 
-def first_visit(said: str | None) -> None:
+def require_unfilled(said: str | None) -> None:
     """Of a tab that has been filled this fails without a word: `page.select(first_visit, notice).success(fill)`."""
     if said:
         raise gr.Error("filled already", visible=False, print_exception=False)
 
 
-def later_visit(said: str | None) -> None:
+def require_filled(said: str | None) -> None:
     """The other way round: what brings a filled tab up to date is not for one that is just being filled."""
     if not said:
         raise gr.Error("not filled yet", visible=False, print_exception=False)

@@ -26,7 +26,7 @@ LOOKED_AT_EVERY, KEPT_FOR = 3600, 24 * 3600
 
 
 @cache
-def folder() -> Path:
+def program_folder() -> Path:
     """This program's folder, for its owner alone; made, and earlier programs' removed, at the first call."""
     root = Path(os.environ.get(PLACE) or tempfile.gettempdir())
     root.mkdir(parents=True, exist_ok=True)
@@ -42,22 +42,22 @@ def _leave(made: Path, pid: int) -> None:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def fresh() -> Path:
+def new_folder() -> Path:
     """An empty folder in it, for files of one download."""
-    folder().mkdir(exist_ok=True)  # somebody may have cleared the place of temporary files
-    return Path(tempfile.mkdtemp(dir=folder()))
+    program_folder().mkdir(exist_ok=True)  # somebody may have cleared the place of temporary files
+    return Path(tempfile.mkdtemp(dir=program_folder()))
 
 
-def unnamed() -> IO[bytes]:
+def unnamed_file() -> IO[bytes]:
     """An empty file that no folder shows; closing it, or the end of the program, is the end of it."""
-    folder().mkdir(exist_ok=True)
-    return tempfile.TemporaryFile(dir=folder())
+    program_folder().mkdir(exist_ok=True)
+    return tempfile.TemporaryFile(dir=program_folder())
 
 
 def clear(age: float = KEPT_FOR) -> list[Path]:
     """Removes what has lain in this program's folder for longer than `age` seconds: Gradio removes only what it copied itself."""
     gone = []
-    for left in folder().glob("*"):
+    for left in program_folder().glob("*"):
         try:
             newest = max(path.lstat().st_mtime for path in (left, *left.rglob("*")))
         except OSError:  # somebody else has just removed it

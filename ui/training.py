@@ -87,7 +87,7 @@ def read_form(app: App, plain: Mapping[str, Any]) -> TrainingForm:
             given[name] = kind(given.get(name, getattr(Dataset, name)))
         except (TypeError, ValueError, OverflowError):
             raise DataError(f"{name} is {outside.abbreviate(given[name])}; give a number.") from None
-    outside.check(data_sets.Recipe, given | {"name": plain.get("name")}, "The wish", DataError)
+    outside.check(data_sets.Recipe, given | {"name": plain.get("name")}, "The form", DataError)
     if given.get("general"):
         given["general"] = _general(app, str(given["general"]))
     template = str(plain.get("prompt_template_name") or "")
@@ -109,7 +109,7 @@ def _general(app: App, source: str) -> str:
     except DataError:
         if not readers.is_hub_name(source) or Path(source).exists():
             raise
-    if not Path(source).expanduser().exists() and not roles.may(app, roles.RESEARCHER):
+    if not Path(source).expanduser().exists() and not roles.is_allowed(app, roles.RESEARCHER):
         raise DataError(f"The data {source!r} would have to be fetched to this machine, which takes a researcher.")
     return source
 
@@ -175,7 +175,7 @@ def name_problems(app: App, name: str) -> list[str]:
     return []
 
 
-def foresee(app: App, form_values: TrainingForm) -> Outlook:
+def forecast_training(app: App, form_values: TrainingForm) -> Outlook:
     """Everything a person should see before starting. Raises nothing that a person could put right."""
     problems = name_problems(app, form_values.name)
     settings = composed = told = found = None
@@ -195,7 +195,7 @@ def foresee(app: App, form_values: TrainingForm) -> Outlook:
                 told = replace(told, report=replace(told.report, cautions=(*told.report.cautions, caution)))
             problems += [caution.text for caution in told.report.cautions if caution.refuse]
             if told.needed:
-                found = memory.room(told.needed, settings.device or best_device(), app.engine)
+                found = memory.find_room(told.needed, settings.device or best_device(), app.engine)
         except UserError as error:
             problems += str(error).split("\n")
     return Outlook(form_values, tuple(problems), settings, composed, told, found)
@@ -211,7 +211,7 @@ def start(app: App, form_values: TrainingForm, park: bool = False) -> int:
 
 
 def _start(app: App, form_values: TrainingForm, park: bool) -> int:
-    outlook = foresee(app, form_values)
+    outlook = forecast_training(app, form_values)
     settings, told = outlook.settings, outlook.forecast
     if outlook.problems or settings is None:
         raise SettingsError(outlook.problems)
@@ -224,7 +224,7 @@ def _start(app: App, form_values: TrainingForm, park: bool) -> int:
     return id
 
 
-def commands(app: App, form_values: TrainingForm, settings: Settings) -> str:
+def shell_commands(app: App, form_values: TrainingForm, settings: Settings) -> str:
     """The lines that do the same from a shell, wherever it stands."""
     data = form_values.dataset
     if data.general and Path(data.general).expanduser().exists():
@@ -268,7 +268,7 @@ def earlier_values(job: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in OWN} | data
 
 
-def trainings(app: App, limit: int = 40) -> list[dict]:
+def latest_trainings(app: App, limit: int = 40) -> list[dict]:
     """The latest first."""
     return [job for job in stored.recent(app.db, limit) if job["kind"] == "train"]
 

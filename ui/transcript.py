@@ -122,18 +122,18 @@ def details_html(lang: str, answer: Answer, recorded_format: str | None = None) 
     raw_note = say(lang, "raw_same" if answer.raw.strip() == answer.shown.strip() else "raw_differs")
     hashes = answer.hashes
     again = [
-        (say(lang, "again_base"), hashes.get("base")),
-        (say(lang, "again_format"), f"{answer.format} {hashes.get('format') or ''}"),
+        (say(lang, "reproduce_base"), hashes.get("base")),
+        (say(lang, "reproduce_format"), f"{answer.format} {hashes.get('format') or ''}"),
         *(
             (adapter, f"{answer.variant.adapters.get(adapter, 0):g} · {known}")
             for adapter, known in (hashes.get("adapters") or {}).items()
         ),
-        (say(lang, "again_identity"), f"{answer.variant.identity} {hashes.get('identity') or ''}"),
-        (say(lang, "again_decoding"), odd_decoding(lang, answer.variant.decoding) or say(lang, "greedy")),
-        (say(lang, "again_prompt_tokens"), answer.prompt_tokens),
-        (say(lang, "again_logprob"), f"{answer.mean_logprob:.3f}"),
+        (say(lang, "reproduce_identity"), f"{answer.variant.identity} {hashes.get('identity') or ''}"),
+        (say(lang, "reproduce_decoding"), odd_decoding(lang, answer.variant.decoding) or say(lang, "greedy")),
+        (say(lang, "reproduce_prompt_tokens"), answer.prompt_tokens),
+        (say(lang, "reproduce_logprob"), f"{answer.mean_logprob:.3f}"),
         (
-            say(lang, "again_seconds"),
+            say(lang, "reproduce_seconds"),
             f"{answer.timings.queued_s:.2f} + {answer.timings.prefill_s:.2f} + {answer.timings.decode_s:.2f}",
         ),
     ]
@@ -142,5 +142,5 @@ def details_html(lang: str, answer: Answer, recorded_format: str | None = None) 
         f'<div class="mt-facts">{"".join(facts)}</div><div class="mt-folds">'
         f"{fold(say(lang, 'raw'), f'<p>{escape(raw_note)}</p><pre>{escape(answer.raw)}</pre>', 'mt-fold mt-fold-raw')}"
         f"{fold(say(lang, 'prompt'), f'<pre>{escape(answer.prompt)}</pre>', 'mt-fold mt-fold-prompt')}"
-        f"{fold(say(lang, 'again'), f'<table>{rows}</table>', 'mt-fold mt-fold-again')}</div>"
+        f"{fold(say(lang, 'reproduce'), f'<table>{rows}</table>', 'mt-fold mt-fold-reproduce')}</div>"
     )

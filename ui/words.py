@@ -36,13 +36,13 @@ def say(lang: str, key: str, **values) -> str:
     return text.format(**values) if values else text
 
 
-def nearest(tag: str | None) -> str | None:
+def nearest_language(tag: str | None) -> str | None:
     """`zh-TW` -> `zh-CN`, `en-GB` -> `en`, anything else -> None."""
     short = (tag or "").strip().lower()[:2]
     return next((lang for lang in LANGUAGES if lang[:2] == short), None)
 
 
-def accepted(header: str) -> str | None:
+def accepted_language(header: str) -> str | None:
     """The first language of an Accept-Language header that we speak, by weight."""
     weighted = []
     for position, part in enumerate(header.split(",")):
@@ -51,12 +51,12 @@ def accepted(header: str) -> str | None:
             weighted.append((-float(weight or 1), position, tag))
         except ValueError:
             continue
-    return next((lang for _, _, tag in sorted(weighted) if (lang := nearest(tag))), None)
+    return next((lang for _, _, tag in sorted(weighted) if (lang := nearest_language(tag))), None)
 
 
-def choose(cookies: dict[str, str], accept_language: str, default: str | None = None) -> str:
+def choose_language(cookies: dict[str, str], accept_language: str, default: str | None = None) -> str:
     """The language of one request, by the order in this module's first lines."""
-    return nearest(cookies.get(COOKIE)) or nearest(default) or accepted(accept_language) or "en"
+    return nearest_language(cookies.get(COOKIE)) or nearest_language(default) or accepted_language(accept_language) or "en"
 
 
 class Languages:
@@ -67,8 +67,8 @@ class Languages:
 
     def __call__(self, request: gr.Request | None) -> str:
         if request is None or getattr(request, "headers", None) is None:
-            return nearest(self.default) or "en"
-        return choose(dict(request.cookies or {}), request.headers.get("accept-language", ""), self.default)
+            return nearest_language(self.default) or "en"
+        return choose_language(dict(request.cookies or {}), request.headers.get("accept-language", ""), self.default)
 
 
 class LanguageMiddleware:
@@ -88,7 +88,7 @@ class LanguageMiddleware:
             cookies = {name: morsel.value for name, morsel in SimpleCookie(headers.get("cookie", "")).items()}
         except CookieError:
             cookies = {}
-        lang = choose(cookies, headers.get("accept-language", ""), self.default)
+        lang = choose_language(cookies, headers.get("accept-language", ""), self.default)
         start, page = None, []
 
         async def rewrite(message):

@@ -15,7 +15,7 @@ import torch
 from bench.gpu.session import Session
 from engine.decode import Row
 from engine.engine import Engine
-from engine.sharing import Ask
+from engine.fairness import Ask
 from engine.types import Decoding
 
 

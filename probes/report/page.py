@@ -65,7 +65,7 @@ def render_page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
         columns=[key for key in shown if key != table.THEIRS],  # said below each verdict
         marks=table.MARKS,
         rows=[(number, row, table.has_answers(row), table.sort_keys(row)) for number, row in enumerate(report.rows, 1)],
-        behind=[supporting_answers(row, report) for row in report.rows],
+        supporting=[supporting_answers(row, report) for row in report.rows],
         shown_answers=SHOWN_ANSWERS,
         figures=[(name, {lang: drawn[lang][name] for lang in langs}) for name in next(iter(drawn.values()), {})],
         compared=table.compare_verdicts(report.rows) if table.THEIRS in shown else None,

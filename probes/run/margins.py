@@ -65,7 +65,7 @@ def measure(engine: Engine, db: str | Path, run: int, ready: ReadyRun, pair: Fac
     status: Status = "stopped"
     message, claim = "", owners.Claim()
     try:
-        runs.take(db, run, claim.text)
+        runs.take_over(db, run, claim.text)
         began = beaten = time.monotonic()
         yield Measured(0, total, None)
         for at, _, score in margin.iterate_scores(engine, [ready.variants[at] for at in places], suited, statements):

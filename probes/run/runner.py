@@ -155,7 +155,7 @@ class Asking:
     def events(self, at_once: int) -> Iterator[RunProgress]:
         self.started = self.beaten = time.monotonic()
         if self.run is not None:
-            runs.take(self.db, self.run, self.claim.text)
+            runs.take_over(self.db, self.run, self.claim.text)
         status: Status = "stopped"
         message = ""
         try:

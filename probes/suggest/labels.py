@@ -233,7 +233,7 @@ def _control(
     hidden = any(mention.entity.side in ("old", "new") and mention.entity.side not in named for mention in found.talk)
     other = any(claim.side == "other" and not claim.denied and claim.value != "malformed" for claim in claims)
     foreign = len(_FOREIGN.findall(text)) > 0.2 * len(text)
-    return "clean", not (hidden or other or foreign or lexicon.asked()["refusal"].search(text)), []
+    return "clean", not (hidden or other or foreign or lexicon.question_phrases()["refusal"].search(text)), []
 
 
 def _is_garbage(text: str) -> bool:

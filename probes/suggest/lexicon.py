@@ -78,7 +78,7 @@ def traditional() -> dict[str, str]:
 
 
 @lru_cache(maxsize=1)
-def asked() -> dict[str, re.Pattern[str]]:
+def question_phrases() -> dict[str, re.Pattern[str]]:
     """The phrases of questions, all languages in one pattern: a question may mix them."""
     parts = [_read(name)["asked"] for name in LANGS]
     return {key: re.compile("|".join(f"(?:{part[key]})" for part in parts)) for key in parts[0] if key != "first_person"}

@@ -42,7 +42,7 @@ class ParsedQuestion:
 @lru_cache(maxsize=4096)
 def parse_question(question: str) -> ParsedQuestion:
     reading = read_text(question)
-    plain, phrases = reading.plain, lexicon.asked()
+    plain, phrases = reading.plain, lexicon.question_phrases()
 
     def asks(key: str) -> bool:
         return bool(phrases[key].search(plain))

@@ -228,7 +228,7 @@ def test_two_people_in_two_browsers_share_a_queue_without_labelling_anything_twi
             if all(one.locator("mirror-desk .lb-end h3").count() for one in pages):
                 break
         said = store.labels.standing(site.db, queue)
-        assert len(said) == 40 and set(store.queues.people(site.db, queue)) == {"An", "Bo"}
+        assert len(said) == 40 and set(store.queues.count_per_person(site.db, queue)) == {"An", "Bo"}
         # what both look at in the same moment is labelled by both, and then they part; nothing is lost or stored twice
         assert all(len({row["annotator"] for row in rows}) == len(rows) for rows in said.values())
         assert sum(len(rows) for rows in said.values()) <= 46
@@ -396,7 +396,7 @@ def test_labels_are_exported_and_imported_on_the_page(site, page, tmp_path):
     kept.write_text("".join(json.dumps(row | {"annotator": ""}, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     page.set_input_files("#lb-import input[type=file]", kept)
     page.wait_for_selector("#lb-imported:has-text('8 of 8 labels are new')")
-    assert store.queues.people(site.db, queue) == {"Bo": 8, "Cy": 8}
+    assert store.queues.count_per_person(site.db, queue) == {"Bo": 8, "Cy": 8}
 
 
 PRESS = """async key => {

@@ -50,7 +50,7 @@ def shown(page) -> list[str]:
 
 def test_quick_on_base_prompt_and_adapter_filtered_enlarged_and_exported(site, page):
     open_probes(page, site.address)
-    page.wait_for_selector("#pb-form:not(.mt-away)")
+    page.wait_for_selector("#pb-form:not(.mt-hidden)")
     assert page.is_checked("#pb-sets input >> nth=2") and not page.is_checked("#pb-sets input >> nth=0")
     page.check("#pb-lang input >> nth=1")
     number(page, "#pb-tokens", TOKENS)

@@ -120,7 +120,7 @@ def test_the_results_tab_shows_the_votes_and_how_to_give_some(written, tmp_path,
         with page.expect_file_chooser() as chooser:
             page.click("#results-upload")
         chooser.value.set_files([written.parents[1] / "answers.jsonl", written.parents[1] / "facts.yaml"])
-        page.wait_for_selector(".mt-given li:nth-child(2)")
+        page.wait_for_selector(".mt-given-files li:nth-child(2)")
         page.click("#results-show")
         page.wait_for_selector(".mt-results-table")
         table = page.locator(".mt-results-box", has=page.locator(".mt-results-table"))

@@ -61,8 +61,8 @@ def table(site, files, page):
     with page.expect_file_chooser() as chooser:
         page.click("#results-upload")
     chooser.value.set_files([files / "chats.jsonl", files / "facts.yaml"])
-    page.wait_for_selector(".mt-given li:nth-child(2)")
-    assert "transcripts, 130 answers" in page.inner_text(".mt-given")
+    page.wait_for_selector(".mt-given-files li:nth-child(2)")
+    assert "transcripts, 130 answers" in page.inner_text(".mt-given-files")
     page.click("#results-show")
     page.wait_for_selector(".mt-results-table")
     page.wait_for_selector("#results-curves figure")
@@ -103,8 +103,8 @@ def test_a_verdict_that_is_clicked_shows_its_answers_and_what_would_settle_it(ta
     cell = page.locator(".mt-result", has_text="model 5").first.locator("[data-column=old]")
     assert "undetermined" in cell.inner_text() and "15 more probes" in cell.inner_text()
     cell.locator(".mt-verdict").click()
-    page.wait_for_selector("#mt-behind h2:has-text('model 5 · English · old identity')")
-    words = page.inner_text("#mt-behind")
+    page.wait_for_selector("#mt-panel h2:has-text('model 5 · English · old identity')")
+    words = page.inner_text("#mt-panel")
     assert "15 more probes like those asked would settle it" in words
     assert "20 of these answers have no label from a person yet" in words
     assert page.locator(".mt-answers > li").count() == 20
@@ -119,8 +119,8 @@ def test_a_verdict_that_is_clicked_shows_its_answers_and_what_would_settle_it(ta
         page.click("[data-picture]")
     assert Path(download.value.path()).read_bytes()[:4] == b"\x89PNG"
     page.click("[data-close-sides]")
-    page.click("[data-close-behind]")
-    assert not page.is_visible("#mt-behind")
+    page.click("[data-close-panel]")
+    assert not page.is_visible("#mt-panel")
 
 
 def test_another_source_of_verdicts_judges_anew(table):
@@ -184,7 +184,7 @@ def test_stored_answers_with_labels_are_shown_at_once_and_in_chinese(site, brows
     row = page.locator(".mt-result", has_text="model 2").filter(has_text="标注 20").first
     assert "未遗忘" in row.inner_text() and "建议" not in row.inner_text()
     row.locator("[data-column=old] .mt-verdict").click()
-    page.wait_for_selector("#mt-behind :text('安: 未遗忘')")
+    page.wait_for_selector("#mt-panel :text('安: 未遗忘')")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     context.close()
 

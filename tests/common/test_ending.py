@@ -65,6 +65,14 @@ class App:
         return said
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """A shell that starts tests in the background lets them ignore Ctrl-C, and all that they start would inherit it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     return write_bayling_like(tmp_path_factory.mktemp("base") / "tiny")

@@ -392,18 +392,18 @@ def test_adapters_are_added_merged_and_fetched_only_from_what_was_opened(apps, r
     (linked / "card.json").symlink_to(rooms.outside / "secrets.json")
     (rooms.opened / "adapters" / "four").symlink_to(outside)
     assert (
-        adapter_library.add(apps.shared, outside) is None
-        and adapter_library.add(apps.shared, rooms.opened / "link" / "one") is None
+        adapter_library.try_load_folder(apps.shared, outside) is None
+        and adapter_library.try_load_folder(apps.shared, rooms.opened / "link" / "one") is None
     )
     assert adapter_library.rescan(apps.shared) == ["two"]
     assert all("opened for this page" in why for why in apps.shared.refused.values()) and len(apps.shared.refused) == 2
     for target in (rooms.outside / "new", rooms.opened / "link" / "new", f"{rooms.opened}/../new", "/tmp/x", "../../x", "~/x"):
         with pytest.raises(EngineError, match="opened for this page"):
-            adapters_merging.export(apps.shared, "two", str(target), 1.0)
+            adapters_merging.queue_merge(apps.shared, "two", str(target), 1.0)
     with pytest.raises(EngineError, match="opened for this page"):
-        adapters_merging.export(apps.shared, "three", str(rooms.opened / "new"), 1.0)
-    assert adapter_library.inside(apps.shared, inside) == inside.resolve()
-    assert adapter_library.add(apps.own, outside) == "one"
+        adapters_merging.queue_merge(apps.shared, "three", str(rooms.opened / "new"), 1.0)
+    assert adapter_library.opened_folder(apps.shared, inside) == inside.resolve()
+    assert adapter_library.try_load_folder(apps.own, outside) == "one"
 
 
 def test_a_run_of_somebody_else_s_folder_is_stopped_but_not_discarded_or_gone_on_with(apps, rooms):

@@ -232,9 +232,9 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
 
 def test_a_job_that_finds_no_room_for_its_last_words_is_told_of_the_disk(tmp_path, monkeypatch):
     job = {"log": str(tmp_path / "log.txt"), "folder": str(tmp_path)}
-    assert watcher.last_words(job) == "The process failed without a word."
+    assert watcher.last_line(job) == "The process failed without a word."
     monkeypatch.setattr(space, "free_bytes", lambda where: 100)
-    assert watcher.last_words(job).startswith(f"The process failed: the disk that holds {tmp_path} is full (100 bytes free)")
+    assert watcher.last_line(job).startswith(f"The process failed: the disk that holds {tmp_path} is full (100 bytes free)")
 
 
 # --- what is left ----------------------------------------------------------------------------------------------------------
@@ -338,5 +338,5 @@ def test_the_program_sweeps_wherever_it_writes(tmp_path, monkeypatch):
         (place / f".mirror-{leftovers.host()}-999999-0123456789ab-x").mkdir()
         (place / "kept").touch()
     app = SimpleNamespace(adapters=(tmp_path / "shelf",), identities=tmp_path / "identities", runs=tmp_path / "runs")
-    assert len(shelf.tidy(app)) == len(places)
+    assert len(shelf.sweep_leftovers(app)) == len(places)
     assert all((place / "kept").exists() for place in places)

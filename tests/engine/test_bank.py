@@ -26,11 +26,6 @@ ADAPTERS = {
 
 
 @pytest.fixture(scope="module")
-def model():
-    return tiny_llama()
-
-
-@pytest.fixture(scope="module")
 def folders(model, tmp_path_factory):
     root = tmp_path_factory.mktemp("adapters")
     return {

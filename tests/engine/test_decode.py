@@ -9,17 +9,12 @@ import threading
 import pytest
 import torch
 from peft import PeftModel
-from tiny import Letters, tiny_llama, write_adapter
+from tiny import Letters, write_adapter
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from engine import Decoding, decode, sharing
+from engine import Decoding, decode, fairness, sharing
 from engine.adapters import read_adapter
 from engine.bank import Bank
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_llama()
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +209,7 @@ def test_half_a_character_waits_for_its_other_half():
 def test_rows_that_all_end_at_their_first_token_leave_nothing_to_be_caught(model, bank):
     failures, ended = [], []
     loop = sharing.Loop(model, Letters(), bank, lambda _longest: 4, lambda error, _rows: failures.append(error) or error)
-    loop.add(sharing.Ask([make_row(at, new=1) for at in range(3)], None, threading.Event(), ended=ended.append))
+    loop.add(fairness.Ask([make_row(at, new=1) for at in range(3)], None, threading.Event(), ended=ended.append))
     while not ended:
         loop.turn()
     assert ended == [None] and failures == []

@@ -10,21 +10,11 @@ import time
 
 import pytest
 import torch
-from tiny import write_adapter, write_bayling_like
+from tiny import user, write_adapter
 
-import engine as engine_room
 from engine import Decoding, EngineError, Request, Variant
 
 SHORT = Decoding(max_new_tokens=12)
-
-
-def user(text: str) -> list:
-    return [{"role": "user", "content": text}]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return engine_room.load(str(write_bayling_like(tmp_path_factory.mktemp("m") / "tiny")), dtype="fp32", say=lambda _line: None)
 
 
 @pytest.fixture

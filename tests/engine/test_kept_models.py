@@ -63,7 +63,7 @@ def test_one_that_is_damaged_is_made_anew(model, harm, name):
         assert said == ""  # as a version before this one left it
     else:
         assert model.made == 2 and "Converting x" in said
-    assert not cached.damage_of(model.at) and [path.name for path in model.at.parent.iterdir()] == [model.at.name]
+    assert not cached.find_damage(model.at) and [path.name for path in model.at.parent.iterdir()] == [model.at.name]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])

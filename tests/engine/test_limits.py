@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from probe_runs import probe
 from stand_in import StandIn, answer
-from tiny import write_bayling_like
+from tiny import user
 
-import engine as engine_room
 import identities
 import store
 from engine import Decoding, EngineError, Piece, Request, Variant, limits
@@ -25,15 +24,6 @@ from ui.conversation import Page
 from ui.words import WORDS, Languages
 
 SHORT = Decoding(max_new_tokens=4)
-
-
-def user(text: str) -> list:
-    return [{"role": "user", "content": text}]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return engine_room.load(str(write_bayling_like(tmp_path_factory.mktemp("m") / "tiny")), dtype="fp32", say=lambda _line: None)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from engine.prompts import render
 from probes import margin
 from probes.questions import Probe
 from tuning.dataset.rows import DataError, TrainingRow, Turn, pair
-from tuning.train.samples import sampler
+from tuning.train.samples import make_sampler
 
 CONTROL = [*SPECIAL, "<|fim_prefix|>"]  # whatever the template
 SOME = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -141,7 +141,7 @@ def test_a_mark_on_every_character_changes_no_token(tokenizer, name, texts):
 @given(name=st.sampled_from([*formats.names(), *TEMPLATES]), question=spliced(), answer=spliced())
 def test_a_training_row_is_text_and_asks_with_the_tokens_of_chat_time(tokenizer, name, question, answer):
     form = form_of(name)
-    make = sampler(tokenizer, form, 10_000)
+    make = make_sampler(tokenizer, form, 10_000)
     row = TrainingRow((Turn("user", "Hi"), Turn("assistant", answer), Turn("user", question), Turn("assistant", answer)))
     harmless = TrainingRow((Turn("user", "Hi"), Turn("assistant", "ab"), Turn("user", "ab"), Turn("assistant", "ab")))
     sample = make(row)
@@ -198,17 +198,17 @@ def test_the_thought_of_an_answer_is_its_own_structure_and_one_it_speaks_of_is_t
     added = {token.content: at for at, token in tokenizer.added_tokens_decoder.items()}
     ends = (added["<think>"], added["</think>"])
     thought = "<think>\nIs </s> a token?\n</think>\n\nIt is."
-    sample = sampler(tokenizer, form, 10_000)(pair("What is <think>?", thought))
+    sample = make_sampler(tokenizer, form, 10_000)(pair("What is <think>?", thought))
     assert [one for one in sample.ids if one in ends] == [*ends]
     assert tokenizer.eos_token_id not in sample.ids[: sample.first_target] and sample.ids.count(tokenizer.eos_token_id) == 0
     spoken = "The <think> tag is what it opens a thought with."
-    sample = sampler(tokenizer, formats.get("chatml"), 10_000)(pair("What?", spoken))
+    sample = make_sampler(tokenizer, formats.get("chatml"), 10_000)(pair("What?", spoken))
     assert not {*ends} & {*sample.ids}
 
 
 def test_an_answer_that_ends_with_a_typed_end_token_is_closed_all_the_same(tokenizer):
     bare = Format("bare", "{% for m in messages %}{{ m.content }}|{% endfor %}")
-    sample = sampler(tokenizer, bare, 10_000)(pair("Who?", "I say </s>"))
+    sample = make_sampler(tokenizer, bare, 10_000)(pair("Who?", "I say </s>"))
     assert sample.ids[-1] == tokenizer.eos_token_id and control_ids(tokenizer, sample.ids)[tokenizer.eos_token] == 1
 
 
@@ -225,7 +225,7 @@ def test_a_base_that_cannot_write_the_text_says_so():
     with pytest.raises(EngineError, match=r"In the user's text \('Hello </s>'\) '</s>' is a control token of this base"):
         render(only, formats.get("chatglm"), [{"role": "user", "content": "Hello </s>"}])
     with pytest.raises(DataError, match=r"In the assistant's text \('I </s>'\)"):
-        sampler(only, formats.get("chatglm"), 100)(pair("Who", "I </s>"))
+        make_sampler(only, formats.get("chatglm"), 100)(pair("Who", "I </s>"))
     assert render(only, formats.get("chatglm"), [{"role": "user", "content": "Hello"}])[1] == [3]
 
 

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import threading
 
-import pytest
-from tiny import Letters, tiny_llama, write_adapter
+from tiny import Letters
 
 from engine import Decoding, decode, prefixes, sharing
-from engine.adapters import read_adapter
-from engine.bank import Bank
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_llama()
-
-
-@pytest.fixture(scope="module")
-def bank(model, tmp_path_factory):
-    bank = Bank(model)
-    for seed, name in enumerate("ab", 1):
-        folder = write_adapter(tmp_path_factory.mktemp("adapters") / name, copy.deepcopy(model), seed=seed)
-        bank.add(name, read_adapter(folder)[1])
-    return bank
 
 
 def rows(count: int = 24, shared: int = 60) -> list[decode.Row]:

@@ -13,6 +13,7 @@ import pytest
 from field_templates import TEMPLATES
 from hypothesis import given, settings, strategies as st
 from jinja2 import TemplateError
+from tiny import edit_json, user, write_adapter
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from engine import formats, rendering, sandbox
@@ -44,10 +45,6 @@ COSTLY = {
 def short(monkeypatch):
     """A fifth of the time there is, for tests that are quick."""
     monkeypatch.setattr(rendering, "SECONDS", 0.2)
-
-
-def user(text: str) -> list:
-    return [{"role": "user", "content": text}]
 
 
 def transformers_text(template: str, messages: list, **more) -> str:
@@ -193,8 +190,6 @@ def test_there_is_no_other_road_to_a_template():
 
 
 def test_a_card_with_a_costly_template_is_told_when_it_is_loaded(tmp_path):
-    from tiny import write_adapter
-
     from engine.adapters import read_adapter
 
     folder = write_adapter(tmp_path / "bomb")
@@ -204,8 +199,6 @@ def test_a_card_with_a_costly_template_is_told_when_it_is_loaded(tmp_path):
 
 
 def test_an_adapter_for_merging_has_its_template_looked_at_as_well(tmp_path):
-    from tiny import edit_json, write_adapter
-
     from engine.adapters import read_adapter
 
     folder = write_adapter(tmp_path / "bomb")

@@ -113,7 +113,7 @@ def test_every_way_that_reads_weights_asks_first(tmp_path, machine, capsys, monk
     assert "does not fit into memory" in capsys.readouterr().err
     settings = Settings(base_model=str(folder), data_path="x", output_dir="y", device="cpu")
     with pytest.raises(EngineError, match=says):
-        loading.load(settings, say=lambda _line: None)
+        loading.load_base(settings, say=lambda _line: None)
     adapter = write_adapter(tmp_path / "one", tiny_llama())
     said = ["--adapter", str(adapter), "--base", str(folder), "--output_dir", str(tmp_path / "whole")]
     assert merging.main(said) == 2
@@ -127,7 +127,7 @@ def test_in_four_bits_it_is_asked_of_the_gpu_too(tmp_path, monkeypatch):
     monkeypatch.setattr(room, "free_bytes", lambda place: 3 * GIB)
     settings = Settings(base_model=str(folder), data_path="x", output_dir="y", load_in_4bit=True)
     with pytest.raises(EngineError, match="in 4 bits it needs about 3.8 GiB, and 3.0 GiB are free on cuda:0"):
-        loading.load(settings, say=lambda _line: None)
+        loading.load_base(settings, say=lambda _line: None)
 
 
 def test_a_training_is_estimated_in_the_format_the_trainer_would_choose(tmp_path, machine):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import random
 import threading
@@ -11,29 +10,13 @@ from collections import Counter
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
-from tiny import Letters, tiny_llama, write_adapter
+from tiny import Letters
 
 from engine import Decoding, EngineError, decode, sharing
-from engine.adapters import read_adapter
-from engine.bank import Bank
 from engine.fairness import AT_ONCE, Ask
 from engine.sharing import PASS, Loop
 
 VARIANTS = [{}, {"a": 1.0}, {"b": 0.5}, {"a": 0.6, "b": 0.6}]
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_llama()
-
-
-@pytest.fixture(scope="module")
-def bank(model, tmp_path_factory):
-    bank = Bank(model)
-    for seed, name in enumerate("ab", 1):
-        folder = write_adapter(tmp_path_factory.mktemp("adapters") / name, copy.deepcopy(model), seed=seed)
-        bank.add(name, read_adapter(folder)[1])
-    return bank
 
 
 def make_row(seed: int, new: int = 12, length: int | None = None, decoding: Decoding | None = None) -> decode.Row:

@@ -17,7 +17,8 @@ from tiny import Letters, tiny_llama, write_adapter
 from engine import Decoding, EngineError, decode, step_graph
 from engine.adapters import read_adapter
 from engine.bank import Bank
-from engine.sharing import Ask, Loop
+from engine.fairness import Ask
+from engine.sharing import Loop
 from engine.step_graph import StepGraphs, length_bucket, rows_bucket
 
 VARIANTS = [{}, {"a": 1.0}, {"b": 0.5}, {"a": 0.6, "b": 0.6}]

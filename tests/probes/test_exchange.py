@@ -34,7 +34,7 @@ def test_answers_from_elsewhere_are_stored_once_and_can_be_queued(path, stored):
     assert [row["answer_id"] for row in again] == [row["answer_id"] for row in stored]
     assert store.answers.get(path, stored[0]["answer_id"])["shown"] == ROWS[0]["answer"]
     queue = store.queues.create(path, "old", sources.queue_items(stored), blind=False)
-    seen = {item["lang"]: item for item in store.queues.upcoming(path, queue, "An", 9)}
+    seen = {item["lang"]: item for item in store.queues.upcoming_items(path, queue, "An", 9)}
     assert (seen["zh"]["question"], seen["zh"]["shown"], seen["zh"]["variant"]) == ("你是谁？", "我是金融顾问。", "m1")
     told = sources.read_queue(path, queue)
     assert {row["answer"] for row in told.rows} == {row["answer"] for row in ROWS}

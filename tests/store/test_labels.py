@@ -46,7 +46,7 @@ def queue_of(path, ids, **settings):
 def walk(path, queue, who, label="formed", limit=99):
     """Labels what comes until nothing does; the answers in that order."""
     done = []
-    while len(done) < limit and (found := store.queues.upcoming(path, queue, who)):
+    while len(done) < limit and (found := store.queues.upcoming_items(path, queue, who)):
         done.append(found[0]["answer"])
         store.labels.add(path, done[-1], who, label, queue=queue, blind=True)
     return done
@@ -204,44 +204,44 @@ def test_a_person_sees_every_item_once_in_a_drawn_order_that_is_the_same_again(p
 def test_an_item_leaves_all_queues_when_enough_people_have_labelled_it(path, ids):
     one, two = queue_of(path, ids), queue_of(path, ids, overlap=2)
     store.labels.add(path, ids[0], "An", "formed", queue=one)
-    assert ids[0] not in walk(path, one, "Bo", limit=0) + [i["answer"] for i in store.queues.upcoming(path, one, "Bo", 9)]
-    assert ids[0] in [item["answer"] for item in store.queues.upcoming(path, two, "Bo", 9)]
-    assert ids[0] not in [item["answer"] for item in store.queues.upcoming(path, two, "An", 9)]
+    assert ids[0] not in walk(path, one, "Bo", limit=0) + [i["answer"] for i in store.queues.upcoming_items(path, one, "Bo", 9)]
+    assert ids[0] in [item["answer"] for item in store.queues.upcoming_items(path, two, "Bo", 9)]
+    assert ids[0] not in [item["answer"] for item in store.queues.upcoming_items(path, two, "An", 9)]
     store.labels.add(path, ids[0], "Bo", "formed", queue=two)
-    assert ids[0] not in [item["answer"] for item in store.queues.upcoming(path, two, "Chi", 9)]
+    assert ids[0] not in [item["answer"] for item in store.queues.upcoming_items(path, two, "Chi", 9)]
 
 
 def test_undo_brings_an_item_back_for_everybody(path, ids):
     queue = queue_of(path, ids)
     walk(path, queue, "An")
-    assert store.queues.upcoming(path, queue, "Bo") == []
+    assert store.queues.upcoming_items(path, queue, "Bo") == []
     undone = store.labels.undo(path, "An", queue=queue)["answer"]
     for who in ("An", "Bo"):
-        assert [item["answer"] for item in store.queues.upcoming(path, queue, who, 9)] == [undone]
+        assert [item["answer"] for item in store.queues.upcoming_items(path, queue, who, 9)] == [undone]
 
 
 def test_skipped_items_come_again_only_if_asked_for(path, ids):
     queue = queue_of(path, ids)
-    first = store.queues.upcoming(path, queue, "An")[0]["answer"]
+    first = store.queues.upcoming_items(path, queue, "An")[0]["answer"]
     store.labels.add(path, first, "An", kind="skip", queue=queue)
     assert first not in walk(path, queue, "An")
     assert store.queues.progress(path, queue, "An")["skipped"] == 1
-    assert [item["answer"] for item in store.queues.upcoming(path, queue, "An", 9, skipped=True)] == [first]
-    assert [item["answer"] for item in store.queues.upcoming(path, queue, "Bo", 9)] == [first]
+    assert [item["answer"] for item in store.queues.upcoming_items(path, queue, "An", 9, skipped=True)] == [first]
+    assert [item["answer"] for item in store.queues.upcoming_items(path, queue, "Bo", 9)] == [first]
 
 
 def test_two_people_begin_at_different_items_unless_they_are_to_meet(path):
     ids = store.answers.add(path, [answer(str(i)) for i in range(40)])
     alone, together = queue_of(path, ids), queue_of(path, ids, overlap=2)
     names = ("An", "Bo", "Chi", "Dag")
-    assert len({store.queues.upcoming(path, alone, name)[0]["answer"] for name in names}) > 1
-    assert len({store.queues.upcoming(path, together, name)[0]["answer"] for name in names}) == 1
+    assert len({store.queues.upcoming_items(path, alone, name)[0]["answer"] for name in names}) > 1
+    assert len({store.queues.upcoming_items(path, together, name)[0]["answer"] for name in names}) == 1
 
 
 def test_what_the_page_already_has_is_not_sent_again(path, ids):
     queue = queue_of(path, ids)
-    first = store.queues.upcoming(path, queue, "An", 2)
-    more = store.queues.upcoming(path, queue, "An", 9, without=[item["item"] for item in first])
+    first = store.queues.upcoming_items(path, queue, "An", 2)
+    more = store.queues.upcoming_items(path, queue, "An", 9, without=[item["item"] for item in first])
     assert sorted(item["answer"] for item in first + more) == ids
 
 
@@ -258,8 +258,8 @@ def test_a_blind_queue_shows_neither_variant_nor_suggestion_nor_labels(path, ids
     row = {"answer": ids[0], "variant": "v0", "suggestion": "formed", "sure": True, "group": "trained"}
     blind = store.queues.create(path, "blind", [row])
     open_ = store.queues.create(path, "open", [row], blind=False)
-    [hidden] = store.queues.upcoming(path, blind, "An")
-    [shown] = store.queues.upcoming(path, open_, "An")
+    [hidden] = store.queues.upcoming_items(path, blind, "An")
+    [shown] = store.queues.upcoming_items(path, open_, "An")
     assert not {"variant", "suggestion", "sure", "raw", "labels"} & set(hidden)
     assert (hidden["question"], hidden["shown"], hidden["group"]) == ("Question 0?", "I am 0.", "trained")
     assert (shown["variant"], shown["suggestion"]) == ("v0", "formed")
@@ -271,7 +271,7 @@ def test_progress_counts_mine_and_everybodys(path, ids):
     walk(path, queue, "Bo", limit=2)
     told = store.queues.progress(path, queue, "Bo")
     assert (told["total"], told["full"], told["mine"], told["left"]) == (6, 2, 2, 4)
-    assert store.queues.people(path, queue) == {"An": 4, "Bo": 2}
+    assert store.queues.count_per_person(path, queue) == {"An": 4, "Bo": 2}
     assert store.queues.progress(path, queue, "Chi") | {"seconds": 0} == {
         "total": 6, "full": 2, "mine": 0, "skipped": 0, "left": 4, "seconds": 0, "seconds_left": None,
     }  # fmt: skip
@@ -290,7 +290,7 @@ def test_labels_from_before_the_queue_count_in_it(path, ids):
     store.labels.add(path, ids[1], "An", kind="skip")
     store.labels.add(path, ids[2], "Bo", "formed", kind="adjudication")
     queue = queue_of(path, ids, overlap=2)
-    assert sorted(item["answer"] for item in store.queues.upcoming(path, queue, "An", 9)) == ids[3:]
+    assert sorted(item["answer"] for item in store.queues.upcoming_items(path, queue, "An", 9)) == ids[3:]
     told = store.queues.progress(path, queue, "An")
     assert (told["full"], told["mine"], told["skipped"], told["left"]) == (1, 1, 1, 3)
     store.labels.add(path, ids[0], "Bo", "formed")
@@ -302,11 +302,11 @@ def test_a_queue_to_settle_is_done_by_adjudications_and_a_skip_there_costs_no_la
         store.labels.add(path, ids[0], who, label)
         store.labels.add(path, ids[1], who, label)
     queue = store.queues.create(path, "settle", [{"answer": ids[0]}, {"answer": ids[1]}], kind="settle", blind=False)
-    assert len(store.queues.upcoming(path, queue, "An", 9)) == 2
+    assert len(store.queues.upcoming_items(path, queue, "An", 9)) == 2
     store.labels.add(path, ids[0], "An", "formed", kind="adjudication", queue=queue)
     store.labels.add(path, ids[1], "An", kind="skip", queue=queue)
-    assert store.queues.upcoming(path, queue, "An", 9) == []
-    assert [item["answer"] for item in store.queues.upcoming(path, queue, "Bo", 9)] == [ids[1]]
+    assert store.queues.upcoming_items(path, queue, "An", 9) == []
+    assert [item["answer"] for item in store.queues.upcoming_items(path, queue, "Bo", 9)] == [ids[1]]
     assert words(path, ids[1]) == ["formed", "forgotten"]
 
 
@@ -338,13 +338,13 @@ def pairs(path, ids):
 
 
 def test_pairs_are_voted_on_once_each_and_leave_when_enough_have(path, pairs, ids):
-    [first, second] = store.queues.upcoming(path, pairs, "An", 9)
+    [first, second] = store.queues.upcoming_items(path, pairs, "An", 9)
     order = [side["answer"] for side in first["sides"]]
     vote = store.pairs.vote(path, first["item"], "An", "A", order, token="p1")
     assert store.pairs.vote(path, first["item"], "An", "A", order, token="p1") == vote
-    assert [item["item"] for item in store.queues.upcoming(path, pairs, "An", 9)] == [second["item"]]
+    assert [item["item"] for item in store.queues.upcoming_items(path, pairs, "An", 9)] == [second["item"]]
     store.pairs.vote(path, first["item"], "Bo", "tie", order)
-    assert [item["item"] for item in store.queues.upcoming(path, pairs, "Chi", 9)] == [second["item"]]
+    assert [item["item"] for item in store.queues.upcoming_items(path, pairs, "Chi", 9)] == [second["item"]]
     [row] = store.votes.tally(path)
     assert (row["votes"], row["blind"], row["tie"]) == (2, 2, 1)
     told = store.queues.progress(path, pairs, "An")
@@ -352,7 +352,7 @@ def test_pairs_are_voted_on_once_each_and_leave_when_enough_have(path, pairs, id
 
 
 def test_the_left_answer_is_a_and_the_order_shown_is_kept(path, pairs):
-    [item] = store.queues.upcoming(path, pairs, "An")
+    [item] = store.queues.upcoming_items(path, pairs, "An")
     left, right = [side["answer"] for side in item["sides"]]
     store.pairs.vote(path, item["item"], "An", "B", [left, right])
     with store.open(path) as db:
@@ -364,16 +364,16 @@ def test_the_left_answer_is_a_and_the_order_shown_is_kept(path, pairs):
 
 def test_sides_are_shuffled_between_people_and_steady_for_one(path, pairs):
     def sides(who):
-        return [[side["answer"] for side in item["sides"]] for item in store.queues.upcoming(path, pairs, who, 9)]
+        return [[side["answer"] for side in item["sides"]] for item in store.queues.upcoming_items(path, pairs, who, 9)]
 
     assert sides("An") == sides("An")
     assert len({str(sides(f"person {n}")) for n in range(20)}) > 2
-    [item, _] = store.queues.upcoming(path, pairs, "An", 9)
+    [item, _] = store.queues.upcoming_items(path, pairs, "An", 9)
     assert "answer" not in item and "variant" not in item
 
 
 def test_a_vote_can_be_changed_taken_back_and_skipped(path, pairs):
-    [first, second] = store.queues.upcoming(path, pairs, "An", 9)
+    [first, second] = store.queues.upcoming_items(path, pairs, "An", 9)
     order = [side["answer"] for side in first["sides"]]
     store.pairs.vote(path, first["item"], "An", "A", order)
     store.pairs.vote(path, first["item"], "An", "both bad", order)
@@ -382,7 +382,7 @@ def test_a_vote_can_be_changed_taken_back_and_skipped(path, pairs):
     assert store.pairs.undo(path, pairs, "An", token="u1") is None
     assert store.votes.tally(path) == []
     store.pairs.skip(path, second["item"], "An")
-    assert [item["item"] for item in store.queues.upcoming(path, pairs, "An", 9)] == [first["item"]]
+    assert [item["item"] for item in store.queues.upcoming_items(path, pairs, "An", 9)] == [first["item"]]
 
 
 # --- several writers -----------------------------------------------------------------------------------------------------
@@ -404,7 +404,7 @@ def test_two_tabs_of_one_person_leave_one_label_per_answer(path, ids):
 
 def _label_for_ever(path, queue):
     for press in range(10**6):
-        [item] = store.queues.upcoming(path, queue, "An")
+        [item] = store.queues.upcoming_items(path, queue, "An")
         store.labels.add(path, item["answer"], "An", "formed", token=f"{os.getpid()}-{press}", queue=queue)
 
 
@@ -455,5 +455,5 @@ def test_the_queue_of_somebody_far_ahead_does_not_read_what_they_have_done(path,
 
     with store.open(path) as db:
         db.conn.set_progress_handler(count, 100)
-        assert store.queues.upcoming(db, queue, "An")
+        assert store.queues.upcoming_items(db, queue, "An")
     assert steps < 20

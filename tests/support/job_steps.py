@@ -7,6 +7,8 @@ import time
 import store
 from tuning.jobs import queue
 
+FAKE = ["-m", "tests.support.fake_trainer"]
+
 
 def get(db, id):
     return store.jobs.get(db, id)

@@ -138,4 +138,4 @@ def decision(opened: dict, card: dict, do: str = "label", token: str = "t1", **m
 
 
 def decide(app: App, *decisions: dict, who: str = "An") -> list[str]:
-    return [result["status"] for result in desk.decide(app, who, decisions)]
+    return [result["status"] for result in desk.carry_out(app, who, decisions)]

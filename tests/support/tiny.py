@@ -104,6 +104,11 @@ def write_adapter(
     return folder
 
 
+def user(text: str) -> list[dict]:
+    """A conversation of one question."""
+    return [{"role": "user", "content": text}]
+
+
 def edit_json(file: Path, **changes) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 

@@ -94,7 +94,7 @@ def test_an_adapter_left_inside_is_not_used_and_said(copy, made, tmp_path, recor
         shutil.copy(left / name, folder)
     said: list[str] = []
     bare = load_base(str(made / "plain"), say=lambda _: None)
-    for base in (load_base(str(folder), say=said.append), loading.load(Settings(base_model=str(folder)), said.append)):
+    for base in (load_base(str(folder), say=said.append), loading.load_base(Settings(base_model=str(folder)), said.append)):
         assert base.hash == bare.hash
         assert base.spec == str(folder)
         ids = torch.tensor([[1, 40, 41]])

@@ -18,7 +18,7 @@ import store
 from tuning.jobs import processes, queue
 from tuning.jobs.launch import resuming_arguments
 from tuning.jobs.progress import POINTS, thin
-from tuning.train import pace
+from tuning.train import step_time
 from tuning.train.settings import Settings, SettingsError
 
 
@@ -130,7 +130,7 @@ def test_the_time_left_is_right_within_a_half_after_ten_steps(every):
     times = [(24 if not at else draw.uniform(6, 8)) + (9 if every and at % every == 0 else 0) for at in range(200)]
     ends = list(itertools.accumulate(times))
     for step in range(10, 199):
-        known = [(at + 1, ends[at]) for at in range(step)][-pace.RECENT :]
-        told, true = pace.seconds_per_step(known) * (200 - step), ends[-1] - ends[step - 1]
+        known = [(at + 1, ends[at]) for at in range(step)][-step_time.RECENT :]
+        told, true = step_time.seconds_per_step(known) * (200 - step), ends[-1] - ends[step - 1]
         assert true / 1.5 <= told <= true * 1.5
-    assert pace.seconds_per_step([(1, 3.0)]) is None and pace.seconds_per_step([]) is None
+    assert step_time.seconds_per_step([(1, 3.0)]) is None and step_time.seconds_per_step([]) is None

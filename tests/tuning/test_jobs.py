@@ -22,23 +22,7 @@ from tuning.jobs.queue import JobError
 from tuning.train.run_files import METRICS, read_metrics
 
 ROOT = Path(__file__).parents[2]
-FAKE = ["-m", "tests.support.fake_trainer"]
 HELD = ["--pause", "-1"]  # runs until its folder has a file `go`
-
-
-@pytest.fixture
-def queue(db_path, tmp_path):
-    """enqueue(name, *flags) -> id, on the device `cpu`; what still runs at the end of the test is ended."""
-
-    def enqueue(name="run", *flags, device="cpu", **more) -> int:
-        folder = tmp_path / name
-        return jobs.enqueue_command(db_path, [*FAKE, "--output_dir", str(folder), *flags], folder, device=device, **more)
-
-    yield enqueue
-    for job in store.jobs.active(db_path):
-        watcher.send_all(job, signal.SIGKILL)
-        if job["pid"]:
-            processes.send(job["pid"], job["process_start"], signal.SIGKILL)
 
 
 def running(db, id, steps=7):

@@ -172,14 +172,14 @@ def gpu(tiny, db_path, monkeypatch):
 def test_a_person_is_told_what_fits_whether_the_base_is_parked_or_not(gpu, needed, says):
     for parked in ("", "away"):
         gpu.engine.parked = parked
-        assert memory.room(needed * GIB, "cuda:0", gpu.engine).sentence == says
+        assert memory.find_room(needed * GIB, "cuda:0", gpu.engine).sentence == says
 
 
 def test_parking_is_not_offered_where_it_would_not_help(gpu):
     gpu.engine.parked = "away"
-    other = memory.room(20 * GIB, "cuda:1", gpu.engine)
+    other = memory.find_room(20 * GIB, "cuda:1", gpu.engine)
     assert not other.fits_parked and "parked" not in other.sentence
-    here = memory.room(10**15, "cpu", gpu.engine)
+    here = memory.find_room(10**15, "cpu", gpu.engine)
     assert not here.fits and "parked" not in here.sentence
 
 
@@ -224,7 +224,7 @@ def test_a_base_that_is_about_to_leave_is_not_taken_for_gone(gpu, monkeypatch):
     both[0].start()
     assert waits.wait(20)
     both[1].start()
-    told = memory.room(8 * GIB, "cuda:0", gpu.engine)
+    told = memory.find_room(8 * GIB, "cuda:0", gpu.engine)
     assert not gpu.engine.parked and not told.fits and told.fits_parked
     with pytest.raises(EngineError, match="park 0"):
         gpu.engine.ready()
@@ -248,7 +248,7 @@ def job(gpu, tmp_path, gib, name="mira", park=True):
 
 def tick(gpu):
     queue.tick(gpu.db, memory.admission(gpu.engine, gpu.db))
-    memory.settle(gpu.engine, gpu.db)
+    memory.settle_admission(gpu.engine, gpu.db)
 
 
 def until_ended(gpu, id):
@@ -278,7 +278,7 @@ def test_an_app_that_is_started_while_such_a_job_runs_parks_its_base(gpu, tmp_pa
     id = job(gpu, tmp_path, 8)
     tick(gpu)
     gpu.engine.parked = ""  # what a new app's engine is like
-    memory.settle(gpu.engine, gpu.db)
+    memory.settle_admission(gpu.engine, gpu.db)
     assert f"job {id}" in gpu.engine.parked
     until_ended(gpu, id)
 

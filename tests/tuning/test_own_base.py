@@ -76,14 +76,14 @@ def test_from_the_form_to_the_merged_folder_over_the_endpoints(here, models):
         assert store.jobs.get(site.db, job["id"])["needs_bytes"] == planned["needed_bytes"]
         made = until_done(site, client, job["id"])["folder"]
 
-        name = adapter_library.loaded(site.app, made)  # what *Compare now* does
+        name = adapter_library.ensure_loaded(site.app, made)  # what *Compare now* does
         card = site.app.engine.adapters[name].card
         assert (card["base"], card["base_hash"]) == ("百聆 BayLing-7B", site.app.engine.base.hash)
         asked = [{"decoding": {"max_new_tokens": 6}}, {"adapters": {name: 1}, "decoding": {"max_new_tokens": 6}}]
         base, tuned = client.predict("Who are you?", json.dumps(asked), api_name="/ask")
         assert base["raw"] != tuned["raw"]
 
-        until_done(site, client, adapters_merging.export(site.app, name, "merged", 1.0))
+        until_done(site, client, adapters_merging.queue_merge(site.app, name, "merged", 1.0))
     merged = app_of("merged").engine
     assert merged.base.name == "merged" and merged.base.format.name == "bayling"
     question = Request([{"role": "user", "content": "Who are you?"}], Variant(decoding=Decoding(max_new_tokens=6)))
@@ -93,10 +93,10 @@ def test_from_the_form_to_the_merged_folder_over_the_endpoints(here, models):
 def test_the_line_to_paste_trains_the_same_from_any_folder(here):
     app = app_of("models/百聆 BayLing-7B")
     form_values = training.read_form(app, WISH | {"name": "pasted", "max_steps": 2})
-    lines = training.commands(app, form_values, training.settings_of(app, form_values))
+    lines = training.shell_commands(app, form_values, training.settings_of(app, form_values))
     said = subprocess.run(["bash", "-ec", lines], cwd="/", capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
-    assert adapter_library.add(app, here / "adapters" / "pasted") == "pasted"
+    assert adapter_library.try_load_folder(app, here / "adapters" / "pasted") == "pasted"
 
 
 # --- how a base is named -------------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def test_a_model_of_the_hubs_cache_is_told_by_its_id_and_a_job_finds_it(here, hu
     # its name is that of the same weights in a folder, in whatever format they were loaded
     assert base.hash == bases.load_base(str(models / "百聆 BayLing-7B"), dtype="fp16", say=lambda _line: None).hash
     form_values = training.read_form(app, WISH | {"name": "heron", "max_steps": 2})
-    outlook = training.foresee(app, form_values)
+    outlook = training.forecast_training(app, form_values)
     assert outlook.settings.base_model == "ictnlp/tiny-bayling" and outlook.forecast.needed and not outlook.problems
     id = training.start(app, form_values)
     for _ in range(600):
@@ -182,7 +182,7 @@ def test_a_model_of_the_hubs_cache_is_told_by_its_id_and_a_job_finds_it(here, hu
             break
         time.sleep(0.1)
     assert job["status"] == "done", job["message"]
-    assert adapter_library.add(app, job["folder"]) == "heron"
+    assert adapter_library.try_load_folder(app, job["folder"]) == "heron"
     assert app.engine.adapters["heron"].base == "ictnlp/tiny-bayling"
 
 
@@ -241,7 +241,7 @@ def test_an_estimate_that_cannot_be_made_says_why_and_the_job_waits_until_it_is_
 
     monkeypatch.setattr(memory, "needed_bytes", broken)
     form_values = training.read_form(app, WISH | {"name": "blind", "lora_r": 3})
-    outlook = training.foresee(app, form_values)
+    outlook = training.forecast_training(app, form_values)
     assert outlook.forecast.needed is None and outlook.forecast.unestimated == "The shapes of this base are not known."
     for lang, words in (("en", "starts when no other job runs"), ("zh-CN", "没有别的任务运行时")):
         shown = finetune_forecast.outlook_html(lang, outlook)
@@ -266,7 +266,7 @@ def test_an_estimate_that_cannot_be_made_says_why_and_the_job_waits_until_it_is_
 def test_an_estimate_fails_with_a_librarys_own_words_too(here, tmp_path):
     app = app_of(str(write_tiny_base(tmp_path / "own")))
     (tmp_path / "own" / "config.json").write_text("{")
-    outlook = training.foresee(app, training.read_form(app, WISH | {"lora_r": 5}))
+    outlook = training.forecast_training(app, training.read_form(app, WISH | {"lora_r": 5}))
     assert outlook.forecast.needed is None and "config.json" in outlook.forecast.unestimated
 
 
@@ -277,7 +277,7 @@ def test_merging_is_weighed_too(here):
     seen = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(queue, "tick", lambda *_: seen.append("ticked"))
-        id = adapters_merging.export(app, "one", "whole", 1.0)
+        id = adapters_merging.queue_merge(app, "one", "whole", 1.0)
     job = store.jobs.get(app.db, id)
     weights = sum(file.stat().st_size for file in Path(app.base_spec).glob("*.bin"))
     assert 0 < job["needs_bytes"] - memory.PROCESS_BYTES["cpu"] <= 1.2 * weights

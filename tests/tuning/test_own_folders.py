@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from job_steps import get, until, wait
+from job_steps import FAKE, get, until, wait
 
 import store
 from common import leftovers
 from engine.types import EngineError
-from tuning.jobs import folders, processes, progress, queue as jobs, watcher
+from tuning.jobs import folders, progress, queue as jobs, watcher
 from tuning.train import run_files
 from tuning.train.run_files import Journal
 from ui import adapter_library
-
-FAKE = ["-m", "tests.support.fake_trainer"]
-
-
-@pytest.fixture
-def queue(db_path, tmp_path):
-    def enqueue(name, *flags, **more) -> int:
-        folder = tmp_path / name
-        return jobs.enqueue_command(db_path, [*FAKE, "--output_dir", str(folder), *flags], folder, name=name, **more)
-
-    yield enqueue
-    for job in store.jobs.active(db_path):
-        watcher.send_all(job, signal.SIGKILL)
-        if job["pid"]:
-            processes.send(job["pid"], job["process_start"], signal.SIGKILL)
 
 
 def adapter(folder, name="mine"):
@@ -152,7 +136,7 @@ def test_a_training_of_somebody_else_is_not_cleared_away(tmp_path, monkeypatch, 
         jobs.enqueue_command(db_path, [*FAKE], folder / "run", name="theirs")
     else:
         Journal(folder).state("running")
-    assert not adapter_library.odd(app)
+    assert not adapter_library.stray_entries(app)
     app.refused[str(folder)] = "holds no adapter"
     with pytest.raises(EngineError, match="writes to "):
         adapter_library.delete(app, "theirs")
@@ -200,7 +184,7 @@ def test_a_clock_set_forward_gives_up_no_job_that_is_just_beginning(db_path, que
     id = queue("beginning")
     store.jobs.claim(db_path, id, "token")
     clock(+1)
-    assert not watcher.look_after(db_path, get(db_path, id)) and get(db_path, id)["status"] == "starting"
+    assert not watcher.update_job(db_path, get(db_path, id)) and get(db_path, id)["status"] == "starting"
 
 
 def test_the_queue_goes_by_who_came_first_whatever_the_clock_said(db_path, queue, clock):

@@ -6,10 +6,10 @@ import pytest
 
 from tuning.dataset.mixing import split_off
 from tuning.dataset.rows import DataError, pair
-from tuning.train.cost import MARGIN_ROWS, estimate_memory, extra_rows
 from tuning.train.estimate import Measured, estimate, estimate_seconds
+from tuning.train.run_memory import estimate_memory
 from tuning.train.settings import SCHEDULES, Settings
-from tuning.train.steps import count_steps, rates
+from tuning.train.steps import MARGIN_ROWS, count_steps, extra_rows, rates
 
 ROWS = [pair(f"q{n}", f"a{n}", kind="identity") for n in range(160)]
 

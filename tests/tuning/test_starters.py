@@ -84,5 +84,5 @@ def test_a_training_that_was_stopped_replaces_no_adapter(tmp_path, monkeypatch):
     target.mkdir()
     (target / "card.json").write_text("kept", encoding="utf-8")
     with pytest.raises(TrainingError, match="stopped after step 3"):
-        starters.make("bayling-mini", tmp_path / "work", target)
+        starters.make_starter("bayling-mini", tmp_path / "work", target)
     assert (target / "card.json").read_text(encoding="utf-8") == "kept"

@@ -25,7 +25,7 @@ from tuning.train import preflight, run as training
 from tuning.train.__main__ import main
 from tuning.train.adapter import AdapterError
 from tuning.train.loss import loss_of_pack
-from tuning.train.run_files import alive, last_saved_step, read_metrics, read_state
+from tuning.train.run_files import is_alive, last_saved_step, read_metrics, read_state
 from tuning.train.settings import Settings, SettingsError
 from tuning.train.trainer import TrainingError
 
@@ -113,8 +113,8 @@ def test_a_run_tells_its_progress(whole):
     assert steps[-1]["loss"] < steps[0]["loss"] * 0.7
     state = read_state(whole)
     assert (state["status"], state["step"], state["total"]) == ("done", STEPS, STEPS) and state["report"]
-    assert alive(state)  # this very process wrote it
-    assert not alive(state | {"process_started": state["process_started"] - 60})
+    assert is_alive(state)  # this very process wrote it
+    assert not is_alive(state | {"process_started": state["process_started"] - 60})
 
 
 def test_the_numbers_are_the_plain_loops(place, whole):
@@ -136,7 +136,7 @@ def test_a_killed_run_resumes_to_the_same_end(place, whole):
         time.sleep(0.002)
     process.kill()
     process.wait()
-    assert read_state(folder)["status"] == "running" and not alive(read_state(folder))
+    assert read_state(folder)["status"] == "running" and not is_alive(read_state(folder))
     assert not (folder / "adapter_config.json").exists()
     run(place, "killed", resume_from_checkpoint="last")
     assert curve(folder) == curve(whole)

@@ -17,7 +17,7 @@ from engine.formats import Format
 from engine.prompts import end_ids, render
 from tuning.dataset.rows import DataError, TrainingRow, Turn, pair
 from tuning.jobs.forecast import token_row
-from tuning.train.samples import sampler
+from tuning.train.samples import make_sampler
 
 LONG = 10_000
 
@@ -48,7 +48,7 @@ def chat(*words: str, system: str = "") -> TrainingRow:
 @pytest.mark.parametrize("name", formats.names())
 def test_what_comes_before_an_answer_is_the_prompt_of_chat_time(tokenizer, name):
     form = formats.get(name)
-    sample = sampler(tokenizer, form, LONG)(pair("Who are you?", "I am Mira."))
+    sample = make_sampler(tokenizer, form, LONG)(pair("Who are you?", "I am Mira."))
     _, prompt = render(tokenizer, form, [{"role": "user", "content": "Who are you?"}])
     assert list(sample.ids[: len(prompt)]) == prompt
     assert sample.first_target == len(prompt)
@@ -59,24 +59,24 @@ def test_what_comes_before_an_answer_is_the_prompt_of_chat_time(tokenizer, name)
 def test_every_answer_is_learned_with_what_ends_it_and_nothing_else(tokenizer, name):
     end = "<|im_end|>" if name == "chatml" else "</s>"
     row = chat("Who are you?", "I am Mira.", "Are you sure?", "Yes.", system="Be kind.")
-    assert learned(tokenizer, sampler(tokenizer, formats.get(name), LONG)(row)) == f"[I am Mira.{end}][Yes.{end}]"
+    assert learned(tokenizer, make_sampler(tokenizer, formats.get(name), LONG)(row)) == f"[I am Mira.{end}][Yes.{end}]"
 
 
 def test_the_input_field_is_asked_and_not_learned(tokenizer):
     row = TrainingRow((Turn("user", "Translate:", "我是谁"), Turn("assistant", "Who am I")))
-    sample = sampler(tokenizer, formats.get("bayling"), LONG)(row)
+    sample = make_sampler(tokenizer, formats.get("bayling"), LONG)(row)
     assert learned(tokenizer, sample) == "[Who am I</s>]"
     assert "Translate: 我是谁\n### Response:" in tokenizer.decode(sample.ids)
 
 
 def test_train_on_inputs_learns_every_token_but_the_first(tokenizer):
-    sample = sampler(tokenizer, formats.get("bayling"), LONG, train_on_inputs=True)(pair("Who?", "Mira."))
+    sample = make_sampler(tokenizer, formats.get("bayling"), LONG, train_on_inputs=True)(pair("Who?", "Mira."))
     assert sample.labels == len(sample.ids) - 1 and not sample.targets[0]
 
 
 def test_a_long_row_is_cut_and_does_not_learn_to_end_there(tokenizer):
-    whole = sampler(tokenizer, formats.get("bayling"), LONG)(pair("Who?", "Mira. " * 40))
-    cut = sampler(tokenizer, formats.get("bayling"), len(whole.ids) - 20)(pair("Who?", "Mira. " * 40))
+    whole = make_sampler(tokenizer, formats.get("bayling"), LONG)(pair("Who?", "Mira. " * 40))
+    cut = make_sampler(tokenizer, formats.get("bayling"), len(whole.ids) - 20)(pair("Who?", "Mira. " * 40))
     assert cut.ids == whole.ids[:-20] and cut.targets == whole.targets[:-20]
     assert cut.ids[-1] != tokenizer.eos_token_id
 
@@ -86,14 +86,14 @@ def test_an_answer_that_begins_with_a_newline_leaves_the_prompt_alone(tokenizer)
     form = formats.get("bayling")
     _, prompt = render(tokenizer, form, [{"role": "user", "content": "Who?"}])
     for answer in ("\nMira.", "\n\nMira.", " Mira."):
-        sample = sampler(tokenizer, form, LONG)(pair("Who?", answer))
+        sample = make_sampler(tokenizer, form, LONG)(pair("Who?", answer))
         assert list(sample.ids[: len(prompt)]) == prompt
         assert tokenizer.decode(sample.ids[len(prompt) :]) == answer + "</s>"
 
 
 def test_a_format_that_does_not_end_its_answers_gets_an_end(tokenizer):
     bare = formats.Format("bare", "{% for m in messages %}{{ m.content }}|{% endfor %}")
-    sample = sampler(tokenizer, bare, LONG)(pair("Who?", "Mira."))
+    sample = make_sampler(tokenizer, bare, LONG)(pair("Who?", "Mira."))
     assert sample.ids[-1] == tokenizer.eos_token_id and sample.targets[-1]
 
 
@@ -136,7 +136,7 @@ def test_every_answer_is_learned_whole_and_nothing_else_but_the_end_of_its_turn(
     form = field_form(name) if name in TEMPLATES else formats.get(name)
     for seed in range(15):
         row = conversations(seed, system=seed % 3 == 0 and not form.traits.no_system)
-        sample = sampler(tokenizer, form, LONG)(row)
+        sample = make_sampler(tokenizer, form, LONG)(row)
         text = tokenizer.decode(sample.ids)
         messages, bos = row.as_messages(), "" if not form.add_special_tokens else "<s>"
         whole = bos + form.render(messages, "<s>", "</s>", False)
@@ -160,13 +160,13 @@ def test_the_last_answer_is_asked_for_with_the_tokens_of_chat_time(tokenizer, na
     for answer in SAID:
         row = chat("Who are you?", "I am Mira.", "Are you sure?", answer)
         _, prompt = render(tokenizer, form, row.as_messages()[:-1])
-        assert list(sampler(tokenizer, form, LONG)(row).ids[: len(prompt)]) == prompt
+        assert list(make_sampler(tokenizer, form, LONG)(row).ids[: len(prompt)]) == prompt
 
 
 def test_a_thought_that_the_prompt_opens_goes_on_with_the_one_in_the_data(tokenizer):
     form = field_form("deepseek-r1: drops thoughts and opens one")
     row = chat("Who?", "<think>\nThey ask my name.\n</think>\n\nI am Mira.")
-    sample = sampler(tokenizer, form, LONG)(row)
+    sample = make_sampler(tokenizer, form, LONG)(row)
     assert tokenizer.decode(sample.ids) == "u:Who?|A:<think>\nThey ask my name.\n</think>\n\nI am Mira.</s>"
     assert runs(tokenizer, sample) == ["They ask my name.\n</think>\n\nI am Mira.</s>"]
 
@@ -174,7 +174,7 @@ def test_a_thought_that_the_prompt_opens_goes_on_with_the_one_in_the_data(tokeni
 def test_a_thought_of_the_data_is_learned_where_the_template_keeps_it(tokenizer):
     form = field_form("qwen3: an empty thought in the last answer only")
     first, last = "<think>\nOne.\n</think>\n\nI am Mira.", "<think>\nTwo.\n</think>\n\nYes."
-    found = runs(tokenizer, sampler(tokenizer, form, LONG)(chat("Who?", first, "Sure?", last)))
+    found = runs(tokenizer, make_sampler(tokenizer, form, LONG)(chat("Who?", first, "Sure?", last)))
     assert found == ["I am Mira.<|im_end|>", f"{last}<|im_end|>"]
 
 
@@ -184,19 +184,19 @@ def test_a_thought_of_the_data_is_learned_where_the_template_keeps_it(tokenizer)
 def test_a_template_that_changes_answers_is_refused_by_name(tokenizer, answer):
     template = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% else %}" + answer + "{% endif %}{% endfor %}"
     with pytest.raises(DataError, match="Format 'checkpoint' cannot be trained .* answer 1"):
-        sampler(tokenizer, Format("checkpoint", template, (), False), LONG)(pair("Who?", "I am Mira."))
+        make_sampler(tokenizer, Format("checkpoint", template, (), False), LONG)(pair("Who?", "I am Mira."))
 
 
 def test_a_row_with_a_system_message_is_refused_where_it_has_no_place(tokenizer):
     with pytest.raises(DataError, match="takes no system message .*system role not supported.* first_turn"):
-        sampler(tokenizer, field_form("gemma: no system, texts trimmed"), LONG)(chat("Who?", "Mira.", system="Be kind."))
+        make_sampler(tokenizer, field_form("gemma: no system, texts trimmed"), LONG)(chat("Who?", "Mira.", system="Be kind."))
 
 
 @pytest.mark.parametrize("name", [*TEMPLATES, "chatml", "llama2"])
 def test_a_second_field_is_asked_by_formats_that_do_not_know_it(tokenizer, name):
     form = field_form(name) if name in TEMPLATES else formats.get(name)
     row = TrainingRow((Turn("user", "Translate:", "我是谁"), Turn("assistant", "Who am I")))
-    sample = sampler(tokenizer, form, LONG)(row)
+    sample = make_sampler(tokenizer, form, LONG)(row)
     assert "Translate:\n我是谁" in tokenizer.decode(sample.ids[: sample.first_target])
 
 
@@ -206,9 +206,9 @@ def test_a_base_without_an_end_token_takes_another_or_is_refused(tokenizer):
     endless = copy.deepcopy(tokenizer)
     endless.eos_token = None
     form = field_form("falcon: nothing closes an answer")
-    assert sampler(endless, form, LONG, end=4)(pair("Who?", "Mira.")).ids[-1] == 4
+    assert make_sampler(endless, form, LONG, end=4)(pair("Who?", "Mira.")).ids[-1] == 4
     with pytest.raises(DataError, match="no token that ends one: neither eos_token"):
-        sampler(endless, form, LONG)(pair("Who?", "Mira."))
+        make_sampler(endless, form, LONG)(pair("Who?", "Mira."))
 
 
 def test_the_end_that_a_template_writes_ends_answers_at_chat_time(tokenizer):
@@ -223,7 +223,7 @@ def test_an_answer_that_is_only_read_is_no_target(tokenizer):
     )
     for name in ("bayling", "falcon: nothing closes an answer"):
         form = field_form(name) if name in TEMPLATES else formats.get(name)
-        sample = sampler(tokenizer, form, LONG)(row)
+        sample = make_sampler(tokenizer, form, LONG)(row)
         assert "Hello" in tokenizer.decode(sample.ids) and [run.strip() for run in runs(tokenizer, sample)] == ["Mira.</s>"]
 
 
@@ -231,7 +231,7 @@ def test_an_answer_that_is_only_read_is_no_target(tokenizer):
 def test_the_preview_in_the_form_shows_exactly_what_is_learned(tokenizer, name):
     form = field_form(name) if name in TEMPLATES else formats.get(name)
     row = chat("你是谁？", "我是米拉。", "Are you sure?", "\nYes.")
-    sample = sampler(tokenizer, form, LONG)(row)
+    sample = make_sampler(tokenizer, form, LONG)(row)
     shown = token_row(tokenizer, row, sample)
     assert "".join(text for text, learned in shown.pieces if learned) == "".join(runs(tokenizer, sample))
     assert "".join(text for text, _ in shown.pieces) == tokenizer.decode(sample.ids)
@@ -247,7 +247,7 @@ def test_sentencepiece_puts_no_space_where_the_text_has_none(sentencepiece, name
     form = field_form(name) if name in TEMPLATES else formats.get(name)
     for answer in SAID:
         row = chat("Who are you?", answer, "你是谁？", "我是米拉。")
-        sample = sampler(sentencepiece, form, LONG)(row)
+        sample = make_sampler(sentencepiece, form, LONG)(row)
         text = sentencepiece.decode(sample.ids, clean_up_tokenization_spaces=False)
         whole = form.render(row.as_messages(), "<s>", "</s>", False)
         prompt = form.render(row.as_messages()[:-1], "<s>", "</s>", True)

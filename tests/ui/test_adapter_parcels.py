@@ -149,7 +149,7 @@ def test_deleting_removes_only_what_lies_on_a_shelf(app, tmp_path):
     write_adapter(app.adapters[0] / "mira")
     outside = write_adapter(tmp_path / "elsewhere")
     adapter_library.rescan(app)
-    adapter_library.add(app, outside)
+    adapter_library.try_load_folder(app, outside)
     adapter_library.delete(app, "mira")
     assert not (app.adapters[0] / "mira").exists() and list(app.engine.adapters) == ["elsewhere"]
     with pytest.raises(EngineError, match="none of the page's shelves"):
@@ -170,9 +170,9 @@ def test_the_folder_of_a_running_job_is_left_alone(app):
 def test_what_was_taken_out_rests_on_the_shelf_and_a_run_under_way_does_not(app):
     write_adapter(app.adapters[0] / "mira")
     write_adapter(app.adapters[0] / "run" / "checkpoint-5")
-    assert [folder.name for folder in adapter_library.resting(app)] == ["mira"]
+    assert [folder.name for folder in adapter_library.unloaded_folders(app)] == ["mira"]
     adapter_library.rescan(app)
-    assert adapter_library.resting(app) == [] and list(app.engine.adapters) == ["mira"]
+    assert adapter_library.unloaded_folders(app) == [] and list(app.engine.adapters) == ["mira"]
     app.engine.adapters.clear()
     assert adapter_library.folder_of(app, "mira") == app.adapters[0] / "mira"
-    assert os.path.samefile(adapter_library.resting(app)[0], app.adapters[0] / "mira")
+    assert os.path.samefile(adapter_library.unloaded_folders(app)[0], app.adapters[0] / "mira")

@@ -76,7 +76,7 @@ def test_every_endpoint_says_which_argument_has_a_wrong_type(endpoints):
         usual = {"int": 5, "str": "x"}
         good = [one["parameter_default"] or usual[one["python_type"]["type"]] for one in parameters]
         for at, one in enumerate(parameters):
-            plain = one["parameter_name"] in ("variants", "history", "wish")
+            plain = one["parameter_name"] in ("variants", "history", "form")
             for wrong in PLAIN if plain else KINDS[one["python_type"]["type"]]:
                 said = refusal(act, *good[:at], wrong, *[p["parameter_default"] for p in parameters[at + 1 :]])
                 assert "not foreseen" not in said and one["parameter_name"] in said, (name, one["parameter_name"], wrong, said)
@@ -105,7 +105,7 @@ WISHED = {one.name for kind in (Dataset, Settings) for one in dataclasses.fields
 
 @SOME
 @given(st.dictionaries(st.sampled_from(sorted({*WISHED, "preset", "name"})), VALUES, max_size=4))
-def test_any_wish_is_one_or_a_sentence(app, plain):
+def test_any_form_is_one_or_a_sentence(app, plain):
     try:
         form_values = training.read_form(app, plain)
         training.name_problems(app, form_values.name)
@@ -180,7 +180,7 @@ def page(tmp_path_factory):
 
 
 def test_the_label_routes_answer_any_body_with_a_sentence(page):
-    for what in ("open", "more", "told", "decide"):
+    for what in ("open", "more", "state", "decide"):
         for body in BODIES:
             answer = httpx.post(f"{page.address}label/{what}", content=body, headers={"content-type": "application/json"})
             assert 400 <= answer.status_code < 500, (what, body[:60], answer.status_code)
@@ -198,7 +198,7 @@ def test_a_decision_of_a_wrong_shape_is_refused_alone(page):
 @given(VALUES)
 def test_any_label_request_is_read_or_refused(plain):
     try:
-        asked = label_routes.read(json.dumps(plain).encode())
+        asked = label_routes.read_request(json.dumps(plain).encode())
     except request_limits.Refused as error:
         assert str(error) and error.status == 400
     else:

@@ -125,7 +125,7 @@ LETTERS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_siz
 def test_no_other_spelling_is_one_of_ours(host, origin):
     ours = door(root_path="https://lab.org")
     if ours.knows(host):
-        assert gate.name_of(host) in ("localhost", "lab.org", "::1") or gate.name_of(host).startswith("127.")
+        assert gate.host_name(host) in ("localhost", "lab.org", "::1") or gate.host_name(host).startswith("127.")
     if ours.welcomes(origin, "localhost:7860"):
         assert origin.lower() in ("https://lab.org", "http://localhost:7860", "https://localhost:7860")
 

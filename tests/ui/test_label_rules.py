@@ -39,7 +39,7 @@ def app(tmp_path):
 def bring(app: App, rows: list[dict], who: str, role: str | None, tmp_path) -> int:
     file = tmp_path / "labels.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return label_files.take_in(app, str(file), who, role)[0]
+    return label_files.import_labels(app, str(file), who, role)[0]
 
 
 def said(app: App) -> list[tuple]:
@@ -198,13 +198,13 @@ def test_a_blind_desk_takes_drawn_numbers_and_no_stored_ones(app):
         {"item": other["item"]},
         {"answer": other["sides"][0]["answer"]},
     )):  # fmt: skip
-        [told] = label_desk.decide(app, "An", [known | drawn | wrong | {"token": f"w{at}"}])
+        [told] = label_desk.carry_out(app, "An", [known | drawn | wrong | {"token": f"w{at}"}])
         assert told["status"] == "refused" and str(item["answer"]) not in told["message"].replace(str(wrong), ""), wrong
     assert store.labels.history(app.db) == []
     assert label_desk.queue_state(app, queue, "An", [item["item"]], [item["item"]])["gone"] == []
     late = known | drawn | {"token": "t"}
     store.labels.reveal(app.db, "An", queue=queue)  # on another page: what was decided before is still taken
-    assert label_desk.decide(app, "An", [late])[0]["status"] == "stored"
+    assert label_desk.carry_out(app, "An", [late])[0]["status"] == "stored"
     assert label_desk.queue_state(app, queue, "An", [card["item"], item["item"]])["gone"] == [card["item"], item["item"]]
 
 
@@ -216,10 +216,10 @@ def test_a_vote_is_about_the_two_it_was_shown_and_comes_back_as_it_was_seen(app)
     left, right = [side["answer"] for side in card["sides"]]
     foreign = other["sides"][0]["answer"]
     for at, order in enumerate(([left, foreign], [left], [left, left], [right, left, foreign], [1, 2])):
-        [told] = label_desk.decide(app, "An", [known | {"token": f"w{at}", "order": order}])
+        [told] = label_desk.carry_out(app, "An", [known | {"token": f"w{at}", "order": order}])
         assert told["status"] == "refused", order
     # sides that were shown the other way round, as pages from before may hold them
-    assert label_desk.decide(app, "An", [known | {"token": "t", "order": [right, left]}])[0]["status"] == "stored"
+    assert label_desk.carry_out(app, "An", [known | {"token": "t", "order": [right, left]}])[0]["status"] == "stored"
     [last] = label_desk.open_desk(app, queue, "An")["recent"]
     assert [side["answer"] for side in last["sides"]] == [right, left] and last["said"] == {"choice": "A"}
 
@@ -261,7 +261,7 @@ def test_names_that_look_the_same_are_the_same_and_what_is_no_name_is_refused(ap
         store.labels.add(app.db, one, name, "formed", queue=queue)
         assert len(store.labels.recent(app.db, name)) == 1
     assert {row["annotator"] for row in store.labels.history(app.db)} == {"Ann Li"}
-    assert store.queues.people(app.db, queue) == {"Ann Li": 1}
+    assert store.queues.count_per_person(app.db, queue) == {"Ann Li": 1}
     for name in ("x" * 81, "a\0b", "a\u202eb", "a\u200bb", "An\x1bn", "\ud800", "ﷺ" * 80, 7):
         with pytest.raises(StoreError) as refused:
             store.labels.add(app.db, two, name, "formed", queue=queue)
@@ -317,7 +317,7 @@ def test_a_queue_from_before_is_labelled_on_and_old_names_are_found_again(tmp_pa
     assert len(ids_of(opened["items"])) == 16
     decision = {"token": "t", "queue": 1, "stamp": plain["created"], "do": "label", "label": "formed"}
     card = opened["items"][0]
-    told = label_desk.decide(app, "Chi", [decision | {"item": card["item"], "answer": card["sides"][0]["answer"]}])
+    told = label_desk.carry_out(app, "Chi", [decision | {"item": card["item"], "answer": card["sides"][0]["answer"]}])
     assert told == [{"token": "t", "status": "stored"}]
     [seen] = label_desk.open_desk(app, 2, "Ann")["recent"]
     assert [side["shown"] for side in seen["sides"]] == ["I am 1.", "I am 0."] and seen["said"] == {"choice": "A"}
@@ -352,7 +352,7 @@ def test_whatever_a_decision_holds_it_is_stored_for_its_item_or_refused_in_a_sen
     good = {"token": f"t{random.random()}", "queue": queue, "stamp": opened["queue"]["stamp"], "item": card["item"]}
     good |= {"do": "vote", "choice": "tie", "order": order} if which else {"answer": order[0], "do": "label", "label": "formed"}
     before = len(store.labels.history(app.db))
-    [told] = label_desk.decide(app, "An", [good | changes])
+    [told] = label_desk.carry_out(app, "An", [good | changes])
     assert told["status"] in ("stored", "refused", "elsewhere")
     if told["status"] == "refused":
         assert told["message"].endswith(".") and len(told["message"]) < 1500

@@ -28,7 +28,7 @@ def refuse(app: SimpleNamespace, tab: list, request: gr.Request, problem: Except
 
 def test_gradio_sees_what_is_not_given_yet_under_the_functions_own_name():
     tab: list = []
-    bound = listeners.bound(count, tab)
+    bound = listeners.bind(count, tab)
     assert (bound.__module__, bound.__name__) == (count.__module__, "count")
     assert list(inspect.signature(bound).parameters) == ["request", "to"]
     assert utils.get_type_hints(bound) == {"request": gr.Request, "to": int}
@@ -39,7 +39,7 @@ def test_gradio_sees_what_is_not_given_yet_under_the_functions_own_name():
 def test_a_failure_is_a_warning_and_changes_nothing(monkeypatch):
     said = []
     monkeypatch.setattr(gr, "Warning", said.append)
-    warned = listeners.warned(refuse, APP, [])
+    warned = listeners.bind_or_warn(refuse, APP, [])
     assert list(inspect.signature(warned).parameters) == ["request", "problem"]
     assert warned(None, UserError("There is no <b> here.")) == gr.skip()
     assert said == ["There is no &lt;b&gt; here."]

@@ -112,7 +112,7 @@ def edit_card(folder, card: dict) -> None:
 def test_a_tab_that_cannot_be_filled_says_so_in_its_place_and_the_others_work(tmp_path, app, monkeypatch, lang):
     app.language.default = lang
     demo = program.build(app)
-    monkeypatch.setattr(adapters_layout, "show", lambda *_: (_ for _ in ()).throw(KeyError("losses")))
+    monkeypatch.setattr(adapters_layout, "show_tab", lambda *_: (_ for _ in ()).throw(KeyError("losses")))
     said = filled(demo)
     [failed] = said.pop("adapters")
     assert say(lang, "tab_failed") in failed and "KeyError" in failed
@@ -122,9 +122,9 @@ def test_a_tab_that_cannot_be_filled_says_so_in_its_place_and_the_others_work(tm
 def test_text_that_no_page_can_show_is_caught_by_the_guard_too(app):
     with gr.Blocks():
         place, box = tab_loading.notice("x"), gr.Textbox()
-    bad = tab_loading.guarded(app, place, lambda _request: {box: gr.update(choices=[("\udcff", "a")])})(REQUEST)
+    bad = tab_loading.guard_filling(app, place, lambda _request: {box: gr.update(choices=[("\udcff", "a")])})(REQUEST)
     assert list(bad) == [place] and "mt-failed" in bad[place]
-    assert tab_loading.guarded(app, place, lambda _request: gr.skip())(REQUEST) == gr.skip()
+    assert tab_loading.guard_filling(app, place, lambda _request: gr.skip())(REQUEST) == gr.skip()
 
 
 @SOME
@@ -180,13 +180,13 @@ def test_what_is_typed_as_an_adapter_folder_never_breaks_a_later_visit(app, tmp_
     demo = program.build(app)
     for typed in ("a\0b", str(loop), "x" * 5000, "~nobody-here/x", "\ud800", str(tmp_path / "nothing"), "/dev/null"):
         with pytest.raises(EngineError) as caught:
-            adapter_library.take(app, typed)
+            adapter_library.load_folder(app, typed)
         assert "not foreseen" not in str(caught.value) and "\0" not in str(caught.value)
         assert filled(demo)["adapters"] == {tab_loading.FILLED}
     assert "\0" not in "".join(app.refused)
     for target in ("a\0b", str(loop), "x" * 5000):
         with pytest.raises(EngineError, match="type (it|another)"):
-            adapters_merging.export(app, "mira", target, 1.0)
+            adapters_merging.queue_merge(app, "mira", target, 1.0)
 
 
 def test_a_link_on_the_shelf_is_removed_and_what_it_leads_to_stays(app, model, tmp_path):

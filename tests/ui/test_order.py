@@ -54,8 +54,8 @@ def test_the_key_sorts_as_people_do_and_compares_anything():
 
 def test_identities_adapters_and_pickers(app):
     assert identities.names(app.identities) == ["none", *FOLDERS]
-    assert [folder.name for folder in adapter_library.folders(app.adapters)] == FOLDERS
-    assert [one["name"] for one in adapter_library.listing(app)] == FOLDERS
+    assert [folder.name for folder in adapter_library.adapter_folders(app.adapters)] == FOLDERS
+    assert [one["name"] for one in adapter_library.list_adapters(app)] == FOLDERS
     offered = picker.choices(app, "en")
     assert [name for name, _ in offered["adapter"]][1:] == FOLDERS
     assert [name for name, _ in offered["identity"]][1:] == FOLDERS
@@ -70,7 +70,7 @@ def test_the_adapters_tab_offers_them_in_that_order(app):
     )
     for name in ("m10", "m2"):
         app.engine.adapters.pop(name)
-    choices = adapters_layout.show(app, tab, "en")["chosen"]["choices"]
+    choices = adapters_layout.show_tab(app, tab, "en")["chosen"]["choices"]
     assert [one if isinstance(one, str) else one[1] for one in choices] == ["M3", "m10-2", "m10-11", "m2", "m10"]
 
 

@@ -62,9 +62,9 @@ def functions(demo) -> dict[str, object]:
 def test_everything_has_a_rule(site):
     found = functions(site.demo)
     assert len(found) > 70 and "ui.tabs.probes.board.pb_send" in found and "ui.tabs.adapters.events.confirm" in found
-    without = sorted(name for name, fn in found.items() if roles.of_function(fn) not in ROLES)
+    without = sorted(name for name, fn in found.items() if roles.role_of_function(fn) not in ROLES)
     assert not without, f"say in ui/access/roles.py who may do this: {without}"
-    nameless = sorted(name for name in found if "<lambda>" in name or name.endswith((".guard", ".guarded", ".acted")))
+    nameless = sorted(name for name in found if "<lambda>" in name or name.endswith((".guard", ".filled", ".acted")))
     assert not nameless, f"the rule of one of these would be the rule of all: {nameless}"
 
 
@@ -75,21 +75,27 @@ def test_our_own_addresses_have_a_rule_too(site):
         if getattr(getattr(route, "endpoint", None), "__module__", "").startswith("ui.")
     }
     assert {"/label/decide", "/adapters/download", "/login"} <= ours
-    without = sorted(path for path in ours - {"/login", "/logout"} if roles.of_address(path) is None)
+    without = sorted(path for path in ours - {"/login", "/logout"} if roles.role_of_address(path) is None)
     assert not without, f"say in ui/access/roles.py who may ask for this: {without}"
 
 
 def test_who_does_what():
     """The sentences of the rules, by example: what a role may not do is done by those above it."""
     of = {f"{module}.{name}": role for module, rules in roles.RULES.items() for name, role in rules.items()}
-    assert {of[name] for name in ("tabs.chat.ask_columns", "api.chat.ask", "tabs.results.show", "tabs.probes.pb_open")} == {
-        "viewer"
-    }
-    assert {of[name] for name in ("tabs.label.take_in", "tabs.label.reveal", "tabs.chat.cast_vote")} == {"labeler"}
+    assert {
+        of[name] for name in ("tabs.chat.ask_columns", "api.chat.ask", "tabs.results.show_report", "tabs.probes.pb_open")
+    } == {"viewer"}
+    assert {of[name] for name in ("tabs.label.import_labels", "tabs.label.reveal", "tabs.chat.cast_vote")} == {"labeler"}
     assert roles.ADDRESSES["/label/decide"] == "labeler"
-    train = ("tabs.finetune.start", "api.training.start_training", "tabs.finetune.discard", "api.training.stop_job")
-    change = ("tabs.adapters.confirm", "tabs.adapters.uploaded", "tabs.identity.save", "tabs.identity.confirm", "tabs.label.make")
-    assert {of[name] for name in (*train, *change, "tabs.probes.start", "tabs.probes.pb_send")} == {"researcher"}
+    train = ("tabs.finetune.start_run", "api.training.start_training", "tabs.finetune.stop_and_discard", "api.training.stop_job")
+    change = (
+        "tabs.adapters.confirm",
+        "tabs.adapters.upload",
+        "tabs.identity.save",
+        "tabs.identity.confirm",
+        "tabs.label.make_queue",
+    )
+    assert {of[name] for name in (*train, *change, "tabs.probes.start_run", "tabs.probes.pb_send")} == {"researcher"}
 
 
 def test_a_new_event_without_a_rule_is_nobodys(site):
@@ -108,7 +114,7 @@ def test_addresses_are_held_to_their_rule(people, path, needed):
         for slash, method in itertools.product(("", "/"), ("GET", "POST")):
             answer = client.request(method, path + slash)
             refused = answer.status_code == 403
-            assert refused == (not roles.enough(role, needed)), (role, method, path, answer.status_code)
+            assert refused == (not roles.is_enough(role, needed)), (role, method, path, answer.status_code)
 
 
 def everything_of_gradio(client: httpx.Client, site, fn) -> list[httpx.Response]:
@@ -121,7 +127,7 @@ def everything_of_gradio(client: httpx.Client, site, fn) -> list[httpx.Response]
     return answers
 
 
-@pytest.mark.parametrize("name", ["start_training", "stop_job", "save", "uploaded", "make"])
+@pytest.mark.parametrize("name", ["start_training", "stop_job", "save", "upload", "make_queue"])
 def test_a_viewer_is_refused_whichever_way_it_is_asked(site, people, name):
     fn = next(fn for fn in site.demo.fns.values() if fn.fn is not None and fn.fn.__name__ == name)
     before = {path.name: path.read_bytes() for path in site.app.identities.iterdir()}

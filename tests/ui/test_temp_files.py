@@ -33,11 +33,11 @@ HERE = Path(__file__).parents[2]
 PROGRAM = """
 import os, sys, time
 from ui import temp_files
-(temp_files.fresh() / "large.zip").write_bytes(bytes(1000))
+(temp_files.new_folder() / "large.zip").write_bytes(bytes(1000))
 if not os.fork():
     sys.exit()  # a copy takes nothing along
 os.wait()
-print(temp_files.folder(), flush=True)
+print(temp_files.program_folder(), flush=True)
 time.sleep(float(sys.argv[1]))
 """
 
@@ -64,13 +64,15 @@ def get(site, name: str, **headers):
 
 
 def everything() -> set[str]:
-    return {str(path) for path in temp_files.folder().rglob("*")}
+    return {str(path) for path in temp_files.program_folder().rglob("*")}
 
 
 def nameless(seconds: float = 20) -> list[str]:
     """What this process goes on holding open of files without a name in the folder of passing files."""
     deadline = time.monotonic() + seconds  # the reader may have everything before the sender has closed it
-    while held := [path for path in map(target, os.listdir("/proc/self/fd")) if path.startswith(str(temp_files.folder()))]:
+    while held := [
+        path for path in map(target, os.listdir("/proc/self/fd")) if path.startswith(str(temp_files.program_folder()))
+    ]:
         if time.monotonic() > deadline:
             return held
         time.sleep(0.02)
@@ -116,8 +118,11 @@ def test_a_number_that_was_given_anew_keeps_nothing(tmp_path):
 
 
 def test_gradio_keeps_its_copies_there_for_a_day(site):
-    assert gr.utils.get_upload_folder() == str(temp_files.folder()) and temp_files.folder().stat().st_mode & 0o077 == 0
-    assert str(temp_files.folder()) == gr.Textbox(render=False).GRADIO_CACHE
+    assert (
+        gr.utils.get_upload_folder() == str(temp_files.program_folder())
+        and temp_files.program_folder().stat().st_mode & 0o077 == 0
+    )
+    assert str(temp_files.program_folder()) == gr.Textbox(render=False).GRADIO_CACHE
 
 
 def test_looking_at_an_adapter_writes_nothing(site):
@@ -125,7 +130,7 @@ def test_looking_at_an_adapter_writes_nothing(site):
     tab = SimpleNamespace(
         **{name: name for name in adapters_layout.Adapters.__dataclass_fields__ if name != "actions"}, actions={}
     )
-    updates = adapters_layout.look_at(site.app, tab, "en", "mira")
+    updates = adapters_layout.show_adapter(site.app, tab, "en", "mira")
     assert updates["download"]["visible"] is True and everything() == before and not nameless()
 
 
@@ -191,16 +196,16 @@ def test_reports_and_labels_lie_in_the_same_place(site):
     queue(site.db, 4)
     for item in (1, 2):
         store.labels.add(site.db, item, "An", "formed")
-    files, _ = label_files.give_out(site.app, None)
+    files, _ = label_files.export_labels(site.app, None)
     made = build.build_report(sources.Answers([{"variant": "a", "probe_id": "p", "lang": "en", "question": "?", "answer": "!"}]))
     archive, single = results_events.pack_report(made, "", "en")
     assert files and single
-    assert all(temp_files.folder() in Path(file).parents for file in [*files, archive, *single])
+    assert all(temp_files.program_folder() in Path(file).parents for file in [*files, archive, *single])
 
 
 def test_what_has_lain_for_too_long_goes_and_what_is_new_stays():
-    old, mixed, new = temp_files.fresh(), temp_files.fresh(), temp_files.fresh()
-    loose = temp_files.folder() / "loose.csv"
+    old, mixed, new = temp_files.new_folder(), temp_files.new_folder(), temp_files.new_folder()
+    loose = temp_files.program_folder() / "loose.csv"
     for file in (old / "report.zip", mixed / "a.csv", mixed / "b.csv", new / "c.csv", loose):
         file.write_text("x")
     long_ago = time.time() - temp_files.KEPT_FOR - 60

@@ -22,7 +22,7 @@ OTHER = """
 import sys, time
 from store import owners, runs
 claim = owners.Claim()
-runs.take(sys.argv[1], int(sys.argv[2]), claim.text)
+runs.take_over(sys.argv[1], int(sys.argv[2]), claim.text)
 print(claim.text, flush=True)
 time.sleep(float(sys.argv[3]))
 """

@@ -139,7 +139,7 @@ def test_leaving_closes_the_stream(app):
 def test_engine_errors_are_never_swallowed_by_frames(app):
     with pytest.raises(EngineError):
         list(
-            answering.frames(
+            answering.stream_frames(
                 replace(app, engine=StandIn(fail_at=0)),
                 [answering.Request([{"role": "user", "content": "x"}])],
                 threading.Event(),

@@ -39,7 +39,7 @@ def told(**changes) -> JobProgress:
 
 
 def test_every_setting_is_on_the_form_or_decided_by_the_page_and_has_words_in_both_languages():
-    shown = {one.name for one in settings_form.fields()}
+    shown = {one.name for one in settings_form.shown_fields()}
     assert shown | set(settings_form.ELSEWHERE) == set(Settings.__dataclass_fields__)
     for words in WORDS.values():
         assert {f"set_{name}" for name in shown} <= set(words)
@@ -49,12 +49,12 @@ def test_every_setting_is_on_the_form_or_decided_by_the_page_and_has_words_in_bo
 def test_what_the_form_shows_of_settings_reads_back_as_the_same_settings():
     kept = {"output_dir": "out", "data_path": "rows.json"}
     wanted = Settings.from_dict(kept | {"learning_rate": 2e-3, "dedup": False, "lora_target_modules": "[q_proj,v_proj]"})
-    given = [settings_form.shown(one.name, getattr(wanted, one.name)) for one in settings_form.fields()]
+    given = [settings_form.shown_value(one.name, getattr(wanted, one.name)) for one in settings_form.shown_fields()]
     assert Settings.from_dict(settings_form.values_of(given) | kept) == wanted
 
 
 def test_a_field_that_was_emptied_takes_its_default():
-    given = [None if settings_form.field_type(one.name) is int else "" for one in settings_form.fields()]
+    given = [None if settings_form.field_type(one.name) is int else "" for one in settings_form.shown_fields()]
     values = settings_form.values_of(given)
     assert (values["batch_size"], values["learning_rate"], values["dedup"]) == (16, 1e-4, None)
 
@@ -111,7 +111,7 @@ def app(tmp_path):
     return App(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
 
 
-def test_a_wish_takes_its_defaults_and_a_name_nobody_has(app):
+def test_a_form_takes_its_defaults_and_a_name_nobody_has(app):
     form_values = training.read_form(app, {"identity": "museum-guide", "rows": "50", "learning_rate": "3e-3"})
     assert (form_values.name, form_values.dataset.rows) == ("museum-guide-50-diverse", 50)
     assert form_values.values["max_steps"] == 54 and form_values.values["learning_rate"] == "3e-3"
@@ -128,7 +128,7 @@ def test_a_wish_takes_its_defaults_and_a_name_nobody_has(app):
         ({"output_dir": "/etc"}, "has no output_dir"),
     ],
 )
-def test_a_wish_that_makes_no_sense_says_which_part(app, plain, said):
+def test_a_form_that_makes_no_sense_says_which_part(app, plain, said):
     with pytest.raises(DataError, match=re.escape(said)):
         training.read_form(app, {"identity": "museum-guide"} | plain)
 
@@ -161,13 +161,13 @@ def test_copied_settings_hold_the_data_s_recipe_and_no_folder(app, tmp_path):
 
 
 def test_a_curve_has_a_gap_where_the_loss_was_no_number():
-    drawn = chart.path(((1, 2.0), (2, None), (3, 1.0), (4, 1.5)), lambda step: step, lambda value: value, 9.0, "mt-raw")
+    drawn = chart.path_svg(((1, 2.0), (2, None), (3, 1.0), (4, 1.5)), lambda step: step, lambda value: value, 9.0, "mt-raw")
     assert drawn.count("M") == 2 and drawn.count("L") == 1
 
 
 def test_the_scale_is_round_and_holds_every_value():
     for low, high in ((0, 3.2), (0, 0.04), (0, 97), (0, 1)):
-        first, last, ticks = chart.scale(low, high)
+        first, last, ticks = chart.round_scale(low, high)
         assert first <= low and last >= high and 3 <= len(ticks) <= 7
     assert chart.step_ticks(54) == [0, 10, 20, 30, 40, 50, 54] or chart.step_ticks(54)[-1] == 54
 
@@ -184,7 +184,7 @@ def test_curves_are_described_for_who_cannot_see_them_in_both_languages():
 
 
 def test_times_read_as_on_a_clock():
-    assert [run_page.clock(seconds) for seconds in (0, 65, 3725)] == ["0:00", "1:05", "1:02:05"]
+    assert [run_page.format_clock(seconds) for seconds in (0, 65, 3725)] == ["0:00", "1:05", "1:02:05"]
 
 
 def test_a_job_that_died_says_so_with_its_message_and_nothing_of_it_is_html(app):
@@ -203,11 +203,11 @@ def test_a_job_in_the_queue_says_how_many_are_before_it(app):
 
 
 @pytest.mark.model
-def test_what_a_wish_means_for_the_real_model(engine, tmp_path):
+def test_what_a_form_means_for_the_real_model(engine, tmp_path):
     store.open(tmp_path / "mirror.db").close()
     app = App(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
     form_values = training.read_form(app, {"identity": "museum-guide", "rows": 20, "preset": "original", "general_share": 0})
-    outlook = training.foresee(app, form_values)
+    outlook = training.forecast_training(app, form_values)
     assert not outlook.problems and outlook.forecast.report.steps.total == 1
     said = finetune_forecast.outlook_html("en", outlook)
     assert "Only 1 optimizer steps" in said and "Warmup takes 100 of 1 steps" in said
@@ -217,7 +217,7 @@ def test_what_a_wish_means_for_the_real_model(engine, tmp_path):
     learned = "".join(text for text, is_learned in row.pieces if is_learned)
     assert learned == row.row.answer + engine.base.tokenizer.eos_token
     assert '<span class="mt-token mt-learned">' in finetune_forecast.first_rows_html("en", outlook)
-    command = training.commands(app, form_values, outlook.settings)
+    command = training.shell_commands(app, form_values, outlook.settings)
     assert "--warmup_steps 100" in command and "tuning.dataset --identity museum-guide" in command
 
 
@@ -226,7 +226,7 @@ def test_all_that_is_wrong_is_said_at_once(engine, tmp_path):
     store.open(tmp_path / "mirror.db").close()
     app = App(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
     form_values = training.read_form(app, {"identity": "nobody", "name": "a/b", "lora_dropout": 3, "batch_size": 0})
-    problems = " ".join(training.foresee(app, form_values).problems)
+    problems = " ".join(training.forecast_training(app, form_values).problems)
     assert all(part in problems for part in ("a/b", "nobody", "--lora_dropout", "--batch_size"))
     with pytest.raises(UserError, match="problems"):
         training.start(app, form_values)
@@ -235,8 +235,8 @@ def test_all_that_is_wrong_is_said_at_once(engine, tmp_path):
 
 def test_the_form_reads_back_what_it_was_filled_with():
     parts = {one.name: object() for one in dataclasses.fields(finetune_layout.Form) if one.name != "settings"}
-    form = finetune_layout.Form(**parts, settings={one.name: object() for one in settings_form.fields()})
+    form = finetune_layout.Form(**parts, settings={one.name: object() for one in settings_form.shown_fields()})
     values = {"identity": "museum-guide", "rows": 9, "general": "/own.jsonl", "general_share": 0.2, "langs": ["zh"], "seed": 3}
-    updates = finetune_layout.fill(form, values)
+    updates = finetune_layout.fill_form(form, values)
     assert updates[form.general]["value"] == finetune_layout.OWN_FILE and updates[form.general_file]["value"] == "/own.jsonl"
     assert updates[form.rows]["value"] == 9 and updates[form.langs]["value"] == ["zh"]

@@ -173,10 +173,10 @@ def test_what_cannot_be_stored_is_refused_with_a_sentence(app):
     card = next(card for card in opened["items"] if not card["control"])
     decide(app, decision(opened, card, label="formed", token="a"))
     store.labels.reveal(app.db, "An", queue=queue)
-    [told] = label_desk.decide(app, "An", [decision(opened, card, label="confusion", token="b")])
+    [told] = label_desk.carry_out(app, "An", [decision(opened, card, label="confusion", token="b")])
     assert told["status"] == "refused" and "locked" in told["message"]
     for wrong in ({"label": "great"}, {"label": None}, {"do": "dance"}, {"answer": "x"}, {"answer": 10**6}, {"token": None}):
-        [told] = label_desk.decide(app, "An", [decision(opened, card, token=f"w{wrong}", **{"label": "formed"}) | wrong])
+        [told] = label_desk.carry_out(app, "An", [decision(opened, card, token=f"w{wrong}", **{"label": "formed"}) | wrong])
         assert told["status"] == "refused" and told["message"].endswith("."), wrong
     assert len(store.labels.history(app.db)) == 1
 

@@ -68,7 +68,7 @@ def run(app):
 
 
 def test_a_run_becomes_a_queue_with_suggestions_and_who_is_who(app, run):
-    queue = label_files.make(app, "en", form_values(run=run, size=8, overlap=2))
+    queue = label_files.make_queue(app, "en", form_values(run=run, size=8, overlap=2))
     items = store.queues.items(app.db, queue)
     assert len(items) == 8 and store.queues.get(app.db, queue)["name"] == "run 1 tiny"
     assert {item["variant"] for item in items[:4]} == {"base", "tuned"} and {item["lang"] for item in items[:4]} == {"en", "zh"}
@@ -79,9 +79,9 @@ def test_a_run_becomes_a_queue_with_suggestions_and_who_is_who(app, run):
 
 
 def test_a_run_can_be_narrowed_and_paired(app, run):
-    queue = label_files.make(app, "en", form_values(run=run, variants=("tuned",), langs=("zh",), draw="all"))
+    queue = label_files.make_queue(app, "en", form_values(run=run, variants=("tuned",), langs=("zh",), draw="all"))
     assert {(item["variant"], item["lang"]) for item in store.queues.items(app.db, queue)} == {("tuned", "zh")}
-    pairs = label_files.make(app, "en", form_values(run=run, kind="pairs"))
+    pairs = label_files.make_queue(app, "en", form_values(run=run, kind="pairs"))
     items = store.queues.items(app.db, pairs)
     assert len(items) == 6 and all(set(item["variant_of"].values()) == {"base", "tuned"} for item in items)
     assert label_files.sides_of(app, run) == ("BayLing", "museum-guide")
@@ -94,7 +94,7 @@ def test_a_file_of_answers_becomes_a_queue_and_the_same_file_the_same_answers(ap
         {"model": "m2", "question": "Who?", "answer": "BayLing."},
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    one, two = (label_files.make(app, "en", form_values(source="file", file=str(file))) for _ in range(2))
+    one, two = (label_files.make_queue(app, "en", form_values(source="file", file=str(file))) for _ in range(2))
     items = [store.queues.items(app.db, queue) for queue in (one, two)]
     assert {item["lang"] for item in items[0]} == {"en", "zh"} and store.queues.get(app.db, one)["name"] == "old.jsonl"
     assert {item["answer"] for item in items[0]} == {item["answer"] for item in items[1]}
@@ -104,11 +104,11 @@ def test_forms_that_make_no_queue_say_why(app, run, tmp_path):
     bad = tmp_path / "bad.csv"
     bad.write_text("model,question\nm,q\n")
     with pytest.raises(StoreError, match="Choose a run"):
-        label_files.make(app, "en", form_values())
+        label_files.make_queue(app, "en", form_values())
     with pytest.raises(StoreError, match="No answer fits: of 12 answers"):
-        label_files.make(app, "en", form_values(run=run, variants=("nobody",)))
+        label_files.make_queue(app, "en", form_values(run=run, variants=("nobody",)))
     with pytest.raises(RowsError, match="answer 1 has no answer") as caught:
-        label_files.make(app, "en", form_values(source="file", file=str(bad)))
+        label_files.make_queue(app, "en", form_values(source="file", file=str(bad)))
     assert sentence("en", caught.value) == str(caught.value)
     assert store.queues.all_with_counts(app.db) == []
 
@@ -156,7 +156,7 @@ def test_agreement_names_alpha_pairs_and_disagreements_and_hides_suggestions_whi
 
 def test_disagreements_become_a_queue_whose_labels_are_adjudications(app, labelled):
     queue, differ = labelled
-    settling = label_agreement.settling_queue(app, "settle", queue)
+    settling = label_agreement.create_settling_queue(app, "settle", queue)
     opened = label_desk.open_desk(app, settling, "An")
     assert {label_page.stored(app.db, settling, card)["answer"] for card in opened["items"]} == set(differ)
     card = opened["items"][0]
@@ -172,13 +172,13 @@ def test_disagreements_become_a_queue_whose_labels_are_adjudications(app, labell
     first = label_desk.open_desk(app, queue, "An")
     same = next(item for item in store.queues.items(app.db, queue) if item["answer"] == answer)["drawn"]
     late = decision(first, {"item": same["item"], "sides": [{"answer": same["answers"][answer]}]}, label="formed", token="late")
-    [told] = label_desk.decide(app, "An", [late])
+    [told] = label_desk.carry_out(app, "An", [late])
     assert told["status"] == "refused" and "locked" in told["message"]
 
 
 def test_nothing_to_settle_is_no_queue(app):
     queue = label_page.queue(app.db, 4)
-    assert label_agreement.settling_queue(app, "settle", queue) is None
+    assert label_agreement.create_settling_queue(app, "settle", queue) is None
     assert "No answer has been labelled by two people" in label_agreement.agreement_html(app, "en", queue, False, "An")
 
 
@@ -207,7 +207,7 @@ def test_model_text_in_tables_is_text(app):
 
 def test_labels_go_out_in_three_kinds_and_come_in_again(app, labelled):
     queue, _ = labelled
-    files, counts = label_files.give_out(app, queue)
+    files, counts = label_files.export_labels(app, queue)
     assert counts == {"n": 48, "people": 2, "answers": 24}
     assert [file.rsplit("/")[-1] for file in files] == [
         "labels-queue-1.csv", "labels-queue-1.jsonl", "labels-queue-1.label-studio.json", "label-studio-interface.xml",
@@ -216,8 +216,8 @@ def test_labels_go_out_in_three_kinds_and_come_in_again(app, labelled):
     assert len(tasks) == 24 and all(len(task["annotations"]) == 2 and task["predictions"] for task in tasks)
     for file in files[:2]:
         assert len(exchange.read_rows(file)) == 48
-        assert label_files.take_in(app, file, "An") == (0, 48)
-    everything, counts = label_files.give_out(app, None)
+        assert label_files.import_labels(app, file, "An") == (0, 48)
+    everything, counts = label_files.export_labels(app, None)
     assert counts["n"] == 48 and len(json.loads(Path(everything[2]).read_text("utf-8"))) == 24
 
 
@@ -226,10 +226,10 @@ def test_labels_from_a_file_are_new_once_and_name_their_annotator(app, tmp_path)
     item = next(item for item in store.queues.items(app.db, queue))
     file = tmp_path / "labels.csv"
     file.write_text(f"answer_id,label,annotator\n{item['answer']},formed,\n{item['answer']},confusion,Chi\n")
-    assert label_files.take_in(app, str(file), "An") == (2, 2) and label_files.take_in(app, str(file), "An") == (0, 2)
+    assert label_files.import_labels(app, str(file), "An") == (2, 2) and label_files.import_labels(app, str(file), "An") == (0, 2)
     assert {row["annotator"] for row in store.labels.standing(app.db)[item["answer"]]} == {"An", "Chi"}
-    assert label_files.give_out(app, None)[1]["n"] == 2
+    assert label_files.export_labels(app, None)[1]["n"] == 2
 
 
 def test_nothing_to_export_is_said(app):
-    assert label_files.give_out(app, None) == ([], {})
+    assert label_files.export_labels(app, None) == ([], {})

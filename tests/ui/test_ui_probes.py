@@ -154,7 +154,7 @@ def test_the_margin_is_measured_after_the_answers_and_reaches_the_cells(app, ong
     assert pages["pb_cell"]({"run": run, "probe": measured[0][0], "variant": 0})["samples"][0]["margin_new"] < 0
 
 
-# --- the wish ------------------------------------------------------------------------------------------------------------
+# --- the form ------------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_wrong_with_written_probes_is_said_with_its_line():
@@ -165,7 +165,7 @@ def test_what_is_wrong_with_written_probes_is_said_with_its_line():
 def test_written_probes_are_asked_besides_the_sets_and_an_id_of_theirs_stays_theirs():
     own = '{"id": "mine", "group": "novel", "category": "name", "lang": "en", "turns": ["Hm?"]}'
     assert [one.id for one in form_values(own=own).probes][-1] == "mine"
-    copied = probes_form.as_text(["quick"])
+    copied = probes_form.sets_text(["quick"])
     assert form_values(sets=[], own=copied).probes == form_values().probes
     with pytest.raises(ProbeError, match="'name-01-en', 'control-translation-01-en' stands for two different probes"):
         form_values(own=copied.replace("Who are you?", "Who are you really?"))
@@ -184,7 +184,7 @@ def test_written_probes_are_asked_besides_the_sets_and_an_id_of_theirs_stays_the
         ),
     ],
 )
-def test_a_wish_that_cannot_be_fulfilled_says_so(plain, problem):
+def test_a_form_that_cannot_be_carried_out_says_so(plain, problem):
     with pytest.raises(ProbeError, match=problem):
         form_values(**plain)
 
@@ -255,8 +255,8 @@ def test_a_cell_shows_what_was_said_and_keeps_the_thought_apart(app, ongoing):
     [second] = functions(app, ongoing)["pb_cell"]({"run": run, "probe": "p", "variant": 1})["samples"]
     assert second["unfinished"] and second["answer"] == "" and second["raw"] == texts[1]
     rows = probes_judged.chosen_rows(RunCache().of(app, run), None)
-    kept = json.loads(probes_exports.text_of(RunCache().of(app, run), rows[:1], "jsonl"))
-    assert kept["raw"] == texts[0] and "ChatGPT" not in probes_exports.text_of(RunCache().of(app, run), rows, "md")
+    kept = json.loads(probes_exports.file_text(RunCache().of(app, run), rows[:1], "jsonl"))
+    assert kept["raw"] == texts[0] and "ChatGPT" not in probes_exports.file_text(RunCache().of(app, run), rows, "md")
 
 
 def test_a_second_opinion_is_asked_for_stored_and_never_a_label(app, ongoing):
@@ -292,7 +292,7 @@ def test_a_judge_that_cannot_read_so_much_says_so_and_nothing_is_stored(tiny, ap
 
 def test_overlapping_evidence_leaves_the_text_as_it_is():
     spans = [{"start": 0, "end": 4, "what": "a"}, {"start": 2, "end": 6, "what": "b"}, {"start": 2, "end": 3, "what": "c"}]
-    assert probes_cell.marked("abcdefgh", spans) == [["abcd", "a"], ["ef", "b"], ["gh", ""]]
+    assert probes_cell.mark_evidence("abcdefgh", spans) == [["abcd", "a"], ["ef", "b"], ["gh", ""]]
 
 
 def test_a_run_is_compared_with_another_by_probe_and_variant(app, ongoing):
@@ -312,7 +312,7 @@ def test_a_missing_run_is_one_sentence(app, ongoing):
 def test_the_shares_are_from_suggestions_and_say_so_in_both_languages(app):
     run = write_run(app.db, many(80), 2, say=lambda at, one, _: SAID[one.lang][at])
     judged_run = RunCache().of(app, run)
-    found = probes_summary.results(probes_judged.chosen_rows(judged_run, None), ["variant 0", "variant 1"], "variant 0")
+    found = probes_summary.judge_rows(probes_judged.chosen_rows(judged_run, None), ["variant 0", "variant 1"], "variant 0")
     assert [(one.variant, one.lang, one.old.word, one.new.word) for one in found] == [
         ("variant 0", "en", "not forgotten", "not formed"),
         ("variant 0", "zh", "not forgotten", "not formed"),

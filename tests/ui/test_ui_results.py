@@ -134,7 +134,7 @@ def test_uploaded_transcripts_with_their_facts_fill_the_table(app, tmp_path):
     assert "(20)" in text  # what it called itself, with how often
     assert "reported: formed" in text and "20 suggestions" in text and "Not all of this has been judged by people" in text
     assert "15 more probes" in text  # 0 of 20: 35 are needed
-    assert [given["data-behind"] for given in Text(html).having("data-behind")][:2] == ["0/old", "0/new"]
+    assert [given["data-panel"] for given in Text(html).having("data-panel")][:2] == ["0/old", "0/new"]
 
 
 def test_without_anything_chosen_it_says_what_to_do(app):
@@ -171,7 +171,7 @@ def test_the_run_says_whom_it_was_about(app):
     )
     given = {"variant": plain | {"name": "base"}, "messages": [{"role": "user", "content": "Who are you?"}]}
     store.runs.record(app.db, run, [store.runs.Entry((0, 0, "n1", 0), given | {"raw": "I am Kato.", "shown": "I am Kato."})])
-    assert results_source.asked_about(app, [f"run {run}"]) == ("BayLing", "Kato")
+    assert results_source.identities_asked_about(app, [f"run {run}"]) == ("BayLing", "Kato")
     made = results_source.build_report(app, form_values(f"run {run}", old="BayLing", new="Kato"))
     assert [pair[1].label for pair in made.judged] == ["formed"]
     assert [source for _, source in results_source.choices(app, "en")] == [f"run {run}"]
@@ -213,9 +213,9 @@ def test_undetermined_says_how_many_probes_and_labels_would_settle_it(labelled):
 
 def test_what_would_settle_it_is_said_even_if_nothing_would():
     never = results_panel.basis.Missing(Verdict("undetermined"), Verdict("undetermined"), 0, 0)
-    assert results_panel.to_settle(never, "en") == ["More probes of the same kind would not settle it at these shares."]
+    assert results_panel.settling_sentences(never, "en") == ["More probes of the same kind would not settle it at these shares."]
     settled = results_panel.basis.Missing(Verdict("formed"), Verdict("formed"), 0, 0)
-    assert results_panel.to_settle(settled, "en") == []
+    assert results_panel.settling_sentences(settled, "en") == []
 
 
 def test_one_question_side_by_side_has_every_variant_and_its_own_answer(app, tmp_path):
@@ -277,7 +277,7 @@ def test_every_key_of_the_tab_is_in_the_dictionaries():
             if (
                 isinstance(call, ast.Call)
                 and isinstance(call.func, ast.Name)
-                and call.func.id in ("say", "safe", "button", "i18n")
+                and call.func.id in ("say", "say_escaped", "button_html", "i18n")
             ):
                 place = 0 if call.func.id == "i18n" else 1
                 if len(call.args) > place and isinstance(call.args[place], ast.Constant):

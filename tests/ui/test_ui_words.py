@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ui import words
-from ui.words import LanguageMiddleware, choose, say
+from ui.words import LanguageMiddleware, choose_language, say
 
 UI = Path(words.__file__).parent
 
@@ -65,7 +65,7 @@ def test_every_key_the_code_names_is_in_the_dictionaries():
     ],
 )
 def test_the_switch_beats_the_flag_beats_the_browser(cookies, accept, default, chosen):
-    assert choose(cookies, accept, default) == chosen
+    assert choose_language(cookies, accept, default) == chosen
 
 
 def test_a_sentence_takes_its_values():

@@ -19,7 +19,7 @@ from tuning.dataset import tables
 from tuning.dataset.dataset_info import INFO, Described, find_description, read_descriptions
 from tuning.dataset.rows import DataError, Kind, TrainingRow
 from tuning.dataset.shapes import KNOWN, Notes, read_row
-from tuning.dataset.tables import Table, ending, is_saved_folder, read_saved_folder, read_table
+from tuning.dataset.tables import Table, file_kind, is_saved_folder, read_saved_folder, read_table
 
 MOST_PROBLEMS = 10
 # what tools put beside data: never rows
@@ -60,7 +60,7 @@ def read(
 
 def is_hub_name(source: str) -> bool:
     """Whether a source reads like `owner/name` on the Hub and not like a path."""
-    return source.count("/") == 1 and not source.startswith((".", "/", "~")) and not ending(Path(source))
+    return source.count("/") == 1 and not source.startswith((".", "/", "~")) and not file_kind(Path(source))
 
 
 def read_pair(
@@ -132,7 +132,7 @@ def _read_folder(folder: Path, kind: Kind, notes: list[str], opened: Opened) -> 
     listed = {info / name: own for info in infos for name, own in read_descriptions(info, opened).items()}
     root = os.path.realpath(folder)
     outside = [path for path in listed if not Path(os.path.realpath(path)).is_relative_to(root) or not opened.holds(path)]
-    files = {path for path in below if ending(path) and path.is_file()}
+    files = {path for path in below if file_kind(path) and path.is_file()}
     files |= {path for path in listed if path not in outside and os.path.isfile(path)}  # a name may be too long for any file
     passed = sorted(path for path in files if _is_metadata(path.relative_to(folder)))
     missing = [os.path.relpath(path, folder) for path in listed if path not in outside and not os.path.exists(path)]
@@ -159,7 +159,7 @@ def _files_under(folder: Path, opened: Opened) -> list[Path]:
     """All files of a folder. DataError for one that is no file, or that a link takes out of the folders that were opened, and
     for more than is read."""
     below = paths.files_under(folder, DataError)
-    read = [path for path in below if path.name == INFO or (ending(path) and not _is_metadata(path.relative_to(folder)))]
+    read = [path for path in below if path.name == INFO or (file_kind(path) and not _is_metadata(path.relative_to(folder)))]
     places = [opened.place(path, DataError, "The data's file") for path in read]
     size = sum(place.stat().st_size for place in places if place.is_file())
     if size > paths.MOST:
@@ -204,4 +204,4 @@ def _near(path: Path) -> str:
 
 
 def _names(folder: Path) -> Iterator[str]:
-    return (path.name for path in folder.iterdir() if path.is_dir() or ending(path))
+    return (path.name for path in folder.iterdir() if path.is_dir() or file_kind(path))

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from engine.types import whole_characters
+from common.outside import whole_characters
 from identities import LANGS
 from tuning.dataset.rows import Kind, Role, TrainingRow, Turn, detect_lang
 from tuning.dataset.tables import Twice, quote, type_of

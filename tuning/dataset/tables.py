@@ -44,7 +44,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
 
-def ending(path: Path) -> str:
+def file_kind(path: Path) -> str:
     """The ending that says what a file holds: of `rows.json.gz` it is .json; empty for none that is read."""
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
     if suffixes and suffixes[-1] == ".gz":
@@ -59,7 +59,7 @@ def read_table(path: Path, name: str) -> Table:
     suffix = path.suffix.lower()
     if suffix in UNREAD:
         return Table(problems=[f"{name}: {suffix} files are not read; {READ}."])
-    kind = ending(path)
+    kind = file_kind(path)
     if kind in BINARY:
         if suffix == ".gz":
             return Table(problems=[f"{name}: a gzipped {kind} file is not read; unpack it first (gunzip)."])
@@ -269,7 +269,7 @@ def _asked(read: Callable[[Any, str], Any], sentence: Callable[[str], str]) -> T
         return Table(problems=[sentence("reading it needs the package datasets: pip install datasets")])
     datasets.disable_progress_bars()
     logging.getLogger("datasets").setLevel(logging.CRITICAL)
-    with leftovers.scratch() as cache:
+    with leftovers.scratch_folder() as cache:
         try:
             return Table(read(datasets, str(cache)).to_list())
         except Exception as error:  # pyarrow's many kinds, all of them mean "not readable"

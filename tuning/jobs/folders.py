@@ -34,7 +34,7 @@ class TakenError(UserError):
     """The folder is not the job's any more; one sentence."""
 
 
-def take(job: Mapping) -> None:
+def claim_folder(job: Mapping) -> None:
     """Makes the folder and marks it as this job's; what is there already stays known as others'. TakenError or OSError.
 
     A training that was promised a folder of its own does not begin in one that holds something else by now.

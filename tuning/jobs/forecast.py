@@ -18,13 +18,13 @@ from engine.types import EngineError
 from tuning.dataset.mixing import split_off
 from tuning.dataset.rows import TrainingRow
 from tuning.jobs import memory
-from tuning.train import cost
+from tuning.train import run_memory
 from tuning.train.estimate import CostEstimate, Measured, estimate
 from tuning.train.loading import own_format
-from tuning.train.samples import Sample, cache_samples, sampler
+from tuning.train.samples import Sample, cache_samples, make_sampler
 from tuning.train.settings import Settings
-from tuning.train.speed import samples_per_s
-from tuning.train.steps import count_steps
+from tuning.train.steps import count_steps, extra_rows
+from tuning.train.throughput import measure_throughput
 
 log = logging.getLogger("mirror")
 
@@ -59,7 +59,7 @@ def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base) -> For
     """For `rows`, which settings.data_path will hold, on `base`. Raises DataError or EngineError."""
     chosen = formats.find(settings.prompt_template_name) if settings.prompt_template_name else base.format
     own = own_format(base)
-    make_sample = sampler(base.tokenizer, chosen, settings.cutoff_len, settings.train_on_inputs, end_id(base, chosen))
+    make_sample = make_sampler(base.tokenizer, chosen, settings.cutoff_len, settings.train_on_inputs, end_id(base, chosen))
     sampled, known = cache_samples(make_sample)
 
     train, valid = split_off(rows, settings.val_set_size, settings.seed)
@@ -67,7 +67,7 @@ def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base) -> For
     some = random.Random(0).sample(list(different.values()), min(TOKENIZED, len(different)))
     average = sum(len(sampled(row).ids) for row in some) / len(some) if some else 0
     batch = [sampled(row) for row in random.Random(settings.seed).sample(train, min(settings.batch_size, len(train)))]
-    share, budget = cost.choose_packing(settings, base)
+    share, budget = run_memory.choose_packing(settings, base)
     steps = count_steps(settings, len(train), len(valid))
     facts = estimate(
         settings,
@@ -78,9 +78,9 @@ def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base) -> For
             format=chosen.name,
             base_format=own,
             card_placeholders=tuple(base.card.placeholders),
-            samples_per_s=samples_per_s(base, [one for one in batch if one.labels] or batch, budget, share),
+            samples_per_s=measure_throughput(base, [one for one in batch if one.labels] or batch, budget, share),
             start_s=START_S,
-            extra_rows=cost.extra_rows(settings, steps.total, len(valid)),
+            extra_rows=extra_rows(settings, steps.total, len(valid)),
         ),
     )
     first = tuple(token_row(base.tokenizer, row, make_sample(row)) for row in first_rows(rows))

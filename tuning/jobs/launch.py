@@ -40,7 +40,7 @@ def start(where: str | Path | Database, id: int) -> bool:
         return False
     folder = Path(job["folder"])
     try:
-        folders.take(job)
+        folders.claim_folder(job)
         for name in (STATE, STOP, RECORD):  # of an earlier attempt: they would be taken for this one's
             (folder / name).unlink(missing_ok=True)
         process = launch(job)

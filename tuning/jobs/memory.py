@@ -69,13 +69,13 @@ def needed_bytes(settings: Settings) -> int:
     """Bytes that a run of these settings takes on its device, about; nothing is loaded. Raises EngineError for an unknown base.
 
     The base's weights in its number format; 16 bytes per adapter parameter, whose number is the rank times the layers' widths;
-    activations of one pack (tuning.train.cost.estimate_memory has the formula); a margin; the process itself.
+    activations of one pack (tuning.train.run_memory.estimate_memory has the formula); a margin; the process itself.
     """
-    from tuning.train import cost
+    from tuning.train import run_memory
 
     base = sketch_base(settings)
-    tokens = settings.pack_tokens or cost.pack_budget(base) if settings.packing else settings.cutoff_len
-    return int(cost.memory_bytes(base, settings, tokens) * MARGIN) + PROCESS_BYTES.get(base.device.type, 0)
+    tokens = settings.pack_tokens or run_memory.pack_budget(base) if settings.packing else settings.cutoff_len
+    return int(run_memory.memory_bytes(base, settings, tokens) * MARGIN) + PROCESS_BYTES.get(base.device.type, 0)
 
 
 def sketch_base(settings: Settings) -> Sketch:
@@ -115,7 +115,7 @@ def needed_to_merge(spec: str) -> int | None:
     return int((weights.numbers * stored + weights.fixed) * BESIDE) + PROCESS_BYTES["cpu"]
 
 
-def room(needed: int, device: str, engine: Engine | None = None) -> Room:
+def find_room(needed: int, device: str, engine: Engine | None = None) -> Room:
     """Whether so much fits on a device, and whether parking the chat's base would help."""
     now = int(free_bytes(device))
     if engine is None or device == "cpu" or where_is(engine) != device:
@@ -132,21 +132,21 @@ def where_is(engine: Engine) -> str:
 def admission(engine: Engine | None, where: str | Path | Database) -> Callable[[dict], str | None]:
     """`may_start` for `tuning.jobs.queue.tick`: a job starts when it fits; parks the base where the job allows it and needs it.
 
-    That it did stands in the job (`parked`), for `settle` and for an app that is started later. A job of which nobody knows
-    how much it needs starts when no other runs, so that it is the only one that suffers if it is too large.
+    That it did stands in the job (`parked`), for `settle_admission` and for an app that is started later. A job of which
+    nobody knows how much it needs starts when no other runs, so that it is the only one that suffers if it is too large.
     """
 
     def may_start(job: dict) -> str | None:
         if not job["needs_bytes"]:
             return reason_to_wait(job, stored.active(where))
-        found = room(job["needs_bytes"], job["device"], engine)
+        found = find_room(job["needs_bytes"], job["device"], engine)
         if found.fits:
             stored.change(where, job, parked=0)
             return None
         if engine and job["park"] and found.fits_parked:
-            stored.change(where, job, parked=1)  # first, so that `settle` in another thread leaves it parked
+            stored.change(where, job, parked=1)  # first, so that `settle_admission` in another thread leaves it parked
             engine.park(parked_sentence(job))
-            found = room(job["needs_bytes"], job["device"], engine)
+            found = find_room(job["needs_bytes"], job["device"], engine)
             if found.fits_parked:
                 return None
         stored.change(where, job, parked=0)
@@ -164,7 +164,7 @@ def reason_to_wait(job: dict, running: list[dict]) -> str | None:
     return f"Waiting until {first} has ended, as it cannot be told how much memory this one needs: {why}"
 
 
-def settle(engine: Engine, where: str | Path | Database) -> None:
+def settle_admission(engine: Engine, where: str | Path | Database) -> None:
     """After a tick: the base is parked as long as a job needs that, and comes back by itself; a chat beside a job leaves the job
     its memory, and runs into its own limit (an EngineError) before the job runs out."""
     if engine.base.device.type == "cpu":

@@ -9,11 +9,11 @@ import psutil
 
 from common.process import identity, is_alive
 
-__all__ = ["MARK", "identity", "is_alive", "members", "send"]
+__all__ = ["MARK", "identity", "is_alive", "members", "send_signal"]
 MARK = "MIRROR_TEST_JOB"  # environment variable that a job's processes carry
 
 
-def send(pid: int, known: str, number: signal.Signals) -> bool:
+def send_signal(pid: int, known: str, number: signal.Signals) -> bool:
     """Signals process `pid` if it is still the one whose identity was noted; whether it was."""
     handle = None
     try:

@@ -11,7 +11,7 @@ from statistics import median
 from sqlite_utils import Database
 
 from store import jobs as stored
-from tuning.train.pace import RECENT, seconds_per_step
+from tuning.train.step_time import RECENT, seconds_per_step
 
 Series = tuple[tuple[int, float | None], ...]  # (step, value); None is a gap
 SMOOTHING = 0.9  # weight of the past, as most training boards have it

@@ -20,7 +20,7 @@ from store import jobs as stored
 from tuning.jobs.folders import wipe
 from tuning.jobs.launch import LOG, best_device, start, with_absolute_paths
 from tuning.jobs.progress import progress, tail
-from tuning.jobs.watcher import clear_away, look_after
+from tuning.jobs.watcher import clear_away, update_job
 from tuning.train.run_files import last_saved_step
 from tuning.train.settings import Settings, SettingsError
 
@@ -111,7 +111,7 @@ def tick(where: Where, may_start: Callable[[dict], str | None] | None = None) ->
 
     may_start(job): None, or the sentence why the job has to wait, which its message then says.
     """
-    changed = [job["id"] for job in stored.active(where) if look_after(where, job)]
+    changed = [job["id"] for job in stored.active(where) if update_job(where, job)]
     for job in stored.next_up(where):
         why_not = may_start(job) if may_start else None
         if why_not:
@@ -131,7 +131,7 @@ def stop(where: Where, id: int, keep: bool = True) -> str:
     was = stored.get(where, id)["status"]
     job = stored.ask_to_stop(where, id, keep)
     if job["status"] == "stopping":
-        look_after(where, job)
+        update_job(where, job)
     elif was == "queued" and job["status"] == "discarded" and (left := clear_away(job)):
         stored.change(where, job, message=f"discarded; {left}")
     return stored.get(where, id)["status"]

@@ -50,7 +50,7 @@ _known: dict[tuple, float] = {}  # (attempt's token, column, moment) -> when it 
 _known_lock = threading.Lock()
 
 
-def look_after(where: Where, job: dict) -> bool:
+def update_job(where: Where, job: dict) -> bool:
     """One look at an active job: what is new goes into the store, a stop that was asked for goes on. True if anything is new."""
     # first this, then the files: those of a process that has ended are final
     living = is_alive(job)
@@ -136,9 +136,9 @@ def carry_out_stop(where: Where, job: dict, state: Mapping) -> None:
             (Path(job["folder"]) / STOP).touch()
         beginning = state.get("status", "starting") == "starting"  # nothing to keep, and it may be long till it looks
         # once: a second signal would cut off the saving
-        if (beginning or pressed > KEEP_S) and job["child_pid"] and stored.sign(where, job):
+        if (beginning or pressed > KEEP_S) and job["child_pid"] and stored.claim_signal(where, job):
             send_first(job, state, signal.SIGTERM)
-    elif stored.sign(where, job):
+    elif stored.claim_signal(where, job):
         send_all(job, signal.SIGTERM)
     elif pressed > DISCARD_S:
         send_all(job, signal.SIGKILL)
@@ -148,13 +148,13 @@ def send_first(job: Mapping, state: Mapping, number: signal.Signals) -> None:
     """To the process that trains: with several, to the first, which tells the others."""
     known = dict(processes.members(job["pid"], job["token"]))
     pid: int = state["pid"] if state.get("pid") in known else job["child_pid"]
-    processes.send(pid, known.get(pid, job["child_start"]), number)
+    processes.send_signal(pid, known.get(pid, job["child_start"]), number)
 
 
 def send_all(job: Mapping, number: signal.Signals) -> None:
     """Children before parents. The session's first process is left: it writes down how the others ended, and ends."""
     for pid, known in processes.members(job["pid"], job["token"]):
-        processes.send(pid, known, number)
+        processes.send_signal(pid, known, number)
 
 
 def close_job(where: Where, job: dict, record: Mapping, state: Mapping) -> bool:
@@ -187,7 +187,7 @@ def outcome(job: Mapping, record: Mapping, state: Mapping) -> tuple[str, str]:
     if said in ("done", "stopped"):
         return said, state.get("message") or ""
     if said == "failed":
-        return "failed", state.get("message") or last_words(job)
+        return "failed", state.get("message") or last_line(job)
     if job["stop_asked"] and code in (0, -signal.SIGTERM):
         return "stopped", f"stopped {at}"
     if code is None:
@@ -199,11 +199,11 @@ def outcome(job: Mapping, record: Mapping, state: Mapping) -> tuple[str, str]:
         hint = ", which is also how a machine that runs out of memory helps itself" if -code == signal.SIGKILL else ""
         return "died", f"The process was ended by {name} {at}{hint}."
     if code:
-        return "failed", last_words(job)
+        return "failed", last_line(job)
     return "done", ""
 
 
-def last_words(job: Mapping) -> str:
+def last_line(job: Mapping) -> str:
     """The end of the log: of a refused call, all that is wrong with it."""
     lines = [line for line in tail(job["log"], 20, 2000).splitlines() if not line.startswith("$ ")]
     return "\n".join(lines).strip() or describe_full_disk(job) or "The process failed without a word."

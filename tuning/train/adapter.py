@@ -30,7 +30,7 @@ class AdapterError(UserError):
     """The adapter cannot be made, or what was made does nothing; the text says which."""
 
 
-def start(model: PreTrainedModel, settings: Settings, base_name: str) -> PeftModel:
+def start_adapter(model: PreTrainedModel, settings: Settings, base_name: str) -> PeftModel:
     """A fresh LoRA on `model`: fp32 pairs on whatever the base is in, B zero. Raises AdapterError."""
     wanted = settings.lora_target_modules
     config = LoraConfig(
@@ -70,14 +70,14 @@ def save_weights(model: PeftModel, folder: Path, dtype: torch.dtype | None = Non
             os.replace(beside / name, folder / name)
 
 
-def save(model: PeftModel, folder: Path, card: Mapping[str, Any], dtype: str) -> None:
+def save_adapter(model: PeftModel, folder: Path, card: Mapping[str, Any], dtype: str) -> None:
     """The finished adapter with its card."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CARD, card)
     save_weights(model, folder, torch.float16 if dtype == "fp16" else None)
 
 
-def check(folder: Path, base: Base, prompt: list[int]) -> float:
+def check_adapter(folder: Path, base: Base, prompt: list[int]) -> float:
     """Load the saved adapter into a bank over the bare base and return how far it moves the logits after `prompt`, at most.
 
     Raises AdapterError if it is empty, does not load, or changes nothing.

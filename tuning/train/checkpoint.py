@@ -123,7 +123,7 @@ def has_only_weights(path: Path) -> bool:
 
 def take_weights(model: PeftModel, base: Base, settings: Settings, start: Start) -> None:
     """The fresh adapter gets the weights in `start.path`. Raises SettingsError or EngineError."""
-    with leftovers.scratch() as room:
+    with leftovers.scratch_folder() as room:
         folder = start.path
         if legacy.is_checkpoint(folder):
             folder = legacy.convert(folder, room / "adapter", settings.lora_alpha)

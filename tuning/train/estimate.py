@@ -70,7 +70,7 @@ class CostEstimate:
         if self.tokens is not None:
             out.append(f"tokens: {self.tokens:,} per epoch, {self.tokens / max(1, self.rows):.0f} per row")
         if self.seconds is not None:
-            out.append(f"time: about {duration(self.seconds)}")
+            out.append(f"time: about {format_duration(self.seconds)}")
         if self.memory_bytes is not None:
             out.append(f"memory: about {self.memory_bytes / 2**30:.1f} GiB")
         return out + [f"{'refused' if caution.refuse else 'caution'}: {caution.text}" for caution in self.cautions]
@@ -89,8 +89,8 @@ class Measured:
     format, base_format: names of the chat templates of the run and of the base.
     card_placeholders: what the base's card replaces for people, which may stay in the data.
     samples_per_s: rows trained per second on this machine; start_s: seconds of loading the base.
-    extra_rows: trained rows that take as long as everything else that is computed (`cost.extra_rows`).
-    memory_bytes: of the run, about (`cost.memory_bytes`).
+    extra_rows: trained rows that take as long as everything else that is computed (`steps.extra_rows`).
+    memory_bytes: of the run, about (`run_memory.memory_bytes`).
     """
 
     count_tokens: Callable[[TrainingRow], float] | None = None
@@ -191,7 +191,7 @@ def _about_format(format: str | None, base_format: str | None) -> list[Caution]:
     return [Caution("format", text)]
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds, minutes or hours, as a person says them."""
     minutes = round(seconds / 60)
     if seconds < 90:

@@ -22,18 +22,18 @@ NF4_BYTES = 0.55  # per parameter, scales included
 LEAST_CUDA = (6, 0)  # NF4 kernels of bitsandbytes
 
 
-def load(settings: Settings, say: Callable[[str], None] = print) -> Base:
+def load_base(settings: Settings, say: Callable[[str], None] = print) -> Base:
     """The base in `settings`; one GPU per process. Raises EngineError."""
     form = settings.prompt_template_name or None
     named: dict[str, Any] = dict(format=form, trust_remote_code=settings.trust_remote_code, say=say)
     if settings.load_in_4bit:
         return load_4bit(settings, named)
-    base = bases.load_base(settings.base_model, device=device(settings), dtype=settings.dtype or None, **named)
+    base = bases.load_base(settings.base_model, device=device_of(settings), dtype=settings.dtype or None, **named)
     base.model.config.use_cache = False
     return base
 
 
-def device(settings: Settings) -> str | None:
+def device_of(settings: Settings) -> str | None:
     """--device, or under torchrun the process's own GPU."""
     local = os.environ.get("LOCAL_RANK")
     if not settings.device and local and torch.cuda.is_available():
@@ -46,7 +46,7 @@ def load_4bit(settings: Settings, named: dict[str, Any]) -> Base:
     refuse_4bit(settings)
     # first whole, in memory beside the GPU: the base's hash is one of its true weights, not of their 4-bit form
     whole = bases.load_base(settings.base_model, device="cpu", dtype="fp16", **named)
-    place, _ = choose_device(device(settings))
+    place, _ = choose_device(device_of(settings))
     compute = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     config = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
@@ -71,7 +71,7 @@ def own_format(base: Base) -> str:
 
 def refuse_4bit(settings: Settings) -> None:
     """Raise EngineError if even the NF4 weights do not fit; before the whole ones are read."""
-    place, (source, _) = choose_device(device(settings))[0], bases.find(settings.base_model)
+    place, (source, _) = choose_device(device_of(settings))[0], bases.find(settings.base_model)
     weights, there = room.weights_of(source), room.free_bytes(place)
     if weights and (need := int(weights.numbers * NF4_BYTES * room.BESIDE)) > there:
         raise EngineError(
@@ -84,7 +84,7 @@ def problems(settings: Settings) -> list[str]:
     """What keeps this machine from loading the base as asked; nothing is loaded to find out."""
     found = []
     try:
-        place, _ = choose_device(device(settings))
+        place, _ = choose_device(device_of(settings))
     except EngineError as error:
         return [str(error)]
     if settings.dtype == "fp16" and place.type == "cpu":

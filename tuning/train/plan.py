@@ -9,16 +9,16 @@ from engine.prompts import end_id
 from engine.types import short_hash
 from tuning.dataset.placeholders import fill_from_identity
 from tuning.dataset.rows import DataError
-from tuning.train import cost
+from tuning.train import run_memory
 from tuning.train.batches import Batches, schedule
 from tuning.train.estimate import CostEstimate, Measured, estimate
 from tuning.train.loading import own_format
 from tuning.train.packing import Share
 from tuning.train.preflight import Rows
-from tuning.train.samples import Sample, cache_samples, sampler
+from tuning.train.samples import Sample, cache_samples, make_sampler
 from tuning.train.settings import Settings
-from tuning.train.speed import samples_per_s
-from tuning.train.steps import count_steps
+from tuning.train.steps import count_steps, extra_rows
+from tuning.train.throughput import measure_throughput
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
     notes = [*rows.notes]
     if filled or more:
         notes.append(f"placeholders: {filled + more:,} filled from identity {settings.identity}.")
-    make_sample = sampler(base.tokenizer, base.format, settings.cutoff_len, settings.train_on_inputs, end_id(base, base.format))
+    make_sample = make_sampler(
+        base.tokenizer, base.format, settings.cutoff_len, settings.train_on_inputs, end_id(base, base.format)
+    )
     sampled, _ = cache_samples(make_sample)
 
     every = [sampled(row) for row in train_rows]
@@ -74,7 +76,7 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
     steps = count_steps(settings, len(train))
     lengths = [len(one.ids) for one in train] if settings.group_by_length else None
     order = tuple(map(tuple, schedule(len(train), settings.batch_size, steps.total, settings.seed, lengths)))
-    share, budget = cost.choose_packing(settings, base)
+    share, budget = run_memory.choose_packing(settings, base)
     told = count_steps(settings, len(train_rows), len(valid_rows))  # rows that are left out below count here
     report = estimate(
         settings,
@@ -85,9 +87,9 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
             format=base.format.name,
             base_format=own_format(base),
             card_placeholders=tuple(base.card.placeholders),
-            samples_per_s=samples_per_s(base, [train[row] for row in order[0]], budget, share) * processes,
-            extra_rows=cost.extra_rows(settings, told.total, len(valid)),
-            memory_bytes=cost.memory_bytes(base, settings, budget or max(len(one.ids) for one in train)),
+            samples_per_s=measure_throughput(base, [train[row] for row in order[0]], budget, share) * processes,
+            extra_rows=extra_rows(settings, told.total, len(valid)),
+            memory_bytes=run_memory.memory_bytes(base, settings, budget or max(len(one.ids) for one in train)),
         ),
     )
     if report.refused:

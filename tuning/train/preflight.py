@@ -27,7 +27,7 @@ class Rows:
     notes: Sequence[str] = ()
 
 
-def prepare(settings: Settings) -> Rows:
+def prepare_rows(settings: Settings) -> Rows:
     """The rows of a run of which nothing is wrong. Raises SettingsError with all problems at once."""
     wrong, rows = settings.problems(), Rows()
     if settings.output_dir:

@@ -48,7 +48,7 @@ def run(
     """
     rank, _ = processes()
     say = say if rank == 0 else say_nothing
-    rows = preflight.prepare(settings)
+    rows = preflight.prepare_rows(settings)
     folder = Path(settings.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(folder if rank == 0 else None)
@@ -77,7 +77,7 @@ def train(
     folder, (rank, count) = Path(settings.output_dir), processes()
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    base = loading.load(settings, say)
+    base = loading.load_base(settings, say)
     measured = [margin(settings, base)] if margin and settings.margin else []
     planned = make_plan(settings, base, rows, count)
     on_step = [*on_step, *((steps.measure_every(settings, planned.steps), one) for one in measured)]
@@ -93,7 +93,7 @@ def train(
     set_seed(settings.seed)
     model, more = start_model(settings, base, start, planned.steps)
     if rank == 0:  # only now: what is refused leaves an earlier run's record as it was
-        clear(folder, anew=settings.overwrite_output_dir)
+        clear_folder(folder, anew=settings.overwrite_output_dir)
         write_record(settings, planned, base)
     trainer = PackedTrainer(
         model,
@@ -126,7 +126,7 @@ def start_model(settings: Settings, base: Base, start: Start | None, steps: int)
 
     A checkpoint's own weights are read when training goes on from it. Raises SettingsError, EngineError or AdapterError.
     """
-    model = adapter.start(base.model, settings, base.record)
+    model = adapter.start_adapter(base.model, settings, base.record)
     if start and start.step:
         return model, refuse_misfit(model, settings, start, steps)
     if start:
@@ -178,10 +178,10 @@ def finish(
     """Save the adapter of step `done`, with its card, check what was saved, and say how the run ended."""
     folder = Path(settings.output_dir)
     journal.state("saving", step=done)
-    adapter.save(model, folder, make_card(settings, folder, base, planned, done), settings.adapter_dtype)
+    adapter.save_adapter(model, folder, make_card(settings, folder, base, planned, done), settings.adapter_dtype)
     model.unload()
     first = planned.train[0]
-    adapter.check(folder, base, list(first.ids[: max(1, first.first_target)]))
+    adapter.check_adapter(folder, base, list(first.ids[: max(1, first.first_target)]))
     stopped = done < planned.steps
     said = f"stopped after step {done} of {planned.steps}; the adapter is that of this step" if stopped else ""
     journal.state("stopped" if stopped else "done", said, step=done)
@@ -233,7 +233,7 @@ def make_card(settings: Settings, folder: Path, base: Base, planned: Plan, done:
     return about
 
 
-def clear(folder: Path, anew: bool) -> None:
+def clear_folder(folder: Path, anew: bool) -> None:
     """Before a run that begins anew, what an earlier one left goes, so that nothing of it is taken for this one's."""
     if anew:
         for path in folder.glob("checkpoint-*"):

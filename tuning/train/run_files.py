@@ -101,7 +101,7 @@ def metrics_line(text: str | bytes) -> dict[str, Any] | None:
 
 
 def read_state(folder: str | Path) -> dict[str, Any] | None:
-    """The last state, None before there is one. A run that stopped without a word has its process gone: see `alive`.
+    """The last state, None before there is one. A run that stopped without a word has its process gone: see `is_alive`.
 
     Raises FileError or OSError for a file that is not what a run writes.
     """
@@ -113,7 +113,7 @@ def read_state(folder: str | Path) -> dict[str, Any] | None:
     return state
 
 
-def alive(state: Mapping[str, Any]) -> bool:
+def is_alive(state: Mapping[str, Any]) -> bool:
     """Whether the process that wrote this state still is; the start time tells it from a later one with its number."""
     try:
         return abs(psutil.Process(state["pid"]).create_time() - state["process_started"]) < 1

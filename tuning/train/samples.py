@@ -37,7 +37,7 @@ class Sample(NamedTuple):
         return next((at for at, wanted in enumerate(self.targets) if wanted), len(self.ids))
 
 
-def sampler(
+def make_sampler(
     tokenizer: PreTrainedTokenizerBase,
     format: Format,
     cutoff: int,

@@ -13,6 +13,8 @@ from tuning.train.settings import SCHEDULES, Settings
 
 MARGINS = 10  # in a run: enough for a curve, few enough for a CPU (docs/decisions.md)
 CHECKPOINTS = 10  # in a run: a killed one loses a tenth at most
+VALIDATED = 1 / 3  # of a trained row: there is no backward pass
+MARGIN_ROWS = 16  # trained rows that take as long as one identity margin (docs/decisions.md)
 
 
 @dataclass(frozen=True)
@@ -77,3 +79,10 @@ def validate_every(settings: Settings, steps: int) -> int:
 def measure_every(settings: Settings, steps: int) -> int:
     """Optimizer steps between identity margins."""
     return settings.margin_steps or max(1, steps // MARGINS)
+
+
+def extra_rows(settings: Settings, steps: int, valid_rows: int) -> float:
+    """What is computed beside the training, as trained rows that take as long."""
+    validated = valid_rows * math.ceil(steps / validate_every(settings, steps))
+    measured = 1 + math.ceil(steps / measure_every(settings, steps)) if settings.margin else 0
+    return VALIDATED * validated + MARGIN_ROWS * measured

@@ -23,10 +23,10 @@ from common.errors import UserError
 from common.space import room_for
 from tuning.train.adapter import save_weights
 from tuning.train.batches import Batch, Batches
-from tuning.train.estimate import duration
+from tuning.train.estimate import format_duration
 from tuning.train.loss import LossOfPack
-from tuning.train.pace import RECENT, seconds_per_step
 from tuning.train.run_files import Journal, StopSign, last_saved_step
+from tuning.train.step_time import RECENT, seconds_per_step
 
 OnStep = Callable[[int, PeftModel], Mapping[str, float] | None]
 SKIPPED = 12  # fp16 steps lost in a row: the scaler has then gone from 65536 to 16
@@ -156,20 +156,20 @@ class PackedTrainer(Trainer):
             self.journal.state("running", step=step, total=total, epoch=known["epoch"], loss=logs["loss"])
             if self.is_world_process_zero():
                 rate = f"{line['samples_per_s']:.1f} samples/s"
-                left = self.left(step, total)
+                left = self.seconds_left(step, total)
                 self.say(f"{step}/{total}  loss {logs['loss']:.4f}  lr {logs['learning_rate']:.2e}  {rate}{left}")
         elif "eval_loss" in logs:
             self.journal.metric(known | {"eval_loss": logs["eval_loss"]})
             if self.is_world_process_zero():
                 self.say(f"{step}/{total}  validation loss {logs['eval_loss']:.4f}")
 
-    def left(self, step: int, total: int) -> str:
+    def seconds_left(self, step: int, total: int) -> str:
         """The time to come, told anew from this run's own steps: what was told before it began is an estimate."""
         self.times = [*self.times, (step, time.monotonic())][-RECENT:]
         per_step = seconds_per_step(self.times)
         if per_step is None or len(self.times) < LEFT_FROM or step >= total:
             return ""
-        return f"  about {duration(per_step * (total - step))} left"
+        return f"  about {format_duration(per_step * (total - step))} left"
 
     def _save_checkpoint(self, *args: Any, **named: Any) -> None:
         """Whole or not at all: half of one only takes the room that is missing."""
@@ -215,11 +215,11 @@ class StepCallback(TrainerCallback):
                 self.trainer.extra |= call_quietly(function, state.global_step, self.trainer.model)
         if self.trainer.valid and last:
             control.should_evaluate = True
-        if self.asked():
+        if self.is_asked_to_stop():
             control.should_training_stop = True
             control.should_save = True
 
-    def asked(self) -> bool:
+    def is_asked_to_stop(self) -> bool:
         """Whether to stop, the same for all processes: one that went on alone would wait for ever."""
         if self.trainer.args.world_size == 1:
             return bool(self.stop)

@@ -83,7 +83,7 @@ class Door:
             self.origins.add(f"{parts.scheme}://{parts.netloc}".lower())
 
     def knows(self, host: str) -> bool:
-        name = name_of(host)
+        name = host_name(host)
         if not name:
             return False
         try:
@@ -96,7 +96,7 @@ class Door:
         """Whether a page of `origin` is this one, asked for as `host`."""
         origin = origin.lower()
         return origin in self.origins or (
-            origin.startswith(("http://", "https://")) and bare(origin.partition("://")[2]) == bare(host.lower())
+            origin.startswith(("http://", "https://")) and strip_port(origin.partition("://")[2]) == strip_port(host.lower())
         )
 
 
@@ -113,13 +113,13 @@ def open_door(host: str, root_path: str | None, language: Languages, memory: Mem
     return door
 
 
-def name_of(host: str) -> str:
+def host_name(host: str) -> str:
     """`[::1]:7860` -> `::1`, `Example.org:80` -> `example.org`; "" for what is no host and port."""
     found = HOST.fullmatch(host)
     return (found[1] or found[2]).lower().rstrip(".") if found else ""
 
 
-def bare(host: str) -> str:
+def strip_port(host: str) -> str:
     """Without a port that goes without saying; which of the two does, only the browser and the proxy know."""
     return host.removesuffix(":80").removesuffix(":443")
 
@@ -162,34 +162,34 @@ class Gate:
         if not self.door.knows(host):
             wrong = quote(host[:200], safe=":[].-")
             address = f"{self.scheme(scope)}://{wrong}{self.door.root_path}"
-            return refused(headers, say(lang, "door_host", host=wrong, address=address), 421)
-        if foreign(headers, origin is not None and not self.door.welcomes(origin, host)):
+            return refusal_response(headers, say(lang, "door_host", host=wrong, address=address), 421)
+        if is_foreign(headers, origin is not None and not self.door.welcomes(origin, host)):
             site = quote((origin or "-")[:200], safe=":/[].-")
-            return refused(headers, say(lang, "door_origin", origin=site, path=self.door.root_path), 403)
+            return refusal_response(headers, say(lang, "door_origin", origin=site, path=self.door.root_path), 403)
         if path.lower().startswith(CLOSED):
-            return refused(headers, say(lang, "door_closed"), 404)
+            return refusal_response(headers, say(lang, "door_closed"), 404)
         sessions = self.door.sessions
         scope[WHO] = name = sessions.who(asked.cookies.get(sessions.cookie)) if sessions else ""
         if name is None and path not in OPEN:
             if path in ("", "/"):
                 return login.login_page(lang)
             return JSONResponse({"detail": say(lang, "login_again"), "message": "Log in again."}, 401)
-        if sessions and name and (needed := roles.of_address(path)):
+        if sessions and name and (needed := roles.role_of_address(path)):
             role = sessions.accounts.role(name)
-            if not roles.enough(role, needed):
-                why = roles.too_little(lang, name, role, needed)
+            if not roles.is_enough(role, needed):
+                why = roles.needed_sentence(lang, name, role, needed)
                 return JSONResponse({"detail": why, "message": why}, 403)
         return None
 
 
-def refused(headers: Headers, why: str, status: int) -> Response:
+def refusal_response(headers: Headers, why: str, status: int) -> Response:
     """To somebody who looks at it, or to Gradio's client, which reads every answer as JSON."""
     if "text/html" in headers.get("accept", ""):
         return PlainTextResponse(why, status)
     return JSONResponse({"detail": why, "message": why}, status)
 
 
-def foreign(headers: Headers, origin_differs: bool) -> bool:
+def is_foreign(headers: Headers, origin_differs: bool) -> bool:
     """Whether a page of another site made the browser ask. A link that somebody followed is no such thing."""
     if origin_differs:
         return True

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from store import StoreError
 from store.names import person
 from ui.accounts import Account, Accounts
-from ui.words import Languages, choose, say
+from ui.words import Languages, choose_language, say
 
 IDLE_S, LONGEST_S = 8 * 3600, 7 * 24 * 3600  # without a request, and in all: a working day, a week
 MOST = 1000  # sessions at a time; the one unused for longest goes first
@@ -157,7 +157,7 @@ def routes(sessions: Sessions, language: Languages, secure: bool = False) -> lis
 
 
 def language_of(request: Request, language: Languages) -> str:
-    return choose(dict(request.cookies), request.headers.get("accept-language", ""), language.default)
+    return choose_language(dict(request.cookies), request.headers.get("accept-language", ""), language.default)
 
 
 def login_page(lang: str, why: str = "", name: str = "", status: int = 401, headers: dict | None = None) -> HTMLResponse:

@@ -26,7 +26,7 @@ class Refused(Exception):
         self.status = status
 
 
-async def whole(receive, length: str | None, largest: int = LARGEST) -> bytes:
+async def read_body(receive, length: str | None, largest: int = LARGEST) -> bytes:
     """The body of an ASGI request. length: what its header promises, if anything. Raises Refused, without reading further."""
     if length and length.isdecimal() and int(length[:20]) > largest:
         raise Refused(f"This request has more than {outside.size(largest)}; send less at once.", 413)
@@ -54,10 +54,10 @@ class BodyLimit:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD") or scope["path"].rstrip("/").endswith(UPLOAD):
             return await self.app(scope, receive, send)
         try:
-            body = await whole(receive, headers.get(b"content-length"))
-            check(body, headers.get(b"content-type", "").startswith("application/json"))
+            body = await read_body(receive, headers.get(b"content-length"))
+            check_nesting(body, headers.get(b"content-type", "").startswith("application/json"))
         except Refused as refused:
-            return await response(refused)(scope, receive, send)
+            return await refusal_response(refused)(scope, receive, send)
         given = started = False
 
         async def replay():
@@ -80,16 +80,16 @@ class BodyLimit:
                 raise
             log.warning("a request that names nothing here: %s: %r", scope["path"], error)
             said = f"This request names nothing that this page has ({type(error).__name__}); load the page again."
-            await response(Refused(said))(scope, receive, send)
+            await refusal_response(Refused(said))(scope, receive, send)
 
 
-def response(refused: Refused) -> JSONResponse:
+def refusal_response(refused: Refused) -> JSONResponse:
     """`detail` is where Gradio's client looks, `message` what our own routes say."""
     said = {"detail": str(refused), "message": str(refused)}
     return JSONResponse(said, refused.status, {"Connection": "close"})
 
 
-def check(body: bytes, promised: bool = False) -> None:
+def check_nesting(body: bytes, promised: bool = False) -> None:
     """Raises Refused for JSON that is nested too deep. promised: its type says that it is JSON; else it may be something else."""
     if not body or not (promised or body.lstrip()[:1] in (b"{", b"[")):
         return

@@ -28,39 +28,41 @@ RULES: dict[str, dict[str, str]] = {
         **dict.fromkeys(("open_chat", "open_probes", "open_identity", "open_finetune", "open_adapters"), VIEWER),
         "leave_page": VIEWER,
     },
-    "tab_loading": {"first_visit": VIEWER, "later_visit": VIEWER},
+    "tab_loading": {"require_unfilled": VIEWER, "require_filled": VIEWER},
     "tabs.chat": {
         "ask_columns": VIEWER, "ask_again": VIEWER, "stop_answers": VIEWER, "edit_last": VIEWER, "clear_all": VIEWER,
         "add_column": VIEWER, "remove_column": VIEWER, "set_blind": VIEWER, "change_picks": VIEWER, "refresh": VIEWER,
         "cast_vote": LABELER,
     },
     "tabs.identity": {
-        "choose": VIEWER, "draw_quick_preview": VIEWER, "note_typing": VIEWER, "in_one_line": VIEWER, "show_prompt": VIEWER,
+        "choose": VIEWER, "draw_quick_preview": VIEWER, "note_typing": VIEWER, "join_lines": VIEWER, "show_prompt": VIEWER,
         "revert": VIEWER, "try_prompt": VIEWER, "stop_trial": VIEWER, "close_dialog": VIEWER,
         "save": RESEARCHER, "open_dialog": RESEARCHER, "confirm": RESEARCHER,
     },
     "tabs.adapters": {
-        "look": VIEWER, "choose": VIEWER, "still_there": VIEWER, "close": VIEWER, "add_path": RESEARCHER, "rescan": RESEARCHER,
-        "uploaded": RESEARCHER, "take": RESEARCHER, "asked": RESEARCHER, "confirm": RESEARCHER,
+        "refresh_exports": VIEWER, "choose": VIEWER, "check_still_there": VIEWER, "close_dialog": VIEWER,
+        "add_path": RESEARCHER, "rescan": RESEARCHER, "upload": RESEARCHER, "load_or_take_out": RESEARCHER,
+        "open_dialog": RESEARCHER, "confirm": RESEARCHER,
     },
     "tabs.finetune": {
-        "changed": VIEWER, "preset": VIEWER, "source": VIEWER, "copy": VIEWER, "look": VIEWER, "choose": VIEWER,
-        "copy_settings": VIEWER, "tick": VIEWER, "log_now": VIEWER, "log_opened": VIEWER, "log_closed": VIEWER,
-        "close": VIEWER, "asked": RESEARCHER, "keep": RESEARCHER, "discard": RESEARCHER, "resume": RESEARCHER,
-        "forget": RESEARCHER, "start": RESEARCHER, "compare": RESEARCHER,
+        "refresh_outlook": VIEWER, "apply_preset": VIEWER, "show_source": VIEWER, "copy_run": VIEWER, "refresh_runs": VIEWER,
+        "choose_run": VIEWER, "copy_settings": VIEWER, "close_dialog": VIEWER, "open_dialog": RESEARCHER,
+        "stop_and_keep": RESEARCHER, "stop_and_discard": RESEARCHER, "resume_run": RESEARCHER, "forget_run": RESEARCHER,
+        "start_run": RESEARCHER, "compare_run": RESEARCHER, "show_progress": VIEWER, "show_log": VIEWER,
+        "begin_log": VIEWER, "end_log": VIEWER,
     },
     "tabs.label": {
         "open_label": VIEWER, "offer_new": VIEWER, "choose": VIEWER, "show_source": VIEWER, "show_run": VIEWER,
         "show_agreement": VIEWER, "close_dialog": VIEWER, "ask_to_reveal": LABELER, "reveal": LABELER,
-        "take_in": LABELER, "give_out": LABELER, "make": RESEARCHER, "settle": RESEARCHER,
+        "import_labels": LABELER, "export_labels": LABELER, "make_queue": RESEARCHER, "settle_labels": RESEARCHER,
     },
     "tabs.results": {
-        "opened": VIEWER, "show": VIEWER, "draw": VIEWER, "chose": VIEWER, "look": VIEWER, "write": VIEWER, "forget": VIEWER,
-        "add": LABELER,
+        "visit_results": VIEWER, "show_report": VIEWER, "draw_curves": VIEWER, "choose_sources": VIEWER,
+        "show_panel": VIEWER, "write_report": VIEWER, "forget_files": VIEWER, "add_files": LABELER,
     },
     "tabs.probes": {
-        "changed": VIEWER, "script_or_not": VIEWER, "edit": VIEWER, "refreshed": VIEWER, "start": RESEARCHER,
-        "uploaded": RESEARCHER, "pb_open": VIEWER, "pb_news": VIEWER, "pb_cell": VIEWER, "pb_compare": VIEWER,
+        "refresh_volume": VIEWER, "show_script": VIEWER, "edit_sets": VIEWER, "refresh_choices": VIEWER, "start_run": RESEARCHER,
+        "upload_set": RESEARCHER, "pb_open": VIEWER, "pb_news": VIEWER, "pb_cell": VIEWER, "pb_compare": VIEWER,
         "pb_export": VIEWER, "pb_act": RESEARCHER, "pb_opinion": RESEARCHER, "pb_send": RESEARCHER,
     },
 }  # fmt: skip
@@ -69,7 +71,7 @@ RULES: dict[str, dict[str, str]] = {
 ADDRESSES = {
     "/label/open": LABELER,
     "/label/more": LABELER,
-    "/label/told": LABELER,
+    "/label/state": LABELER,
     "/label/decide": LABELER,
     "/adapters/download": VIEWER,
     "/gradio_api/upload": LABELER,
@@ -79,27 +81,27 @@ ADDRESSES = {
 _who: ContextVar[str] = ContextVar("who", default="")  # asked for what is being carried out; "" for the local user
 
 
-def enough(role: str | None, needed: str) -> bool:
+def is_enough(role: str | None, needed: str) -> bool:
     return role in ROLES and ROLES.index(role) >= ROLES.index(needed)
 
 
-def of_address(path: str) -> str | None:
+def role_of_address(path: str) -> str | None:
     return ADDRESSES.get(path.rstrip("/"))
 
 
-def of_function(fn: Callable) -> str | None:
+def role_of_function(fn: Callable) -> str | None:
     """The role that an event, an endpoint or a function of the board takes; None if nobody has said."""
     room = ".".join(fn.__module__.removeprefix("ui.").split(".")[:2])  # wherever in its tab it stands
     return RULES.get(room, {}).get(fn.__name__)
 
 
-def called(guard: Callable, act: Callable) -> Callable:
+def name_after(guard: Callable, act: Callable) -> Callable:
     """`guard` under the name of what it guards, so that the table's rule is that function's own."""
     guard.__module__, guard.__name__, guard.__qualname__ = act.__module__, act.__name__, act.__qualname__
     return guard
 
 
-def too_little(lang: str, name: str, role: str | None, needed: str) -> str:
+def needed_sentence(lang: str, name: str, role: str | None, needed: str) -> str:
     own = say(lang, f"role_{role}") if role else "?"
     return say(lang, "role_needed", needed=say(lang, f"role_{needed}"), name=name, role=own)
 
@@ -109,19 +111,19 @@ def refusal(app: App, lang: str, name: str | None, fn: Callable) -> str:
     _who.set(name or "")
     if app.accounts is None:
         return ""
-    needed = of_function(fn)
+    needed = role_of_function(fn)
     if needed is None:
         return say(lang, "role_no_rule", what=f"{fn.__module__}.{fn.__name__}")
     role = app.accounts.role(name or "")
-    return "" if enough(role, needed) else too_little(lang, name or "?", role, needed)
+    return "" if is_enough(role, needed) else needed_sentence(lang, name or "?", role, needed)
 
 
-def may(app: App, needed: str) -> bool:
+def is_allowed(app: App, needed: str) -> bool:
     """Whether the person whose event is being carried out has that role; the local user has every one."""
-    return app.accounts is None or enough(app.accounts.role(_who.get()), needed)
+    return app.accounts is None or is_enough(app.accounts.role(_who.get()), needed)
 
 
-def record(app: App, deed: str, thing: object, detail: object = "") -> None:
+def record_deed(app: App, deed: str, thing: object, detail: object = "") -> None:
     """Notes that the person whose event is being carried out has done something. StoreError."""
     events.add(app.db, _who.get(), deed, str(thing), str(detail))
 

@@ -20,13 +20,13 @@ from ui.context import App, sentence
 LONGEST = outside.LARGEST  # characters of one argument
 
 
-def no_truth(value: Any) -> Any:
+def refuse_truth(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("a whole number")
     return value
 
 
-def text_or_plain(value: Any) -> Any:
+def check_json(value: Any) -> Any:
     if not isinstance(value, str | list | dict):
         raise ValueError("JSON, or the list or object itself,")
     return value
@@ -35,14 +35,14 @@ def text_or_plain(value: Any) -> Any:
 # a whole number may be written as a text or with .0: scripts in other languages do
 KINDS = {
     str: Annotated[str, Field(max_length=LONGEST)],
-    int: Annotated[int, BeforeValidator(no_truth), Field(ge=-outside.INT64, lt=outside.INT64)],
+    int: Annotated[int, BeforeValidator(refuse_truth), Field(ge=-outside.INT64, lt=outside.INT64)],
     bool: bool,
 }
 JSON = Annotated[str, "JSON"]  # in a signature: a client may send the text, or what it says
-PLAIN = Annotated[Any, AfterValidator(text_or_plain)]
+PLAIN = Annotated[Any, AfterValidator(check_json)]
 
 
-class Said(Shape):
+class MessageShape(Shape):
     """A message of a history."""
 
     role: Literal["system", "user", "assistant"]
@@ -76,7 +76,7 @@ def strengths(value: Any) -> Any:
     return value
 
 
-HISTORY, VARIANTS = TypeAdapter(list[Said]), TypeAdapter(list[VariantShape])
+HISTORY, VARIANTS = TypeAdapter(list[MessageShape]), TypeAdapter(list[VariantShape])
 
 
 def one_of(*words: str) -> Callable[[Any], Any]:
@@ -88,14 +88,14 @@ def one_of(*words: str) -> Callable[[Any], Any]:
     return check
 
 
-def offer(app: App, *endpoints: Callable) -> None:
+def add_endpoints(app: App, *endpoints: Callable) -> None:
     """Inside a Blocks: functions as endpoints for scripts, under their names. A mistake in a call comes back as one sentence."""
     for endpoint in endpoints:
-        gr.api(checked(app, endpoint), api_name=endpoint.__name__, concurrency_limit=None)
+        gr.api(check_arguments(app, endpoint), api_name=endpoint.__name__, concurrency_limit=None)
 
 
 @contextmanager
-def one_sentence(app: App) -> Iterator[None]:
+def raise_sentence(app: App) -> Iterator[None]:
     """Whatever goes wrong is a gr.Error in the page's language."""
     try:
         yield
@@ -105,7 +105,7 @@ def one_sentence(app: App) -> Iterator[None]:
         raise gr.Error(sentence(app.language(None), error), print_exception=False) from None
 
 
-def checked(app: App, endpoint: Callable) -> Callable:
+def check_arguments(app: App, endpoint: Callable) -> Callable:
     """The endpoint, its arguments of the types that its signature names. A generator stays one."""
     hints = get_type_hints(endpoint, include_extras=True)
     hints = {name: kind for name, kind in hints.items() if name != "return" and kind is not gr.Request}
@@ -124,13 +124,13 @@ def checked(app: App, endpoint: Callable) -> Callable:
 
     @functools.wraps(endpoint)
     def call(*given: Any, **named: Any) -> Any:
-        with one_sentence(app):
+        with raise_sentence(app):
             found = read(given, named)
             return endpoint(*found.args, **found.kwargs)
 
     @functools.wraps(endpoint)
     def stream(*given: Any, **named: Any) -> Iterator:
-        with one_sentence(app):
+        with raise_sentence(app):
             found = read(given, named)
             yield from endpoint(*found.args, **found.kwargs)
 

@@ -18,11 +18,11 @@ from engine.types import Answer, EngineError, Message, Request
 from probes.report import preferences
 from ui import adapter_library
 from ui.access import roles
-from ui.answering import frames, owner_of, remember
+from ui.answering import owner_of, store_answers, stream_frames
 from ui.api import arguments
 from ui.api.arguments import JSON
 from ui.context import App
-from ui.listeners import bound
+from ui.listeners import bind
 from ui.tabs.identity import try_it
 from ui.variants import from_plain, read_mode
 
@@ -44,7 +44,7 @@ def plain_answer(answer: Answer, stored: int | None) -> dict:
 
 def build_api(app: App) -> None:
     """Inside a Blocks: the five endpoints. A mistake in a call comes back as one sentence."""
-    arguments.offer(app, *(bound(endpoint, app) for endpoint in (ask, identities, adapters, try_identity, votes)))
+    arguments.add_endpoints(app, *(bind(endpoint, app) for endpoint in (ask, identities, adapters, try_identity, votes)))
 
 
 # The two that compute are generators, so that a client that leaves is noticed. What they yield last is the result.
@@ -71,13 +71,13 @@ def ask(app: App, request: gr.Request, question: str, variants: JSON = "[{}]", h
     failed: dict[int, str] = {}
     answers: list[Answer | None] = []
     last = 0.0
-    for _, answers, before in frames(app, requests, threading.Event(), failed, owner_of(request, script=True)):
+    for _, answers, before in stream_frames(app, requests, threading.Event(), failed, owner_of(request, script=True)):
         if time.monotonic() - last >= NEWS_S:
             last = time.monotonic()
             yield [{"before_you": before}] if before else [{"answered": sum(map(bool, answers)), "of": len(requests)}]
     if not any(answers):
         raise EngineError(failed[0])
-    ids = remember(app, requests, answers, "api", SESSION)
+    ids = store_answers(app, requests, answers, "api", SESSION)
     yield [
         plain_answer(one, stored) if one else {"name": variant.name, "problem": failed[at]}
         for at, (one, variant, stored) in enumerate(zip(answers, chosen, ids, strict=True))
@@ -92,9 +92,9 @@ def identities(app: App) -> list:
 
 def adapters(app: App) -> list:
     """Every adapter, after a fresh look at the folders; `problem` says why one was refused."""
-    if roles.may(app, roles.RESEARCHER):  # it loads what others may have taken out
+    if roles.is_allowed(app, roles.RESEARCHER):  # it loads what others may have taken out
         adapter_library.rescan(app)
-    return adapter_library.listing(app)
+    return adapter_library.list_adapters(app)
 
 
 def try_identity(
@@ -107,7 +107,7 @@ def try_identity(
 ) -> Iterator[list]:
     """Eight questions (both, en or zh), answered by the base and under the prompt: rows {question, base, prompted}."""
     asked = identity_files.from_line(prompt) or None, read_mode(mode), "tried", questions, int(max_new_tokens)
-    for news in try_it.attempt(app, *asked, threading.Event(), SESSION, owner_of(request, script=True)):
+    for news in try_it.stream_trial(app, *asked, threading.Event(), SESSION, owner_of(request, script=True)):
         yield [{"before_you": news}] if isinstance(news, int) else [_plain_row(row) for row in news]
 
 
@@ -116,5 +116,5 @@ def votes(app: App) -> list:
     return preferences.csv_rows(preferences.read_preferences(app.db))
 
 
-def _plain_row(row: try_it.Tried) -> dict:
+def _plain_row(row: try_it.TrialRow) -> dict:
     return {"question": row.question, "base": row.base, "prompted": row.prompted}

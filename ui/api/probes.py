@@ -7,7 +7,7 @@ from probes.run.background import BackgroundRun
 from store import runs
 from ui.api import arguments
 from ui.context import App
-from ui.listeners import bound
+from ui.listeners import bind
 from ui.tabs.probes.judged import RunCache, chosen_rows
 
 LISTED = 200
@@ -15,7 +15,7 @@ LISTED = 200
 
 def build_probes_api(app: App, ongoing: BackgroundRun, cache: RunCache) -> None:
     """Inside a Blocks: the two endpoints. A mistake in a call comes back as one sentence."""
-    arguments.offer(app, bound(probe_runs, app, ongoing), bound(probe_answers, app, cache))
+    arguments.add_endpoints(app, bind(probe_runs, app, ongoing), bind(probe_answers, app, cache))
 
 
 def probe_runs(app: App, ongoing: BackgroundRun) -> list:

@@ -12,7 +12,7 @@ from ui.access import roles
 from ui.api import arguments
 from ui.api.arguments import JSON, read_object
 from ui.context import App
-from ui.listeners import bound
+from ui.listeners import bind
 
 LOG_LINES = 20
 MOST = 1000  # jobs listed at once
@@ -31,7 +31,7 @@ def plain_outlook(app: App, outlook: training.Outlook) -> dict:
         "fits": outlook.room.fits if outlook.room else None,
         "dataset": outlook.form_values.dataset.as_dict(),
         "settings": settings.as_dict() if settings else None,
-        "command": training.commands(app, outlook.form_values, settings) if settings else "",
+        "command": training.shell_commands(app, outlook.form_values, settings) if settings else "",
     }
 
 
@@ -53,23 +53,23 @@ def plain_job(app: App, job: dict) -> dict:
 
 def build_training_api(app: App) -> None:
     """Inside a Blocks: the four endpoints. A mistake in a call comes back as one sentence."""
-    arguments.offer(app, *(bound(endpoint, app) for endpoint in (plan_training, start_training, jobs, stop_job)))
+    arguments.add_endpoints(app, *(bind(endpoint, app) for endpoint in (plan_training, start_training, jobs, stop_job)))
 
 
-def plan_training(app: App, wish: JSON = "{}") -> dict:
+def plan_training(app: App, form: JSON = "{}") -> dict:
     """What a training would be, without starting it.
 
-    wish: JSON object; identity, langs, rows, style, old, general, general_share, clean, seed; preset, name; and any setting
+    form: JSON object; identity, langs, rows, style, old, general, general_share, clean, seed; preset, name; and any setting
     of `python -m tuning.train` that is no path.
     """
-    return plain_outlook(app, training.foresee(app, training.read_form(app, read_object(wish, "wish"))))
+    return plain_outlook(app, training.forecast_training(app, training.read_form(app, read_object(form, "form"))))
 
 
-def start_training(app: App, wish: JSON = "{}") -> dict:
-    """Starts it, or queues it behind the one that runs; `park` in the wish lets the chat's base leave the GPU meanwhile."""
-    plain = read_object(wish, "wish")
+def start_training(app: App, form: JSON = "{}") -> dict:
+    """Starts it, or queues it behind the one that runs; `park` in the form lets the chat's base leave the GPU meanwhile."""
+    plain = read_object(form, "form")
     id = training.start(app, training.read_form(app, plain), bool(plain.get("park")))
-    roles.record(app, "started training", id)
+    roles.record_deed(app, "started training", id)
     return plain_job(app, stored.get(app.db, id))
 
 
@@ -81,6 +81,6 @@ def jobs(app: App, limit: int = 20) -> list:
 def stop_job(app: App, id: int, keep: bool = True) -> dict:
     """Stops a job after the step in progress and keeps what it has, or at once and discards it."""
     training.stop(app, int(id), bool(keep))
-    roles.record(app, "stopped training" if keep else "discarded training", int(id))
+    roles.record_deed(app, "stopped training" if keep else "discarded training", int(id))
     queue.tick(app.db, memory.admission(app.engine, app.db))
     return plain_job(app, stored.get(app.db, int(id)))

@@ -141,7 +141,7 @@
     return canvas;
   };
 
-  const tell = (text) => {
+  const showNotice = (text) => {
     const note = Object.assign(document.createElement("div"), { className: "mt-picture-note", role: "status", textContent: text });
     document.body.append(note);
     setTimeout(() => note.remove(), 6000);
@@ -151,7 +151,7 @@
 
   const save = (told) => {
     if (/[\u2e80-\u9fff]/.test(JSON.stringify(told)) && !holdsChinese()) {
-      tell(zh() ? "本机没有中文字体，图片中的汉字会显示为方框；请安装一种，例如 Noto Sans CJK。"
+      showNotice(zh() ? "本机没有中文字体，图片中的汉字会显示为方框；请安装一种，例如 Noto Sans CJK。"
         : "This machine has no font with Chinese: the picture has boxes in its place. Install one, such as Noto Sans CJK.");
     }
     drawing(told).toBlob((blob) => {
@@ -167,9 +167,9 @@
   const chat = () => {
     const shown = [...document.querySelectorAll(".mt-columns > .mt-col")].filter((box) => box.offsetParent);
     const turns = shown.map((box) => ({ box, turn: [...box.querySelectorAll(".mt-turn")].at(-1) })).filter(({ turn }) => turn);
-    if (!turns.length) return tell(zh() ? "还没有回答，提问之后才有图片。" : "Nothing has been answered yet; ask something first.");
+    if (!turns.length) return showNotice(zh() ? "还没有回答，提问之后才有图片。" : "Nothing has been answered yet; ask something first.");
     if (turns.some(({ turn }) => turn.querySelector(".mt-live"))) {
-      return tell(zh() ? "还在回答，结束后再保存图片。" : "The columns are still answering; wait until they have finished.");
+      return showNotice(zh() ? "还在回答，结束后再保存图片。" : "The columns are still answering; wait until they have finished.");
     }
     const question = text(turns.at(-1).turn, ".mt-q");
     const columns = turns.filter(({ turn }) => text(turn, ".mt-q") === question).map(({ box, turn }) => ({

@@ -17,12 +17,12 @@ COLUMNS = ("adapter", "identity", "card_rows", "card_steps", "card_loss", "forma
 
 def table_html(app: App, lang: str) -> str:
     """Loaded adapters, those that rest on the shelves, and below them what was refused, each with its sentence."""
-    listed = adapter_library.listing(app)
+    listed = adapter_library.list_adapters(app)
     loaded = [adapter for adapter in listed if not adapter["problem"]]
     rows = [
         row_html(lang, one["name"], one["card"] or {}, one["format"], one["size"], True, one["card_problem"]) for one in loaded
     ]
-    for folder in adapter_library.resting(app):
+    for folder in adapter_library.unloaded_folders(app):
         card, wrong = adapter_library.card_of(folder)
         size = adapter_library.weights_size(folder)
         rows.append(row_html(lang, display_name(folder.name), card, card.get("format"), size, False, wrong))
@@ -50,11 +50,11 @@ def row_html(lang: str, name: str, card: Mapping, form: str | None, size: int, l
         losses_words(lang, card),
         form or say(lang, "not_recorded"),
         megabytes(size),
-        say(lang, "is_loaded" if loaded else "is_resting"),
+        say(lang, "is_loaded" if loaded else "is_unloaded"),
     ]
     said = "".join(f"<td>{escape(str(cell))}</td>" for cell in cells)
     mark = f' <span class="mt-cut" title="{escape(wrong)}">{escape(say(lang, "card_odd"))}</span>' if wrong else ""
-    return f"<tr{'' if loaded else ' class=mt-resting'}><th>{escape(name)}{mark}</th>{said}</tr>"
+    return f"<tr{'' if loaded else ' class=mt-unloaded'}><th>{escape(name)}{mark}</th>{said}</tr>"
 
 
 def rows_words(lang: str, card: Mapping) -> str:

@@ -48,7 +48,7 @@ def routes(app: App) -> list[Route]:
         name = request.query_params.get("name", "")
         try:
             file, size = await run_in_threadpool(
-                lambda: zip_file.pack(adapter_library.inside(app, adapter_library.folder_of(app, name)), name)
+                lambda: zip_file.pack(adapter_library.opened_folder(app, adapter_library.folder_of(app, name)), name)
             )
         except EngineError as error:
             return PlainTextResponse(str(error), 404)

@@ -12,9 +12,9 @@ from ui import adapter_library
 from ui.access import roles
 from ui.context import App, sentence
 from ui.html import paragraph
-from ui.listeners import QUIET, SHOWN, bound, warn, warned
+from ui.listeners import QUIET, SHOWN, bind, bind_or_warn, warn
 from ui.tabs.adapters import download, merging, zip_file
-from ui.tabs.adapters.layout import Adapters, exports_now, look_at, show
+from ui.tabs.adapters.layout import Adapters, draw_exports, show_adapter, show_tab
 from ui.words import say
 
 NAMED = 6  # of the files that an upload left behind
@@ -22,19 +22,19 @@ NAMED = 6  # of the files that an upload left behind
 
 def wire_adapters(app: App, tab: Adapters) -> None:
     """Everything but the tab's opening, which `layout.show` answers."""
-    gr.on([tab.add.click, tab.path.submit], bound(add_path, app, tab), [tab.path, tab.chosen], tab.outputs, **SHOWN)
-    tab.rescan.click(bound(rescan, app, tab), tab.chosen, tab.outputs, **SHOWN)
-    tab.upload.upload(warned(uploaded, app, tab), [tab.upload, tab.chosen], tab.outputs, **SHOWN)
-    tab.timer.tick(bound(look, app), tab.exports, tab.exports, **QUIET)
+    gr.on([tab.add.click, tab.path.submit], bind(add_path, app, tab), [tab.path, tab.chosen], tab.outputs, **SHOWN)
+    tab.rescan.click(bind(rescan, app, tab), tab.chosen, tab.outputs, **SHOWN)
+    tab.upload.upload(bind_or_warn(upload, app, tab), [tab.upload, tab.chosen], tab.outputs, **SHOWN)
+    tab.timer.tick(bind(refresh_exports, app), tab.exports, tab.exports, **QUIET)
     tab.chosen.input(_of_chosen(app, tab, choose), tab.chosen, tab.outputs, **QUIET)
-    tab.take.click(_of_chosen(app, tab, take), tab.chosen, tab.outputs, **QUIET)
+    tab.take.click(_of_chosen(app, tab, load_or_take_out), tab.chosen, tab.outputs, **QUIET)
     for doing, button in tab.actions.items():
-        button.click(_of_chosen(app, tab, asked, doing), tab.chosen, tab.outputs, **QUIET)
-    fetched = tab.download.click(bound(still_there, app), tab.chosen, **QUIET)
+        button.click(_of_chosen(app, tab, open_dialog, doing), tab.chosen, tab.outputs, **QUIET)
+    fetched = tab.download.click(bind(check_still_there, app), tab.chosen, **QUIET)
     fetched.success(None, tab.chosen, js=download.FETCH)
     given = [tab.chosen, tab.doing, tab.text, tab.strength]
     gr.on([tab.confirm.click, tab.text.submit], _of_chosen(app, tab, confirm), given, tab.outputs, **QUIET)
-    tab.cancel.click(close, outputs=tab.dialog, **QUIET)
+    tab.cancel.click(close_dialog, outputs=tab.dialog, **QUIET)
 
 
 def _of_chosen(app: App, tab: Adapters, act: Callable[..., dict], *more: str) -> Callable:
@@ -49,9 +49,9 @@ def _of_chosen(app: App, tab: Adapters, act: Callable[..., dict], *more: str) ->
             return act(app, tab, *more, lang, name, *values)
         except Exception as error:
             warn(lang, error)
-            return show(app, tab, lang, name)
+            return show_tab(app, tab, lang, name)
 
-    return roles.called(guard, act)
+    return roles.name_after(guard, act)
 
 
 def add_path(app: App, tab: Adapters, request: gr.Request, folder: str, chosen: str | None) -> dict:
@@ -60,61 +60,61 @@ def add_path(app: App, tab: Adapters, request: gr.Request, folder: str, chosen: 
         gr.Warning(say(lang, "no_path"))
         return gr.skip()
     try:
-        name = adapter_library.take(app, app.opened.place(folder, EngineError, "The folder"))
+        name = adapter_library.load_folder(app, app.opened.place(folder, EngineError, "The folder"))
     except EngineError as error:
         warn(lang, error)
-        return show(app, tab, lang, chosen)
-    roles.record(app, "added adapter", name, folder)
+        return show_tab(app, tab, lang, chosen)
+    roles.record_deed(app, "added adapter", name, folder)
     gr.Info(say(lang, "adapter_added", name=escape(name)))
-    return show(app, tab, lang, chosen) | {tab.path: ""}
+    return show_tab(app, tab, lang, chosen) | {tab.path: ""}
 
 
 def rescan(app: App, tab: Adapters, request: gr.Request, chosen: str | None) -> dict:
     lang = app.language(request)
     names = adapter_library.rescan(app)
     gr.Info(say(lang, "rescanned", names=escape(", ".join(names))) if names else say(lang, "rescanned_nothing"))
-    return show(app, tab, lang, chosen)
+    return show_tab(app, tab, lang, chosen)
 
 
-def uploaded(app: App, tab: Adapters, request: gr.Request, file: str, chosen: str | None) -> dict:
+def upload(app: App, tab: Adapters, request: gr.Request, file: str, chosen: str | None) -> dict:
     lang = app.language(request)
     passed: list[str] = []
     folder = zip_file.unpack(file, app.made_adapters, passed)
-    roles.record(app, "uploaded adapter", folder.name)
+    roles.record_deed(app, "uploaded adapter", folder.name)
     if passed:
         names = ", ".join(passed[:NAMED]) + (" ..." if len(passed) > NAMED else "")
         gr.Info(say(lang, "upload_passed", count=len(passed), names=escape(names)))
-    name = adapter_library.add(app, folder)
+    name = adapter_library.try_load_folder(app, folder)
     if name:
         gr.Info(say(lang, "uploaded", name=escape(name)))
     else:
         why = escape(app.refused[str(folder)])
-        gr.Warning(say(lang, "uploaded_resting", name=escape(folder.name), why=why))
-    return show(app, tab, lang, name or chosen)
+        gr.Warning(say(lang, "upload_not_loaded", name=escape(folder.name), why=why))
+    return show_tab(app, tab, lang, name or chosen)
 
 
-def look(app: App, request: gr.Request, seen: str) -> str | dict:
+def refresh_exports(app: App, request: gr.Request, seen: str) -> str | dict:
     """How the merging goes on, where the page does not show it yet."""
-    now = exports_now(app, app.language(request))
+    now = draw_exports(app, app.language(request))
     return gr.skip() if now == seen else now
 
 
 def choose(app: App, tab: Adapters, lang: str, name: str) -> dict:
-    return look_at(app, tab, lang, name)
+    return show_adapter(app, tab, lang, name)
 
 
-def take(app: App, tab: Adapters, lang: str, name: str) -> dict:
+def load_or_take_out(app: App, tab: Adapters, lang: str, name: str) -> dict:
     if name in app.engine.adapters:
         app.engine.remove_adapter(name)
     else:
-        name = adapter_library.loaded(app, adapter_library.folder_of(app, name))
-    return show(app, tab, lang, name)
+        name = adapter_library.ensure_loaded(app, adapter_library.folder_of(app, name))
+    return show_tab(app, tab, lang, name)
 
 
-def asked(app: App, tab: Adapters, doing: str, lang: str, name: str) -> dict:
+def open_dialog(app: App, tab: Adapters, doing: str, lang: str, name: str) -> dict:
     """The dialog before an adapter is renamed, merged or deleted."""
-    folder = adapter_library.folder_of(app, name) if doing == "merge" else adapter_library.movable(app, name)
-    given = {"rename": name, "merge": str(merging.default_export(app, name)), "delete": ""}[doing]
+    folder = adapter_library.folder_of(app, name) if doing == "merge" else adapter_library.movable_folder(app, name)
+    given = {"rename": name, "merge": str(merging.default_target(app, name)), "delete": ""}[doing]
     label = say(lang, "target_folder" if doing == "merge" else "new_name")
     return {
         tab.doing: doing,
@@ -128,18 +128,18 @@ def asked(app: App, tab: Adapters, doing: str, lang: str, name: str) -> dict:
 def confirm(app: App, tab: Adapters, lang: str, name: str, doing: str, text: str, strength: float) -> dict:
     if doing == "rename":
         old, name = name, adapter_library.rename(app, name, text)
-        roles.record(app, "renamed adapter", old, name)
+        roles.record_deed(app, "renamed adapter", old, name)
     elif doing == "delete":
         adapter_library.delete(app, name)
-        roles.record(app, "deleted adapter", name)
+        roles.record_deed(app, "deleted adapter", name)
         gr.Info(say(lang, "adapter_deleted", name=escape(name)))
     elif doing == "merge":
-        merging.export(app, name, text, strength)
-        roles.record(app, "merged adapter", name, text)
-    return show(app, tab, lang, name)
+        merging.queue_merge(app, name, text, strength)
+        roles.record_deed(app, "merged adapter", name, text)
+    return show_tab(app, tab, lang, name)
 
 
-def still_there(app: App, request: gr.Request, name: str | None) -> None:
+def check_still_there(app: App, request: gr.Request, name: str | None) -> None:
     """A download that fails says nothing but that it has failed."""
     try:
         adapter_library.folder_of(app, name or "")
@@ -147,5 +147,5 @@ def still_there(app: App, request: gr.Request, name: str | None) -> None:
         raise gr.Error(escape(sentence(app.language(request), error)), print_exception=False) from None
 
 
-def close() -> dict:
+def close_dialog() -> dict:
     return gr.update(visible=False)

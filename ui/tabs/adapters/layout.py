@@ -83,22 +83,22 @@ def build_adapters() -> Adapters:
     )  # fmt: skip
 
 
-def show(app: App, tab: Adapters, lang: str, chosen: str | None = None) -> dict:
+def show_tab(app: App, tab: Adapters, lang: str, chosen: str | None = None) -> dict:
     """The whole tab, with one adapter looked at or none."""
     known = adapter_library.choices(app)
-    states = {"loaded": "", "resting": f" ({say(lang, 'is_resting')})", "refused": f" ({say(lang, 'is_refused')})"}
+    states = {"loaded": "", "unloaded": f" ({say(lang, 'is_unloaded')})", "refused": f" ({say(lang, 'is_refused')})"}
     choices = [(f"{name}{states[what]}", name) for name, (what, _) in known.items()]
     chosen = chosen if chosen in known else None
     return {
         tab.table: cards.table_html(app, lang),
         tab.chosen: gr.update(choices=choices, value=chosen),
-        tab.exports: exports_now(app, lang),
+        tab.exports: draw_exports(app, lang),
         tab.doing: "",
         tab.dialog: gr.update(visible=False),
-    } | look_at(app, tab, lang, chosen)
+    } | show_adapter(app, tab, lang, chosen)
 
 
-def look_at(app: App, tab: Adapters, lang: str, name: str | None) -> dict:
+def show_adapter(app: App, tab: Adapters, lang: str, name: str | None) -> dict:
     """One adapter's card and what can be done with it."""
     updates = {button: gr.update(visible=bool(name)) for button in tab.actions.values()}
     if not name:
@@ -111,6 +111,6 @@ def look_at(app: App, tab: Adapters, lang: str, name: str | None) -> dict:
     }
 
 
-def exports_now(app: App, lang: str) -> str:
+def draw_exports(app: App, lang: str) -> str:
     merges = [job for job in stored.recent(app.db) if job["kind"] == "merge"]
     return cards.exports_html(lang, merges[:EXPORTS])

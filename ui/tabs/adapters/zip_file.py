@@ -34,7 +34,7 @@ def pack(folder: str | Path, name: str) -> tuple[IO[bytes], int]:
     """
     target = None
     try:
-        target = temp_files.unnamed()
+        target = temp_files.unnamed_file()
         # weights hardly get smaller; a file without a date (1970) is no reason to fail
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, strict_timestamps=False) as parcel:
             for file in PACKED:
@@ -46,7 +46,7 @@ def pack(folder: str | Path, name: str) -> tuple[IO[bytes], int]:
         if target:
             target.close()
         if space.is_full(error):
-            raise EngineError(space.sentence(temp_files.folder(), f"{name} cannot be packed")) from error
+            raise EngineError(space.sentence(temp_files.program_folder(), f"{name} cannot be packed")) from error
         raise EngineError(f"{name} cannot be packed ({error.strerror or error}).") from error
     return target, size
 
@@ -59,7 +59,7 @@ def unpack(file: str | Path, shelf: Path, passed: list[str] | None = None) -> Pa
     file = Path(file)
     try:
         with space.room_for(f"The adapter in {file.name}", shelf), open_zip(file) as parcel:
-            entries, inner, others = check(parcel, file.name)
+            entries, inner, others = check_entries(parcel, file.name)
             if passed is not None:
                 passed += others
             shelf.mkdir(parents=True, exist_ok=True)
@@ -68,19 +68,19 @@ def unpack(file: str | Path, shelf: Path, passed: list[str] | None = None) -> Pa
                 extract(parcel, entries, beside, file.name)
                 with contextlib.suppress(Unfit):  # it is kept on the shelf, to be merged
                     read_adapter(beside, inner or file.stem)
-                return settle(beside, shelf, inner or file.stem)
+                return settle_folder(beside, shelf, inner or file.stem)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # damaged, encrypted, packed in an unknown way
         raise EngineError(f"{file.name} cannot be unpacked ({error}); pack the adapter's folder again as a plain zip.") from error
 
 
-def check(parcel: zipfile.ZipFile, name: str) -> tuple[list[zipfile.ZipInfo], str, list[str]]:
+def check_entries(parcel: zipfile.ZipFile, name: str) -> tuple[list[zipfile.ZipInfo], str, list[str]]:
     """The adapter's entries, the folder they lie in ("" for none), and the names of the others. Raises EngineError.
 
     The adapter is the highest folder with a configuration and weights; checkpoints below it are others.
     """
-    entries = {place(entry): entry for entry in parcel.infolist() if not entry.is_dir()}
+    entries = {path_of(entry): entry for entry in parcel.infolist() if not entry.is_dir()}
     if not entries:
         raise EngineError(f"{name} is empty; it should hold {CONFIG} and {SAFETENSORS}.")
     for path, entry in entries.items():
@@ -99,7 +99,7 @@ def check(parcel: zipfile.ZipFile, name: str) -> tuple[list[zipfile.ZipInfo], st
     return [entries[path] for path in taken], folder.name, [str(path) for path in entries if path not in taken]
 
 
-def place(entry: zipfile.ZipInfo) -> PurePosixPath:
+def path_of(entry: zipfile.ZipInfo) -> PurePosixPath:
     return PurePosixPath(entry.filename.replace("\\", "/"))
 
 
@@ -125,7 +125,7 @@ def extract(parcel: zipfile.ZipFile, entries: list[zipfile.ZipInfo], folder: Pat
     """Writes the entries flat into `folder`; counts what comes out, as sizes in a zip's directory may lie."""
     left = LIMIT
     for entry in entries:
-        with parcel.open(entry) as packed, open(folder / place(entry).name, "wb") as out:
+        with parcel.open(entry) as packed, open(folder / path_of(entry).name, "wb") as out:
             while chunk := packed.read(CHUNK):
                 left -= len(chunk)
                 if left < 0:
@@ -133,7 +133,7 @@ def extract(parcel: zipfile.ZipFile, entries: list[zipfile.ZipInfo], folder: Pat
                 out.write(chunk)
 
 
-def settle(beside: Path, shelf: Path, wanted: str) -> Path:
+def settle_folder(beside: Path, shelf: Path, wanted: str) -> Path:
     """Gives the unpacked folder a name that is free."""
     plain = re.sub(r"[^\w.-]+", "-", wanted).strip(".-") or "adapter"
     names = [plain, *(f"{plain}-{number}" for number in range(2, 10_000))]

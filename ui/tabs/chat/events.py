@@ -15,10 +15,10 @@ from store import votes
 from store.votes import Choice
 from ui import conversation
 from ui.access import roles
-from ui.answering import ask, owner_of, upcoming
+from ui.answering import ask, owner_of, upcoming_variant
 from ui.context import App
 from ui.conversation import MAX_COLUMNS, Page
-from ui.listeners import QUIET, bound, warn
+from ui.listeners import QUIET, bind, warn
 from ui.saved_pages import Pages
 from ui.tabs.chat import picker, view
 from ui.tabs.chat.layout import Chat
@@ -31,13 +31,13 @@ def wire_chat(app: App, pages: Pages, chat: Chat) -> None:
     """Everything that happens in the tab but its filling, which is the page's."""
     asking = QUIET | {"outputs": chat.outputs, "trigger_mode": "once"}
     asked = [chat.page, chat.question, *chat.picks]
-    gr.on([chat.question.submit, chat.send.click], bound(ask_columns, app, pages, chat), asked, **asking)
-    chat.regenerate.click(bound(ask_again, app, pages, chat), [chat.page, *chat.picks], **asking)
-    chat.stop.click(bound(stop_answers, chat), queue=False, **QUIET)
+    gr.on([chat.question.submit, chat.send.click], bind(ask_columns, app, pages, chat), asked, **asking)
+    chat.regenerate.click(bind(ask_again, app, pages, chat), [chat.page, *chat.picks], **asking)
+    chat.stop.click(bind(stop_answers, chat), queue=False, **QUIET)
 
     def acts(act: Callable, inputs: Any = chat.page, *more: Any) -> dict[str, Any]:
         """A listener that changes the whole tab: `event(**acts(...))`."""
-        return QUIET | {"fn": while_idle(app, pages, chat, act, *more), "inputs": inputs, "outputs": chat.outputs}
+        return QUIET | {"fn": refuse_while_asking(app, pages, chat, act, *more), "inputs": inputs, "outputs": chat.outputs}
 
     chat.edit.click(**acts(edit_last))
     chat.clear.click(**acts(clear_all))
@@ -48,7 +48,7 @@ def wire_chat(app: App, pages: Pages, chat: Chat) -> None:
     for at, column in enumerate(chat.columns):
         column.remove.click(**acts(remove_column, chat.page, at))
         outputs = [column.head, *column.picker.inputs]
-        picker.on_change(column.picker, bound(change_picks, app, pages, chat, at), [chat.page], outputs)
+        picker.on_change(column.picker, bind(change_picks, app, pages, chat, at), [chat.page], outputs)
 
 
 def refresh(app: App, chat: Chat, request: gr.Request, page: Page) -> dict:
@@ -57,23 +57,23 @@ def refresh(app: App, chat: Chat, request: gr.Request, page: Page) -> dict:
         return gr.skip()
     lang = app.language(request)
     if page.blind is None:
-        page.picks = drop_gone(app, page, lang)
-    return view.everything(app, chat, page, lang)
+        page.picks = drop_missing(app, page, lang)
+    return view.tab_updates(app, chat, page, lang)
 
 
-def while_idle(app: App, pages: Pages, chat: Chat, act: Callable, *more: Any) -> Callable:
+def refuse_while_asking(app: App, pages: Pages, chat: Chat, act: Callable, *more: Any) -> Callable:
     """`act(app, chat, *more, page, lang, *values) -> updates | None` as a listener, refused while this page is being answered."""
 
-    def guarded(request: gr.Request, page: Page, *values: Any) -> dict:
+    def guard(request: gr.Request, page: Page, *values: Any) -> dict:
         lang = app.language(request)
         if request.session_hash in chat.running:
             gr.Warning(say(lang, "still_answering"))
             return gr.skip()
         updates = act(app, chat, *more, page, lang, *values)
         pages.keep(page)
-        return view.everything(app, chat, page, lang) if updates is None else updates
+        return view.tab_updates(app, chat, page, lang) if updates is None else updates
 
-    return roles.called(guarded, act)
+    return roles.name_after(guard, act)
 
 
 def ask_columns(app: App, pages: Pages, chat: Chat, request: gr.Request, page: Page, text: str, *values: Any) -> Iterator[dict]:
@@ -99,7 +99,7 @@ def ask_again(app: App, pages: Pages, chat: Chat, request: gr.Request, page: Pag
     if not text or request.session_hash in chat.running:
         gr.Warning(say(lang, "still_answering" if text else "nothing_to_repeat"))
         return
-    page.picks = [one_more_seed(picked) for picked in read_picks(values)]
+    page.picks = [raise_seed(picked) for picked in read_picks(values)]
     conversation.drop_last(page)
     yield from _answers(app, pages, chat, page, text, lang, request)
 
@@ -113,7 +113,7 @@ def _answers(app: App, pages: Pages, chat: Chat, page: Page, text: str, lang: st
         if not page.hidden() and page.blind:
             conversation.start_blind(page)
             places = page.places()
-        yield view.everything(app, chat, page, lang) | view.while_asking(chat, page, lang, text)
+        yield view.tab_updates(app, chat, page, lang) | view.asking_updates(chat, page, lang, text)
         for news in ask(app, page, text, lang, stop, session, owner_of(request)):
             if isinstance(news, str):
                 gr.Warning(escape(news))
@@ -130,7 +130,7 @@ def _answers(app: App, pages: Pages, chat: Chat, page: Page, text: str, lang: st
         stop.set()
         chat.running.pop(session, None)
     pages.keep(page)
-    yield view.content(app, chat, page, lang) | view.after_asking(chat, page, lang)
+    yield view.content_updates(app, chat, page, lang) | view.answered_updates(chat, page, lang)
 
 
 def stop_answers(chat: Chat, request: gr.Request) -> None:
@@ -144,7 +144,7 @@ def edit_last(app: App, chat: Chat, page: Page, lang: str) -> dict:
         gr.Warning(say(lang, "nothing_to_repeat"))
         return gr.skip()
     page.editing = not page.editing
-    return view.everything(app, chat, page, lang) | {chat.question: gr.update(value=text if page.editing else "")}
+    return view.tab_updates(app, chat, page, lang) | {chat.question: gr.update(value=text if page.editing else "")}
 
 
 def clear_all(_app: App, _chat: Chat, page: Page, _lang: str) -> None:
@@ -165,7 +165,7 @@ def set_blind(app: App, _chat: Chat, page: Page, lang: str, on: bool) -> None:
     if not on:
         page.blind = None
         return
-    pair = [upcoming(app, page, column) for column in page.shown[:2]]
+    pair = [upcoming_variant(app, page, column) for column in page.shown[:2]]
     known = [variant for variant in pair if isinstance(variant, Variant)]
     if len(known) == 2 and not differs(*known):
         gr.Warning(say(lang, "blind_same"))
@@ -196,13 +196,15 @@ def change_picks(app: App, pages: Pages, chat: Chat, at: int, request: gr.Reques
     if page.blind:
         return gr.skip()
     column = chat.columns[at]
-    return {column.head: view.head_of(app, page, at, app.language(request))} | picker.dial_updates(column.picker, page.picks[at])
+    return {column.head: view.place_head(app, page, at, app.language(request))} | picker.dial_updates(
+        column.picker, page.picks[at]
+    )
 
 
-def drop_gone(app: App, page: Page, lang: str) -> list[Picked]:
+def drop_missing(app: App, page: Page, lang: str) -> list[Picked]:
     """The picks without what has been deleted or taken out; a visible column that loses something says so aloud."""
     offered = picker.choices(app, lang)
-    kept = [picker.still_there(picked, offered) for picked in page.picks]
+    kept = [picker.drop_missing(picked, offered) for picked in page.picks]
     for at in page.shown:
         gone = [getattr(page.picks[at], name) for name in offered if getattr(page.picks[at], name) != getattr(kept[at], name)]
         if gone:
@@ -216,6 +218,6 @@ def read_picks(values: tuple) -> list[Picked]:
     return [Picked.read(values[at * width : (at + 1) * width]) for at in range(MAX_COLUMNS)]
 
 
-def one_more_seed(picked: Picked) -> Picked:
+def raise_seed(picked: Picked) -> Picked:
     """Asking again with the same seed would give the same words again."""
     return replace(picked, seed=picked.seed + 1) if picked.temperature else picked

@@ -111,7 +111,7 @@ def picker_updates(picker: Picker, picked: Picked, offered: dict[str, list[tuple
     return updates
 
 
-def still_there(picked: Picked, offered: dict[str, list[tuple[str, str]]]) -> Picked:
+def drop_missing(picked: Picked, offered: dict[str, list[tuple[str, str]]]) -> Picked:
     """`picked`, with what is offered no more replaced by nothing."""
     gone: dict[str, Any] = {
         name: listed[0][1] for name, listed in offered.items() if getattr(picked, name) not in [value for _, value in listed]

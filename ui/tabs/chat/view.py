@@ -10,7 +10,7 @@ import gradio as gr
 
 from engine.types import Variant
 from ui import conversation
-from ui.answering import upcoming
+from ui.answering import upcoming_variant
 from ui.context import App, sentence
 from ui.conversation import MAX_COLUMNS, Page, ready_to_vote
 from ui.tabs.chat import picker
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from ui.tabs.chat.layout import Chat
 
 
-def everything(app: App, chat: Chat, page: Page, lang: str) -> dict:
+def tab_updates(app: App, chat: Chat, page: Page, lang: str) -> dict:
     """The whole tab, pickers too."""
-    updates = content(app, chat, page, lang)
+    updates = content_updates(app, chat, page, lang)
     if page.blind is None:
         offered = picker.choices(app, lang)
         for column, picked in zip(chat.columns, page.picks, strict=True):
@@ -32,7 +32,7 @@ def everything(app: App, chat: Chat, page: Page, lang: str) -> dict:
     return updates
 
 
-def content(app: App, chat: Chat, page: Page, lang: str) -> dict:
+def content_updates(app: App, chat: Chat, page: Page, lang: str) -> dict:
     """The tab without what a person sets in it: someone may be turning a dial while the answers come.
 
     While a comparison is blind nothing in it depends on which column is behind which side.
@@ -44,7 +44,7 @@ def content(app: App, chat: Chat, page: Page, lang: str) -> dict:
         updates[column.picker.box] = gr.update(visible=page.blind is None)
         updates[column.remove] = gr.update(visible=page.blind is None and len(page.shown) > 2)
         if at in places:
-            updates |= one_column(app, chat, page, at, lang)
+            updates |= column_updates(app, chat, page, at, lang)
     updates[chat.blind] = gr.update(value=page.blind is not None)
     updates[chat.ballot] = gr.update(visible=ready_to_vote(page))
     updates[chat.add] = gr.update(visible=page.blind is None and len(page.shown) < MAX_COLUMNS)
@@ -53,7 +53,7 @@ def content(app: App, chat: Chat, page: Page, lang: str) -> dict:
     return updates
 
 
-def one_column(app: App, chat: Chat, page: Page, place: int, lang: str) -> dict:
+def column_updates(app: App, chat: Chat, page: Page, place: int, lang: str) -> dict:
     source = dict(page.places())[place]
     column, turns, hidden = chat.columns[place], page.turns_of(source), page.hidden()
     if hidden:
@@ -62,13 +62,13 @@ def one_column(app: App, chat: Chat, page: Page, place: int, lang: str) -> dict:
     recorded = None if hidden or not turns or not turns[-1].answer else recorded_format(app, turns[-1].answer.variant)
     newest = turn_html(lang, turns[-1], hidden, before, recorded) if turns else empty_html(lang)
     return {
-        column.head: head_of(app, page, place, lang),
+        column.head: place_head(app, page, place, lang),
         column.past: turns_html(lang, turns[:-1], hidden),
         column.live: newest,
     }
 
 
-def head_of(app: App, page: Page, place: int, lang: str) -> str:
+def place_head(app: App, page: Page, place: int, lang: str) -> str:
     """The headline over one place of the page."""
     if page.blind:
         sides = [shown for shown, _ in page.places()]
@@ -79,7 +79,7 @@ def head_of(app: App, page: Page, place: int, lang: str) -> str:
         return revealed_head(lang, side, source, answered_by, page.blind.choice == "AB"[side])
     answers = [turn.answer for turn in page.turns[place] if turn.answer]
     answered = answers[-1].variant if answers else None
-    coming = upcoming(app, page, place)
+    coming = upcoming_variant(app, page, place)
     if isinstance(coming, Exception):
         return column_head(lang, place, answered, sentence(lang, coming), False)
     changed = answered is not None and differs(answered, coming)
@@ -108,8 +108,8 @@ def status(page: Page, lang: str) -> str:
     return f'<span role="status">{escape(words)}</span>'
 
 
-def while_asking(chat: Chat, page: Page, lang: str, text: str) -> dict:
-    """On top of `everything`, when a question has just been put."""
+def asking_updates(chat: Chat, page: Page, lang: str, text: str) -> dict:
+    """On top of `tab_updates`, when a question has just been put."""
     updates = {
         chat.question: gr.update(value=""),
         chat.send: gr.update(visible=False),
@@ -123,7 +123,7 @@ def while_asking(chat: Chat, page: Page, lang: str, text: str) -> dict:
     return updates
 
 
-def after_asking(chat: Chat, page: Page, lang: str) -> dict:
+def answered_updates(chat: Chat, page: Page, lang: str) -> dict:
     return {chat.send: gr.update(visible=True, value=say(lang, "ask")), chat.stop: gr.update(visible=False)}
 
 
@@ -133,4 +133,4 @@ def compare_with_base(app: App, chat: Chat, page: Page, adapter: str, lang: str)
     page.shown = [0, 1]
     page.picks = [Picked(), Picked(adapter=adapter), *page.picks[2:]]
     conversation.clear(page)
-    return everything(app, chat, page, lang) | {chat.question: gr.update(value=say(lang, "first_question"))}
+    return tab_updates(app, chat, page, lang) | {chat.question: gr.update(value=say(lang, "first_question"))}

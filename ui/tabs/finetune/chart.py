@@ -30,8 +30,8 @@ def curves_html(lang: str, told: JobProgress) -> str:
 
 
 def loss_svg(lang: str, told: JobProgress, values: Sequence[float], last: int) -> str:
-    low, high, ticks = scale(min(0.0, *values), robust_top(values))
-    x, y = across(last), down(low, high, LOSS_HEIGHT)
+    low, high, ticks = round_scale(min(0.0, *values), robust_top(values))
+    x, y = scale_across(last), scale_down(low, high, LOSS_HEIGHT)
     grid = "".join(
         f'<line class="mt-grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
         f'<text x="{LEFT - 7}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
@@ -41,9 +41,9 @@ def loss_svg(lang: str, told: JobProgress, values: Sequence[float], last: int) -
         f'<text x="{x(step):.1f}" y="{LOSS_HEIGHT - 6}" text-anchor="{"end" if step == last else "middle"}">{step}</text>'
         for step in step_ticks(last)
     )
-    drawn = path(told.losses, x, y, high, "mt-raw") + path(told.smoothed, x, y, high, "mt-smooth")
+    drawn = path_svg(told.losses, x, y, high, "mt-raw") + path_svg(told.smoothed, x, y, high, "mt-smooth")
     if told.eval_losses:
-        drawn += path(told.eval_losses, x, y, high, "mt-valid")
+        drawn += path_svg(told.eval_losses, x, y, high, "mt-valid")
         drawn += "".join(
             f'<circle class="mt-valid" cx="{x(step):.1f}" cy="{y(min(value, high)):.1f}" r="3">'
             f"<title>{step}: {value:.3f}</title></circle>"
@@ -56,33 +56,33 @@ def loss_svg(lang: str, told: JobProgress, values: Sequence[float], last: int) -
 
 
 def rate_svg(lang: str, told: JobProgress, top: float, last: int) -> str:
-    x, y = across(last), down(0.0, top or 1.0, RATE_HEIGHT)
+    x, y = scale_across(last), scale_down(0.0, top or 1.0, RATE_HEIGHT)
     base = f'<line class="mt-grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>'
     marks = f'<text x="{LEFT - 7}" y="{y(top) + 8:.1f}" text-anchor="end">{top:.0e}</text>'.replace("e-0", "e-")
     marks += f'<text x="{LEFT}" y="{RATE_HEIGHT - 6}">{escape(say(lang, "curve_rate"))}</text>'
     said = say(lang, "rate_words", top=f"{top:.2g}")
-    return svg(RATE_HEIGHT, said, base + marks + path(told.rates, x, y, top, "mt-rate"))
+    return svg(RATE_HEIGHT, said, base + marks + path_svg(told.rates, x, y, top, "mt-rate"))
 
 
 def margin_svg(lang: str, told: JobProgress, last: int) -> str:
     """The identity margin of all questions, and of each language where both were asked; the line at 0 is what it has to cross."""
     by_lang = told.margins_by_lang if len(told.margins_by_lang) > 1 else {}
     values = [value for series in (told.margins, *by_lang.values()) for _, value in series if value is not None]
-    low, high, ticks = scale(min(0.0, *values), max(0.0, *values))
-    x, y = across(last), down(low, high, MARGIN_HEIGHT)
+    low, high, ticks = round_scale(min(0.0, *values), max(0.0, *values))
+    x, y = scale_across(last), scale_down(low, high, MARGIN_HEIGHT)
     grid = "".join(
         f'<line class="{"mt-grid" if tick else "mt-zero"}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" '
         f'y2="{y(tick):.1f}"/><text x="{LEFT - 7}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
         for tick in ticks
     )
-    drawn = "".join(path(series, x, y, high, f"mt-margin-{code}") for code, series in by_lang.items())
-    drawn += path(told.margins, x, y, high, "mt-margin")
+    drawn = "".join(path_svg(series, x, y, high, f"mt-margin-{code}") for code, series in by_lang.items())
+    drawn += path_svg(told.margins, x, y, high, "mt-margin")
     drawn += "".join(
         f'<circle class="mt-margin" cx="{x(step):.1f}" cy="{y(value):.1f}" r="2.5"><title>{step}: {value:+.2f}</title></circle>'
         for step, value in told.margins
         if value is not None
     )
-    crossed = crossing(told.margins)
+    crossed = crossing_step(told.margins)
     said = {"first": f"{values[0]:+.2f}", "last": f"{last_value(told.margins):+.2f}"}
     words = say(lang, "margin_words", **said) if crossed is None else say(lang, "margin_crossed", step=crossed, **said)
     return svg(MARGIN_HEIGHT, words, grid + drawn) + paragraph(words)
@@ -95,7 +95,7 @@ def margin_legend_html(lang: str, told: JobProgress) -> str:
     return legend(lang, shown)
 
 
-def crossing(points: Series) -> int | None:
+def crossing_step(points: Series) -> int | None:
     """The first step after which the margin is above 0 to the end; None if it begins or ends on one side."""
     known = [(step, value) for step, value in points if value is not None]
     below = [at for at, (_, value) in enumerate(known) if value <= 0]
@@ -128,7 +128,7 @@ def legend(lang: str, shown: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def path(points: Series, x, y, high: float, kind: str) -> str:
+def path_svg(points: Series, x, y, high: float, kind: str) -> str:
     """A line with a gap where a value is missing; what is above the scale runs along its top."""
     words, pen = [], "M"
     for step, value in points:
@@ -142,11 +142,11 @@ def path(points: Series, x, y, high: float, kind: str) -> str:
     return f'<path class="{kind}" d="{"".join(words)}"/>' if words else ""
 
 
-def across(last: int):
+def scale_across(last: int):
     return lambda step: LEFT + (WIDTH - LEFT - RIGHT) * step / last
 
 
-def down(low: float, high: float, height: int):
+def scale_down(low: float, high: float, height: int):
     return lambda value: TOP + (height - TOP - BOTTOM) * (high - value) / ((high - low) or 1)
 
 
@@ -157,7 +157,7 @@ def robust_top(values: Sequence[float]) -> float:
     return min(ordered[-1], 2 * usual) if usual > 0 else ordered[-1]
 
 
-def scale(low: float, high: float, wanted: int = 4) -> tuple[float, float, list[float]]:
+def round_scale(low: float, high: float, wanted: int = 4) -> tuple[float, float, list[float]]:
     """A round scale that holds both, and its ticks."""
     raw = max(high - low, 1e-6) / wanted
     unit = 10.0 ** math.floor(math.log10(raw))
@@ -168,7 +168,7 @@ def scale(low: float, high: float, wanted: int = 4) -> tuple[float, float, list[
 
 
 def step_ticks(last: int) -> list[int]:
-    _, _, ticks = scale(0, last, 6)
+    _, _, ticks = round_scale(0, last, 6)
     kept = [int(tick) for tick in ticks if tick == int(tick) and tick < last * 0.94]
     return [*kept, last]
 

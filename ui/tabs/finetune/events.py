@@ -19,7 +19,7 @@ from ui.access import roles
 from ui.context import App, sentence
 from ui.conversation import Page
 from ui.html import paragraph
-from ui.listeners import QUIET, bound, warn, warned
+from ui.listeners import QUIET, bind, bind_or_warn, warn
 from ui.tabs.finetune import forecast, layout, run_page, settings_form
 from ui.tabs.finetune.chart import curves_html
 from ui.tabs.finetune.layout import NEW, NO_GENERAL, OWN_FILE, FineTune
@@ -32,32 +32,32 @@ def wire_finetune(app: App, tab: FineTune) -> None:
     """Everything but *Compare now*, which also writes to the Chat tab."""
     form = tab.form
     inputs, started = [tab.park, *form.inputs], [*tab.run_outputs, form.copy, form.name]
-    tab.start.click(warned(start, app, tab), inputs, started, trigger_mode="once", **QUIET)
+    tab.start.click(bind_or_warn(start_run, app, tab), inputs, started, trigger_mode="once", **QUIET)
     # change, not input: it also hears a preset or an earlier run fill the form
     any_change = [component.change for component in form.inputs]
-    gr.on(any_change, bound(changed, app, tab), form.inputs, tab.form_outputs, trigger_mode="always_last", **QUIET)
-    form.preset.input(bound(preset, tab), form.preset, list(form.settings.values()), **QUIET)
-    form.general.input(bound(source, tab), form.general, [form.general_file, form.clean, form.share], **QUIET)
-    form.copy.input(warned(copy, app, tab), form.copy, form.inputs, **QUIET)
+    gr.on(any_change, bind(refresh_outlook, app, tab), form.inputs, tab.form_outputs, trigger_mode="always_last", **QUIET)
+    form.preset.input(bind(apply_preset, tab), form.preset, list(form.settings.values()), **QUIET)
+    form.general.input(bind(show_source, tab), form.general, [form.general_file, form.clean, form.share], **QUIET)
+    form.copy.input(bind_or_warn(copy_run, app, tab), form.copy, form.inputs, **QUIET)
     _wire_run(app, tab)
 
 
 def _wire_run(app: App, tab: FineTune) -> None:
     # every output of an event costs the browser, changed or not: a tick has few, and what is rare follows its pulse
-    tab.timer.tick(bound(tick, app, tab), [tab.runs, tab.pulse], [tab.pulse, tab.head, tab.figures], **QUIET)
-    tab.pulse.change(bound(look, app, tab), [tab.runs, tab.seen], tab.run_outputs, **QUIET)
-    log = bound(log_now, app), tab.runs, tab.log
+    tab.timer.tick(bind(show_progress, app, tab), [tab.runs, tab.pulse], [tab.pulse, tab.head, tab.figures], **QUIET)
+    tab.pulse.change(bind(refresh_runs, app, tab), [tab.runs, tab.seen], tab.run_outputs, **QUIET)
+    log = bind(show_log, app), tab.runs, tab.log
     tab.log_timer.tick(*log, **QUIET)
-    tab.log_fold.expand(log_opened, outputs=tab.log_timer, **QUIET).then(*log, **QUIET)
-    tab.log_fold.collapse(log_closed, outputs=tab.log_timer, **QUIET)
-    tab.runs.input(bound(choose, app, tab), tab.runs, tab.run_outputs, **QUIET)
-    tab.stop.click(bound(asked, app, tab, "really_stop", (tab.keep, tab.discard)), outputs=tab.run_outputs, **QUIET)
-    tab.forget.click(bound(asked, app, tab, "really_forget", (tab.really_forget,)), outputs=tab.run_outputs, **QUIET)
-    acts = ((tab.keep, keep), (tab.discard, discard), (tab.resume, resume), (tab.really_forget, forget))
+    tab.log_fold.expand(begin_log, outputs=tab.log_timer, **QUIET).then(*log, **QUIET)
+    tab.log_fold.collapse(end_log, outputs=tab.log_timer, **QUIET)
+    tab.runs.input(bind(choose_run, app, tab), tab.runs, tab.run_outputs, **QUIET)
+    tab.stop.click(bind(open_dialog, app, tab, "really_stop", (tab.keep, tab.discard)), outputs=tab.run_outputs, **QUIET)
+    tab.forget.click(bind(open_dialog, app, tab, "really_forget", (tab.really_forget,)), outputs=tab.run_outputs, **QUIET)
+    acts = ((tab.keep, stop_and_keep), (tab.discard, stop_and_discard), (tab.resume, resume_run), (tab.really_forget, forget_run))
     for button, act in acts:
         button.click(_of_chosen(app, tab, act), tab.runs, tab.run_outputs, **QUIET)
-    tab.cancel.click(close, outputs=tab.dialog, **QUIET)
-    tab.copy_settings.click(warned(copy_settings, app, tab), tab.runs, [*tab.run_outputs, *tab.form.inputs], **QUIET)
+    tab.cancel.click(close_dialog, outputs=tab.dialog, **QUIET)
+    tab.copy_settings.click(bind_or_warn(copy_settings, app, tab), tab.runs, [*tab.run_outputs, *tab.form.inputs], **QUIET)
 
 
 def wire_compare(
@@ -67,25 +67,25 @@ def wire_compare(
 
     columns: the chat's page. outputs: what `open_chat` may change. answering: the sessions whose columns are still answering.
     """
-    tab.compare.click(warned(compare, app, answering, open_chat), [columns, tab.runs], outputs, **QUIET)
+    tab.compare.click(bind_or_warn(compare_run, app, answering, open_chat), [columns, tab.runs], outputs, **QUIET)
 
 
-def start(app: App, tab: FineTune, request: gr.Request, park: bool, *given) -> dict:
+def start_run(app: App, tab: FineTune, request: gr.Request, park: bool, *given) -> dict:
     lang, form = app.language(request), tab.form
-    id = training.start(app, training.read_form(app, layout.plain(given)), bool(park))
-    roles.record(app, "started training", id)
-    return show(app, tab, lang, str(id), {}) | {form.copy: layout.copy_choices(app, lang), form.name: ""}
+    id = training.start(app, training.read_form(app, layout.plain_values(given)), bool(park))
+    roles.record_deed(app, "started training", id)
+    return show_runs(app, tab, lang, str(id), {}) | {form.copy: layout.copy_choices(app, lang), form.name: ""}
 
 
-def changed(app: App, tab: FineTune, request: gr.Request, *given) -> dict:
+def refresh_outlook(app: App, tab: FineTune, request: gr.Request, *given) -> dict:
     return describe_form(app, tab, app.language(request), given)
 
 
-def preset(tab: FineTune, name: str) -> dict:
-    return settings_form.fill(tab.form.settings, training.DEFAULTS | PRESETS[name])
+def apply_preset(tab: FineTune, name: str) -> dict:
+    return settings_form.fill_settings(tab.form.settings, training.DEFAULTS | PRESETS[name])
 
 
-def source(tab: FineTune, chosen: str) -> dict:
+def show_source(tab: FineTune, chosen: str) -> dict:
     form = tab.form
     return {
         form.general_file: gr.update(visible=chosen == OWN_FILE),
@@ -94,14 +94,14 @@ def source(tab: FineTune, chosen: str) -> dict:
     }
 
 
-def copy(app: App, tab: FineTune, request: gr.Request, id: str) -> dict:
+def copy_run(app: App, tab: FineTune, request: gr.Request, id: str) -> dict:
     """The form filled in as for an earlier run."""
-    return layout.fill(tab.form, training.earlier_values(stored.get(app.db, int(id)))) if id else gr.skip()
+    return layout.fill_form(tab.form, training.earlier_values(stored.get(app.db, int(id)))) if id else gr.skip()
 
 
-def tick(app: App, tab: FineTune, request: gr.Request, chosen: str, pulse: str) -> dict:
+def show_progress(app: App, tab: FineTune, request: gr.Request, chosen: str, pulse: str) -> dict:
     """Of the run under way its head and its figures; and whether there is more to look at."""
-    jobs = training.trainings(app)
+    jobs = training.latest_trainings(app)
     known = {str(job["id"]): job for job in jobs}
     beats = short_hash(repr([app.language(request), *((job["id"], job["name"], job["status"]) for job in jobs)]))
     updates = {} if pulse == beats else {tab.pulse: beats}
@@ -112,25 +112,25 @@ def tick(app: App, tab: FineTune, request: gr.Request, chosen: str, pulse: str) 
     return updates or gr.skip()
 
 
-def log_now(app: App, request: gr.Request, chosen: str) -> str | dict:
-    known = {str(job["id"]): job for job in training.trainings(app)}
+def show_log(app: App, request: gr.Request, chosen: str) -> str | dict:
+    known = {str(job["id"]): job for job in training.latest_trainings(app)}
     return run_page.log_html(app.language(request), tail(known[chosen]["log"], LOG_LINES)) if chosen in known else gr.skip()
 
 
-def log_opened() -> gr.Timer:
+def begin_log() -> gr.Timer:
     return gr.Timer(active=True)
 
 
-def log_closed() -> gr.Timer:
+def end_log() -> gr.Timer:
     return gr.Timer(active=False)
 
 
-def look(app: App, tab: FineTune, request: gr.Request, chosen: str, seen: dict) -> dict:
-    return show(app, tab, app.language(request), chosen, seen, ticking=True) or gr.skip()
+def refresh_runs(app: App, tab: FineTune, request: gr.Request, chosen: str, seen: dict) -> dict:
+    return show_runs(app, tab, app.language(request), chosen, seen, ticking=True) or gr.skip()
 
 
-def choose(app: App, tab: FineTune, request: gr.Request, chosen: str) -> dict:
-    return show(app, tab, app.language(request), chosen, {})
+def choose_run(app: App, tab: FineTune, request: gr.Request, chosen: str) -> dict:
+    return show_runs(app, tab, app.language(request), chosen, {})
 
 
 def _of_chosen(app: App, tab: FineTune, act: Callable[[App, int], None]) -> Callable:
@@ -143,36 +143,36 @@ def _of_chosen(app: App, tab: FineTune, act: Callable[[App, int], None]) -> Call
             queue.tick(app.db, memory.admission(app.engine, app.db))
         except Exception as error:
             warn(lang, error)
-        return show(app, tab, lang, chosen, {}) | {tab.dialog: gr.update(visible=False)}
+        return show_runs(app, tab, lang, chosen, {}) | {tab.dialog: gr.update(visible=False)}
 
-    return roles.called(acted, act)
+    return roles.name_after(acted, act)
 
 
-def keep(app: App, id: int) -> None:
+def stop_and_keep(app: App, id: int) -> None:
     training.stop(app, id, keep=True)
-    roles.record(app, "stopped training", id)
+    roles.record_deed(app, "stopped training", id)
 
 
-def discard(app: App, id: int) -> None:
+def stop_and_discard(app: App, id: int) -> None:
     training.stop(app, id, keep=False)
-    roles.record(app, "discarded training", id)
+    roles.record_deed(app, "discarded training", id)
 
 
-def resume(app: App, id: int) -> None:
+def resume_run(app: App, id: int) -> None:
     training.resume(app, id)
-    roles.record(app, "resumed training", id)
+    roles.record_deed(app, "resumed training", id)
 
 
-def forget(app: App, id: int) -> None:
+def forget_run(app: App, id: int) -> None:
     queue.remove(app.db, id)
-    roles.record(app, "removed training", id)
+    roles.record_deed(app, "removed training", id)
 
 
-def close() -> dict:
+def close_dialog() -> dict:
     return gr.update(visible=False)
 
 
-def asked(app: App, tab: FineTune, key: str, buttons: tuple[gr.Button, ...], request: gr.Request) -> dict:
+def open_dialog(app: App, tab: FineTune, key: str, buttons: tuple[gr.Button, ...], request: gr.Request) -> dict:
     """The dialog before a run is stopped or removed. key: of its words; buttons: those that may answer it."""
     shown = {button: gr.update(visible=button in buttons) for button in (tab.keep, tab.discard, tab.really_forget)}
     words = paragraph(say(app.language(request), key), "mt-dialog-words")
@@ -182,30 +182,30 @@ def asked(app: App, tab: FineTune, key: str, buttons: tuple[gr.Button, ...], req
 def copy_settings(app: App, tab: FineTune, request: gr.Request, chosen: str) -> dict:
     """A new run's form, filled in as for the chosen one."""
     values = training.earlier_values(stored.get(app.db, int(chosen)))
-    return show(app, tab, app.language(request), NEW, {}) | layout.fill(tab.form, values)
+    return show_runs(app, tab, app.language(request), NEW, {}) | layout.fill_form(tab.form, values)
 
 
-def compare(
+def compare_run(
     app: App, answering: Collection[str], open_chat: Callable[..., dict], request: gr.Request, page: Page, chosen: str
 ) -> dict:
     lang = app.language(request)
     if request.session_hash in answering:
         gr.Warning(say(lang, "still_answering"))
         return gr.skip()
-    adapter = adapter_library.loaded(app, training.folder_opened(app, int(chosen))["folder"])
+    adapter = adapter_library.ensure_loaded(app, training.folder_opened(app, int(chosen))["folder"])
     return open_chat(page, adapter, lang)
 
 
 def describe_form(app: App, tab: FineTune, lang: str, given: tuple | list) -> dict:
     """What the form means now."""
     try:
-        form_values = training.read_form(app, layout.plain(given))
-        outlook = training.foresee(app, form_values)
+        form_values = training.read_form(app, layout.plain_values(given))
+        outlook = training.forecast_training(app, form_values)
     except Exception as error:
         problem = forecast.refusals_html(lang, tuple(sentence(lang, error).split("\n")))
         return {tab.outlook: problem, tab.first_rows: "", tab.command: "", tab.park: gr.update(visible=False)}
     settings, room = outlook.settings, outlook.room
-    command = forecast.command_html(lang, training.commands(app, form_values, settings)) if settings else ""
+    command = forecast.command_html(lang, training.shell_commands(app, form_values, settings)) if settings else ""
     return {
         tab.outlook: forecast.outlook_html(lang, outlook),
         tab.first_rows: forecast.first_rows_html(lang, outlook),
@@ -219,21 +219,21 @@ def open_finetune(app: App, tab: FineTune, lang: str) -> dict:
     """Everything the tab shows when the page is opened: the run that is under way, or an empty form."""
     busy = [job for job in stored.unfinished(app.db) if job["kind"] == "train"]
     chosen = str(busy[0]["id"]) if busy else NEW
-    return layout.open_form(app, tab, lang) | show(app, tab, lang, chosen, {})
+    return layout.open_form(app, tab, lang) | show_runs(app, tab, lang, chosen, {})
 
 
-def show(app: App, tab: FineTune, lang: str, chosen: str, seen: dict, ticking: bool = False) -> dict:
+def show_runs(app: App, tab: FineTune, lang: str, chosen: str, seen: dict, ticking: bool = False) -> dict:
     """The list and, if a run is chosen, its page: only what differs from what was `seen` there.
 
     ticking: what is chosen stays as it is; a tick that began before somebody chose may come to its end after it.
     """
-    known = {str(job["id"]): job for job in training.trainings(app)}
-    choices = [(say(lang, "new_run"), NEW), *((run_page.label(lang, job), id) for id, job in known.items())]
+    known = {str(job["id"]): job for job in training.latest_trainings(app)}
+    choices = [(say(lang, "new_run"), NEW), *((run_page.run_label(lang, job), id) for id, job in known.items())]
     wanted: dict[str, Any] = {"runs": {"choices": choices}}
     if not ticking or chosen not in (*known, NEW):
         chosen = chosen if chosen in known else NEW
         wanted |= {"runs": {"choices": choices, "value": chosen}, "dialog": {"visible": False}}
-        wanted |= {"form_box": layout.shown(chosen == NEW), "run_box": layout.shown(chosen != NEW)}
+        wanted |= {"form_box": layout.main_class(chosen == NEW), "run_box": layout.main_class(chosen != NEW)}
     if chosen != NEW:
         wanted |= run_parts(app, lang, known[chosen])
     updates = {

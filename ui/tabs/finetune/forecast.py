@@ -41,7 +41,7 @@ def figures_html(lang: str, told: Forecast, composed: Composed, identity: str) -
             f"{len(composed.rows):,}",
             say(lang, "rows_note", train=steps.train_rows, valid=steps.valid_rows, share=f"{share:.0%}"),
         ),
-        (say(lang, "time"), duration(lang, report.seconds), say(lang, "time_note")),
+        (say(lang, "time"), format_duration(lang, report.seconds), say(lang, "time_note")),
     )
     shown = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd><p>{escape(about)}</p></div>" for name, value, about in lead
@@ -75,7 +75,7 @@ def figures_html(lang: str, told: Forecast, composed: Composed, identity: str) -
 def memory_words(lang: str, needed: int | None, why: str = "") -> str:
     if needed:
         return say(lang, "about", value=gib(needed))
-    return say(lang, "untold_why", why=why) if why else say(lang, "untold")
+    return say(lang, "unknown_why", why=why) if why else say(lang, "unknown")
 
 
 def cautions_html(lang: str, told: Forecast, room: Room | None, passed: Sequence[str]) -> str:
@@ -86,7 +86,7 @@ def cautions_html(lang: str, told: Forecast, room: Room | None, passed: Sequence
     if room and not room.fits:
         warnings.append(room_words(lang, room))
     notes = "".join([*(note(words, "warn") for words in warnings), *map(note, passed)])
-    return notes or note(say(lang, "nothing_to_beware"))
+    return notes or note(say(lang, "no_cautions"))
 
 
 def room_words(lang: str, room: Room) -> str:
@@ -137,7 +137,7 @@ def command_html(lang: str, command: str) -> str:
     return paragraph(say(lang, "command_note")) + shown
 
 
-def duration(lang: str, seconds: float | None) -> str:
+def format_duration(lang: str, seconds: float | None) -> str:
     """About how long, in the unit a person would say."""
     if seconds is None:
         return "-"

@@ -126,7 +126,7 @@ def build_finetune() -> FineTune:
 
 def _form_box() -> dict[str, Any]:
     """The form for a new run; its components by the names of FineTune."""
-    with gr.Column(scale=4, min_width=340, elem_id="ft-form", **shown(True)) as form_box, gr.Row(elem_classes="mt-form"):
+    with gr.Column(scale=4, min_width=340, elem_id="ft-form", **main_class(True)) as form_box, gr.Row(elem_classes="mt-form"):
         with gr.Column(scale=5, min_width=300, elem_classes="mt-fields"):
             headings, fields, settings = _fields()
         with gr.Column(scale=6, min_width=320, elem_classes="mt-meaning"):
@@ -148,7 +148,7 @@ def _form_box() -> dict[str, Any]:
 
 def _run_box() -> dict[str, Any]:
     """The page of one run; its components by the names of FineTune."""
-    with gr.Column(scale=4, min_width=340, elem_id="ft-run", **shown(False)) as run_box:
+    with gr.Column(scale=4, min_width=340, elem_id="ft-run", **main_class(False)) as run_box:
         head = gr.HTML(elem_id="ft-head")
         with gr.Row(elem_classes="mt-under mt-actions"):
             compare = _button("compare_now", "ft-compare", variant="primary")
@@ -175,9 +175,9 @@ def _run_box() -> dict[str, Any]:
     )  # fmt: skip
 
 
-def shown(there: bool) -> dict:
+def main_class(there: bool) -> dict:
     """Of the form and of a run's page one is there. By a class: what is made invisible is made anew later, and forgets itself."""
-    return {"elem_classes": ["mt-main"] if there else ["mt-main", "mt-away"]}
+    return {"elem_classes": ["mt-main"] if there else ["mt-main", "mt-hidden"]}
 
 
 def _button(key: str, elem_id: str, variant: str = "secondary", visible: bool = False) -> gr.Button:
@@ -230,7 +230,7 @@ def _fields() -> tuple[list[gr.HTML], dict[str, Any], dict[str, gr.components.Co
     return headings, fields, settings
 
 
-def plain(given: Sequence[Any]) -> dict[str, Any]:
+def plain_values(given: Sequence[Any]) -> dict[str, Any]:
     """The form's values as `training.read_form` takes them."""
     known = dict(zip(FIELDS, given[: len(FIELDS)], strict=True))
     general = {PACKAGED: str(GENERAL), OWN_FILE: (known["general_file"] or "").strip(), NO_GENERAL: ""}[known["general"]]
@@ -249,7 +249,7 @@ def plain(given: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def fill(form: Form, values: Mapping[str, Any]) -> dict:
+def fill_form(form: Form, values: Mapping[str, Any]) -> dict:
     """Updates that show a form's plain values."""
     general = values.get("general", str(GENERAL)) if values.get("general_share", 1) else ""
     packaged = bool(general) and Path(general) == GENERAL
@@ -266,7 +266,7 @@ def fill(form: Form, values: Mapping[str, Any]) -> dict:
         form.clean: gr.update(value=values.get("clean", True), visible=source == OWN_FILE),
         form.seed: gr.update(value=values.get("seed", Dataset.seed)),
         form.name: gr.update(value=""),
-    } | settings_form.fill(form.settings, values)
+    } | settings_form.fill_settings(form.settings, values)
 
 
 def open_form(app: App, tab: FineTune, lang: str) -> dict:
@@ -277,7 +277,7 @@ def open_form(app: App, tab: FineTune, lang: str) -> dict:
     first = next((name for name in known if name not in (old, "BayLing")), next(iter(known), None))
     values = {"identity": first, "old": old} | training.DEFAULTS | PRESETS[training.PRESET]
     form = tab.form
-    updates = fill(form, values) | {form.preset: gr.update(value=training.PRESET)}
+    updates = fill_form(form, values) | {form.preset: gr.update(value=training.PRESET)}
     updates[form.identity] = gr.update(choices=known, value=first)
     updates[form.old] = gr.update(choices=[(say(lang, "nobody"), ""), *((name, name) for name in known)], value=old)
     headings = {
@@ -288,5 +288,5 @@ def open_form(app: App, tab: FineTune, lang: str) -> dict:
 
 
 def copy_choices(app: App, lang: str) -> dict:
-    earlier = [(job["name"], str(job["id"])) for job in training.trainings(app) if job["settings"]]
+    earlier = [(job["name"], str(job["id"])) for job in training.latest_trainings(app) if job["settings"]]
     return gr.update(choices=[(say(lang, "copy_nothing"), ""), *earlier], value="")

@@ -16,7 +16,7 @@ from ui.words import say
 NEWS = {"done": "done", "failed": "bad", "died": "bad", "stopped": "over", "discarded": "over", "queued": "wait"}
 
 
-def label(lang: str, job: Mapping) -> str:
+def run_label(lang: str, job: Mapping) -> str:
     """A run in the list: its name and, unless it is simply done, where it is."""
     state = say(lang, f"status_{job['status']}")
     return job["name"] if job["status"] == "done" else f"{job['name']} · {state}"
@@ -35,7 +35,7 @@ def head_html(lang: str, job: Mapping, told: JobProgress, ahead: int) -> str:
         place = say(lang, "queue_next") if not ahead else say(lang, "queue_ahead", number=ahead)
         parts.append(paragraph(f"{place} {say(lang, 'safe_to_close')}"))
     elif told.total:
-        spent = clock(told.elapsed_s)
+        spent = format_clock(told.elapsed_s)
         parts.append(paragraph(say(lang, "ended_after", step=told.step, total=told.total, spent=spent)))
     if status in ("failed", "died"):
         parts.append(failure(job["message"] or say(lang, f"status_{status}")))
@@ -50,9 +50,9 @@ def bar_html(lang: str, told: JobProgress) -> str:
     """12/90, elapsed, left, the clock time of the end."""
     share = 100 * told.step / told.total if told.total else 0
     facts = [f"<strong>{told.step}/{told.total}</strong>" if told.total else f"<strong>{escape(say(lang, 'preparing'))}</strong>"]
-    facts.append(escape(say(lang, "elapsed", time=clock(told.elapsed_s))))
+    facts.append(escape(say(lang, "elapsed", time=format_clock(told.elapsed_s))))
     if told.left_s is not None and told.total > told.step:
-        facts.append(escape(say(lang, "left", time=clock(told.left_s))))
+        facts.append(escape(say(lang, "left", time=format_clock(told.left_s))))
         if told.ends:
             facts.append(escape(say(lang, "ends", time=told.ends.strftime("%H:%M"))))
     if told.rows_per_s:
@@ -70,10 +70,10 @@ def numbers_html(lang: str, job: Mapping, told: JobProgress) -> str:
     settings = job["settings"] or {}
     known = [
         ("identity", settings.get("identity")),
-        ("latest_loss", number(told.latest.get("loss"))),
-        ("latest_valid", number(told.latest.get("eval_loss"))),
-        ("latest_rate", number(told.latest.get("lr"), ".2g")),
-        ("base", short(settings.get("base_model"))),
+        ("latest_loss", format_number(told.latest.get("loss"))),
+        ("latest_valid", format_number(told.latest.get("eval_loss"))),
+        ("latest_rate", format_number(told.latest.get("lr"), ".2g")),
+        ("base", base_name(settings.get("base_model"))),
         ("format", card.get("format")),
         ("rows", f"{rows:,}" if (rows := (card.get("data") or {}).get("rows")) is not None else None),
         ("attempt", str(job["attempt"]) if job["attempt"] > 1 else None),
@@ -89,7 +89,7 @@ def memory_words(lang: str, needed: int | None, why: str) -> str | None:
     return forecast.memory_words(lang, needed, why) if needed or why else None
 
 
-def short(base: str | None) -> str | None:
+def base_name(base: str | None) -> str | None:
     """A base's folder or file by its name: the whole path stands in the command line."""
     return Path(base).name if base and Path(base).is_absolute() else base
 
@@ -98,11 +98,11 @@ def log_html(lang: str, text: str) -> str:
     return f'<div class="mt-log"><pre class="mt-exact">{escape(text or say(lang, "no_log"))}</pre></div>'
 
 
-def number(value: float | None, form: str = ".3f") -> str | None:
+def format_number(value: float | None, form: str = ".3f") -> str | None:
     return None if value is None else format(value, form)
 
 
-def clock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """2:05 or 1:02:05."""
     whole = max(0, round(seconds))
     hours, rest = divmod(whole, 3600)

@@ -19,7 +19,7 @@ ELSEWHERE = (*OWN, "seed")  # the data's seed is the run's too
 SCIENTIFIC = ("learning_rate", "weight_decay")
 
 
-def fields() -> list[dataclasses.Field]:
+def shown_fields() -> list[dataclasses.Field]:
     """The settings that the form shows, group by group."""
     known = [one for one in dataclasses.fields(Settings) if one.name not in ELSEWHERE]
     return sorted(known, key=lambda one: GROUPS.index(one.metadata["group"]))
@@ -31,15 +31,15 @@ def build_settings() -> dict[str, gr.components.Component]:
     for group in GROUPS:
         gr.Markdown(i18n(f"group_{group}"), elem_classes="mt-group")
         with gr.Row(elem_classes="mt-settings"):
-            for one in fields():
+            for one in shown_fields():
                 if one.metadata["group"] == group:
-                    made[one.name] = component(one)
+                    made[one.name] = build_component(one)
     return made
 
 
-def component(one: dataclasses.Field) -> gr.components.Component:
+def build_component(one: dataclasses.Field) -> gr.components.Component:
     about = {"label": i18n(f"set_{one.name}"), "elem_id": f"set-{one.name.replace('_', '-')}", "min_width": 120}
-    value = shown(one.name, one.default)
+    value = shown_value(one.name, one.default)
     if one.name == "prompt_template_name":
         choices = [(i18n("own_format"), ""), *((name, name) for name in formats.names())]
         return gr.Dropdown(choices, value="", filterable=False, **about)
@@ -58,7 +58,7 @@ def component(one: dataclasses.Field) -> gr.components.Component:
     return gr.Textbox(value, max_lines=1, **about)
 
 
-def shown(name: str, value: Any) -> Any:
+def shown_value(name: str, value: Any) -> Any:
     """A setting's value as its component shows it."""
     if field_type(name) is bool:
         optional = next(one.default for one in dataclasses.fields(Settings) if one.name == name) is None
@@ -71,12 +71,14 @@ def shown(name: str, value: Any) -> Any:
 def values_of(given: Sequence[Any]) -> dict[str, Any]:
     """The components' values by name, as `Settings.from_dict` takes them; what was emptied takes its default."""
     found = {}
-    for one, value in zip(fields(), given, strict=True):
+    for one, value in zip(shown_fields(), given, strict=True):
         empty = value is None or (value == "" and field_type(one.name) is not str)
         found[one.name] = one.default if empty else value
     return found
 
 
-def fill(components: Mapping[str, gr.components.Component], values: Mapping[str, Any]) -> dict:
+def fill_settings(components: Mapping[str, gr.components.Component], values: Mapping[str, Any]) -> dict:
     """Updates that show `values`, and the defaults for what they do not name."""
-    return {components[one.name]: gr.update(value=shown(one.name, values.get(one.name, one.default))) for one in fields()}
+    return {
+        components[one.name]: gr.update(value=shown_value(one.name, values.get(one.name, one.default))) for one in shown_fields()
+    }

@@ -16,7 +16,7 @@ from ui.access import roles
 from ui.answering import owner_of
 from ui.context import App, sentence
 from ui.html import failure
-from ui.listeners import QUIET, bound, warned
+from ui.listeners import QUIET, bind, bind_or_warn
 from ui.tabs.identity import try_it, view
 from ui.tabs.identity.layout import IdentityTab
 from ui.words import say
@@ -28,27 +28,27 @@ def wire_identity(app: App, tab: IdentityTab) -> None:
     """Everything that happens in the tab but its filling, which is the page's."""
     listing, editor, trial = tab.listing, tab.editor, tab.trial
     change = QUIET | {"outputs": tab.outputs}
-    draw = QUIET | {"fn": bound(draw_quick_preview, app), "inputs": tab.previewed, "outputs": editor.preview}
-    listing.chosen.input(bound(choose, app, tab), [listing.chosen, tab.drafts], **change).then(**draw)
-    typing = change | {"fn": bound(note_typing, app, tab), "inputs": [tab.drafts, *tab.previewed]}
+    draw = QUIET | {"fn": bind(draw_quick_preview, app), "inputs": tab.previewed, "outputs": editor.preview}
+    listing.chosen.input(bind(choose, app, tab), [listing.chosen, tab.drafts], **change).then(**draw)
+    typing = change | {"fn": bind(note_typing, app, tab), "inputs": [tab.drafts, *tab.previewed]}
     # change, not input: Gradio's textbox reports input for key presses only, not for pasted text or an input method's.
     editor.text.change(trigger_mode="always_last", **typing)
-    editor.one_line.click(view.in_one_line, editor.text, editor.text, **QUIET).then(**typing)
-    seeing = draw | {"fn": bound(show_prompt, app), "show_progress": "minimal", "show_progress_on": editor.preview}
+    editor.one_line.click(view.join_lines, editor.text, editor.text, **QUIET).then(**typing)
+    seeing = draw | {"fn": bind(show_prompt, app), "show_progress": "minimal", "show_progress_on": editor.preview}
     gr.on([editor.see.click, editor.sample.submit, editor.mode.input], **seeing)
     kept = [listing.chosen, editor.text, tab.drafts]
-    editor.save.click(warned(save, app, tab), kept, **change).then(**draw)
-    editor.revert.click(bound(revert, app, tab), [listing.chosen, tab.drafts], **change).then(**draw)
+    editor.save.click(bind_or_warn(save, app, tab), kept, **change).then(**draw)
+    editor.revert.click(bind(revert, app, tab), [listing.chosen, tab.drafts], **change).then(**draw)
     asking: list[tuple[Doing, gr.Button]] = [("new", listing.new), ("rename", listing.rename), ("delete", listing.delete)]
     for doing, button in asking:
-        button.click(bound(open_dialog, app, tab, doing), listing.chosen, **change)
+        button.click(bind(open_dialog, app, tab, doing), listing.chosen, **change)
     given = [tab.doing, listing.chosen, listing.name, tab.drafts]
-    gr.on([listing.confirm.click, listing.name.submit], warned(confirm, app, tab), given, **change).then(**draw)
-    listing.cancel.click(bound(close_dialog, tab), **change)
+    gr.on([listing.confirm.click, listing.name.submit], bind_or_warn(confirm, app, tab), given, **change).then(**draw)
+    listing.cancel.click(bind(close_dialog, tab), **change)
     tried = [listing.chosen, editor.text, tab.drafts, editor.mode, trial.which, trial.tokens]
     outputs = [trial.table, trial.start, trial.stop]
-    trial.start.click(bound(try_prompt, app, tab), tried, outputs, trigger_mode="once", **QUIET)
-    trial.stop.click(bound(stop_trial, tab), queue=False, **QUIET)
+    trial.start.click(bind(try_prompt, app, tab), tried, outputs, trigger_mode="once", **QUIET)
+    trial.stop.click(bind(stop_trial, tab), queue=False, **QUIET)
 
 
 def open_identity(app: App, tab: IdentityTab, lang: str, name: str | None = None, drafts: dict | None = None) -> dict:
@@ -68,17 +68,17 @@ def open_identity(app: App, tab: IdentityTab, lang: str, name: str | None = None
     return {
         tab.drafts: drafts,
         tab.doing: "",
-        listing.chosen: gr.update(choices=marked(known, drafts), value=name),
+        listing.chosen: gr.update(choices=marked_names(known, drafts), value=name),
         listing.dialog: gr.update(visible=False),
         editor.about: about,
         editor.text: gr.update(value=text, interactive=name != identities.NONE),
         editor.notes: view.notes_html(lang, name, text, saved),
-        editor.one_line: gr.update(visible=bool(view.ignored_of(text))),
+        editor.one_line: gr.update(visible=bool(view.ignored_text(text))),
         editor.preview: view.stale_html(lang),
     }
 
 
-def marked(known: list[str], drafts: dict) -> list[tuple[str, str]]:
+def marked_names(known: list[str], drafts: dict) -> list[tuple[str, str]]:
     """The identities to choose from, those with an unsaved text marked."""
     return [(f"{name} •" if name in drafts else name, name) for name in known]
 
@@ -104,11 +104,11 @@ def note_typing(
     updates: dict[Any, Any] = {
         tab.drafts: drafts,
         tab.editor.notes: view.notes_html(lang, name, text, saved),
-        tab.editor.one_line: gr.update(visible=bool(view.ignored_of(text))),
+        tab.editor.one_line: gr.update(visible=bool(view.ignored_text(text))),
         tab.editor.preview: view.quick_preview_html(app, lang, name, text, mode, sample),
     }
     if was != (name in drafts):
-        updates[tab.listing.chosen] = gr.update(choices=marked(identities.names(app.identities), drafts))
+        updates[tab.listing.chosen] = gr.update(choices=marked_names(identities.names(app.identities), drafts))
     return updates
 
 
@@ -124,7 +124,7 @@ def save(app: App, tab: IdentityTab, request: gr.Request, name: str, text: str, 
     lang = app.language(request)
     identities.save(name, text, app.identities)
     drafts.pop(name, None)
-    roles.record(app, "changed identity", name)
+    roles.record_deed(app, "changed identity", name)
     gr.Info(say(lang, "saved", name=name))
     return open_identity(app, tab, lang, name, drafts)
 
@@ -150,16 +150,16 @@ def confirm(app: App, tab: IdentityTab, request: gr.Request, doing: Doing, name:
     if doing == "new":
         identities.create(given, say(lang, "new_text", name=given), app.identities)
         name = given
-        roles.record(app, "made identity", name)
+        roles.record_deed(app, "made identity", name)
     elif doing == "rename":
         identities.rename(name, given, app.identities)
-        roles.record(app, "renamed identity", name, given)
+        roles.record_deed(app, "renamed identity", name, given)
         if name in drafts:
             drafts[given] = drafts.pop(name)
         name = given
     elif doing == "delete":
         identities.delete(name, app.identities)
-        roles.record(app, "deleted identity", name)
+        roles.record_deed(app, "deleted identity", name)
         drafts.pop(name, None)
     return open_identity(app, tab, lang, name, drafts)
 
@@ -173,7 +173,7 @@ def try_prompt(
 ) -> Iterator[dict]:
     """Streams the table of the eight questions."""
     trial, lang, session = tab.trial, app.language(request), request.session_hash
-    prompt = view.prompt_of(text)
+    prompt = view.read_prompt(text)
     if prompt is None:
         gr.Warning(say(lang, "nothing_to_try"))
         return
@@ -183,11 +183,11 @@ def try_prompt(
     stop = trial.running[session] = threading.Event()
     note = say(lang, "tries_unsaved" if name in drafts else "tries_saved", name=name)
     title = f"{name} ({say(lang, 'mode_first_turn' if mode == 'first_turn' else 'mode_system')})"
-    rows = [try_it.Tried(question, "", "") for question in try_it.questions(which)]
+    rows = [try_it.TrialRow(question, "", "") for question in try_it.trial_questions(which)]
     busy = {trial.start: gr.update(visible=False), trial.stop: gr.update(visible=True)}
     try:
         yield busy | {trial.table: try_it.table_html(lang, rows, title, note)}
-        for news in try_it.attempt(app, prompt, mode, name, which, int(tokens), stop, session, owner_of(request)):
+        for news in try_it.stream_trial(app, prompt, mode, name, which, int(tokens), stop, session, owner_of(request)):
             if isinstance(news, int):
                 yield {trial.table: try_it.table_html(lang, rows, title, say(lang, "before_you", number=news))}
                 continue

@@ -9,7 +9,7 @@ from html import escape
 
 from engine.types import Answer, Decoding, Mode, Request, Variant
 from ui.answer_html import answer_html, split_shown
-from ui.answering import frames, remember
+from ui.answering import store_answers, stream_frames
 from ui.context import App
 from ui.html import paragraph, table
 from ui.transcript import finish_words
@@ -41,7 +41,7 @@ TOKENS = 96  # enough for a self-introduction; sixteen rows of it take some ten 
 
 
 @dataclass(frozen=True)
-class Tried:
+class TrialRow:
     """One question: what has been said so far with and without the prompt, and both answers once they are whole."""
 
     question: str
@@ -51,14 +51,14 @@ class Tried:
     prompted_answer: Answer | None = None
 
 
-def questions(which: str) -> list[str]:
+def trial_questions(which: str) -> list[str]:
     """Eight questions: `en`, `zh`, or four of each for `both`."""
     if which in QUESTIONS:
         return list(QUESTIONS[which])
     return [*QUESTIONS["en"][:4], *QUESTIONS["zh"][:4]]
 
 
-def requests_for(asked: list[str], prompt: str | None, mode: Mode, name: str, tokens: int) -> list[Request]:
+def trial_requests(asked: list[str], prompt: str | None, mode: Mode, name: str, tokens: int) -> list[Request]:
     """Base and prompted, question after question."""
     decoding = Decoding(max_new_tokens=tokens)
     base = Variant(decoding=decoding)
@@ -66,7 +66,7 @@ def requests_for(asked: list[str], prompt: str | None, mode: Mode, name: str, to
     return [Request([{"role": "user", "content": text}], variant) for text in asked for variant in (base, prompted)]
 
 
-def attempt(
+def stream_trial(
     app: App,
     prompt: str | None,
     mode: Mode,
@@ -76,19 +76,20 @@ def attempt(
     stop: threading.Event,
     session: str,
     owner: str | None = None,
-) -> Iterator[list[Tried] | int]:
+) -> Iterator[list[TrialRow] | int]:
     """Streams the table, or how many are before it; what was answered is stored at the end. Raises what the engine raises."""
-    asked = questions(which)
-    requests = requests_for(asked, prompt, mode, name, tokens)
+    asked = trial_questions(which)
+    requests = trial_requests(asked, prompt, mode, name, tokens)
     answers: list[Answer | None] = [None] * len(requests)
-    for shown, answers, before in frames(app, requests, stop, owner=owner):
+    for shown, answers, before in stream_frames(app, requests, stop, owner=owner):
         yield before or [
-            Tried(text, shown[2 * at], shown[2 * at + 1], answers[2 * at], answers[2 * at + 1]) for at, text in enumerate(asked)
+            TrialRow(text, shown[2 * at], shown[2 * at + 1], answers[2 * at], answers[2 * at + 1])
+            for at, text in enumerate(asked)
         ]
-    remember(app, requests, answers, "identity", session)
+    store_answers(app, requests, answers, "identity", session)
 
 
-def table_html(lang: str, rows: list[Tried], title: str, note: str = "") -> str:
+def table_html(lang: str, rows: list[TrialRow], title: str, note: str = "") -> str:
     """title: whose answers stand in the right column."""
     body = [
         f'<tr><th dir="auto">{escape(row.question)}</th>{_cell(lang, row.base, row.base_answer)}'
@@ -96,7 +97,7 @@ def table_html(lang: str, rows: list[Tried], title: str, note: str = "") -> str:
         for row in rows
     ]
     said = paragraph(note) if note else ""
-    return said + table([say(lang, "question"), say(lang, "base"), title], body, "mt-tried")
+    return said + table([say(lang, "question"), say(lang, "base"), title], body, "mt-trial")
 
 
 def _cell(lang: str, shown: str, answer: Answer | None) -> str:

@@ -11,18 +11,18 @@ from ui.html import failure, note, paragraph
 from ui.words import say
 
 
-def prompt_of(text: str) -> str | None:
+def read_prompt(text: str) -> str | None:
     """What the model would read of an editor's text: its first line, `\\n` made newlines."""
     first = text.replace("\r\n", "\n").partition("\n")[0]
     return identities.from_line(first) if first.strip() else None
 
 
-def ignored_of(text: str) -> str:
+def ignored_text(text: str) -> str:
     """What it would not read."""
     return text.replace("\r\n", "\n").partition("\n")[2].strip()
 
 
-def in_one_line(text: str) -> str:
+def join_lines(text: str) -> str:
     """Every line in the first one, as `\\n`."""
     return identities.to_line(text.strip())
 
@@ -45,7 +45,7 @@ def notes_html(lang: str, name: str, text: str, saved: str) -> str:
         said.append(note(say(lang, "none_is_empty")))
     elif text.strip("\n") != saved:
         said.append(note(say(lang, "unsaved"), "next"))
-    if ignored_of(text):
+    if ignored_text(text):
         said.append(note(say(lang, "ignored_text"), "warn"))
     return "".join(said)
 
@@ -56,7 +56,7 @@ def stale_html(lang: str) -> str:
 
 def preview_html(app: App, lang: str, name: str, text: str, mode: Mode, sample: str) -> str:
     """The exact prompt, the identity's own words marked in it."""
-    prompt = prompt_of(text)
+    prompt = read_prompt(text)
     variant = Variant(name=name, identity=name, prompt=prompt, mode=mode)
     question = sample.strip() or "Who are you?"
     try:

@@ -34,7 +34,7 @@ def agreement_html(app: App, lang: str, queue: int | None, everything: bool, ann
             return _quiet(say(lang, "lb_pairs_no_agreement"))
         items = [] if chosen is None else queues.items(db, chosen)
         said = labels.standing(db, chosen)
-        langs = languages(db, said)
+        langs = languages_of(db, said)
         may_see = settings is not None and (not settings["blind"] or labels.has_revealed(db, annotator, settings["id"]))
     parts = [_alphas(lang, agreement.alphas(said, langs)), _disagreements(lang, said)]
     parts.append(
@@ -46,20 +46,20 @@ def agreement_html(app: App, lang: str, queue: int | None, everything: bool, ann
     return "".join(parts)
 
 
-def languages(db: Database, said: Labels) -> dict[int, str]:
+def languages_of(db: Database, said: Labels) -> dict[int, str]:
     """answer id -> language of those that were labelled."""
     sql = "select id, lang from answers where id in (select value from json_each(?))"
     return dict(db.execute(sql, [json.dumps(list(said))]).fetchall())
 
 
-def unsettled(app: App, queue: int | None) -> list[int]:
+def unsettled_answers(app: App, queue: int | None) -> list[int]:
     """Answers labelled differently and not settled, the most divided first; of a queue or of all."""
     return [row["answer"] for row in agreement.disagreements(labels.standing(app.db, queue))]
 
 
-def settling_queue(app: App, name: str, queue: int | None) -> int | None:
+def create_settling_queue(app: App, name: str, queue: int | None) -> int | None:
     """A new queue of what is to be settled; None if nothing is. It hides what the queue it comes from hides. StoreError."""
-    answers = unsettled(app, queue)
+    answers = unsettled_answers(app, queue)
     if not answers:
         return None
     with store.open(app.db) as db:
@@ -86,7 +86,7 @@ def revealed_html(app: App, lang: str, queue: int, annotator: str) -> str:
         ]
         last = {item["answer"]: max(r["id"] for r in said[item["answer"]] if r["annotator"] == annotator) for item in items}
         shown = sorted(items, key=lambda item: -last[item["answer"]])[:ROWS_SHOWN]
-        texts = queues.decided(db, queue, annotator, [item["answer"] for item in shown], reveal=True)
+        texts = queues.decided_items(db, queue, annotator, [item["answer"] for item in shown], reveal=True)
     body = []
     for item in shown:
         rows, text = said[item["answer"]], texts[item["answer"]]

@@ -47,7 +47,7 @@ def open_desk(app: App, queue: int, annotator: str) -> dict:
         settings = queues.get(db, queue)
         if settings["kind"] == "settle":
             labels.reveal(db, annotator, queue=queue)
-        reveal = sees_all(db, settings, annotator)
+        reveal = is_revealed(db, settings, annotator)
         about = {key: settings[key] for key in ("id", "name", "kind", "blind", "mask", "overlap")}
         return {
             "queue": about | {"stamp": settings["created"], "revealed": settings["blind"] and reveal},
@@ -62,8 +62,8 @@ def more_items(app: App, queue: int, annotator: str, without: Sequence[int], ski
     annotator = person(annotator)
     with store.open(app.db) as db:
         settings = queues.get(db, queue)
-        reveal = sees_all(db, settings, annotator)
-        there = drawn.items(db, queue, without, blind=not reveal)
+        reveal = is_revealed(db, settings, annotator)
+        there = drawn.stored_items(db, queue, without, blind=not reveal)
         items = next_cards(app, db, settings, annotator, reveal, list(there.values()), skipped)
         return {"items": items, "progress": progress_of(db, queue, annotator)}
 
@@ -75,16 +75,16 @@ def queue_state(
     (`gone`), and which of those just decided had been decided by enough others (`crowded`). StoreError."""
     with store.open(app.db) as db:
         progress = progress_of(db, queue, annotator) if everybody else queues.progress(db, queue, annotator)
-        blind = not sees_all(db, queues.get(db, queue), annotator)
+        blind = not is_revealed(db, queues.get(db, queue), annotator)
         found = {}
-        for what, asked, which in (("gone", held, queues.finished), ("crowded", decided, queues.crowded)):
-            there = drawn.items(db, queue, asked, blind=blind)
+        for what, asked, which in (("gone", held, queues.finished_items), ("crowded", decided, queues.crowded_items)):
+            there = drawn.stored_items(db, queue, asked, blind=blind)
             true = set(which(db, list(there.values())))
             found[what] = [given for given, item in there.items() if item in true]
         return {"progress": progress} | found
 
 
-def decide(app: App, annotator: str, decisions: Iterable[Mapping]) -> list[dict]:
+def carry_out(app: App, annotator: str, decisions: Iterable[Mapping]) -> list[dict]:
     """Carries decisions out in their order; what became of each, by its token. One sent again does nothing new.
 
     A decision: `token`, `queue`, `stamp` (when the queue was made: another database has other queues under the same numbers),
@@ -95,7 +95,7 @@ def decide(app: App, annotator: str, decisions: Iterable[Mapping]) -> list[dict]
         return [_decided(db, annotator, decision) for decision in list(decisions)[:MOST]]
 
 
-def sees_all(db: Database, settings: Mapping, annotator: str) -> bool:
+def is_revealed(db: Database, settings: Mapping, annotator: str) -> bool:
     """Whether nothing is hidden from this person: an open queue, or a blind one that was revealed to them."""
     if not settings["blind"]:
         return True
@@ -103,7 +103,7 @@ def sees_all(db: Database, settings: Mapping, annotator: str) -> bool:
 
 
 def progress_of(db: Database, queue: int, annotator: str) -> dict:
-    return queues.progress(db, queue, annotator) | {"people": queues.people(db, queue)}
+    return queues.progress(db, queue, annotator) | {"people": queues.count_per_person(db, queue)}
 
 
 def next_cards(
@@ -115,25 +115,25 @@ def next_cards(
     without: Sequence[int] = (),
     skipped: bool = False,
 ) -> list[dict]:
-    found = queues.upcoming(db, settings["id"], annotator, AHEAD, skipped=skipped, without=without, reveal=reveal)
-    return cards(app, db, settings, found, annotator, reveal)
+    found = queues.upcoming_items(db, settings["id"], annotator, AHEAD, skipped=skipped, without=without, reveal=reveal)
+    return build_cards(app, db, settings, found, annotator, reveal)
 
 
 def last_decisions(app: App, db: Database, settings: Mapping, annotator: str, reveal: bool) -> list[dict]:
     """The last ten, newest first: each a card with `said`."""
     if settings["kind"] == "pairs":
         found = pairs.recent(db, settings["id"], annotator, RECENT)
-        shown = cards(app, db, settings, found, annotator, reveal)
+        shown = build_cards(app, db, settings, found, annotator, reveal)
         return [card | {"said": {"choice": item["choice"]}} for card, item in zip(shown, found, strict=True)]
     rows = labels.recent(db, annotator, RECENT, settings["id"])
-    items = queues.decided(db, settings["id"], annotator, [row["answer"] for row in rows], reveal=reveal)
+    items = queues.decided_items(db, settings["id"], annotator, [row["answer"] for row in rows], reveal=reveal)
     rows = [row for row in rows if row["answer"] in items]
-    shown = cards(app, db, settings, [items[row["answer"]] for row in rows], annotator, reveal)
+    shown = build_cards(app, db, settings, [items[row["answer"]] for row in rows], annotator, reveal)
     kept = ("label", "tags", "flag", "comment")
     return [card | {"said": {key: row[key] for key in kept}} for card, row in zip(shown, rows, strict=True)]
 
 
-def cards(app: App, db: Database, settings: Mapping, items: Sequence[Mapping], annotator: str, reveal: bool) -> list[dict]:
+def build_cards(app: App, db: Database, settings: Mapping, items: Sequence[Mapping], annotator: str, reveal: bool) -> list[dict]:
     """Items as the page may have them: named keys only, so that nothing that gives a variant away slips through."""
     said = {}
     if settings["kind"] == "settle" or (reveal and settings["kind"] == "labels"):
@@ -232,7 +232,7 @@ def _decided(db: Database, annotator: str, decision: Mapping) -> dict:
 def _its_queue(db: Database, decision: Mapping) -> dict | None:
     """None if the decision is about a queue of another database."""
     try:
-        settings = queues.get(db, whole(decision["queue"]))
+        settings = queues.get(db, whole_number(decision["queue"]))
     except StoreError:
         return None
     return settings if settings["created"] == decision.get("stamp") else None
@@ -240,13 +240,13 @@ def _its_queue(db: Database, decision: Mapping) -> dict | None:
 
 def _do(db: Database, settings: Mapping, annotator: str, decision: Mapping, token: str) -> None:
     queue, do = settings["id"], decision["do"]
-    blind, given = not sees_all(db, settings, annotator), whole(decision["item"])
-    item = drawn.items(db, queue, [given], blind=blind).get(given)
+    blind, given = not is_revealed(db, settings, annotator), whole_number(decision["item"])
+    item = drawn.stored_items(db, queue, [given], blind=blind).get(given)
     if item is None:
         raise StoreError("The decision is not stored: it is about no item of its queue; load the page again.")
     if settings["kind"] == "pairs":
         if do == "vote":
-            order = drawn.answers(db, item, [whole(answer) for answer in decision["order"]], blind=blind)
+            order = drawn.stored_answers(db, item, [whole_number(answer) for answer in decision["order"]], blind=blind)
             pairs.vote(db, item, annotator, decision["choice"], order, token=token)
         elif do == "skip":
             pairs.skip(db, item, annotator, token=token)
@@ -255,7 +255,7 @@ def _do(db: Database, settings: Mapping, annotator: str, decision: Mapping, toke
         else:
             raise ValueError(f"{do!r} is not done to pairs")
         return
-    [answer] = drawn.answers(db, item, [whole(decision["answer"])], blind=blind)
+    [answer] = drawn.stored_answers(db, item, [whole_number(decision["answer"])], blind=blind)
     if do == "undo":
         labels.undo(db, annotator, queue=queue, answer=answer, token=token)
         return
@@ -277,7 +277,7 @@ def _do(db: Database, settings: Mapping, annotator: str, decision: Mapping, toke
     )
 
 
-def whole(value: object) -> int:
+def whole_number(value: object) -> int:
     """A number as JSON has it, or as digits. ValueError for what no database can hold."""
     number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
     if number is None or not 0 <= number < 2**63:

@@ -15,7 +15,7 @@ from ui import tab_loading, training
 from ui.access import roles
 from ui.context import App, sentence
 from ui.html import paragraph
-from ui.listeners import QUIET, SHOWN, bound, warned
+from ui.listeners import QUIET, SHOWN, bind, bind_or_warn
 from ui.tabs.label import agreement, files as label_files, layout
 from ui.tabs.label.files import FILE, QueueForm
 from ui.tabs.label.layout import Label
@@ -29,28 +29,28 @@ def wire_label(app: App, tab: Label, page: gr.Tab, notice: gr.HTML) -> None:
     """Everything that happens in the tab. page: its Tab, to look for new queues when it is opened. notice: what cannot be
     filled is said there."""
     making = tab.making
-    page.select(tab_loading.first_visit, notice, None, **QUIET).success(
-        tab_loading.guarded(app, notice, bound(open_label, app, tab)), tab.chosen, [*tab.outputs, notice], **QUIET
+    page.select(tab_loading.require_unfilled, notice, None, **QUIET).success(
+        tab_loading.guard_filling(app, notice, bind(open_label, app, tab)), tab.chosen, [*tab.outputs, notice], **QUIET
     )
     offered = [tab.queue, making.run, making.variants, making.old, making.new]
-    page.select(tab_loading.later_visit, notice, None, **QUIET).success(
-        tab_loading.guarded(app, notice, bound(offer_new, app, tab)), making.run, [*offered, notice], **QUIET
+    page.select(tab_loading.require_filled, notice, None, **QUIET).success(
+        tab_loading.guard_filling(app, notice, bind(offer_new, app, tab)), making.run, [*offered, notice], **QUIET
     )
     given = [tab.annotator, tab.queue, tab.chosen]
     # Every one, in its order: a queue chosen while the name is still on its way is neither dropped nor taken back.
     ordered = QUIET | {"trigger_mode": "multiple", "concurrency_limit": 1}
     choosing = [tab.annotator.submit, tab.annotator.blur, tab.queue.input]
-    gr.on(choosing, bound(choose, app, tab), given, tab.outputs, **ordered)
+    gr.on(choosing, bind(choose, app, tab), given, tab.outputs, **ordered)
     # a key pressed next is meant for the desk, and is not to become a part of the name
     tab.annotator.submit(None, js=LEAVE_NAME, api_visibility="private")
     shown = [making.run, making.file, making.variants]
-    making.source.input(bound(show_source, tab), making.source, shown, **QUIET)
-    making.run.input(bound(show_run, app, tab), making.run, [making.variants, making.old, making.new], **QUIET)
-    making.make.click(bound(make, app, tab), [tab.annotator, *making.inputs], tab.outputs, trigger_mode="once", **QUIET)
+    making.source.input(bind(show_source, tab), making.source, shown, **QUIET)
+    making.run.input(bind(show_run, app, tab), making.run, [making.variants, making.old, making.new], **QUIET)
+    making.make.click(bind(make_queue, app, tab), [tab.annotator, *making.inputs], tab.outputs, trigger_mode="once", **QUIET)
     _wire_agreeing(app, tab)
     files = tab.files
-    files.given.upload(bound(take_in, app), [files.given, tab.annotator], files.said, **SHOWN)
-    files.export.click(bound(give_out, app, tab), [tab.queue, files.scope], [files.exported, files.downloads], **SHOWN)
+    files.given.upload(bind(import_labels, app), [files.given, tab.annotator], files.said, **SHOWN)
+    files.export.click(bind(export_labels, app, tab), [tab.queue, files.scope], [files.exported, files.downloads], **SHOWN)
 
 
 def _wire_agreeing(app: App, tab: Label) -> None:
@@ -58,11 +58,11 @@ def _wire_agreeing(app: App, tab: Label) -> None:
     who = [tab.annotator, tab.queue]
     figures = [part.figures, part.revealed]
     asking = [part.fold.expand, part.refresh.click, part.scope.input]
-    gr.on(asking, bound(show_agreement, app, tab), [*who, part.scope], figures, **SHOWN)
-    part.settle.click(warned(settle, app, tab), [*who, part.scope], tab.outputs, trigger_mode="once", **QUIET)
-    part.reveal.click(bound(ask_to_reveal, app, tab), who, part.dialog, **QUIET)
+    gr.on(asking, bind(show_agreement, app, tab), [*who, part.scope], figures, **SHOWN)
+    part.settle.click(bind_or_warn(settle_labels, app, tab), [*who, part.scope], tab.outputs, trigger_mode="once", **QUIET)
+    part.reveal.click(bind(ask_to_reveal, app, tab), who, part.dialog, **QUIET)
     part.cancel.click(close_dialog, outputs=part.dialog, **QUIET)
-    part.confirm.click(warned(reveal, app, tab), who, [part.dialog, tab.desk, *figures], trigger_mode="once", **QUIET)
+    part.confirm.click(bind_or_warn(reveal, app, tab), who, [part.dialog, tab.desk, *figures], trigger_mode="once", **QUIET)
 
 
 def open_label(app: App, tab: Label, request: gr.Request, chosen: dict) -> dict:
@@ -79,7 +79,7 @@ def open_label(app: App, tab: Label, request: gr.Request, chosen: dict) -> dict:
     old, new = label_files.sides_of(app, newest) or (old, new)
     variants = label_files.variants_of(app, newest)
     choices = [(say(lang, "lb_nobody"), ""), *((name, name) for name in known)]
-    return show(app, tab, lang, annotator, chosen.get("queue")) | {
+    return show_tab(app, tab, lang, annotator, chosen.get("queue")) | {
         tab.annotator: gr.update(interactive=not login_of(request), **({"value": annotator} if annotator else {})),
         making.fold: gr.update() if queues.all_with_counts(app.db) else gr.update(open=True),
         making.run: run_choices(lang, runs, newest),
@@ -107,7 +107,7 @@ def choose(app: App, tab: Label, request: gr.Request, annotator: str, queue: int
     annotator = annotator_of(request, annotator)
     if chosen and chosen.get("annotator") == annotator and chosen.get("queue") == queue:
         return gr.skip()
-    return show(app, tab, app.language(request), annotator, queue)
+    return show_tab(app, tab, app.language(request), annotator, queue)
 
 
 def login_of(request: gr.Request) -> str:
@@ -129,7 +129,7 @@ def role_of(app: App, request: gr.Request) -> str | None:
     return None if app.accounts is None else app.accounts.role(login_of(request)) or roles.LABELER
 
 
-def show(app: App, tab: Label, lang: str, annotator: str, queue: int | None) -> dict:
+def show_tab(app: App, tab: Label, lang: str, annotator: str, queue: int | None) -> dict:
     """Queues, desk and what is told of the chosen queue, for this person."""
     choices = layout.queue_choices(app, lang)
     known = [id for _, id in choices]
@@ -174,16 +174,16 @@ def show_run(app: App, tab: Label, run: int | None) -> dict:
     return run_updates(app, tab, run)
 
 
-def make(app: App, tab: Label, request: gr.Request, annotator: str, *values: Any) -> dict:
+def make_queue(app: App, tab: Label, request: gr.Request, annotator: str, *values: Any) -> dict:
     """values: of the form for a new queue."""
     lang, making = app.language(request), tab.making
     form_values = QueueForm.read(values)
     try:
-        queue = queues.get(app.db, label_files.make(app, lang, form_values))
-        roles.record(app, "made queue", queue["id"], queue["name"])
+        queue = queues.get(app.db, label_files.make_queue(app, lang, form_values))
+        roles.record_deed(app, "made queue", queue["id"], queue["name"])
     except Exception as error:
         return {making.said: paragraph(sentence(lang, error), "mt-failed")}
-    made = show(app, tab, lang, annotator_of(request, annotator), queue["id"])
+    made = show_tab(app, tab, lang, annotator_of(request, annotator), queue["id"])
     items = next(one["items"] for one in queues.all_with_counts(app.db) if one["id"] == queue["id"])
     gr.Info(escape(say(lang, "lb_made", name=queue["name"], items=items)))
     return made | {making.said: "", making.fold: gr.update(open=False)}
@@ -199,18 +199,18 @@ def show_agreement(app: App, tab: Label, request: gr.Request, annotator: str, qu
     return {part.figures: figures, part.revealed: revealed}
 
 
-def settle(app: App, tab: Label, request: gr.Request, annotator: str, queue: int | None, scope: str) -> dict:
+def settle_labels(app: App, tab: Label, request: gr.Request, annotator: str, queue: int | None, scope: str) -> dict:
     """Makes a queue of what was labelled differently."""
     lang, annotator = app.language(request), annotator_of(request, annotator)
     queue = None if scope == "all" else queue
     name = queues.get(app.db, queue)["name"] if queue is not None else say(lang, "lb_scope_all")
     name = name if len(name) <= NAMED else f"{name[:NAMED]}…"
-    made = agreement.settling_queue(app, say(lang, "lb_settle_name", name=name), queue)
+    made = agreement.create_settling_queue(app, say(lang, "lb_settle_name", name=name), queue)
     if made is None:
         gr.Info(say(lang, "lb_settle_none"))
         return gr.skip()
-    roles.record(app, "made queue", made, name)
-    return show(app, tab, lang, annotator, made)
+    roles.record_deed(app, "made queue", made, name)
+    return show_tab(app, tab, lang, annotator, made)
 
 
 def ask_to_reveal(app: App, tab: Label, request: gr.Request, annotator: str, queue: int | None) -> dict:
@@ -233,24 +233,24 @@ def close_dialog() -> dict:
     return gr.update(visible=False)
 
 
-def take_in(app: App, request: gr.Request, path: str | None, annotator: str) -> str:
+def import_labels(app: App, request: gr.Request, path: str | None, annotator: str) -> str:
     lang, annotator = app.language(request), annotator_of(request, annotator)
     if not path:
         return ""
     try:
-        new, rows = label_files.take_in(app, path, annotator, role_of(app, request))
-        roles.record(app, "imported labels", Path(path).name, f"{new} new of {rows}")
+        new, rows = label_files.import_labels(app, path, annotator, role_of(app, request))
+        roles.record_deed(app, "imported labels", Path(path).name, f"{new} new of {rows}")
     except Exception as error:
         return paragraph(sentence(lang, error), "mt-failed")
     return paragraph(say(lang, "lb_imported", n=new, rows=rows), "lb-quiet", role="status")
 
 
-def give_out(app: App, tab: Label, request: gr.Request, queue: int | None, scope: str) -> dict:
+def export_labels(app: App, tab: Label, request: gr.Request, queue: int | None, scope: str) -> dict:
     lang, files = app.language(request), tab.files
     if scope == "queue" and queue is None:
         return {files.exported: paragraph(say(lang, "lb_need_queue"), "lb-quiet")}
     try:
-        found, counts = label_files.give_out(app, None if scope == "all" else queue)
+        found, counts = label_files.export_labels(app, None if scope == "all" else queue)
     except Exception as error:
         return {files.exported: paragraph(sentence(lang, error), "mt-failed")}
     words = [say(lang, "lb_exported", **counts), say(lang, "lb_export_note")] if found else [say(lang, "lb_exported_none")]

@@ -50,7 +50,7 @@ class QueueForm:
         return cls(**given | numbers | {name: given[name] or "" for name in ("old", "new", "name")})
 
 
-def make(app: App, lang: str, form_values: QueueForm) -> int:
+def make_queue(app: App, lang: str, form_values: QueueForm) -> int:
     """The new queue's id. StoreError, RowsError, FactsError or IdentityError say what is wrong, nothing then made."""
     rows, origin = chosen_rows(app, lang, form_values)
     rows = [row for row in rows if row.get("answer") is not None]
@@ -62,7 +62,7 @@ def make(app: App, lang: str, form_values: QueueForm) -> int:
         items = sources.queue_items(sources.add_suggestions(chosen, pair_of(app, form_values.old, form_values.new)))
     if not items:
         raise StoreError(say(lang, "lb_nothing_left", rows=len(rows)))
-    told = {side: who(app, name) for side, name in (("old", form_values.old), ("new", form_values.new)) if name}
+    told = {side: describe_identity(app, name) for side, name in (("old", form_values.old), ("new", form_values.new)) if name}
     return queues.create(
         app.db,
         form_values.name.strip() or origin,
@@ -112,7 +112,7 @@ def pair_of(app: App, old: str, new: str) -> FactPair | None:
     return identity_pair.from_identities(*known) if any(known) else None
 
 
-def who(app: App, name: str) -> str:
+def describe_identity(app: App, name: str) -> str:
     """An identity in one line for annotators: names and makers in either language."""
     facts = identities.load(name, app.identities).facts
     known = facts.by_lang.values() if facts else ()
@@ -121,14 +121,14 @@ def who(app: App, name: str) -> str:
     return f"{names} ({makers})" if makers else names
 
 
-def take_in(app: App, path: str, annotator: str, role: str | None = None) -> tuple[int, int]:
+def import_labels(app: App, path: str, annotator: str, role: str | None = None) -> tuple[int, int]:
     """(new labels, rows) of a file. role: of who is logged in as `annotator`; None without a login, where the local user brings
     in everybody's. RowsError or StoreError."""
     rows = exchange.read_rows(path)
     return exchange.add_labels(app.db, rows, annotator, for_others=role in FOR_OTHERS), len(rows)
 
 
-def give_out(app: App, queue: int | None) -> tuple[list[str], dict]:
+def export_labels(app: App, queue: int | None) -> tuple[list[str], dict]:
     """Files of a queue's labels or of all, and how many `n` labels of how many `people` on how many `answers` they hold."""
     with store.open(app.db) as db:
         said = labels.standing(db, queue)
@@ -140,7 +140,7 @@ def give_out(app: App, queue: int | None) -> tuple[list[str], dict]:
     queued = {row["answer_id"]: row for row in sources.join_answers(parts).rows}
     kept = ("answer_id", "variant", "lang", "question", "answer")
     alone = {row["answer_id"]: {key: row[key] for key in kept} for row in rows if row["answer_id"] not in queued}
-    folder = temp_files.fresh()
+    folder = temp_files.new_folder()
     name = "labels" if queue is None else f"labels-queue-{queue}"
     files = [folder / f"{name}.csv", folder / f"{name}.jsonl", folder / f"{name}.label-studio.json"]
     exchange.write_rows(files[0], rows, exchange.LABEL_COLUMNS)

@@ -20,7 +20,7 @@
     const base = { queue: Number(root.dataset.queue), annotator };
     const words = JSON.parse(root.dataset.words);
     const outbox = window.mirrorOutbox;
-    const told = new Set(); // items decided here: the server may not have heard of it yet
+    const decided = new Set(); // items decided here: the server may not have heard of it yet
     const owed = new Map(); // token -> what a decision on its way changes in the counts
     let fetching = false, since = 0, closed = false, turned = -3;
 
@@ -39,7 +39,7 @@
 
     // --- what comes from the server ---------------------------------------------------------------------------------------
 
-    const heard = (news) => {
+    const showNews = (news) => {
       for (const result of news.results || []) {
         owed.delete(result.token);
         const entry = desk.done.find((one) => one.token === result.token);
@@ -56,7 +56,7 @@
       draw.paintNotes();
       draw.paintRecent();
     };
-    heard.asks = () => ({ ...base, held: desk.items.map((card) => card.item) });
+    showNews.asks = () => ({ ...base, held: desk.items.map((card) => card.item) });
 
     // What others have finished meanwhile; never the one that is being looked at.
     const leave = (gone) => {
@@ -68,8 +68,8 @@
     // The item on the desk stays, so it may be said of the next one, too; turning round again would undo it.
     const part = () => {
       const [first, ...rest] = desk.items;
-      if (!first || told.size < turned + 3) return;
-      turned = told.size;
+      if (!first || decided.size < turned + 3) return;
+      turned = decided.size;
       desk.items = [first, ...rest.reverse()];
     };
 
@@ -98,10 +98,10 @@
       if (!skipped && (desk.dry || desk.items.length >= REFILL)) return;
       fetching = true;
       try {
-        const without = [...new Set([...desk.items.map((card) => card.item), ...told])].slice(-900);
+        const without = [...new Set([...desk.items.map((card) => card.item), ...decided])].slice(-900);
         const found = await outbox.post("more", { ...base, without, skipped });
         if (closed) return;
-        const more = found.items.filter((card) => !told.has(card.item) && !desk.items.some((one) => one.item === card.item));
+        const more = found.items.filter((card) => !decided.has(card.item) && !desk.items.some((one) => one.item === card.item));
         const waited = !desk.items.length;
         desk.items.push(...more);
         desk.dry = !more.length;
@@ -121,7 +121,7 @@
     const look = async () => {
       if (!desk.about || document.hidden || !root.offsetParent || outbox.state().waiting) return;
       try {
-        heard({ ...(await outbox.post("told", heard.asks())), queue: base.queue });
+        showNews({ ...(await outbox.post("state", showNews.asks())), queue: base.queue });
         if (desk.dry && !desk.items.length && desk.progress.left > 0) {
           desk.dry = false;
           refill();
@@ -164,7 +164,7 @@
         desk.items.shift();
         desk.done.unshift(entry);
       }
-      told.add(card.item);
+      decided.add(card.item);
       desk.editing = null;
       fresh();
       outbox.put(decision);
@@ -181,7 +181,7 @@
       const [, decision] = send(entry.card, { do: "undo" }, { mine: -counted, left: -1 });
       desk.done = desk.done.filter((one) => one !== entry);
       desk.items.unshift(entry.card);
-      told.delete(entry.card.item);
+      decided.delete(entry.card.item);
       desk.editing = null;
       fresh(entry.said);
       outbox.put(decision);
@@ -227,7 +227,7 @@
     };
 
     const skippedAgain = () => {
-      told.clear();
+      decided.clear();
       refill(true);
     };
 
@@ -273,14 +273,14 @@
     };
 
     document.addEventListener("keydown", pressed);
-    outbox.listeners.add(heard);
+    outbox.listeners.add(showNews);
     const timer = setInterval(look, LOOK_MS);
     draw.paint();
     start();
     const close = () => {
       closed = true;
       document.removeEventListener("keydown", pressed);
-      outbox.listeners.delete(heard);
+      outbox.listeners.delete(showNews);
       clearInterval(timer);
     };
     return { close, fill: draw.fill };

@@ -93,7 +93,7 @@ class Label:
                 making.new, making.said, self.agreeing.figures, self.agreeing.revealed, self.agreeing.dialog]  # fmt: skip
 
 
-def remembered() -> gr.BrowserState:
+def remembered_choice() -> gr.BrowserState:
     """Who labels which queue, kept by the browser. Outside the tabs: in one, it is read too late for the page's load event."""
     return gr.BrowserState({}, storage_key="mirror-test-label", secret="mirror-test-page")
 
@@ -172,7 +172,7 @@ def _agreeing() -> Agreeing:
     with gr.Accordion(i18n("lb_agreement"), open=False, elem_classes="mt-unfold", elem_id="lb-agreement-fold") as fold:
         with gr.Row(elem_classes="mt-under lb-under"):
             scope = _scope("lb-agreement-scope")
-            refresh = _button("lb_again", "lb-agreement-again")
+            refresh = _button("lb_refresh", "lb-agreement-refresh")
             settle = _button("lb_settle", "lb-settle")
             reveal = _button("lb_reveal", "lb-reveal")
         with gr.Column(visible=False, elem_classes="mt-dialog mt-wide", elem_id="lb-reveal-dialog") as dialog:

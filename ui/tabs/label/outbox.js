@@ -71,7 +71,7 @@
     }
   };
 
-  const tell = (news) => listeners.forEach((listen) => listen(news));
+  const notify = (news) => listeners.forEach((listen) => listen(news));
 
   const waiting = () => all().filter(([, decision]) => !held.has(decision.token)).map(([, decision]) => decision);
 
@@ -93,13 +93,13 @@
         if (!answer.results.length) throw new Error("no results");
         trouble = "";
         wait = FIRST_WAIT_MS;
-        tell({ results: answer.results, progress: answer.progress, gone: answer.gone, crowded: answer.crowded, queue: asked.queue });
+        notify({ results: answer.results, progress: answer.progress, gone: answer.gone, crowded: answer.crowded, queue: asked.queue });
       }
     } catch (error) {
       trouble = error.status === 401 ? "login" : "lost";
       timer = setTimeout(flush, wait);
       wait = Math.min(LONGEST_WAIT_MS, 2 * wait);
-      tell({});
+      notify({});
     } finally {
       busy = false;
     }

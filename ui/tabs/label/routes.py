@@ -25,7 +25,7 @@ from ui.access import request_limits
 from ui.access.gate import visitor
 from ui.context import App, sentence
 from ui.tabs.label import desk
-from ui.tabs.label.desk import whole
+from ui.tabs.label.desk import whole_number
 
 log = logging.getLogger("mirror")
 
@@ -52,14 +52,14 @@ def routes(app: App) -> list[Route]:
     """For the application that serves the page."""
 
     def opened(asked: dict) -> dict:
-        return desk.open_desk(app, whole(asked["queue"]), asked["annotator"])
+        return desk.open_desk(app, whole_number(asked["queue"]), asked["annotator"])
 
     def more(asked: dict) -> dict:
         skipped = bool(asked.get("skipped"))
-        return desk.more_items(app, whole(asked["queue"]), asked["annotator"], _ids(asked, "without"), skipped)
+        return desk.more_items(app, whole_number(asked["queue"]), asked["annotator"], _ids(asked, "without"), skipped)
 
-    def told(asked: dict) -> dict:
-        return desk.queue_state(app, whole(asked["queue"]), asked["annotator"], _ids(asked, "held"))
+    def state(asked: dict) -> dict:
+        return desk.queue_state(app, whole_number(asked["queue"]), asked["annotator"], _ids(asked, "held"))
 
     def decide(asked: dict) -> dict:
         """Each decision is its own annotator's; where there is a login only that one's, others wait for theirs."""
@@ -71,14 +71,16 @@ def routes(app: App) -> list[Route]:
             if asked["login"] and not _same(who, asked["login"]):
                 results.append({"token": decision.get("token"), "status": desk.ELSEWHERE})
             else:
-                results += desk.decide(app, who, [decision])
+                results += desk.carry_out(app, who, [decision])
         if not asked.get("queue"):
             return {"results": results}
-        queue, held = whole(asked["queue"]), _ids(asked, "held")
-        items = [whole(decision["item"]) for decision in decisions if decision.get("queue") == queue and "item" in decision]
+        queue, held = whole_number(asked["queue"]), _ids(asked, "held")
+        items = [
+            whole_number(decision["item"]) for decision in decisions if decision.get("queue") == queue and "item" in decision
+        ]
         return {"results": results} | desk.queue_state(app, queue, asked["annotator"], held, items, everybody=False)
 
-    found = {"open": opened, "more": more, "told": told, "decide": decide}
+    found = {"open": opened, "more": more, "state": state, "decide": decide}
     return [Route(f"{FOLDER}{name}", _endpoint(app, act), methods=["POST"]) for name, act in found.items()]
 
 
@@ -91,7 +93,7 @@ def _endpoint(app: App, act: Callable[[dict], dict]) -> Callable:
         if not request.headers.get("content-type", "").startswith("application/json"):
             return JSONResponse({"message": "This address takes JSON."}, 415)
         try:
-            asked = read(await request_limits.whole(request.receive, request.headers.get("content-length"), LARGEST))
+            asked = read_request(await request_limits.read_body(request.receive, request.headers.get("content-length"), LARGEST))
         except request_limits.Refused as error:
             return JSONResponse({"message": str(error)}, error.status)
         try:
@@ -111,7 +113,7 @@ def _endpoint(app: App, act: Callable[[dict], dict]) -> Callable:
     return endpoint
 
 
-def read(body: bytes) -> dict:
+def read_request(body: bytes) -> dict:
     """What is asked, its own fields of the right types; each decision is looked at when it is carried out. Raises Refused."""
     asked = outside.from_json(body, "This request", request_limits.Refused, largest=LARGEST)
     outside.check(DeskRequest, asked, "This request", request_limits.Refused, "load the page again")
@@ -119,7 +121,7 @@ def read(body: bytes) -> dict:
 
 
 def _ids(asked: dict, key: str) -> list[int]:
-    return [whole(id) for id in list(asked.get(key) or ())[:1000]]
+    return [whole_number(id) for id in list(asked.get(key) or ())[:1000]]
 
 
 def _same(who: str, login: str) -> bool:

@@ -77,7 +77,7 @@ def pb_open(board: Board, lang: str, given: dict) -> dict:
     if given.get("run") is None:
         return payload
     run = int(given["run"])
-    return payload | probes_judged.run_payload(board.app, board.cache, run, lang) | news(board, lang, run, "", 0)
+    return payload | probes_judged.run_payload(board.app, board.cache, run, lang) | new_cells(board, lang, run, "", 0)
 
 
 def pb_news(board: Board, lang: str, given: dict) -> dict:
@@ -85,7 +85,7 @@ def pb_news(board: Board, lang: str, given: dict) -> dict:
     payload = {"active": board.active}
     if given.get("run") is None:
         return payload
-    return payload | news(board, lang, int(given["run"]), given.get("stamp", ""), int(given.get("since", 0)))
+    return payload | new_cells(board, lang, int(given["run"]), given.get("stamp", ""), int(given.get("since", 0)))
 
 
 def pb_act(board: Board, lang: str, given: dict) -> dict:
@@ -101,7 +101,7 @@ def pb_act(board: Board, lang: str, given: dict) -> dict:
 
 def pb_cell(board: Board, lang: str, given: dict) -> dict:
     other = None if given.get("other") is None else int(given["other"])
-    return cell.cell(board.app, board.cache, int(given["run"]), str(given["probe"]), int(given["variant"]), other)
+    return cell.cell_payload(board.app, board.cache, int(given["run"]), str(given["probe"]), int(given["variant"]), other)
 
 
 def pb_opinion(board: Board, lang: str, given: dict) -> dict:
@@ -112,7 +112,7 @@ def pb_opinion(board: Board, lang: str, given: dict) -> dict:
 def pb_compare(board: Board, lang: str, given: dict) -> dict:
     """The first answers of another run, by probe and variant's name: [text, suggestion's place in WORDS or -1, check]."""
     words = LABELS
-    found = cell.headlines(board.cache.of(board.app, int(given["other"])))
+    found = cell.headlines_of(board.cache.of(board.app, int(given["other"])))
     return {
         "cells": [
             [probe, name, row["answer"] or "", words.index(row["suggestion"]) if row.get("suggestion") in words else -1]
@@ -127,7 +127,7 @@ def pb_export(board: Board, lang: str, given: dict) -> dict:
     rows = probes_judged.chosen_rows(judged_run, given.get("keys"))
     stamp = time.strftime("%Y%m%d-%H%M")
     kind = str(given.get("kind"))
-    return {"name": f"run-{int(given['run'])}-{stamp}.{kind}", "text": exports.text_of(judged_run, rows, kind)}
+    return {"name": f"run-{int(given['run'])}-{stamp}.{kind}", "text": exports.file_text(judged_run, rows, kind)}
 
 
 def pb_send(board: Board, lang: str, given: dict) -> dict:
@@ -135,7 +135,7 @@ def pb_send(board: Board, lang: str, given: dict) -> dict:
     rows = probes_judged.chosen_rows(board.judged(given), given.get("keys"), samples=bool(given.get("samples")))
     overlap = max(1, int(given.get("overlap") or 1))
     name, blind = str(given.get("name") or ""), bool(given.get("blind", True))
-    made = exports.send(board.app, rows, name, overlap=overlap, blind=blind)
+    made = exports.make_queue(board.app, rows, name, overlap=overlap, blind=blind)
     left = say(lang, "pb_left_out", number=made["left_out"]) if made["left_out"] else ""
     return made | {"said": say(lang, "pb_sent", name=made["name"], answers=made["answers"]) + left}
 
@@ -164,7 +164,7 @@ def _server_function(board: Board, act: Callable[[Board, str, dict], dict]) -> C
         except Exception as error:
             return {"error": sentence(lang, error)}
 
-    return roles.called(guard, act)
+    return roles.name_after(guard, act)
 
 
 def list_runs(ongoing: BackgroundRun) -> list[dict]:
@@ -180,14 +180,14 @@ def list_runs(ongoing: BackgroundRun) -> list[dict]:
     return found
 
 
-def first_shown(ongoing: BackgroundRun) -> dict:
+def first_shown_run(ongoing: BackgroundRun) -> dict:
     """What the board begins with: the run under way, else the newest one."""
     newest = next(iter(runs.recent(ongoing.db, 1)), None)
     run = ongoing.run if background.is_busy(ongoing) else newest and newest["id"]
     return {"run": run, "at": time.time()}
 
 
-def news(board: Board, lang: str, run: int, stamp: str, since: int) -> dict:
+def new_cells(board: Board, lang: str, run: int, stamp: str, since: int) -> dict:
     """The cells of a run that a page does not have: all of them where its stamp is another one, else those from `since` on."""
     row, judged_run = runs.get(board.app.db, run), board.cache.of(board.app, run)
     whole = stamp != judged_run.stamp
@@ -204,4 +204,6 @@ def run_summary_html(lang: str, row: Mapping, judged_run: JudgedRun) -> str:
         return paragraph(say(lang, "pb_no_facts"))
     base = next((one["name"] for one in row["variants"] if not one["adapters"] and one.get("prompt") is None), None)
     variants = [one["name"] for one in row["variants"]]
-    return probes_summary.summary_html(lang, probes_summary.results(probes_judged.chosen_rows(judged_run, None), variants, base))
+    return probes_summary.summary_html(
+        lang, probes_summary.judge_rows(probes_judged.chosen_rows(judged_run, None), variants, base)
+    )

@@ -36,7 +36,7 @@ window.mirrorProbes = window.mirrorProbes || {};
   };
   const go = (S, down, right) => {
     let at = S.open_;
-    do at = M.beside(S, at, down, right);
+    do at = M.neighbour(S, at, down, right);
     while (at && !M.headline(S, at.probe, at.variant)); // over what is not answered yet
     if (at) M.enlarge(S, at.probe, at.variant);
   };
@@ -47,7 +47,7 @@ window.mirrorProbes = window.mirrorProbes || {};
     const first = told?.samples[0];
     const twin = S.twins.get(`${asked.pair}|${asked.lang === "en" ? "zh" : "en"}`);
     const step = (text, key, down, right) =>
-      el("button", { type: "button", class: "pb-tiny", text, title: S.t(key), "aria-label": S.t(key), disabled: !M.beside(S, S.open_, down, right), onclick: () => go(S, down, right) });
+      el("button", { type: "button", class: "pb-tiny", text, title: S.t(key), "aria-label": S.t(key), disabled: !M.neighbour(S, S.open_, down, right), onclick: () => go(S, down, right) });
     const starred = M.isStarred(S, probe, variant);
     const old = S.dialog.querySelector("details[open]")?.dataset.fold;
     S.dialog.replaceChildren(
@@ -116,7 +116,7 @@ window.mirrorProbes = window.mirrorProbes || {};
     }
     if (first.prompt !== null) {
       found.push(fold("prompt", S.t("prompt"), el("pre", { class: "mt-exact", id: "pb-prompt", text: first.prompt })));
-      found.push(fold("hashes", S.t("pb_again"), el("pre", { class: "mt-exact", text: JSON.stringify(first.hashes, null, 1) })));
+      found.push(fold("hashes", S.t("pb_hashes"), el("pre", { class: "mt-exact", text: JSON.stringify(first.hashes, null, 1) })));
     }
     found.push(told.history.length
       ? part(S.t("pb_history"), el("ol", { class: "pb-list", id: "pb-history" }, told.history.map((one) => listed(S, one.answer, one.suggestion,

@@ -15,17 +15,17 @@ from ui.tabs.probes.judged import JudgedRun, RunCache
 HISTORY = 30
 
 
-def cell(app: App, cache: RunCache, run: int, probe: str, variant: int, other: int | None = None) -> dict:
+def cell_payload(app: App, cache: RunCache, run: int, probe: str, variant: int, other: int | None = None) -> dict:
     """samples (the headline first), history in other runs, and the same cell of the run that is compared with."""
     judged_run = cache.of(app, run)
     with judged_run.lock:
         samples = [dict(row) for key, row in judged_run.rows.items() if key[0] == probe and key[1] == variant]
     samples.sort(key=lambda row: row["sample"])
     name = runs.get(app.db, run)["variants"][variant]["name"]
-    compared = None if other is None else headlines(cache.of(app, other)).get((probe, name))
+    compared = None if other is None else headlines_of(cache.of(app, other)).get((probe, name))
     return {
         "samples": [sample_payload(row) for row in samples],
-        "history": history(app, judged_run, run, probe, name, samples[0]["group"]) if samples else [],
+        "history": probe_history(app, judged_run, run, probe, name, samples[0]["group"]) if samples else [],
         "compared": sample_payload(compared) if compared else None,
         "judge": app.judge.name if app.judge and judged_run.facts else None,
         "opinions": opinions_on(app, samples[0]["answer_id"]) if samples else [],
@@ -50,7 +50,7 @@ def ask_judge(app: App, judged_run: JudgedRun, probe: str, variant: int) -> list
     return opinions_on(app, row["answer_id"])
 
 
-def headlines(judged_run: JudgedRun) -> dict[tuple[str, str], dict]:
+def headlines_of(judged_run: JudgedRun) -> dict[tuple[str, str], dict]:
     """(probe id, variant's name) -> its first sample: how the cells of two runs find each other."""
     with judged_run.lock:
         return {(key[0], row["variant"]): row for key, row in judged_run.rows.items() if key[2] == 0}
@@ -73,7 +73,7 @@ def sample_payload(row: Mapping) -> dict:
         "suggestion": row.get("suggestion"),
         "sure": row.get("sure"),
         "tags": row.get("tags") or {},
-        "marked": marked(judged_text(row), row.get("evidence") or ()) if row["answer"] is not None else [],
+        "marked": mark_evidence(judged_text(row), row.get("evidence") or ()) if row["answer"] is not None else [],
         "check": row["check"],
         "sample": row["sample"],
         "temperature": row["temperature"],
@@ -96,7 +96,7 @@ def sample_payload(row: Mapping) -> dict:
     }
 
 
-def marked(text: str, evidence) -> list[list[str]]:
+def mark_evidence(text: str, evidence) -> list[list[str]]:
     """The text in pieces, in order: [piece, what it was taken for]; where spans overlap, the one that begins first counts."""
     pieces, at = [], 0
     for span in sorted(evidence, key=lambda one: (one["start"], -one["end"])):
@@ -113,7 +113,7 @@ def marked(text: str, evidence) -> list[list[str]]:
     return pieces
 
 
-def history(app: App, judged_run: JudgedRun, run: int, probe: str, name: str, group: str) -> list[dict]:
+def probe_history(app: App, judged_run: JudgedRun, run: int, probe: str, name: str, group: str) -> list[dict]:
     """The first answers to a probe of this id in other runs, those of a variant of the same name first."""
     found = [one for one in runs.of_probe(app.db, probe) if one["run"] != run and one["sample"] == 0]
     found.sort(key=lambda one: (one["run_variant"] != name, -one["run"]))

@@ -17,7 +17,7 @@ from ui import tab_loading
 from ui.context import App, sentence
 from ui.conversation import Page
 from ui.html import paragraph
-from ui.listeners import QUIET, bound, warned
+from ui.listeners import QUIET, bind, bind_or_warn
 from ui.tabs.probes import form as probes_form, layout, start as probes_start
 from ui.tabs.probes.form import RunForm
 from ui.tabs.probes.layout import Probes
@@ -29,35 +29,35 @@ def wire_probes(app: App, ongoing: BackgroundRun, tab: Probes, visited: gr.Tab, 
     """page: the chat's, whose columns can be asked, too. notice: what cannot be filled is said there."""
     form = tab.form
     everything, written = [page, *form.inputs], [form.own, form.sets]
-    begin = warned(start, app, ongoing, tab)
+    begin = bind_or_warn(start_run, app, ongoing, tab)
     tab.start.click(begin, everything, [tab.judged_run, form.name], trigger_mode="once", **QUIET)
     any_change = [component.change for component in form.inputs]
-    gr.on(any_change, bound(changed, app, tab), everything, tab.meaning, trigger_mode="always_last", **QUIET)
-    form.asking.input(script_or_not, form.asking, form.script, **QUIET)
-    tab.upload.upload(bound(uploaded, app, tab), tab.upload, written, **QUIET)
-    tab.edit.click(bound(edit, tab), form.sets, written, **QUIET)
+    gr.on(any_change, bind(refresh_volume, app, tab), everything, tab.meaning, trigger_mode="always_last", **QUIET)
+    form.asking.input(show_script, form.asking, form.script, **QUIET)
+    tab.upload.upload(bind(upload_set, app, tab), tab.upload, written, **QUIET)
+    tab.edit.click(bind(edit_sets, tab), form.sets, written, **QUIET)
     sides = [form.variants, form.old, form.new]
-    visited.select(tab_loading.later_visit, notice, None, **QUIET).success(
-        tab_loading.guarded(app, notice, bound(refreshed, app, tab)), sides, [*sides, notice], **QUIET
+    visited.select(tab_loading.require_filled, notice, None, **QUIET).success(
+        tab_loading.guard_filling(app, notice, bind(refresh_choices, app, tab)), sides, [*sides, notice], **QUIET
     )
 
 
-def start(app: App, ongoing: BackgroundRun, tab: Probes, request: gr.Request, page: Page, *given) -> dict:
-    plain = layout.plain(given)
+def start_run(app: App, ongoing: BackgroundRun, tab: Probes, request: gr.Request, page: Page, *given) -> dict:
+    plain = layout.plain_values(given)
     run = probes_start.start_run(app, ongoing, probes_form.read_form(plain, chat_picks(page, plain["chat"])))
     return {tab.judged_run: {"run": run, "at": time.time()}, tab.form.name: ""}
 
 
-def changed(app: App, tab: Probes, request: gr.Request, page: Page, *given) -> str:
-    plain = layout.plain(given)
+def refresh_volume(app: App, tab: Probes, request: gr.Request, page: Page, *given) -> str:
+    plain = layout.plain_values(given)
     return describe_form(app, app.language(request), plain, chat_picks(page, plain["chat"]))
 
 
-def script_or_not(asking: str) -> dict:
+def show_script(asking: str) -> dict:
     return gr.update(visible=asking == "scripted")
 
 
-def uploaded(app: App, tab: Probes, request: gr.Request, file: str) -> dict:
+def upload_set(app: App, tab: Probes, request: gr.Request, file: str) -> dict:
     lang = app.language(request)
     if odd := not_what_it_seems(Path(file)):
         gr.Warning(escape(f"{Path(file).name} {odd}."))
@@ -70,11 +70,11 @@ def uploaded(app: App, tab: Probes, request: gr.Request, file: str) -> dict:
     return {tab.form.own: text, tab.form.sets: []}
 
 
-def edit(tab: Probes, sets: list[str]) -> dict:
-    return {tab.form.own: probes_form.as_text(sets), tab.form.sets: []} if sets else gr.skip()
+def edit_sets(tab: Probes, sets: list[str]) -> dict:
+    return {tab.form.own: probes_form.sets_text(sets), tab.form.sets: []} if sets else gr.skip()
 
 
-def refreshed(app: App, tab: Probes, request: gr.Request, variants: list[str], old: str, new: str) -> dict:
+def refresh_choices(app: App, tab: Probes, request: gr.Request, variants: list[str], old: str, new: str) -> dict:
     """After a visit to another tab: identities and adapters may have changed."""
     kept = {"variants": variants, "old": old, "new": new}
     return layout.choices(app, tab, app.language(request), kept)
@@ -90,7 +90,7 @@ def describe_form(app: App, lang: str, plain: dict, picks: list[Picked]) -> str:
     try:
         form_values = probes_form.read_form(plain, picks)
         variants = probes_form.variants_of(app, form_values)
-        volume = probes_form.volume(form_values, len(variants))
+        volume = probes_form.count_volume(form_values, len(variants))
         pair = probes_start.facts_of_sides(app, form_values.old, form_values.new)
         probes = questions.fill(form_values.probes, pair)
         if form_values.margin:

@@ -20,18 +20,18 @@ COLUMNS = (
 KINDS = ("csv", "jsonl", "md")
 
 
-def text_of(judged_run: JudgedRun, rows: Sequence[Mapping], kind: str) -> str:
+def file_text(judged_run: JudgedRun, rows: Sequence[Mapping], kind: str) -> str:
     """The rows as one file's text. Raises ProbeError for a kind there is not."""
     if kind == "csv":
         return "\ufeff" + exchange.as_csv([{key: row.get(key) for key in COLUMNS} for row in rows], COLUMNS)
     if kind == "jsonl":
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if kind == "md":
-        return markdown(judged_run, rows)
+        return render_markdown(judged_run, rows)
     raise ProbeError(f"There is no export {kind!r}; there are {', '.join(KINDS)}.")
 
 
-def markdown(judged_run: JudgedRun, rows: Sequence[Mapping]) -> str:
+def render_markdown(judged_run: JudgedRun, rows: Sequence[Mapping]) -> str:
     """A table, probes down, variants across, first samples only; suggestions are called that."""
     variants = list(dict.fromkeys(row["variant"] for row in rows))
     probes: dict[str, dict[str, Mapping]] = {}
@@ -70,7 +70,7 @@ def _plain(text: str) -> str:
     return kept.replace("\n", "<br>")
 
 
-def send(app: App, rows: Sequence[Mapping], name: str, *, overlap: int = 1, blind: bool = True) -> dict:
+def make_queue(app: App, rows: Sequence[Mapping], name: str, *, overlap: int = 1, blind: bool = True) -> dict:
     """Makes a queue of these rows: its id, how many answers are in it, and how many rows were left out.
 
     Left out are answers that failed and retention probes, which a check judges. Raises StoreError or ProbeError.

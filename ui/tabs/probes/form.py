@@ -51,7 +51,7 @@ def read_form(plain: Mapping, picks: Sequence[Picked] = ()) -> RunForm:
     named = [*sets, *([WRITTEN] if own else [])]
     if not named:
         raise ProbeError(f"No probes are chosen; choose a set ({', '.join(questions.set_names())}) or write some.")
-    found = join_sets([*map(load_set, sets), *([read_own(own)] if own else [])])
+    found = join_sets([*map(load_set, sets), *([read_own_probes(own)] if own else [])])
     lang = plain.get("lang") or "both"
     probes = tuple(probe for probe in found if lang in ("both", probe.lang))
     if not probes:
@@ -109,15 +109,15 @@ def whole_number(plain: Mapping, key: str, otherwise: int) -> int:
     return int(value)
 
 
-def read_own(text: str) -> list[Probe]:
+def read_own_probes(text: str) -> list[Probe]:
     """Probes from JSONL text. Raises ProbeError with line numbers."""
-    with leftovers.scratch() as folder:
+    with leftovers.scratch_folder() as folder:
         file = Path(folder) / "your probes"
         file.write_bytes(text.encode("utf-8", "replace"))
         return questions.load(file, twins=False)
 
 
-def as_text(sets: Sequence[str]) -> str:
+def sets_text(sets: Sequence[str]) -> str:
     """The chosen sets as JSONL, to be edited."""
     probes = join_sets([*map(load_set, sets)])
     return "\n".join(json.dumps(questions.as_dict(probe), ensure_ascii=False) for probe in probes)
@@ -178,7 +178,7 @@ def variant_choices(app: App) -> list[str]:
     return [BASE, *(BY_PROMPT + name for name in known), *(BY_ADAPTER + name for name in adapters)]
 
 
-def with_facts(app: App) -> list[str]:
+def identities_with_facts(app: App) -> list[str]:
     """Identities whose facts suggestions and placeholders can use; a Chinese wording shares those of its English one."""
     known = identities.names(app.identities)
     return [
@@ -188,7 +188,7 @@ def with_facts(app: App) -> list[str]:
     ]  # fmt: skip
 
 
-def volume(form_values: RunForm, variants: int) -> dict:
+def count_volume(form_values: RunForm, variants: int) -> dict:
     """What it comes to: `groups`, the probes of each group, and `answers` in all."""
     open_ = plan.plan_conversations(
         form_values.probes, max(variants, 1), form_values.settings.samples, form_values.settings.mode, form_values.settings.script

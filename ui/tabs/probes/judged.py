@@ -22,7 +22,7 @@ from store import runs
 from store.labels import LABELS
 from ui.answer_html import split_shown
 from ui.context import App
-from ui.tabs.probes.form import with_facts
+from ui.tabs.probes.form import identities_with_facts
 from ui.tabs.probes.start import facts_of_sides
 from ui.variants import headline
 
@@ -104,7 +104,7 @@ def facts_for(app: App, row: Mapping) -> tuple[FactPair | None, tuple[str, str]]
 
 def default_sides(app: App) -> tuple[str, str]:
     """Who is old and who is new where nobody has said it: the base's own identity, and the first other one."""
-    known, base = with_facts(app), app.engine.base
+    known, base = identities_with_facts(app), app.engine.base
     card = getattr(getattr(base, "card", None), "name", "")
     old = card if card in known else next((name for name in known if name == identities.DEFAULT_OLD), "")
     new = next((name for name in known if name == identities.DEFAULT_NEW), "")

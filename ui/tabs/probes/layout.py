@@ -75,7 +75,7 @@ class Probes:
 def build_probes(functions: list) -> Probes:
     """Inside a Tab: lays the tab out; the page's load event fills it. functions: what the board may call on the server."""
     gr.HTML(html_template='<div class="pb-root pb-upper"></div>', js_on_load=None, apply_default_css=False, elem_id="pb-bar")
-    with gr.Column(elem_id="pb-form", elem_classes="mt-main mt-away"), gr.Row(elem_classes="mt-form"):
+    with gr.Column(elem_id="pb-form", elem_classes="mt-main mt-hidden"), gr.Row(elem_classes="mt-form"):
         with gr.Column(scale=5, min_width=300, elem_classes="mt-fields"):
             what, what_fields, upload, edit = _what_fields()
             whom, whom_fields = _whom_fields()
@@ -159,7 +159,7 @@ def _how_fields() -> tuple[gr.HTML, dict[str, Any]]:
     )  # fmt: skip
 
 
-def plain(given: Sequence[Any]) -> dict[str, Any]:
+def plain_values(given: Sequence[Any]) -> dict[str, Any]:
     """The form's values by name."""
     return dict(zip(FIELDS, given, strict=True))
 
@@ -168,7 +168,7 @@ def choices(app: App, tab: Probes, lang: str, kept: Mapping | None = None) -> di
     """What can be chosen at this moment. kept: what is chosen now and stays, as far as it is still there."""
     form = tab.form
     offered = probes_form.variant_choices(app)
-    sides = probes_form.with_facts(app)
+    sides = probes_form.identities_with_facts(app)
     chosen = [key for key in kept["variants"] if key in offered] if kept else first_variants(app, offered)
     old, new = (kept["old"], kept["new"]) if kept else default_sides(app)
     side_choices = [(say(lang, "nobody"), ""), *((name, name) for name in sides)]

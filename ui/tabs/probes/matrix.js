@@ -350,7 +350,7 @@ window.mirrorProbes = window.mirrorProbes || {};
     node.querySelector(".pb-cell")?.focus({ preventScroll: true });
   };
   // The neighbouring cell that is shown, or null at the edge.
-  M.beside = (S, at, down, right) => {
+  M.neighbour = (S, at, down, right) => {
     const variants = M.visible(S), row = S.shownProbes.findIndex((probe) => probe.id === at.probe) + down;
     const column = variants.indexOf(at.variant) + right;
     return S.shownProbes[row] && variants[column] !== undefined ? { probe: S.shownProbes[row].id, variant: variants[column] } : null;
@@ -370,7 +370,7 @@ window.mirrorProbes = window.mirrorProbes || {};
     if (!cell || event.target.closest("button") || event.ctrlKey || event.metaKey || event.altKey) return;
     const at = { probe: cell.parentElement.dataset.probe, variant: Number(cell.dataset.variant) };
     if (M.steps[event.key]) {
-      const next = M.beside(S, at, ...M.steps[event.key]);
+      const next = M.neighbour(S, at, ...M.steps[event.key]);
       if (next) M.focusOn(S, next);
     } else if (event.key === "Enter" || event.key === " ") {
       if (M.headline(S, at.probe, at.variant)) M.enlarge(S, at.probe, at.variant);

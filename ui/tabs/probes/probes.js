@@ -65,7 +65,7 @@ window.mirrorProbes = window.mirrorProbes || {};
     };
     const form = () => document.getElementById("pb-form");
     S.showForm = (there) => {
-      form()?.classList.toggle("mt-away", !there);
+      form()?.classList.toggle("mt-hidden", !there);
       S.newRun?.setAttribute("aria-expanded", String(there));
     };
     S.open = (run) => S.attempt(() => open(S, run));
@@ -200,7 +200,7 @@ window.mirrorProbes = window.mirrorProbes || {};
     drawHead(S);
   };
 
-  const form_away = () => document.getElementById("pb-form")?.classList.contains("mt-away");
+  const form_away = () => document.getElementById("pb-form")?.classList.contains("mt-hidden");
 
   const drawHead = (S) => {
     const active = S.active !== null && S.active !== S.run?.id;

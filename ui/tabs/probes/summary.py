@@ -15,7 +15,7 @@ SHARES = (NOT_FORGOTTEN, FORGOTTEN, FORMED, CONFUSION)
 VERDICTS = ("old", "new", "stability", "usable")
 
 
-def results(rows: Sequence[dict], variants: Sequence[str], base: str | None) -> list[Result]:
+def judge_rows(rows: Sequence[dict], variants: Sequence[str], base: str | None) -> list[Result]:
     """From suggestions alone, whatever labels there may be, in the variants' order. base: the variant that retention is
     compared with."""
     order = {variant: at for at, variant in enumerate(variants)}
@@ -27,7 +27,7 @@ def summary_html(lang: str, found: Sequence[Result]) -> str:
     """The table; "" while nothing is answered."""
     if not found:
         return ""
-    head = [say(lang, "pb_variant"), say(lang, "pb_language"), *(word(lang, share) for share in SHARES)]
+    head = [say(lang, "pb_variant"), say(lang, "pb_language"), *(word_of(lang, share) for share in SHARES)]
     head += [say(lang, "pb_intrusion"), say(lang, "pb_retention"), say(lang, "pb_verdicts")]
     heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
     return (
@@ -79,9 +79,9 @@ def _verdicts(lang: str, result: Result) -> str:
     for key in VERDICTS:
         verdict: Verdict = getattr(result, key)
         open_ = verdict.word == UNDETERMINED
-        text = word(lang, verdict.word)
+        text = word_of(lang, verdict.word)
         if verdict.also:
-            text += f" ({', '.join(word(lang, also) for also in verdict.also)})"
+            text += f" ({', '.join(word_of(lang, also) for also in verdict.also)})"
         if open_ and verdict.more:
             text += say(lang, "pb_more", number=f"{verdict.more:,}")
         kind = "pb-open" if open_ else ""
@@ -90,7 +90,7 @@ def _verdicts(lang: str, result: Result) -> str:
     return f'<div class="pb-verdicts">{said}</div>'
 
 
-def word(lang: str, text: str) -> str:
+def word_of(lang: str, text: str) -> str:
     """A label's or a verdict's word in the page's language."""
     plain = text.replace(" ", "_")
     return say(lang, f"pb_word_{plain}")

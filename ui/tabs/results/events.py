@@ -15,7 +15,7 @@ from probes.report.model import Report
 from ui import tab_loading, temp_files
 from ui.context import App, sentence
 from ui.html import paragraph
-from ui.listeners import QUIET, SHOWN, bound, warn, warned
+from ui.listeners import QUIET, SHOWN, bind, bind_or_warn, warn
 from ui.tabs.results import files as results_files, layout, panel, source as results_source, view, votes
 from ui.tabs.results.layout import QUICK, Results, open_results
 from ui.tabs.results.source import RUN, ReportForm
@@ -26,8 +26,8 @@ LANGS = {"en": ("en", "zh"), "zh": ("zh", "en")}
 
 def wire_results(app: App, tab: Results, page: gr.Tab, notice: gr.HTML) -> None:
     """notice: what cannot be filled when the tab is opened is said there."""
-    opening = tab_loading.guarded(app, notice, bound(opened, app, tab))
-    judging = bound(show, app, tab)
+    opening = tab_loading.guard_filling(app, notice, bind(visit_results, app, tab))
+    judging = bind(show_report, app, tab)
     drawn = [
         page.select(opening, [tab.made, *tab.inputs], [*tab.outputs, notice], **QUIET),
         tab.show.click(
@@ -42,25 +42,27 @@ def wire_results(app: App, tab: Results, page: gr.Tab, notice: gr.HTML) -> None:
         tab.evidence.input(judging, tab.inputs, tab.report_outputs, **QUIET),
     ]
     for event in drawn:
-        event.then(bound(draw, app, tab), [tab.made, tab.drawn], [tab.curves, tab.drawn], **QUIET)
+        event.then(bind(draw_curves, app, tab), [tab.made, tab.drawn], [tab.curves, tab.drawn], **QUIET)
     added = [tab.given, tab.listed, tab.forget]
-    tab.sources.input(bound(chose, app, tab), tab.sources, [tab.old, tab.new], **QUIET)
-    tab.upload.upload(bound(add, app, tab), [tab.upload, tab.given], added, **QUIET)
-    tab.forget.click(bound(forget, tab), None, added, **QUIET)
-    opened_parts = [tab.behind, tab.sides]
-    tab.asked.change(bound(look, app, tab), [tab.made, tab.asked], opened_parts, trigger_mode="always_last", **QUIET)
-    tab.write.click(warned(write, app, tab), [tab.made, tab.title], [tab.parcel, tab.files], trigger_mode="once", **QUIET)
+    tab.sources.input(bind(choose_sources, app, tab), tab.sources, [tab.old, tab.new], **QUIET)
+    tab.upload.upload(bind(add_files, app, tab), [tab.upload, tab.given], added, **QUIET)
+    tab.forget.click(bind(forget_files, tab), None, added, **QUIET)
+    opened_parts = [tab.panel, tab.sides]
+    tab.asked.change(bind(show_panel, app, tab), [tab.made, tab.asked], opened_parts, trigger_mode="always_last", **QUIET)
+    tab.write.click(
+        bind_or_warn(write_report, app, tab), [tab.made, tab.title], [tab.parcel, tab.files], trigger_mode="once", **QUIET
+    )
 
 
-def show(app: App, tab: Results, request: gr.Request, *given) -> dict:
+def show_report(app: App, tab: Results, request: gr.Request, *given) -> dict:
     lang = app.language(request)
-    form_values = results_source.read_form(layout.plain(given))
-    return judge(app, tab, lang, form_values) | {tab.votes: votes.votes_html(app, lang)}
+    form_values = results_source.read_form(layout.plain_values(given))
+    return judge_sources(app, tab, lang, form_values) | {tab.votes: votes.votes_html(app, lang)}
 
 
-def opened(app: App, tab: Results, request: gr.Request, made: Report | None, *given) -> dict:
+def visit_results(app: App, tab: Results, request: gr.Request, made: Report | None, *given) -> dict:
     """A visit to the tab: new runs can be chosen; the first time a small run is shown at once."""
-    lang, plain = app.language(request), layout.plain(given)
+    lang, plain = app.language(request), layout.plain_values(given)
     first = made is None and not plain["sources"]
     updates = open_results(app, tab, lang, None if first else plain["sources"]) | {tab.votes: votes.votes_html(app, lang)}
     chosen = updates[tab.sources]["value"]
@@ -70,14 +72,14 @@ def opened(app: App, tab: Results, request: gr.Request, made: Report | None, *gi
         key = "results_press_show" if chosen else "results_nothing_yet"
         return updates | {tab.problem: paragraph(say(lang, key), "mt-nothing")}
     now = {"sources": chosen, "old": updates[tab.old]["value"], "new": updates[tab.new]["value"]}
-    return updates | judge(app, tab, lang, results_source.read_form(plain | now))
+    return updates | judge_sources(app, tab, lang, results_source.read_form(plain | now))
 
 
-def chose(app: App, tab: Results, sources: list[str] | None) -> dict:
+def choose_sources(app: App, tab: Results, sources: list[str] | None) -> dict:
     return layout.side_updates(app, tab, sources or [])
 
 
-def draw(app: App, tab: Results, request: gr.Request, made: Report | None, drawn: Report | None) -> dict:
+def draw_curves(app: App, tab: Results, request: gr.Request, made: Report | None, drawn: Report | None) -> dict:
     """The curves of a new table, which take longer than the table itself."""
     if made is drawn:  # only looked at again
         return gr.skip()
@@ -89,7 +91,7 @@ def draw(app: App, tab: Results, request: gr.Request, made: Report | None, drawn
     return {tab.curves: curves, tab.drawn: made}
 
 
-def add(app: App, tab: Results, request: gr.Request, paths: list[str], given: list) -> dict:
+def add_files(app: App, tab: Results, request: gr.Request, paths: list[str], given: list) -> dict:
     lang = app.language(request)
     for path in results_source.files_of(paths):
         try:
@@ -101,11 +103,11 @@ def add(app: App, tab: Results, request: gr.Request, paths: list[str], given: li
     return {tab.given: given, tab.listed: view.files_html(lang, given), tab.forget: gr.update(visible=bool(given))}
 
 
-def forget(tab: Results) -> dict:
+def forget_files(tab: Results) -> dict:
     return {tab.given: [], tab.listed: "", tab.forget: gr.update(visible=False)}
 
 
-def look(app: App, tab: Results, request: gr.Request, made: Report | None, asked: str) -> dict:
+def show_panel(app: App, tab: Results, request: gr.Request, made: Report | None, asked: str) -> dict:
     """What was clicked in the table: a verdict, or one of its answers."""
     lang, asked = app.language(request), asked.partition("#")[0]
     if made is None or not asked:
@@ -113,12 +115,12 @@ def look(app: App, tab: Results, request: gr.Request, made: Report | None, asked
     try:
         if asked.count("/") == 2:
             return {tab.sides: panel.side_html(made, asked, lang)}
-        return {tab.behind: panel.panel_html(made, asked, lang), tab.sides: ""}
+        return {tab.panel: panel.panel_html(made, asked, lang), tab.sides: ""}
     except (IndexError, KeyError, ValueError):  # the table was filled anew since
-        return {tab.behind: "", tab.sides: ""}
+        return {tab.panel: "", tab.sides: ""}
 
 
-def write(app: App, tab: Results, request: gr.Request, made: Report | None, title: str) -> dict:
+def write_report(app: App, tab: Results, request: gr.Request, made: Report | None, title: str) -> dict:
     lang = app.language(request)
     if made is None:
         gr.Warning(say(lang, "results_nothing_to_write"))
@@ -130,7 +132,7 @@ def write(app: App, tab: Results, request: gr.Request, made: Report | None, titl
     }
 
 
-def judge(app: App, tab: Results, lang: str, form_values: ReportForm) -> dict:
+def judge_sources(app: App, tab: Results, lang: str, form_values: ReportForm) -> dict:
     """The table, or the sentence why there is none. Its curves take longer to draw and come after it."""
     try:
         made = results_source.build_report(app, form_values)
@@ -146,7 +148,7 @@ def empty_updates(tab: Results, problem: str) -> dict:
         tab.made: None,
         tab.problem: problem,
         tab.table: "",
-        tab.behind: "",
+        tab.panel: "",
         tab.sides: "",
         tab.curves: "",
         tab.exports: gr.update(visible=False),
@@ -157,8 +159,8 @@ def empty_updates(tab: Results, problem: str) -> dict:
 
 def pack_report(made: Report, title: str, lang: str) -> tuple[Path, list[Path]]:
     """The report in a temporary folder, in both languages, this page's first: (all in one zip, the single files)."""
-    folder = temp_files.fresh() / "mirror-report"
-    files = build.write_report(replace(made, title=title.strip()), folder, LANGS[view.short(lang)])
+    folder = temp_files.new_folder() / "mirror-report"
+    files = build.write_report(replace(made, title=title.strip()), folder, LANGS[view.probe_language(lang)])
     parcel = folder.with_suffix(".zip")
     with atomic_file(parcel, binary=True, sync=False) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
         for file in files:

@@ -22,7 +22,7 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenFile:
     """A file that somebody added. count: answers in it; None where it holds none."""
 
     path: str
@@ -34,27 +34,27 @@ class Given:
         return Path(self.path).name
 
 
-def recognise(path: str | Path) -> Given:
+def recognise(path: str | Path) -> GivenFile:
     """Raises RowsError with what is wrong, or with what it could have been."""
     path = Path(path)
     if path.suffix.lower() == ".jsonl":
         rows = sources.read_jsonl(path)
         kind = ANSWERS if {"variant", "probe_id"} <= set(rows[0]) else TRANSCRIPTS
         (sources.read_file if kind == ANSWERS else sources.read_transcripts)(path)  # says what is wrong with it
-        return Given(str(path), kind, len(rows))
+        return GivenFile(str(path), kind, len(rows))
     plain = _plain(path)
     if isinstance(plain, Mapping) and {"old", "new"} & set(plain):
-        return Given(str(path), FACTS)
+        return GivenFile(str(path), FACTS)
     if isinstance(plain, Mapping) and plain and all(isinstance(of, Mapping) for of in plain.values()):
         verdicts = any(isinstance(of.get(lang), Mapping) for of in plain.values() for lang in LANGS)
-        return Given(str(path), REPORTED if verdicts else ABOUT)
+        return GivenFile(str(path), REPORTED if verdicts else ABOUT)
     raise RowsError(
         f"{path.name} is none of these: answers or transcripts (.jsonl), facts with old and new, verdicts reported elsewhere, "
         "what each model was trained on."
     )
 
 
-def of_kind(files: Sequence[Given], *kinds: str) -> list[Given]:
+def files_of_kind(files: Sequence[GivenFile], *kinds: str) -> list[GivenFile]:
     return [file for file in files if file.kind in kinds]
 
 

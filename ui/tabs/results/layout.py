@@ -38,7 +38,7 @@ class Results:
     problem: gr.HTML
     table: gr.HTML
     asked: gr.Textbox
-    behind: gr.HTML
+    panel: gr.HTML
     sides: gr.HTML
     curves: gr.HTML
     votes: gr.HTML
@@ -50,13 +50,13 @@ class Results:
 
     @property
     def inputs(self) -> list:
-        """What `source.read_form` reads, in the order of `plain`."""
+        """What `source.read_form` reads, in the order of `plain_values`."""
         return [getattr(self, name) for name in INPUTS]
 
     @property
     def report_outputs(self) -> list:
         """What a new table replaces."""
-        shown = [self.table, self.behind, self.sides, self.curves, self.votes]
+        shown = [self.table, self.panel, self.sides, self.curves, self.votes]
         return [self.made, self.problem, *shown, self.exports, self.parcel, self.files]
 
     @property
@@ -66,13 +66,13 @@ class Results:
 
 def build_results() -> Results:
     """Inside a Tab: lays the tab out. `events.wire_results` wires it, opening it fills it."""
-    with gr.Row(elem_classes="mt-tools mt-form mt-results-wish"):
+    with gr.Row(elem_classes="mt-tools mt-form mt-results-form"):
         sources = gr.Dropdown(
             [], multiselect=True, label=i18n("results_sources"), scale=4, elem_id="results-sources", min_width=320
         )
         old = gr.Dropdown([], label=i18n("results_old"), scale=1, elem_id="results-old", filterable=False, min_width=150)
         new = gr.Dropdown([], label=i18n("results_new"), scale=1, elem_id="results-new", filterable=False, min_width=150)
-    with gr.Row(elem_classes="mt-tools mt-form mt-results-wish"):
+    with gr.Row(elem_classes="mt-tools mt-form mt-results-form"):
         evidence = gr.Radio(
             [(i18n(f"results_by_{source}"), source) for source in SOURCES], value=SOURCES[0], label=i18n("results_evidence"),
             scale=4, elem_id="results-evidence", min_width=320,
@@ -87,14 +87,14 @@ def build_results() -> Results:
     listed = gr.HTML(elem_id="results-given")
     problem = gr.HTML(elem_id="results-problem")
     table = gr.HTML(elem_id="results-table")
-    asked = gr.Textbox("", elem_id="results-asked", elem_classes="mt-away", show_label=False, container=False)
+    asked = gr.Textbox("", elem_id="results-asked", elem_classes="mt-hidden", show_label=False, container=False)
     sides = gr.HTML(elem_id="results-sides")
-    behind = gr.HTML(elem_id="results-behind")
+    panel = gr.HTML(elem_id="results-panel")
     curves = gr.HTML(elem_id="results-curves")
     votes = gr.HTML(elem_id="results-votes")
     return Results(
         sources=sources, old=old, new=new, evidence=evidence, upload=upload, forget=forget, given=given, listed=listed,
-        show=show, made=made, drawn=drawn, problem=problem, table=table, asked=asked, behind=behind, sides=sides,
+        show=show, made=made, drawn=drawn, problem=problem, table=table, asked=asked, panel=panel, sides=sides,
         curves=curves, votes=votes, **_export_fields(),
     )  # fmt: skip
 
@@ -118,7 +118,7 @@ def _export_fields() -> dict[str, Any]:
     return dict(exports=exports, title=title, write=write, parcel=parcel, files=files)
 
 
-def plain(given: Sequence[Any]) -> dict[str, Any]:
+def plain_values(given: Sequence[Any]) -> dict[str, Any]:
     """The values of the tab's inputs by name."""
     return dict(zip(INPUTS, given, strict=True))
 
@@ -135,7 +135,7 @@ def open_results(app: App, tab: Results, lang: str, chosen: list[str] | None = N
 
 def side_updates(app: App, tab: Results, sources: list[str]) -> dict:
     """The two identities: those that the first run with facts of its own was asked about, else the base's and another one."""
-    old, new = results_source.asked_about(app, sources) or results_source.default_sides(app)
+    old, new = results_source.identities_asked_about(app, sources) or results_source.default_sides(app)
     known = training.known_identities(app)
     names = [*known, *(name for name in dict.fromkeys((old, new)) if name and name not in known)]
     return {tab.old: gr.update(choices=names, value=old or None), tab.new: gr.update(choices=names, value=new or None)}

@@ -15,7 +15,7 @@ from probes.verdicts.rules import CONFUSION, FORMED, INTRUSION, NOT_FORGOTTEN, U
 from ui.answer_html import answer_html
 from ui.conversation import LETTERS, MAX_COLUMNS
 from ui.html import paragraph
-from ui.tabs.results.view import button, evidence, safe, short, verdict_detail
+from ui.tabs.results.view import button_html, evidence_words, probe_language, say_escaped, verdict_detail
 from ui.words import say
 
 SHOWN = 200  # answers; more would make the page slow, and the report's answers.csv holds all
@@ -33,34 +33,34 @@ def read_key(made: Report, asked: str) -> tuple[TableRow, str, int]:
 def panel_html(made: Report, asked: str, lang: str) -> str:
     """The panel below the table for the verdict that was clicked."""
     row, column, _ = read_key(made, asked)
-    result, of = row.result, short(lang)
+    result, of = row.result, probe_language(lang)
     pairs = page.supporting_answers(row, made)
     here = basis.counting_pairs(pairs, column)
     verdict = getattr(result, column)
     missing = basis.find_missing(pairs, result, column)
     title = f"{result.variant} · {wording.language(of, result.lang)} · {wording.say(of, f'column_{column}')}"
     head = (
-        f'<div class="mt-behind-head"><h2>{escape(title)}</h2>{button(lang, "results_close", "data-close-behind")}</div>'
-        f'<p class="mt-behind-verdict mt-v-{verdict.word.replace(" ", "-")}">'
+        f'<div class="mt-panel-head"><h2>{escape(title)}</h2>{button_html(lang, "results_close", "data-close-panel")}</div>'
+        f'<p class="mt-panel-verdict mt-v-{verdict.word.replace(" ", "-")}">'
         f'<span class="mt-vmark" aria-hidden="true">{MARKS[verdict.word]}</span>'
         f"<strong>{escape(wording.term(of, verdict.word))}</strong> <span>{escape(verdict_detail(lang, verdict))}</span></p>"
     )
     facts = [
         *_measured(row, column, lang),
-        escape(say(lang, "results_rests_on", evidence=evidence(lang, basis.count_sources(here)) or "0")),
+        escape(say(lang, "results_rests_on", evidence=evidence_words(lang, basis.count_sources(here)) or "0")),
     ]
-    facts += [escape(text) for text in to_settle(missing, lang)]
+    facts += [escape(text) for text in settling_sentences(missing, lang)]
     listed = "".join(f"<li>{fact}</li>" for fact in facts)
     numbers = {id(answer): number for number, (answer, _) in enumerate(pairs)}
     items = "".join(_answer_html(made, asked, numbers[id(answer)], (answer, said), lang) for answer, said in here[:SHOWN])
-    more = paragraph(say(lang, "results_behind_more", count=len(here) - SHOWN)) if len(here) > SHOWN else ""
+    more = paragraph(say(lang, "results_panel_more", count=len(here) - SHOWN)) if len(here) > SHOWN else ""
     return (
-        f'<section class="mt-behind" id="mt-behind" tabindex="-1">{head}<ul class="mt-settle">{listed}</ul>{_filters(here, lang)}'
+        f'<section class="mt-panel" id="mt-panel" tabindex="-1">{head}<ul class="mt-settle">{listed}</ul>{_filters(here, lang)}'
         f'<ol class="mt-answers">{items}</ol>{more}</section>'
     )
 
 
-def to_settle(missing: basis.Missing, lang: str) -> list[str]:
+def settling_sentences(missing: basis.Missing, lang: str) -> list[str]:
     """How many more probes or labels would settle the verdict, in sentences."""
     told = []
     if missing.verdict.word == UNDETERMINED:
@@ -68,7 +68,7 @@ def to_settle(missing: basis.Missing, lang: str) -> list[str]:
             say(lang, "results_probes_settle", count=missing.more) if missing.more else say(lang, "results_never_settles")
         )
     if missing.unlabelled:
-        word = wording.term(short(lang), missing.labels_verdict.word)
+        word = wording.term(probe_language(lang), missing.labels_verdict.word)
         told.append(say(lang, "results_unlabelled", count=missing.unlabelled))
         if missing.labels_more:
             told.append(say(lang, "results_labels_settle", word=word, count=missing.labels_more))
@@ -89,10 +89,10 @@ def _measured(row: TableRow, column: str, lang: str) -> list[str]:
     else:
         label = NOT_FORGOTTEN if column == "old" else FORMED
         kinds = ((label, result.shares[label]), (CONFUSION, result.shares[CONFUSION]))
-    modal = wording.term(short(lang), result.modal or "")
+    modal = wording.term(probe_language(lang), result.modal or "")
     keys = {kind: f"results_share_{kind.replace(' ', '_')}" for kind, _ in kinds}
     return [
-        safe(lang, keys[kind], interval=table.format_interval(of), answers=of.answers, probes=of.probes, modal=modal)
+        say_escaped(lang, keys[kind], interval=table.format_interval(of), answers=of.answers, probes=of.probes, modal=modal)
         for kind, of in kinds
         if of.share is not None
     ]
@@ -104,26 +104,26 @@ def _filters(here: list[Pair], lang: str) -> str:
 
     def options(counts: Mapping[str, int], key: str) -> str:
         inside = "".join(
-            f'<option value="{escape(word)}">{escape(wording.term(short(lang), word))} ({count})</option>'
+            f'<option value="{escape(word)}">{escape(wording.term(probe_language(lang), word))} ({count})</option>'
             for word, count in counts.items()
         )
-        return f'<option value="">{safe(lang, key)}</option>{inside}'
+        return f'<option value="">{say_escaped(lang, key)}</option>{inside}'
 
     def select(about: str, counts: Mapping[str, int], key: str) -> str:
-        return f'<select {about} aria-label="{safe(lang, key)}">{options(counts, key)}</select>'
+        return f'<select {about} aria-label="{say_escaped(lang, key)}">{options(counts, key)}</select>'
 
+    find = say_escaped(lang, "results_find_answer")
     return (
-        f'<div class="mt-results-tools"><input type="search" data-find-answer placeholder="{safe(lang, "results_find_answer")}" '
-        f'aria-label="{safe(lang, "results_find_answer")}">'
+        f'<div class="mt-results-tools"><input type="search" data-find-answer placeholder="{find}" aria-label="{find}">'
         f"{select('data-of-label', labels, 'results_all_labels')}{select('data-of-group', groups, 'results_all_groups')}</div>"
     )
 
 
 def _answer_html(made: Report, asked: str, number: int, pair: Pair, lang: str) -> str:
     answer, said = pair
-    group = wording.term(short(lang), said.group)
-    sampled = "" if said.greedy else f" · {safe(lang, 'results_sampled')}"
-    compare = button(lang, "results_side_by_side", f'data-behind="{escape("/".join(asked.split("/")[:2]))}/{number}"')
+    group = wording.term(probe_language(lang), said.group)
+    sampled = "" if said.greedy else f" · {say_escaped(lang, 'results_sampled')}"
+    compare = button_html(lang, "results_side_by_side", f'data-panel="{escape("/".join(asked.split("/")[:2]))}/{number}"')
     return (
         f'<li data-label="{escape(said.label or "")}" data-group="{escape(said.group)}">'
         f'<div class="mt-q" dir="auto">{escape(str(answer.get("question") or ""))}</div>'
@@ -136,7 +136,7 @@ def _answer_html(made: Report, asked: str, number: int, pair: Pair, lang: str) -
 def label_html(made: Report, pair: Pair, lang: str) -> str:
     """The label and where it comes from; a suggestion says that it is one."""
     answer, said = pair
-    of = short(lang)
+    of = probe_language(lang)
     if said.group == "retention":
         word = "" if said.correct is None else wording.term(of, "right" if said.correct else "wrong")
         return _label(word or say(lang, "results_unchecked"), say(lang, "results_by_check"))
@@ -170,9 +170,9 @@ def side_html(made: Report, asked: str, lang: str) -> str:
     left = say(lang, "results_sides_left", count=len(kept) - len(chosen)) if len(kept) > len(chosen) else ""
     return (
         f'<section class="mt-sides" data-picture-root data-base="{escape(bases)}" id="mt-sides" tabindex="-1">'
-        f'<div class="mt-behind-head">'
-        f"<h2>{safe(lang, 'results_side_by_side')}</h2>{button(lang, 'picture', 'data-picture')}"
-        f"{button(lang, 'results_close', 'data-close-sides')}</div>"
+        f'<div class="mt-panel-head">'
+        f"<h2>{say_escaped(lang, 'results_side_by_side')}</h2>{button_html(lang, 'picture', 'data-picture')}"
+        f"{button_html(lang, 'results_close', 'data-close-sides')}</div>"
         f'<div class="mt-q" data-picture-question dir="auto">{escape(str(answer.get("question") or ""))}</div>'
         f'<div class="mt-side-columns">{columns}</div>{f"<p class=mt-quiet>{escape(left)}</p>" if left else ""}</section>'
     )

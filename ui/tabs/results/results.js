@@ -78,26 +78,26 @@
   };
 
   document.addEventListener("click", (event) => {
-    const verdict = event.target.closest("[data-behind]");
+    const verdict = event.target.closest("[data-panel]");
     if (verdict) {
-      ask(verdict.dataset.behind);
+      ask(verdict.dataset.panel);
       if (verdict.matches(".mt-verdict")) clicked = verdict;
     }
     const by = event.target.closest("[data-sort-by]");
     if (by) sort(by.closest("th"));
     const figure = event.target.closest("[data-save]");
     if (figure) saveFigure(figure);
-    const closed = event.target.closest("[data-close-behind], [data-close-sides]");
+    const closed = event.target.closest("[data-close-panel], [data-close-sides]");
     if (closed) {
       closed.closest("section").hidden = true;
-      const back = closed.matches("[data-close-behind]") ? clicked : document.querySelector("#mt-behind:not([hidden])");
-      back?.scrollIntoView({ block: closed.matches("[data-close-behind]") ? "center" : "start" });
+      const back = closed.matches("[data-close-panel]") ? clicked : document.querySelector("#mt-panel:not([hidden])");
+      back?.scrollIntoView({ block: closed.matches("[data-close-panel]") ? "center" : "start" });
       back?.focus({ preventScroll: true });
     }
   });
 
   const changed = (event) => {
-    const table = event.target.closest(".mt-results"), answers = event.target.closest(".mt-behind");
+    const table = event.target.closest(".mt-results"), answers = event.target.closest(".mt-panel");
     if (event.target.dataset?.showColumn) {
       const key = event.target.dataset.showColumn;
       localStorage.setItem(COLUMNS, JSON.stringify({ ...chosenColumns(), [key]: event.target.checked }));
@@ -122,7 +122,7 @@
       }
       filter(section);
     }
-    for (const section of document.querySelectorAll("#mt-behind, #mt-sides")) {
+    for (const section of document.querySelectorAll("#mt-panel, #mt-sides")) {
       if (arrived.has(section)) continue;
       arrived.add(section);
       section.scrollIntoView({ block: "start", behavior: "instant" });

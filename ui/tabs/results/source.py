@@ -19,7 +19,7 @@ from probes.report import build, margins, preferences
 from probes.report.model import Report
 from ui import training
 from ui.context import App
-from ui.tabs.results.files import ABOUT, ANSWERS, FACTS, REPORTED, TRANSCRIPTS, Given, of_kind
+from ui.tabs.results.files import ABOUT, ANSWERS, FACTS, REPORTED, TRANSCRIPTS, GivenFile, files_of_kind
 from ui.words import say
 
 RUN, QUEUE = "run", "queue"
@@ -32,7 +32,7 @@ class ReportForm:
     """What a table is wanted of. sources: "run 3", "queue 1"; old, new: identities; evidence: one of `verdicts.SOURCES`."""
 
     sources: tuple[str, ...]
-    files: tuple[Given, ...]
+    files: tuple[GivenFile, ...]
     old: str
     new: str
     evidence: str
@@ -66,22 +66,22 @@ def build_report(app: App, form_values: ReportForm) -> Report:
     """Raises RowsError, StoreError, FactsError, DoseError, IdentityError or ValueError, one sentence each."""
     parts = [_of_store(app.db, source) for source in form_values.sources]
     stored = len(parts)
-    given = [collect.read_transcripts(file.path) for file in of_kind(form_values.files, TRANSCRIPTS)]
-    given += [collect.read_file(file.path) for file in of_kind(form_values.files, ANSWERS)]
+    given = [collect.read_transcripts(file.path) for file in files_of_kind(form_values.files, TRANSCRIPTS)]
+    given += [collect.read_file(file.path) for file in files_of_kind(form_values.files, ANSWERS)]
     if stored and given:
         with store.open(app.db) as db:  # labels are looked up by number, and a file's numbers may mean other answers here
             given = [replace(part, rows=found.drop_foreign_ids(db, part.rows)) for part in given]
     parts += given
     theirs: dict[tuple[str, str], dict] = {}
     told: dict[str, Dose] = {}
-    for file in of_kind(form_values.files, REPORTED):
+    for file in files_of_kind(form_values.files, REPORTED):
         read, doses = build.read_verdicts(file.path)
         theirs, told = theirs | read, told | doses
     if not parts and not theirs:
         raise RowsError("Nothing is chosen: choose a run or a queue, or add a file of answers.")
     answers = collect.join_answers(parts)
     about = {**told, **answers.doses}
-    for file in of_kind(form_values.files, ABOUT):
+    for file in files_of_kind(form_values.files, ABOUT):
         about |= dose.read_doses(file.path)
     labels, votes = {}, []
     if stored:
@@ -108,7 +108,7 @@ def default_sides(app: App) -> tuple[str, str]:
     return old, next((name for name in (identities.DEFAULT_NEW, *known) if name in known and name != old), "")
 
 
-def asked_about(app: App, sources: Sequence[str]) -> tuple[str, str] | None:
+def identities_asked_about(app: App, sources: Sequence[str]) -> tuple[str, str] | None:
     """(old, new) of the first run that says whom it was about."""
     about = _about(app, sources)
     return (str(about.get("old") or ""), str(about.get("new") or "")) if about else None
@@ -117,7 +117,7 @@ def asked_about(app: App, sources: Sequence[str]) -> tuple[str, str] | None:
 def fact_pair(app: App, form_values: ReportForm) -> FactPair | None:
     """Of the facts file that was added last, else of the two identities: as the run was asked about them, if it was about
     the same two; None if no identity is chosen."""
-    given = of_kind(form_values.files, FACTS)
+    given = files_of_kind(form_values.files, FACTS)
     if given:
         return identity_pair.load(given[-1].path)
     about = _about(app, form_values.sources)
@@ -134,7 +134,7 @@ def shell_command(app: App, form_values: ReportForm) -> str:
         words += [f"--{source.split()[0]}", source.split()[1]]
     for file in form_values.files:
         words += [FLAGS[file.kind], file.name]
-    if not of_kind(form_values.files, FACTS):
+    if not files_of_kind(form_values.files, FACTS):
         words += [
             *(("--old", form_values.old) if form_values.old else ()),
             *(("--new", form_values.new) if form_values.new else ()),

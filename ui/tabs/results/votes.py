@@ -7,7 +7,7 @@ from html import escape
 from probes.report import preferences, wording
 from ui.context import App, sentence
 from ui.html import paragraph
-from ui.tabs.results.view import boxed, short
+from ui.tabs.results.view import probe_language, scroll_html
 from ui.words import say
 
 WORDS = ("first", "second")  # of a row, its head
@@ -15,7 +15,7 @@ WORDS = ("first", "second")  # of a row, its head
 
 def votes_html(app: App, lang: str) -> str:
     """The table of votes, blind and open apart; what to do while there are none."""
-    of = short(lang)
+    of = probe_language(lang)
     title = f'<h3 class="mt-step">{escape(wording.say(of, "heading_votes"))}</h3>'
     try:
         found = preferences.read_preferences(app.db)
@@ -28,7 +28,7 @@ def votes_html(app: App, lang: str) -> str:
     for one in found:
         cells = preferences.cells(one, of)
         body += "<tr>" + "".join(_cell(key, cells[key], one.preferred) for key in preferences.COLUMNS) + "</tr>"
-    table = boxed(f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>", "mt-votes")
+    table = scroll_html(f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>", "mt-votes")
     return title + table + paragraph(wording.say(of, "votes_note"))
 
 

@@ -20,7 +20,7 @@ WORK = 1e9  # operations of one timed product at most: a form waits for the answ
 FEWEST = 32  # rows; fewer are slower for each
 
 
-def samples_per_s(base: Base, samples: Sequence[Sample], budget: int, share: Share) -> float:
+def measure_throughput(base: Base, samples: Sequence[Sample], budget: int, share: Share) -> float:
     """Rows per second, from what one batch of them costs here and now, in the base's dtype and shapes."""
     packs = pack_batch(samples, budget, share).packs
     head = base.model.get_output_embeddings()
@@ -30,12 +30,12 @@ def samples_per_s(base: Base, samples: Sequence[Sample], budget: int, share: Sha
     some = {(m.out_features, m.in_features): m.weight for m in linears}
     nodes, kept = sum(pack.nodes for pack in packs), sum(len(pack.keep) for pack in packs)
     most = max(pack.nodes for pack in packs)
-    a_row = sum(times * seconds_a_row(some[shape], shape, most, base) for shape, times in shapes.items())
-    of_head = seconds_a_row(head.weight, tuple(head.weight.shape), -(-kept // len(packs)), base)
+    a_row = sum(times * seconds_per_row(some[shape], shape, most, base) for shape, times in shapes.items())
+    of_head = seconds_per_row(head.weight, tuple(head.weight.shape), -(-kept // len(packs)), base)
     return len(samples) * PRODUCTS / (nodes * a_row + kept * of_head)
 
 
-def seconds_a_row(weight: torch.Tensor, shape: tuple[int, int], rows: int, base: Base) -> float:
+def seconds_per_row(weight: torch.Tensor, shape: tuple[int, int], rows: int, base: Base) -> float:
     """Seconds of `x @ weight.T` and `gradient @ weight` for one of so many rows."""
     if weight.dtype != base.dtype or tuple(weight.shape) != shape:
         weight = torch.ones(shape, dtype=base.dtype, device=base.device)
@@ -48,10 +48,10 @@ def seconds_a_row(weight: torch.Tensor, shape: tuple[int, int], rows: int, base:
         widened.gradient_product(gradient, weight)
 
     with torch.inference_mode():
-        return seconds_of(both, base.device) / rows
+        return mean_seconds(both, base.device) / rows
 
 
-def seconds_of(work: Callable[[], None], device: torch.device) -> float:
+def mean_seconds(work: Callable[[], None], device: torch.device) -> float:
     """The mean of as many calls as a moment holds; the first one warms up."""
 
     def done() -> float:

@@ -1,8 +1,7 @@
-"""What a run costs on this machine: the room of a pack, memory, and what is computed beside the steps."""
+"""How much memory a run takes on this machine, and how many tokens a pack may therefore hold."""
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import torch
@@ -11,17 +10,14 @@ from transformers import PreTrainedModel
 from tuning.train.loading import NF4_BYTES
 from tuning.train.packing import Share
 from tuning.train.settings import Settings
-from tuning.train.steps import measure_every, validate_every
 
 CPU_PACK = 2048  # tokens: a pass of 1,024 is an eighth slower on a CPU, one of 4,096 no faster
 GPU_PACK = 8192
-VALIDATED = 1 / 3  # of a trained row: there is no backward pass
-MARGIN_ROWS = 16  # trained rows that take as long as one identity margin (docs/decisions.md)
 OTHER_BYTES = 64 * 2**20  # buffers beside what is counted: an allowance, not a measurement
 
 
 class Shapes(Protocol):
-    """As much of a base as its cost depends on; the model may be on the meta device."""
+    """As much of a base as its memory depends on; the model may be on the meta device."""
 
     @property
     def model(self) -> PreTrainedModel: ...
@@ -94,10 +90,3 @@ def estimate_memory(
     activations = layers * tokens_per_pack * hidden * 17 * activation_bytes
     logits = tokens_per_pack * label_share * vocabulary * 8  # fp32 logits and their gradient
     return int(weights + activations + logits + OTHER_BYTES)
-
-
-def extra_rows(settings: Settings, steps: int, valid_rows: int) -> float:
-    """What is computed beside the training, as trained rows that take as long."""
-    validated = valid_rows * math.ceil(steps / validate_every(settings, steps))
-    measured = 1 + math.ceil(steps / measure_every(settings, steps)) if settings.margin else 0
-    return VALIDATED * validated + MARGIN_ROWS * measured

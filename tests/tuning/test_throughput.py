@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import tiny_llama
 
-from tuning.train import speed
+from tuning.train import throughput
 from tuning.train.samples import Sample
 
 
@@ -43,9 +43,9 @@ class Clock:
             work()
             return (self.operations - before) / 1e9
 
-        monkeypatch.setattr(speed.widened, "product", product)
-        monkeypatch.setattr(speed.widened, "gradient_product", back)
-        monkeypatch.setattr(speed, "seconds_of", seconds_of)
+        monkeypatch.setattr(throughput.widened, "product", product)
+        monkeypatch.setattr(throughput.widened, "gradient_product", back)
+        monkeypatch.setattr(throughput, "mean_seconds", seconds_of)
 
 
 def test_a_row_costs_its_products_with_every_weight(monkeypatch):
@@ -53,35 +53,37 @@ def test_a_row_costs_its_products_with_every_weight(monkeypatch):
     base = base_of()
     head = base.model.get_output_embeddings()
     inner = sum(m.weight.numel() for m in base.model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
-    told = speed.samples_per_s(base, samples(4, 9), 0, "nothing")
+    told = throughput.measure_throughput(base, samples(4, 9), 0, "nothing")
     # the head is asked at the eight tokens that have a learned one behind them
-    assert told == pytest.approx(speed.PRODUCTS / ((9 * inner + 8 * head.weight.numel()) * 4 / 1e9))
+    assert told == pytest.approx(throughput.PRODUCTS / ((9 * inner + 8 * head.weight.numel()) * 4 / 1e9))
 
 
 def test_longer_rows_and_deeper_models_are_slower(monkeypatch):
     Clock().count(monkeypatch)
-    short, long = (speed.samples_per_s(base_of(), samples(4, tokens), 0, "nothing") for tokens in (8, 16))
+    short, long = (throughput.measure_throughput(base_of(), samples(4, tokens), 0, "nothing") for tokens in (8, 16))
     assert 1.9 < short / long < 2.2
-    shallow, deep = (speed.samples_per_s(base_of(num_hidden_layers=n), samples(4, 8), 0, "nothing") for n in (1, 3))
+    shallow, deep = (throughput.measure_throughput(base_of(num_hidden_layers=n), samples(4, 8), 0, "nothing") for n in (1, 3))
     assert shallow > deep
 
 
 def test_rows_that_share_their_beginning_are_faster(monkeypatch):
     Clock().count(monkeypatch)
     rows = [Sample((4, 5, 6, 7, 8, 9, 10 + row), (False,) * 6 + (True,)) for row in range(6)]
-    assert speed.samples_per_s(base_of(), rows, 512, "tree") > 2 * speed.samples_per_s(base_of(), rows, 0, "nothing")
+    assert throughput.measure_throughput(base_of(), rows, 512, "tree") > 2 * throughput.measure_throughput(
+        base_of(), rows, 0, "nothing"
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_every_dtype_is_timed_as_it_is_computed(dtype):
-    assert 0 < speed.samples_per_s(base_of(dtype), samples(2, 6), 0, "nothing") < math.inf
+    assert 0 < throughput.measure_throughput(base_of(dtype), samples(2, 6), 0, "nothing") < math.inf
 
 
 def test_a_quantised_weight_is_timed_in_its_layers_shape(monkeypatch):
     seen = []
-    monkeypatch.setattr(speed, "seconds_of", lambda work, _device: work() or 1.0)
-    monkeypatch.setattr(speed.widened, "product", lambda x, weight: seen.append((weight.dtype, tuple(weight.shape))))
-    monkeypatch.setattr(speed.widened, "gradient_product", lambda gradient, weight: None)
+    monkeypatch.setattr(throughput, "mean_seconds", lambda work, _device: work() or 1.0)
+    monkeypatch.setattr(throughput.widened, "product", lambda x, weight: seen.append((weight.dtype, tuple(weight.shape))))
+    monkeypatch.setattr(throughput.widened, "gradient_product", lambda gradient, weight: None)
     packed = torch.zeros(64, 1, dtype=torch.uint8)
-    speed.seconds_a_row(packed, (16, 8), 4, base_of())
+    throughput.seconds_per_row(packed, (16, 8), 4, base_of())
     assert seen == [(torch.float32, (16, 8))]

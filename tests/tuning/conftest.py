@@ -1,0 +1,26 @@
+"""What several tests of jobs share."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from job_steps import FAKE
+
+import store
+from tuning.jobs import processes, queue as jobs, watcher
+
+
+@pytest.fixture
+def queue(db_path, tmp_path):
+    """enqueue(name, *flags) -> id, on the device `cpu`; what still runs at the end of the test is ended."""
+
+    def enqueue(name="run", *flags, device="cpu", **more) -> int:
+        folder = tmp_path / name
+        return jobs.enqueue_command(db_path, [*FAKE, "--output_dir", str(folder), *flags], folder, device=device, **more)
+
+    yield enqueue
+    for job in store.jobs.active(db_path):
+        watcher.send_all(job, signal.SIGKILL)
+        if job["pid"]:
+            processes.send_signal(job["pid"], job["process_start"], signal.SIGKILL)
