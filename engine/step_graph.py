@@ -17,16 +17,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from engine.bank import Bank, Block
-
-if TYPE_CHECKING:
-    from engine.decode import Batch
+from engine.cache import RowsCache
 
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # above: multiples of 8
 KEPT = 48  # graphs; each holds the parameters of its kernels, some MB for a 7B model
@@ -46,6 +44,19 @@ def length_bucket(columns: int) -> int:
     """Multiples of 256 up to 1,024 columns, of 512 above: little is computed in vain, and few graphs are recorded."""
     block = 256 if columns <= 1024 else 512
     return -(-columns // block) * block
+
+
+class Batch(Protocol):
+    """What is needed of `engine.decode.Batch`."""
+
+    rows: list[Any]
+    cache: RowsCache | None
+    real: torch.Tensor
+    positions: torch.Tensor
+    next_ids: list[int]
+    heard: list[Any]
+
+    def computed(self) -> torch.Tensor: ...
 
 
 class FixedLayer(CacheLayerMixin):

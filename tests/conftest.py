@@ -25,8 +25,8 @@ NO_BROWSER = "no chromium, chromium-browser or google-chrome on this machine (De
 
 
 # What takes minutes begins first: with files dealt out among workers, a long one at the end would leave the others idle.
-LONG = ("browser/test_browser_finetune", "browser/test_browser_own_base", "browser/", "tuning/test_training_identity",
-        "ui/test_label_kills", "probes/test_second_opinion", "bench/", "tuning/test_job_parts", "engine/test_sharing")  # fmt: skip
+LONG = ("browser/test_browser_finetune", "browser/test_browser_own_base", "browser/", "bench/",
+        "tuning/test_training_identity", "ui/test_label_kills", "tuning/test_job_parts", "engine/test_sharing")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
