@@ -74,7 +74,7 @@ PROGRAMS = {
             *same("--lora_dropout", "--lora_target_modules", "--train_on_inputs"),
             Flag("--add_eos_token", switch=True, why="an answer always ends with the end token, there as here"),
             *same("--group_by_length"),
-            Flag("--wandb_project", why="nothing is sent anywhere; metrics.jsonl beside the adapter has every step"),
+            Flag("--wandb_project", why="nothing is reported by itself; --report_to wandb asks for it"),
             Flag("--wandb_run_name", why="as --wandb_project"),
             Flag("--wandb_watch", why="as --wandb_project"),
             Flag("--wandb_log_model", why="as --wandb_project"),
@@ -225,7 +225,7 @@ def programs(ours: str) -> list[Program]:
 
 def key(name: str) -> str:
     """A flag's name without what its programs do not tell apart."""
-    return name.lstrip("-").replace("-", "_").lower()
+    return name.lstrip("-").replace("-", "_")
 
 
 @dataclass

@@ -71,7 +71,8 @@ def blend(engine: Engine, adapters: list[str], accept_other_base: bool) -> dict[
 def base_of(adapters: list[str]) -> str:
     """The base where none is named."""
     folders = [given.rpartition("=")[0] if "=" in given and not Path(given).is_dir() else given for given in adapters]
-    return recorded_base([read_adapter(folder)[0] for folder in folders]) if folders else DEFAULT_BASE
+    infos = [read_adapter(folder)[0] for folder in folders]
+    return recorded_base(infos) if any(info.base for info in infos) else DEFAULT_BASE
 
 
 def reply(

@@ -42,6 +42,8 @@ def programmatic(source: TextIO | None = None) -> Style:
         while not said.endswith(END):
             line = read.readline()
             if not line:
+                if said.strip():
+                    print(f"The last question was not asked: it does not end with{END}", end="", file=sys.stderr)
                 raise EOFError
             said += line
         question = said.removesuffix(END)

@@ -54,4 +54,6 @@ def test_programmatic_speaks_fastchats_marks(capsys):
     style.show(iter(["I", "I am"]))
     with pytest.raises(EOFError):
         style.ask()
-    assert capsys.readouterr().out == "[!OP:USER]: two\nlines\n[!OP:USER]: next\n[!OP:ASSISTANT]: I am\n"
+    heard = capsys.readouterr()
+    assert "was not asked" in heard.err
+    assert heard.out == "[!OP:USER]: two\nlines\n[!OP:USER]: next\n[!OP:ASSISTANT]: I am\n"
