@@ -1,6 +1,6 @@
 """The command lines of the works this grew out of: what each of their flags is here, as data, and a call of theirs made ours.
 
-docs/coming-from.md shows these tables (`table`), and a test compares the two.
+docs/coming-from.md shows these tables (`python -m common.coming_from` prints them), and a test compares the two.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def same(*names: str) -> tuple[Flag, ...]:
 BY_DEVICE = "the device decides the number format; --dtype asks for one"
 EVERY_STEP = "every step is logged"
 NO_CACHE = "rows are read anew each time and no cache is kept"
-NO_8BIT = "8-bit weights are not there yet; leave it out, and the base is loaded in 16 bits (7B: about 14 GiB)"
+NO_8BIT = "8-bit weights are not there yet; leave it out, and the base is loaded in 16 bits where the device can (7B: 14 GiB)"
 LORA = Flag("--finetuning_type", values={"lora": ""}, why="LoRA is what is trained here")
 BASE = Flag("--model_name_or_path", "--base")
 GREEDY = "answers are greedy here, there --temperature {}"
-STEP = "rows of a step are per device x accumulation x devices; ours counts the rows of a step"
+STEP = "a step has rows per device x accumulation x devices, and ours counts those"
 
 PROGRAMS = {
     "alpaca-lora": Program(
@@ -179,7 +179,7 @@ PROGRAMS = {
         (
             *same("--train_dir", "--valid_dir"),
             Flag("--model_name_or_path", "--base_model"),
-            Flag("--batch_size", "--batch_size", why="per device where --gradient_accumulation is given: " + STEP, of_all=True),
+            Flag("--batch_size", "--batch_size", why="per device where --gradient_accumulation is given; " + STEP, of_all=True),
             Flag("--gradient_accumulation", "--batch_size", why=STEP, of_all=True),
         ),
         # of run_train.sh and its train_sft.py; their learning rate is one for all the weights of a model, not for an adapter's
@@ -339,3 +339,7 @@ def meaning(flag: Flag) -> str:
     if not flag.ours:
         return f"left out: {flag.why}"
     return ("the same" if flag.ours == flag.name else f"taken as `{flag.ours}`") + more
+
+
+if __name__ == "__main__":
+    print(*map(table, PROGRAMS.values()), sep="\n\n")
