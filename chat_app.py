@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from common import ending, space
+from common import coming_from, ending, space
 from common.paths import EVERYWHERE, Opened
 
 PASSWORD = "MIRROR_PASSWORD"  # whose value is a password of --auth
@@ -301,8 +301,9 @@ def open_app(args: argparse.Namespace, say=print):
 
 
 def main(arguments: list[str] | None = None) -> int:
+    given = coming_from.parsed(flags(), arguments, coming_from.PAGE)
     with ending.Bell().hanging() as bell:
-        return run(flags().parse_args(arguments), bell)
+        return run(given, bell)
 
 
 def run(args: argparse.Namespace, bell: ending.Bell) -> int:

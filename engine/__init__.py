@@ -9,6 +9,7 @@ from engine.types import Answer, Decoding, EngineError, Message, Piece, Request,
 
 __all__ = [
     "Answer",
+    "Assistant",
     "Decoding",
     "Engine",
     "EngineError",
@@ -27,4 +28,8 @@ def __getattr__(name: str) -> Any:
         from engine import engine
 
         return getattr(engine, name)
+    if name == "Assistant":
+        from engine.assistant import Assistant
+
+        return Assistant
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

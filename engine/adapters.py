@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -97,6 +97,18 @@ def describe(
         own_format=own_format(folder / CARD, card),
         card=card,
     )
+
+
+def recorded_base(infos: Sequence[AdapterInfo]) -> str:
+    """As the adapters' records call it; where the trainer's own record has the whole path and it is still there, that."""
+    named = {info.base for info in infos if info.base}
+    if len(named) > 1:
+        raise EngineError(f"The adapters belong to different bases ({', '.join(sorted(named))}); they cannot be blended.")
+    if not named:
+        raise EngineError(f"Adapter {infos[0].name!r} does not say which base it belongs to; name it with --base.")
+    recorded = [(info.card.get("arguments") or {}).get("base_model") for info in infos]
+    there = [path for path in recorded if isinstance(path, str) and os.path.isabs(path) and os.path.exists(path)]
+    return there[0] if there else named.pop()
 
 
 def own_format(file: Path, card: Mapping[str, Any]) -> Format | None:

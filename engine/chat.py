@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from common import ending, paths
+from common import coming_from, ending, paths
+from engine import terminal
+from engine.adapters import read_adapter, recorded_base
 from engine.bases import DEFAULT_BASE
 from engine.engine import MAX_ROWS, Engine, load
 from engine.thoughts import spoken_text
@@ -18,7 +21,9 @@ HELP = "Type a question. /again asks the last one again, /clear forgets the conv
 
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m engine.chat", description=__doc__)
-    options.add_argument("--base", default=DEFAULT_BASE, help="bayling-mini, smollm2, a folder, a .gguf file or a Hub id")
+    options.add_argument(
+        "--base", help=f"a packaged name, a folder, a .gguf file or a Hub id; default: the adapters' own, else {DEFAULT_BASE}"
+    )
     options.add_argument("--adapter", action="append", default=[], metavar="FOLDER[=STRENGTH]", help="repeat it for a blend")
     options.add_argument("--prompt", help="an identity prompt")
     options.add_argument("--prompt-file", type=Path, help="its first line is the identity prompt, \\n in it a new line")
@@ -27,9 +32,14 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--max-new-tokens", type=int, default=256)
     options.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
     options.add_argument("--top-p", type=float, default=1.0)
+    options.add_argument("--top-k", type=int, default=0, help="0 takes all")
+    options.add_argument("--repetition-penalty", type=float, default=1.0)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--dtype", choices=("fp32", "fp16", "bf16"))
     options.add_argument("--device")
+    options.add_argument(
+        "--style", choices=sorted(terminal.STYLES), default="simple", help="how it is shown; programmatic: for pipes"
+    )
     options.add_argument("--raw", action="store_true", help="show placeholders as the model writes them")
     options.add_argument("--trust-remote-code", action="store_true")
     options.add_argument("--accept-other-base", action="store_true", help="load adapters recorded for a base of another name")
@@ -58,52 +68,73 @@ def blend(engine: Engine, adapters: list[str], accept_other_base: bool) -> dict[
     return heard
 
 
-def reply(engine: Engine, messages: list[Message], variant: Variant, raw: bool) -> tuple[str, Answer | None]:
-    """Print the answer as it comes; return (raw text, answer). Ctrl-C stops it and keeps what is there; answer is then None."""
-    shown, raw_text, answer = "", "", None
+def base_of(adapters: list[str]) -> str:
+    """The base where none is named."""
+    folders = [given.rpartition("=")[0] if "=" in given and not Path(given).is_dir() else given for given in adapters]
+    infos = [read_adapter(folder)[0] for folder in folders]
+    return recorded_base(infos) if any(info.base for info in infos) else DEFAULT_BASE
+
+
+def reply(
+    engine: Engine, messages: list[Message], variant: Variant, raw: bool, style: terminal.Style
+) -> tuple[str, Answer | None]:
+    """Show the answer as it comes; return (raw text, answer). Ctrl-C stops it and keeps what is there; answer is then None."""
+    raw_text, answer = "", None
     pieces = engine.stream([Request(messages, variant)])
-    try:
+
+    def texts() -> Iterator[str]:
+        nonlocal raw_text, answer
         for piece in itertools.chain.from_iterable(pieces):
-            text = piece.raw if raw else piece.shown
-            print(text[len(shown) :], end="", flush=True)
-            shown, raw_text, answer = text, piece.raw, piece.answer
             if piece.problem:
                 raise EngineError(piece.problem)
+            raw_text, answer = piece.raw, piece.answer
+            yield piece.raw if raw else piece.shown
+
+    try:
+        style.show(texts())
     except KeyboardInterrupt:
         pieces.close()
-    print()
     return raw_text, answer
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    args = coming_from.parsed(parser(), given, coming_from.CHAT)
     try:
         prompt = identity_prompt(args)
         settings = dict(format=args.format, dtype=args.dtype, device=args.device, trust_remote_code=args.trust_remote_code)
-        engine = load(args.base, max_rows=MAX_ROWS, say=lambda line: print(line, file=sys.stderr), **settings)
+        decoding = Decoding(
+            args.max_new_tokens, args.temperature, args.top_p, args.top_k, args.repetition_penalty, seed=args.seed
+        )
+        base = args.base or base_of(args.adapter)
+        engine = load(base, max_rows=MAX_ROWS, say=lambda line: print(line, file=sys.stderr), **settings)
         variant = Variant(
             name="terminal",
             adapters=blend(engine, args.adapter, args.accept_other_base),
             prompt=prompt,
             mode=args.mode,
-            decoding=Decoding(args.max_new_tokens, args.temperature, args.top_p, seed=args.seed),
+            decoding=decoding,
         )
     except EngineError as error:
         print(error, file=sys.stderr)
         return 2
-    talk(engine, variant, args.raw)
+    # raw is what the model wrote, and Markdown would not show it so
+    style = terminal.STYLES["simple" if args.raw and args.style == "rich" else args.style]()
+    talk(engine, variant, args.raw, style, coming_from.spoken_commands(given, coming_from.CHAT))
     return 0
 
 
-def talk(engine: Engine, variant: Variant, raw: bool) -> None:
+def talk(engine: Engine, variant: Variant, raw: bool, style: terminal.Style, theirs: Mapping[str, str]) -> None:
+    """theirs: what is a command of ours in the program whose flags were given."""
     if sys.stdin.isatty():
-        print(HELP, file=sys.stderr)
+        print(HELP, *(f"{word} is {command}." for word, command in theirs.items()), file=sys.stderr)
     messages: list[Message] = []
     while True:
         try:
-            line = input("> " if sys.stdin.isatty() else "").strip()
+            line = style.ask().strip()
         except (EOFError, KeyboardInterrupt):
             return
+        line = theirs.get(line, line)
         if line == "/quit":
             return
         if line == "/clear":
@@ -121,7 +152,7 @@ def talk(engine: Engine, variant: Variant, raw: bool) -> None:
                 print(engine.render(Request(messages[:-1] or [{"role": "user", "content": "..."}], variant)))
                 continue
             question: list[Message] = [*messages, {"role": "user", "content": line}]
-            said, answer = reply(engine, question, variant, raw)
+            said, answer = reply(engine, question, variant, raw, style)
         except EngineError as error:
             print(error, file=sys.stderr)
             continue

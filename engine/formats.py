@@ -13,7 +13,7 @@ import re
 import string
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # transformers takes seconds, and formats are often only list
 
 TEMPLATES = Path(__file__).parent / "templates"
 ROLES = ("system", "user", "assistant")
+SUFFIXES = (".json", ".jinja")  # of template files; alpaca-lora's own come first
 _FRONT_MATTER = re.compile(r"\A\s*\{#-?\s*(\{(?![%{]).*?\})\s*-?#\}\s*", re.DOTALL)
 
 
@@ -110,11 +111,35 @@ def get(name: str) -> Format:
 
 
 def find(name_or_path: str) -> Format:
-    """What a person may write after `--format`: a name, a `.jinja` file or an alpaca-lora `.json` file."""
-    suffix = Path(name_or_path).suffix.lower()
-    if suffix == ".json":
-        return check_template(from_alpaca_json(name_or_path))
-    return check_template(from_jinja(name_or_path)) if suffix == ".jinja" else get(name_or_path)
+    """What a person may write after `--format`: a name, a `.jinja` file or an alpaca-lora `.json` file.
+
+    As alpaca-lora, it takes a path without the ending, and a name that is none of ours as a file in the folder templates/.
+    """
+    file = template_file(name_or_path)
+    if file is None:
+        return get(name_or_path)
+    form = check_template(from_alpaca_json(file) if file.suffix.lower() == ".json" else from_jinja(file))
+    if form.name not in names():
+        return form
+    own = get(form.name)  # adapters record a format's name, and under this one ours would be meant
+    return own if alike(own, form) else replace(form, name=f"{form.name}-file")
+
+
+def template_file(name_or_path: str) -> Path | None:
+    """The template file that is meant, None for a name."""
+    path = Path(name_or_path)
+    if path.suffix.lower() in SUFFIXES:
+        return path
+    place = path if "/" in name_or_path else Path("templates") / path
+    there = (file for suffix in SUFFIXES if (file := Path(f"{place}{suffix}")).is_file())
+    return None if name_or_path in names() else next(there, None)
+
+
+def alike(one: Format, other: Format) -> bool:
+    """Whether both make the same text of one turn, with a second field and without, and of two."""
+    said: list[Message] = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    talks: list[list[Message]] = [said[:1], [{**said[0], "input": "i"}], [*said, *said[:1]]]
+    return one.add_special_tokens == other.add_special_tokens and all(one.render(talk) == other.render(talk) for talk in talks)
 
 
 def check_template(form: Format) -> Format:

@@ -7,7 +7,6 @@ the format the adapter was trained in, so that it is asked as it was taught.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +15,11 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
-from common import ending, leftovers
+from common import coming_from, ending, leftovers
 from common.files import write_json, write_once
 from engine import bases, formats
 from engine.adapter_shapes import CARD
-from engine.adapters import AdapterInfo, LowRank, Unfit, find_misfit, read_adapter
+from engine.adapters import AdapterInfo, LowRank, Unfit, find_misfit, read_adapter, recorded_base
 from engine.bank import Bank
 from engine.bases import Base
 from engine.checkpoint import save_model
@@ -114,18 +113,6 @@ def refuse_other_base(info: AdapterInfo, base: Base, accept: bool) -> None:
     misfit = find_misfit(info, base.name, base.hash, base.names)
     if misfit and not accept:
         raise EngineError(f"Adapter {info.name!r} belongs to another base: {misfit}; --accept_other_base merges all the same.")
-
-
-def recorded_base(infos: Sequence[AdapterInfo]) -> str:
-    """As the adapters' records call it; where the trainer's own record has the whole path and it is still there, that."""
-    named = {info.base for info in infos if info.base}
-    if len(named) > 1:
-        raise EngineError(f"The adapters belong to different bases ({', '.join(sorted(named))}); they cannot be blended.")
-    if not named:
-        raise EngineError(f"Adapter {infos[0].name!r} does not say which base it belongs to; name it with --base.")
-    paths = [(info.card.get("arguments") or {}).get("base_model") for info in infos]
-    there = [path for path in paths if isinstance(path, str) and os.path.isabs(path) and os.path.exists(path)]
-    return there[0] if there else named.pop()
 
 
 def load(spec: str, dtype: str | None, say: Callable[[str], None]) -> Base:
@@ -225,7 +212,7 @@ def read_adapters(words: Sequence[str], strength: float) -> dict[str, float]:
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tuning.merge", description="Write adapters into their base.")
     parser.add_argument("--adapter", action="append", required=True, metavar="FOLDER[=STRENGTH]", help="several make a blend")
     parser.add_argument("--output_dir", required=True)
@@ -236,7 +223,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max_shard_size", default="2GB", help="of the weights' files [2GB]")
     parser.add_argument("--lora_alpha", type=float, help="for a checkpoint without configuration")
     parser.add_argument("--accept_other_base", action="store_true", help="merge although the record names another base")
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = coming_from.parsed(parser(), arguments, coming_from.MERGE)
     try:
         merge(
             read_adapters(given.adapter, given.strength),

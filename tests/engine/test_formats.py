@@ -370,3 +370,23 @@ def test_listing_formats_needs_neither_torch_nor_transformers():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_template_is_found_without_its_ending_as_in_alpaca_lora(tmp_path, monkeypatch):
+    turn = "### Instruction:\n{instruction}%s\n### Response:\n"
+    bayling = dict(prompt_input=BAYLING + turn % " {input}", prompt_no_input=BAYLING + turn % "")
+    (tmp_path / "templates").mkdir()
+    alpaca_file(tmp_path / "templates", "mine")
+    alpaca_file(tmp_path / "templates", "bayling", **bayling)
+    assert formats.find(str(tmp_path / "templates" / "mine")).name == "mine"
+    assert formats.find(str(tmp_path / "templates" / "bayling")) == formats.get("bayling")
+    monkeypatch.chdir(tmp_path)
+    assert formats.find("mine").name == "mine" and formats.find("templates/mine").name == "mine"
+    assert formats.find("bayling") == formats.get("bayling")
+    with pytest.raises(EngineError, match="no format 'templates/none'"):
+        formats.find("templates/none")
+
+
+def test_a_file_that_is_called_like_one_of_ours_and_is_another_gets_another_name(tmp_path):
+    other = alpaca_file(tmp_path, "bayling")
+    assert formats.find(str(other)).name == "bayling-file"  # an adapter's record would name ours

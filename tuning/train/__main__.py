@@ -1,6 +1,7 @@
 """Trains an adapter: `python -m tuning.train --base_model smollm2 --data_path rows.json --output_dir DIR`.
 
-Takes alpaca-lora's command line; `--preset NAME` starts from a known recipe. Several GPUs:
+Takes the command lines of alpaca-lora, ChatGLM-Efficient-Tuning and data-efficient-training (docs/coming-from.md), with
+`--defaults NAME` what they do where nothing is said; `--preset NAME` starts from a known recipe. Several GPUs:
 `torchrun --nproc_per_node N -m tuning.train ...`.
 Everything a watcher needs stands in the output folder (tuning.train.run_files); the adapter does too, with its card.
 """
@@ -16,9 +17,9 @@ from common import ending
 from common.errors import UserError
 from common.space import full_disk_sentence as told_full
 from engine.bases import Base
-from tuning.train.presets import PRESETS
-from tuning.train.run import run
-from tuning.train.settings import Settings, SettingsError, parse
+from tuning.train import foreign
+from tuning.train.run import processes, run, say_nothing
+from tuning.train.settings import Settings, SettingsError
 from tuning.train.trainer import OnStep
 
 
@@ -37,7 +38,8 @@ def identity_margin(settings: Settings, base: Base) -> OnStep:
 def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # PEFT's, about itself
     try:
-        run(parse(sys.argv[1:] if arguments is None else arguments, PRESETS), margin=identity_margin)
+        say = print if processes()[0] == 0 else say_nothing
+        run(foreign.read(sys.argv[1:] if arguments is None else arguments, say), margin=identity_margin)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import identities
 from common import outside
+from common.coming_from import PROGRAMS
 from common.errors import UserError, nearest
 from common.files import write_json
 
@@ -246,6 +247,8 @@ def command_line(presets: Mapping[str, Any]) -> argparse.ArgumentParser:
     )
     if presets:
         parser.add_argument("--preset", metavar="NAME", help=f"a known recipe: {', '.join(presets)}")
+    others = ", ".join(name for name, program in PROGRAMS.items() if program.defaults)
+    parser.add_argument("--defaults", metavar="NAME", help=f"what another program does where nothing is said: {others}")
     groups: dict[str, Any] = {}
     for one in dataclasses.fields(Settings):
         title = one.metadata["group"]
@@ -254,9 +257,8 @@ def command_line(presets: Mapping[str, Any]) -> argparse.ArgumentParser:
         names = list(dict.fromkeys((f"--{one.name}", f"--{one.name.replace('_', '-')}")))
         if is_switch(one.name):
             group.add_argument(*names, dest=one.name, nargs="?", const="true", metavar="True|False", help=shown)
-            group.add_argument(
-                f"--no-{one.name.replace('_', '-')}", dest=one.name, action="store_const", const="false", help=argparse.SUPPRESS
-            )
+            no = (f"--no-{one.name.replace('_', '-')}", f"--no{one.name}")  # the second is fire's, in which alpaca-lora is called
+            group.add_argument(*no, dest=one.name, action="store_const", const="false", help=argparse.SUPPRESS)
         elif one.name == "lora_target_modules":
             group.add_argument(*names, dest=one.name, nargs="+", metavar="NAME", help=shown)
         else:
@@ -296,7 +298,7 @@ def convert(name: str, value: Any) -> Any:
         if not isinstance(value, str) and not (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)):
             raise ValueError("give names, as a list or with commas between them")
         text = value if isinstance(value, str) else ",".join(value)
-        parts = text.strip().removeprefix("[").removesuffix("]").split(",")
+        parts = text.strip().strip("[]()").split(",")
         return tuple(part for part in (part.strip().strip("\"'") for part in parts) if part)
     if wanted is bool:
         if value is None or isinstance(value, bool):
