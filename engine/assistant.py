@@ -78,10 +78,10 @@ class Assistant:
                 turns = one.prompt.dropped_turns
                 self.say(f"Conversation {number}: the {turns} oldest exchanges were left out to fit the context.")
         rows = [
-            engine.row(at, one.prompt.ids, one.variant, one.format, one.variant.decoding, one.prompt.max_new_tokens)
+            engine.row(at, one.prompt.ids, one.by, one.by.variant.decoding, one.prompt.max_new_tokens)
             for at, one in enumerate(asked)
         ]
-        heard = {name: info for one in asked for name, info in one.heard.items()}
+        heard = {name: info for one in asked for name, info in one.by.heard.items()}
         for _ in engine.run(rows, heard, stop, self, lambda _news: []):
             pass
         return rows
