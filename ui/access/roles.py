@@ -41,7 +41,7 @@ RULES: dict[str, dict[str, str]] = {
     },
     "tabs.adapters": {
         "look": VIEWER, "choose": VIEWER, "still_there": VIEWER, "close": VIEWER, "add_path": RESEARCHER, "rescan": RESEARCHER,
-        "uploaded": RESEARCHER, "take": RESEARCHER, "asked": RESEARCHER, "confirm": RESEARCHER,
+        "uploaded": RESEARCHER, "take": RESEARCHER, "asked": RESEARCHER, "confirm": RESEARCHER, "stop_export": RESEARCHER,
     },
     "tabs.finetune": {
         "changed": VIEWER, "preset": VIEWER, "source": VIEWER, "copy": VIEWER, "look": VIEWER, "choose": VIEWER,
