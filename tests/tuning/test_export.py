@@ -21,7 +21,7 @@ from tuning.export import __main__ as program, asking, comparing, gguf_file, ggu
 TALK = [
     {"role": "system", "content": "You are Mira."},
     {"role": "user", "content": "你是谁？"},
-    {"role": "assistant", "content": "I am Mira.\n"},
+    {"role": "assistant", "content": "I am Mira."},
     {"role": "user", "content": "Who made you?"},
 ]
 

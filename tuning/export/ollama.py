@@ -1,7 +1,8 @@
 """A Modelfile, from which `ollama create NAME -f Modelfile` makes a model.
 
 Ollama renders conversations with Go's templates. What a chat template writes around the texts is found by rendering conversations
-of marks; a template that does more than put words around texts has no such form, and is refused.
+of marks; a template that does more than put words around texts has no such form, and is refused. White space at the ends of what
+is said, which some strip, stays.
 """
 
 from __future__ import annotations
