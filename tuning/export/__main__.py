@@ -7,6 +7,7 @@ with a Modelfile. Then the export is asked a probe set, and what became of the a
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -62,11 +63,12 @@ def export(args: argparse.Namespace) -> Path:
     probes = [] if args.no_questions else keeping.as_they_stand(args.set)
     asked = [Question(probe.id, probe.lang, tuple(probe.turns)) for probe in probes]
     before = ask_before(args, adapters, identity, asked)
+    gc.collect()  # an engine is a circle, and its base would stay beside the next one
     made = merge.merged(
         adapters, base=args.base, format=args.format, dtype=args.dtype, accept_other_base=args.accept_other_base,
         lora_alpha=args.lora_alpha,
     )  # fmt: skip
-    writing.refuse(made, args.to)
+    writing.refuse(made.base, made.format, args.to, identity)
     if asked and before is None:
         whole = asking.merged_in_engine(made, identity)
         before = Before(asking.ask_all(whole.ask, asked, "before", print), whole.dtype, MERGED_BEFORE)
@@ -74,6 +76,7 @@ def export(args: argparse.Namespace) -> Path:
     target = writing.write(made, args.output_dir, args.to, **more)
     ends, stops = sorted(end_ids(made.base, made.format)), made.format.stop if args.to == "ollama" else ()
     del made  # its memory is needed for what is asked now
+    gc.collect()
     if before:
         judge, by_id = keeping.keeps(taught(adapters), args.identities_dir), {probe.id: probe for probe in probes}
         answered, through = ask_after(args, target, ends, stops, asked, before, lambda one, said: judge(by_id[one.id], said))
@@ -100,8 +103,9 @@ def ask_before(
     try:
         base = args.base or merge.recorded_base([read_adapter(folder)[0] for folder in adapters])
         unmerged = asking.adapters_in_engine(
-            adapters, base, format=args.format, identity=identity, accept_other_base=args.accept_other_base
-        )
+            adapters, base, format=args.format, identity=identity, accept_other_base=args.accept_other_base,
+            check=lambda loaded, chosen: writing.refuse(loaded, chosen, args.to, identity),
+        )  # fmt: skip
     except Unfit:
         return None
     return Before(asking.ask_all(unmerged.ask, asked, "before", print), unmerged.dtype)

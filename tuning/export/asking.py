@@ -18,8 +18,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging as transformers_logging
 
 from engine import Decoding, Request, Variant, load
+from engine.bases import Base
 from engine.checkpoint import context_of
 from engine.engine import Engine
+from engine.formats import Format
 from engine.types import EngineError, Message
 from tuning.export.comparing import Question
 from tuning.merge import Merged
@@ -66,12 +68,18 @@ def adapters_in_engine(
     format: str | None = None,
     identity: str | None = None,
     accept_other_base: bool = False,
+    check: Callable[[Base, Format], object] = lambda base, chosen: None,
     longest: int = LONGEST,
 ) -> Opened:
-    """Base and adapters as the chat has them. Raises EngineError, and Unfit for an adapter that the bank cannot hold."""
+    """Base and adapters as the chat has them. Raises EngineError, and Unfit for an adapter that the bank cannot hold.
+
+    check: is shown the base and the format it is asked in, and may raise EngineError.
+    """
     engine = load(base, format=format, device="cpu", say=lambda _: None)
     names = {engine.add_adapter(folder, accept_other_base=accept_other_base): strength for folder, strength in adapters.items()}
-    return _in_engine(engine, names, engine.base.format.name if format else None, identity, longest)
+    asked_in = engine.base.format.name if format else None
+    check(engine.base, engine.format_of(Variant("before", names, format=asked_in)))
+    return _in_engine(engine, names, asked_in, identity, longest)
 
 
 def merged_in_engine(made: Merged, identity: str | None = None, longest: int = LONGEST) -> Opened:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from common.files import write_once, write_text
+from engine.bases import Base
+from engine.formats import Format
 from engine.prompts import end_ids
 from tuning import merge
 from tuning.export import gguf_file, gguf_vocabulary, ollama
@@ -42,11 +44,8 @@ def write(
     merge.set_ends(base, chosen)
     ends = end_ids(base, chosen)
     template = portable_template(chosen, base.tokenizer, identity)
-    recipe = ""
-    if to == "ollama":
-        bare = portable_template(chosen, base.tokenizer)
-        recipe = ollama.modelfile(name, chosen, bare, base.tokenizer, ends=ends, context=base.context, identity=identity)
-    elif chosen.stop:
+    recipe = modelfile(base, chosen, name, identity) if to == "ollama" else ""
+    if not recipe and chosen.stop:
         told = ", ".join(map(repr, chosen.stop))
         say(f"A GGUF file has no place for stop strings; whoever asks it may add {told}.")
 
@@ -61,11 +60,21 @@ def write(
     return write_once(target, fill)
 
 
-def refuse(made: Merged, to: To) -> None:
-    """Raises EngineError for a model that cannot be had in this form, before hours are spent on it."""
+def modelfile(base: Base, chosen: Format, name: str, identity: str | None) -> str:
+    """name: of the GGUF file beside it."""
+    bare = portable_template(chosen, base.tokenizer)
+    ends = end_ids(base, chosen)
+    return ollama.modelfile(name, chosen, bare, base.tokenizer, ends=ends, context=base.context, identity=identity)
+
+
+def refuse(base: Base, chosen: Format, to: To, identity: str | None) -> None:
+    """Raises EngineError for what cannot be had in this form, before anything is asked or written."""
+    portable_template(chosen, base.tokenizer, identity)
     if to != "folder":
-        gguf_file.refuse_other_models(made.base.model)
-        gguf_vocabulary.read_vocabulary(made.base.tokenizer, made.base.model.get_input_embeddings().weight.shape[0])
+        gguf_file.refuse_other_models(base.model)
+        gguf_vocabulary.read_vocabulary(base.tokenizer, base.model.get_input_embeddings().weight.shape[0])
+    if to == "ollama":
+        modelfile(base, chosen, "model.gguf", identity)
 
 
 def gguf_name(target: Path, kind: str) -> str:
