@@ -16,13 +16,14 @@ KNOWN_INDEX := $(shell cat $(VENV)/.torch-index 2>/dev/null)
 TORCH_INDEX ?= $(KNOWN_INDEX)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv app test test-avx2 lint clean bayling-mini finance-advisor
+.PHONY: help venv app test test-avx2 test-old-transformers lint clean bayling-mini finance-advisor
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make app     open the page on http://127.0.0.1:7860; flags: ARGS=\"--port 7861 --base FOLDER\""
 	@echo "make test    lint, then all tests; a choice of them: PYTEST_ARGS=\"tests/store/test_store.py\""
 	@echo "make test-avx2   what computes, as on a CPU with AVX2 and nothing newer"
+	@echo "make test-old-transformers   a merged folder, asked by transformers 4.31"
 	@echo "make lint    ruff, the import rules of the rooms, mypy, the scripts of the page"
 	@echo "make venv    only the installing; another Python: PYTHON=python3.12"
 	@echo "             another torch build, a V100's for example: TORCH_INDEX=ADDRESS (README)"
@@ -43,6 +44,10 @@ test-avx2: $(VENV)/.dev
 	@if [ "$$($(PY) -c 'import torch; print(torch.backends.cpu.get_cpu_capability())')" = AVX2 ]; then \
 	  echo "This CPU has AVX2 and nothing newer: the tests have run that way already."; \
 	else $(AVX2) $(PY) -m pytest -n $(WORKERS) --dist loadfile $(AVX2_TESTS); fi
+
+# Programs of 2023 read what is merged here: an environment of its own with transformers 4.31, made once.
+test-old-transformers: $(VENV)/.dev
+	$(PY) tests/old_transformers.py
 
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .

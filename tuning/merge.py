@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig
 
 from common import coming_from, ending, leftovers
 from common.files import write_json, write_once
@@ -22,13 +23,23 @@ from engine.adapter_shapes import CARD
 from engine.adapters import AdapterInfo, LowRank, Unfit, find_misfit, read_adapter, recorded_base
 from engine.bank import Bank
 from engine.bases import Base
-from engine.checkpoint import save_model
 from engine.formats import Format
 from engine.prompts import end_ids
 from engine.types import MAX_STRENGTH, EngineError
-from tuning import legacy, merge_by_peft
+from tuning import legacy, merge_by_peft, model_folder
+from tuning.portable import portable_template
 
+Say = Callable[[str], None]
 DTYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A base with adapters in it, in memory. format: the one it is asked in. adapters: what went in, for its card."""
+
+    base: Base
+    format: Format
+    adapters: Sequence[dict]
 
 
 def merge(
@@ -39,18 +50,42 @@ def merge(
     format: str | None = None,
     dtype: str | None = None,
     max_shard_size: str = "2GB",
+    bin: bool = False,
     accept_other_base: bool = False,
     lora_alpha: float | None = None,
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> Path:
     """Write base + sum of strength x adapter as a model folder and return it. Raises EngineError; `output` is then not made.
 
     adapters: folder -> strength. base: None takes the one the adapters' records name.
     format: None takes the adapters' recorded one, else the base's own. dtype: fp32, fp16, bf16; None keeps the base's.
+    bin: weights as programs of 2023 read them, pytorch_model*.bin.
     """
     target = Path(output)
+    refuse_what_is_there(target)
+    made = merged(
+        adapters, base=base, format=format, dtype=dtype, accept_other_base=accept_other_base, lora_alpha=lora_alpha, say=say
+    )
+    say(f"writing {target}")
+    return write_once(target, lambda folder: fill(made, folder, target.name, max_shard_size=max_shard_size, bin=bin, say=say))
+
+
+def refuse_what_is_there(target: Path) -> None:
     if target.exists():
         raise EngineError(f"{target} is already there; name another folder for the merged model.")
+
+
+def merged(
+    adapters: Mapping[str, float],
+    *,
+    base: str | None = None,
+    format: str | None = None,
+    dtype: str | None = None,
+    accept_other_base: bool = False,
+    lora_alpha: float | None = None,
+    say: Say = print,
+) -> Merged:
+    """The same in memory. Raises EngineError."""
     if not adapters:
         raise EngineError("There is no adapter to merge; name one with --adapter FOLDER.")
     for folder, strength in adapters.items():
@@ -64,7 +99,7 @@ def merge(
             if len(folders) > 1:
                 raise EngineError(f"{why} In a blend it has no place; merge it alone.") from why
             [(place, strength)] = folders.items()
-            return merge_whole(place, strength, target, base, format, dtype, max_shard_size, accept_other_base, why, say)
+            return merge_whole(place, strength, base, format, dtype, accept_other_base, why, say)
         loaded = load(base or recorded_base([info for info, _, _ in read]), dtype, say)
         bank = Bank(loaded.model)
         read = [(info, bank.check(info.name, weights), strength) for info, weights, strength in read]
@@ -74,8 +109,7 @@ def merge(
         for info, weights, strength in read:
             say(f"adding {info.name} at strength {strength:g}")
             add(loaded, weights, strength)
-        about = [{"name": info.name, "hash": info.hash, "strength": strength, "card": info.card} for info, _, strength in read]
-        return write(loaded, chosen, target, max_shard_size, about, say)
+        return Merged(loaded, chosen, [recorded(info, strength) for info, _, strength in read])
 
 
 def as_peft(folder: Path, room: Path, alpha: float | None) -> Path:
@@ -86,15 +120,13 @@ def as_peft(folder: Path, room: Path, alpha: float | None) -> Path:
 def merge_whole(
     folder: Path,
     strength: float,
-    target: Path,
     base: str | None,
     format: str | None,
     dtype: str | None,
-    max_shard_size: str,
     accept_other_base: bool,
     why: Unfit,
-    say: Callable[[str], None],
-) -> Path:
+    say: Say,
+) -> Merged:
     """DoRA, biases, whole modules: more than a low-rank sum, so it is PEFT that folds them in."""
     if strength != 1:
         raise EngineError(f"{why} Merged it can only be at strength 1.")
@@ -103,9 +135,11 @@ def merge_whole(
     refuse_other_base(info, loaded, accept_other_base)
     chosen = format_of(loaded, [info], format)
     say(f"adding {info.name} by PEFT")
-    loaded = merge_by_peft.add(loaded, folder, config, tensors, say)
-    about = {"name": info.name, "hash": info.hash, "strength": 1.0, "card": info.card}
-    return write(loaded, chosen, target, max_shard_size, [about], say)
+    return Merged(merge_by_peft.add(loaded, folder, config, tensors, say), chosen, [recorded(info, 1.0)])
+
+
+def recorded(info: AdapterInfo, strength: float) -> dict:
+    return {"name": info.name, "hash": info.hash, "strength": strength, "card": info.card}
 
 
 def refuse_other_base(info: AdapterInfo, base: Base, accept: bool) -> None:
@@ -115,7 +149,7 @@ def refuse_other_base(info: AdapterInfo, base: Base, accept: bool) -> None:
         raise EngineError(f"Adapter {info.name!r} belongs to another base: {misfit}; --accept_other_base merges all the same.")
 
 
-def load(spec: str, dtype: str | None, say: Callable[[str], None]) -> Base:
+def load(spec: str, dtype: str | None, say: Say) -> Base:
     """The base in memory beside the GPU, in the number format it is stored in."""
     try:
         source, _ = bases.find(spec, say)
@@ -161,40 +195,41 @@ def untie(base: Base, linear: nn.Linear) -> None:
         model.config.tie_word_embeddings = False
 
 
-def write(
-    base: Base, chosen: Format, target: Path, max_shard_size: str, adapters: Sequence[dict], say: Callable[[str], None]
-) -> Path:
-    model, tokenizer = base.model, base.tokenizer
-    tokenizer.chat_template = portable_template(chosen, tokenizer)
-    generation = model.generation_config
-    ends = sorted(end_ids(base, chosen))
-    if ends:
-        generation.eos_token_id = ends if len(ends) > 1 else ends[0]
+def fill(
+    made: Merged,
+    folder: Path,
+    name: str,
+    *,
+    max_shard_size: str = "2GB",
+    bin: bool = False,
+    identity: str | None = None,
+    say: Say = print,
+) -> None:
+    """Writes the model into an empty folder, with its card, where it is called `name`. identity: see `portable_template`."""
+    base, chosen = made.base, made.format
+    template = portable_template(chosen, base.tokenizer, identity)
+    set_ends(base, chosen)
+    model_folder.write_model(base.model, folder, max_shard_size, bin)
+    model_folder.write_tokenizer(base.tokenizer, template, folder, say)
     about = {
-        "name": target.name,
+        "name": name,
         "base": base.record,
         "base_hash": base.hash,
-        "hash": bases.weights_hash(model),
-        "format": chosen.name,
-        "format_hash": chosen.hash,
-        "merged": list(adapters),
+        "hash": bases.weights_hash(base.model),
+        "merged": list(made.adapters),
     }
-
-    def fill(folder: Path) -> None:
-        save_model(model, folder, max_shard_size=max_shard_size)
-        tokenizer.save_pretrained(folder)
-        write_json(folder / CARD, about)
-        for path in folder.iterdir():
-            path.chmod(0o644)
-
-    say(f"writing {target}")
-    return write_once(target, fill)
+    # with an identity in its template it is asked by that template, and not by the format of this name
+    about |= {"system": identity} if identity else {"format": chosen.name, "format_hash": chosen.hash}
+    write_json(folder / CARD, about)
+    for path in folder.iterdir():
+        path.chmod(0o644)
 
 
-def portable_template(chosen: Format, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The template as other programs use it: they add no special tokens to its text, so it has to write them."""
-    first = tokenizer("a")["input_ids"][:1] if chosen.add_special_tokens else []
-    return ("{{- bos_token -}}" if first == [tokenizer.bos_token_id] else "") + chosen.template
+def set_ends(base: Base, chosen: Format) -> None:
+    """What ends an answer of this format goes along with the model."""
+    ends = sorted(end_ids(base, chosen))
+    if ends:
+        base.model.generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]
 
 
 def read_adapters(words: Sequence[str], strength: float) -> dict[str, float]:
@@ -221,6 +256,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", help="chat template of the merged model; default: the adapter's")
     parser.add_argument("--dtype", choices=sorted(DTYPES.values()), help="default: the base's")
     parser.add_argument("--max_shard_size", default="2GB", help="of the weights' files [2GB]")
+    parser.add_argument("--bin", action="store_true", help="pytorch_model*.bin, for programs of 2023, in place of safetensors")
     parser.add_argument("--lora_alpha", type=float, help="for a checkpoint without configuration")
     parser.add_argument("--accept_other_base", action="store_true", help="merge although the record names another base")
     return parser
@@ -236,6 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             format=given.format,
             dtype=given.dtype,
             max_shard_size=given.max_shard_size,
+            bin=given.bin,
             accept_other_base=given.accept_other_base,
             lora_alpha=given.lora_alpha,
         )

@@ -44,9 +44,10 @@ def test_out_in_renamed_merged_and_deleted(site, page, tmp_path):
     page.click("#adapter-confirm")
     page.wait_for_selector("#adapter-card h2:text-is('otter')")
     assert (site.adapters / "otter").is_dir() and not (site.adapters / "mira-2").exists()
-    page.click("#adapter-merge")
+    page.click("#adapter-export")
     model = tmp_path / "model"
     page.fill("#adapter-text :is(input, textarea)", str(model))
+    page.uncheck("#adapter-asks input")
     page.click("#adapter-confirm")
     page.wait_for_selector("#adapter-exports li:has-text('model')")
     page.wait_for_selector("#adapter-exports .mt-state-done", timeout=600_000)

@@ -53,10 +53,11 @@ def test_from_the_form_to_the_merged_folder_asked(root, page):
         page.locator("#adapter-chosen input").click()
         page.get_by_role("option", name="otter").click()
         page.wait_for_selector("#adapter-card h2:text-is('otter')")
-        page.click("#adapter-merge")
+        page.click("#adapter-export")
         page.fill("#adapter-text :is(input, textarea)", str(root / "merged model"))
         page.click("#adapter-confirm")
         page.wait_for_selector("#adapter-exports .mt-state-done", timeout=600_000)
+        page.wait_for_selector("#adapter-exports li:has-text('of 16 answers are the same')")
     raw = {row["variant_name"]: row["raw"] for row in store.answers.recent(root / "runs" / "mirror.db", 2)}
     with serving(app_of("merged model")) as site:
         open_page(page, site.address)

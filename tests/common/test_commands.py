@@ -9,8 +9,8 @@ import pytest
 
 NAMES = [
     "probes.run", "probes.suggest", "probes.report", "probes.second_opinion", "tuning.train", "tuning.dataset", "tuning.merge",
-    "tuning.apply_delta", "tuning.legacy", "tuning.starters", "store.check", "store.backup", "store.events", "ui.accounts",
-    "engine.chat",
+    "tuning.export", "tuning.apply_delta", "tuning.legacy", "tuning.starters", "store.check", "store.backup", "store.events",
+    "ui.accounts", "engine.chat",
 ]  # fmt: skip
 
 

@@ -103,8 +103,11 @@ def dtype_of(source: str, device: torch.device, asked: str) -> torch.dtype:
         return device_room.choose_dtype(device, asked or None)[0]
 
 
-def needed_to_merge(spec: str) -> int | None:
-    """Bytes that writing an adapter into this base takes, about; None if that cannot be told. Raises EngineError."""
+def needed_to_merge(spec: str, asks: bool = False) -> int | None:
+    """Bytes that writing an adapter into this base takes, about; None if that cannot be told. Raises EngineError.
+
+    asks: it is asked before and after, one model at a time, in fp32 where the CPU has nothing narrower.
+    """
     from engine.bases import find
 
     source, _ = find(spec, say=lambda _: None)
@@ -112,6 +115,7 @@ def needed_to_merge(spec: str) -> int | None:
     if weights is None or folder is None:
         return None
     stored = configured_bytes(folder) or 4  # tuning.merge keeps the base's format, fp32 where it names none
+    stored = max(stored, 4) if asks else stored
     return int((weights.numbers * stored + weights.fixed) * BESIDE) + PROCESS_BYTES["cpu"]
 
 

@@ -42,7 +42,7 @@ RULES: dict[str, dict[str, str]] = {
     "tabs.adapters": {
         "refresh_exports": VIEWER, "choose": VIEWER, "check_still_there": VIEWER, "close_dialog": VIEWER,
         "add_path": RESEARCHER, "rescan": RESEARCHER, "upload": RESEARCHER, "load_or_take_out": RESEARCHER,
-        "open_dialog": RESEARCHER, "confirm": RESEARCHER,
+        "open_dialog": RESEARCHER, "confirm": RESEARCHER, "stop_export": RESEARCHER,
     },
     "tabs.finetune": {
         "refresh_outlook": VIEWER, "apply_preset": VIEWER, "show_source": VIEWER, "copy_run": VIEWER, "refresh_runs": VIEWER,

@@ -1,4 +1,4 @@
-"""Adapters as the page lists them: the table, one adapter's card, and models that are being written. HTML only."""
+"""Adapters as the page lists them: the table, and one adapter's card. HTML only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from html import escape
 
 from common.outside import display_name
-from tuning.jobs.progress import tail
 from ui import adapter_library
 from ui.context import App
 from ui.html import note, table
@@ -112,25 +111,6 @@ def card_html(app: App, lang: str, name: str) -> str:
     missing = "" if card or wrong else note(say(lang, "no_card"))
     missing += note(wrong, "warn") if wrong else ""
     return f'<h2>{escape(name)}</h2>{missing}<dl class="mt-small mt-card">{said}</dl>'
-
-
-def exports_html(lang: str, jobs: list[dict]) -> str:
-    """Merged models, the latest first, with the last line of what their program said."""
-    rows = []
-    for job in jobs:
-        target = job["arguments"][job["arguments"].index("--output_dir") + 1]
-        busy = job["status"] in ("queued", "starting", "running", "stopping")
-        last = tail(job["log"], 1) if busy else job["message"]
-        said = f'<p class="mt-by">{escape(last)}</p>' if last and not last.startswith("$") else ""
-        bar = '<div class="mt-progress mt-moving"><i></i></div>' if busy else ""
-        status = "merging" if job["status"] == "running" else job["status"]
-        state = say(lang, f"status_{status}")
-        kind = "bad" if job["status"] in ("failed", "died") else "done" if job["status"] == "done" else "busy"
-        rows.append(
-            f'<li><strong>{escape(job["name"])}</strong><span class="mt-state mt-state-{kind}">{escape(state)}</span> '
-            f"<code>{escape(target)}</code>{bar}{said}</li>"
-        )
-    return f'<h3>{escape(say(lang, "exports"))}</h3><ul class="mt-exports">{"".join(rows)}</ul>' if rows else ""
 
 
 def megabytes(size: int) -> str:

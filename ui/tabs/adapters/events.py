@@ -1,4 +1,4 @@
-"""What happens in the Adapters tab: adding, taking out, renaming, deleting, carrying away, merging."""
+"""What happens in the Adapters tab: adding, taking out, renaming, deleting, carrying away, exporting."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from html import escape
 
 import gradio as gr
 
+import identities
 from engine.types import EngineError
+from identities import NONE
+from store import jobs as stored
 from ui import adapter_library
 from ui.access import roles
 from ui.context import App, sentence
@@ -25,14 +28,15 @@ def wire_adapters(app: App, tab: Adapters) -> None:
     gr.on([tab.add.click, tab.path.submit], bind(add_path, app, tab), [tab.path, tab.chosen], tab.outputs, **SHOWN)
     tab.rescan.click(bind(rescan, app, tab), tab.chosen, tab.outputs, **SHOWN)
     tab.upload.upload(bind_or_warn(upload, app, tab), [tab.upload, tab.chosen], tab.outputs, **SHOWN)
-    tab.timer.tick(bind(refresh_exports, app), tab.exports, tab.exports, **QUIET)
+    tab.timer.tick(bind(refresh_exports, app, tab), [tab.exports, tab.halting], [tab.exports, tab.halt, tab.halting], **QUIET)
+    tab.halt.click(bind_or_warn(stop_export, app, tab), tab.halting, [tab.exports, tab.halt, tab.halting], **QUIET)
     tab.chosen.input(_of_chosen(app, tab, choose), tab.chosen, tab.outputs, **QUIET)
     tab.take.click(_of_chosen(app, tab, load_or_take_out), tab.chosen, tab.outputs, **QUIET)
     for doing, button in tab.actions.items():
         button.click(_of_chosen(app, tab, open_dialog, doing), tab.chosen, tab.outputs, **QUIET)
     fetched = tab.download.click(bind(check_still_there, app), tab.chosen, **QUIET)
     fetched.success(None, tab.chosen, js=download.FETCH)
-    given = [tab.chosen, tab.doing, tab.text, tab.strength]
+    given = [tab.chosen, tab.doing, tab.text, tab.strength, tab.kind, tab.along, tab.asks]
     gr.on([tab.confirm.click, tab.text.submit], _of_chosen(app, tab, confirm), given, tab.outputs, **QUIET)
     tab.cancel.click(close_dialog, outputs=tab.dialog, **QUIET)
 
@@ -93,10 +97,17 @@ def upload(app: App, tab: Adapters, request: gr.Request, file: str, chosen: str 
     return show_tab(app, tab, lang, name or chosen)
 
 
-def refresh_exports(app: App, request: gr.Request, seen: str) -> str | dict:
-    """How the merging goes on, where the page does not show it yet."""
-    now = draw_exports(app, app.language(request))
-    return gr.skip() if now == seen else now
+def refresh_exports(app: App, tab: Adapters, request: gr.Request, seen: str, halting: int | None) -> dict:
+    """How exporting goes on, where the page does not show it yet."""
+    now = draw_exports(app, tab, app.language(request))
+    return gr.skip() if (now[tab.exports], now[tab.halting]) == (seen, halting) else now
+
+
+def stop_export(app: App, tab: Adapters, request: gr.Request, halting: int | None) -> dict:
+    if halting is not None:
+        merging.stop(app, halting)
+        roles.record_deed(app, "stopped export", stored.get(app.db, halting)["name"])
+    return draw_exports(app, tab, app.language(request))
 
 
 def choose(app: App, tab: Adapters, lang: str, name: str) -> dict:
@@ -112,20 +123,27 @@ def load_or_take_out(app: App, tab: Adapters, lang: str, name: str) -> dict:
 
 
 def open_dialog(app: App, tab: Adapters, doing: str, lang: str, name: str) -> dict:
-    """The dialog before an adapter is renamed, merged or deleted."""
-    folder = adapter_library.folder_of(app, name) if doing == "merge" else adapter_library.movable_folder(app, name)
-    given = {"rename": name, "merge": str(merging.default_target(app, name)), "delete": ""}[doing]
-    label = say(lang, "target_folder" if doing == "merge" else "new_name")
+    """The dialog before an adapter is renamed, exported or deleted."""
+    exported = doing == "export"
+    folder = adapter_library.folder_of(app, name) if exported else adapter_library.movable_folder(app, name)
+    given = {"rename": name, "export": str(merging.default_target(app, name)), "delete": ""}[doing]
+    label = say(lang, "target_folder" if exported else "new_name")
+    kinds = [(say(lang, f"export_{kind.replace('-', '_')}"), kind) for kind in merging.KINDS]
+    prompts = [(say(lang, "export_alone"), NONE), *((one, one) for one in identities.names(app.identities) if one != NONE)]
     return {
         tab.doing: doing,
         tab.dialog: gr.update(visible=True),
         tab.words: paragraph(say(lang, f"adapter_{doing}", name=name, folder=folder), "mt-dialog-words"),
         tab.text: gr.update(visible=doing != "delete", value=given, label=label),
-        tab.strength: gr.update(visible=doing == "merge", value=1.0),
+        tab.strength: gr.update(visible=exported, value=1.0),
+        tab.kind: gr.update(visible=exported, choices=kinds, value="folder"),
+        tab.along: gr.update(visible=exported, choices=prompts, value=NONE),
+        tab.asks: gr.update(visible=exported, value=True),
     }
 
 
-def confirm(app: App, tab: Adapters, lang: str, name: str, doing: str, text: str, strength: float) -> dict:
+def confirm(app: App, tab: Adapters, lang: str, name: str, doing: str, text: str, *how) -> dict:
+    """how: of an export, its strength, kind, identity and whether it is asked."""
     if doing == "rename":
         old, name = name, adapter_library.rename(app, name, text)
         roles.record_deed(app, "renamed adapter", old, name)
@@ -133,9 +151,9 @@ def confirm(app: App, tab: Adapters, lang: str, name: str, doing: str, text: str
         adapter_library.delete(app, name)
         roles.record_deed(app, "deleted adapter", name)
         gr.Info(say(lang, "adapter_deleted", name=escape(name)))
-    elif doing == "merge":
-        merging.queue_merge(app, name, text, strength)
-        roles.record_deed(app, "merged adapter", name, text)
+    elif doing == "export":
+        merging.queue_merge(app, name, text, *how)
+        roles.record_deed(app, "exported adapter", name, text)
     return show_tab(app, tab, lang, name)
 
 

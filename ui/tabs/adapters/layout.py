@@ -10,7 +10,7 @@ from engine.types import MAX_STRENGTH
 from store import jobs as stored
 from ui import adapter_library
 from ui.context import App
-from ui.tabs.adapters import cards
+from ui.tabs.adapters import cards, exports, merging
 from ui.words import i18n, say
 
 TICK_S = 2.0
@@ -35,16 +35,22 @@ class Adapters:
     words: gr.HTML
     text: gr.Textbox
     strength: gr.Slider
+    kind: gr.Dropdown
+    along: gr.Dropdown
+    asks: gr.Checkbox
     confirm: gr.Button
     cancel: gr.Button
     card: gr.HTML
     exports: gr.HTML
+    halt: gr.Button
+    halting: gr.State
     timer: gr.Timer
 
     @property
     def outputs(self) -> list:
         about = [self.table, self.path, self.chosen, self.card, self.take, *self.actions.values(), self.download]
-        return [*about, self.doing, self.dialog, self.words, self.text, self.strength, self.exports]
+        dialog = [self.doing, self.dialog, self.words, self.text, self.strength, self.kind, self.along, self.asks]
+        return [*about, *dialog, self.exports, self.halt, self.halting]
 
 
 def build_adapters() -> Adapters:
@@ -62,24 +68,30 @@ def build_adapters() -> Adapters:
         take = gr.Button(i18n("take_out_button"), scale=0, min_width=90, elem_id="adapter-remove", visible=False)
         actions = {
             doing: gr.Button(i18n(doing), scale=0, min_width=90, elem_id=f"adapter-{doing}", visible=False)
-            for doing in ("rename", "merge", "delete")
+            for doing in ("rename", "export", "delete")
         }
         download = gr.Button(i18n("download"), scale=0, min_width=120, elem_id="adapter-download", visible=False)
     doing = gr.State("")
     with gr.Column(visible=False, elem_classes="mt-dialog mt-wide", elem_id="adapter-dialog") as dialog:
         words = gr.HTML()
+        with gr.Row(elem_classes="mt-tools"):
+            kind = gr.Dropdown([], label=i18n("export_as"), scale=3, elem_id="adapter-kind", filterable=False)
+            along = gr.Dropdown([], label=i18n("export_along"), scale=2, elem_id="adapter-along", filterable=False)
         text = gr.Textbox(label=i18n("new_name"), max_lines=1, elem_id="adapter-text")
         strength = gr.Slider(0.05, MAX_STRENGTH, 1.0, step=0.05, label=i18n("strength"), buttons=[], elem_id="adapter-strength")
+        asks = gr.Checkbox(True, label=i18n("export_asks"), elem_id="adapter-asks")
         with gr.Row(elem_classes="mt-under"):
             confirm = gr.Button(i18n("confirm"), size="sm", variant="primary", elem_id="adapter-confirm", scale=0, min_width=60)
             cancel = gr.Button(i18n("cancel"), size="sm", elem_id="adapter-cancel", scale=0, min_width=60)
     card = gr.HTML(elem_id="adapter-card")
-    exports = gr.HTML(elem_id="adapter-exports")
+    listed = gr.HTML(elem_id="adapter-exports")
+    halt = gr.Button(size="sm", elem_id="adapter-halt", scale=0, min_width=90, visible=False)
+    halting = gr.State(None)
     timer = gr.Timer(TICK_S)
     return Adapters(
         path=path, add=add, upload=upload, rescan=rescan, table=table, chosen=chosen, take=take, actions=actions,
-        download=download, doing=doing, dialog=dialog, words=words, text=text, strength=strength, confirm=confirm,
-        cancel=cancel, card=card, exports=exports, timer=timer,
+        download=download, doing=doing, dialog=dialog, words=words, text=text, strength=strength, kind=kind, along=along,
+        asks=asks, confirm=confirm, cancel=cancel, card=card, exports=listed, halt=halt, halting=halting, timer=timer,
     )  # fmt: skip
 
 
@@ -92,7 +104,7 @@ def show_tab(app: App, tab: Adapters, lang: str, chosen: str | None = None) -> d
     return {
         tab.table: cards.table_html(app, lang),
         tab.chosen: gr.update(choices=choices, value=chosen),
-        tab.exports: draw_exports(app, lang),
+        **draw_exports(app, tab, lang),
         tab.doing: "",
         tab.dialog: gr.update(visible=False),
     } | show_adapter(app, tab, lang, chosen)
@@ -111,6 +123,13 @@ def show_adapter(app: App, tab: Adapters, lang: str, name: str | None) -> dict:
     }
 
 
-def draw_exports(app: App, lang: str) -> str:
-    merges = [job for job in stored.recent(app.db) if job["kind"] == "merge"]
-    return cards.exports_html(lang, merges[:EXPORTS])
+def draw_exports(app: App, tab: Adapters, lang: str) -> dict:
+    """What was exported, and the button that ends what is under way."""
+    jobs = [job for job in stored.recent(app.db) if job["kind"] == "merge"]
+    busy = merging.under_way(app)
+    stop = say(lang, "export_stop", name=busy["name"]) if busy else ""
+    return {
+        tab.exports: exports.exports_html(lang, jobs[:EXPORTS]),
+        tab.halt: gr.update(visible=bool(busy), value=stop),
+        tab.halting: busy["id"] if busy else None,
+    }
