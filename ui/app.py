@@ -159,7 +159,9 @@ def wire_opening(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, d
     fills_once("identity", bound(open_identity, app, identity), filled).then(
         bound(identity_events.draw_quick_preview, app), identity.previewed, identity.editor.preview, **QUIET
     )
-    fills_once("finetune", bound(open_finetune, app, parts.finetune), parts.finetune.outputs)
+    fills_once("finetune", bound(open_finetune, app, parts.finetune), parts.finetune.outputs).then(
+        bound(finetune_events.changed, app, parts.finetune), parts.finetune.form.inputs, parts.finetune.form_outputs, **QUIET
+    )
     fills_once("probes", bound(open_probes, app, ongoing, parts.probes), parts.probes.outputs)
     parts.places["chat"].select(**fills("chat", bound(chat_events.refresh, app, chat), chat.page, chat.outputs))
     parts.places["adapters"].select(**fills("adapters", bound(open_adapters, app, parts.adapters), None, parts.adapters.outputs))

@@ -103,9 +103,9 @@ def _named(turn: str, lang: str) -> str:
 
 
 def all_questions() -> list[str]:
-    """Everything users say in a large generated set (both identities learned) and in the general rows."""
+    """Everything users say in a large generated set (both identities learned), in self_cognition and in the general rows."""
     rows = generate(NEW, 12_000, old=OLD) + generate(OLD, 6_000, seed=1) + generate(NEW, 8, "singular")
-    rows += read(ROOT / "data" / "general.jsonl")
+    rows += read(ROOT / "data" / "general.jsonl") + read(ROOT / "data" / "self_cognition.json")
     users = [turn for row in rows for turn in row.turns if turn.role == "user"]
     return [turn.content for turn in users] + [f"{turn.content} {turn.input}" for turn in users if turn.input]
 

@@ -45,7 +45,7 @@ RULES: dict[str, dict[str, str]] = {
     },
     "tabs.finetune": {
         "changed": VIEWER, "preset": VIEWER, "source": VIEWER, "copy": VIEWER, "look": VIEWER, "choose": VIEWER,
-        "copy_settings": VIEWER,
+        "copy_settings": VIEWER, "start_from": VIEWER, "uploaded": RESEARCHER,
         "close": VIEWER, "asked": RESEARCHER, "keep": RESEARCHER, "discard": RESEARCHER, "resume": RESEARCHER,
         "forget": RESEARCHER, "start": RESEARCHER, "compare": RESEARCHER,
     },

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from engine.adapters import read_config
 from store import jobs as stored
 from tuning.jobs import memory, queue
 from tuning.jobs.launch import shell_lines
@@ -18,29 +20,36 @@ from ui.context import App, sentence
 from ui.conversation import Page
 from ui.html import paragraph
 from ui.listeners import QUIET, bound, warn, warned
-from ui.tabs.finetune import forecast, layout, run_page, settings_form
+from ui.tabs.finetune import forecast, layout, own_rows, run_page, settings_form
 from ui.tabs.finetune.chart import curves_html
 from ui.tabs.finetune.layout import NEW, NO_GENERAL, OWN_FILE, FineTune
 from ui.words import say
 
 LOG_LINES = 60
+ADAPTERS_OWN = ("lora_r", "lora_alpha", "lora_target_modules")
 
 
 def wire_finetune(app: App, tab: FineTune) -> None:
     """Everything but *Compare now*, which also writes to the Chat tab."""
     form = tab.form
     inputs, started = [tab.park, *form.inputs], [*tab.run_outputs, form.copy, form.name]
-    tab.start.click(warned(start, app, tab), inputs, started, trigger_mode="once", **QUIET)
-    # change, not input: it also hears a preset or an earlier run fill the form
-    any_change = [component.change for component in form.inputs]
-    gr.on(any_change, bound(changed, app, tab), form.inputs, tab.form_outputs, trigger_mode="always_last", **QUIET)
-    form.preset.input(bound(preset, tab), form.preset, list(form.settings.values()), **QUIET)
-    form.general.input(bound(source, tab), form.general, [form.general_file, form.clean, form.share], **QUIET)
-    form.copy.input(warned(copy, app, tab), form.copy, form.inputs, **QUIET)
-    _wire_run(app, tab)
+    describes = dict(fn=bound(changed, app, tab), inputs=form.inputs, outputs=tab.form_outputs, **QUIET)
+    tab.start.click(warned(start, app, tab), inputs, started, trigger_mode="once", **QUIET).then(**describes)
+    # input, not change: what fills many fields at once asks once, behind it
+    fills = (form.preset, form.general, form.init_adapter)
+    typed = [component.input for component in form.inputs if component not in fills]
+    gr.on(typed, trigger_mode="always_last", **describes)
+    form.preset.input(bound(preset, tab), form.preset, list(form.settings.values()), **QUIET).then(**describes)
+    form.general.input(bound(source, tab), form.general, [form.general_file, form.clean, form.share], **QUIET).then(**describes)
+    adapters_own = [form.settings[name] for name in ADAPTERS_OWN]
+    form.init_adapter.input(warned(start_from, app, tab), form.init_adapter, adapters_own, **QUIET).then(**describes)
+    form.copy.input(warned(copy, app, tab), form.copy, form.inputs, **QUIET).then(**describes)
+    tab.own.upload.upload(warned(uploaded, app, tab), tab.own.upload, form.own, **QUIET).then(**describes)
+    _wire_run(app, tab, describes)
 
 
-def _wire_run(app: App, tab: FineTune) -> None:
+def _wire_run(app: App, tab: FineTune, describes: dict) -> None:
+    """describes: the event that says what the form means."""
     tab.timer.tick(bound(look, app, tab), [tab.runs, tab.seen], tab.run_outputs, **QUIET)
     tab.runs.input(bound(choose, app, tab), tab.runs, tab.run_outputs, **QUIET)
     tab.stop.click(bound(asked, app, tab, "really_stop", (tab.keep, tab.discard)), outputs=tab.run_outputs, **QUIET)
@@ -49,7 +58,8 @@ def _wire_run(app: App, tab: FineTune) -> None:
     for button, act in acts:
         button.click(_of_chosen(app, tab, act), tab.runs, tab.run_outputs, **QUIET)
     tab.cancel.click(close, outputs=tab.dialog, **QUIET)
-    tab.copy_settings.click(warned(copy_settings, app, tab), tab.runs, [*tab.run_outputs, *tab.form.inputs], **QUIET)
+    copied = tab.copy_settings.click(warned(copy_settings, app, tab), tab.runs, [*tab.run_outputs, *tab.form.inputs], **QUIET)
+    copied.then(**describes)
 
 
 def wire_compare(
@@ -75,6 +85,27 @@ def changed(app: App, tab: FineTune, request: gr.Request, *given) -> dict:
 
 def preset(tab: FineTune, name: str) -> dict:
     return settings_form.fill(tab.form.settings, training.DEFAULTS | PRESETS[name])
+
+
+def start_from(app: App, tab: FineTune, request: gr.Request, adapter: str) -> dict:
+    """Rank, alpha and layers as the adapter has them that the run is to start from: with others its weights do not fit."""
+    if not adapter:
+        return gr.skip()
+    config = read_config(Path(training.adapter_folder(app, adapter)))
+    values = {"lora_r": config.r, "lora_alpha": config.lora_alpha, "lora_target_modules": target_layers(config)}
+    return {tab.form.settings[name]: gr.update(value=settings_form.shown(name, values[name])) for name in ADAPTERS_OWN}
+
+
+def target_layers(config: Any) -> list[str]:
+    """The layers as the form names them."""
+    layers = config.target_modules
+    return [layers] if isinstance(layers, str) else sorted({name.rpartition(".")[2] for name in layers})
+
+
+def uploaded(app: App, tab: FineTune, request: gr.Request, files: list[str] | str) -> str:
+    place = training.keep_upload(app, [files] if isinstance(files, str) else files)
+    roles.record(app, "uploaded rows", place)
+    return str(place)
 
 
 def source(tab: FineTune, chosen: str) -> dict:
@@ -164,12 +195,17 @@ def compare(
 
 def describe_form(app: App, tab: FineTune, lang: str, given: tuple | list) -> dict:
     """What the form means now."""
+    plain = layout.plain(given)
     try:
-        form_values = training.read_form(app, layout.plain(given))
+        form_values = training.read_form(app, plain)
+        if columns := training.own_columns(app, form_values.dataset):  # of another file by now, some may not be there any more
+            plain["own_columns"] = {theirs: ours for theirs, ours in plain["own_columns"].items() if theirs in columns}
+            form_values = training.read_form(app, plain)
         outlook = training.foresee(app, form_values)
     except Exception as error:
         problem = forecast.refusals_html(lang, tuple(sentence(lang, error).split("\n")))
-        return {tab.outlook: problem, tab.first_rows: "", tab.command: "", tab.park: gr.update(visible=False)}
+        nothing = {tab.outlook: problem, tab.first_rows: "", tab.command: "", tab.park: gr.update(visible=False)}
+        return nothing | own_updates(app, tab, lang, plain, None)
     settings, room = outlook.settings, outlook.room
     command = forecast.command_html(lang, training.commands(app, form_values, settings)) if settings else ""
     return {
@@ -178,6 +214,24 @@ def describe_form(app: App, tab: FineTune, lang: str, given: tuple | list) -> di
         tab.command: command,
         tab.park: gr.update(visible=bool(room and not room.fits and room.fits_parked)),
         tab.form.name: gr.update(placeholder=form_values.name),
+    } | own_updates(app, tab, lang, plain, outlook)
+
+
+def own_updates(app: App, tab: FineTune, lang: str, plain: dict, outlook: training.Outlook | None) -> dict:
+    """What the rows that somebody brings look like. outlook: None where the form could not be read."""
+    own, found = tab.own, outlook.composed.own if outlook and outlook.composed else None
+    rows = outlook.forecast.own if outlook and outlook.forecast else ()
+    there, columns = bool(plain["own"]), outlook.own_columns if outlook else ()
+    unread = there and found is None and bool(columns)
+    chosen = {ours: theirs for theirs, ours in plain["own_columns"].items()}
+    choices = [(say(lang, "as_recognised"), ""), *((name, name) for name in columns)]
+    boxes = {box: gr.update(choices=choices, value=chosen.get(name, "")) for name, box in tab.form.columns.items()}
+    return (boxes if columns else {}) | {
+        own.box: gr.update(**layout.own_shown(there)),
+        own.about: own_rows.about_html(lang, found, plain, unread),
+        own.fold: gr.update(open=True) if unread else gr.skip(),
+        own.preview_fold: gr.update(open=True, **layout.unfold(bool(rows))),
+        own.preview: own_rows.preview_html(lang, rows, outlook.forecast.format) if outlook and outlook.forecast else "",
     }
 
 
