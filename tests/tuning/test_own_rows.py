@@ -106,7 +106,7 @@ def test_columns_are_mapped_by_hand_and_no_other_is_read(tmp_path):
     file = tmp_path / "faq.csv"
     file.write_text("Frage,Antwort,output\nWie spät?,Neun Uhr.,x\n", encoding="utf-8")
     assert recipe.own_columns(dataset(file)) == ["Frage", "Antwort", "output"]
-    with pytest.raises(DataError, match="has no instruction, only 'Frage'"):
+    with pytest.raises(DataError, match="has no instruction, only 'frage'"):
         recipe.compose(dataset(file))
     mapped = dataset(file, own_columns=(("Frage", "instruction"), ("Antwort", "output")))
     own = recipe.compose(mapped).own

@@ -44,8 +44,16 @@ def read(
     columns: of the files -> ours, mapped by hand; no dataset_info.json counts then.
     Raises DataError with every problem found, up to ten.
     """
-    name, told = str(source), notes if notes is not None else []
-    on_hub, own = is_hub_name(name), by_hand(columns) if columns else None
+    described = by_hand(columns) if columns else None
+    return _read(source, kind, split, notes if notes is not None else [], opened, described)
+
+
+def _read(
+    source: str | Path, kind: Kind, split: str, told: list[str], opened: Opened, own: Described | None
+) -> list[TrainingRow]:
+    """own: what is known of the columns; None looks for a dataset_info.json."""
+    name = str(source)
+    on_hub = is_hub_name(name)
     try:
         path = opened.place(source, DataError, "The data")
     except DataError:
@@ -116,7 +124,7 @@ def _read_one(name: str, folders: list[Path], kind: Kind, notes: list[str], open
             if entry.described.refused:
                 raise DataError(entry.described.refused)
             if not entry.hub:
-                return read(place / entry.file, kind=kind, notes=notes, opened=opened)
+                return _read(place / entry.file, kind, entry.split, notes, opened, entry.described)
             about: dict[str, Any] = {"split": entry.split, "subset": entry.subset, "described": entry.described}
             return read_hub(entry.hub, kind=kind, notes=notes, **about)
         files = {path.name.split(".")[0]: path for path in sorted(place.iterdir()) if ending(path) and path.name != INFO}
@@ -153,7 +161,7 @@ def read_hub(
             "install it with `pip install datasets`, or give the path of a local file."
         ) from None
     try:
-        found = datasets.load_dataset(name, subset or None, split=split)
+        found = datasets.load_dataset(name, *filter(None, [subset]), split=split)
     except Exception as error:  # the Hub client raises many kinds, all of them mean "not to be had"
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise DataError(
