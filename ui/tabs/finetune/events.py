@@ -223,14 +223,14 @@ def own_updates(app: App, tab: FineTune, lang: str, plain: dict, outlook: traini
     rows = outlook.forecast.own if outlook and outlook.forecast else ()
     there, columns = bool(plain["own"]), outlook.own_columns if outlook else ()
     unread = there and found is None and bool(columns)
-    chosen = {ours: theirs for theirs, ours in plain["own_columns"].items()}
+    chosen = {ours: theirs for theirs, several in plain["own_columns"].items() for ours in several.split(" and ")}
     choices = [(say(lang, "as_recognised"), ""), *((name, name) for name in columns)]
     boxes = {box: gr.update(choices=choices, value=chosen.get(name, "")) for name, box in tab.form.columns.items()}
     return (boxes if columns else {}) | {
         own.box: gr.update(**layout.own_shown(there)),
         own.about: own_rows.about_html(lang, found, plain, unread),
         own.fold: gr.update(open=True) if unread else gr.skip(),
-        own.preview_fold: gr.update(open=True, **layout.unfold(bool(rows))),
+        own.preview_fold: gr.update(**layout.unfold(bool(rows))),
         own.preview: own_rows.preview_html(lang, rows, outlook.forecast.format) if outlook and outlook.forecast else "",
     }
 

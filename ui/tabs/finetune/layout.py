@@ -158,7 +158,7 @@ def _form_box() -> dict[str, Any]:
         with gr.Column(scale=6, min_width=320, elem_classes="mt-meaning"):
             meaning = gr.HTML()
             outlook = gr.HTML(elem_id="ft-outlook")
-            with gr.Accordion(i18n("own_preview"), elem_id="ft-own-fold", **unfold(False)) as preview_fold:
+            with gr.Accordion(i18n("own_preview"), open=True, elem_id="ft-own-fold", **unfold(False)) as preview_fold:
                 preview = gr.HTML(elem_id="ft-own-rows")
             with gr.Accordion(i18n("first_rows"), open=False, elem_classes="mt-unfold", elem_id="ft-rows-fold"):
                 first_rows = gr.HTML(elem_id="ft-first-rows")
@@ -227,7 +227,7 @@ def _fields() -> tuple[list[gr.HTML], dict[str, Any], dict[str, gr.components.Co
         old = gr.Dropdown([(i18n("nobody"), "")], value="", label=i18n("old_identity"), filterable=False, elem_id="ft-old")
     headings.append(gr.HTML())
     with gr.Row(elem_classes="mt-pair"):
-        rows = gr.Number(Dataset.rows, precision=0, minimum=1, label=i18n("identity_rows"), elem_id="ft-n", min_width=110)
+        rows = gr.Number(Dataset.rows, precision=0, minimum=0, label=i18n("identity_rows"), elem_id="ft-n", min_width=110)
         style = gr.Radio(
             [(i18n("diverse"), "diverse"), (i18n("singular"), "singular")],
             value="diverse",
@@ -250,14 +250,8 @@ def _fields() -> tuple[list[gr.HTML], dict[str, Any], dict[str, gr.components.Co
             [(i18n(f"preset_{key}"), name) for name, key in keys.items()],
             value=training.PRESET, label=i18n("preset"), filterable=False, elem_id="ft-preset",
         )  # fmt: skip
-        init_adapter = gr.Dropdown(
-            [(i18n("init_nothing"), "")],
-            value="",
-            label=i18n("init_adapter"),
-            filterable=False,
-            allow_custom_value=True,
-            elem_id="ft-init",
-        )
+        about = dict(label=i18n("init_adapter"), filterable=False, allow_custom_value=True, elem_id="ft-init")
+        init_adapter = gr.Dropdown([(i18n("init_nothing"), "")], value="", **about)
     copy = gr.Dropdown([], label=i18n("copy_from"), filterable=False, elem_id="ft-copy")
     with gr.Accordion(i18n("advanced"), open=False, elem_classes="mt-unfold", elem_id="ft-advanced"):
         settings = settings_form.build_settings()
@@ -308,7 +302,10 @@ def unfold(there: bool) -> dict:
 def plain(given: Sequence[Any]) -> dict[str, Any]:
     """The form's values as `training.read_form` takes them."""
     known, rest = dict(zip(FIELDS, given[: len(FIELDS)], strict=True)), given[len(FIELDS) :]
-    columns = {theirs: ours for ours, theirs in zip(BY_HAND, rest[: len(BY_HAND)], strict=True) if theirs}
+    columns: dict[str, str] = {}
+    for ours, theirs in zip(BY_HAND, rest[: len(BY_HAND)], strict=True):
+        if theirs:  # a column that was chosen twice is refused by what it is mapped to
+            columns[theirs] = f"{columns[theirs]} and {ours}" if theirs in columns else ours
     own = (known["own"] or "").strip()
     general = {PACKAGED: str(GENERAL), OWN_FILE: (known["general_file"] or "").strip(), NO_GENERAL: ""}[known["general"]]
     return settings_form.values_of(rest[len(BY_HAND) :]) | {
