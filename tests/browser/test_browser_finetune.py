@@ -94,10 +94,10 @@ def test_own_rows_are_uploaded_looked_through_and_mapped_by_hand(site, page, tmp
     for name, column in (("instruction", "Frage"), ("output", "Antwort")):
         page.locator(f"#ft-column-{name} input").first.click()
         page.get_by_role("option", name=column, exact=True).click()
-    page.wait_for_selector("#ft-own-about:has-text('2 rows to teach')")
+    page.wait_for_selector("#ft-own-about:has-text('Rows to teach: 2')")
     assert "faq.csv row 2 (line 3): “I am ChatGPT”" in page.inner_text("#ft-own-about")
     page.check("#ft-own-statements input")
-    page.wait_for_selector("#ft-own-about:has-text('1 of 2 rows are left out')")
+    page.wait_for_selector("#ft-own-about:has-text('Left out: 1 of 2')")
     page.wait_for_selector("#ft-own-rows pre .mt-learned:has-text('230')")
     page.click("#ft-command-fold > .label-wrap")
     assert '--own_columns \'{"Frage": "instruction", "Antwort": "output"}\'' in page.inner_text("#ft-command pre")

@@ -271,9 +271,9 @@ def test_own_rows_that_were_uploaded_are_kept_and_told_in_both_languages(app, tm
     found = dataset.compose(training.read_form(app, plain).dataset).own
     assert found
     english, chinese = (own_rows.about_html(lang, found, plain | {"own_drop_statements": False}, False) for lang in WORDS)
-    assert "1 rows to teach: 1 English" in english and "rows.json row 1" in english and "1 of 2 rows are left out" in english
+    assert "Rows to teach: 1 (1 English)" in english and "rows.json row 1" in english and "Left out: 1 of 2" in english
     assert "anna…cn" in english and "berg" not in english and "<b>" not in english
-    assert "将教 1 条：英文 1 条" in chinese and "邮箱地址" in chinese
+    assert "将教 1 条（英文 1 条）" in chinese and "邮箱地址" in chinese
 
 
 def test_own_rows_are_read_only_where_the_page_may(app, tmp_path):

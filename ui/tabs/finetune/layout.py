@@ -250,7 +250,7 @@ def _fields() -> tuple[list[gr.HTML], dict[str, Any], dict[str, gr.components.Co
             [(i18n(f"preset_{key}"), name) for name, key in keys.items()],
             value=training.PRESET, label=i18n("preset"), filterable=False, elem_id="ft-preset",
         )  # fmt: skip
-        about = dict(label=i18n("init_adapter"), filterable=False, allow_custom_value=True, elem_id="ft-init")
+        about = dict(label=i18n("init_adapter"), allow_custom_value=True, elem_id="ft-init")
         init_adapter = gr.Dropdown([(i18n("init_nothing"), "")], value="", **about)
     copy = gr.Dropdown([], label=i18n("copy_from"), filterable=False, elem_id="ft-copy")
     with gr.Accordion(i18n("advanced"), open=False, elem_classes="mt-unfold", elem_id="ft-advanced"):
@@ -286,7 +286,7 @@ def _own_fields() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _column(name: str) -> gr.Dropdown:
-    about = dict(label=i18n(f"column_{name}"), filterable=False, allow_custom_value=True, min_width=120)
+    about = dict(label=i18n(f"column_{name}"), allow_custom_value=True, min_width=120)
     return gr.Dropdown([(i18n("as_recognised"), "")], value="", elem_id=f"ft-column-{name}", **about)
 
 
