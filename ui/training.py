@@ -271,13 +271,17 @@ def _start(app: App, form_values: TrainingForm, park: bool) -> int:
 def commands(app: App, form_values: TrainingForm, settings: Settings) -> str:
     """The lines that do the same from a shell, wherever it stands."""
     data = form_values.dataset
-    for name in ("general", "own"):
-        if (source := getattr(data, name)) and Path(source).expanduser().exists():
-            data = replace(data, **{name: str(Path(source).expanduser().absolute())})
+    data = replace(data, general=_whole_path(data.general), own=_whole_path(data.own))
     return shell_lines(
         ["-m", "tuning.dataset", *data.as_arguments(), "--output", str(rows_file(app, form_values.name))],
         ["-m", "tuning.train", *settings.as_arguments()],
     )
+
+
+def _whole_path(source: str) -> str:
+    """As it is seen from everywhere; what is no path here stays."""
+    path = Path(source).expanduser()
+    return str(path.absolute()) if source and path.exists() else source
 
 
 def resume(app: App, id: int) -> int:
