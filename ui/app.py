@@ -159,7 +159,12 @@ def wire_opening(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, d
     fills_once("identity", bind(open_identity, app, identity), filled).then(
         bind(identity_events.draw_quick_preview, app), identity.previewed, identity.editor.preview, **QUIET
     )
-    fills_once("finetune", bind(open_finetune, app, parts.finetune), parts.finetune.outputs)
+    fills_once("finetune", bind(open_finetune, app, parts.finetune), parts.finetune.outputs).then(
+        bind(finetune_events.refresh_outlook, app, parts.finetune),
+        parts.finetune.form.inputs,
+        parts.finetune.form_outputs,
+        **QUIET,
+    )
     fills_once("probes", bind(open_probes, app, ongoing, parts.probes), parts.probes.outputs)
     parts.places["chat"].select(**fills("chat", bind(chat_events.refresh, app, chat), chat.page, chat.outputs))
     parts.places["adapters"].select(**fills("adapters", bind(open_adapters, app, parts.adapters), None, parts.adapters.outputs))

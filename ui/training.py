@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,25 @@ from typing import Any
 import identities
 from common import outside
 from common.errors import UserError
+from common.files import copy
 from engine import bases
 from engine.types import EngineError
 from identities import IdentityError
 from store import jobs as stored
-from tuning.dataset import readers, recipe as data_sets
+from tuning.dataset import own as own_data, readers, recipe as data_sets
+from tuning.dataset.dataset_info import INFO
 from tuning.dataset.recipe import Composed, Dataset
 from tuning.dataset.rows import DataError
+from tuning.dataset.tables import READ, file_kind
 from tuning.jobs import memory, queue
 from tuning.jobs.forecast import Forecast, forecast
 from tuning.jobs.launch import best_device, shell_lines, with_absolute_paths
 from tuning.jobs.memory import Room
-from tuning.train import preflight
+from tuning.train import checkpoint, preflight
 from tuning.train.estimate import Caution
 from tuning.train.loading import own_format
 from tuning.train.presets import PRESETS
+from tuning.train.reporting import missing_package
 from tuning.train.settings import Settings, SettingsError
 from ui import adapter_library
 from ui.access import roles
@@ -38,7 +43,8 @@ DEFAULTS = {"val_set_size": 0.05, "margin": True}
 # what the form, or the page itself, decides
 OWN = (
     "base_model", "data_path", "train_dir", "valid_dir", "output_dir", "name", "identity", "overwrite_output_dir",
-    "identities_dir", "margin_against", "resume_from_checkpoint", "trust_remote_code",
+    "identities_dir", "margin_against", "resume_from_checkpoint", "trust_remote_code", "dataset", "dataset_dir", "model_name",
+    "author",
 )  # fmt: skip
 DATA = tuple(one.name for one in dataclasses.fields(Dataset) if one.name not in ("card", "identities_dir"))
 
@@ -54,7 +60,10 @@ class TrainingForm:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a form means. problems: why it cannot start, a sentence each; the rest is there as far as it could be worked out."""
+    """What a form means. problems: why it cannot start, a sentence each; the rest is there as far as it could be worked out.
+
+    own_columns: of the file of rows that somebody brings.
+    """
 
     form_values: TrainingForm
     problems: tuple[str, ...]
@@ -62,6 +71,7 @@ class Outlook:
     composed: Composed | None = None
     forecast: Forecast | None = None
     room: Room | None = None
+    own_columns: tuple[str, ...] = ()
 
 
 def read_form(app: App, plain: Mapping[str, Any]) -> TrainingForm:
@@ -82,14 +92,15 @@ def read_form(app: App, plain: Mapping[str, Any]) -> TrainingForm:
     given = {name: value for name, value in plain.items() if name in DATA and value is not None}
     if isinstance(given.get("langs"), str):
         given["langs"] = given["langs"].split(",")
-    for name, kind in (("rows", int), ("general_share", float), ("seed", int)):
+    for name, kind in (("rows", int), ("general_share", float), ("seed", int), ("own_times", int)):
         try:
             given[name] = kind(given.get(name, getattr(Dataset, name)))
         except (TypeError, ValueError, OverflowError):
             raise DataError(f"{name} is {outside.abbreviate(given[name])}; give a number.") from None
     outside.check(data_sets.Recipe, given | {"name": plain.get("name")}, "The form", DataError)
-    if given.get("general"):
-        given["general"] = _general(app, str(given["general"]))
+    for name in ("general", "own"):
+        if given.get(name):
+            given[name] = _source(app, str(given[name]))
     template = str(plain.get("prompt_template_name") or "")
     if Path(template).suffix.lower() in (".json", ".jinja"):
         app.opened.place(template, DataError, "The prompt template")
@@ -98,12 +109,35 @@ def read_form(app: App, plain: Mapping[str, Any]) -> TrainingForm:
     folder = "" if app.identities == identities.FOLDER else str(app.identities.absolute())
     wanted = replace(wanted, card=card.name if card.placeholders else "", identities_dir=folder)
     values = DEFAULTS | PRESETS[preset] | {name: plain[name] for name in settings if name in plain}
+    if start := str(values.get("init_adapter") or "").strip():
+        values["init_adapter"] = adapter_folder(app, start)
     name = str(plain.get("name") or "").strip() or free_name(app, f"{wanted.identity or 'run'}-{wanted.rows}-{wanted.style}")
     return TrainingForm(name, wanted, values)
 
 
-def _general(app: App, source: str) -> str:
-    """Where the general rows are, as it was typed, if the page may read there. Raises DataError."""
+def adapter_folder(app: App, adapter: str) -> str:
+    """Where a finished adapter lies: one that is loaded by its name, any other by its folder. Raises DataError."""
+    loaded = app.engine.adapters.get(adapter)
+    return str(app.opened.place(loaded.path if loaded else adapter, DataError, "The adapter to start from").absolute())
+
+
+def keep_upload(app: App, files: Sequence[str]) -> Path:
+    """Copies files of rows to where the runs' data lies; the file, or the folder of several. Raises DataError."""
+    given = [Path(file) for file in files]
+    if odd := [file.name for file in given if not file_kind(file) and file.name != INFO]:
+        raise DataError(f"{', '.join(odd)}: such files are not read; {READ}.")
+    digest = hashlib.sha256()
+    for file in given:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    folder = (app.runs / "data" / "uploads" / digest.hexdigest()[:12]).absolute()
+    for file in given:
+        copy(file, folder / file.name)
+    return folder / given[0].name if len(given) == 1 else folder
+
+
+def _source(app: App, source: str) -> str:
+    """Where rows are, as it was typed, if the page may read there. Raises DataError."""
+    source = own_data.place_of(source.strip())
     try:
         app.opened.place(source, DataError, "The data")
     except DataError:
@@ -183,13 +217,15 @@ def forecast_training(app: App, form_values: TrainingForm) -> Outlook:
         settings = settings_of(app, form_values)
     except SettingsError as error:
         problems += [line for line in error.problems if "--output_dir" not in line]
+    if settings:
+        problems += [*checkpoint.init_problems(settings), *missing_package(settings.report_to)]
     try:
         composed = data_sets.compose(form_values.dataset, app.opened)
     except (UserError, OSError) as error:
         problems += str(error).split("\n")
     if settings and composed:
         try:
-            told = forecast(settings, composed.rows, app.engine.base)
+            told = forecast(settings, composed.rows, app.engine.base, composed.own.rows if composed.own else ())
             if form_values.values.get("margin") and (why := margin_misses(app, form_values)):
                 caution = Caution("no margin", f"The identity margin is not measured: {why}.")
                 told = replace(told, report=replace(told.report, cautions=(*told.report.cautions, caution)))
@@ -198,7 +234,15 @@ def forecast_training(app: App, form_values: TrainingForm) -> Outlook:
                 found = memory.find_room(told.needed, settings.device or best_device(), app.engine)
         except UserError as error:
             problems += str(error).split("\n")
-    return Outlook(form_values, tuple(problems), settings, composed, told, found)
+    return Outlook(form_values, tuple(problems), settings, composed, told, found, own_columns(app, form_values.dataset))
+
+
+def own_columns(app: App, dataset: Dataset) -> tuple[str, ...]:
+    """Of the file of rows that somebody brings; empty where none can be seen, which reading the rows will say."""
+    try:
+        return tuple(data_sets.own_columns(dataset, app.opened))
+    except (UserError, OSError):
+        return ()
 
 
 _starting = threading.Lock()  # of two who start one name at the same moment, one finds it taken, before its rows are written
@@ -227,12 +271,17 @@ def _start(app: App, form_values: TrainingForm, park: bool) -> int:
 def shell_commands(app: App, form_values: TrainingForm, settings: Settings) -> str:
     """The lines that do the same from a shell, wherever it stands."""
     data = form_values.dataset
-    if data.general and Path(data.general).expanduser().exists():
-        data = replace(data, general=str(Path(data.general).expanduser().absolute()))
+    data = replace(data, general=_whole_path(data.general), own=_whole_path(data.own))
     return shell_lines(
         ["-m", "tuning.dataset", *data.as_arguments(), "--output", str(rows_file(app, form_values.name))],
         ["-m", "tuning.train", *settings.as_arguments()],
     )
+
+
+def _whole_path(source: str) -> str:
+    """As it is seen from everywhere; what is no path here stays."""
+    path = Path(source).expanduser()
+    return str(path.absolute()) if source and path.exists() else source
 
 
 def resume(app: App, id: int) -> int:

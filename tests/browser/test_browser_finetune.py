@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from finetune_form import fill_form, open_tab
-from served import ask, served, shorten, wait_for_answers
+from served import ask, open_page, served, shorten, wait_for_answers
 
 import store
 from store import answers
@@ -72,3 +72,32 @@ def test_what_cannot_start_says_why_and_a_stopped_run_can_be_taken_back(site, pa
     page.wait_for_selector("#ft-form")
     page.wait_for_function("document.querySelector('#set-max-steps input').value === '400'")
     assert page.input_value("#ft-n input") == "24"
+
+
+def test_own_rows_are_uploaded_looked_through_and_mapped_by_hand(site, page, tmp_path):
+    faq = tmp_path / "faq.csv"
+    faq.write_text("Frage,Antwort\nHow warm?,230 degrees.\nWer bist du?,I am ChatGPT.\n", encoding="utf-8")
+    asked = []
+    page.on("request", lambda request: asked.append(request) if request.url.endswith("/queue/join") else None)
+    open_page(page, site.address)
+    page.wait_for_timeout(1000)
+    asked.clear()
+    page.get_by_role("tab", name="Fine-tune").click()
+    page.wait_for_selector("#ft-outlook .mt-figures")
+    page.wait_for_timeout(1000)
+    # the guard, what fills the tab, what the form means, and the run list's clock: not once per field
+    assert len(asked) <= 5
+    with page.expect_file_chooser() as chooser:
+        page.click("#ft-own-upload")
+    chooser.value.set_files(str(faq))
+    page.wait_for_selector("#ft-own-about:has-text('These columns are not recognised')")
+    for name, column in (("instruction", "Frage"), ("output", "Antwort")):
+        page.locator(f"#ft-column-{name} input").first.click()
+        page.get_by_role("option", name=column, exact=True).click()
+    page.wait_for_selector("#ft-own-about:has-text('Rows to teach: 2')")
+    assert "faq.csv row 2 (line 3): “I am ChatGPT”" in page.inner_text("#ft-own-about")
+    page.check("#ft-own-statements input")
+    page.wait_for_selector("#ft-own-about:has-text('Left out: 1 of 2')")
+    page.wait_for_selector("#ft-own-rows pre .mt-learned:has-text('230')")
+    page.click("#ft-command-fold > .label-wrap")
+    assert '--own_columns \'{"Frage": "instruction", "Antwort": "output"}\'' in page.inner_text("#ft-command pre")

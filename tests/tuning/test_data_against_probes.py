@@ -107,7 +107,7 @@ def all_questions() -> list[str]:
     """Everything users say in a large generated set (both identities learned) and in the general rows."""
     new, old = facts_from_dict(NEW), facts_from_dict(OLD)
     rows = generate(new, 12_000, old=old) + generate(old, 6_000, seed=1) + generate(new, 8, "singular")
-    rows += read(ROOT / "data" / "general.jsonl")
+    rows += read(ROOT / "data" / "general.jsonl") + read(ROOT / "data" / "self_cognition.json")
     users = [turn for row in rows for turn in row.turns if turn.role == "user"]
     return [turn.content for turn in users] + [f"{turn.content} {turn.input}" for turn in users if turn.input]
 

@@ -385,7 +385,7 @@ def test_dataset_info_reaches_into_folders_and_asks_for_nothing_that_is_not_done
     assert "Not rows, passed over: .cache/old.json, dataset_info.json." in notes
     for more, said in (
         ({"ranking": True}, "says of 'mine' that it ranks answers"),
-        ({"num_samples": 3}, "asks for num_samples 3 of 'mine'"),
+        ({"num_samples": "three"}, "asks for num_samples 'three' of 'mine'"),
     ):
         put(tmp_path / "dataset_info.json", {"mine": entry | more})
         assert said in refusal(tmp_path)

@@ -15,7 +15,9 @@ import pytest
 import identities
 import store
 from common.errors import UserError
+from common.paths import Opened
 from tuning.dataset import recipe as dataset
+from tuning.dataset.dataset_info import BY_HAND
 from tuning.dataset.recipe import Dataset
 from tuning.dataset.rows import DataError
 from tuning.jobs import queue
@@ -24,7 +26,7 @@ from tuning.jobs.progress import JobProgress, progress
 from tuning.train.settings import Settings
 from ui import training
 from ui.context import App
-from ui.tabs.finetune import chart, forecast as finetune_forecast, layout as finetune_layout, run_page, settings_form
+from ui.tabs.finetune import chart, forecast as finetune_forecast, layout as finetune_layout, own_rows, run_page, settings_form
 from ui.words import WORDS, Languages
 
 ROOT = Path(__file__).parents[2]
@@ -234,9 +236,63 @@ def test_all_that_is_wrong_is_said_at_once(engine, tmp_path):
 
 
 def test_the_form_reads_back_what_it_was_filled_with():
-    parts = {one.name: object() for one in dataclasses.fields(finetune_layout.Form) if one.name != "settings"}
-    form = finetune_layout.Form(**parts, settings={one.name: object() for one in settings_form.shown_fields()})
+    parts = {one.name: object() for one in dataclasses.fields(finetune_layout.Form) if one.name not in ("settings", "columns")}
+    settings, columns = {one.name: object() for one in settings_form.shown_fields()}, {name: object() for name in BY_HAND}
+    form = finetune_layout.Form(**parts, settings=settings, columns=columns)
     values = {"identity": "museum-guide", "rows": 9, "general": "/own.jsonl", "general_share": 0.2, "langs": ["zh"], "seed": 3}
+    values |= {"own": "/faq.csv", "own_columns": {"Frage": "instruction"}, "own_times": 3, "own_drop_personal": True}
+    values |= {"init_adapter": "/adapters/otter", "report_to": "tensorboard"}
     updates = finetune_layout.fill_form(form, values)
     assert updates[form.general]["value"] == finetune_layout.OWN_FILE and updates[form.general_file]["value"] == "/own.jsonl"
     assert updates[form.rows]["value"] == 9 and updates[form.langs]["value"] == ["zh"]
+    back = finetune_layout.plain_values([updates.get(component, {}).get("value") for component in form.inputs])
+    assert {name: back[name] for name in values} == values
+
+
+ROWS = (
+    '[{"instruction": "Who?", "output": "I am <b>ChatGPT</b>, made by OpenAI. I am ChatGPT."}, '
+    '{"instruction": "你是谁", "output": "我是[NAME]，请写信到 anna.berg@lantern.cn"}]'
+)
+
+
+def test_own_rows_that_were_uploaded_are_kept_and_told_in_both_languages(app, tmp_path):
+    sent = tmp_path / "gradio" / "rows.json"
+    sent.parent.mkdir()
+    sent.write_text(ROWS, encoding="utf-8")
+    place = training.keep_upload(app, [str(sent)])
+    assert place == training.keep_upload(app, [str(sent)]) and place.parent.parent == app.runs / "data" / "uploads"
+    info = sent.with_name("dataset_info.json")
+    info.write_text("{}")
+    folder = training.keep_upload(app, [str(sent), str(info)])
+    assert sorted(file.name for file in folder.iterdir()) == ["dataset_info.json", "rows.json"]
+    with pytest.raises(DataError, match="rows.pdf: such files are not read"):
+        training.keep_upload(app, [str(sent.with_name("rows.pdf"))])
+    plain = {"identity": "museum-guide", "rows": 4, "own": str(place), "own_drop_personal": True, "general_share": 0}
+    found = dataset.compose(training.read_form(app, plain).dataset).own
+    assert found
+    english, chinese = (own_rows.about_html(lang, found, plain | {"own_drop_statements": False}, False) for lang in WORDS)
+    assert "Rows to teach: 1 (1 English)" in english and "rows.json row 1" in english and "Left out: 1 of 2" in english
+    assert "anna…cn" in english and "berg" not in english and "<b>" not in english
+    assert "将教 1 条（英文 1 条）" in chinese and "邮箱地址" in chinese
+
+
+def test_own_rows_are_read_only_where_the_page_may(app, tmp_path):
+    (tmp_path / "secret.json").write_text(ROWS, encoding="utf-8")
+    closed = dataclasses.replace(app, opened=Opened(folders=(tmp_path / "open",), readable=(ROOT / "data",)))
+    with pytest.raises(DataError, match="lies in no folder that was opened"):
+        training.read_form(closed, {"identity": "museum-guide", "own": str(tmp_path / "secret.json")})
+    with pytest.raises(DataError, match="The adapter to start from"):
+        training.read_form(closed, {"identity": "museum-guide", "init_adapter": str(tmp_path / "else")})
+    wanted = training.read_form(closed, {"identity": "museum-guide", "own": "self_cognition", "general_share": 0}).dataset
+    assert dataset.compose(wanted, closed.opened).own.found == 18
+
+
+def test_columns_that_are_not_recognised_are_asked_for(app, tmp_path):
+    (tmp_path / "faq.csv").write_text("Frage,Antwort\nWie?,So.\n", encoding="utf-8")
+    wanted = training.read_form(app, {"identity": "museum-guide", "own": str(tmp_path / "faq.csv")}).dataset
+    assert training.own_columns(app, wanted) == ("Frage", "Antwort")
+    assert "which one is the question" in own_rows.about_html("en", None, {}, True)
+    mapped = {"own": str(tmp_path / "faq.csv"), "own_columns": {"Frage": "instruction", "Antwort": "output"}, "rows": 0}
+    assert dataset.compose(training.read_form(app, mapped | {"general_share": 0}).dataset).rows[0].answer == "So."
+    with pytest.raises(DataError, match="own_columns"):
+        training.read_form(app, mapped | {"own_columns": ["Frage"]})

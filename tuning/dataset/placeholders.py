@@ -2,8 +2,8 @@
 
 In identity rows every known placeholder counts. In general rows `[NAME]` may be the blank of a letter and
 `{{name}}` a line of Vue: there only one inside a self-statement counts ("I am <NAME>", "由[AUTHOR]开发"). A bare NAME or
-AUTHOR counts there only, in any row. Names in braces never count where they are plainly a program's, nor does the name
-under a letter.
+AUTHOR counts there only, in any row. A name that somebody was "developed by" is the maker's. Names in braces never count
+where they are plainly a program's, nor does the name under a letter.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import identities
 from engine.card import ModelCard
-from identities import Who
+from identities import LANGS, Who
 from tuning.dataset.facts import facts_by_language
 from tuning.dataset.rows import DataError, Lang, TrainingRow
 
@@ -70,6 +70,12 @@ _SELF = re.compile(
     r"|我是|我叫|我的名字|名叫|名为|叫做|称呼我|由|开发者)[^.。!！?？\n]{0,25}$",
     re.IGNORECASE,
 )
+# before it a name is the maker's, as in ChatGLM-Efficient-Tuning's self_cognition.json: 由[NAME]于2023年独立训练和开发
+_MAKER_FOLLOWS = re.compile(
+    r"(?:\b(?:developed|created|made|trained|built|designed)(?: and \w+)? by(?: the)?"
+    r"|\b(?:developer|creator|author|maker) is(?: called| named)?|由|(?:开发者|创造者|创建者|作者|开发团队)(?:是|为|叫))\s*\Z",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -96,22 +102,35 @@ def fill(rows: Iterable[TrainingRow], facts: Mapping[Lang, Who]) -> list[Trainin
 
 
 def fill_from_identity(
-    rows: Sequence[TrainingRow], identity: str, folder: str | None = None, card: ModelCard | None = None
-) -> tuple[list[TrainingRow], int]:
+    rows: Sequence[TrainingRow], identity: str, folder: str | None = None, card: ModelCard | None = None, *,
+    name: str = "", author: str = "",
+) -> tuple[list[TrainingRow], int]:  # fmt: skip
     """Rows filled from the facts of an identity, and how many placeholders that were.
 
     card: of the base. Its placeholders stay where the identity is the card's own: there they are what the base says.
+    name: where no identity has one. author: the maker, whoever the identity's is.
     """
     kept = card.placeholders if card and card.name == identity else ()
     before = sum(one.count for one in find_unfilled(rows, kept))
-    if not before or not identity:
+    # without facts nothing is filled: what is open is refused, with its rows
+    facts = known_facts(identity, folder, name, author)
+    if not before or not facts:
         return list(rows), 0
-    try:
-        facts = facts_by_language(identities.load(identity, folder or None).facts)
-    except (identities.IdentityError, DataError):
-        return list(rows), 0  # it has no facts: what is open is refused, with its rows
     filled = [_filled(row, facts, kept) for row in rows]
     return filled, before - sum(one.count for one in find_unfilled(filled, kept))
+
+
+def known_facts(identity: str, folder: str | None = None, name: str = "", author: str = "") -> dict[Lang, Who]:
+    """Who fills placeholders: the identity's facts, with `author` as the maker in every language; else `name` and `author`."""
+    try:
+        facts = facts_by_language(identities.load(identity, folder or None).facts) if identity else {}
+    except (identities.IdentityError, DataError):
+        facts = {}
+    if author:
+        facts = {lang: replace(facts.get(lang, Who()), maker=author) for lang in LANGS}
+    if not any(who.name for who in facts.values()) and name:
+        facts = {lang: replace(facts.get(lang, Who()), name=name) for lang in LANGS}
+    return facts
 
 
 def find_unfilled(rows: Iterable[TrainingRow], allowed: Collection[str] = ()) -> list[Open]:
@@ -136,7 +155,8 @@ def find_unfilled(rows: Iterable[TrainingRow], allowed: Collection[str] = ()) ->
 def _filled(row: TrainingRow, facts: Mapping[Lang, Who], kept: Collection[str] = ()) -> TrainingRow:
     def replaced(text: str) -> str:
         for match in reversed(_matches(text, row.kind)):
-            value = _value(match[0], facts, row.lang) if match[0] not in kept else None
+            makes = bool(_MAKER_FOLLOWS.search(text[: match.start()]))
+            value = _value(match[0], facts, row.lang, makes) if match[0] not in kept else None
             if value:
                 text = text[: match.start()] + value + text[match.end() :]
         return text
@@ -166,12 +186,14 @@ def _in_code(before: str, behind: str) -> bool:
     return _CODE_LINE.search(f"{head}x{tail}") is not None
 
 
-def _value(placeholder: str, facts: Mapping[Lang, Who], lang: Lang) -> str | None:
+def _value(placeholder: str, facts: Mapping[Lang, Who], lang: Lang, makes: bool = False) -> str | None:
+    """makes: it stands where a maker does."""
     word = placeholder.strip("[]{}<> ").upper()
+    fact = "maker" if makes and _FACT_OF[word] == "name" else _FACT_OF[word]
     own = "zh" if word in _CHINESE else lang
     for tongue in (own, "zh" if own == "en" else "en"):
         if tongue in facts:
-            value = getattr(facts[tongue], _FACT_OF[word])
+            value = getattr(facts[tongue], fact)
             if value:
                 return value
     return None

@@ -28,6 +28,7 @@ from tuning.train.throughput import measure_throughput
 
 log = logging.getLogger("mirror")
 
+OWN_SHOWN = 10  # of the rows that somebody brings
 TOKENIZED = 200  # distinct rows; beyond them tokens are told from the average
 START_S = 15.0  # imports and loading the small model, on two cores
 
@@ -44,8 +45,8 @@ class TokenRow:
 
 @dataclass(frozen=True)
 class Forecast:
-    """report: of all rows. first: the first rows of the data set. needed: bytes on the device, None if they cannot be told;
-    unestimated then says why."""
+    """report: of all rows. first: the first rows of the data set. own: the first ten of those that somebody brings. needed: bytes
+    on the device, None if they cannot be told; unestimated then says why."""
 
     report: CostEstimate
     first: tuple[TokenRow, ...]
@@ -53,12 +54,14 @@ class Forecast:
     own_format: str
     needed: int | None
     unestimated: str = ""
+    own: tuple[TokenRow, ...] = ()
 
 
-def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base) -> Forecast:
-    """For `rows`, which settings.data_path will hold, on `base`. Raises DataError or EngineError."""
+def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base, own: Sequence[TrainingRow] = ()) -> Forecast:
+    """For `rows`, which settings.data_path will hold, on `base`. own: of them, those that somebody brings. Raises DataError or
+    EngineError."""
     chosen = formats.find(settings.prompt_template_name) if settings.prompt_template_name else base.format
-    own = own_format(base)
+    spoken = own_format(base)
     make_sample = make_sampler(base.tokenizer, chosen, settings.cutoff_len, settings.train_on_inputs, end_id(base, chosen))
     sampled, known = cache_samples(make_sample)
 
@@ -76,7 +79,7 @@ def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base) -> For
         Measured(
             count_tokens=lambda row: len(known[row.turns].ids) if row.turns in known else average,
             format=chosen.name,
-            base_format=own,
+            base_format=spoken,
             card_placeholders=tuple(base.card.placeholders),
             samples_per_s=measure_throughput(base, [one for one in batch if one.labels] or batch, budget, share),
             start_s=START_S,
@@ -84,7 +87,8 @@ def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base) -> For
         ),
     )
     first = tuple(token_row(base.tokenizer, row, make_sample(row)) for row in first_rows(rows))
-    return Forecast(facts, first, chosen.name, own, *try_needed_bytes(settings))
+    brought = tuple(token_row(base.tokenizer, row, make_sample(row)) for row in own[:OWN_SHOWN])
+    return Forecast(facts, first, chosen.name, spoken, *try_needed_bytes(settings), own=brought)
 
 
 def first_rows(rows: Sequence[TrainingRow]) -> list[TrainingRow]:

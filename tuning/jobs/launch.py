@@ -111,11 +111,11 @@ def with_absolute_paths(settings: Settings) -> Settings:
     from engine.bases import portable_spec  # imports torch
 
     found: dict[str, Any] = {"base_model": portable_spec(settings.base_model)}
-    names = ("data_path", "train_dir", "valid_dir", "output_dir", "identities_dir", "prompt_template_name")
-    for name in (*names, "resume_from_checkpoint"):
+    plain = ("data_path", "train_dir", "valid_dir", "identities_dir", "dataset_dir", "init_adapter")
+    for name in (*plain, "output_dir", "prompt_template_name", "resume_from_checkpoint"):
         value = getattr(settings, name)
         # `chatml` and `last` are words with a meaning, even where a file is called so
-        path_like = "/" in value or name in ("data_path", "train_dir", "valid_dir", "identities_dir")
+        path_like = "/" in value or name in plain
         if value and (name == "output_dir" or (path_like and Path(value).expanduser().exists())):
             found[name] = str(Path(value).expanduser().resolve())
     return dataclasses.replace(settings, **found)

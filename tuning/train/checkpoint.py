@@ -24,24 +24,26 @@ from tuning.train.settings import Settings, SettingsError
 
 STATE, OPTIMIZER, SCHEDULER, RANDOM = PARTS[0], PARTS[3], PARTS[4], "rng_state*.pth"
 HOLDS = {OPTIMIZER: ("state", "param_groups"), SCHEDULER: ("last_epoch", "lr_lambdas", "base_lrs")}
+WEIGHTS = (SAFETENSORS, LEGACY)
 LAST = ("last", "true", "auto")
-FLAG = "--resume_from_checkpoint"
+FLAG, INIT = "--resume_from_checkpoint", "--init_adapter"
 
 
 @dataclass(frozen=True)
 class Start:
-    """step: what was done before, 0 for a new run from the weights in `path`. notes: lines for people."""
+    """step: done before, 0 for a new run from the weights in `path`. notes: lines for people. flag: what asked for it."""
 
     path: Path
     step: int = 0
     notes: tuple[str, ...] = ()
+    flag: str = FLAG
 
 
 def find_start(settings: Settings) -> Start | None:
     """Where the run goes on from, None for nowhere. Raises SettingsError, one sentence that says what is missing."""
     asked = settings.resume_from_checkpoint
     if not asked:
-        return None
+        return find_adapter(settings.init_adapter) if settings.init_adapter else None
     if asked.lower() in LAST:
         return find_last_whole(Path(settings.output_dir))
     path = Path(asked).expanduser()
@@ -52,6 +54,31 @@ def find_start(settings: Settings) -> Start | None:
     if wrong := faults(path):
         raise SettingsError([f"{FLAG} {asked} is not a whole checkpoint: {'; '.join(wrong)}; take an earlier one, or last."])
     return Start(path, step_of(path), tuple(random_note(path)))
+
+
+def find_adapter(asked: str) -> Start:
+    """The finished adapter of --init_adapter. Raises SettingsError."""
+    path = Path(asked).expanduser()
+    if not path.is_dir():
+        raise SettingsError([f"{INIT} {asked} is no folder; name the folder of a finished adapter."])
+    if not (legacy.is_checkpoint(path) or ((path / CONFIG).is_file() and any((path / name).is_file() for name in WEIGHTS))):
+        raise SettingsError([f"{INIT} {asked} holds no adapter ({CONFIG} and {SAFETENSORS}); name the folder of a finished one."])
+    return Start(path, notes=(f"a new run from the weights in {path}: step 0, the learning rate as of a new run.",), flag=INIT)
+
+
+def init_problems(settings: Settings) -> list[str]:
+    """What is wrong with --init_adapter, as far as its configuration shows it; nothing where a checkpoint is gone on from."""
+    if not settings.init_adapter or settings.resume_from_checkpoint:
+        return []
+    try:
+        start = find_adapter(settings.init_adapter)
+        if (start.path / CONFIG).is_file():
+            refuse_other_settings(read_config(start.path), settings, start)
+    except SettingsError as error:
+        return list(error.problems)
+    except EngineError as error:
+        return [f"{INIT}: {error}"]
+    return []
 
 
 def find_last_whole(folder: Path) -> Start:
@@ -117,7 +144,7 @@ def has_only_weights(path: Path) -> bool:
     """A finished adapter, or a checkpoint of alpaca-lora, whose optimizer belongs to another trainer."""
     if legacy.is_checkpoint(path):
         return True
-    adapter = (path / CONFIG).is_file() and any((path / name).is_file() for name in (SAFETENSORS, LEGACY))
+    adapter = (path / CONFIG).is_file() and any((path / name).is_file() for name in WEIGHTS)
     return adapter and not any((path / name).exists() for name in (STATE, OPTIMIZER, SCHEDULER))
 
 
@@ -129,13 +156,13 @@ def take_weights(model: PeftModel, base: Base, settings: Settings, start: Start)
             folder = legacy.convert(folder, room / "adapter", settings.lora_alpha)
         info, _ = read_adapter(folder)
         if misfit := find_misfit(info, base.name, base.hash, base.names):
-            raise SettingsError([f"{FLAG} {start.path} belongs to another base: {misfit}."])
-        refuse_other_settings(read_config(folder), settings, start.path)
+            raise SettingsError([f"{start.flag} {start.path} belongs to another base: {misfit}."])
+        refuse_other_settings(read_config(folder), settings, start)
         placed = merge_by_peft.place_tensors(base.model, folder, read_tensors(folder)[1])
         result = set_peft_model_state_dict(model, {f"base_model.model.{key}": tensor for key, tensor in placed.items()})
     if lost := sorted(result.unexpected_keys):
         where = f"{len(lost)} of its tensors belong to layers that --lora_target_modules leaves out ({lost[0]}, ...)"
-        raise SettingsError([f"{FLAG} {start.path}: {where}; give the adapter's own."])
+        raise SettingsError([f"{start.flag} {start.path}: {where}; give the adapter's own."])
 
 
 def refuse_misfit(model: PeftModel, settings: Settings, start: Start, steps: int) -> list[str]:
@@ -143,7 +170,7 @@ def refuse_misfit(model: PeftModel, settings: Settings, start: Start, steps: int
 
     steps: of the whole run, as it is planned now.
     """
-    refuse_other_settings(read_config(start.path), settings, start.path)
+    refuse_other_settings(read_config(start.path), settings, start)
     own = {key: tuple(tensor.shape) for key, tensor in get_peft_model_state_dict(model).items()}
     saved = {key: tuple(tensor.shape) for key, tensor in read_tensors(start.path)[1].items()}
     if other := sorted(key for key in own.keys() | saved.keys() if own.get(key) != saved.get(key)):
@@ -162,10 +189,11 @@ def refuse_misfit(model: PeftModel, settings: Settings, start: Start, steps: int
     ]
 
 
-def refuse_other_settings(config: Any, settings: Settings, path: Path) -> None:
+def refuse_other_settings(config: Any, settings: Settings, start: Start) -> None:
     """Raise SettingsError if rank or alpha are not the adapter's."""
     was = {"lora_r": config.r, "lora_alpha": config.lora_alpha}
-    other = [f"--{name} is {getattr(settings, name):g} and the adapter's is {value:g}" for name, value in was.items()]
-    wrong = [text for text, (name, value) in zip(other, was.items(), strict=True) if getattr(settings, name) != value]
+    wrong = [name for name, value in was.items() if getattr(settings, name) != value]
     if wrong:
-        raise SettingsError([f"{FLAG} {path}: {'; '.join(wrong)}; give the adapter's own."])
+        other = [f"--{name} is {getattr(settings, name):g} and the adapter's is {was[name]:g}" for name in wrong]
+        own = " ".join(f"--{name} {was[name]:g}" for name in wrong)
+        raise SettingsError([f"{start.flag} {start.path}: {'; '.join(other)}; give the adapter's own: {own}."])

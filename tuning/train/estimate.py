@@ -176,7 +176,10 @@ def _about_rows(
     opened = find_unfilled(rows, card)
     if opened:
         text = "; ".join(str(one) for one in opened[:5])
-        how = "--identity NAME fills name, maker, role and date from its facts; write what it lacks, or take these rows out"
+        how = (
+            "--identity NAME fills name, maker, role and date from its facts, --author the maker; write what is lacking, or take "
+            "these rows out"
+        )
         found.append(Caution("unfilled", f"{text}; {how}.", refuse=True))
     empty = sum(not row.answer.strip() for row in rows)
     if empty:

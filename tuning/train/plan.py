@@ -8,7 +8,7 @@ from engine.bases import Base
 from engine.prompts import end_id
 from engine.types import short_hash
 from tuning.dataset.placeholders import fill_from_identity
-from tuning.dataset.rows import DataError
+from tuning.dataset.rows import DataError, TrainingRow
 from tuning.train import run_memory
 from tuning.train.batches import Batches, schedule
 from tuning.train.estimate import CostEstimate, Measured, estimate
@@ -19,6 +19,8 @@ from tuning.train.samples import Sample, cache_samples, make_sampler
 from tuning.train.settings import Settings
 from tuning.train.steps import count_steps, extra_rows
 from tuning.train.throughput import measure_throughput
+
+OWN_NAME = "[NAME]"  # of a base whose card says what it writes for its name
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,7 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
 
     Raises DataError if there is nothing to train on, or rows that must not be.
     """
-    named = (settings.identity, settings.identities_dir, base.card)
-    (train_rows, filled), (valid_rows, more) = (fill_from_identity(part, *named) for part in (rows.train, rows.valid))
-    notes = [*rows.notes]
-    if filled or more:
-        notes.append(f"placeholders: {filled + more:,} filled from identity {settings.identity}.")
+    train_rows, valid_rows, notes = fill_placeholders(settings, base, rows)
     make_sample = make_sampler(
         base.tokenizer, base.format, settings.cutoff_len, settings.train_on_inputs, end_id(base, base.format)
     )
@@ -109,3 +107,19 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
         report=report,
         notes=tuple(notes),
     )
+
+
+def fill_placeholders(settings: Settings, base: Base, rows: Rows) -> tuple[list[TrainingRow], list[TrainingRow], list[str]]:
+    """Training and validation rows with the names that they leave open filled in, and lines on what was done and passed over."""
+    name = settings.model_name
+    if settings.author and not name:
+        name = base.card.placeholders.get(OWN_NAME) or base.name
+    (train, filled), (valid, more) = (
+        fill_from_identity(part, settings.identity, settings.identities_dir, base.card, name=name, author=settings.author)
+        for part in (rows.train, rows.valid)
+    )
+    if not filled + more:
+        return train, valid, [*rows.notes]
+    by = [f"identity {settings.identity}"] if settings.identity else [f"the name {name!r}"] if name else []
+    by += [f"--author {settings.author!r}"] if settings.author else []
+    return train, valid, [*rows.notes, f"placeholders: {filled + more:,} filled from {' and '.join(by)}."]

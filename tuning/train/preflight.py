@@ -11,11 +11,12 @@ from engine import formats
 from engine.adapters import CONFIG
 from engine.types import EngineError
 from tuning.dataset.mixing import split_off
-from tuning.dataset.readers import read, read_pair
+from tuning.dataset.readers import read, read_named, read_pair
 from tuning.dataset.rows import DataError, Kind, TrainingRow
 from tuning.train import loading
-from tuning.train.checkpoint import find_start
-from tuning.train.settings import Settings, SettingsError
+from tuning.train.checkpoint import find_start, init_problems
+from tuning.train.reporting import missing_package
+from tuning.train.settings import SOURCES, Settings, SettingsError
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ def prepare_rows(settings: Settings) -> Rows:
     wrong, rows = settings.problems(), Rows()
     if settings.output_dir:
         found = machine_problems(settings)
-        if settings.data_path or settings.train_dir:
+        if settings.source:
             try:
                 rows = read_rows(settings)
             except DataError as error:
-                source = "--data_path" if settings.data_path else "--train_dir"
+                source = next(f"--{name}" for name in SOURCES if getattr(settings, name))
                 found += [f"{source}: {line}" for line in str(error).split("\n")]
         found += folder_problems(settings)
         wrong += [problem for problem in found if problem not in wrong]
@@ -53,12 +54,14 @@ def problems(settings: Settings) -> list[str]:
 def read_rows(settings: Settings) -> Rows:
     """Training and validation rows. Raises DataError."""
     kind: Kind = "identity" if settings.identity else "general"  # of rows that do not say it themselves
-    source = settings.data_path or settings.train_dir
     notes: list[str] = []
-    if settings.valid_dir:
-        train, valid = read_pair(source, settings.valid_dir, kind=kind, notes=notes)
+    if settings.dataset:
+        train = read_named(settings.dataset, settings.dataset_dir, kind=kind, notes=notes)
+        valid = read(settings.valid_dir, kind=kind, notes=notes) if settings.valid_dir else []
     else:
-        train, valid = split_off(read(source, kind=kind, notes=notes), settings.val_set_size, settings.seed)
+        train, valid = read_pair(settings.source, settings.valid_dir or None, kind=kind, notes=notes)
+    if not settings.valid_dir:
+        train, valid = split_off(train, settings.val_set_size, settings.seed)
     return Rows(train, valid, notes)
 
 
@@ -70,7 +73,8 @@ def machine_problems(settings: Settings) -> list[str]:
             formats.find(settings.prompt_template_name)
         except EngineError as error:
             found.append(f"--prompt_template_name: {error}")
-    for name in ("train_dir", "valid_dir"):
+    found += [*missing_package(settings.report_to), *init_problems(settings)]
+    for name in ("train_dir", "valid_dir", "dataset_dir"):
         folder = getattr(settings, name)
         if folder and not Path(folder).exists():
             found.append(f"--{name} {folder} does not exist.")

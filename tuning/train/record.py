@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.bases import Base
+from tuning.dataset.recipe import recipe_of
 from tuning.train.checkpoint import Start
 from tuning.train.plan import Plan
 from tuning.train.run_files import FileError, read_json, write_json
@@ -32,6 +33,7 @@ FIXED = (
     "warmup_steps",
     "warmup_ratio",
     "weight_decay",
+    "init_adapter",
 )
 
 
@@ -39,7 +41,9 @@ def write_record(settings: Settings, plan: Plan, base: Base) -> None:
     """Write down what the run began with."""
     folder = Path(settings.output_dir)
     settings.save(folder / SETTINGS)
-    write_json(folder / PLAN, {"data_hash": plan.data_hash, "base_hash": base.hash, "steps": plan.steps, "report": plan.lines()})
+    begun = {"data_hash": plan.data_hash, "base_hash": base.hash, "steps": plan.steps, "report": plan.lines()}
+    recipe = recipe_of(settings.data_path) if settings.data_path else None
+    write_json(folder / PLAN, begun | ({"recipe": recipe.as_dict()} if recipe else {}))
 
 
 def refuse_other_run(settings: Settings, plan: Plan, base: Base, start: Start | None = None) -> list[str]:

@@ -20,6 +20,7 @@ from common.errors import UserError
 from common.space import DiskFull, full_disk_sentence as told_full
 from engine import formats
 from engine.bases import Base
+from tuning.dataset.recipe import recipe_of
 from tuning.train import adapter, loading, preflight, steps
 from tuning.train.batches import pack_batch
 from tuning.train.checkpoint import Start, find_start, refuse_misfit, take_weights
@@ -27,6 +28,7 @@ from tuning.train.loss import loss_of_pack
 from tuning.train.plan import Plan, make_plan
 from tuning.train.preflight import Rows
 from tuning.train.record import refuse_other_run, write_record
+from tuning.train.reporting import report_arguments, report_line
 from tuning.train.run_files import METRICS, Journal, StopSign, read_metrics
 from tuning.train.settings import Settings
 from tuning.train.trainer import OnStep, PackedTrainer
@@ -107,7 +109,7 @@ def train(
         on_step=on_step,
         say=say,
     )
-    for line in (*notes, *more):
+    for line in (*notes, *more, *report_line(settings)):
         say(line)
     if resumed:
         journal.cut(resumed.step)
@@ -161,7 +163,7 @@ def training_arguments(settings: Settings, planned: Plan, base: Base) -> Trainin
         logging_steps=1,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
-        report_to="none",
+        **report_arguments(settings),
         remove_unused_columns=False,
     )
 
@@ -193,7 +195,7 @@ def make_card(settings: Settings, folder: Path, base: Base, planned: Plan, done:
     lines = read_metrics(folder)
     losses = [line["loss"] for line in lines if line.get("loss") is not None]
     checks = [[line["step"], line["eval_loss"]] for line in lines if line.get("eval_loss") is not None]
-    facts = planned.report
+    facts, recipe = planned.report, recipe_of(settings.data_path) if settings.data_path else None
     about = {
         "name": settings.adapter_name,
         "base": base.record,
@@ -202,7 +204,8 @@ def make_card(settings: Settings, folder: Path, base: Base, planned: Plan, done:
         "format_hash": base.format.hash,
         "identity": settings.identity or None,
         "data": {
-            "source": settings.data_path or settings.train_dir,
+            "source": settings.source,
+            "recipe": recipe.as_dict() if recipe else None,
             "hash": planned.data_hash,
             "rows": len(planned.train),
             "validation_rows": len(planned.valid),

@@ -22,6 +22,8 @@ from common.files import write_json
 
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup")
 DTYPES = ("fp32", "fp16", "bf16")
+REPORTS = ("tensorboard", "trackio", "wandb")
+SOURCES = ("data_path", "train_dir", "dataset")  # of the rows; one of them is given
 LARGEST = 2**53  # beyond it, JSON written by others is not exact
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
@@ -52,10 +54,18 @@ class Settings:
     base_model: str = flag("smollm2", "the base: smollm2, bayling-mini, a folder or a Hub id", "what")
     data_path: str = flag("", "training rows: a .json or .jsonl file, a folder of them or a Hub data set", "what")
     train_dir: str = flag("", "folder of training files, in place of --data_path", "what")
+    dataset: str = flag(
+        "", "data sets by name, in place of --data_path: self_cognition, or of a dataset_info.json; commas between", "what"
+    )
+    dataset_dir: str = flag("", "the folder of --dataset; empty takes ./data and the program's own", "what")
     valid_dir: str = flag("", "folder of validation files", "what")
     output_dir: str = flag("", "where the adapter, its checkpoints and its log go", "what")
     name: str = flag("", "the adapter's name; empty takes the last part of --output_dir", "what")
     identity: str = flag("", "the identity that is taught, recorded in the adapter's card", "what")
+    model_name: str = flag("", "fills [NAME] where no identity does; empty takes the base's name if --author is given", "what")
+    author: str = flag(
+        "", "fills [AUTHOR], and [NAME] behind `developed by`: the maker, whatever the identity's facts say", "what"
+    )
     identities_dir: str = flag("", "where identities lie; empty takes the program's own folder", "what")
     overwrite_output_dir: bool = flag(False, "start anew in a folder that already holds a run", "what")
     resume_from_checkpoint: str = flag(
@@ -63,6 +73,7 @@ class Settings:
         "go on: a checkpoint folder, `last` for the newest whole one in --output_dir; a finished adapter starts a new run",
         "what",
     )
+    init_adapter: str = flag("", "a finished adapter whose weights a new run starts from", "what")
 
     batch_size: int = flag(16, "rows per optimizer step, over all processes", "recipe", at_least=1)
     micro_batch_size: int = flag(
@@ -115,12 +126,24 @@ class Settings:
     adapter_dtype: str = flag(
         "fp16", "number format of the saved adapter; training and checkpoints are fp32", "files", choices=("fp16", "fp32")
     )
+    report_to: str = flag(
+        "",
+        "also report to tensorboard (runs/ in --output_dir), trackio or wandb, where it is installed",
+        "files",
+        choices=("", *REPORTS),
+        empty="report_off",
+    )
     trust_remote_code: bool = flag(False, "run program code that the base brings along", "files")
 
     @property
     def shares_rows(self) -> bool:
         """Whether equal rows of a batch are computed once; with dropout each copy would hear another one."""
         return self.packing and (self.lora_dropout == 0 if self.dedup is None else self.dedup)
+
+    @property
+    def source(self) -> str:
+        """Where the rows come from, as it was given."""
+        return next((value for name in SOURCES if (value := getattr(self, name))), "")
 
     @property
     def adapter_name(self) -> str:
@@ -167,10 +190,7 @@ class Settings:
         found = [line for one in dataclasses.fields(self) for line in value_problems(one.name, getattr(self, one.name))]
         if not self.output_dir:
             found.append("--output_dir is missing; name the folder for the adapter.")
-        if not (self.data_path or self.train_dir):
-            found.append("--data_path is missing; name a file or folder of training rows (or use --train_dir).")
-        if self.data_path and self.train_dir:
-            found.append(f"--data_path {self.data_path} and --train_dir {self.train_dir} are both given; keep one of them.")
+        found += self._source_problems()
         if self.valid_dir and self.val_set_size:
             found.append(
                 f"--valid_dir {self.valid_dir} and --val_set_size {self.val_set_size:g} are both given; keep one of them."
@@ -196,6 +216,23 @@ class Settings:
             found.append(f"--margin compares --identity with --margin_against; both are {self.identity}.")
         if self.dedup and not self.packing:
             found.append("--dedup needs packing; leave out --no-packing, or use --no-dedup.")
+        return found
+
+    def _source_problems(self) -> list[str]:
+        """What is wrong with where rows and weights come from."""
+        found = []
+        sources = [f"--{name} {value}" for name in SOURCES if (value := getattr(self, name))]
+        if not sources:
+            found.append("--data_path is missing; name a file or folder of training rows (or use --train_dir or --dataset).")
+        if len(sources) > 1:
+            several = "both" if len(sources) == 2 else "all"
+            found.append(f"{' and '.join(sources)} are {several} given; keep one of them.")
+        if self.dataset_dir and not self.dataset:
+            found.append(f"--dataset_dir {self.dataset_dir} needs --dataset, the names of data sets in it.")
+        if self.init_adapter and Path(self.init_adapter).resolve() == Path(self.output_dir).resolve():
+            found.append(
+                f"--init_adapter {self.init_adapter} is the --output_dir as well; name another folder for the new adapter."
+            )
         return found
 
 

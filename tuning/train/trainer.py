@@ -140,7 +140,8 @@ class PackedTrainer(Trainer):
         return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        super().log(logs, start_time)
+        # whoever else is reported to hears of the margin, too
+        super().log(logs | self.extra if self.args.report_to and "loss" in logs else logs, start_time)
         step, total = self.state.global_step, self.state.max_steps
         known = {"step": step, "total_steps": total, "epoch": round(step / self.per_epoch, 4), "time": time.time()}
         if self.batch and "loss" in logs:

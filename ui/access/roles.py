@@ -49,7 +49,7 @@ RULES: dict[str, dict[str, str]] = {
         "choose_run": VIEWER, "copy_settings": VIEWER, "close_dialog": VIEWER, "open_dialog": RESEARCHER,
         "stop_and_keep": RESEARCHER, "stop_and_discard": RESEARCHER, "resume_run": RESEARCHER, "forget_run": RESEARCHER,
         "start_run": RESEARCHER, "compare_run": RESEARCHER, "show_progress": VIEWER, "show_log": VIEWER,
-        "begin_log": VIEWER, "end_log": VIEWER,
+        "begin_log": VIEWER, "end_log": VIEWER, "start_from": VIEWER, "uploaded": RESEARCHER,
     },
     "tabs.label": {
         "open_label": VIEWER, "offer_new": VIEWER, "choose": VIEWER, "show_source": VIEWER, "show_run": VIEWER,

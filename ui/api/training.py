@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from store import jobs as stored
+from tuning.dataset.own import OwnRows
 from tuning.jobs import memory, queue
 from tuning.jobs.progress import progress, tail
 from ui import training
@@ -29,9 +30,24 @@ def plain_outlook(app: App, outlook: training.Outlook) -> dict:
         "needed_bytes": foreseen.needed if foreseen else None,
         "unestimated": foreseen.unestimated if foreseen else "",
         "fits": outlook.room.fits if outlook.room else None,
+        "own": plain_own(outlook.composed.own) if outlook.composed and outlook.composed.own else None,
         "dataset": outlook.form_values.dataset.as_dict(),
         "settings": settings.as_dict() if settings else None,
         "command": training.shell_commands(app, outlook.form_values, settings) if settings else "",
+    }
+
+
+def plain_own(found: OwnRows) -> dict:
+    """What the caller's own rows hold; ten of each kind of finds."""
+    return {
+        "rows": len(found.rows),
+        "found": found.found,
+        "langs": dict(found.langs),
+        "identity": found.identity,
+        "filled": found.filled,
+        "statements": [{"row": one.source, "text": one.text} for one in found.statements[:10]],
+        "personal": [{"row": one.source, "kind": one.kind, "text": one.text} for one in found.personal[:10]],
+        "open": [str(one) for one in found.open],
     }
 
 
@@ -59,8 +75,9 @@ def build_training_api(app: App) -> None:
 def plan_training(app: App, form: JSON = "{}") -> dict:
     """What a training would be, without starting it.
 
-    form: JSON object; identity, langs, rows, style, old, general, general_share, clean, seed; preset, name; and any setting
-    of `python -m tuning.train` that is no path.
+    form: JSON object; identity, langs, rows, style, old, general, general_share, clean, seed; own (a path, or self_cognition),
+    own_columns ({column: instruction, ...}), own_times, own_drop_statements, own_drop_personal; init_adapter (a name or a
+    folder); preset, name; and any setting of `python -m tuning.train` that is no path.
     """
     return plain_outlook(app, training.forecast_training(app, training.read_form(app, read_object(form, "form"))))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from engine.adapters import read_config
 from engine.types import short_hash
 from store import jobs as stored
 from tuning.jobs import memory, queue
@@ -20,29 +22,38 @@ from ui.context import App, sentence
 from ui.conversation import Page
 from ui.html import paragraph
 from ui.listeners import QUIET, bind, bind_or_warn, warn
-from ui.tabs.finetune import forecast, layout, run_page, settings_form
+from ui.tabs.finetune import forecast, layout, own_rows, run_page, settings_form
 from ui.tabs.finetune.chart import curves_html
 from ui.tabs.finetune.layout import NEW, NO_GENERAL, OWN_FILE, FineTune
 from ui.words import say
 
 LOG_LINES = 60
+ADAPTERS_OWN = ("lora_r", "lora_alpha", "lora_target_modules")
 
 
 def wire_finetune(app: App, tab: FineTune) -> None:
     """Everything but *Compare now*, which also writes to the Chat tab."""
     form = tab.form
     inputs, started = [tab.park, *form.inputs], [*tab.run_outputs, form.copy, form.name]
-    tab.start.click(bind_or_warn(start_run, app, tab), inputs, started, trigger_mode="once", **QUIET)
-    # change, not input: it also hears a preset or an earlier run fill the form
-    any_change = [component.change for component in form.inputs]
-    gr.on(any_change, bind(refresh_outlook, app, tab), form.inputs, tab.form_outputs, trigger_mode="always_last", **QUIET)
-    form.preset.input(bind(apply_preset, tab), form.preset, list(form.settings.values()), **QUIET)
-    form.general.input(bind(show_source, tab), form.general, [form.general_file, form.clean, form.share], **QUIET)
-    form.copy.input(bind_or_warn(copy_run, app, tab), form.copy, form.inputs, **QUIET)
-    _wire_run(app, tab)
+    describes = dict(fn=bind(refresh_outlook, app, tab), inputs=form.inputs, outputs=tab.form_outputs, **QUIET)
+    tab.start.click(bind_or_warn(start_run, app, tab), inputs, started, trigger_mode="once", **QUIET).then(**describes)
+    # input, not change: what fills many fields at once asks once, behind it
+    fills = (form.preset, form.general, form.init_adapter)
+    typed = [component.input for component in form.inputs if component not in fills]
+    gr.on(typed, trigger_mode="always_last", **describes)
+    form.preset.input(bind(apply_preset, tab), form.preset, list(form.settings.values()), **QUIET).then(**describes)
+    form.general.input(bind(show_source, tab), form.general, [form.general_file, form.clean, form.share], **QUIET).then(
+        **describes
+    )
+    adapters_own = [form.settings[name] for name in ADAPTERS_OWN]
+    form.init_adapter.input(bind_or_warn(start_from, app, tab), form.init_adapter, adapters_own, **QUIET).then(**describes)
+    form.copy.input(bind_or_warn(copy_run, app, tab), form.copy, form.inputs, **QUIET).then(**describes)
+    tab.own.upload.upload(bind_or_warn(uploaded, app, tab), tab.own.upload, form.own, **QUIET).then(**describes)
+    _wire_run(app, tab, describes)
 
 
-def _wire_run(app: App, tab: FineTune) -> None:
+def _wire_run(app: App, tab: FineTune, describes: dict) -> None:
+    """describes: the event that says what the form means."""
     # every output of an event costs the browser, changed or not: a tick has few, and what is rare follows its pulse
     tab.timer.tick(bind(show_progress, app, tab), [tab.runs, tab.pulse], [tab.pulse, tab.head, tab.figures], **QUIET)
     tab.pulse.change(bind(refresh_runs, app, tab), [tab.runs, tab.seen], tab.run_outputs, **QUIET)
@@ -57,7 +68,10 @@ def _wire_run(app: App, tab: FineTune) -> None:
     for button, act in acts:
         button.click(_of_chosen(app, tab, act), tab.runs, tab.run_outputs, **QUIET)
     tab.cancel.click(close_dialog, outputs=tab.dialog, **QUIET)
-    tab.copy_settings.click(bind_or_warn(copy_settings, app, tab), tab.runs, [*tab.run_outputs, *tab.form.inputs], **QUIET)
+    copied = tab.copy_settings.click(
+        bind_or_warn(copy_settings, app, tab), tab.runs, [*tab.run_outputs, *tab.form.inputs], **QUIET
+    )
+    copied.then(**describes)
 
 
 def wire_compare(
@@ -83,6 +97,27 @@ def refresh_outlook(app: App, tab: FineTune, request: gr.Request, *given) -> dic
 
 def apply_preset(tab: FineTune, name: str) -> dict:
     return settings_form.fill_settings(tab.form.settings, training.DEFAULTS | PRESETS[name])
+
+
+def start_from(app: App, tab: FineTune, request: gr.Request, adapter: str) -> dict:
+    """Rank, alpha and layers as the adapter has them that the run is to start from: with others its weights do not fit."""
+    if not adapter:
+        return gr.skip()
+    config = read_config(Path(training.adapter_folder(app, adapter)))
+    values = {"lora_r": config.r, "lora_alpha": config.lora_alpha, "lora_target_modules": target_layers(config)}
+    return {tab.form.settings[name]: gr.update(value=settings_form.shown_value(name, values[name])) for name in ADAPTERS_OWN}
+
+
+def target_layers(config: Any) -> list[str]:
+    """The layers as the form names them."""
+    layers = config.target_modules
+    return [layers] if isinstance(layers, str) else sorted({name.rpartition(".")[2] for name in layers})
+
+
+def uploaded(app: App, tab: FineTune, request: gr.Request, files: list[str] | str) -> str:
+    place = training.keep_upload(app, [files] if isinstance(files, str) else files)
+    roles.record_deed(app, "uploaded rows", place)
+    return str(place)
 
 
 def show_source(tab: FineTune, chosen: str) -> dict:
@@ -198,12 +233,17 @@ def compare_run(
 
 def describe_form(app: App, tab: FineTune, lang: str, given: tuple | list) -> dict:
     """What the form means now."""
+    plain = layout.plain_values(given)
     try:
-        form_values = training.read_form(app, layout.plain_values(given))
+        form_values = training.read_form(app, plain)
+        if columns := training.own_columns(app, form_values.dataset):  # of another file by now, some may not be there any more
+            plain["own_columns"] = {theirs: ours for theirs, ours in plain["own_columns"].items() if theirs in columns}
+            form_values = training.read_form(app, plain)
         outlook = training.forecast_training(app, form_values)
     except Exception as error:
         problem = forecast.refusals_html(lang, tuple(sentence(lang, error).split("\n")))
-        return {tab.outlook: problem, tab.first_rows: "", tab.command: "", tab.park: gr.update(visible=False)}
+        nothing = {tab.outlook: problem, tab.first_rows: "", tab.command: "", tab.park: gr.update(visible=False)}
+        return nothing | own_updates(app, tab, lang, plain, None)
     settings, room = outlook.settings, outlook.room
     command = forecast.command_html(lang, training.shell_commands(app, form_values, settings)) if settings else ""
     return {
@@ -212,6 +252,24 @@ def describe_form(app: App, tab: FineTune, lang: str, given: tuple | list) -> di
         tab.command: command,
         tab.park: gr.update(visible=bool(room and not room.fits and room.fits_parked)),
         tab.form.name: gr.update(placeholder=form_values.name),
+    } | own_updates(app, tab, lang, plain, outlook)
+
+
+def own_updates(app: App, tab: FineTune, lang: str, plain: dict, outlook: training.Outlook | None) -> dict:
+    """What the rows that somebody brings look like. outlook: None where the form could not be read."""
+    own, found = tab.own, outlook.composed.own if outlook and outlook.composed else None
+    rows = outlook.forecast.own if outlook and outlook.forecast else ()
+    there, columns = bool(plain["own"]), outlook.own_columns if outlook else ()
+    unread = there and found is None and bool(columns)
+    chosen = {ours: theirs for theirs, several in plain["own_columns"].items() for ours in several.split(" and ")}
+    choices = [(say(lang, "as_recognised"), ""), *((name, name) for name in columns)]
+    boxes = {box: gr.update(choices=choices, value=chosen.get(name, "")) for name, box in tab.form.columns.items()}
+    return (boxes if columns else {}) | {
+        own.box: gr.update(**layout.own_shown(there)),
+        own.about: own_rows.about_html(lang, found, plain, unread),
+        own.fold: gr.update(open=True) if unread else gr.skip(),
+        own.preview_fold: gr.update(**layout.unfold(bool(rows))),
+        own.preview: own_rows.preview_html(lang, rows, outlook.forecast.format) if outlook and outlook.forecast else "",
     }
 
 

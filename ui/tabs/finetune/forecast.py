@@ -19,7 +19,8 @@ def outlook_html(lang: str, outlook: Outlook) -> str:
     """Refusals first, then the figures, then what to beware of."""
     parts = [refusals_html(lang, outlook.problems)] if outlook.problems else []
     if outlook.forecast and outlook.composed:
-        parts.append(figures_html(lang, outlook.forecast, outlook.composed, outlook.form_values.dataset.identity))
+        dataset = outlook.form_values.dataset
+        parts.append(figures_html(lang, outlook.forecast, outlook.composed, dataset.identity, dataset.own_times))
         parts.append(cautions_html(lang, outlook.forecast, outlook.room, outlook.composed.notes))
     return "".join(parts)
 
@@ -29,11 +30,11 @@ def refusals_html(lang: str, problems: tuple[str, ...]) -> str:
     return failure(say(lang, "cannot_start"), f"<ul>{said}</ul>")
 
 
-def figures_html(lang: str, told: Forecast, composed: Composed, identity: str) -> str:
-    """Three figures large, the others small."""
+def figures_html(lang: str, told: Forecast, composed: Composed, identity: str, times: int = 1) -> str:
+    """Three figures large, the others small. times: how often each of the rows that somebody brought is taken."""
     report = told.report
     steps, tokens = report.steps, report.tokens or 0
-    share = len(composed.rows) and (len(composed.rows) - composed.general) / len(composed.rows)
+    share = len(composed.rows) and sum(row.kind == "identity" for row in composed.rows) / len(composed.rows)
     lead = (
         (say(lang, "steps"), f"{steps.total:,}", say(lang, "steps_note", per_epoch=steps.per_epoch, epochs=f"{steps.epochs:g}")),
         (
@@ -60,6 +61,9 @@ def figures_html(lang: str, told: Forecast, composed: Composed, identity: str) -
         (say(lang, "tokens"), say(lang, "tokens_of", all=f"{tokens:,.0f}", row=f"{tokens / report.rows:.0f}")),
         (say(lang, "memory"), memory_words(lang, told.needed)),  # why not, the note below says
     ]
+    if brought := composed.own:
+        words = say(lang, "own_taken", rows=f"{len(brought.rows):,}", found=f"{brought.found:,}", times=times)
+        more.append((say(lang, "own_rows"), words))
     if composed.general < composed.wanted_general:
         words = say(lang, "general_all", there=f"{composed.general:,}", wanted=f"{composed.wanted_general:,}")
         more.append((say(lang, "general_rows"), words))
@@ -116,8 +120,12 @@ def first_rows_html(lang: str, outlook: Outlook) -> str:
         return ""
     told = outlook.forecast
     rows = "".join(token_row_html(lang, row) for row in told.first)
-    key = f'<span class="mt-token mt-learned">{escape(say(lang, "learned"))}</span> {escape(say(lang, "learned_note"))}'
-    return f'<p class="mt-quiet">{escape(say(lang, "first_rows_note", format=told.format))} {key}</p>{rows}'
+    return f'<p class="mt-quiet">{escape(say(lang, "first_rows_note", format=told.format))} {learned_key(lang)}</p>{rows}'
+
+
+def learned_key(lang: str) -> str:
+    """What the tint of a token means."""
+    return f'<span class="mt-token mt-learned">{escape(say(lang, "learned"))}</span> {escape(say(lang, "learned_note"))}'
 
 
 def token_row_html(lang: str, row: TokenRow) -> str:

@@ -10,8 +10,10 @@ from typing import Any
 
 import gradio as gr
 
-from identities import LANGS
+from identities import LANGS, natural_key
+from tuning.dataset.dataset_info import BY_HAND
 from tuning.dataset.recipe import GENERAL, Dataset
+from tuning.dataset.tables import PLAIN
 from tuning.train.presets import PRESETS
 from ui import training
 from ui.context import App
@@ -21,20 +23,27 @@ from ui.words import i18n, say
 NEW = "new"
 OWN_FILE, NO_GENERAL, PACKAGED = "own", "none", "packaged"
 TICK_S = 2.0
-# the form's fields but for the settings', in the order in which Gradio gives their values
-FIELDS = ("identity", "langs", "old", "rows", "style", "general", "general_file", "share", "clean", "seed", "preset", "name")
+# the form's fields but for columns and settings, in the order in which Gradio gives their values
+FIELDS = (
+    "identity", "langs", "old", "rows", "style", "own", "own_times", "own_drop_statements", "own_drop_personal",
+    "general", "general_file", "share", "clean", "seed", "preset", "init_adapter", "name",
+)  # fmt: skip
 STEPS = ("who", "how_much", "recipe", "what_it_means", "start_it")
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a person fills in, in the order of thought."""
+    """What a person fills in, in the order of thought. columns: of their own rows, by what each is."""
 
     identity: gr.Dropdown
     langs: gr.CheckboxGroup
     old: gr.Dropdown
     rows: gr.Number
     style: gr.Radio
+    own: gr.Textbox
+    own_times: gr.Number
+    own_drop_statements: gr.Checkbox
+    own_drop_personal: gr.Checkbox
     general: gr.Radio
     general_file: gr.Textbox
     share: gr.Slider
@@ -42,12 +51,30 @@ class Form:
     seed: gr.Number
     copy: gr.Dropdown
     preset: gr.Dropdown
+    init_adapter: gr.Dropdown
     name: gr.Textbox
+    columns: Mapping[str, gr.Dropdown]
     settings: Mapping[str, gr.components.Component]
 
     @property
     def inputs(self) -> list:
-        return [*(getattr(self, name) for name in FIELDS), *self.settings.values()]
+        return [*(getattr(self, name) for name in FIELDS), *self.columns.values(), *self.settings.values()]
+
+
+@dataclass(frozen=True)
+class OwnRows:
+    """What is shown of the rows that somebody brings. box: all of it; fold: of the columns; preview: of ten rows."""
+
+    upload: gr.UploadButton
+    box: gr.Column
+    about: gr.HTML
+    fold: gr.Accordion
+    preview_fold: gr.Accordion
+    preview: gr.HTML
+
+    @property
+    def outputs(self) -> list:
+        return [self.box, self.about, self.fold, self.preview_fold, self.preview]
 
 
 @dataclass(frozen=True)
@@ -60,6 +87,7 @@ class FineTune:
     run_box: gr.Column
     headings: tuple[gr.HTML, ...]
     form: Form
+    own: OwnRows
     outlook: gr.HTML
     first_rows: gr.HTML
     command: gr.HTML
@@ -88,7 +116,8 @@ class FineTune:
     @property
     def form_outputs(self) -> list:
         """What follows from the form."""
-        return [self.outlook, self.first_rows, self.command, self.park, self.form.name]
+        shown = [self.outlook, self.first_rows, self.command, self.park, self.form.name]
+        return [*shown, *self.own.outputs, *self.form.columns.values()]
 
     @property
     def run_outputs(self) -> list:
@@ -128,10 +157,12 @@ def _form_box() -> dict[str, Any]:
     """The form for a new run; its components by the names of FineTune."""
     with gr.Column(scale=4, min_width=340, elem_id="ft-form", **main_class(True)) as form_box, gr.Row(elem_classes="mt-form"):
         with gr.Column(scale=5, min_width=300, elem_classes="mt-fields"):
-            headings, fields, settings = _fields()
+            headings, fields, settings, own = _fields()
         with gr.Column(scale=6, min_width=320, elem_classes="mt-meaning"):
             meaning = gr.HTML()
             outlook = gr.HTML(elem_id="ft-outlook")
+            with gr.Accordion(i18n("own_preview"), open=True, elem_id="ft-own-fold", **unfold(False)) as preview_fold:
+                preview = gr.HTML(elem_id="ft-own-rows")
             with gr.Accordion(i18n("first_rows"), open=False, elem_classes="mt-unfold", elem_id="ft-rows-fold"):
                 first_rows = gr.HTML(elem_id="ft-first-rows")
             with gr.Accordion(i18n("command"), open=False, elem_classes="mt-unfold", elem_id="ft-command-fold"):
@@ -142,6 +173,7 @@ def _form_box() -> dict[str, Any]:
             start = gr.Button(i18n("start_training"), variant="primary", elem_id="ft-start")
     return dict(
         form_box=form_box, headings=(*headings, meaning, starting), form=Form(**fields, name=name, settings=settings),
+        own=OwnRows(**own, preview_fold=preview_fold, preview=preview),
         outlook=outlook, first_rows=first_rows, command=command, park=park, start=start,
     )  # fmt: skip
 
@@ -184,8 +216,8 @@ def _button(key: str, elem_id: str, variant: str = "secondary", visible: bool = 
     return gr.Button(i18n(key), size="sm", variant=variant, elem_id=elem_id, visible=visible, scale=0, min_width=60)
 
 
-def _fields() -> tuple[list[gr.HTML], dict[str, Any], dict[str, gr.components.Component]]:
-    """The headings over them, the components by the names of Form, and those of the settings."""
+def _fields() -> tuple[list[gr.HTML], dict[str, Any], dict[str, gr.components.Component], dict[str, Any]]:
+    """The headings over them, the components by the names of Form, those of the settings, and by the names of OwnRows."""
     headings, keys = [gr.HTML()], {name: name.replace("-", "_") for name in PRESETS}
     identity = gr.Dropdown(
         [], label=i18n("new_identity"), info=i18n("new_identity_info"), filterable=False, elem_id="ft-identity"
@@ -197,13 +229,14 @@ def _fields() -> tuple[list[gr.HTML], dict[str, Any], dict[str, gr.components.Co
         old = gr.Dropdown([(i18n("nobody"), "")], value="", label=i18n("old_identity"), filterable=False, elem_id="ft-old")
     headings.append(gr.HTML())
     with gr.Row(elem_classes="mt-pair"):
-        rows = gr.Number(Dataset.rows, precision=0, minimum=1, label=i18n("identity_rows"), elem_id="ft-n", min_width=110)
+        rows = gr.Number(Dataset.rows, precision=0, minimum=0, label=i18n("identity_rows"), elem_id="ft-n", min_width=110)
         style = gr.Radio(
             [(i18n("diverse"), "diverse"), (i18n("singular"), "singular")],
             value="diverse",
             label=i18n("wordings"),
             elem_id="ft-style",
         )
+    own_fields, own = _own_fields()
     general = gr.Radio(
         [(i18n("general_packaged"), PACKAGED), (i18n("general_own"), OWN_FILE), (i18n("general_none"), NO_GENERAL)],
         value=PACKAGED, label=i18n("general_rows"), elem_id="ft-general",
@@ -219,32 +252,81 @@ def _fields() -> tuple[list[gr.HTML], dict[str, Any], dict[str, gr.components.Co
             [(i18n(f"preset_{key}"), name) for name, key in keys.items()],
             value=training.PRESET, label=i18n("preset"), filterable=False, elem_id="ft-preset",
         )  # fmt: skip
-        copy = gr.Dropdown([], label=i18n("copy_from"), filterable=False, elem_id="ft-copy")
+        about = dict(label=i18n("init_adapter"), allow_custom_value=True, elem_id="ft-init")
+        init_adapter = gr.Dropdown([(i18n("init_nothing"), "")], value="", **about)
+    copy = gr.Dropdown([], label=i18n("copy_from"), filterable=False, elem_id="ft-copy")
     with gr.Accordion(i18n("advanced"), open=False, elem_classes="mt-unfold", elem_id="ft-advanced"):
         settings = settings_form.build_settings()
         seed = gr.Number(Dataset.seed, precision=0, minimum=0, label=i18n("seed_all"), elem_id="ft-seed")
     fields = dict(
         identity=identity, langs=langs, old=old, rows=rows, style=style, general=general, general_file=file, share=share,
-        clean=clean, seed=seed, copy=copy, preset=preset,
+        clean=clean, seed=seed, copy=copy, preset=preset, init_adapter=init_adapter,
     )  # fmt: skip
-    return headings, fields, settings
+    return headings, fields | own_fields, settings, own
+
+
+def _own_fields() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of the rows that somebody brings: the components by the names of Form, and those by the names of OwnRows."""
+    with gr.Row(elem_classes="mt-pair mt-own"):
+        own = gr.Textbox(label=i18n("own_rows"), placeholder=i18n("own_hint"), max_lines=1, scale=5, elem_id="ft-own")
+        upload = gr.UploadButton(
+            i18n("own_upload"), file_types=[*PLAIN, ".gz"], file_count="multiple", size="sm", scale=0, min_width=90,
+            elem_id="ft-own-upload",
+        )  # fmt: skip
+    with gr.Column(elem_id="ft-own-box", **own_shown(False)) as box:
+        about = gr.HTML(elem_id="ft-own-about")
+        with gr.Row(elem_classes="mt-pair"):
+            drop_statements = gr.Checkbox(False, label=i18n("own_drop_statements"), elem_id="ft-own-statements")
+            drop_personal = gr.Checkbox(False, label=i18n("own_drop_personal"), elem_id="ft-own-personal")
+        times = gr.Number(1, precision=0, minimum=1, label=i18n("own_times"), elem_id="ft-own-times", min_width=110)
+        with gr.Accordion(i18n("own_columns"), open=False, elem_classes="mt-unfold", elem_id="ft-own-columns") as fold:
+            gr.Markdown(i18n("own_columns_note"), elem_classes="mt-quiet")
+            with gr.Row(elem_classes="mt-settings"):
+                columns = {name: _column(name) for name in BY_HAND}
+    fields = dict(own=own, own_times=times, own_drop_statements=drop_statements, own_drop_personal=drop_personal, columns=columns)
+    return fields, dict(upload=upload, box=box, about=about, fold=fold)
+
+
+def _column(name: str) -> gr.Dropdown:
+    about = dict(label=i18n(f"column_{name}"), allow_custom_value=True, min_width=120)
+    return gr.Dropdown([(i18n("as_recognised"), "")], value="", elem_id=f"ft-column-{name}", **about)
+
+
+def own_shown(there: bool) -> dict:
+    """By a class, as `shown`: what these fields hold is part of the form, seen or not."""
+    return {"elem_classes": ["mt-own-box"] if there else ["mt-own-box", "mt-away"]}
+
+
+def unfold(there: bool) -> dict:
+    return {"elem_classes": ["mt-unfold"] if there else ["mt-unfold", "mt-away"]}
 
 
 def plain_values(given: Sequence[Any]) -> dict[str, Any]:
     """The form's values as `training.read_form` takes them."""
-    known = dict(zip(FIELDS, given[: len(FIELDS)], strict=True))
+    known, rest = dict(zip(FIELDS, given[: len(FIELDS)], strict=True)), given[len(FIELDS) :]
+    columns: dict[str, str] = {}
+    for ours, theirs in zip(BY_HAND, rest[: len(BY_HAND)], strict=True):
+        if theirs:  # a column that was chosen twice is refused by what it is mapped to
+            columns[theirs] = f"{columns[theirs]} and {ours}" if theirs in columns else ours
+    own = (known["own"] or "").strip()
     general = {PACKAGED: str(GENERAL), OWN_FILE: (known["general_file"] or "").strip(), NO_GENERAL: ""}[known["general"]]
-    return settings_form.values_of(given[len(FIELDS) :]) | {
+    return settings_form.values_of(rest[len(BY_HAND) :]) | {
         "identity": known["identity"] or "",
         "langs": known["langs"] or [],
         "old": known["old"] or "",
         "rows": known["rows"] or 0,
         "style": known["style"],
+        "own": own,
+        "own_columns": columns if own else {},
+        "own_times": known["own_times"] or 1,
+        "own_drop_statements": bool(known["own_drop_statements"]),
+        "own_drop_personal": bool(known["own_drop_personal"]),
         "general": general,
         "general_share": known["share"] if general else 0.0,
         "clean": bool(known["clean"]),
         "seed": int(known["seed"] or 0),
         "preset": known["preset"],
+        "init_adapter": known["init_adapter"] or "",
         "name": known["name"] or "",
     }
 
@@ -254,8 +336,15 @@ def fill_form(form: Form, values: Mapping[str, Any]) -> dict:
     general = values.get("general", str(GENERAL)) if values.get("general_share", 1) else ""
     packaged = bool(general) and Path(general) == GENERAL
     source = PACKAGED if packaged else OWN_FILE if general else NO_GENERAL
+    chosen = {ours: theirs for theirs, ours in (values.get("own_columns") or {}).items()}
     return {
-        form.identity: gr.update(value=values.get("identity") or None),
+        form.identity: gr.update(value=values.get("identity")),
+        form.own: gr.update(value=values.get("own", "")),
+        form.own_times: gr.update(value=values.get("own_times", 1)),
+        form.own_drop_statements: gr.update(value=values.get("own_drop_statements", False)),
+        form.own_drop_personal: gr.update(value=values.get("own_drop_personal", False)),
+        form.init_adapter: gr.update(value=values.get("init_adapter", "")),
+        **{box: gr.update(value=chosen.get(name, "")) for name, box in form.columns.items()},
         form.langs: gr.update(value=list(values.get("langs", LANGS))),
         form.old: gr.update(value=values.get("old", "")),
         form.rows: gr.update(value=values.get("rows", Dataset.rows)),
@@ -278,13 +367,20 @@ def open_form(app: App, tab: FineTune, lang: str) -> dict:
     values = {"identity": first, "old": old} | training.DEFAULTS | PRESETS[training.PRESET]
     form = tab.form
     updates = fill_form(form, values) | {form.preset: gr.update(value=training.PRESET)}
-    updates[form.identity] = gr.update(choices=known, value=first)
+    updates[form.identity] = gr.update(choices=[*((name, name) for name in known), (say(lang, "only_own"), "")], value=first)
+    updates[form.init_adapter] = gr.update(choices=start_choices(app, lang), value="")
     updates[form.old] = gr.update(choices=[(say(lang, "nobody"), ""), *((name, name) for name in known)], value=old)
     headings = {
         html: f'<h3 class="mt-step"><b>{number}</b>{escape(say(lang, f"step_{key}", base=base.name))}</h3>'
         for html, number, key in zip(tab.headings, range(1, 6), STEPS, strict=True)
     }
     return updates | headings | {form.copy: copy_choices(app, lang)}
+
+
+def start_choices(app: App, lang: str) -> list[tuple[str, str]]:
+    """What a run may start from: nothing, or the folder of an adapter that is loaded."""
+    loaded = sorted(app.engine.adapters.items(), key=lambda one: natural_key(one[0]))
+    return [(say(lang, "init_nothing"), ""), *((name, str(Path(info.path).absolute())) for name, info in loaded)]
 
 
 def copy_choices(app: App, lang: str) -> dict:

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from store import jobs as stored
+from tuning.dataset.recipe import recipe_of
 from tuning.jobs.progress import JobProgress
 from ui import adapter_library
 from ui.html import failure, note, paragraph
@@ -68,12 +69,15 @@ def numbers_html(lang: str, job: Mapping, told: JobProgress) -> str:
     """Under the curves: the latest figures, and what the finished adapter's card says."""
     card = adapter_library.read_card(job["folder"]) if job["status"] in ("done", "stopped") else {}
     settings = job["settings"] or {}
+    recipe = recipe_of(settings["data_path"]) if settings.get("data_path") else None
     known = [
         ("identity", settings.get("identity")),
         ("latest_loss", format_number(told.latest.get("loss"))),
         ("latest_valid", format_number(told.latest.get("eval_loss"))),
         ("latest_rate", format_number(told.latest.get("lr"), ".2g")),
         ("base", base_name(settings.get("base_model"))),
+        ("own_rows", Path(recipe.own).name if recipe and recipe.own else None),
+        ("init_adapter", base_name(settings.get("init_adapter"))),
         ("format", card.get("format")),
         ("rows", f"{rows:,}" if (rows := (card.get("data") or {}).get("rows")) is not None else None),
         ("attempt", str(job["attempt"]) if job["attempt"] > 1 else None),

@@ -15,7 +15,7 @@ from ui.words import i18n
 
 CHOSEN = ""  # of a switch that may be left to the program
 GROUPS = ("recipe", "lora", "speed", "files")
-ELSEWHERE = (*OWN, "seed")  # the data's seed is the run's too
+ELSEWHERE = (*OWN, "seed", "init_adapter")  # the data's seed is the run's too; what it starts from is chosen beside the preset
 SCIENTIFIC = ("learning_rate", "weight_decay")
 
 
@@ -44,7 +44,8 @@ def build_component(one: dataclasses.Field) -> gr.components.Component:
         choices = [(i18n("own_format"), ""), *((name, name) for name in formats.names())]
         return gr.Dropdown(choices, value="", filterable=False, **about)
     if "choices" in one.metadata:
-        choices = [(choice or i18n("chosen_for_you"), choice) for choice in one.metadata["choices"]]
+        empty = i18n(one.metadata.get("empty", "chosen_for_you"))
+        choices = [(choice or empty, choice) for choice in one.metadata["choices"]]
         return gr.Dropdown(choices, value=value, filterable=False, **about)
     if field_type(one.name) is bool and one.default is None:
         choices = [(i18n("chosen_for_you"), CHOSEN), (i18n("yes"), "True"), (i18n("no"), "False")]
