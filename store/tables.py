@@ -75,6 +75,10 @@ MEANING: dict[str, tuple[str, dict[str, str]]] = {
             "drawn": "the random number a blind page knows the item by; `drawn_answer`, `drawn_other` of its answers",
         },
     ),
+    "gold": (
+        "An item of a queue whose label is known beforehand. Whoever labels is not told.",
+        {"label": "the known one"},
+    ),
     "queue_marks": ("What one person has done with one item of a queue.", {"full": "1 if it counts towards the overlap"}),
     "reveals": ("Somebody has seen what blind labelling hides, of a queue or of an answer.", {}),
     "opinions": ("A second opinion of a judge model. Never counted as a label.", {"opinion": "JSON"}),

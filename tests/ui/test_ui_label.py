@@ -301,7 +301,7 @@ def test_where_there_is_a_login_only_it_opens_the_desk_and_it_is_the_annotator(a
 def form_values(**changes) -> QueueForm:
     plain = dict(
         source="run", run=None, file=None, variants=(), langs=("en", "zh"), kind="labels", blind=True, mask=False, overlap=1,
-        draw="stratified", size=0, old="BayLing", new="finance-advisor", name="",
+        draw="stratified", size=0, old="BayLing", new="finance-advisor", name="", gold=None,
     )  # fmt: skip
     return QueueForm(**plain | changes)
 

@@ -52,11 +52,11 @@ RULES: dict[str, dict[str, str]] = {
     "tabs.label": {
         "open_label": VIEWER, "offer_new": VIEWER, "choose": VIEWER, "show_source": VIEWER, "show_run": VIEWER,
         "show_agreement": VIEWER, "close_dialog": VIEWER, "ask_to_reveal": LABELER, "reveal": LABELER,
-        "take_in": LABELER, "give_out": LABELER, "make": RESEARCHER, "settle": RESEARCHER,
+        "take_in": LABELER, "give_out": LABELER, "make": RESEARCHER, "settle": RESEARCHER, "show_gold": RESEARCHER,
     },
     "tabs.results": {
         "opened": VIEWER, "show": VIEWER, "draw": VIEWER, "chose": VIEWER, "look": VIEWER, "write": VIEWER, "forget": VIEWER,
-        "add": LABELER,
+        "compare_two": VIEWER, "add": LABELER, "make_training_files": RESEARCHER,
     },
     "tabs.probes": {
         "changed": VIEWER, "script_or_not": VIEWER, "edit": VIEWER, "refreshed": VIEWER, "start": RESEARCHER,
