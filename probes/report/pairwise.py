@@ -80,9 +80,11 @@ def _p(one: Comparison) -> str:
 
 
 def describe_word(one: Comparison, lang: str = "en") -> str:
-    """Of whom it holds more often, or that it is open and what would settle it."""
+    """Of whom it holds more often, or that it is open and what would settle it, or that no probe tells them apart."""
     if one.word in (FIRST, SECOND):
         return say(lang, "pairs_more_often", name=one.first if one.word == FIRST else one.second)
+    if not one.first_only and not one.second_only:
+        return say(lang, "pairs_same")
     word = term(lang, UNDETERMINED)
     if one.more is None:
         return say(lang, "pairs_never", word=word)
