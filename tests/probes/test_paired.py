@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 
 from probes.verdicts import paired
 from probes.verdicts.paired import compare_pairs, exact_p, paired_difference
@@ -87,6 +88,11 @@ def test_what_is_missing_is_enough_when_it_is_there():
     assert exact_p(4 * grown, 1 * grown) <= 0.05 < exact_p(4 * (grown - 0.06), grown - 0.06)
     even = formed(compare_pairs(table(10, 4, 4, 5), {}, PAIR))["suggestions"]
     assert even.word == "undetermined" and even.more is None
+
+
+def test_holms_adjustment_is_statsmodels():
+    for ps in ([0.03, 0.2, 0.01, 0.04, 0.01], [0.5], [0.9, 0.8, 1.0]):
+        assert paired.holm(ps) == pytest.approx(list(multipletests(ps, method="holm")[1]))
 
 
 def test_several_pairs_are_adjusted_for():
