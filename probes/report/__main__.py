@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     say("--source", choices=rules.SOURCES, default="best", help="best: labels, and suggestions where there are none (default)")
     say(
         "--compare", nargs=2, action="append", metavar=("VARIANT", "VARIANT"),
-        help="compare these two probe by probe, several times if need be (default: every two of three, else all with the first)",
+        help="compare these two probe by probe, several times if need be (default: every two of three, else all with the base)",
     )  # fmt: skip
     say("--title", default="", help="the report's own title")
     say("--lang", choices=tuple(LANGS), default="en", help="language of the report; both: a page with a switch (%(default)s)")

@@ -19,11 +19,9 @@ ALL_UP_TO = 3  # variants; of more than these only the pairs with the base are c
 
 
 def default_pairs(variants: Sequence[str], base: str | None) -> list[tuple[str, str]]:
-    """What is compared where nobody says what: everybody with the base; of a few variants, every two."""
-    if base in variants and len(variants) > ALL_UP_TO:
-        return [(name, str(base)) for name in variants if name != base]
+    """What is compared where nobody says what: of a few variants every two, of more everybody with the base, if there is one."""
     if len(variants) > ALL_UP_TO:
-        return [(name, variants[0]) for name in variants[1:]]
+        return [(name, str(base)) for name in variants if name != base] if base in variants else []
     return [(two, one) for one, two in combinations(variants, 2)]
 
 
