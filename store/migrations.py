@@ -349,3 +349,15 @@ def m012_events(db: Database) -> None:
         pk="id",
         not_null={"created", "who", "deed", "thing", "detail"},
     )
+
+
+@migrations()
+def m013_gold(db: Database) -> None:
+    """Labels that are known beforehand, apart from the items, so that nothing told to whoever labels can hold one."""
+    db["gold"].create(
+        {"queue": int, "answer": int, "label": str},
+        pk=("queue", "answer"),
+        not_null={"label"},
+        foreign_keys=[("queue", "queues", "id"), ("answer", "answers", "id")],
+    )
+    db["gold"].create_index(["answer"])

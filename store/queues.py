@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 
 from sqlite_utils import Database
 
+from store import gold as gold_items
 from store.db import StoreError, connected, now, writing
 from store.drawn import drawn_numbers
 from store.migrations import DRAWN_ID
@@ -50,14 +51,16 @@ def create(
     size: int | None = None,
     by: Sequence[str] = ("lang", "variant", "category"),
     seed: int | None = None,
+    gold: Mapping[int, str] | None = None,
 ) -> int:
     """The new queue's id. items: `answer` (the id of a stored one; pairs: `other` too) and whatever else belongs to it, kept.
 
     The order is drawn with `seed`; without one it gets a seed that nobody can guess, for whoever knows it could tell from an
     item's place which variant it is of. `stratified` takes from every combination of the keys in `by` in turn, so that any
     beginning of the queue is spread evenly over them; `size` keeps only so many. Labels given earlier count at once.
+    gold: answer -> label, of items whose label is known beforehand (`store.gold`): all are kept, at places drawn anew.
     """
-    items, name = _unique(items), title(name)
+    items, name, gold = _unique(items), title(name), gold or {}
     seed = secrets.randbits(63) if seed is None else seed
     wrong = []
     if kind not in KINDS:
@@ -70,9 +73,12 @@ def create(
         wrong.append("it would be empty")
     if kind == "pairs" and any(item.get("other") in (None, item["answer"]) for item in items):
         wrong.append("an item is no pair of two answers")
+    wrong += _wrong_gold(gold, items, kind, size)
     if wrong:
         raise StoreError(f"The queue {name!r} is not made: " + "; ".join(wrong) + ".")
-    ordered = _ordered(items, strategy, by, random.Random(seed))[:size]
+    draw = random.Random(seed)
+    ordered = _ordered(items, strategy, by, draw)
+    ordered = _spread(ordered, gold, size, draw) if gold else ordered[:size]
     settings = {"strategy": strategy, "size": size, "by": list(by), "seed": seed}
     row = {"name": name, "kind": kind, "overlap": overlap, "blind": bool(blind), "mask": bool(mask)}
     with connected(where) as db, writing(db):
@@ -85,6 +91,7 @@ def create(
         )
         if kind != "pairs":
             _count_earlier(db, queue, kind, overlap)
+        gold_items.add(db, queue, gold)
         return queue
 
 
@@ -186,18 +193,20 @@ def count_per_person(where: str | Path | Database, queue: int) -> dict[str, int]
 def book(db: Database, answer: int, annotator: str) -> None:
     """After a decision of this person on this answer: every queue that holds it is brought in step."""
     rows = db.execute(
-        "select i.id, i.queue, q.kind, q.overlap from queue_items i join queues q on q.id = i.queue where i.answer = ?", [answer]
-    ).fetchall()
+        """select i.id, i.queue, q.kind, q.overlap, g.answer is not null from queue_items i join queues q on q.id = i.queue
+           left join gold g on g.queue = i.queue and g.answer = i.answer where i.answer = ?""", [answer],
+    ).fetchall()  # fmt: skip
     if not rows:
         return
     said = db.execute("select annotator, kind, queue from labels where answer = ? and superseded_by is null", [answer]).fetchall()
-    people = len({name for name, kind, _ in said if kind == "label"})
     settled = any(kind == "adjudication" for _, kind, _ in said)
     mine = {(kind, within) for name, kind, within in said if name == annotator}
-    for item, queue, kind, overlap in rows:
+    for item, queue, kind, overlap, is_gold in rows:
         if kind == "pairs":
             continue
-        have, full = (int(settled), settled) if kind == "settle" else (people, settled or people >= overlap)
+        people = len({name for name, given, within in said if given == "label" and (not is_gold or within == queue)})
+        done = people >= overlap or (settled and not is_gold)
+        have, full = (int(settled), settled) if kind == "settle" else (people, done)
         # Skipping an answer while labelling says nothing about settling it.
         said_here = any(which == ("adjudication" if kind == "settle" else "label") for which, _ in mine)
         skipped = any(which == "skip" and (kind != "settle" or within == queue) for which, within in mine)
@@ -357,6 +366,28 @@ def _ordered(items: list[Mapping[str, Any]], strategy: str, by: Sequence[str], d
     # Within a turn in an order of its own: always the same one would tell who labels which of them is one variant.
     turns = [(turn, draw.random(), item) for stratum in strata.values() for turn, item in enumerate(stratum)]
     return [item for _, _, item in sorted(turns, key=lambda entry: entry[:2])]
+
+
+def _wrong_gold(gold: Mapping[int, str], items: Sequence[Mapping[str, Any]], kind: str, size: int | None) -> list[str]:
+    wrong = []
+    if gold and kind != "labels":
+        wrong.append(f"items of a queue of {kind} have no label that could be known beforehand")
+    if missing := sorted(set(gold) - {item["answer"] for item in items}):
+        wrong.append(f"answers {', '.join(map(str, missing[:5]))} have a known label and are none of its items")
+    if size is not None and gold and size < len(gold):
+        wrong.append(f"{size} items have no room for the {len(gold)} whose label is known")
+    return wrong
+
+
+def _spread(
+    ordered: list[Mapping[str, Any]], gold: Mapping[int, str], size: int | None, draw: random.Random
+) -> list[Mapping[str, Any]]:
+    """The items whose label is known at places drawn evenly: by their kinds they might all come at the beginning."""
+    total = min(size or len(ordered), len(ordered))
+    known = iter([item for item in ordered if item["answer"] in gold])
+    others = iter([item for item in ordered if item["answer"] not in gold])
+    places = set(draw.sample(range(total), len(gold)))
+    return [next(known if place in places else others) for place in range(total)]
 
 
 def _check_answers(db: Database, items: list[Mapping[str, Any]]) -> None:

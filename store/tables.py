@@ -120,6 +120,10 @@ MEANING: dict[str, tuple[str, dict[str, str]]] = {
             "reply": "what it said, in full",
         },
     ),
+    "gold": (
+        "An item of a queue whose label is known beforehand. Whoever labels is not told.",
+        {"queue": "of `queues`", "answer": "of `answers`", "label": "the known one"},
+    ),
     "runs": (
         "A probe run: a set asked of several variants.",
         {

@@ -58,6 +58,22 @@ def undo(where: str | Path | Database, id: int) -> int:
         return _insert(db, id, vote["answer_a"], vote["answer_b"], UNDONE, order, vote["blind"], vote["annotator"])
 
 
+def standing(where: str | Path | Database) -> list[dict[str, Any]]:
+    """Every vote that stands, oldest first: `choice`, `blind`, `annotator`, `answer_a`, `answer_b` (ids), `question`, `lang`
+    (None where nobody noted it), and of either side `key_a`, `variant_a`, `key_b`, `variant_b`."""
+    with connected(where) as db:
+        return list(
+            db.query(
+                """select votes.choice, votes.blind, votes.annotator, votes.answer_a, votes.answer_b, a.question,
+                          coalesce(a.lang, b.lang) as lang,
+                          a.variant_key as key_a, a.variant_name as variant_a, b.variant_key as key_b, b.variant_name as variant_b
+                   from votes join answers a on a.id = votes.answer_a join answers b on b.id = votes.answer_b
+                   where votes.superseded_by is null and votes.choice != ? order by votes.id""",
+                [UNDONE],
+            )
+        )
+
+
 def tally(where: str | Path | Database, by: Callable[[Mapping[str, Any]], Hashable] | None = None) -> list[dict[str, Any]]:
     """The votes that stand, per pair of variants, most votes first.
 
@@ -67,16 +83,7 @@ def tally(where: str | Path | Database, by: Callable[[Mapping[str, Any]], Hashab
     by: what else keeps votes apart, told by a vote's `blind`, `lang` (None where nobody noted it), `question` and `annotator`;
     a row then has it as `by`. The side on which a variant was shown does not matter here.
     """
-    with connected(where) as db:
-        votes = list(
-            db.query(
-                """select votes.choice, votes.blind, votes.annotator, a.question, coalesce(a.lang, b.lang) as lang,
-                          a.variant_key as key_a, a.variant_name as variant_a, b.variant_key as key_b, b.variant_name as variant_b
-                   from votes join answers a on a.id = votes.answer_a join answers b on b.id = votes.answer_b
-                   where votes.superseded_by is null and votes.choice != ? order by votes.id""",
-                [UNDONE],
-            )
-        )
+    votes = standing(where)
     pairs: dict[tuple[Any, ...], dict[str, Any]] = {}
     for vote in votes:
         left, right = sorted(("a", "b"), key=lambda side: vote[f"key_{side}"])

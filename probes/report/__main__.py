@@ -26,7 +26,8 @@ from probes import identity_pair
 from probes.answers import dose, matching, sources as collect
 from probes.answers.sources import Answers, RowsError
 from probes.identity_pair import FactPair
-from probes.report import margins as margin_series, preferences
+from probes.report import board as vote_board, margins as margin_series, preferences
+from probes.report.board import BoardRow
 from probes.report.build import build_report, read_verdicts, write_report
 from probes.report.page import render_markdown
 from probes.report.preferences import Preference
@@ -60,13 +61,17 @@ def parser() -> argparse.ArgumentParser:
     say("--about", type=Path, metavar="FILE", help="YAML: variant -> data, samples, distinct, steps, share, kind")
     say("--base", metavar="VARIANT", help="the variant retention is compared with (default: the one named base)")
     say("--source", choices=rules.SOURCES, default="best", help="best: labels, and suggestions where there are none (default)")
+    say(
+        "--compare", nargs=2, action="append", metavar=("VARIANT", "VARIANT"),
+        help="compare these two probe by probe, several times if need be (default: every two of three, else all with the base)",
+    )  # fmt: skip
     say("--title", default="", help="the report's own title")
     say("--lang", choices=tuple(LANGS), default="en", help="language of the report; both: a page with a switch (%(default)s)")
     return options
 
 
-def gather(args: argparse.Namespace) -> tuple[Answers, dict[int, list[dict]], list[Preference]]:
-    """The answers that are asked for, the labels they have in the database, and the votes that were given there."""
+def gather(args: argparse.Namespace) -> tuple[Answers, dict[int, list[dict]], list[Preference], list[BoardRow]]:
+    """The answers that are asked for, the labels they have in the database, the votes that were given there, and their board."""
     db = args.db or CHECKOUT / "runs" / "mirror.db"
     parts = [*map(collect.read_file, args.answers), *map(collect.read_transcripts, args.transcripts)]
     if parts and (args.db or args.run or args.queue) and db.exists():
@@ -81,12 +86,14 @@ def gather(args: argparse.Namespace) -> tuple[Answers, dict[int, list[dict]], li
     answers = collect.join_answers([*parts, *of_store])
     labels: dict[int, list[dict]] = {}
     votes: list[Preference] = []
+    board: list[BoardRow] = []
     if of_store or args.db:
         ids = {row["answer_id"] for row in answers.rows if row.get("answer_id") is not None}
         labels, votes = store.labels.standing(db, answers=ids), preferences.read_preferences(db)
+        board = vote_board.read_board(db)
     hashed = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}" for path in (*args.answers, *args.transcripts)]
     stored = [name for part in of_store for name in part.sources]
-    return replace(answers, sources=(*hashed, *stored)), labels, votes
+    return replace(answers, sources=(*hashed, *stored)), labels, votes, board
 
 
 def trainings_of(args: argparse.Namespace, answers: Answers) -> dict:
@@ -108,13 +115,14 @@ def facts_of(args: argparse.Namespace, answers: Answers) -> FactPair:
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
-        answers, labels, votes = gather(args)
+        answers, labels, votes, board = gather(args)
         theirs, told = read_verdicts(args.verdicts) if args.verdicts else ({}, {})
         about = {**told, **answers.doses, **(dose.read_doses(args.about) if args.about else {})}
         made_by = shlex.join(["python", "-m", "probes.report", *(sys.argv[1:] if argv is None else argv)])
         report = build_report(
             answers, fact_pair=facts_of(args, answers), labels=labels, theirs=theirs, about=about, source=args.source,
             base=args.base, title=args.title, made_by=made_by, trainings=trainings_of(args, answers), votes=votes,
+            board=board, pairs=args.compare,
         )  # fmt: skip
         written = write_report(report, args.out, LANGS[args.lang])
     except (UserError, OSError) as error:

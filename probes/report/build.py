@@ -13,11 +13,13 @@ from probes.answers import dose, exchange, sources as collect
 from probes.answers.dose import Dose
 from probes.answers.sources import Answers, RowsError
 from probes.identity_pair import FactPair
-from probes.report import curves, margins as margin_series, preferences, table
+from probes.report import board as vote_board, curves, margins as margin_series, pairwise, preferences, table
+from probes.report.board import BoardRow
 from probes.report.model import Report
 from probes.report.page import render_markdown, render_page, threshold_name
 from probes.report.preferences import Preference
 from probes.verdicts import rules, thresholds
+from probes.verdicts.paired import Comparison
 
 
 def build_report(
@@ -33,11 +35,13 @@ def build_report(
     made_by: str = "",
     trainings: Mapping | None = None,
     votes: Sequence[Preference] = (),
+    board: Sequence[BoardRow] = (),
+    pairs: Sequence[Sequence[str]] | None = None,
 ) -> Report:
     """Judges the answers. theirs: (variant, language) -> verdicts reported elsewhere; those without answers get rows, too.
 
     base: the variant retention is compared with (default: the one named base, if there is one). It stands first in the table,
-    the others by name.
+    the others by name. pairs: variants to be compared probe by probe (default: `pairwise.default_pairs`).
     """
     rows = collect.add_suggestions(answers.rows, fact_pair)
     if base is None and any(row.get("variant") == "base" for row in rows):
@@ -55,16 +59,29 @@ def build_report(
     doses = {**answers.doses, **(about or {})}
     made = table.build_rows(results, rows, doses, theirs or {})
     found = curves.dose_points(made)
+    compared = compare_variants(rows, labels or {}, [result.variant for result in results], base, pairs, source)
     return Report(
         title, made, rows, list(zip(heard, judged, strict=True)), labels or {}, answers.sources, made_by, base,
         [one for axis in curves.axes_with_data(found) for one in thresholds.find_thresholds(judged, doses, axis)],
         dict(sorted(margin_series.margins_of_answers(rows).items(), key=lambda of: place(of[0]))),
         dict(sorted((trainings or {}).items(), key=lambda of: natural_key(of[0]))), votes,
+        board, compared, source,
     )  # fmt: skip
 
 
+def compare_variants(
+    rows: Sequence[Mapping], labels: Mapping[int, Sequence[Mapping]], known: Sequence[str], base: str | None,
+    pairs: Sequence[Sequence[str]] | None, source: str,
+) -> list[Comparison]:  # fmt: skip
+    """known: the variants in the order of the table. Raises UserError for a pair that is none of them."""
+    known = list(dict.fromkeys(known))
+    wanted = pairwise.default_pairs(known, base) if pairs is None else pairwise.check_pairs(pairs, known)
+    return pairwise.compare(rows, labels, wanted, source)
+
+
 def write_report(report: Report, folder: str | Path, langs: Sequence[str] = ("en",)) -> list[Path]:
-    """report.html, table.md, table.csv, answers.csv, votes.csv if anybody voted and, as far as there is anything to draw,
+    """report.html, table.md, table.csv, answers.csv, votes.csv and board.csv if anybody voted, pairs.csv if two
+    variants answered the same probes, and, as far as there is anything to draw,
     curves as .png and .svg.
 
     langs: en, zh, or both in the order of preference: then the page has a switch, and table and curves in the second one stand
@@ -85,9 +102,15 @@ def write_report(report: Report, folder: str | Path, langs: Sequence[str] = ("en
     exchange.write_rows(folder / "table.csv", table.csv_rows(report.rows))
     exchange.write_rows(folder / "answers.csv", answer_rows(report), exchange.ANSWER_COLUMNS)
     written += [folder / "table.csv", folder / "answers.csv"]
-    if report.votes:
-        exchange.write_rows(folder / "votes.csv", preferences.csv_rows(report.votes))
-        written.append(folder / "votes.csv")
+    more = {
+        "votes": preferences.csv_rows(report.votes),
+        "board": vote_board.csv_rows(report.board),
+        "pairs": pairwise.csv_rows(report.pairs),
+    }
+    for name, found in more.items():
+        if found:
+            exchange.write_rows(folder / f"{name}.csv", found)
+            written.append(folder / f"{name}.csv")
     return [first, *sorted({*written} - {first}, key=lambda path: natural_key(path.name))]
 
 

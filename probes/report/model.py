@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from probes.report.board import BoardRow
 from probes.report.preferences import Preference
 from probes.report.table import TableRow
 from probes.verdicts.basis import Pair
+from probes.verdicts.paired import Comparison
 from probes.verdicts.thresholds import Threshold
 
 
@@ -15,7 +17,7 @@ from probes.verdicts.thresholds import Threshold
 class Report:
     """Everything that is written. sources: what was read, with the first digits of a file's SHA-256. judged: every answer with
     what is said of it. margins: per variant (`margin_series.margins_of_answers`); trainings: of the runs that made them.
-    votes: of the database that the answers or their labels come from."""
+    votes, board: of the database that the answers or their labels come from. pairs: variants compared probe by probe."""
 
     title: str
     rows: Sequence[TableRow]
@@ -29,3 +31,6 @@ class Report:
     margins: Mapping = field(default_factory=dict)
     trainings: Mapping = field(default_factory=dict)
     votes: Sequence[Preference] = ()
+    board: Sequence[BoardRow] = ()
+    pairs: Sequence[Comparison] = ()
+    source: str = "best"

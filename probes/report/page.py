@@ -9,22 +9,23 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import jinja2
 from markupsafe import Markup, escape
 
-from probes.report import curves, preferences, table, wording
+from probes.report import board, curves, pairwise, preferences, table, wording
 from probes.report.model import Report
-from probes.report.preferences import Preference
 from probes.report.table import TableRow
 from probes.verdicts import agreement, rules, thresholds
 from probes.verdicts.basis import Pair
+from probes.verdicts.paired import SUGGESTIONS
 from probes.verdicts.thresholds import Threshold
 from store.labels import CONTROL_GROUPS
 
 SHOWN_ANSWERS = 300  # behind one variant and language; more would make the file slow to open
 INTERVAL = re.compile(r"\d+ % \[\d+–\d+\]")  # as `table.format_interval` writes it
-PACKAGES = ("numpy", "scipy", "krippendorff", "matplotlib")
+PACKAGES = ("numpy", "scipy", "statsmodels", "krippendorff", "matplotlib")
 SETTINGS = ("base", "dtype", "set", "set_hash", "format", "mode", "temperature", "max_new_tokens")
 
 
@@ -69,8 +70,7 @@ def render_page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
         shown_answers=SHOWN_ANSWERS,
         figures=[(name, {lang: drawn[lang][name] for lang in langs}) for name in next(iter(drawn.values()), {})],
         compared=table.compare_verdicts(report.rows) if table.THEIRS in shown else None,
-        votes=[[either(partial(_vote_cell, one, key)) for key in preferences.COLUMNS] for one in report.votes],
-        vote_columns=[f"votes_{key}" for key in preferences.COLUMNS],
+        found=[_found(name, kind, report_rows, either) for name, kind, report_rows in _tables(report)],
         agreement=_agreement(report),
         settings=_settings(report.answers),
         versions=package_versions(),
@@ -79,8 +79,28 @@ def render_page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
     )
 
 
-def _vote_cell(one: Preference, key: str, lang: str) -> str:
-    return preferences.cells(one, lang)[key]
+def _tables(report: Report) -> list[tuple[str, ModuleType, Sequence]]:
+    """What is written beside the verdicts, each a table of its own: its name, the module of its words, its rows."""
+    return [("pairs", pairwise, report.pairs), ("board", board, report.board), ("votes", preferences, report.votes)]
+
+
+def _found(name: str, kind: ModuleType, rows: Sequence, either: Callable) -> dict:
+    def cell(one: object, key: str, lang: str) -> str:
+        return kind.cells(one, lang)[key]
+
+    return {
+        "name": name,
+        "note": either(partial(_note, name)),
+        "columns": [f"{name}_{key}" for key in kind.COLUMNS],
+        "rows": [
+            (name == "pairs" and one.source == SUGGESTIONS, [either(partial(cell, one, key)) for key in kind.COLUMNS])
+            for one in rows
+        ],
+    }
+
+
+def _note(name: str, lang: str) -> str:
+    return board.note(lang) if name == "board" else wording.say(lang, f"{name}_note")
 
 
 def keep_intervals_whole(html: Markup) -> Markup:
@@ -105,7 +125,7 @@ def render_markdown(report: Report, lang: str = "en") -> str:
             cells = [say(one.what), say(f"axis_{one.axis}"), wording.term(lang, one.kind), wording.language(lang, one.lang)]
             lines.append("| " + " | ".join([*cells, *(describe_threshold(level, lang) for level in of_levels)]) + " |")
         lines += ["", say("threshold_note"), *([few] if (few := describe_too_few(report, lang)) else []), ""]
-    lines += _votes(report, lang)
+    lines += [line for name, kind, rows in _tables(report) for line in _markdown(name, kind, rows, lang)]
     used = ", ".join(f"{name} {number}" for name, number in package_versions().items())
     lines += [say("rules_note"), "", say("made_from", sources=", ".join(report.sources) or say("no_source"), versions=used)]
     if report.made_by:
@@ -113,13 +133,13 @@ def render_markdown(report: Report, lang: str = "en") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _votes(report: Report, lang: str) -> list[str]:
-    if not report.votes:
+def _markdown(name: str, kind: ModuleType, found: Sequence, lang: str) -> list[str]:
+    if not found:
         return []
-    rows = [preferences.headings(lang), dict.fromkeys(preferences.COLUMNS, "---")]
-    rows += [{key: table.escape_cell(text) for key, text in preferences.cells(one, lang).items()} for one in report.votes]
+    rows = [kind.headings(lang), dict.fromkeys(kind.COLUMNS, "---")]
+    rows += [{key: table.escape_cell(text) for key, text in kind.cells(one, lang).items()} for one in found]
     lines = ["| " + " | ".join(row.values()) + " |" for row in rows]
-    return [f"## {wording.say(lang, 'heading_votes')}", "", *lines, "", wording.say(lang, "votes_note"), ""]
+    return [f"## {wording.say(lang, f'heading_{name}')}", "", *lines, "", _note(name, lang), ""]
 
 
 def describe_threshold(one: Threshold, lang: str = "en") -> str:

@@ -53,7 +53,7 @@ class Preference:
 def read_preferences(db: str | Path | Database) -> list[Preference]:
     """Every pair that was voted on: by names, blind votes before open ones. Raises StoreError."""
     counted = store.votes.tally(db, by=lambda vote: (not vote["blind"], sources.complete_rows([dict(vote)])[0]["lang"]))
-    names = _names(counted)
+    names = variant_names(counted)
     found = [_preference(pair, names) for pair in counted]
     return sorted(found, key=lambda one: (natural_key(one.first), natural_key(one.second), not one.blind, one.lang))
 
@@ -78,7 +78,7 @@ def _settled(share: Interval, more: int) -> bool:
     return later.low > EVEN or later.high < EVEN
 
 
-def _names(counted: Iterable[Mapping]) -> dict[str, str]:
+def variant_names(counted: Iterable[Mapping]) -> dict[str, str]:
     """key -> name; where several variants have the same one, the beginning of the key tells them apart."""
     names: dict[str, str] = {}
     for pair in counted:

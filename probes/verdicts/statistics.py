@@ -21,7 +21,7 @@ Z = float(norm.ppf(0.5 + CONFIDENCE / 2))
 MOST_PROBES = 100_000  # beyond it "more of the same" is no advice
 RESAMPLES = 4000
 
-Hits = Mapping[str, Sequence[bool]]  # probe -> whether each of its answers is one
+Hits = Mapping[str, Sequence[float]]  # probe -> whether each of its answers is one; 0.5 for half of one
 
 
 @dataclass(frozen=True)

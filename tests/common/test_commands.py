@@ -8,7 +8,8 @@ import importlib.util
 import pytest
 
 NAMES = [
-    "probes.run", "probes.suggest", "probes.report", "probes.second_opinion", "tuning.train", "tuning.dataset", "tuning.merge",
+    "probes.run", "probes.suggest", "probes.report", "probes.second_opinion", "probes.queue",
+    "probes.training_rows", "tuning.train", "tuning.dataset", "tuning.merge",
     "tuning.export", "tuning.apply_delta", "tuning.legacy", "tuning.starters", "store.check", "store.backup", "store.events",
     "ui.accounts", "engine.chat",
 ]  # fmt: skip

@@ -35,7 +35,7 @@ def app(tmp_path):
 def form_values(**changes) -> QueueForm:
     plain = dict(
         source="run", run=None, file=None, variants=(), langs=("en", "zh"), kind="labels", blind=True, mask=False, overlap=1,
-        draw="stratified", size=0, old="BayLing", new="finance-advisor", name="",
+        draw="stratified", size=0, old="BayLing", new="finance-advisor", name="", gold=None,
     )  # fmt: skip
     return QueueForm(**plain | changes)
 

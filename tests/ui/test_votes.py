@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from itertools import count
 from types import SimpleNamespace
 
 import pytest
-from label_page import row
+from voted import answer, vote
 
 import identities
 import store
@@ -18,25 +17,12 @@ from ui.context import App
 from ui.tabs.results import source as results_source, votes as results_votes
 from ui.words import Languages
 
-NUMBER = count()
-
 
 @pytest.fixture
 def app(db_path):
     store.open(db_path).close()
     engine = SimpleNamespace(base=SimpleNamespace(name="stand-in"), adapters={})
     return App(engine, db_path, identities.FOLDER, (), Languages())
-
-
-def answer(db, variant: str, question: str, lang: str | None = "en", **more) -> int:
-    given = row(question, f"{variant} says {next(NUMBER)}", variant, lang)
-    given["variant"] |= {"adapters": {variant: 1.0}} | more
-    return store.answers.add(db, [given])[0]
-
-
-def vote(db, left: str, right: str, choice: str, question: str = "Who are you?", *, blind=True, who="", lang: str | None = "en"):
-    ids = [answer(db, variant, question, lang) for variant in (left, right)]
-    return store.votes.add(db, *ids, choice, blind=blind, annotator=who)
 
 
 def test_blind_and_open_votes_and_languages_are_never_one_number(db_path):

@@ -55,10 +55,12 @@ RULES: dict[str, dict[str, str]] = {
         "open_label": VIEWER, "offer_new": VIEWER, "choose": VIEWER, "show_source": VIEWER, "show_run": VIEWER,
         "show_agreement": VIEWER, "close_dialog": VIEWER, "ask_to_reveal": LABELER, "reveal": LABELER,
         "import_labels": LABELER, "export_labels": LABELER, "make_queue": RESEARCHER, "settle_labels": RESEARCHER,
+        "show_gold": RESEARCHER,
     },
     "tabs.results": {
         "visit_results": VIEWER, "show_report": VIEWER, "draw_curves": VIEWER, "choose_sources": VIEWER,
         "show_panel": VIEWER, "write_report": VIEWER, "forget_files": VIEWER, "add_files": LABELER,
+        "compare_two": VIEWER, "make_training_files": RESEARCHER,
     },
     "tabs.probes": {
         "refresh_volume": VIEWER, "show_script": VIEWER, "edit_sets": VIEWER, "refresh_choices": VIEWER, "start_run": RESEARCHER,

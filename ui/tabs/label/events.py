@@ -16,7 +16,7 @@ from ui.access import roles
 from ui.context import App, sentence
 from ui.html import paragraph
 from ui.listeners import QUIET, SHOWN, bind, bind_or_warn
-from ui.tabs.label import agreement, files as label_files, layout
+from ui.tabs.label import agreement, files as label_files, gold, layout
 from ui.tabs.label.files import FILE, QueueForm
 from ui.tabs.label.layout import Label
 from ui.words import say
@@ -59,6 +59,7 @@ def _wire_agreeing(app: App, tab: Label) -> None:
     figures = [part.figures, part.revealed]
     asking = [part.fold.expand, part.refresh.click, part.scope.input]
     gr.on(asking, bind(show_agreement, app, tab), [*who, part.scope], figures, **SHOWN)
+    part.gold.click(bind(show_gold, app), who, part.gold_figures, **SHOWN)
     part.settle.click(bind_or_warn(settle_labels, app, tab), [*who, part.scope], tab.outputs, trigger_mode="once", **QUIET)
     part.reveal.click(bind(ask_to_reveal, app, tab), who, part.dialog, **QUIET)
     part.cancel.click(close_dialog, outputs=part.dialog, **QUIET)
@@ -140,6 +141,7 @@ def show_tab(app: App, tab: Label, lang: str, annotator: str, queue: int | None)
         tab.desk: layout.desk_html(app, lang, annotator, queue, bool(known)),
         tab.agreeing.figures: "",
         tab.agreeing.revealed: "",
+        tab.agreeing.gold_figures: "",
         tab.agreeing.dialog: gr.update(visible=False),
     }
 
@@ -197,6 +199,17 @@ def show_agreement(app: App, tab: Label, request: gr.Request, annotator: str, qu
     except Exception as error:
         return {part.figures: paragraph(sentence(lang, error), "mt-failed"), part.revealed: ""}
     return {part.figures: figures, part.revealed: revealed}
+
+
+def show_gold(app: App, request: gr.Request, annotator: str, queue: int | None) -> str:
+    """For whoever leads: how far everybody agrees with the labels that are known beforehand."""
+    lang = app.language(request)
+    try:
+        shown = gold.gold_html(app, lang, queue, annotator_of(request, annotator))
+        roles.record_deed(app, "looked at known labels", f"queue {queue}")
+    except Exception as error:
+        return paragraph(sentence(lang, error), "mt-failed")
+    return shown
 
 
 def settle_labels(app: App, tab: Label, request: gr.Request, annotator: str, queue: int | None, scope: str) -> dict:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import identities
 import store
 from common.files import write_text
-from probes import identity_pair
+from probes import queue as planned_queue
 from probes.answers import exchange, sources
-from probes.identity_pair import FactPair
+from probes.queue import QueuePlan
 from store import StoreError, labels, queues, runs
 from ui import temp_files
 from ui.context import App
@@ -24,23 +23,12 @@ FOR_OTHERS = (None, "researcher")  # the roles that bring in what others said
 
 
 @dataclass(frozen=True)
-class QueueForm:
-    """The form of a new queue. variants, langs: empty for all. old, new: names of identities, "" for nobody."""
+class QueueForm(QueuePlan):
+    """The form of a new queue: what it is to be, and where its answers come from."""
 
     source: str
     run: int | None
     file: str | None
-    variants: Sequence[str]
-    langs: Sequence[str]
-    kind: queues.Kind
-    blind: bool
-    mask: bool
-    overlap: int
-    draw: Literal["all", "stratified"]
-    size: int
-    old: str
-    new: str
-    name: str
 
     @classmethod
     def read(cls, values: Sequence) -> QueueForm:
@@ -53,27 +41,11 @@ class QueueForm:
 def make_queue(app: App, lang: str, form_values: QueueForm) -> int:
     """The new queue's id. StoreError, RowsError, FactsError or IdentityError say what is wrong, nothing then made."""
     rows, origin = chosen_rows(app, lang, form_values)
-    rows = [row for row in rows if row.get("answer") is not None]
-    variants, langs = form_values.variants, form_values.langs
-    chosen = [row for row in rows if (not variants or row["variant"] in variants) and (not langs or row.get("lang") in langs)]
-    if form_values.kind == "pairs":
-        items = sources.pair_items(chosen)
-    else:
-        items = sources.queue_items(sources.add_suggestions(chosen, pair_of(app, form_values.old, form_values.new)))
-    if not items:
-        raise StoreError(say(lang, "lb_nothing_left", rows=len(rows)))
-    told = {side: describe_identity(app, name) for side, name in (("old", form_values.old), ("new", form_values.new)) if name}
-    return queues.create(
-        app.db,
-        form_values.name.strip() or origin,
-        [item | told for item in items],
-        kind=form_values.kind,
-        overlap=max(1, form_values.overlap),
-        blind=form_values.blind,
-        mask=form_values.mask,
-        strategy=form_values.draw,
-        size=form_values.size or None,
-    )
+    made = planned_queue.make_queue(app.db, rows, replace(form_values, name=form_values.name.strip() or origin), app.identities)
+    if made is None:
+        heard = sum(row.get("answer") is not None for row in rows)
+        raise StoreError(say(lang, "lb_nothing_left", rows=heard))
+    return made
 
 
 def chosen_rows(app: App, lang: str, form_values: QueueForm) -> tuple[list[dict], str]:
@@ -104,21 +76,6 @@ def sides_of(app: App, run: int | None) -> tuple[str, str] | None:
     """The old and the new identity that a run was begun with, if it was."""
     about = (runs.get(app.db, run)["settings"] or {}).get("about") if run is not None else None
     return (about.get("old") or "", about.get("new") or "") if about else None
-
-
-def pair_of(app: App, old: str, new: str) -> FactPair | None:
-    """What suggestions compare with; None if nobody is named."""
-    known = [identities.load(name, app.identities).facts if name else None for name in (old, new)]
-    return identity_pair.from_identities(*known) if any(known) else None
-
-
-def describe_identity(app: App, name: str) -> str:
-    """An identity in one line for annotators: names and makers in either language."""
-    facts = identities.load(name, app.identities).facts
-    known = facts.by_lang.values() if facts else ()
-    names = " / ".join(dict.fromkeys(part.name for part in known if part.name)) or name
-    makers = " / ".join(dict.fromkeys(part.maker for part in known if part.maker))
-    return f"{names} ({makers})" if makers else names
 
 
 def import_labels(app: App, path: str, annotator: str, role: str | None = None) -> tuple[int, int]:

@@ -38,6 +38,7 @@ class Making:
     old: gr.Dropdown
     new: gr.Dropdown
     name: gr.Textbox
+    gold: gr.File
     make: gr.Button
     said: gr.HTML
 
@@ -60,6 +61,8 @@ class Agreeing:
     cancel: gr.Button
     figures: gr.HTML
     revealed: gr.HTML
+    gold: gr.Button
+    gold_figures: gr.HTML
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ class Label:
     def outputs(self) -> list:
         making = self.making
         return [self.chosen, self.annotator, self.queue, self.desk, making.fold, making.run, making.variants, making.old,
-                making.new, making.said, self.agreeing.figures, self.agreeing.revealed, self.agreeing.dialog]  # fmt: skip
+                making.new, making.said, self.agreeing.figures, self.agreeing.revealed, self.agreeing.dialog,
+                self.agreeing.gold_figures]  # fmt: skip
 
 
 def remembered_choice() -> gr.BrowserState:
@@ -150,12 +154,14 @@ def _making() -> Making:
                     overlap = gr.Number(1, precision=0, minimum=1, label=i18n("lb_overlap"), min_width=110, elem_id="lb-overlap")
                     size = gr.Number(0, precision=0, minimum=0, label=i18n("lb_size"), min_width=110, elem_id="lb-size")
                 name = gr.Textbox(label=i18n("lb_name"), max_lines=1, elem_id="lb-name")
+                gold = gr.File(label=i18n("lb_gold_file"), file_types=list(ACCEPTED), height=110, elem_id="lb-gold-file")
+                gr.HTML(i18n("lb_gold_about"), elem_classes="lb-about")
                 with gr.Row(elem_classes="mt-under"):
                     make = gr.Button(i18n("lb_make"), variant="primary", scale=0, min_width=150, elem_id="lb-make")
         said = gr.HTML(elem_id="lb-made")
     return Making(
         fold=fold, source=source, run=run, file=file, variants=variants, langs=langs, kind=kind, blind=blind, mask=mask,
-        overlap=overlap, draw=draw, size=size, old=old, new=new, name=name, make=make, said=said,
+        overlap=overlap, draw=draw, size=size, old=old, new=new, name=name, gold=gold, make=make, said=said,
     )  # fmt: skip
 
 
@@ -175,16 +181,18 @@ def _agreeing() -> Agreeing:
             refresh = _button("lb_refresh", "lb-agreement-refresh")
             settle = _button("lb_settle", "lb-settle")
             reveal = _button("lb_reveal", "lb-reveal")
+            gold = _button("lb_gold", "lb-gold")
         with gr.Column(visible=False, elem_classes="mt-dialog mt-wide", elem_id="lb-reveal-dialog") as dialog:
             gr.HTML(i18n("lb_reveal_ask"), elem_classes="mt-dialog-words")
             with gr.Row(elem_classes="mt-under"):
                 confirm = _button("lb_confirm_reveal", "lb-reveal-confirm", variant="primary")
                 cancel = _button("lb_cancel", "lb-reveal-cancel")
         figures = gr.HTML(elem_id="lb-agreement")
+        gold_figures = gr.HTML(elem_id="lb-gold-figures")
         revealed = gr.HTML(elem_id="lb-revealed")
     return Agreeing(
         fold=fold, scope=scope, refresh=refresh, settle=settle, reveal=reveal, dialog=dialog, confirm=confirm, cancel=cancel,
-        figures=figures, revealed=revealed,
+        figures=figures, revealed=revealed, gold=gold, gold_figures=gold_figures,
     )  # fmt: skip
 
 

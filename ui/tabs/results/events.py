@@ -16,7 +16,7 @@ from ui import tab_loading, temp_files
 from ui.context import App, sentence
 from ui.html import paragraph
 from ui.listeners import QUIET, SHOWN, bind, bind_or_warn, warn
-from ui.tabs.results import files as results_files, layout, panel, source as results_source, view, votes
+from ui.tabs.results import compare, files as results_files, layout, panel, source as results_source, training_files, view, votes
 from ui.tabs.results.layout import QUICK, Results, open_results
 from ui.tabs.results.source import RUN, ReportForm
 from ui.words import say
@@ -52,6 +52,10 @@ def wire_results(app: App, tab: Results, page: gr.Tab, notice: gr.HTML) -> None:
     tab.write.click(
         bind_or_warn(write_report, app, tab), [tab.made, tab.title], [tab.parcel, tab.files], trigger_mode="once", **QUIET
     )
+    given = [tab.made, tab.first, tab.second]
+    gr.on([tab.first.input, tab.second.input], bind(compare_two, app), given, tab.compared, **QUIET)
+    asked = [tab.sources, tab.scope, tab.speaker]
+    tab.train.click(bind(make_training_files, app, tab), asked, [tab.train_said, tab.train_files], trigger_mode="once", **SHOWN)
 
 
 def show_report(app: App, tab: Results, request: gr.Request, *given) -> dict:
@@ -120,6 +124,37 @@ def show_panel(app: App, tab: Results, request: gr.Request, made: Report | None,
         return {tab.panel: "", tab.sides: ""}
 
 
+def compare_two(app: App, request: gr.Request, made: Report | None, first: str | None, second: str | None) -> str:
+    lang = app.language(request)
+    try:
+        return compare.compare_html(made, first, second, lang)
+    except Exception as error:
+        return paragraph(sentence(lang, error), "mt-failed", role="alert")
+
+
+def compare_updates(tab: Results, made: Report | None, lang: str) -> dict:
+    """Two of the variants of a new table, compared; nothing where there are no two."""
+    first, second = compare.first_two(made)
+    known = compare.variants(made)
+    return {
+        tab.comparing: gr.update(visible=bool(first)),
+        tab.first: gr.update(choices=known, value=first),
+        tab.second: gr.update(choices=known, value=second),
+        tab.compared: compare.compare_html(made, first, second, lang),
+    }
+
+
+def make_training_files(
+    app: App, tab: Results, request: gr.Request, sources: list[str] | None, scope: str, speaker: str
+) -> dict:  # fmt: skip
+    lang = app.language(request)
+    try:
+        said, files = training_files.make_files(app, lang, sources or [], scope, speaker)
+    except Exception as error:
+        said, files = paragraph(sentence(lang, error), "mt-failed", role="alert"), []
+    return {tab.train_said: said, tab.train_files: gr.update(visible=bool(files), value=files or None)}
+
+
 def write_report(app: App, tab: Results, request: gr.Request, made: Report | None, title: str) -> dict:
     lang = app.language(request)
     if made is None:
@@ -136,7 +171,7 @@ def judge_sources(app: App, tab: Results, lang: str, form_values: ReportForm) ->
     """The table, or the sentence why there is none. Its curves take longer to draw and come after it."""
     try:
         made = results_source.build_report(app, form_values)
-        shown = {tab.table: view.table_html(made, lang)}
+        shown = {tab.table: view.table_html(made, lang)} | compare_updates(tab, made, lang)
     except Exception as error:
         return empty_updates(tab, paragraph(sentence(lang, error), "mt-failed", role="alert"))
     return empty_updates(tab, "") | shown | {tab.made: made, tab.exports: gr.update(visible=True)}
@@ -151,6 +186,10 @@ def empty_updates(tab: Results, problem: str) -> dict:
         tab.panel: "",
         tab.sides: "",
         tab.curves: "",
+        tab.comparing: gr.update(visible=False),
+        tab.first: gr.update(choices=[], value=None),
+        tab.second: gr.update(choices=[], value=None),
+        tab.compared: "",
         tab.exports: gr.update(visible=False),
         tab.parcel: gr.update(visible=False),
         tab.files: gr.update(visible=False, value=None),

@@ -13,6 +13,7 @@ from ui import training
 from ui.context import App
 from ui.tabs.results import source as results_source
 from ui.tabs.results.files import ACCEPTED
+from ui.tabs.results.training_files import CHOSEN, GOOD, SCOPES
 from ui.words import i18n
 
 INPUTS = ("sources", "given", "old", "new", "evidence")
@@ -42,6 +43,15 @@ class Results:
     sides: gr.HTML
     curves: gr.HTML
     votes: gr.HTML
+    comparing: gr.Column
+    first: gr.Dropdown
+    second: gr.Dropdown
+    compared: gr.HTML
+    scope: gr.Radio
+    speaker: gr.Radio
+    train: gr.Button
+    train_said: gr.HTML
+    train_files: gr.File
     exports: gr.Column
     title: gr.Textbox
     write: gr.Button
@@ -57,7 +67,11 @@ class Results:
     def report_outputs(self) -> list:
         """What a new table replaces."""
         shown = [self.table, self.panel, self.sides, self.curves, self.votes]
-        return [self.made, self.problem, *shown, self.exports, self.parcel, self.files]
+        return [self.made, self.problem, *shown, *self.compare_outputs, self.exports, self.parcel, self.files]
+
+    @property
+    def compare_outputs(self) -> list:
+        return [self.comparing, self.first, self.second, self.compared]
 
     @property
     def outputs(self) -> list:
@@ -90,13 +104,53 @@ def build_results() -> Results:
     asked = gr.Textbox("", elem_id="results-asked", elem_classes="mt-hidden", show_label=False, container=False)
     sides = gr.HTML(elem_id="results-sides")
     panel = gr.HTML(elem_id="results-panel")
+    compare = _compare_fields()
     curves = gr.HTML(elem_id="results-curves")
     votes = gr.HTML(elem_id="results-votes")
+    train = _training_fields()
     return Results(
         sources=sources, old=old, new=new, evidence=evidence, upload=upload, forget=forget, given=given, listed=listed,
         show=show, made=made, drawn=drawn, problem=problem, table=table, asked=asked, panel=panel, sides=sides,
-        curves=curves, votes=votes, **_export_fields(),
+        curves=curves, votes=votes, **compare, **train, **_export_fields(),
     )  # fmt: skip
+
+
+def _compare_fields() -> dict[str, Any]:
+    """Which two variants are compared, and how they do; the components by the names of Results."""
+    with gr.Column(visible=False, elem_id="results-comparing") as comparing:
+        gr.HTML(i18n("results_compare"), elem_classes="mt-step mt-step-words")
+        with gr.Row(elem_classes="mt-tools mt-form mt-results-wish"):
+            first, second = (
+                gr.Dropdown([], label=i18n(f"results_compare_{side}"), elem_id=f"results-{side}", filterable=False, min_width=200)
+                for side in ("first", "second")
+            )
+        compared = gr.HTML(elem_id="results-compared")
+    return dict(comparing=comparing, first=first, second=second, compared=compared)
+
+
+def _training_fields() -> dict[str, Any]:
+    """What files for training are made of; the components by the names of Results."""
+    with gr.Accordion(i18n("results_train"), open=False, elem_classes="mt-unfold", elem_id="results-train-fold"):
+        gr.HTML(i18n("results_train_about"), elem_classes="mt-quiet")
+        with gr.Row(elem_classes="mt-tools mt-form mt-results-wish"):
+            scope = gr.Radio(
+                [(i18n(f"results_train_scope_{name}"), name) for name in SCOPES], value=CHOSEN, label=i18n("results_train_scope"),
+                scale=2, min_width=260, elem_id="results-train-scope",
+            )  # fmt: skip
+            speaker = gr.Radio(
+                [(i18n(f"results_train_speaker_{name}"), name) for name in GOOD], value="new",
+                label=i18n("results_train_speaker"), scale=2, min_width=260, elem_id="results-train-speaker",
+            )  # fmt: skip
+            train = gr.Button(i18n("results_train_make"), scale=0, min_width=140, elem_id="results-train")
+        train_said = gr.HTML(elem_id="results-train-said")
+        train_files = gr.File(
+            label=i18n("results_train_files"),
+            file_count="multiple",
+            interactive=False,
+            visible=False,
+            elem_id="results-train-files",
+        )
+    return dict(scope=scope, speaker=speaker, train=train, train_said=train_said, train_files=train_files)
 
 
 def _export_fields() -> dict[str, Any]:

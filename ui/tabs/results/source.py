@@ -15,7 +15,7 @@ from probes.answers import dose, matching as found, sources as collect
 from probes.answers.dose import Dose
 from probes.answers.sources import RowsError
 from probes.identity_pair import FactPair
-from probes.report import build, margins, preferences
+from probes.report import board as vote_board, build, margins, preferences
 from probes.report.model import Report
 from ui import training
 from ui.context import App
@@ -83,8 +83,9 @@ def build_report(app: App, form_values: ReportForm) -> Report:
     about = {**told, **answers.doses}
     for file in files_of_kind(form_values.files, ABOUT):
         about |= dose.read_doses(file.path)
-    labels, votes = {}, []
+    labels, votes, board = {}, [], []
     if stored:
+        board = vote_board.read_board(app.db)
         votes = preferences.read_preferences(app.db)
         labels = store.labels.standing(app.db, answers=[r["answer_id"] for r in answers.rows if r.get("answer_id") is not None])
     return build.build_report(
@@ -97,6 +98,7 @@ def build_report(app: App, form_values: ReportForm) -> Report:
         made_by=shell_command(app, form_values),
         trainings=margins.margins_of_trainings(app.db, answers.folders.values()),
         votes=votes,
+        board=board,
     )
 
 
