@@ -115,6 +115,15 @@ MEANING: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "metrics": ("One step of a training.", {"margin": "nats per token", "extra": "JSON: what else the step reported"}),
+    "identity_versions": (
+        "A saved text of an identity, with its facts. Never changed but in its name, when the identity is renamed.",
+        {
+            "who": "as they had logged in; empty for the local user",
+            "hash": "of the prompt, as in `answers.identity_hash`",
+            "text": "NAME.txt, as an editor shows it",
+            "facts": "NAME.yaml; empty where there was none",
+        },
+    ),
     "events": ("Who deleted, settled, imported what: `python -m store.events`.", {"deed": "what was done", "thing": "to what"}),
 }
 

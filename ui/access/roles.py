@@ -37,6 +37,7 @@ RULES: dict[str, dict[str, str]] = {
     "tabs.identity": {
         "choose": VIEWER, "draw_quick_preview": VIEWER, "note_typing": VIEWER, "in_one_line": VIEWER, "show_prompt": VIEWER,
         "revert": VIEWER, "try_prompt": VIEWER, "stop_trial": VIEWER, "close_dialog": VIEWER,
+        "note_facts": VIEWER, "read_again": VIEWER, "show_diff": VIEWER, "take_back": VIEWER, "ask_both": VIEWER,
         "save": RESEARCHER, "open_dialog": RESEARCHER, "confirm": RESEARCHER,
     },
     "tabs.adapters": {
@@ -45,7 +46,7 @@ RULES: dict[str, dict[str, str]] = {
     },
     "tabs.finetune": {
         "changed": VIEWER, "preset": VIEWER, "source": VIEWER, "copy": VIEWER, "look": VIEWER, "choose": VIEWER,
-        "copy_settings": VIEWER,
+        "copy_settings": VIEWER, "offer_identities": VIEWER,
         "close": VIEWER, "asked": RESEARCHER, "keep": RESEARCHER, "discard": RESEARCHER, "resume": RESEARCHER,
         "forget": RESEARCHER, "start": RESEARCHER, "compare": RESEARCHER,
     },
@@ -119,6 +120,11 @@ def refusal(app: App, lang: str, name: str | None, fn: Callable) -> str:
 def may(app: App, needed: str) -> bool:
     """Whether the person whose event is being carried out has that role; the local user has every one."""
     return app.accounts is None or enough(app.accounts.role(_who.get()), needed)
+
+
+def doer() -> str:
+    """Who has the event carried out, as they logged in; "" for the local user."""
+    return _who.get()
 
 
 def record(app: App, deed: str, thing: object, detail: object = "") -> None:
