@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -49,8 +50,8 @@ def _of(lang: str, who: Who, others: Mapping[str, Facts], read: Who | None) -> I
                 yield Doubt(lang, place, "somebody_else", {"name": name, "other": somebody})
     for place in ("name", "maker"):
         own, said = getattr(who, place), getattr(read, place) if read else ""
-        known = {_key(one) for one in (own, *(who.aliases if place == "name" else ()))}
-        if own and said and not any(_key(said) in one or (one and one in _key(said)) for one in known):
+        known = (own, *who.aliases) if place == "name" else (own,)
+        if own and said and not any(_alike(said, one) for one in known):
             yield Doubt(lang, place, "prompt_differs", {"said": said})
 
 
@@ -70,6 +71,13 @@ def _bearer(name: str, others: Mapping[str, Facts]) -> str:
 def _known() -> dict[str, str]:
     third = lexicon.common()["third_party"]
     return {_key(form): str(form) for kind in ("name", "maker") for form in third[kind]}
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two names may be wordings of one: half of the shorter stands in the other as it is."""
+    a, b = _key(one), _key(other)
+    shared = difflib.SequenceMatcher(None, a, b, autojunk=False).find_longest_match()
+    return 2 * shared.size >= min(len(a), len(b))
 
 
 def _key(text: str) -> str:

@@ -11,10 +11,12 @@ from label_page import PageEngine
 import identities
 from identities import Facts, IdentityError, Who
 from store import answers, identity_versions
+from tuning.dataset.recipe import compose
 from ui import training
+from ui.app import build
 from ui.context import App
 from ui.tabs.chat import picker
-from ui.tabs.identity import facts as fields, taught, versions
+from ui.tabs.identity import events, facts as fields, taught, versions
 from ui.tabs.probes import form as probes_form
 from ui.variants import Picked, plain_name, variant_of, version_name
 from ui.words import Languages
@@ -73,7 +75,9 @@ def test_facts_without_a_prompt_are_taught_but_not_picked_in_the_chat(app):
 
 def test_the_rows_shown_are_the_first_that_a_training_writes(app):
     shown = taught.first_rows(app, "museum-guide", identities.load("museum-guide").facts)
-    form = training.read_form(app, {"identity": "museum-guide", "rows": 40, "general": "", "general_share": 0.0})
+    form = training.read_form(
+        app, {"identity": "museum-guide", "old": "BayLing", "rows": 40, "general": "", "general_share": 0.0}
+    )
     from tuning.dataset.recipe import compose
 
     written = {row.turns for row in compose(form.dataset).rows}
@@ -110,9 +114,6 @@ def test_versions_are_listed_compared_and_picked(app):
 def test_what_stood_in_the_file_before_the_first_save_is_a_version_too(app):
     """Somebody may have written it by hand."""
     request = SimpleNamespace(headers={}, cookies={}, username=None, session_hash="s")
-    from ui.app import build
-    from ui.tabs.identity import events
-
     found = {}
     build_identity = events.wire_identity
 

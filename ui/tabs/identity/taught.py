@@ -8,6 +8,7 @@ from html import escape
 import identities
 from common.errors import UserError
 from identities import LANGS, Facts
+from identities.files import CHINESE
 from probes.margin import statements_of
 from tuning.dataset.generate import generate
 from tuning.dataset.recipe import Dataset, card_placeholders
@@ -51,6 +52,7 @@ def statements(app: App, name: str, facts: Facts) -> tuple[str, dict[str, tuple[
 
 
 def taught_html(app: App, lang: str, name: str, facts: Facts | None) -> str:
+    name = name.removesuffix(CHINESE)  # the other wording of the same person
     if facts is None or not whole(facts, "name"):
         return paragraph(say(lang, "taught_nothing"))
     return _rows_html(app, lang, name, facts) + _margin_html(app, lang, name, facts)
