@@ -146,8 +146,9 @@ def differs(one: Variant, other: Variant) -> bool:
     return essence(one) != essence(other)
 
 
-def from_plain(plain: Mapping, identities_folder: Path | None = None) -> Variant:
-    """A variant from the JSON of a script: like `Variant.as_dict`, everything optional, `identity` a name to be read.
+def from_plain(plain: Mapping, identities_folder: Path | None = None, db: Path | None = None) -> Variant:
+    """A variant from the JSON of a script: like `Variant.as_dict`, everything optional, `identity` a name to be read, or one of
+    its versions (`version_name`).
 
     `adapters` may be a list of names (strength 1) and `mode` may say "first turn".
     """
@@ -159,7 +160,7 @@ def from_plain(plain: Mapping, identities_folder: Path | None = None) -> Variant
         raise EngineError(f"Decoding has no {', '.join(map(repr, unknown))}; it has {', '.join(DECODING)}.")
     identity, prompt = plain.get("identity") or NO_IDENTITY, plain.get("prompt")
     if prompt is None and identity != NO_IDENTITY:
-        prompt = identities.load(identity, identities_folder).prompt
+        prompt = prompt_of(identity, identities_folder, db)
     variant = Variant(
         adapters={name: float(strength) for name, strength in adapters.items()},
         identity=identity if identity != NO_IDENTITY or prompt is None else "unnamed",

@@ -34,6 +34,7 @@ _TURNED = tuple(
 )  # fmt: skip
 _ARTICLE = re.compile(r"(?:an?|the|your|my)\s+|一?[个款种名位]", re.IGNORECASE)
 _CLAUSE = re.compile(r"[,;:!?()\n。]|\.(?=\s|$)")
+_INSTITUTE = re.compile(r"(?:研究|计算|技术|事务)$")  # "计算所开发" is made by an institute, 所 is no particle there
 _MARK = re.compile(r"\s*[\[{<]")
 _NAME_WORDS, _NAME_SIGNS = 4, 8  # of a Latin and of a Chinese name at most
 
@@ -108,7 +109,9 @@ def _from_frame(reading: Reading, seen: Seen, next_frame: int, found: _Read) -> 
         found.names += [name] if name and not _MARK.match(name) else []
         found.roles += _apposition(reading, seen, end, next_frame)
     elif seen.slot == "maker":
-        maker = MADE.split(_text(reading, seen.value_start, min(end, value_end(reading, seen))))[0]
+        text = _text(reading, seen.value_start, min(end, value_end(reading, seen)))
+        maker = MADE.split(text)[0]
+        maker += "所" if _INSTITUTE.search(maker) and text[len(maker) :].startswith("所") else ""
         date = _date(reading, seen)
         maker = re.sub(rf"[,\s]*(?:in|since|于|在)?\s*{re.escape(date)}\s*$", "", maker) if date else maker
         maker = maker.strip(" 的，,")

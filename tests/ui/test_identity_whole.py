@@ -57,7 +57,7 @@ def test_an_identity_saved_with_its_facts_is_in_every_list(app):
     assert "crumb" not in training.known_identities(app)
     identities.save_whole("crumb", "You are Crumb.", CRUMB, app.identities)
     assert "crumb" in training.known_identities(app)
-    assert "crumb" in probes_form.with_facts(app) and "prompt:crumb" in probes_form.variant_choices(app)
+    assert "crumb" in probes_form.with_facts(app) and "identity:crumb" in probes_form.variant_choices(app)
     assert ("crumb", "crumb") in picker.choices(app, "en")["identity"]
     assert len(taught.first_rows(app, "crumb", CRUMB)) == 6
     against, said = taught.statements(app, "crumb", CRUMB)
@@ -75,11 +75,8 @@ def test_facts_without_a_prompt_are_taught_but_not_picked_in_the_chat(app):
 
 def test_the_rows_shown_are_the_first_that_a_training_writes(app):
     shown = taught.first_rows(app, "museum-guide", identities.load("museum-guide").facts)
-    form = training.read_form(
-        app, {"identity": "museum-guide", "old": "BayLing", "rows": 40, "general": "", "general_share": 0.0}
-    )
-    from tuning.dataset.recipe import compose
-
+    asked = {"identity": "museum-guide", "old": "BayLing", "rows": 40, "general": "", "general_share": 0.0}
+    form = training.read_form(app, asked)
     written = {row.turns for row in compose(form.dataset).rows}
     assert {row.turns for row in shown} <= written and [row.lang for row in shown] == ["en", "zh"] * 3
 
