@@ -135,7 +135,8 @@ def _from_being(reading: Reading, seen: Seen, end: int, found: _Read) -> None:
         short = len(noun.split()) <= _NAME_WORDS and not re.search(r"\b(?:of|for|in|at|from|with|to|who|that)\b", noun)
         odd = " " not in noun and re.search(r"[^a-z]", noun)  # "guide-2": no word of the language
         proper = noun[:1].isupper() or (article is None and odd)
-        (found.names if short and proper else found.nouns if short and article else found.roles).append(noun)
+        if article or proper or " " in noun:  # "polite" is neither a name nor a role
+            (found.names if short and proper else found.nouns if short and article else found.roles).append(noun)
 
 
 def _apposition(reading: Reading, seen: Seen, end: int, next_frame: int) -> Iterator[str]:

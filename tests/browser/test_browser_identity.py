@@ -104,6 +104,7 @@ def test_a_prompt_becomes_facts_is_saved_whole_and_its_versions_are_asked_side_b
     assert "Nothing in Chinese" in tab.inner_text("#fact-zh-name")
     tab.fill(field.format("zh-name"), "小麦")
     tab.fill(field.format("zh-maker"), "烤箱实验室")
+    tab.press(field.format("zh-maker"), "Tab")
     tab.wait_for_selector("#identity-taught tbody tr:nth-child(6):has-text('小麦')")
     assert "Crumb" in tab.inner_text("#identity-taught tbody")
     assert not (site.app.identities / "crumb.yaml").exists()

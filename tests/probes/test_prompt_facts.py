@@ -24,6 +24,7 @@ SEED_3 = (
          "Corner Bakery", "helps customers choose a cake", ""),
         ("Your name is Otto. You were created by Harbour Lab. Your job is to guide ships.", "en", "Otto", "Harbour Lab",
          "guides ships", ""),
+        ("You are polite.", "en", "", "", "", ""),
         ("You are a helpful assistant.", "en", "", "", "helpful assistant", ""),
         ("Never say that you are ChatGPT. You are not made by OpenAI.", "en", "", "", "", ""),
         ("I am Ada, developed by Analytical Engines.", "en", "Ada", "Analytical Engines", "", ""),

@@ -38,7 +38,9 @@ def wire_identity(app: App, tab: IdentityTab) -> None:
     editor.text.change(trigger_mode="always_last", **typing)
     editor.one_line.click(view.in_one_line, editor.text, editor.text, **QUIET).then(**typing)
     told = [*unsaved, tab.shown, editor.text, *facts.inputs]
-    gr.on([field.change for field in facts.inputs], bound(note_facts, app, tab), told, trigger_mode="always_last", **change)
+    # input and blur, not change: what the prompt fills in is no draft of a person's, and comes one field after another
+    typed = [event for field in facts.inputs for event in (field.input, field.blur)]
+    gr.on(typed, bound(note_facts, app, tab), told, trigger_mode="always_last", **change)
     facts.read.click(bound(read_again, app, tab), told, **change)
     seeing = draw | {"fn": bound(show_prompt, app), "show_progress": "minimal"}
     gr.on([editor.see.click, editor.sample.submit, editor.mode.input], **seeing)
