@@ -27,12 +27,12 @@ class Doubt:
 def doubts(facts: Facts, others: Mapping[str, Facts], read: Facts | None = None) -> list[Doubt]:
     """others: the facts of everybody else, by the name of the identity. read: what the prompt says (`prompt_facts`)."""
     found = []
-    spoken = [lang for lang in LANGS if getattr(facts, lang)]
+    named = any(who and who.name for who in (facts.en, facts.zh))
     for lang in LANGS:
         who = getattr(facts, lang)
         if who:
             found += _of(lang, who, others, getattr(read, lang) if read else None)
-        elif spoken:
+        elif named:
             found.append(Doubt(lang, "name", "no_language"))
     return found
 

@@ -85,7 +85,6 @@ def open_identity(
     except Exception as error:
         saved, about = "", failure(sentence(lang, error))
     text = drafts.get(name, saved)
-    mode = gr.update(value="first_turn") if name == identities.OWN else gr.skip()
     return {
         tab.drafts: drafts,
         tab.fact_drafts: fact_drafts,
@@ -97,7 +96,6 @@ def open_identity(
         editor.text: gr.update(value=text, interactive=name != identities.NONE),
         editor.notes: view.notes_html(lang, name, text, saved),
         editor.one_line: gr.update(visible=bool(view.ignored_of(text))),
-        editor.mode: mode,
         editor.preview: view.stale_html(lang),
         **facts_updates(app, tab, lang, name, text, drafts, fact_drafts),
         **version_events.show_versions(app, tab, lang, name),
@@ -122,6 +120,7 @@ def facts_updates(
         problem = sentence(lang, error)
     said = fields.doubts_by_field(lang, fields.doubts_of(app, name, facts, read))
     own: dict = {
+        form.box: gr.update(visible=name != identities.NONE),
         form.can: fields.can_html(lang, name, text, facts),
         form.state: fields.state_html(lang, saved, values, name not in fact_drafts, problem),
         form.taught: taught_html(app, lang, name, facts),
@@ -139,7 +138,8 @@ def marked(known: list[str], drafts: dict, fact_drafts: dict) -> list[tuple[str,
 
 
 def choose(app: App, tab: IdentityTab, request: gr.Request, name: str, drafts: dict, fact_drafts: dict) -> dict:
-    return open_identity(app, tab, app.language(request), name, drafts, fact_drafts)
+    usual = {tab.editor.mode: identities.usual_mode(name)}
+    return open_identity(app, tab, app.language(request), name, drafts, fact_drafts) | usual
 
 
 def note_typing(

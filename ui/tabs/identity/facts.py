@@ -133,10 +133,11 @@ def can_html(lang: str, name: str, text: str, facts: Facts | None) -> str:
     named, made = whole(facts, "name"), whole(facts, "name", "maker")
     # data is only written of facts that have a name in every language they are in
     taught = named if facts and named == [one for one in LANGS if getattr(facts, one)] else []
+    known = [one for one in LANGS if (who := getattr(facts, one, None)) and (who.name or who.aliases)]
     said = [
         ("asked", bool(prompt_of(text)), ""),
         ("taught", bool(taught), _languages(lang, taught)),
-        ("judged", bool(named), _languages(lang, named)),
+        ("judged", bool(known), _languages(lang, known)),
         ("margin", bool(made), _languages(lang, made)),
     ]
     items = [

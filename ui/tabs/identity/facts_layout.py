@@ -15,9 +15,10 @@ LINES = {"role": 2, "aliases": 2}
 
 @dataclass(frozen=True)
 class FactsForm:
-    """fields: by the names of FIELDS. can: what the identity can do. state: the heading, and whether the facts are saved. read:
+    """box: all of it but the buttons. fields: by the names of FIELDS. can: what the identity can do. state: the heading, and whether the facts are saved. read:
     takes them from the prompt anew. taught: what would be taught."""
 
+    box: gr.Column
     can: gr.HTML
     state: gr.HTML
     fields: dict[str, gr.Textbox]
@@ -30,7 +31,7 @@ class FactsForm:
 
     @property
     def outputs(self) -> list:
-        return [self.can, self.state, *self.inputs, self.taught]
+        return [self.box, self.can, self.state, *self.inputs, self.taught]
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,14 @@ class VersionsFold:
         return [self.table, self.older, self.newer, self.diff]
 
 
-def build_facts() -> tuple[gr.HTML, gr.HTML, dict[str, gr.Textbox]]:
-    """can, state and the fields."""
+def build_facts() -> tuple[gr.Column, gr.HTML, gr.HTML, dict[str, gr.Textbox]]:
+    """What holds them all, can, state and the fields."""
+    with gr.Column(elem_classes="mt-facts-box") as box:
+        can, state, fields = _facts()
+    return box, can, state, fields
+
+
+def _facts() -> tuple[gr.HTML, gr.HTML, dict[str, gr.Textbox]]:
     can = gr.HTML(elem_id="identity-can")
     state = gr.HTML(elem_id="identity-facts-state")
     fields: dict[str, gr.Textbox] = {}

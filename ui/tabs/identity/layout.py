@@ -135,7 +135,7 @@ def _editor() -> tuple[Editor, FactsForm]:
     about = gr.HTML(elem_id="identity-about")
     text = gr.Textbox(label=i18n("prompt_text"), info=i18n("prompt_text_info"), lines=6, max_lines=16, elem_id="identity-text")
     notes = gr.HTML(elem_id="identity-notes")
-    can, state, fields = build_facts()
+    box, can, state, fields = build_facts()
     with gr.Row(elem_classes="mt-under"):
         save = gr.Button(i18n("save"), size="sm", variant="primary", elem_id="identity-save", scale=0, min_width=90)
         revert = gr.Button(i18n("revert"), size="sm", elem_id="identity-revert", scale=0, min_width=90)
@@ -152,7 +152,7 @@ def _editor() -> tuple[Editor, FactsForm]:
         sample = gr.Textbox("Who are you?", label=i18n("sample_question"), elem_id="identity-sample", scale=2)
         see = gr.Button(i18n("show_prompt"), elem_id="identity-see", scale=0, min_width=170)
     preview = gr.HTML(elem_id="identity-preview")
-    facts = FactsForm(can=can, state=state, fields=fields, read=read, taught=build_taught())
+    facts = FactsForm(box=box, can=can, state=state, fields=fields, read=read, taught=build_taught())
     editor = Editor(
         about=about, text=text, notes=notes, save=save, revert=revert, one_line=one_line, mode=mode, sample=sample, see=see,
         preview=preview,

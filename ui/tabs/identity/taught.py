@@ -52,6 +52,8 @@ def statements(app: App, name: str, facts: Facts) -> tuple[str, dict[str, tuple[
 
 
 def taught_html(app: App, lang: str, name: str, facts: Facts | None) -> str:
+    if name == identities.NONE:
+        return ""
     name = name.removesuffix(CHINESE)  # the other wording of the same person
     if facts is None or not whole(facts, "name"):
         return paragraph(say(lang, "taught_nothing"))

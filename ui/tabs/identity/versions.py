@@ -64,6 +64,8 @@ def _when(version: Version) -> str:
 
 def versions_html(lang: str, versions: Sequence[Version]) -> str:
     """All of them as a table."""
+    if not versions:
+        return ""
     heads = [say(lang, f"version_{key}") for key in ("when", "who", "hash", "under", "text")]
     rows = []
     for one in versions[:SHOWN]:
