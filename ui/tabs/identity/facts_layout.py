@@ -15,8 +15,9 @@ LINES = {"role": 2, "aliases": 2}
 
 @dataclass(frozen=True)
 class FactsForm:
-    """box: all of it but the buttons. fields: by the names of FIELDS. can: what the identity can do. state: the heading, and whether the facts are saved. read:
-    takes them from the prompt anew. taught: what would be taught."""
+    """box: all of it but the buttons. fields: by the names of FIELDS. can: what the identity can do. state: the heading, and
+    whether the facts are saved. read: takes them from the prompt anew. taught: what would be taught.
+    """
 
     box: gr.Column
     can: gr.HTML
