@@ -160,6 +160,8 @@ def note_typing(
     except Exception:
         saved = ""
     was = name in drafts
+    if text == drafts.get(name, saved):  # filled in by `open_identity`, which has said all there is to say
+        return gr.skip()
     if text.strip("\n") == saved:
         drafts.pop(name, None)
     else:
@@ -182,7 +184,10 @@ def note_facts(
     """Keeps what was typed into the fields as a draft."""
     shown = fields.saved_facts(app, name) or fields.read_of(app, name, text, drafts)
     was = name in fact_drafts
-    if name == identities.NONE or tuple(value or "" for value in values) == fields.values_of(shown):
+    values = tuple(value or "" for value in values)
+    if values == (fact_drafts.get(name) or fields.values_of(shown)):
+        return gr.skip()
+    if name == identities.NONE or values == fields.values_of(shown):
         fact_drafts.pop(name, None)
     else:
         fact_drafts[name] = values
