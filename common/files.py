@@ -59,6 +59,46 @@ def write_objects(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     return write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
+def write_together(texts: Mapping[Path, str | None]) -> None:
+    """Several files as one: all stand ready on the disk before the first takes its place, and where one then cannot, those that
+    had are put back. None: the file goes. Only the machine going down between two renames leaves some of them new.
+
+    DiskFull or another OSError, and then everything is as it was.
+    """
+    places = {Path(os.path.realpath(path)): text for path, text in texts.items()}
+    before = {path: path.read_bytes() if path.exists() else None for path in places}
+    ready: dict[Path, Path] = {}
+    done: list[Path] = []
+    try:
+        for path, text in places.items():
+            if text is not None:
+                handle, ready[path] = leftovers.new_file(path.parent)
+                os.close(handle)
+                write_text(ready[path], text)
+                os.chmod(ready[path], path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        for path in places:
+            done.append(path)
+            if path in ready:
+                os.replace(ready[path], path)
+            else:
+                path.unlink(missing_ok=True)
+    except BaseException:
+        for path in done:
+            _put_back(path, before[path])
+        raise
+    finally:
+        for temporary in ready.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _put_back(path: Path, content: bytes | None) -> None:
+    if content is None:
+        path.unlink(missing_ok=True)
+    elif not path.exists() or path.read_bytes() != content:
+        with atomic_file(path, binary=True) as file:
+            file.write(content)
+
+
 def copy(source: str | Path, target: str | Path) -> Path:
     with atomic_file(target, binary=True) as out, open(source, "rb") as file:
         shutil.copyfileobj(file, out)

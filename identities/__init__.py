@@ -3,10 +3,11 @@
 `identities.load("finance-advisor").prompt`; without a folder the ones shipped here are meant. See `files`, `facts` and `sides`.
 """
 
-from identities.facts import LANGS, Facts, IdentityError, Lang, Who, facts_from_dict, read_facts
+from identities.facts import LANGS, Facts, IdentityError, Lang, Who, facts_from_dict, read_facts, to_plain, to_yaml
 from identities.files import (
     FOLDER,
     NONE,
+    OWN,
     Identity,
     check_name,
     create,
@@ -15,9 +16,14 @@ from identities.files import (
     from_line,
     load,
     names,
+    own_file,
     rename,
     save,
+    save_whole,
+    text_path,
     to_line,
+    usual_mode,
+    with_prompt,
 )
 from identities.order import natural_key
 from identities.sides import DEFAULT_NEW, DEFAULT_OLD
@@ -28,6 +34,7 @@ __all__ = [
     "FOLDER",
     "LANGS",
     "NONE",
+    "OWN",
     "Facts",
     "Identity",
     "IdentityError",
@@ -42,8 +49,15 @@ __all__ = [
     "load",
     "names",
     "natural_key",
+    "own_file",
     "read_facts",
     "rename",
     "save",
+    "save_whole",
+    "text_path",
     "to_line",
+    "to_plain",
+    "to_yaml",
+    "usual_mode",
+    "with_prompt",
 ]

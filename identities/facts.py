@@ -64,15 +64,37 @@ def facts_from_dict(plain: object, where: str = "facts") -> Facts:
 
 def read_facts(path: Path) -> Facts:
     """Facts from a YAML file; faults carry the file's name and line."""
-    text = read_text(path)
+    return read_facts_text(read_text(path), path.name)
+
+
+def read_facts_text(text: str, where: str) -> Facts:
+    """Facts from the text of such a file. where: its name in faults."""
     lines: dict[tuple[Any, ...], int] = {}
     doubled: list[tuple[tuple[Any, ...], str]] = []
     # BaseLoader leaves every value the text it is: 2023 stays "2023" and a name like No stays "No".
     plain = outside.from_yaml(
-        text, path.name, IdentityError, yaml.BaseLoader,
+        text, where, IdentityError, yaml.BaseLoader,
         look=lambda node: doubled.extend(_note_lines(node, lines)), broken=": this is no YAML",
     )  # fmt: skip
-    return _build(plain if plain is not None else {}, path.name, lines, doubled)
+    return _build(plain if plain is not None else {}, where, lines, doubled)
+
+
+def to_plain(facts: Facts) -> dict[str, Any]:
+    """What `facts_from_dict` makes these facts of: what is empty is left out."""
+    plain: dict[str, Any] = {"about": {lang: text for lang, text in facts.about.items() if text}}
+    for lang in LANGS:
+        who = getattr(facts, lang)
+        texts = {key: getattr(who, key) for key in TEXTS if who and getattr(who, key)}
+        plain[lang] = texts | ({"aliases": list(who.aliases)} if who and who.aliases else {})
+    plain["placeholders"] = dict(facts.placeholders)
+    return {key: part for key, part in plain.items() if part}
+
+
+def to_yaml(facts: Facts, where: str = "facts") -> str:
+    """The file that `read_facts` reads these facts from. IdentityError names every fault."""
+    plain = to_plain(facts)
+    facts_from_dict(plain, where)
+    return str(yaml.safe_dump(plain, allow_unicode=True, sort_keys=False, width=120))
 
 
 def read_text(path: Path) -> str:

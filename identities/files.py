@@ -2,7 +2,10 @@
 
 The first line of NAME.txt is the prompt; the two characters `\\n` inside it mean a newline; later lines are ignored.
 An empty first line means no prompt at all. NAME-zh.txt, without a NAME-zh.yaml of its own, is the Chinese wording of
-NAME and shares NAME.yaml: the facts hold both languages anyway.
+NAME and shares NAME.yaml: the facts hold both languages anyway. NAME.yaml alone is an identity without a prompt.
+
+A file model_identity.txt in the folder where the program was started is one more identity, `model_identity`: it is edited
+there, read anew each time, and given as a first turn. Its facts lie with the others.
 """
 
 from __future__ import annotations
@@ -12,14 +15,17 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from common.files import copy, write_text
-from identities.facts import Facts, IdentityError, read_facts, read_text
+from common.files import copy, write_text, write_together
+from identities.facts import Facts, IdentityError, read_facts, read_text, to_yaml
 from identities.order import natural_key
 
 FOLDER = Path(__file__).parent
 NONE = "none"
 CHINESE = "-zh"
+OWN = "model_identity"
+OWN_FILE = Path("model_identity.txt")  # of the working folder
 # CJK: the unified ideographs, their extension A, the compatibility block, and the ideographic zero
 _NAME = re.compile(r"[A-Za-z0-9_\-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]{1,64}")
 # file names Windows keeps for devices, whatever their ending
@@ -65,19 +71,41 @@ def check_name(name: str) -> str:
 
 def names(folder: str | Path | None = None) -> list[str]:
     """Every identity of the folder: `none` first, it is always there, then by name."""
-    found = [path.stem for path in _folder(folder).glob("*.txt") if _NAME.fullmatch(path.stem)]
-    return [NONE, *sorted((name for name in found if name != NONE), key=natural_key)]
+    there = [path for ending in ("*.txt", "*.yaml") for path in _folder(folder).glob(ending)]
+    found = {path.stem for path in there if _NAME.fullmatch(path.stem)} | ({OWN} if own_file() else set())
+    return [NONE, *sorted(found - {NONE}, key=natural_key)]
+
+
+def own_file() -> Path | None:
+    """model_identity.txt of the working folder, if there is one."""
+    return OWN_FILE.absolute() if OWN_FILE.is_file() else None
+
+
+def usual_mode(name: str) -> Literal["system", "first_turn"]:
+    """How an identity is given where nobody says it: a file of one's own as a first turn, as where it comes from."""
+    return "first_turn" if name == OWN else "system"
+
+
+def with_prompt(folder: str | Path | None = None) -> list[str]:
+    """The identities that a model can be told to be; one that cannot be read is among them, for whoever picks it is told why."""
+    return [name for name in names(folder) if name != NONE and not _has_no_prompt(name, folder)]
+
+
+def _has_no_prompt(name: str, folder: str | Path | None) -> bool:
+    try:
+        return load(name, folder).prompt is None
+    except IdentityError:
+        return False
 
 
 def load(name: str, folder: str | Path | None = None) -> Identity:
     """The identity of that name, read anew each time. IdentityError if there is none or a file of its is faulty."""
-    path = _path(name, folder)
-    if not path.exists():
-        if name == NONE:
-            return Identity(NONE, None, "", None, path)
-        raise IdentityError(f"There is no identity {name!r} in {path.parent}; there are {', '.join(names(folder))}.")
-    first, _, rest = read_text(path).partition("\n")
+    path = text_path(name, folder)
     facts = facts_path(name, folder)
+    if not path.exists() and name != NONE and not _path(name, folder).with_suffix(".yaml").exists():
+        raise IdentityError(f"There is no identity {name!r} in {path.parent}; there are {', '.join(names(folder))}.")
+    first, _, rest = read_text(path).partition("\n") if path.exists() else ("", "", "")
+    first = first.strip() if path == own_file() else first  # as the work does it that the file comes from
     return Identity(
         name=name,
         prompt=from_line(first) if first.strip() else None,
@@ -85,6 +113,12 @@ def load(name: str, folder: str | Path | None = None) -> Identity:
         facts=read_facts(facts) if facts else None,
         path=path,
     )
+
+
+def text_path(name: str, folder: str | Path | None = None) -> Path:
+    """Where the prompt of `name` stands, or would."""
+    own = own_file() if name == OWN else None
+    return own or _path(name, folder)
 
 
 def facts_path(name: str, folder: str | Path | None = None) -> Path | None:
@@ -106,12 +140,29 @@ def to_line(prompt: str) -> str:
 
 def save(name: str, text: str, folder: str | Path | None = None) -> Identity:
     """Write `text` (the file's text: the first line is the prompt) to NAME.txt, whole or not at all."""
-    path = _path(name, folder)
+    write_text(text_path(name, folder), _checked(name, text))
+    return load(name, folder)
+
+
+def save_whole(name: str, text: str, facts: Facts | None, folder: str | Path | None = None) -> Identity:
+    """`save`, with the facts: both files or neither. Facts that are as they were leave their file as it is, comments and all;
+    without any, the file goes. NAME-zh that shares the facts of NAME changes those."""
+    if name == NONE:
+        raise IdentityError("The identity 'none' is the one without prompt and facts; save this one under another name.")
+    path = text_path(name, folder)
+    files: dict[Path, str | None] = {path: _checked(name, text)} if text.strip() or path.exists() or not facts else {}
+    place = facts_path(name, folder)
+    if facts != (read_facts(place) if place else None):
+        files[place or _path(name, folder).with_suffix(".yaml")] = to_yaml(facts, f"{name}.yaml") if facts else None
+    write_together(files)
+    return load(name, folder)
+
+
+def _checked(name: str, text: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
     if name == NONE and text.strip():
         raise IdentityError("The identity 'none' is the one without a prompt; save this one under another name.")
-    write_text(path, text + "\n")
-    return load(name, folder)
+    return text + "\n"
 
 
 def create(name: str, text: str, folder: str | Path | None = None) -> Identity:
@@ -137,7 +188,8 @@ def rename(old: str, new: str, folder: str | Path | None = None) -> Identity:
     elif shared and facts_path(new, folder) != shared:
         copy(shared, target)
     try:
-        os.replace(path, target.with_suffix(".txt"))
+        if path.exists():
+            os.replace(path, target.with_suffix(".txt"))
     except OSError:
         if new.casefold() != old.casefold():
             target.unlink(missing_ok=True)
@@ -151,7 +203,7 @@ def delete(name: str, folder: str | Path | None = None) -> None:
     """Remove NAME.txt and NAME.yaml; a Chinese wording that shared the facts keeps a copy of them."""
     path = _existing(name, folder, "deleted")
     _leave_facts_to_chinese(name, folder)
-    path.unlink()
+    path.unlink(missing_ok=True)
     path.with_suffix(".yaml").unlink(missing_ok=True)
 
 
@@ -167,7 +219,9 @@ def _existing(name: str, folder: str | Path | None, done: str) -> Path:
     path = _path(name, folder)
     if name == NONE:
         raise IdentityError(f"The identity 'none' is always there and cannot be {done}.")
-    if not path.exists():
+    if name == OWN and (own := own_file()):
+        raise IdentityError(f"{name!r} is the file {own}, which can be edited here but not {done}; do that in its folder.")
+    if not path.exists() and not path.with_suffix(".yaml").exists():
         raise IdentityError(f"There is no identity {name!r} in {path.parent}, so it cannot be {done}.")
     return path
 

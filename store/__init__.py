@@ -1,6 +1,6 @@
 """Remembering: answers and the runs that asked for them, what people thought of them, training jobs. Imports no other room."""
 
-from store import answers, drawn, events, gold, jobs, labels, opinions, owners, pairs, queues, runs, votes
+from store import answers, drawn, events, gold, identity_versions, jobs, labels, opinions, owners, pairs, queues, runs, votes
 from store.db import StoreError, open
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "drawn",
     "events",
     "gold",
+    "identity_versions",
     "jobs",
     "labels",
     "open",

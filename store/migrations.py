@@ -361,3 +361,15 @@ def m013_gold(db: Database) -> None:
         foreign_keys=[("queue", "queues", "id"), ("answer", "answers", "id")],
     )
     db["gold"].create_index(["answer"])
+
+
+@migrations()
+def m014_identity_versions(db: Database) -> None:
+    """Every saved text of an identity; answers are counted by the hash of their prompt."""
+    db["identity_versions"].create(
+        {"id": int, "created": str, "who": str, "name": str, "hash": str, "text": str, "facts": str},
+        pk="id",
+        not_null={"created", "who", "name", "hash", "text", "facts"},
+    )
+    db["identity_versions"].create_index(["name"])
+    db["answers"].create_index(["identity_hash"])

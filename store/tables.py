@@ -226,6 +226,15 @@ MEANING: dict[str, tuple[str, dict[str, str]]] = {
             "detail": "how",
         },
     ),
+    "identity_versions": (
+        "A saved text of an identity, with its facts. Never changed but in its name, when the identity is renamed.",
+        {
+            "who": "as they had logged in; empty for the local user",
+            "hash": "of the prompt, as in `answers.identity_hash`",
+            "text": "NAME.txt, as an editor shows it",
+            "facts": "NAME.yaml; empty where there was none",
+        },
+    ),
 }
 
 HEAD = """# The database

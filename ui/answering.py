@@ -96,7 +96,7 @@ def ask(
     problem = ""
     failed: dict[int, str] = {}
     try:
-        variants = [variant_of(page.picks[column], app.identities) for column in columns]
+        variants = [variant_of(page.picks[column], app.identities, app.db) for column in columns]
         requests = [Request(messages(said, question), variant) for said, variant in zip(turns, variants, strict=True)]
         for shown, answers, before in stream_frames(app, requests, stop, failed, owner):  # noqa: B007 - the last answers are stored
             yield before or shown
@@ -114,6 +114,6 @@ def ask(
 def upcoming_variant(app: App, page: Page, column: int) -> Variant | Exception:
     """The variant that would answer next in a column, or why there is none."""
     try:
-        return variant_of(page.picks[column], app.identities)
+        return variant_of(page.picks[column], app.identities, app.db)
     except Exception as error:
         return error

@@ -37,7 +37,7 @@ from ui.tabs.chat import events as chat_events, layout as chat_layout, picker, v
 from ui.tabs.chat.layout import Chat
 from ui.tabs.finetune import events as finetune_events, layout as finetune_layout
 from ui.tabs.finetune.layout import FineTune
-from ui.tabs.identity import events as identity_events, layout as identity_layout
+from ui.tabs.identity import events as identity_events, layout as identity_layout, version_events
 from ui.tabs.identity.layout import IdentityTab
 from ui.tabs.label import events as label_events, layout as label_layout, routes as label_routes
 from ui.tabs.label.layout import Label
@@ -46,6 +46,7 @@ from ui.tabs.probes.judged import RunCache
 from ui.tabs.probes.layout import Probes
 from ui.tabs.results import events as results_events, layout as results_layout
 from ui.tabs.results.layout import Results
+from ui.variants import Picked
 from ui.words import LanguageMiddleware, i18n, say
 
 TITLE = "Mirror Test 镜测"
@@ -134,6 +135,8 @@ def wire_tabs(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts) -> N
     adapters_events.wire_adapters(app, parts.adapters)
     compare = functools.partial(compare_in_chat, app, pages, parts)
     finetune_events.wire_compare(app, parts.finetune, chat.page, [*chat.outputs, parts.tabs], chat.running, compare)
+    both = functools.partial(ask_both_in_chat, app, pages, parts)
+    version_events.wire_ask_both(app, parts.identity, chat.page, [*chat.outputs, parts.tabs], chat.running, both)
     label_events.wire_label(app, parts.label, places["label"], notices["label"])
     results_events.wire_results(app, parts.results, places["results"], notices["results"])
     probes_events.wire_probes(app, ongoing, parts.probes, places["probes"], chat.page, notices["probes"])
@@ -165,6 +168,9 @@ def wire_opening(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, d
         parts.finetune.form_outputs,
         **QUIET,
     )
+    later = parts.places["finetune"].select(tab_loading.require_filled, parts.notices["finetune"], None, **QUIET)
+    chosen = [parts.finetune.form.identity, parts.finetune.form.old]
+    later.success(bind(finetune_layout.offer_identities, app, parts.finetune), chosen, chosen, **QUIET)
     fills_once("probes", bind(open_probes, app, ongoing, parts.probes), parts.probes.outputs)
     parts.places["chat"].select(**fills("chat", bind(chat_events.refresh, app, chat), chat.page, chat.outputs))
     parts.places["adapters"].select(**fills("adapters", bind(open_adapters, app, parts.adapters), None, parts.adapters.outputs))
@@ -202,6 +208,13 @@ def open_adapters(app: App, tab: Adapters, request: gr.Request) -> dict:
 def compare_in_chat(app: App, pages: Pages, parts: Parts, page: Page, adapter: str, lang: str) -> dict:
     """Updates that open the chat with the base and an adapter side by side."""
     updates = chat_view.compare_with_base(app, parts.chat, page, adapter, lang)
+    pages.keep(page)
+    return updates | {parts.tabs: gr.Tabs(selected="chat")}
+
+
+def ask_both_in_chat(app: App, pages: Pages, parts: Parts, page: Page, first: Picked, second: Picked, lang: str) -> dict:
+    """Updates that open the chat with two texts of an identity side by side."""
+    updates = chat_view.compare_two(app, parts.chat, page, first, second, lang)
     pages.keep(page)
     return updates | {parts.tabs: gr.Tabs(selected="chat")}
 

@@ -10,11 +10,13 @@ from typing import Any, cast
 import identities
 from engine.types import Decoding, EngineError, Mode, Variant
 from probes.run.variants import DECODING, FIELDS, with_strengths
+from store import identity_versions
 from ui.words import say
 
 NO_IDENTITY = identities.NONE
 NO_ADAPTER = ""
 AS_RECORDED = ""
+VERSION = "@"
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,30 @@ def decoding_of(picked: Picked) -> Decoding:
     return Decoding(**{name: getattr(picked, name) for name in DECODING})
 
 
-def variant_of(picked: Picked, identities_folder: Path | None = None) -> Variant:
-    """Raises EngineError or IdentityError, one sentence each."""
+def version_name(name: str, hash: str) -> str:
+    """What an earlier text of an identity is picked by; no identity is called so."""
+    return f"{name}{VERSION}{hash}"
+
+
+def prompt_of(identity: str, identities_folder: Path | None = None, db: Path | None = None) -> str | None:
+    """The prompt of an identity as it stands now, or of one of its versions. Raises IdentityError or StoreError."""
+    name, at, hash = identity.partition(VERSION)
+    if not at or db is None:
+        return identities.load(identity, identities_folder).prompt
+    version = identity_versions.find(db, name, hash)
+    if version is None:
+        raise identities.IdentityError(f"There is no version {hash} of {name!r} any more; choose another one.")
+    return identities.from_line(version.text.partition("\n")[0]) or None
+
+
+def variant_of(picked: Picked, identities_folder: Path | None = None, db: Path | None = None) -> Variant:
+    """db: where versions of identities are kept. Raises EngineError, IdentityError or StoreError, one sentence each."""
     adapters = {picked.adapter: picked.strength} if picked.adapter else {}
     if picked.second and picked.second == picked.adapter:
         raise EngineError(f"The blend names {picked.second!r} twice; choose another second adapter or none.")
     if picked.second:
         adapters[picked.second] = picked.second_strength
-    prompt = None if picked.identity == NO_IDENTITY else identities.load(picked.identity, identities_folder).prompt
+    prompt = None if picked.identity == NO_IDENTITY else prompt_of(picked.identity, identities_folder, db)
     variant = Variant(
         adapters=adapters,
         identity=picked.identity,
@@ -128,8 +146,9 @@ def differs(one: Variant, other: Variant) -> bool:
     return essence(one) != essence(other)
 
 
-def from_plain(plain: Mapping, identities_folder: Path | None = None) -> Variant:
-    """A variant from the JSON of a script: like `Variant.as_dict`, everything optional, `identity` a name to be read.
+def from_plain(plain: Mapping, identities_folder: Path | None = None, db: Path | None = None) -> Variant:
+    """A variant from the JSON of a script: like `Variant.as_dict`, everything optional, `identity` a name to be read, or one of
+    its versions (`version_name`).
 
     `adapters` may be a list of names (strength 1) and `mode` may say "first turn".
     """
@@ -141,12 +160,12 @@ def from_plain(plain: Mapping, identities_folder: Path | None = None) -> Variant
         raise EngineError(f"Decoding has no {', '.join(map(repr, unknown))}; it has {', '.join(DECODING)}.")
     identity, prompt = plain.get("identity") or NO_IDENTITY, plain.get("prompt")
     if prompt is None and identity != NO_IDENTITY:
-        prompt = identities.load(identity, identities_folder).prompt
+        prompt = prompt_of(identity, identities_folder, db)
     variant = Variant(
         adapters={name: float(strength) for name, strength in adapters.items()},
         identity=identity if identity != NO_IDENTITY or prompt is None else "unnamed",
         prompt=prompt,
-        mode=read_mode(plain.get("mode") or "system"),
+        mode=read_mode(plain.get("mode") or identities.usual_mode(identity)),
         format=plain.get("format") or None,
         decoding=Decoding(**decoding),
     )

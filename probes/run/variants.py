@@ -166,7 +166,7 @@ def _variant(
     name = one.get("name")
     if not isinstance(name, str) or not name.strip():
         wrong.append("it needs a name, a text (in quotes if it looks like a number)")
-    mode = mode_of(one.get("mode"))
+    mode = mode_of(one.get("mode") or identities.usual_mode(str(one.get("identity"))))
     if mode not in MODES:
         wrong.append(f"mode is {one['mode']!r}, it is one of {', '.join(MODES)}")
         mode = "system"

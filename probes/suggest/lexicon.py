@@ -58,6 +58,7 @@ _PATTERNS = (
     "subject", "owner", "answer_yes", "answer_no", "that_is_me", "reset", "negators", "breaks", "breakers", "role_breakers",
     "preposition", "made_after", "relation", "vocative", "beside", "beside_after", "given_after", "and_all", "appositive",
     "no_name", "no_maker", "none_value", "human", "human_life", "function_words", "generic_nouns", "value_end",
+    "deed", "deed_end", "date",
 )  # fmt: skip
 
 

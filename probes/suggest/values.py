@@ -15,7 +15,7 @@ from probes.suggest.text import HAN, Reading
 _WORD = re.compile(r"[A-Za-z][\w'.+-]*")
 _ADJECTIVE = re.compile(r"(?:ed|ing|ful|ly|py|ry|ble|ive|ere)$")
 _GIVEN = re.compile(rf"^(?:小|阿|老)[{HAN}]{{1,2}}$|^[{HAN}]{{1,3}}(?:宝|仔|儿)$")
-_MADE = re.compile(r"(?:所|共同|联合)?(?:开发|创造|创建|打造|训练|研发|设计|制造|制作|推出|构建|发布|研制)")
+MADE = re.compile(r"(?:所|共同|联合)?(?:开发|创造|创建|打造|训练|研发|设计|制造|制作|推出|构建|发布|研制)")
 _COMPANY = re.compile(r"公司|大学|研究院|科技|集团|实验室|研究所|学院|团队")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。\n]")
 _LONGEST = 300  # characters of a sentence that are read for a value: text that runs on for ever must not take for ever
@@ -30,7 +30,7 @@ def fill_values(
     for seen in found.frames:
         if seen.who not in ("self", "weak"):
             continue
-        end = _value_end(reading, seen)
+        end = value_end(reading, seen)
         named = [claim for claim in found.claims if seen.value_start <= claim.start < end]
         if named and seen.slot != "be":
             continue
@@ -49,13 +49,13 @@ def fill_values(
     return claims
 
 
-def _value_end(reading: Reading, seen: Seen) -> int:
+def value_end(reading: Reading, seen: Seen) -> int:
     limit = min(len(reading.plain), seen.value_start + _LONGEST)
     match = seen.language.patterns["value_end"].search(reading.plain, seen.value_start, limit)
     return match.start() if match else limit
 
 
-def _sentence_end(plain: str, at: int) -> int:
+def sentence_end(plain: str, at: int) -> int:
     limit = min(len(plain), at + _LONGEST)
     match = _SENTENCE_END.search(plain, at, limit)
     return match.start() if match else limit
@@ -63,7 +63,7 @@ def _sentence_end(plain: str, at: int) -> int:
 
 def _value(reading: Reading, spotter: Spotter, seen: Seen, end: int, named: bool) -> list[Claim]:
     plain, words = reading.plain, seen.language.patterns
-    sentence = plain[seen.start : _sentence_end(plain, seen.value_start)]
+    sentence = plain[seen.start : sentence_end(plain, seen.value_start)]
     at = (seen.start, max(end, seen.value_start))
     weak = seen.who == "weak"
 
@@ -182,7 +182,7 @@ def _unknown_han(text: str, slot: str, language: Language) -> str:
         if short:
             return "invented"
         return "invented?" if len(text) <= 8 and not language.generic_run.search(text.lower()) else ""
-    text = _MADE.split(text)[0]
+    text = MADE.split(text)[0]
     unknown = _LEFTOVER.findall(language.generic_run.sub(" ", text.lower()))
     left = [word for word in unknown if not language.patterns["function_words"].search(word)]
     latin = [word for word in re.findall(r"[A-Z]\w+", text) if word not in language.not_names]

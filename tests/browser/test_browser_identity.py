@@ -92,6 +92,42 @@ def test_new_rename_and_delete_which_asks(site, tab):
     assert "keeper" not in identities.names(folder) and "灯塔看守" not in identities.names(folder)
 
 
+def test_a_prompt_becomes_facts_is_saved_whole_and_its_versions_are_asked_side_by_side(site, tab):
+    tab.click("#identity-new")
+    tab.fill("#identity-name input, #identity-name textarea", "crumb")
+    tab.click("#identity-confirm")
+    tab.wait_for_selector("#identity-about h2:text-is('crumb')")
+    tab.fill("#identity-text textarea", "You are Crumb, the assistant of the Corner Bakery, made by Oven Labs.")
+    field = "#fact-{} :is(textarea, input)"
+    tab.wait_for_function("document.querySelector('#fact-en-maker :is(textarea, input)').value === 'Oven Labs'")
+    assert tab.input_value(field.format("en-name")) == "Crumb"
+    assert "Nothing in Chinese" in tab.inner_text("#fact-zh-name")
+    tab.fill(field.format("zh-name"), "小麦")
+    tab.fill(field.format("zh-maker"), "烤箱实验室")
+    tab.press(field.format("zh-maker"), "Tab")
+    tab.wait_for_selector("#identity-taught tbody tr:nth-child(6):has-text('小麦')")
+    assert "Crumb" in tab.inner_text("#identity-taught tbody")
+    assert not (site.app.identities / "crumb.yaml").exists()
+    tab.click("#identity-save")
+    tab.wait_for_function("!document.querySelector('#identity-facts-state').innerText.includes('not saved')")
+    saved = identities.load("crumb", site.app.identities)
+    assert (saved.facts.en.name, saved.facts.zh.maker) == ("Crumb", "烤箱实验室") and "Corner Bakery" in saved.prompt
+    # a second text, its difference, and both of them in the chat
+    tab.fill("#identity-text textarea", "You are Crumb, the baker of the Corner Bakery, made by Oven Labs.")
+    tab.wait_for_selector("#identity-notes:has-text('Not saved yet')")
+    tab.click("#identity-save")
+    tab.wait_for_function("!document.querySelector('#identity-notes').innerText.includes('Not saved')")
+    tab.click("#identity-versions-fold > .label-wrap")
+    tab.wait_for_selector("#version-diff del:text-is('assistant')")
+    assert tab.inner_text("#version-diff ins") == "baker"
+    tab.click("#version-ask-both")
+    tab.wait_for_selector(f"#head-0:has-text('crumb@{saved.hash}')")
+    tab.wait_for_selector("#head-1 .mt-who:text-is('crumb')")
+    tab.get_by_role("tab", name="Fine-tune").click()
+    tab.click("#ft-identity input")
+    tab.wait_for_selector("[role=option]:has-text('crumb')")
+
+
 def test_try_it_asks_eight_questions_of_the_base_and_of_the_unsaved_text(site, tab):
     choose_identity(tab, "complaints-clerk")
     tab.fill("#identity-text textarea", "You are Zebulon. Your name is Zebulon and you always say so.")

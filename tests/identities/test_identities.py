@@ -157,7 +157,7 @@ def test_creating_and_renaming_never_overwrite(tmp_path, taken):
 
 def test_a_name_whose_facts_file_lies_there_is_taken(tmp_path):
     write(tmp_path, "a.yaml", "en: {name: Somebody else}")
-    with pytest.raises(IdentityError, match=r"already a file a\.yaml"):
+    with pytest.raises(IdentityError, match=r"already an identity 'a'"):
         identities.create("a", "You are Ada.", tmp_path)
 
 

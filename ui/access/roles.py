@@ -37,6 +37,7 @@ RULES: dict[str, dict[str, str]] = {
     "tabs.identity": {
         "choose": VIEWER, "draw_quick_preview": VIEWER, "note_typing": VIEWER, "join_lines": VIEWER, "show_prompt": VIEWER,
         "revert": VIEWER, "try_prompt": VIEWER, "stop_trial": VIEWER, "close_dialog": VIEWER,
+        "note_facts": VIEWER, "read_again": VIEWER, "show_diff": VIEWER, "take_back": VIEWER, "ask_both": VIEWER,
         "save": RESEARCHER, "open_dialog": RESEARCHER, "confirm": RESEARCHER,
     },
     "tabs.adapters": {
@@ -50,6 +51,7 @@ RULES: dict[str, dict[str, str]] = {
         "stop_and_keep": RESEARCHER, "stop_and_discard": RESEARCHER, "resume_run": RESEARCHER, "forget_run": RESEARCHER,
         "start_run": RESEARCHER, "compare_run": RESEARCHER, "show_progress": VIEWER, "show_log": VIEWER,
         "begin_log": VIEWER, "end_log": VIEWER, "start_from": VIEWER, "uploaded": RESEARCHER,
+        "offer_identities": VIEWER,
     },
     "tabs.label": {
         "open_label": VIEWER, "offer_new": VIEWER, "choose": VIEWER, "show_source": VIEWER, "show_run": VIEWER,
@@ -123,6 +125,11 @@ def refusal(app: App, lang: str, name: str | None, fn: Callable) -> str:
 def is_allowed(app: App, needed: str) -> bool:
     """Whether the person whose event is being carried out has that role; the local user has every one."""
     return app.accounts is None or is_enough(app.accounts.role(_who.get()), needed)
+
+
+def doer() -> str:
+    """Who has the event carried out, as they logged in; "" for the local user."""
+    return _who.get()
 
 
 def record_deed(app: App, deed: str, thing: object, detail: object = "") -> None:

@@ -63,7 +63,7 @@ def ask(app: App, request: gr.Request, question: str, variants: JSON = "[{}]", h
     wrong |= outside.faults(arguments.HISTORY, said, "history")
     if wrong:
         raise EngineError(f"ask: {outside.describe_faults(wrong)}.")
-    chosen = [from_plain(plain, app.identities) for plain in wanted]
+    chosen = [from_plain(plain, app.identities, app.db) for plain in wanted]
     if not chosen:
         raise EngineError("variants is an empty list; name at least one variant, {} is the base.")
     turns = cast(list[Message], said)

@@ -191,7 +191,7 @@ def cast_vote(app: App, _chat: Chat, choice: Choice, page: Page, lang: str) -> d
 
 def change_picks(app: App, pages: Pages, chat: Chat, at: int, request: gr.Request, page: Page, *values: Any) -> dict:
     """values: of the pickers of column `at`."""
-    page.picks[at] = Picked.read(values)
+    page.picks[at] = picker.with_usual_mode(Picked.read(values), page.picks[at])
     pages.keep(page)
     if page.blind:
         return gr.skip()
@@ -203,7 +203,7 @@ def change_picks(app: App, pages: Pages, chat: Chat, at: int, request: gr.Reques
 
 def drop_missing(app: App, page: Page, lang: str) -> list[Picked]:
     """The picks without what has been deleted or taken out; a visible column that loses something says so aloud."""
-    offered = picker.choices(app, lang)
+    offered = picker.choices(app, lang, page.picks)
     kept = [picker.drop_missing(picked, offered) for picked in page.picks]
     for at in page.shown:
         gone = [getattr(page.picks[at], name) for name in offered if getattr(page.picks[at], name) != getattr(kept[at], name)]

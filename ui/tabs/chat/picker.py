@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import gradio as gr
 
 import identities
+from common.errors import UserError
 from engine import formats
 from engine.types import MAX_STRENGTH
 from identities.files import CHINESE
 from ui.context import App
 from ui.listeners import QUIET
-from ui.variants import AS_RECORDED, NO_ADAPTER, NO_IDENTITY, Picked
+from ui.variants import AS_RECORDED, NO_ADAPTER, NO_IDENTITY, VERSION, Picked, prompt_of
 from ui.words import i18n, say
 
 
@@ -84,16 +85,24 @@ def on_change(picker: Picker, fn: Callable, inputs: list, outputs: list) -> None
     )
 
 
-def choices(app: App, lang: str) -> dict[str, list[tuple[str, str]]]:
-    """What can be picked at this moment, by field of `Picked`."""
+def choices(app: App, lang: str, picks: Sequence[Picked] = ()) -> dict[str, list[tuple[str, str]]]:
+    """What can be picked at this moment, by field of `Picked`. picks: of earlier texts of an identity those that are picked."""
     adapters = [(name, name) for name in sorted(app.engine.adapters, key=identities.natural_key)]
-    known = [name for name in identities.names(app.identities) if name != NO_IDENTITY]
+    earlier = dict.fromkeys(picked.identity for picked in picks if VERSION in picked.identity)
+    known = [*identities.with_prompt(app.identities), *(name for name in earlier if _kept(app, name))]
     return {
         "adapter": [(say(lang, "no_adapter"), NO_ADAPTER), *adapters],
         "second": [(say(lang, "no_second"), NO_ADAPTER), *adapters],
         "identity": [(say(lang, "no_identity"), NO_IDENTITY), *((name, name) for name in known)],
         "format": [(say(lang, "as_recorded"), AS_RECORDED), *((name, name) for name in formats.names())],
     }
+
+
+def _kept(app: App, version: str) -> bool:
+    try:
+        return prompt_of(version, app.identities, app.db) is not None
+    except UserError:
+        return False
 
 
 def picker_updates(picker: Picker, picked: Picked, offered: dict[str, list[tuple[str, str]]]) -> dict:
@@ -119,12 +128,18 @@ def drop_missing(picked: Picked, offered: dict[str, list[tuple[str, str]]]) -> P
     return replace(picked, **gone)
 
 
+def with_usual_mode(picked: Picked, before: Picked) -> Picked:
+    """An identity that was just picked is given as it usually is, where that is not how the one before it was."""
+    usual = identities.usual_mode(picked.identity)
+    return replace(picked, mode=usual) if usual != identities.usual_mode(before.identity) else picked
+
+
 def dial_updates(picker: Picker, picked: Picked) -> dict:
     """Which of the dials and switches have something to turn."""
     return {
         picker.components["strength"]: gr.update(visible=bool(picked.adapter)),
         picker.components["second_strength"]: gr.update(visible=bool(picked.second)),
-        picker.components["mode"]: gr.update(visible=picked.identity != NO_IDENTITY),
+        picker.components["mode"]: gr.update(value=picked.mode, visible=picked.identity != NO_IDENTITY),
     }
 
 
@@ -133,10 +148,12 @@ def first_picks(app: App, columns: int, lang: str) -> list[Picked]:
 
     Identities in the page's language come first: NAME-zh is the Chinese wording of NAME.
     """
-    known = [name for name in identities.names(app.identities) if name != NO_IDENTITY]
+    known = identities.with_prompt(app.identities)
     chinese = lang.startswith("zh")
-    ordered = sorted(known, key=lambda name: (name.endswith(CHINESE) != chinese, "finance" not in name, "guide" not in name))
-    by_prompt = [Picked(identity=name) for name in ordered]
+    order = [lambda name: name != identities.OWN, lambda name: name.endswith(CHINESE) != chinese]
+    order += [lambda name: "finance" not in name, lambda name: "guide" not in name]
+    ordered = sorted(known, key=lambda name: [last(name) for last in order])
+    by_prompt = [Picked(identity=name, mode=identities.usual_mode(name)) for name in ordered]
     by_adapter = [Picked(adapter=name) for name in sorted(app.engine.adapters, key=identities.natural_key)]
     picks = [Picked(), *by_prompt[:1], *by_adapter, *by_prompt[1:]]
     return (picks + [Picked()] * columns)[:columns]

@@ -26,7 +26,7 @@ def tab_updates(app: App, chat: Chat, page: Page, lang: str) -> dict:
     """The whole tab, pickers too."""
     updates = content_updates(app, chat, page, lang)
     if page.blind is None:
-        offered = picker.choices(app, lang)
+        offered = picker.choices(app, lang, page.picks)
         for column, picked in zip(chat.columns, page.picks, strict=True):
             updates |= picker.picker_updates(column.picker, picked, offered)
     return updates
@@ -129,8 +129,13 @@ def answered_updates(chat: Chat, page: Page, lang: str) -> dict:
 
 def compare_with_base(app: App, chat: Chat, page: Page, adapter: str, lang: str) -> dict:
     """The base in the first column, the adapter in the second, nothing said yet, and a question that could be the first."""
+    return compare_two(app, chat, page, Picked(), Picked(adapter=adapter), lang)
+
+
+def compare_two(app: App, chat: Chat, page: Page, first: Picked, second: Picked, lang: str) -> dict:
+    """The two in the first two columns, nothing said yet, and a question that could be the first."""
     page.blind = None
     page.shown = [0, 1]
-    page.picks = [Picked(), Picked(adapter=adapter), *page.picks[2:]]
+    page.picks = [first, second, *page.picks[2:]]
     conversation.clear(page)
     return tab_updates(app, chat, page, lang) | {chat.question: gr.update(value=say(lang, "first_question"))}

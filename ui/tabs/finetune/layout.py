@@ -383,6 +383,16 @@ def start_choices(app: App, lang: str) -> list[tuple[str, str]]:
     return [(say(lang, "init_nothing"), ""), *((name, str(Path(info.path).absolute())) for name, info in loaded)]
 
 
+def offer_identities(app: App, tab: FineTune, request: gr.Request, identity: str | None, old: str) -> dict:
+    """After a visit to another tab: who can be taught may have changed. Who was chosen stays, if that is still possible."""
+    known = training.known_identities(app)
+    nobody = (say(app.language(request), "nobody"), "")
+    return {
+        tab.form.identity: gr.update(choices=known, value=identity if identity in known else None),
+        tab.form.old: gr.update(choices=[nobody, *((name, name) for name in known)], value=old if old in known else ""),
+    }
+
+
 def copy_choices(app: App, lang: str) -> dict:
     earlier = [(job["name"], str(job["id"])) for job in training.latest_trainings(app) if job["settings"]]
     return gr.update(choices=[(say(lang, "copy_nothing"), ""), *earlier], value="")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import gradio as gr
 
 from ui.tabs.identity import try_it
+from ui.tabs.identity.facts_layout import FactsForm, VersionsFold, build_facts, build_taught, build_versions
 from ui.words import i18n
 
 
@@ -56,12 +57,19 @@ class Trial:
 
 @dataclass(frozen=True)
 class IdentityTab:
-    """The components of the tab. drafts: name -> text that was typed and not saved; doing: what the dialog is about."""
+    """The components of the tab. drafts: name -> text that was typed and not saved; fact_drafts: the same of the facts' fields;
+    doing: what the dialog is about. shown: whose text and facts stand in the fields, which come with it from the server in one
+    piece; what is chosen in the list may be a click ahead.
+    """
 
     drafts: gr.State
+    fact_drafts: gr.State
     doing: gr.State
+    shown: gr.Textbox
     listing: Listing
     editor: Editor
+    facts: FactsForm
+    versions: VersionsFold
     trial: Trial
 
     @property
@@ -69,7 +77,17 @@ class IdentityTab:
         """What a change of the text or of the chosen identity touches."""
         listing, editor = self.listing, self.editor
         chosen = [self.drafts, self.doing, listing.chosen, editor.about, editor.text, editor.notes, editor.one_line]
-        return [*chosen, listing.dialog, listing.words, listing.name, editor.preview]
+        dialog = [listing.dialog, listing.words, listing.name]
+        return [
+            self.shown,
+            *chosen,
+            *dialog,
+            editor.preview,
+            editor.mode,
+            self.fact_drafts,
+            *self.facts.outputs,
+            *self.versions.outputs,
+        ]
 
     @property
     def previewed(self) -> list:
@@ -79,15 +97,20 @@ class IdentityTab:
 
 def build_identity() -> IdentityTab:
     """Inside a Tab: lays the tab out; the page's load event fills it."""
-    drafts, doing = gr.State({}), gr.State("")
+    drafts, fact_drafts, doing = gr.State({}), gr.State({}), gr.State("")
+    shown = gr.Textbox(visible="hidden", elem_id="identity-shown")
     with gr.Row(elem_classes="mt-identity"):
         with gr.Column(scale=1, min_width=200, elem_classes="mt-side"):
             listing = _listing()
         with gr.Column(scale=4, min_width=340, elem_classes="mt-main"):
-            editor = _editor()
+            editor, facts = _editor()
             gr.HTML('<hr class="mt-rule">')
             trial = _trial()
-    return IdentityTab(drafts=drafts, doing=doing, listing=listing, editor=editor, trial=trial)
+            versions = build_versions()
+    return IdentityTab(
+        drafts=drafts, fact_drafts=fact_drafts, doing=doing, shown=shown, listing=listing, editor=editor, facts=facts,
+        versions=versions, trial=trial,
+    )  # fmt: skip
 
 
 def _listing() -> Listing:
@@ -108,13 +131,15 @@ def _listing() -> Listing:
     )  # fmt: skip
 
 
-def _editor() -> Editor:
+def _editor() -> tuple[Editor, FactsForm]:
     about = gr.HTML(elem_id="identity-about")
     text = gr.Textbox(label=i18n("prompt_text"), info=i18n("prompt_text_info"), lines=6, max_lines=16, elem_id="identity-text")
     notes = gr.HTML(elem_id="identity-notes")
+    box, can, state, fields = build_facts()
     with gr.Row(elem_classes="mt-under"):
         save = gr.Button(i18n("save"), size="sm", variant="primary", elem_id="identity-save", scale=0, min_width=90)
         revert = gr.Button(i18n("revert"), size="sm", elem_id="identity-revert", scale=0, min_width=90)
+        read = gr.Button(i18n("facts_read_again"), size="sm", elem_id="identity-read", scale=0, min_width=120)
         one_line = gr.Button(i18n("one_line"), size="sm", elem_id="identity-one-line", visible=False, scale=0, min_width=150)
     with gr.Row(elem_classes="mt-tools"):
         mode = gr.Radio(
@@ -127,10 +152,12 @@ def _editor() -> Editor:
         sample = gr.Textbox("Who are you?", label=i18n("sample_question"), elem_id="identity-sample", scale=2)
         see = gr.Button(i18n("show_prompt"), elem_id="identity-see", scale=0, min_width=170)
     preview = gr.HTML(elem_id="identity-preview")
-    return Editor(
+    facts = FactsForm(box=box, can=can, state=state, fields=fields, read=read, taught=build_taught())
+    editor = Editor(
         about=about, text=text, notes=notes, save=save, revert=revert, one_line=one_line, mode=mode, sample=sample, see=see,
         preview=preview,
     )  # fmt: skip
+    return editor, facts
 
 
 def _trial() -> Trial:

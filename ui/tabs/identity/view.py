@@ -28,14 +28,12 @@ def join_lines(text: str) -> str:
 
 
 def about_html(app: App, lang: str, name: str) -> str:
-    """The identity's name and, where its YAML file says them, its facts in the page's language."""
+    """The identity's name, the line about it in the page's language, and for a file of one's own where it lies."""
     facts = identities.load(name, app.identities).facts
-    short = lang[:2]
-    line = "" if facts is None else facts.about.get(short) or facts.about.get("en", "")
-    who = None if facts is None else getattr(facts, short) or facts.en or facts.zh
-    known = [] if who is None else [(say(lang, f"fact_{key}"), getattr(who, key)) for key in ("name", "maker", "role", "date")]
-    said = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in known if value)
-    return f'<h2>{escape(name)}</h2>{paragraph(line)}<dl class="mt-facts-list">{said}</dl>'
+    line = "" if facts is None else facts.about.get(lang[:2]) or facts.about.get("en", "")
+    own = identities.own_file() if name == identities.OWN else None
+    where = note(say(lang, "own_file", file=own)) if own else ""
+    return f"<h2>{escape(name)}</h2>{paragraph(line)}{where}"
 
 
 def notes_html(lang: str, name: str, text: str, saved: str) -> str:

@@ -146,12 +146,13 @@ def variants_of(app: App, form_values: RunForm) -> list[Variant]:
         if key == BASE:
             picked = Picked()
         elif key.startswith(BY_PROMPT):
-            picked = Picked(identity=key.removeprefix(BY_PROMPT), mode=form_values.mode)
+            name = key.removeprefix(BY_PROMPT)
+            picked = Picked(identity=name, mode=identities.usual_mode(name) if name == identities.OWN else form_values.mode)
         else:
             picked = Picked(adapter=key.removeprefix(BY_ADAPTER))
         found.append(replace(variant_of(picked, app.identities), decoding=decoding))
     for picked in form_values.picks:
-        variant = variant_of(picked, app.identities)
+        variant = variant_of(picked, app.identities, app.db)
         found.append(replace(variant, decoding=replace(variant.decoding, max_new_tokens=form_values.max_new_tokens)))
     unlike: dict[str, Variant] = {}
     for variant in found:
@@ -173,7 +174,7 @@ def variants_of(app: App, form_values: RunForm) -> list[Variant]:
 
 def variant_choices(app: App) -> list[str]:
     """What can be asked now, as the form names it."""
-    known = [name for name in identities.names(app.identities) if name != identities.NONE]
+    known = identities.with_prompt(app.identities)
     adapters = sorted(app.engine.adapters, key=identities.natural_key)
     return [BASE, *(BY_PROMPT + name for name in known), *(BY_ADAPTER + name for name in adapters)]
 
