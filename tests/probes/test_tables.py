@@ -326,5 +326,5 @@ def test_a_file_of_answers_does_not_take_the_labels_of_others(stores, tmp_path):
     exchange.write_rows(tmp_path / "a.jsonl", rows)
     store.labels.add(two, 2, "ann", "not forgotten")
     args = command.parser().parse_args(["--out", str(tmp_path), "--db", str(two), "--answers", str(tmp_path / "a.jsonl")])
-    answers, labels, _ = command.gather(args)
+    answers, labels, *_ = command.gather(args)
     assert [row.get("answer_id") for row in answers.rows] == [None, 2] and list(labels) == [2]

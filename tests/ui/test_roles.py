@@ -155,7 +155,7 @@ def test_a_viewer_loads_nothing_for_everybody_and_has_nothing_fetched(site, peop
 
     def asked(role: str) -> str:
         roles.refusal(site.app, "en", NAMES[role], test_everything_has_a_rule)
-        return training._general(site.app, "somebody/a-data-set")
+        return training._source(site.app, "somebody/a-data-set")
 
     assert contextvars.copy_context().run(asked, "researcher") == "somebody/a-data-set"
     with pytest.raises(DataError, match="which takes a researcher"):
@@ -188,7 +188,7 @@ def test_nothing_of_gradio_is_open_to_strangers(site):
 def test_deeds_are_recorded_with_their_doer(site, people, capsys):
     fn = next(fn for fn in site.demo.fns.values() if fn.fn is not None and fn.fn.__name__ == "save")
     text = site.app.identities.joinpath("museum-guide.txt").read_text()
-    data = ["museum-guide", text, {}]
+    data = [{}, {}, "museum-guide", text, *[""] * (len(fn.inputs) - 4)]  # no facts
     client = people["researcher"]
     opening = next(one for one in site.demo.fns.values() if one.fn is not None and one.fn.__name__ == "open_identity")
     for one, given in ((opening, []), (fn, data)):  # what can be chosen is known then
