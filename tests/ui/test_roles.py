@@ -149,7 +149,7 @@ def test_a_viewer_loads_nothing_for_everybody_and_has_nothing_fetched(site, peop
 
     def asked(role: str) -> str:
         roles.refusal(site.app, "en", NAMES[role], test_everything_has_a_rule)
-        return training._general(site.app, "somebody/a-data-set")
+        return training._source(site.app, "somebody/a-data-set")
 
     assert contextvars.copy_context().run(asked, "researcher") == "somebody/a-data-set"
     with pytest.raises(DataError, match="which takes a researcher"):
