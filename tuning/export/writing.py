@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from common.files import write_once, write_text
 from engine.bases import Base
@@ -38,8 +38,12 @@ def write(
     """
     say(f"writing {target}")
     if to == "folder":
-        more: dict[str, Any] = dict(max_shard_size=max_shard_size, bin=bin, identity=identity, say=say)
-        return write_once(target, lambda folder: merge.fill(made, folder, target.name, **more))
+        return write_once(
+            target,
+            lambda folder: merge.fill(
+                made, folder, target.name, max_shard_size=max_shard_size, bin=bin, identity=identity, say=say
+            ),
+        )
     base, chosen, name = made.base, made.format, gguf_name(target, kind)
     merge.set_ends(base, chosen)
     ends = end_ids(base, chosen)
