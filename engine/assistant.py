@@ -89,7 +89,8 @@ class Assistant:
     @torch.inference_mode()
     def scores(self, rows: Sequence[Row]) -> torch.Tensor:
         """What the model computes after all of an answer but its last token, (rows, vocabulary)."""
-        engine, parts = self.engine, []
+        engine = self.engine
+        parts: list[torch.Tensor] = []
         for start in range(0, len(rows), engine.max_rows):
             some = rows[start : start + engine.max_rows]
             with engine.lock:

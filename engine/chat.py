@@ -79,7 +79,8 @@ def reply(
     engine: Engine, messages: list[Message], variant: Variant, raw: bool, style: terminal.Style
 ) -> tuple[str, Answer | None]:
     """Show the answer as it comes; return (raw text, answer). Ctrl-C stops it and keeps what is there; answer is then None."""
-    raw_text, answer = "", None
+    raw_text = ""
+    answer: Answer | None = None
     pieces = engine.stream([Request(messages, variant)])
 
     def texts() -> Iterator[str]:

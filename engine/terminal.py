@@ -69,7 +69,8 @@ def rich() -> Style:
     session: PromptSession[str] | None = PromptSession(auto_suggest=AutoSuggestFromHistory()) if sys.stdin.isatty() else None
 
     def ask() -> str:
-        return session.prompt("> ") if session else input()
+        line: str = session.prompt("> ") if session else input()
+        return line
 
     def show(texts: Iterable[str]) -> None:
         with Live(console=console, refresh_per_second=8) as live:
