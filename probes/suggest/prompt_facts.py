@@ -71,7 +71,9 @@ def read_prompt(prompt: str) -> Facts:
         _read(read_text(text), found)
     who = {lang: one.who() for lang, one in found.items()}
     known = {mark: next((getattr(one, what) for one in _by_script(mark, who) if one), "") for mark, what in PLACEHOLDERS.items()}
-    return Facts(**who, placeholders={mark: value for mark, value in known.items() if value and mark in prompt})
+    return Facts(
+        en=who["en"], zh=who["zh"], placeholders={mark: value for mark, value in known.items() if value and mark in prompt}
+    )
 
 
 def _by_script(mark: str, who: dict[str, Who | None]) -> tuple[Who | None, ...]:

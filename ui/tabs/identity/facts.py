@@ -40,13 +40,13 @@ def facts_of(values: Sequence[str | None], saved: Facts | None = None) -> Facts 
     texts = {name: (text or "").strip() for name, text in zip(FIELDS, values, strict=True)}
     if not any(texts.values()):
         return None
-    who = {}
+    who: dict[str, Who | None] = {}
     for lang in LANGS:
         kept = getattr(saved, lang) if saved else None
         own = Who(**{key: texts[f"{lang}.{key}"] for key in TEXTS}, aliases=_aliases(texts[f"{lang}.aliases"], kept))
         who[lang] = own if own != Who() else None
     about = {lang: texts[f"{lang}.about"] for lang in LANGS if texts[f"{lang}.about"]}
-    facts = Facts(**who, placeholders=_placeholders(texts["placeholders"]), about=about)
+    facts = Facts(en=who["en"], zh=who["zh"], placeholders=_placeholders(texts["placeholders"]), about=about)
     return identities.facts_from_dict(identities.to_plain(facts))
 
 
