@@ -40,7 +40,7 @@ def facts_of(values: Sequence[str | None], saved: Facts | None = None) -> Facts 
     texts = {name: (text or "").strip() for name, text in zip(FIELDS, values, strict=True)}
     if not any(texts.values()):
         return None
-    who = {}
+    who: dict[str, Who | None] = {}
     for lang in LANGS:
         kept = getattr(saved, lang) if saved else None
         own = Who(**{key: texts[f"{lang}.{key}"] for key in TEXTS}, aliases=_aliases(texts[f"{lang}.aliases"], kept))

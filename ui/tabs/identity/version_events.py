@@ -78,15 +78,18 @@ def ask_both(
     """Both texts in the first two columns of the chat."""
     lang = app.language(request)
     found = versions.versions_of(app, name)
-    pair = [version for id in (older, newer) if (version := versions.chosen(found, id))]
-    if len(pair) < 2 or pair[0].hash == pair[1].hash:
-        gr.Warning(say(lang, "version_same_prompt" if len(pair) == 2 else "version_one"))
+    first, second = (versions.chosen(found, id) for id in (older, newer))
+    if first is None or second is None:
+        gr.Warning(say(lang, "version_one"))
+        return gr.skip()
+    if first.hash == second.hash:
+        gr.Warning(say(lang, "version_same_prompt"))
         return gr.skip()
     if request.session_hash in answering:
         gr.Warning(say(lang, "still_answering"))
         return gr.skip()
     picks = []
-    for version in pair:
+    for version in (first, second):
         known = name if version.hash == found[0].hash else version_name(name, version.hash)
         picks.append(Picked(identity=known if version.text.split("\n")[0].strip() else NO_IDENTITY, mode=mode))
     return open_chat(page, *picks, lang)
