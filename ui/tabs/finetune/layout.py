@@ -20,7 +20,7 @@ from ui.context import App
 from ui.tabs.finetune import settings_form
 from ui.words import i18n, say
 
-NEW = "new"
+NEW = "new-run"  # no key of the words: Gradio would put the word in its place now and then
 OWN_FILE, NO_GENERAL, PACKAGED = "own", "none", "packaged"
 TICK_S = 2.0
 # the form's fields but for columns and settings, in the order in which Gradio gives their values
@@ -231,7 +231,7 @@ def _fields() -> tuple[list[gr.HTML], dict[str, Any], dict[str, gr.components.Co
     with gr.Row(elem_classes="mt-pair"):
         rows = gr.Number(Dataset.rows, precision=0, minimum=0, label=i18n("identity_rows"), elem_id="ft-n", min_width=110)
         style = gr.Radio(
-            [(i18n("diverse"), "diverse"), (i18n("singular"), "singular")],
+            [(i18n("style_diverse"), "diverse"), (i18n("style_singular"), "singular")],
             value="diverse",
             label=i18n("wordings"),
             elem_id="ft-style",
