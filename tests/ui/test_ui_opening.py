@@ -12,14 +12,29 @@ import store
 from ui.app import build
 from ui.context import App
 from ui.conversation import Page
-from ui.words import Languages
+from ui.words import WORDS, Languages
+
+
+def page_over(folder) -> gr.Blocks:
+    store.open(folder / "mirror.db").close()
+    return build(App(PageEngine(), folder / "mirror.db", identities.FOLDER, (folder / "adapters",), Languages("en")))
 
 
 def test_a_tab_that_says_it_was_chosen_while_the_page_opens_changes_nothing(tmp_path):
     """The browser says so of its first tab before the page is filled; where the answer came last, it undid the picks."""
-    store.open(tmp_path / "mirror.db").close()
-    app = App(PageEngine(), tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages("en"))
-    refresh = next(fn.fn for fn in build(app).fns.values() if getattr(fn.fn, "__name__", "") == "refresh")
+    refresh = next(fn.fn for fn in page_over(tmp_path).fns.values() if getattr(fn.fn, "__name__", "") == "refresh")
     request = SimpleNamespace(session_hash="s", headers={}, cookies={}, username=None)
     assert refresh(request, Page()) == gr.skip()
     assert len(refresh(request, Page(key="opened"))) > 20
+
+
+def test_no_choice_is_called_like_a_key_of_the_words(tmp_path):
+    """Gradio translates every text that is a key, a value too: the page then sends back a choice that there is not."""
+    keys = set(WORDS["en"])
+    found = [
+        (component["props"].get("elem_id"), value)
+        for component in page_over(tmp_path).get_config_file()["components"]
+        for _, value in component["props"].get("choices") or []
+        if value in keys
+    ]
+    assert found == []

@@ -99,15 +99,3 @@ def test_the_browser_is_told_the_chosen_language_and_nothing_else_is_touched():
     assert dict(headers)[b"content-length"] == str(len(body)).encode()
     script = b'{"lang": "en", "html": "<head>"}'
     assert asyncio.run(answer_through_door(b"application/json", script))[1] == script
-
-
-def test_no_choice_is_called_like_a_key_of_the_words(page_config):
-    """Gradio translates every text that is a key, a value too: the page then sends back a choice that there is not."""
-    keys = set(WORDS["en"])
-    found = [
-        (component["props"].get("elem_id"), value)
-        for component in page_config["components"]
-        for _, value in component["props"].get("choices") or []
-        if value in keys
-    ]
-    assert found == []
