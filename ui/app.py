@@ -47,7 +47,7 @@ from ui.tabs.probes.layout import Probes
 from ui.tabs.results import events as results_events, layout as results_layout
 from ui.tabs.results.layout import Results
 from ui.variants import Picked
-from ui.words import LanguageMiddleware, i18n, say
+from ui.words import LanguageMiddleware, dictionaries, i18n, say
 
 TITLE = "Mirror Test 镜测"
 GOODBYE_S = 10.0  # how long a probe run may take to stop when the program ends; a step of a large model takes seconds
@@ -296,7 +296,7 @@ def serve(
         prevent_thread_lock=True,
         footer_links=[],
         ssr_mode=False,
-        i18n=i18n,
+        i18n=dictionaries,
         theme=theme.theme(),
         css=theme.css(),
         head=theme.head(),

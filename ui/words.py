@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -26,8 +27,16 @@ def read_words(lang: str) -> dict[str, str]:
 
 WORDS: dict[str, dict[str, str]] = {lang: read_words(lang) for lang in LANGUAGES}
 
-# Gradio looks for "zh-CN"; plain "zh" falls back to English (its own dictionaries are named that way).
-i18n = gr.I18n(**WORDS)
+# Gradio looks for "zh-CN"; plain "zh" falls back to English (its own dictionaries are named that way). The keys have a prefix:
+# it translates every text that is a key, also the value of a choice and what somebody wrote.
+PREFIX = "mt:"
+dictionaries = gr.I18n(**{lang: {PREFIX + key: text for key, text in words.items()} for lang, words in WORDS.items()})
+
+
+def i18n(key: str) -> Any:
+    """A text of a component, which the browser says in its language. KeyError for a key that is in no dictionary."""
+    WORDS["en"][key]
+    return dictionaries(PREFIX + key)
 
 
 def say(lang: str, key: str, **values) -> str:

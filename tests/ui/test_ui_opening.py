@@ -12,7 +12,7 @@ import store
 from ui.app import build
 from ui.context import App
 from ui.conversation import Page
-from ui.words import WORDS, Languages
+from ui.words import Languages, dictionaries
 
 
 def page_over(folder) -> gr.Blocks:
@@ -30,7 +30,7 @@ def test_a_tab_that_says_it_was_chosen_while_the_page_opens_changes_nothing(tmp_
 
 def test_no_choice_is_called_like_a_key_of_the_words(tmp_path):
     """Gradio translates every text that is a key, a value too: the page then sends back a choice that there is not."""
-    keys = set(WORDS["en"])
+    keys = set(dictionaries.translations["en"])
     found = [
         (component["props"].get("elem_id"), value)
         for component in page_over(tmp_path).get_config_file()["components"]

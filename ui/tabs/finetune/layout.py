@@ -20,7 +20,7 @@ from ui.context import App
 from ui.tabs.finetune import settings_form
 from ui.words import i18n, say
 
-NEW = "new-run"  # no key of the words: Gradio would put the word in its place now and then
+NEW = "new"
 OWN_FILE, NO_GENERAL, PACKAGED = "own", "none", "packaged"
 TICK_S = 2.0
 # the form's fields but for columns and settings, in the order in which Gradio gives their values
