@@ -74,7 +74,7 @@ def build_adapters() -> Adapters:
     doing = gr.State("")
     with gr.Column(visible=False, elem_classes="mt-dialog mt-wide", elem_id="adapter-dialog") as dialog:
         words = gr.HTML()
-        with gr.Row(elem_classes="mt-tools"):
+        with gr.Row(elem_classes="mt-tools mt-form mt-chooser"):
             kind = gr.Dropdown([], label=i18n("export_as"), scale=3, elem_id="adapter-kind", filterable=False)
             along = gr.Dropdown([], label=i18n("export_along"), scale=2, elem_id="adapter-along", filterable=False)
         text = gr.Textbox(label=i18n("new_name"), max_lines=1, elem_id="adapter-text")
