@@ -69,7 +69,8 @@ def cells(one: Comparison, lang: str = "en") -> dict[str, str]:
 
 
 def _points(one: Comparison) -> str:
-    middle, low, high = (f"{round(100 * value) + 0:+d}".replace("-", "−") for value in (one.difference, one.low, one.high))
+    points = [round(100 * value) for value in (one.difference, one.low, one.high)]
+    middle, low, high = (f"{value:+d}".replace("-", "−") if value else "0" for value in points)
     return f"{middle} [{low} … {high}]"
 
 

@@ -139,6 +139,8 @@ def _making() -> Making:
                 with gr.Row(elem_classes="mt-pair"):
                     old = dropdown("lb_old", "lb-old", min_width=140)
                     new = dropdown("lb_new_identity", "lb-new", min_width=140)
+                gold = gr.File(label=i18n("lb_gold_file"), file_types=list(ACCEPTED), height=110, elem_id="lb-gold-file")
+                gr.HTML(i18n("lb_gold_about"), elem_classes="lb-about")
             with gr.Column(scale=1, min_width=320, elem_classes="mt-fields"):
                 kind = gr.Radio(
                     [(i18n("lb_what_labels"), "labels"), (i18n("lb_what_pairs"), "pairs")],
@@ -154,8 +156,6 @@ def _making() -> Making:
                     overlap = gr.Number(1, precision=0, minimum=1, label=i18n("lb_overlap"), min_width=110, elem_id="lb-overlap")
                     size = gr.Number(0, precision=0, minimum=0, label=i18n("lb_size"), min_width=110, elem_id="lb-size")
                 name = gr.Textbox(label=i18n("lb_name"), max_lines=1, elem_id="lb-name")
-                gold = gr.File(label=i18n("lb_gold_file"), file_types=list(ACCEPTED), height=110, elem_id="lb-gold-file")
-                gr.HTML(i18n("lb_gold_about"), elem_classes="lb-about")
                 with gr.Row(elem_classes="mt-under"):
                     make = gr.Button(i18n("lb_make"), variant="primary", scale=0, min_width=150, elem_id="lb-make")
         said = gr.HTML(elem_id="lb-made")
