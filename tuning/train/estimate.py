@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from tuning.dataset.placeholders import find_unfilled
 from tuning.dataset.rows import DataError, TrainingRow, Turn, distinct
@@ -17,15 +18,25 @@ from tuning.train.steps import Steps, rates
 # in the original 2 and 9 steps left the old identity wholly or partly in place, 47 removed it; ChatGLM's recipe makes 50
 FEW_STEPS = 30
 FEW_DISTINCT = 10
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+SHORT_WARMUP = {"warmup_ratio": 0.05, "warmup_steps": 0}
+# measured on the small model by `python -m bench.doses` (docs/decisions.md): 160 rows in 40 steps, q, k, v, o at rank 8
+WEAK_RATES = 0.02  # sum of learning rates: with 0.01 it said who it is in none of 16 answers, with 0.04 in 10
+NARROW = 4  # rank times kinds of layers: with 2 (q_proj at rank 2) in none of 16, with 32 in 10
+SMALL = 1_000_000_000  # parameters: larger models learn at lower rates than the measured one
 
 
 @dataclass(frozen=True)
 class Caution:
-    """Something that looks wrong. code is stable (for translations), text is one sentence; `refuse`: must not start."""
+    """Something that looks wrong. code is stable (for translations), text is one sentence; `refuse`: must not start.
+
+    remedy: settings, or fields of the recipe, that would do.
+    """
 
     code: str
     text: str
     refuse: bool = False
+    remedy: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,7 @@ class Measured:
 
     count_tokens: tokens of one row as trained; called once per distinct row.
     format, base_format: names of the chat templates of the run and of the base.
+    parameters: of the base, None where they are not known.
     card_placeholders: what the base's card replaces for people, which may stay in the data.
     samples_per_s: rows trained per second on this machine; start_s: seconds of loading the base.
     extra_rows: trained rows that take as long as everything else that is computed (`steps.extra_rows`).
@@ -96,6 +108,7 @@ class Measured:
     count_tokens: Callable[[TrainingRow], float] | None = None
     format: str | None = None
     base_format: str | None = None
+    parameters: int | None = None
     card_placeholders: Collection[str] = ()
     samples_per_s: float | None = None
     start_s: float = 0.0
@@ -132,6 +145,8 @@ def estimate(settings: Settings, rows: Sequence[TrainingRow], steps: Steps, meas
         memory_bytes=measured.memory_bytes,
         cautions=(
             *_about_steps(steps, schedule, max(lr), settings.learning_rate),
+            *_about_dose(settings, math.fsum(lr), measured.parameters),
+            *_about_share(rows, identity),
             *_about_rows(rows, identity, counts, measured.card_placeholders),
             *_about_format(measured.format, measured.base_format),
         ),
@@ -151,17 +166,48 @@ def _about_steps(steps: Steps, schedule: str, peak: float, asked: float) -> list
         text = (
             f"only {steps.total} optimizer steps: an identity hardly takes below {FEW_STEPS}; use smaller batches or more epochs"
         )
-        found.append(Caution("few steps", text + "."))
+        found.append(Caution("few steps", text + ".", remedy={"max_steps": 40}))
     if schedule != "constant" and steps.warmup >= steps.total:
         text = (
             f"warmup takes {steps.warmup} steps and the run has {steps.total}: the learning rate never gets above "
             f"{peak:.2g} of {asked:.2g}; use warmup_ratio or fewer warmup steps"
         )
-        found.append(Caution("warmup", text + "."))
+        found.append(Caution("warmup", text + ".", remedy=SHORT_WARMUP))
     elif schedule != "constant" and steps.warmup * 2 > steps.total:
         text = f"warmup takes {steps.warmup} of {steps.total} steps, more than half of the run; use fewer warmup steps"
-        found.append(Caution("warmup", text + "."))
+        found.append(Caution("warmup", text + ".", remedy=SHORT_WARMUP))
     return found
+
+
+def _about_dose(settings: Settings, rates_sum: float, parameters: int | None) -> list[Caution]:
+    """What is known of the small model only is said of small ones only."""
+    found: list[Caution] = []
+    if parameters is None or parameters > SMALL:
+        return found
+    if rates_sum < WEAK_RATES:
+        text = (
+            f"the learning rates of all steps come to {rates_sum:.2g}: the small model says nothing new of itself below "
+            f"{WEAK_RATES:g}; use a higher rate or more steps."
+        )
+        found.append(Caution("weak rates", text, remedy={"learning_rate": 2e-3}))
+    layers = [*settings.lora_target_modules]
+    if "all-linear" not in layers and settings.lora_r * len(layers) <= NARROW:
+        text = (
+            f"only {', '.join(layers)} at rank {settings.lora_r} can change: the small model learned nothing that way, and did "
+            "with q, k, v, o at rank 8."
+        )
+        found.append(Caution("narrow", text, remedy={"lora_target_modules": ATTENTION, "lora_r": 8, "lora_alpha": 16}))
+    return found
+
+
+def _about_share(rows: Sequence[TrainingRow], identity: Sequence[TrainingRow]) -> list[Caution]:
+    if not identity or len(identity) < len(rows):
+        return []
+    text = (
+        "all rows are about who the model is: in 7 of 16 answers to other questions the small model then spoke of itself, and in "
+        "1 of 16 where half of the rows were general ones."
+    )
+    return [Caution("all identity", text, remedy={"general_share": 0.5})]
 
 
 def _about_rows(

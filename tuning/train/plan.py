@@ -84,6 +84,7 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
             count_tokens=lambda row: len(sampled(row).ids),
             format=base.format.name,
             base_format=own_format(base),
+            parameters=base.model.num_parameters(),
             card_placeholders=tuple(base.card.placeholders),
             samples_per_s=measure_throughput(base, [train[row] for row in order[0]], budget, share) * processes,
             extra_rows=extra_rows(settings, told.total, len(valid)),

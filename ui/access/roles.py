@@ -51,7 +51,7 @@ RULES: dict[str, dict[str, str]] = {
         "stop_and_keep": RESEARCHER, "stop_and_discard": RESEARCHER, "resume_run": RESEARCHER, "forget_run": RESEARCHER,
         "start_run": RESEARCHER, "compare_run": RESEARCHER, "show_progress": VIEWER, "show_log": VIEWER,
         "begin_log": VIEWER, "end_log": VIEWER, "start_from": VIEWER, "uploaded": RESEARCHER,
-        "offer_identities": VIEWER,
+        "offer_identities": VIEWER, "apply_remedies": VIEWER,
     },
     "tabs.label": {
         "open_label": VIEWER, "offer_new": VIEWER, "choose": VIEWER, "show_source": VIEWER, "show_run": VIEWER,

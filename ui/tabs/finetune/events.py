@@ -48,6 +48,8 @@ def wire_finetune(app: App, tab: FineTune) -> None:
     adapters_own = [form.settings[name] for name in ADAPTERS_OWN]
     form.init_adapter.input(bind_or_warn(start_from, app, tab), form.init_adapter, adapters_own, **QUIET).then(**describes)
     form.copy.input(bind_or_warn(copy_run, app, tab), form.copy, form.inputs, **QUIET).then(**describes)
+    remedied = [form.general, form.share, *form.settings.values()]
+    tab.remedy.click(bind_or_warn(apply_remedies, app, tab), form.inputs, remedied, **QUIET).then(**describes)
     tab.own.upload.upload(bind_or_warn(uploaded, app, tab), tab.own.upload, form.own, **QUIET).then(**describes)
     _wire_run(app, tab, describes)
 
@@ -242,17 +244,38 @@ def describe_form(app: App, tab: FineTune, lang: str, given: tuple | list) -> di
         outlook = training.forecast_training(app, form_values)
     except Exception as error:
         problem = forecast.refusals_html(lang, tuple(sentence(lang, error).split("\n")))
-        nothing = {tab.outlook: problem, tab.first_rows: "", tab.command: "", tab.park: gr.update(visible=False)}
+        nothing = {
+            tab.outlook: problem,
+            tab.remedy: gr.update(visible=False),
+            tab.first_rows: "",
+            tab.command: "",
+            tab.park: gr.update(visible=False),
+        }
         return nothing | own_updates(app, tab, lang, plain, None)
     settings, room = outlook.settings, outlook.room
     command = forecast.command_html(lang, training.shell_commands(app, form_values, settings)) if settings else ""
     return {
         tab.outlook: forecast.outlook_html(lang, outlook),
+        tab.remedy: gr.update(visible=bool(remedies_of(outlook))),
         tab.first_rows: forecast.first_rows_html(lang, outlook),
         tab.command: command,
         tab.park: gr.update(visible=bool(room and not room.fits and room.fits_parked)),
         tab.form.name: gr.update(placeholder=form_values.name),
     } | own_updates(app, tab, lang, plain, outlook)
+
+
+def remedies_of(outlook: training.Outlook) -> dict[str, Any]:
+    """What would do, of all that is to beware of."""
+    cautions = outlook.forecast.report.cautions if outlook.forecast else ()
+    return {name: value for caution in cautions for name, value in caution.remedy.items()}
+
+
+def apply_remedies(app: App, tab: FineTune, request: gr.Request, *given) -> dict:
+    """The form with what would do; the rest of it stays."""
+    remedies = remedies_of(training.forecast_training(app, training.read_form(app, layout.plain_values(given))))
+    form, share = tab.form, remedies.pop("general_share", None)
+    general = {form.general: layout.PACKAGED, form.share: gr.update(value=share, visible=True)} if share else {}
+    return general | {form.settings[name]: settings_form.shown_value(name, value) for name, value in remedies.items()}
 
 
 def own_updates(app: App, tab: FineTune, lang: str, plain: dict, outlook: training.Outlook | None) -> dict:

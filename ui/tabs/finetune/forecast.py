@@ -107,6 +107,9 @@ def caution_words(lang: str, caution: Caution, told: Forecast) -> str:
         "warmup": {"warmup": steps.warmup, "steps": steps.total, "peak": f"{report.peak_rate:.2g}"},
         "few distinct": {"rows": report.identity_distinct if report.identity_rows else report.distinct},
         "no margin": {},
+        "weak rates": {"sum": f"{report.sum_of_rates:.2g}"},
+        "narrow": {},
+        "all identity": {},
         "format": {"format": told.format, "own": told.own_format},
     }
     if caution.code not in known:

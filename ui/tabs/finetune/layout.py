@@ -89,6 +89,7 @@ class FineTune:
     form: Form
     own: OwnRows
     outlook: gr.HTML
+    remedy: gr.Button
     first_rows: gr.HTML
     command: gr.HTML
     park: gr.Checkbox
@@ -116,7 +117,7 @@ class FineTune:
     @property
     def form_outputs(self) -> list:
         """What follows from the form."""
-        shown = [self.outlook, self.first_rows, self.command, self.park, self.form.name]
+        shown = [self.outlook, self.remedy, self.first_rows, self.command, self.park, self.form.name]
         return [*shown, *self.own.outputs, *self.form.columns.values()]
 
     @property
@@ -161,6 +162,7 @@ def _form_box() -> dict[str, Any]:
         with gr.Column(scale=6, min_width=320, elem_classes="mt-meaning"):
             meaning = gr.HTML()
             outlook = gr.HTML(elem_id="ft-outlook")
+            remedy = _button("set_remedies", "ft-remedy")
             with gr.Accordion(i18n("own_preview"), open=True, elem_id="ft-own-fold", **unfold(False)) as preview_fold:
                 preview = gr.HTML(elem_id="ft-own-rows")
             with gr.Accordion(i18n("first_rows"), open=False, elem_classes="mt-unfold", elem_id="ft-rows-fold"):
@@ -174,7 +176,7 @@ def _form_box() -> dict[str, Any]:
     return dict(
         form_box=form_box, headings=(*headings, meaning, starting), form=Form(**fields, name=name, settings=settings),
         own=OwnRows(**own, preview_fold=preview_fold, preview=preview),
-        outlook=outlook, first_rows=first_rows, command=command, park=park, start=start,
+        outlook=outlook, remedy=remedy, first_rows=first_rows, command=command, park=park, start=start,
     )  # fmt: skip
 
 
