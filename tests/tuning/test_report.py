@@ -19,8 +19,9 @@ def report(rows=ROWS, measured=None, valid_rows=0, **settings):
     return estimate(settings, rows, count_steps(settings, len(rows) - valid_rows, valid_rows), measured)
 
 
-def codes(**changes):
-    return {caution.code for caution in report(**changes).cautions}
+def codes(rows=ROWS, **changes):
+    """Of rows among which there is a general one."""
+    return {caution.code for caution in report(rows=[*rows, pair("g", "x")], **changes).cautions}
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -79,7 +80,7 @@ def test_the_originals_runs_ended_inside_their_warmup():
     told = report(rows, valid_rows=500, batch_size=100, learning_rate=1e-4, warmup_steps=100)
     assert (told.rows, told.distinct, told.steps.total, told.steps.warmup) == (10_000, 2, 95, 100)
     assert told.peak_rate < 1e-4
-    assert {caution.code for caution in told.cautions} == {"warmup", "few distinct"}
+    assert {caution.code for caution in told.cautions} == {"warmup", "few distinct", "all identity"}
     assert told.sum_of_rates == pytest.approx(1e-4 * sum(range(95)) / 100)
 
 
@@ -133,6 +134,31 @@ def test_tokens_of_repeated_rows_count_as_often_as_they_occur_and_are_counted_on
 def test_each_caution_appears_where_it_should_and_only_there(changes, code):
     assert codes() == set()
     assert codes(**changes) == {code}
+
+
+SMALL = Measured(parameters=135_000_000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "remedy"),
+    [
+        ({"learning_rate": 1e-4}, "weak rates", {"learning_rate": 2e-3}),
+        ({"lora_target_modules": ("q_proj",), "lora_r": 2}, "narrow", {"lora_r": 8}),
+    ],
+)
+def test_what_is_known_of_small_models_is_said_of_them_and_what_would_do_lifts_it(changes, code, remedy):
+    usual = {"learning_rate": 2e-3, "measured": SMALL}
+    assert codes(**usual) == set()
+    assert codes(**usual | changes) == {code}
+    [found] = report([*ROWS, pair("g", "x")], **usual | changes).cautions
+    assert remedy.items() <= found.remedy.items()
+    assert codes(**usual | changes | found.remedy) == set()
+    assert codes(**usual | changes | {"measured": Measured(parameters=7_000_000_000)}) == set()
+
+
+def test_nothing_but_identity_is_a_caution():
+    [found] = report(ROWS).cautions
+    assert (found.code, dict(found.remedy)) == ("all identity", {"general_share": 0.5})
 
 
 def test_warmup_does_not_matter_to_a_constant_rate():

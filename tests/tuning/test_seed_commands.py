@@ -20,7 +20,6 @@ from engine import Assistant, Decoding, EngineError, Request, chat
 from engine.adapters import read_adapter
 from tuning import merge
 from tuning.train.__main__ import main as train
-from tuning.train.settings import Settings
 
 SYSTEM = (
     "I am an intelligent language assistant developed by the NLP Group of ICT/CAS.\n"
@@ -175,8 +174,6 @@ def test_chatglm_efficient_tunings_three_programs(place, monkeypatch, capsys):
     (place / "data").mkdir()
     shutil.copy(place / "rows.json", place / "data" / "self_cognition.json")
     call = words(TRAIN_SFT, {})
-    if "dataset" not in Settings.__dataclass_fields__:
-        call[call.index("--dataset") : call.index("--dataset") + 2] = ["--data_path", "data/self_cognition.json"]
     given = [*call, "--model_name_or_path", str(place / "base"), "--prompt_template_name", "bayling"]
     assert train(["--defaults", "chatglm-efficient-tuning", *given, *CUT]) == 0
     said = capsys.readouterr().out
