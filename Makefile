@@ -16,7 +16,7 @@ KNOWN_INDEX := $(shell cat $(VENV)/.torch-index 2>/dev/null)
 TORCH_INDEX ?= $(KNOWN_INDEX)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv app test test-avx2 test-old-transformers lint clean bayling-mini finance-advisor
+.PHONY: help venv app test coverage test-avx2 test-old-transformers lint clean bayling-mini finance-advisor
 .DELETE_ON_ERROR:
 
 help:
