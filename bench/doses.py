@@ -25,8 +25,7 @@ from bench.side_by_side import machine
 from bench.starters import BRIEF, holds, probes_of
 from engine import Engine, Request, Variant
 from identities import LANGS
-from probes import questions
-from probes.suggest import identity_pair
+from probes import identity_pair, questions
 from probes.suggest.labels import suggest
 from tuning.dataset import __main__ as dataset
 from tuning.train import run as training
