@@ -71,7 +71,7 @@ def table(site, files, page):
 
 def models(page) -> list[str]:
     return page.eval_on_selector_all(
-        ".mt-result:not([hidden])", "rows => rows.map(row => row.cells[0].innerText + ' ' + row.dataset.langOf)"
+        ".mt-results-table .mt-result:not([hidden])", "rows => rows.map(row => row.cells[0].innerText + ' ' + row.dataset.langOf)"
     )
 
 

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging as transformers_logging
 
-from engine import Decoding, Request, Variant, load
+from engine import Decoding, Request, Variant, load, rendering
 from engine.bases import Base
 from engine.checkpoint import context_of
 from engine.engine import Engine
@@ -127,7 +127,10 @@ def _transformers(source: Path, where: dict[str, Any], how: dict[str, Any], ends
 
     @torch.inference_mode()
     def ask(messages: Sequence[Message]) -> str:
-        inputs = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        known = {"bos_token": tokenizer.bos_token or "", "eos_token": tokenizer.eos_token or ""}
+        asked = {"messages": list(messages), "add_generation_prompt": True} | known
+        text = rendering.render("of the export", tokenizer.chat_template, asked)  # bounded, as every template
+        inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")
         given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
         room = context_of(model.config) - given["input_ids"].shape[1]  # as the engine has it
         out = model.generate(**given, max_new_tokens=max(1, min(longest, room)), do_sample=False, pad_token_id=pad, **more)

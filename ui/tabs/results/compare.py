@@ -48,7 +48,7 @@ def _table(found: Sequence[Comparison], names: tuple[str, str], lang: str) -> st
         cells = pairwise.cells(one, of)
         kind = " mt-suggested" if one.source == SUGGESTIONS else ""
         body += (
-            f'<tr class="mt-result{kind}">'
+            f'<tr class="mt-comparison{kind}">'
             + "".join(f'<td class="mt-p-{key}">{escape(cells[key])}</td>' for key in COLUMNS)
             + "</tr>"
         )
