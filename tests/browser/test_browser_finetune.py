@@ -86,7 +86,7 @@ def test_own_rows_are_uploaded_looked_through_and_mapped_by_hand(site, page, tmp
     page.wait_for_selector("#ft-outlook .mt-figures")
     page.wait_for_timeout(1000)
     # the guard, what fills the tab, what the form means, the runs' clock and what it finds: not once per field
-    assert len(asked) <= 6
+    assert len(asked) <= 8
     with page.expect_file_chooser() as chooser:
         page.click("#ft-own-upload")
     chooser.value.set_files(str(faq))
@@ -98,6 +98,6 @@ def test_own_rows_are_uploaded_looked_through_and_mapped_by_hand(site, page, tmp
     assert "faq.csv row 2 (line 3): “I am ChatGPT”" in page.inner_text("#ft-own-about")
     page.check("#ft-own-statements input")
     page.wait_for_selector("#ft-own-about:has-text('Left out: 1 of 2')")
-    page.wait_for_selector("#ft-own-rows pre .mt-learned:has-text('230')")
+    page.wait_for_selector("#ft-own-rows pre:has-text('230 degrees')")
     page.click("#ft-command-fold > .label-wrap")
     assert '--own_columns \'{"Frage": "instruction", "Antwort": "output"}\'' in page.inner_text("#ft-command pre")
