@@ -37,8 +37,8 @@ def wire_finetune(app: App, tab: FineTune) -> None:
     inputs, started = [tab.park, *form.inputs], [*tab.run_outputs, form.copy, form.name]
     describes = dict(fn=bind(refresh_outlook, app, tab), inputs=form.inputs, outputs=tab.form_outputs, **QUIET)
     tab.start.click(bind_or_warn(start_run, app, tab), inputs, started, trigger_mode="once", **QUIET).then(**describes)
-    # input, not change: what fills many fields at once asks once, behind it. But a textbox reports input for key presses only, not
-    # for pasted text or an input method's.
+    # input, not change: what fills many fields at once asks once, behind it. But a textbox reports input for key presses only,
+    # not for pasted text or an input method's.
     fills = (form.preset, form.general, form.init_adapter)
     asking = [component for component in form.inputs if component not in fills]
     typed = [component.change if isinstance(component, gr.Textbox) else component.input for component in asking]
