@@ -20,8 +20,9 @@ from transformers import AutoModelForCausalLM
 from engine import EngineError
 from engine.adapters import read_adapter
 from engine.engine import load
+from tuning.dataset import readers
 from tuning.dataset.rows import DataError
-from tuning.train import preflight, run as training
+from tuning.train import run as training
 from tuning.train.__main__ import main
 from tuning.train.adapter import AdapterError
 from tuning.train.loss import loss_of_pack
@@ -256,8 +257,8 @@ def test_a_last_checkpoint_is_whole_and_old_ones_go(whole):
 
 
 def test_the_rows_of_a_run_are_read_once(place, monkeypatch):
-    read, sources = preflight.read, []
-    monkeypatch.setattr(preflight, "read", lambda source, **named: sources.append(source) or read(source, **named))
+    read, sources = readers.read, []
+    monkeypatch.setattr(readers, "read", lambda source, **named: sources.append(str(source)) or read(source, **named))
     run(place, "once", max_steps=1)
     assert sources == [str(place / "rows.json")]
 

@@ -135,7 +135,7 @@ def can_html(lang: str, name: str, text: str, facts: Facts | None) -> str:
     taught = named if facts and named == [one for one in LANGS if getattr(facts, one)] else []
     known = [one for one in LANGS if (who := getattr(facts, one, None)) and (who.name or who.aliases)]
     said = [
-        ("asked", bool(read_prompt(text)), ""),
+        ("asked", bool(view.read_prompt(text)), ""),
         ("taught", bool(taught), _languages(lang, taught)),
         ("judged", bool(known), _languages(lang, known)),
         ("margin", bool(made), _languages(lang, made)),
