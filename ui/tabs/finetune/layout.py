@@ -296,11 +296,11 @@ def _column(name: str) -> gr.Dropdown:
 
 def own_shown(there: bool) -> dict:
     """By a class, as `shown`: what these fields hold is part of the form, seen or not."""
-    return {"elem_classes": ["mt-own-box"] if there else ["mt-own-box", "mt-away"]}
+    return {"elem_classes": ["mt-own-box"] if there else ["mt-own-box", "mt-hidden"]}
 
 
 def unfold(there: bool) -> dict:
-    return {"elem_classes": ["mt-unfold"] if there else ["mt-unfold", "mt-away"]}
+    return {"elem_classes": ["mt-unfold"] if there else ["mt-unfold", "mt-hidden"]}
 
 
 def plain_values(given: Sequence[Any]) -> dict[str, Any]:

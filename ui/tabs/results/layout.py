@@ -119,7 +119,7 @@ def _compare_fields() -> dict[str, Any]:
     """Which two variants are compared, and how they do; the components by the names of Results."""
     with gr.Column(visible=False, elem_id="results-comparing") as comparing:
         gr.HTML(i18n("results_compare"), elem_classes="mt-step mt-step-words")
-        with gr.Row(elem_classes="mt-tools mt-form mt-results-wish"):
+        with gr.Row(elem_classes="mt-tools mt-form mt-results-form"):
             first, second = (
                 gr.Dropdown([], label=i18n(f"results_compare_{side}"), elem_id=f"results-{side}", filterable=False, min_width=200)
                 for side in ("first", "second")
@@ -132,7 +132,7 @@ def _training_fields() -> dict[str, Any]:
     """What files for training are made of; the components by the names of Results."""
     with gr.Accordion(i18n("results_train"), open=False, elem_classes="mt-unfold", elem_id="results-train-fold"):
         gr.HTML(i18n("results_train_about"), elem_classes="mt-quiet")
-        with gr.Row(elem_classes="mt-tools mt-form mt-results-wish"):
+        with gr.Row(elem_classes="mt-tools mt-form mt-results-form"):
             scope = gr.Radio(
                 [(i18n(f"results_train_scope_{name}"), name) for name in SCOPES], value=CHOSEN, label=i18n("results_train_scope"),
                 scale=2, min_width=260, elem_id="results-train-scope",
