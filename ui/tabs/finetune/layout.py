@@ -162,7 +162,7 @@ def _form_box() -> dict[str, Any]:
         with gr.Column(scale=6, min_width=320, elem_classes="mt-meaning"):
             meaning = gr.HTML()
             outlook = gr.HTML(elem_id="ft-outlook")
-            remedy = _button("set_remedies", "ft-remedy")
+            remedy = _button("remedies_button", "ft-remedy")
             with gr.Accordion(i18n("own_preview"), open=True, elem_id="ft-own-fold", **unfold(False)) as preview_fold:
                 preview = gr.HTML(elem_id="ft-own-rows")
             with gr.Accordion(i18n("first_rows"), open=False, elem_classes="mt-unfold", elem_id="ft-rows-fold"):
