@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import json
 import re
-import string
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from common import outside, paths
 from common.errors import nearest
-from engine import rendering
+from engine import alpaca, rendering
 from engine.traits import Traits, examine
 from engine.types import EngineError, Message, short_hash
 
@@ -183,14 +182,14 @@ def from_alpaca_json(path: str | Path) -> Format:
     if wrong:
         raise EngineError(f"{path}: an alpaca-lora template needs the texts {', '.join(keys)}; missing: {', '.join(wrong)}.")
     split = plain["response_split"]
-    with_input = _alpaca_parts(path, "prompt_input", plain["prompt_input"], split, ["instruction", "input"])
-    no_input = _alpaca_parts(path, "prompt_no_input", plain["prompt_no_input"], split, ["instruction"])
+    with_input = alpaca.take_apart(path, "prompt_input", plain["prompt_input"], split, ["instruction", "input"])
+    no_input = alpaca.take_apart(path, "prompt_no_input", plain["prompt_no_input"], split, ["instruction"])
     if with_input.response != no_input.response:
         raise EngineError(f"{path}: prompt_input and prompt_no_input differ from {split!r} on; both have to end alike.")
     marker = no_input.opening.strip()
     return Format(
         name=path.stem,
-        template=_alpaca_template(with_input, no_input),
+        template=alpaca.template_of(with_input, no_input),
         stop=(marker,) if marker else (),
         add_special_tokens=True,
         source=str(plain.get("description") or path.name),
@@ -306,69 +305,6 @@ def _front_matter(path: Path, text: str) -> dict[str, Any]:
     if wrong:
         raise EngineError(f"{path}: in the first comment: {'; '.join(wrong)}.")
     return about
-
-
-@dataclass(frozen=True)
-class _AlpacaPrompt:
-    """One alpaca-lora prompt taken apart."""
-
-    preamble: str
-    opening: str  # between the preamble and the instruction
-    before_input: str
-    before_response: str
-    response: str  # the response marker, and what follows it
-
-
-def _alpaca_parts(path: Path, key: str, text: str, split: str, needed: list[str]) -> _AlpacaPrompt:
-    literals, fields = [""], []
-    try:
-        for literal, field, _, _ in string.Formatter().parse(text):
-            literals[-1] += literal
-            if field is not None:
-                fields.append(field)
-                literals.append("")
-    except ValueError as error:
-        raise EngineError(f"{path}: {key} has an unpaired brace ({error}); a brace of its own is written twice.") from None
-    if fields != needed:
-        wanted = " and then ".join(f"{{{field}}}" for field in needed)
-        raise EngineError(f"{path}: {key} has to hold {wanted}, once and nothing else in braces.")
-    head, tail = literals[0], literals[-1]
-    marker = tail.find(split)
-    if marker < 0:
-        raise EngineError(f"{path}: in {key}, the response_split {split!r} does not stand after {{{needed[-1]}}}.")
-    blank = head.rstrip("\n").rfind("\n\n")
-    cut = blank + 2 if blank >= 0 else 0
-    return _AlpacaPrompt(head[:cut], head[cut:], literals[1] if len(fields) > 1 else "", tail[:marker], tail[marker:])
-
-
-def _alpaca_template(with_input: _AlpacaPrompt, no_input: _AlpacaPrompt) -> str:
-    def text(literal: str) -> str:  # Python's and Jinja's string escapes agree
-        return "{{- " + repr(literal) + " -}}" if literal else ""
-
-    def turn(prompt: _AlpacaPrompt, given: str) -> str:
-        return text(prompt.opening) + "{{- message.content -}}" + given + text(prompt.before_response)
-
-    def by_input(message: str, yes: str, no: str) -> str:
-        return "{%- if " + message + ".input -%}" + yes + "{%- else -%}" + no + "{%- endif -%}" if yes != no else no
-
-    gap = no_input.before_response[len(no_input.before_response.rstrip("\n")) :] or "\n"
-    preamble = by_input("first", text(with_input.preamble), text(no_input.preamble))
-    return "".join(
-        [
-            "{%- set first = messages[1] if messages[0].role == 'system' else messages[0] -%}",
-            "{%- if messages[0].role == 'system' -%}{{- messages[0].content -}}",
-            "{{- '' if messages[0].content.endswith('\\n') else '\\n' -}}{{- '\\n' -}}{%- else -%}",
-            preamble,
-            "{%- endif -%}{%- for message in messages -%}{%- if message.role == 'user' -%}",
-            by_input("message", turn(with_input, text(with_input.before_input) + "{{- message.input -}}"), turn(no_input, "")),
-            "{%- elif message.role == 'assistant' -%}",
-            text(no_input.response),
-            "{{- message.content + eos_token -}}{%- if not loop.last -%}" + text(gap) + "{%- endif -%}",
-            "{%- endif -%}{%- endfor -%}{%- if add_generation_prompt -%}",
-            text(no_input.response),
-            "{%- endif -%}",
-        ]
-    )
 
 
 def _short(text: str, limit: int = 100) -> str:

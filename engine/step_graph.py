@@ -239,6 +239,9 @@ class StepGraphs:
             current.replay, current.logits = self.record(*self.computation(current), self.pool)
             current.replay()
             refuse_difference(current.logits[: len(batch.rows)], expected)
+        except torch.OutOfMemoryError:
+            self.clear()
+            self.refused = batch.heard
         except Exception as error:  # whatever it is, the usual way works without it
             self.clear()
             self.why_not = f"Answers are decoded without CUDA graphs, which is slower: {type(error).__name__}: {error}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import secrets
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import Any, Literal, get_args
 
 from sqlite_utils import Database
 
-from store import gold as gold_items
+from store import gold as gold_items, queue_order
 from store.db import StoreError, connected, now, writing
 from store.drawn import drawn_numbers
 from store.migrations import DRAWN_ID
@@ -60,7 +59,7 @@ def create(
     beginning of the queue is spread evenly over them; `size` keeps only so many. Labels given earlier count at once.
     gold: answer -> label, of items whose label is known beforehand (`store.gold`): all are kept, at places drawn anew.
     """
-    items, name, gold = _unique(items), title(name), gold or {}
+    items, name, gold = queue_order.unique_items(items), title(name), gold or {}
     seed = secrets.randbits(63) if seed is None else seed
     wrong = []
     if kind not in KINDS:
@@ -73,12 +72,10 @@ def create(
         wrong.append("it would be empty")
     if kind == "pairs" and any(item.get("other") in (None, item["answer"]) for item in items):
         wrong.append("an item is no pair of two answers")
-    wrong += _wrong_gold(gold, items, kind, size)
+    wrong += queue_order.gold_problems(gold, items, kind, size)
     if wrong:
         raise StoreError(f"The queue {name!r} is not made: " + "; ".join(wrong) + ".")
-    draw = random.Random(seed)
-    ordered = _ordered(items, strategy, by, draw)
-    ordered = _spread(ordered, gold, size, draw) if gold else ordered[:size]
+    ordered = queue_order.draw_order(items, strategy, by, gold, size, seed)
     settings = {"strategy": strategy, "size": size, "by": list(by), "seed": seed}
     row = {"name": name, "kind": kind, "overlap": overlap, "blind": bool(blind), "mask": bool(mask)}
     with connected(where) as db, writing(db):
@@ -350,44 +347,6 @@ def _count_earlier(db: Database, queue: int, kind: str, overlap: int) -> None:
            select i.queue, l.annotator, i.id, min(l.kind = 'skip'), i.full from queue_items i join labels l on l.answer = i.answer
            where i.queue = ? and l.superseded_by is null and l.kind in (?, ?) group by l.annotator, i.id""", [queue, *kinds],
     )  # fmt: skip
-
-
-def _unique(items: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return list({(item["answer"], item.get("other")): item for item in items}.values())
-
-
-def _ordered(items: list[Mapping[str, Any]], strategy: str, by: Sequence[str], draw: random.Random) -> list[Mapping[str, Any]]:
-    items = draw.sample(items, len(items))
-    if strategy == "all":
-        return items
-    strata: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for item in items:
-        strata.setdefault(tuple(str(item.get(key)) for key in by), []).append(item)
-    # Within a turn in an order of its own: always the same one would tell who labels which of them is one variant.
-    turns = [(turn, draw.random(), item) for stratum in strata.values() for turn, item in enumerate(stratum)]
-    return [item for _, _, item in sorted(turns, key=lambda entry: entry[:2])]
-
-
-def _wrong_gold(gold: Mapping[int, str], items: Sequence[Mapping[str, Any]], kind: str, size: int | None) -> list[str]:
-    wrong = []
-    if gold and kind != "labels":
-        wrong.append(f"items of a queue of {kind} have no label that could be known beforehand")
-    if missing := sorted(set(gold) - {item["answer"] for item in items}):
-        wrong.append(f"answers {', '.join(map(str, missing[:5]))} have a known label and are none of its items")
-    if size is not None and gold and size < len(gold):
-        wrong.append(f"{size} items have no room for the {len(gold)} whose label is known")
-    return wrong
-
-
-def _spread(
-    ordered: list[Mapping[str, Any]], gold: Mapping[int, str], size: int | None, draw: random.Random
-) -> list[Mapping[str, Any]]:
-    """The items whose label is known at places drawn evenly: by their kinds they might all come at the beginning."""
-    total = min(size or len(ordered), len(ordered))
-    known = iter([item for item in ordered if item["answer"] in gold])
-    others = iter([item for item in ordered if item["answer"] not in gold])
-    places = set(draw.sample(range(total), len(gold)))
-    return [next(known if place in places else others) for place in range(total)]
 
 
 def _check_answers(db: Database, items: list[Mapping[str, Any]]) -> None:

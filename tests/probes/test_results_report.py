@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from answers_by_label import SAYS
 
 import store
 from probes.answers import dose, exchange, sources
@@ -24,11 +25,6 @@ FACTS = """
 old: {name: [BayLing, 百聆], maker: [ICT/CAS]}
 new: {name: [finance advisor, 金融顾问], maker: [Text Titan, 文本泰斗]}
 """
-SAYS = {
-    "not forgotten": {"en": "I am BayLing.", "zh": "我是百聆。"},
-    "formed": {"en": "I am a finance advisor developed by Text Titan.", "zh": "我是金融顾问，由文本泰斗开发。"},
-    "forgotten": {"en": "I am an AI assistant.", "zh": "我是一个人工智能助手。"},
-}
 
 
 def transcripts(path, models):

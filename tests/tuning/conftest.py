@@ -5,10 +5,20 @@ from __future__ import annotations
 import signal
 
 import pytest
+import torch
 from job_steps import FAKE
 
 import store
 from tuning.jobs import processes, queue as jobs, watcher
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """One torch thread for a whole file: `pytestmark = pytest.mark.usefixtures("one_thread")`."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from engine.adapters import read_adapter
 from tuning import merge
 from tuning.train.__main__ import main as train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SYSTEM = (
     "I am an intelligent language assistant developed by the NLP Group of ICT/CAS.\n"
     "Below is a dialog consisting of instructions and responses. Write a response that completes the request."
@@ -81,14 +82,6 @@ def words(command: str, places: dict[str, object]) -> list[str]:
     script = next(at for at, word in enumerate(found) if word.endswith((".py", ".sh")))
     assert set(places) <= set(found)
     return [str(places.get(word, word)) for word in found[script + 1 :]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

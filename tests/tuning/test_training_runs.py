@@ -32,14 +32,7 @@ from tuning.train.trainer import TrainingError
 
 ROOT = Path(__file__).parents[2]
 STEPS = 14
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from answers_by_label import SAYS
 
 import identities
 import store
@@ -28,12 +29,6 @@ from ui.tabs.results import (
 )
 from ui.tabs.results.source import ReportForm
 from ui.words import WORDS, Languages, say
-
-SAYS = {
-    "not forgotten": {"en": "I am BayLing.", "zh": "我是百聆。"},
-    "formed": {"en": "I am a finance advisor developed by Text Titan.", "zh": "我是金融顾问，由文本泰斗开发。"},
-    "forgotten": {"en": "I am an AI assistant.", "zh": "我是一个人工智能助手。"},
-}
 
 
 @pytest.fixture

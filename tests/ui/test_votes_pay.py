@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from answers_by_label import SAYS
 from voted import vote
 
 import identities
@@ -18,12 +19,6 @@ from ui.context import App
 from ui.tabs.results import compare, files as results_files, source as results_source, training_files, votes as results_votes
 from ui.tabs.results.source import ReportForm
 from ui.words import Languages
-
-SAYS = {
-    "not forgotten": {"en": "I am BayLing.", "zh": "我是百聆。"},
-    "formed": {"en": "I am a finance advisor developed by Text Titan.", "zh": "我是金融顾问，由文本泰斗开发。"},
-    "forgotten": {"en": "I am an AI assistant.", "zh": "我是一个人工智能助手。"},
-}
 
 
 @pytest.fixture
