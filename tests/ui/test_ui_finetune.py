@@ -26,7 +26,15 @@ from tuning.jobs.progress import JobProgress, progress
 from tuning.train.settings import Settings
 from ui import training
 from ui.context import App
-from ui.tabs.finetune import chart, forecast as finetune_forecast, layout as finetune_layout, own_rows, run_page, settings_form
+from ui.tabs.finetune import (
+    chart,
+    events as finetune_events,
+    forecast as finetune_forecast,
+    layout as finetune_layout,
+    own_rows,
+    run_page,
+    settings_form,
+)
 from ui.words import WORDS, Languages
 
 ROOT = Path(__file__).parents[2]
@@ -202,6 +210,28 @@ def test_a_job_in_the_queue_says_how_many_are_before_it(app):
     ids = [store.jobs.add(app.db, name=name, folder=f"/{name}", **add) for name in ("first", "second")]
     job = store.jobs.get(app.db, ids[1])
     assert "1 before it" in run_page.head_html("en", job, progress(app.db, ids[1]), 1)
+
+
+def test_a_tick_tells_what_moves_and_beats_when_more_has_changed(app):
+    tab = SimpleNamespace(pulse="pulse", head="head", figures="figures")
+    request = SimpleNamespace(headers={}, cookies={})
+    id = store.jobs.add(app.db, name="otter", kind="train", arguments=[], folder="/o", log="/o/log", device="cpu", settings={})
+
+    def ticked(pulse: str) -> dict:
+        return finetune_events.show_progress(app, tab, request, str(id), pulse)
+
+    def changed(**columns) -> None:
+        assert store.jobs.change(app.db, store.jobs.get(app.db, id), **columns)
+
+    first = ticked("")["pulse"]
+    assert "head" not in ticked(first)  # nothing has changed
+    changed(message="Waiting for memory.")
+    waiting = ticked(first)["pulse"]
+    changed(status="running")
+    running = ticked(waiting)
+    assert len({first, waiting, running["pulse"]}) == 3
+    assert "otter" in running["head"] and "ft-numbers" in running["figures"]
+    assert set(ticked(running["pulse"])) == {"head", "figures"}
 
 
 @pytest.mark.model

@@ -142,11 +142,11 @@ def show_progress(app: App, tab: FineTune, request: gr.Request, chosen: str, pul
     """Of the run under way its head and its figures; and whether there is more to look at."""
     jobs = training.latest_trainings(app)
     known = {str(job["id"]): job for job in jobs}
-    beats = short_hash(repr([app.language(request), *((job["id"], job["name"], job["status"]) for job in jobs)]))
+    lang, job = app.language(request), known.get(chosen)
+    beats = short_hash(repr([lang, *([job[name] for name in ("id", "name", "status", "message")] for job in jobs)]))
     updates = {} if pulse == beats else {tab.pulse: beats}
-    job = known.get(chosen)
     if job and job["status"] in stored.ACTIVE:
-        parts = run_parts(app, app.language(request), job)
+        parts = moving_parts(app, lang, job)
         updates |= {tab.head: parts["head"], tab.figures: parts["figures"]}
     return updates or gr.skip()
 
@@ -329,22 +329,24 @@ def show_runs(app: App, tab: FineTune, lang: str, chosen: str, seen: dict, ticki
 
 def run_parts(app: App, lang: str, job: dict) -> dict:
     """A run's page: what each of the tab's components shows, by its name."""
-    told, status = progress(app.db, job["id"]), job["status"]
-    waiting = [other["id"] for other in stored.unfinished(app.db) if other["device"] == job["device"]]
-    ahead = waiting.index(job["id"]) if job["id"] in waiting else 0
-    ended = status in stored.ENDED
-    command = shell_lines(job["arguments"])
-    return {
-        "head": run_page.head_html(lang, job, told, ahead),
-        "figures": figures_html(lang, job, told),
+    status, command = job["status"], shell_lines(job["arguments"])
+    return moving_parts(app, lang, job) | {
         "log": run_page.log_html(lang, tail(job["log"], LOG_LINES)),
         "run_command": forecast.command_html(lang, command),
         "compare": {"visible": status in ("done", "stopped") and has_adapter(job)},
         "resume": {"visible": status in ("stopped", "failed", "died")},
         "stop": {"visible": status in ("queued", "starting", "running")},
         "copy_settings": {"visible": bool(job["settings"])},
-        "forget": {"visible": ended},
+        "forget": {"visible": status in stored.ENDED},
     }
+
+
+def moving_parts(app: App, lang: str, job: dict) -> dict[str, Any]:
+    """Of a run's page what moves on while it is under way."""
+    told = progress(app.db, job["id"])
+    waiting = [other["id"] for other in stored.unfinished(app.db) if other["device"] == job["device"]]
+    ahead = waiting.index(job["id"]) if job["id"] in waiting else 0
+    return {"head": run_page.head_html(lang, job, told, ahead), "figures": figures_html(lang, job, told)}
 
 
 def figures_html(lang: str, job: dict, told: JobProgress) -> str:
