@@ -21,7 +21,7 @@ from starlette.middleware import Middleware
 from probes.run import background as probes_background
 from probes.run.background import BackgroundRun
 from tuning.jobs import memory, queue
-from ui import tab_loading, temp_files, theme
+from ui import assets, tab_loading, temp_files, theme
 from ui.access import gate, login, request_limits, roles
 from ui.api.chat import build_api
 from ui.api.probes import build_probes_api
@@ -29,6 +29,7 @@ from ui.api.training import build_training_api
 from ui.context import App
 from ui.conversation import MAX_COLUMNS, Page
 from ui.gradio_sessions import MOST, Memory
+from ui.late_tabs import LateBlocks, Place
 from ui.listeners import QUIET, bind
 from ui.saved_pages import Pages, own_key
 from ui.tabs.adapters import download as adapters_download, events as adapters_events, layout as adapters_layout
@@ -47,7 +48,7 @@ from ui.tabs.probes.layout import Probes
 from ui.tabs.results import events as results_events, layout as results_layout
 from ui.tabs.results.layout import Results
 from ui.variants import Picked
-from ui.words import LanguageMiddleware, dictionaries, i18n, say
+from ui.words import LanguageMiddleware, components_words, i18n, say
 
 TITLE = "Mirror Test 镜测"
 GOODBYE_S = 10.0  # how long a probe run may take to stop when the program ends; a step of a large model takes seconds
@@ -56,7 +57,7 @@ UPLOAD_LIMIT = "64mb"  # an adapter's zip is smaller; nothing larger has to come
 
 @dataclass(frozen=True)
 class Parts:
-    """The components of the whole page. places: tab -> its Tab; notices: tab -> where it says that it could not be filled.
+    """The components of the whole page.
 
     key: of the page's state, which stands in the browser only; what it opens stays on the server.
     """
@@ -64,8 +65,7 @@ class Parts:
     key: gr.BrowserState
     header: gr.HTML
     tabs: gr.Tabs
-    places: dict[str, gr.Tab]
-    notices: dict[str, gr.HTML]
+    places: dict[str, Place]
     chat: Chat
     probes: Probes
     label: Label
@@ -80,26 +80,25 @@ def build(app: App) -> gr.Blocks:
     pages, ongoing, cache = Pages(), probes_start.background_of(app), RunCache()
     temp_files.program_folder()  # before there is a component: each notes where it keeps its files
     kept = (temp_files.LOOKED_AT_EVERY, temp_files.KEPT_FOR)
-    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=kept) as demo:
+    with LateBlocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=kept) as demo:
         build_api(app)  # first: of two handlers with the same name the later one gets a number
         build_training_api(app)
         build_probes_api(app, ongoing, cache)
-        parts = build_page(app, ongoing, cache)
+        parts = build_page(app, demo, ongoing, cache)
         wire_tabs(app, pages, ongoing, parts)
         wire_opening(app, pages, ongoing, parts, demo)
     roles.check_events(app, demo)
     return demo
 
 
-def build_page(app: App, ongoing: BackgroundRun, cache: RunCache) -> Parts:
-    """Inside a Blocks: lays out the header and the tabs."""
-    places: dict[str, gr.Tab] = {}
-    notices: dict[str, gr.HTML] = {}
+def build_page(app: App, demo: LateBlocks, ongoing: BackgroundRun, cache: RunCache) -> Parts:
+    """Inside the Blocks: lays out the header and the tabs."""
+    places: dict[str, Place] = {}
 
     @contextmanager
     def tab(name: str, **more: Any) -> Iterator[None]:
-        with gr.Tab(i18n(f"tab_{name}"), id=name, elem_id=f"tab-{name}", **more) as places[name]:
-            notices[name] = tab_loading.notice(name)
+        with gr.Tab(i18n(f"tab_{name}"), id=name, elem_id=f"tab-{name}", **more) as one:
+            places[name] = Place(demo, one, tab_loading.notice(name))
             yield
 
     key = gr.BrowserState("", storage_key="mirror-test", secret="mirror-test-page")
@@ -121,14 +120,14 @@ def build_page(app: App, ongoing: BackgroundRun, cache: RunCache) -> Parts:
         with tab("adapters", render_children=True):
             adapters = adapters_layout.build_adapters()
     return Parts(
-        key=key, header=header, tabs=tabs, places=places, notices=notices, chat=chat, probes=probes, label=label,
+        key=key, header=header, tabs=tabs, places=places, chat=chat, probes=probes, label=label,
         results=results, identity=identity, finetune=finetune, adapters=adapters,
     )  # fmt: skip
 
 
 def wire_tabs(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts) -> None:
     """What happens in the tabs, and what one hands another."""
-    chat, places, notices = parts.chat, parts.places, parts.notices
+    chat, places = parts.chat, parts.places
     chat_events.wire_chat(app, pages, chat)
     identity_events.wire_identity(app, parts.identity)
     finetune_events.wire_finetune(app, parts.finetune)
@@ -137,43 +136,32 @@ def wire_tabs(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts) -> N
     finetune_events.wire_compare(app, parts.finetune, chat.page, [*chat.outputs, parts.tabs], chat.running, compare)
     both = functools.partial(ask_both_in_chat, app, pages, parts)
     version_events.wire_ask_both(app, parts.identity, chat.page, [*chat.outputs, parts.tabs], chat.running, both)
-    label_events.wire_label(app, parts.label, places["label"], notices["label"])
-    results_events.wire_results(app, parts.results, places["results"], notices["results"])
-    probes_events.wire_probes(app, ongoing, parts.probes, places["probes"], chat.page, notices["probes"])
+    label_events.wire_label(app, parts.label, places["label"])
+    results_events.wire_results(app, parts.results, places["results"])
+    probes_events.wire_probes(app, ongoing, parts.probes, chat.page, places["probes"])
 
 
 def wire_opening(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, demo: gr.Blocks) -> None:
-    """What fills the page when it is opened, what is looked at anew when a tab is, and what ends with it."""
+    """What fills the page when it is opened, what comes with a tab when that is, and what ends with the page."""
+    chat, identity, finetune, places = parts.chat, parts.identity, parts.finetune, parts.places
+    notice = places["chat"].notice
+    opening = tab_loading.guard_filling(app, notice, bind(open_chat, app, pages, parts))
+    demo.load(opening, parts.key, [parts.key, parts.header, *chat.outputs, notice], **QUIET)
+    coming_back = tab_loading.guard_filling(app, notice, bind(chat_events.refresh, app, chat))
+    places["chat"].tab.select(coming_back, chat.page, [*chat.outputs, notice], **QUIET)
 
-    def fills(tab: str, fill: Callable[..., dict], inputs: Any, outputs: list) -> dict:
-        """A load or select event that fills one tab, and only that one: `event(**fills(...))`."""
-        place = parts.notices[tab]
-        return QUIET | {"fn": tab_loading.guard_filling(app, place, fill), "inputs": inputs, "outputs": [*outputs, place]}
-
-    def fills_once(tab: str, fill: Callable[..., dict], outputs: list) -> Any:
-        """Fills a tab when it is opened for the first time, not when the page is: the browser takes most of its time for what it
-        is told of components that nobody sees."""
-        first = parts.places[tab].select(tab_loading.require_unfilled, parts.notices[tab], None, **QUIET)
-        return first.success(**fills(tab, fill, None, outputs))
-
-    chat, identity = parts.chat, parts.identity
-    demo.load(**fills("chat", bind(open_chat, app, pages, parts), parts.key, [parts.key, parts.header, *chat.outputs]))
-    filled = [*identity.outputs, identity.editor.sample]
-    fills_once("identity", bind(open_identity, app, identity), filled).then(
+    places["identity"].opened(app, bind(open_identity, app, identity), None, [*identity.outputs, identity.editor.sample]).then(
         bind(identity_events.draw_quick_preview, app), identity.previewed, identity.editor.preview, **QUIET
     )
-    fills_once("finetune", bind(open_finetune, app, parts.finetune), parts.finetune.outputs).then(
-        bind(finetune_events.refresh_outlook, app, parts.finetune),
-        parts.finetune.form.inputs,
-        parts.finetune.form_outputs,
-        **QUIET,
+    places["finetune"].opened(app, bind(open_finetune, app, finetune), None, finetune.outputs).then(
+        bind(finetune_events.refresh_outlook, app, finetune), finetune.form.inputs, finetune.form_outputs, **QUIET
     )
-    later = parts.places["finetune"].select(tab_loading.require_filled, parts.notices["finetune"], None, **QUIET)
-    chosen = [parts.finetune.form.identity, parts.finetune.form.old]
-    later.success(bind(finetune_layout.offer_identities, app, parts.finetune), chosen, chosen, **QUIET)
-    fills_once("probes", bind(open_probes, app, ongoing, parts.probes), parts.probes.outputs)
-    parts.places["chat"].select(**fills("chat", bind(chat_events.refresh, app, chat), chat.page, chat.outputs))
-    parts.places["adapters"].select(**fills("adapters", bind(open_adapters, app, parts.adapters), None, parts.adapters.outputs))
+    chosen = [finetune.form.identity, finetune.form.old]
+    places["finetune"].visited(app, bind(finetune_layout.offer_identities, app, finetune), chosen, chosen)
+    places["probes"].opened(app, bind(open_probes, app, ongoing, parts.probes), None, parts.probes.outputs)
+    filling = bind(open_adapters, app, parts.adapters)
+    places["adapters"].opened(app, filling, None, parts.adapters.outputs)
+    places["adapters"].visited(app, filling, None, parts.adapters.outputs)
     demo.unload(bind(leave_page, parts))
 
 
@@ -296,10 +284,10 @@ def serve(
         prevent_thread_lock=True,
         footer_links=[],
         ssr_mode=False,
-        i18n=dictionaries,
+        i18n=components_words(),
         theme=theme.theme(),
         css=theme.css(),
-        head=theme.head(),
+        head=assets.head(),
         app_kwargs=wrap_routes(app, demo, door, https=(root_path or "").startswith("https:")),
     )
     demo.share = False  # Gradio's page for a share has its script on another site, which the policy refuses
@@ -321,7 +309,7 @@ def wrap_routes(app: App, demo: gr.Blocks, door: gate.Door, https: bool) -> dict
             Middleware(request_limits.BodyLimit),
             Middleware(LanguageMiddleware, default=app.language.default),
         ],
-        "routes": [*ways_in, *label_routes.routes(app), *adapters_download.routes(app)],
+        "routes": [*ways_in, *assets.routes(), *label_routes.routes(app), *adapters_download.routes(app)],
         "lifespan": prepare_gradio(demo, door.memory),
     }
 

@@ -21,8 +21,9 @@ def notice(tab: str) -> gr.HTML:
     return gr.HTML(elem_id=f"notice-{tab}", elem_classes="mt-notice")
 
 
-def guard_filling(app: App, place: gr.HTML, fill: Callable[..., dict]) -> Callable:
-    """`fill(request, *values) -> updates` as a listener of a load or select event. place: a `notice`, one of the outputs."""
+def guard_filling(app: App, place: gr.HTML, fill: Callable[..., dict], again: bool = False) -> Callable:
+    """`fill(request, *values) -> updates` as a listener of a load or select event. place: a `notice`, one of the outputs.
+    again: of a tab that has been filled before, and stays so."""
 
     def filled(request: gr.Request, *given) -> dict:
         try:
@@ -32,20 +33,20 @@ def guard_filling(app: App, place: gr.HTML, fill: Callable[..., dict]) -> Callab
             _refuse_unsayable(updates)
             return updates | {place: FILLED}
         except Exception as error:
-            return {place: problem_html(app, request, error)}
+            return {place: problem_html(app, request, error) + (FILLED if again else "")}
 
     return roles.name_after(filled, fill)
 
 
 def require_unfilled(said: str | None) -> None:
-    """Of a tab that has been filled this fails without a word: `page.select(first_visit, notice).success(fill)`."""
-    if said:
+    """Of a tab that has been filled this fails without a word: `page.select(require_unfilled, notice).success(fill)`."""
+    if FILLED in (said or ""):
         raise gr.Error("filled already", visible=False, print_exception=False)
 
 
 def require_filled(said: str | None) -> None:
     """The other way round: what brings a filled tab up to date is not for one that is just being filled."""
-    if not said:
+    if FILLED not in (said or ""):
         raise gr.Error("not filled yet", visible=False, print_exception=False)
 
 

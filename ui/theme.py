@@ -102,6 +102,6 @@ def css() -> str:
     return "\n".join(file.read_text("utf-8") for file in _own(".css"))
 
 
-def head() -> str:
-    """The page's own scripts, one file a concern; none holds `</script>`."""
-    return "".join(f"<script>{file.read_text('utf-8')}</script>" for file in _own(".js"))
+def scripts() -> str:
+    """The page's own scripts, one file a concern."""
+    return "\n".join(file.read_text("utf-8") for file in _own(".js"))

@@ -33,10 +33,19 @@ PREFIX = "mt:"
 dictionaries = gr.I18n(**{lang: {PREFIX + key: text for key, text in words.items()} for lang, words in WORDS.items()})
 
 
+_of_components: set[str] = set()
+
+
 def i18n(key: str) -> Any:
     """A text of a component, which the browser says in its language. KeyError for a key that is in no dictionary."""
     WORDS["en"][key]
+    _of_components.add(key)
     return dictionaries(PREFIX + key)
+
+
+def components_words() -> gr.I18n:
+    """The words that components have been made with, for the browser: the others are the server's to say."""
+    return gr.I18n(**{lang: {PREFIX + key: words[key] for key in sorted(_of_components)} for lang, words in WORDS.items()})
 
 
 def say(lang: str, key: str, **values) -> str:

@@ -60,7 +60,7 @@ RULES: dict[str, dict[str, str]] = {
         "show_gold": RESEARCHER,
     },
     "tabs.results": {
-        "visit_results": VIEWER, "show_report": VIEWER, "draw_curves": VIEWER, "choose_sources": VIEWER,
+        "first_visit": VIEWER, "visit_results": VIEWER, "show_report": VIEWER, "draw_curves": VIEWER, "choose_sources": VIEWER,
         "show_panel": VIEWER, "write_report": VIEWER, "forget_files": VIEWER, "add_files": LABELER,
         "compare_two": VIEWER, "make_training_files": RESEARCHER,
     },

@@ -11,10 +11,11 @@ import gradio as gr
 import identities
 from store import StoreError, labels, queues
 from store.names import person
-from ui import tab_loading, training
+from ui import training
 from ui.access import roles
 from ui.context import App, sentence
 from ui.html import paragraph
+from ui.late_tabs import Place
 from ui.listeners import QUIET, SHOWN, bind, bind_or_warn
 from ui.tabs.label import agreement, files as label_files, gold, layout
 from ui.tabs.label.files import FILE, QueueForm
@@ -25,17 +26,12 @@ NAMED = 120  # characters of a queue's name in that of the queue that settles it
 LEAVE_NAME = "() => { const at = document.activeElement; if (at?.closest('#lb-annotator')) at.blur(); }"
 
 
-def wire_label(app: App, tab: Label, page: gr.Tab, notice: gr.HTML) -> None:
-    """Everything that happens in the tab. page: its Tab, to look for new queues when it is opened. notice: what cannot be
-    filled is said there."""
+def wire_label(app: App, tab: Label, place: Place) -> None:
+    """Everything that happens in the tab."""
     making = tab.making
-    page.select(tab_loading.require_unfilled, notice, None, **QUIET).success(
-        tab_loading.guard_filling(app, notice, bind(open_label, app, tab)), tab.chosen, [*tab.outputs, notice], **QUIET
-    )
+    place.opened(app, bind(open_label, app, tab), tab.chosen, tab.outputs)
     offered = [tab.queue, making.run, making.variants, making.old, making.new]
-    page.select(tab_loading.require_filled, notice, None, **QUIET).success(
-        tab_loading.guard_filling(app, notice, bind(offer_new, app, tab)), making.run, [*offered, notice], **QUIET
-    )
+    place.visited(app, bind(offer_new, app, tab), making.run, offered)
     given = [tab.annotator, tab.queue, tab.chosen]
     # Every one, in its order: a queue chosen while the name is still on its way is neither dropped nor taken back.
     ordered = QUIET | {"trigger_mode": "multiple", "concurrency_limit": 1}

@@ -13,10 +13,10 @@ from probes import questions
 from probes.questions import GROUPS
 from probes.run import margins
 from probes.run.background import BackgroundRun
-from ui import tab_loading
 from ui.context import App, sentence
 from ui.conversation import Page
 from ui.html import paragraph
+from ui.late_tabs import Place
 from ui.listeners import QUIET, bind, bind_or_warn
 from ui.tabs.probes import form as probes_form, layout, start as probes_start
 from ui.tabs.probes.form import RunForm
@@ -25,8 +25,8 @@ from ui.variants import Picked
 from ui.words import say
 
 
-def wire_probes(app: App, ongoing: BackgroundRun, tab: Probes, visited: gr.Tab, page: gr.State, notice: gr.HTML) -> None:
-    """page: the chat's, whose columns can be asked, too. notice: what cannot be filled is said there."""
+def wire_probes(app: App, ongoing: BackgroundRun, tab: Probes, page: gr.State, place: Place) -> None:
+    """page: the chat's, whose columns can be asked, too."""
     form = tab.form
     everything, written = [page, *form.inputs], [form.own, form.sets]
     begin = bind_or_warn(start_run, app, ongoing, tab)
@@ -37,9 +37,7 @@ def wire_probes(app: App, ongoing: BackgroundRun, tab: Probes, visited: gr.Tab, 
     tab.upload.upload(bind(upload_set, app, tab), tab.upload, written, **QUIET)
     tab.edit.click(bind(edit_sets, tab), form.sets, written, **QUIET)
     sides = [form.variants, form.old, form.new]
-    visited.select(tab_loading.require_filled, notice, None, **QUIET).success(
-        tab_loading.guard_filling(app, notice, bind(refresh_choices, app, tab)), sides, [*sides, notice], **QUIET
-    )
+    place.visited(app, bind(refresh_choices, app, tab), sides, sides)
 
 
 def start_run(app: App, ongoing: BackgroundRun, tab: Probes, request: gr.Request, page: Page, *given) -> dict:

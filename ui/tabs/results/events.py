@@ -12,9 +12,10 @@ import store
 from common.files import atomic_file
 from probes.report import build
 from probes.report.model import Report
-from ui import tab_loading, temp_files
+from ui import temp_files
 from ui.context import App, sentence
 from ui.html import paragraph
+from ui.late_tabs import Place
 from ui.listeners import QUIET, SHOWN, bind, bind_or_warn, warn
 from ui.tabs.results import compare, files as results_files, layout, panel, source as results_source, training_files, view, votes
 from ui.tabs.results.layout import QUICK, Results, open_results
@@ -24,12 +25,11 @@ from ui.words import say
 LANGS = {"en": ("en", "zh"), "zh": ("zh", "en")}
 
 
-def wire_results(app: App, tab: Results, page: gr.Tab, notice: gr.HTML) -> None:
-    """notice: what cannot be filled when the tab is opened is said there."""
-    opening = tab_loading.guard_filling(app, notice, bind(visit_results, app, tab))
+def wire_results(app: App, tab: Results, place: Place) -> None:
     judging = bind(show_report, app, tab)
     drawn = [
-        page.select(opening, [tab.made, *tab.inputs], [*tab.outputs, notice], **QUIET),
+        place.opened(app, bind(first_visit, app, tab), None, tab.outputs),
+        place.visited(app, bind(visit_results, app, tab), [tab.made, *tab.inputs], tab.outputs),
         tab.show.click(
             judging,
             tab.inputs,
@@ -62,6 +62,10 @@ def show_report(app: App, tab: Results, request: gr.Request, *given) -> dict:
     lang = app.language(request)
     form_values = results_source.read_form(layout.plain_values(given))
     return judge_sources(app, tab, lang, form_values) | {tab.votes: votes.votes_html(app, lang)}
+
+
+def first_visit(app: App, tab: Results, request: gr.Request) -> dict:
+    return visit_results(app, tab, request, None, *(component.value for component in tab.inputs))
 
 
 def visit_results(app: App, tab: Results, request: gr.Request, made: Report | None, *given) -> dict:
