@@ -85,7 +85,7 @@ def ask_columns(app: App, pages: Pages, chat: Chat, request: gr.Request, page: P
     if request.session_hash in chat.running:
         gr.Warning(say(lang, "still_answering"))
         return
-    page.picks = read_picks(values)
+    page.picks = read_picks(page, values)
     if page.editing:
         conversation.drop_last(page)
         page.editing = False
@@ -99,7 +99,7 @@ def ask_again(app: App, pages: Pages, chat: Chat, request: gr.Request, page: Pag
     if not text or request.session_hash in chat.running:
         gr.Warning(say(lang, "still_answering" if text else "nothing_to_repeat"))
         return
-    page.picks = [raise_seed(picked) for picked in read_picks(values)]
+    page.picks = [raise_seed(picked) for picked in read_picks(page, values)]
     conversation.drop_last(page)
     yield from _answers(app, pages, chat, page, text, lang, request)
 
@@ -212,10 +212,12 @@ def drop_missing(app: App, page: Page, lang: str) -> list[Picked]:
     return kept
 
 
-def read_picks(values: tuple) -> list[Picked]:
-    """The values of all pickers, column after column, as they come with an event."""
+def read_picks(page: Page, values: tuple) -> list[Picked]:
+    """The values of all pickers, column after column, as they come with an event; what is known of columns that are not shown."""
     width = len(fields(Picked))
-    return [Picked.read(values[at * width : (at + 1) * width]) for at in range(MAX_COLUMNS)]
+    return [
+        Picked.read(values[at * width : (at + 1) * width]) if at in page.shown else page.picks[at] for at in range(MAX_COLUMNS)
+    ]
 
 
 def raise_seed(picked: Picked) -> Picked:

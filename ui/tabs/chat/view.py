@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def tab_updates(app: App, chat: Chat, page: Page, lang: str) -> dict:
-    """The whole tab, pickers too."""
+    """The whole tab, with the pickers of the columns that are shown: a browser takes its time for what it is told."""
     updates = content_updates(app, chat, page, lang)
     if page.blind is None:
         offered = picker.choices(app, lang, page.picks)
-        for column, picked in zip(chat.columns, page.picks, strict=True):
-            updates |= picker.picker_updates(column.picker, picked, offered)
+        for at in page.shown:
+            updates |= picker.picker_updates(chat.columns[at].picker, page.picks[at], offered)
     return updates
 
 
@@ -41,9 +41,9 @@ def content_updates(app: App, chat: Chat, page: Page, lang: str) -> dict:
     updates: dict = {chat.page: page}
     for at, column in enumerate(chat.columns):
         updates[column.box] = gr.update(visible=at in places)
-        updates[column.picker.box] = gr.update(visible=page.blind is None)
-        updates[column.remove] = gr.update(visible=page.blind is None and len(page.shown) > 2)
         if at in places:
+            updates[column.picker.box] = gr.update(visible=page.blind is None)
+            updates[column.remove] = gr.update(visible=page.blind is None and len(page.shown) > 2)
             updates |= column_updates(app, chat, page, at, lang)
     updates[chat.blind] = gr.update(value=page.blind is not None)
     updates[chat.ballot] = gr.update(visible=ready_to_vote(page))
