@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from served import ask, choose, open_page, served, shorten, wait_for_answers, write_small_adapter
+from served import ask, choose, open_page, served, wait_for_answers, write_small_adapter
 
 from store import answers
 
@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.model]
 
 @pytest.fixture(scope="module")
 def site(engine, tmp_path_factory):
-    with served(engine, tmp_path_factory.mktemp("adapters")) as site:
+    with served(engine, tmp_path_factory.mktemp("adapters"), tokens=12) as site:
         yield site
 
 
@@ -33,7 +33,6 @@ def test_an_adapter_goes_from_the_folder_into_an_answer_and_out_again(site, page
     page.click("#adapter-add")
     page.wait_for_selector("#adapter-table tbody th:text-is('elsewhere')")
     page.get_by_role("tab", name="Chat").click()
-    shorten(page, tokens=12)
     choose(page, "#pick-0", "Adapter", "elsewhere")
     page.wait_for_selector("#pick-0 .mt-dial")
     page.locator("#pick-0 .mt-dial input[type=number]").fill("0.5")

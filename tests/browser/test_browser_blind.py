@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from served import ask, open_page, served, shorten, wait_for_answers
+from served import ask, open_page, served, wait_for_answers
 
 import store
 
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.model]
 
 @pytest.fixture(scope="module")
 def site(engine, tmp_path_factory):
-    with served(engine, tmp_path_factory.mktemp("blind")) as site:
+    with served(engine, tmp_path_factory.mktemp("blind"), tokens=16) as site:
         yield site
 
 
@@ -24,7 +24,6 @@ def columns_visible(page) -> list[int]:
 
 def test_names_stay_hidden_until_the_vote_and_the_vote_is_stored(site, page):
     open_page(page, site.address)
-    shorten(page, tokens=24)
     page.click("#blind input")
     page.wait_for_selector("#column-2", state="detached")
     assert columns_visible(page) == [0, 1]
@@ -84,7 +83,6 @@ def test_the_stream_of_a_blind_answer_says_nothing_about_its_variant(site, page)
     """What the server sends, not only what is drawn."""
     page.add_init_script(LISTEN)
     open_page(page, site.address)
-    shorten(page, tokens=12)
     page.click("#blind input")
     page.wait_for_selector("#column-2", state="detached")
     page.evaluate("window.heard = ''")

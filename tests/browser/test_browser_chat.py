@@ -15,7 +15,7 @@ COLUMNS = "[0, 1, 2].map(at => (document.querySelector(`#live-${at} .mt-a`)?.inn
 def site(engine, tmp_path_factory):
     root = tmp_path_factory.mktemp("chat")
     write_small_adapter(root / "adapters" / "stranger", engine)
-    with served(engine, root) as site:
+    with served(engine, root, tokens=8) as site:
         site.app.engine.add_adapter(site.adapters / "stranger")
         yield site
 
@@ -52,19 +52,19 @@ def test_three_columns_stream_together_in_two_languages_and_are_stored(site, pag
 
 def test_stop_ends_all_columns_and_the_next_question_works(site, page):
     open_page(page, site.address)
+    shorten(page, tokens=200)
     ask(page, "Tell me a long story about the sea.")
     page.wait_for_function(f"{COLUMNS}.every(length => length > 8)")
     page.click("#stop")
     texts = wait_for_answers(page)
     assert all("stopped by you" in text for text in texts)
-    shorten(page)
+    shorten(page, tokens=8)
     ask(page, "Hello?")
     assert all("Hello?" in text and "stopped by you" not in text for text in wait_for_answers(page))
 
 
 def test_the_headline_names_who_answered_until_the_next_answer(site, page):
     open_page(page, site.address)
-    shorten(page, tokens=8)
     ask(page, "Hello?")
     wait_for_answers(page)
     assert page.inner_text("#head-2 .mt-who") == "stranger"
@@ -80,7 +80,6 @@ def test_the_headline_names_who_answered_until_the_next_answer(site, page):
 
 def test_raw_text_exact_prompt_and_speed_are_there_on_demand(site, page):
     open_page(page, site.address)
-    shorten(page, tokens=8)
     ask(page, "Hello <b>you</b>?")
     wait_for_answers(page)
     assert not page.is_visible("#live-1 .mt-fold-prompt pre")
@@ -93,7 +92,6 @@ def test_raw_text_exact_prompt_and_speed_are_there_on_demand(site, page):
 
 def test_regenerate_edit_and_clear(site, page):
     open_page(page, site.address)
-    shorten(page, tokens=8)
     ask(page, "First question?")
     wait_for_answers(page)
     page.click("#regenerate")
@@ -112,12 +110,10 @@ def test_regenerate_edit_and_clear(site, page):
 
 def test_columns_come_and_go_without_disturbing_the_others(site, page):
     open_page(page, site.address)
-    shorten(page, tokens=8)
     ask(page, "Hello?")
     before = wait_for_answers(page)
     page.click("#add-column")
     page.wait_for_selector("#column-3", state="visible")
-    shorten(page, columns=4, tokens=8)
     page.click("#remove-1")
     page.wait_for_selector("#column-1", state="detached")
     assert [page.inner_text(f"#live-{at} .mt-turn") for at in (0, 2)] == [before[0], before[2]]
@@ -129,7 +125,6 @@ def test_columns_come_and_go_without_disturbing_the_others(site, page):
 
 def test_a_mistake_is_a_sentence_in_the_column_and_the_next_question_works(site, page):
     open_page(page, site.address)
-    shorten(page, tokens=8)
     ask(page, ("why " * 9000).strip())
     failed = wait_for_answers(page)
     assert all("too long" in text and "Traceback" not in text for text in failed)
@@ -139,7 +134,6 @@ def test_a_mistake_is_a_sentence_in_the_column_and_the_next_question_works(site,
 
 def test_a_reload_and_the_language_switch_keep_the_conversation(site, page):
     open_page(page, site.address)
-    shorten(page, tokens=8)
     ask(page, "Hello?")
     before = page.locator("#live-0 .mt-a")
     wait_for_answers(page)

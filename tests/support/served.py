@@ -7,8 +7,10 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import torch
 from safetensors.torch import save_file
@@ -18,6 +20,7 @@ import identities
 from probes.second_opinion import Judge
 from ui.app import serve
 from ui.context import App
+from ui.tabs.chat import picker
 from ui.words import Languages
 
 SHORT = 32  # tokens; the machines that test have few cores
@@ -25,15 +28,28 @@ SHORT = 32  # tokens; the machines that test have few cores
 
 @contextmanager
 def served(
-    engine, root: Path, lang: str | None = None, judge: Judge | None = None, root_path: str | None = None, accounts=None, **more
+    engine,
+    root: Path,
+    lang: str | None = None,
+    judge: Judge | None = None,
+    root_path: str | None = None,
+    accounts=None,
+    tokens: int | None = None,
+    **more,
 ) -> Iterator[SimpleNamespace]:
-    """`.address`, `.app` and `.db` of a page over `engine` whose files lie under `root`."""
+    """`.address`, `.app` and `.db` of a page over `engine` whose files lie under `root`. tokens: how long answers may become."""
     folder = root / "identities"
     folder.mkdir(parents=True)
     for file in (*identities.FOLDER.glob("*.txt"), *identities.FOLDER.glob("*.yaml")):
         shutil.copy(file, folder)
     app = App(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge, accounts=accounts)
-    with serving(app, root_path, **more) as page:
+    picks = picker.first_picks
+    if tokens:
+        shorter = {"side_effect": lambda *given: [replace(one, max_new_tokens=tokens) for one in picks(*given)]}
+    with (
+        patch.object(picker, "first_picks", **(shorter if tokens else {"wraps": picks})),
+        serving(app, root_path, **more) as page,
+    ):
         yield page
 
 
