@@ -1,8 +1,10 @@
 """How long the page takes until it can be used, beside a plain Gradio page of three Chatbots and a Textbox, in one browser.
 
 `python -m bench.page [--base NAME] [--repeats N] [--json FILE]`: opens both in turn, each time in a fresh profile of the browser,
-and prints seconds until one can type, bytes of the page, requests, components, and ours over the plain one's; of ours also the
-seconds that a tab takes when it is opened for the first time, and later. Needs a Chromium and requirements-dev.txt.
+and prints seconds from the command to the first page, until one can type, bytes of the page, requests, components, and ours over
+the plain one's; of ours also the seconds that a tab takes when it is opened for the first time, and later, with a stored run of
+200 probes and 8 variants, and how busy the browser's main thread is while three columns are being answered. Needs a Chromium and
+requirements-dev.txt.
 """
 
 from __future__ import annotations
@@ -23,8 +25,11 @@ from typing import Any
 
 import httpx
 
+import store
+from bench import stored_runs
 from bench.crowd import cpu
 from common.files import write_json
+from store import answers
 
 ROOT = Path(__file__).parents[1]
 TABS = ("probes", "label", "results", "identity", "finetune", "adapters")
@@ -39,6 +44,8 @@ with gr.Blocks() as demo:
 demo.launch(server_port=%d)
 """
 FILLED = ":is(.mt-filled, .mt-failed)"
+PROBES, VARIANTS = 200, 8
+STREAMED_S = 4.0
 
 
 def free_port() -> int:
@@ -48,11 +55,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(command: list[str], port: int) -> Iterator[str]:
-    """The address of a page that a process of its own serves. TimeoutError if it does not answer within five minutes."""
+def served(command: list[str], port: int) -> Iterator[tuple[str, float]]:
+    """The address of a page that a process of its own serves, and seconds until it gave the page for the first time.
+    TimeoutError if it does not within five minutes."""
     env = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+    began = time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
-    address, until = f"http://127.0.0.1:{port}/", time.monotonic() + 300
+    address, until = f"http://127.0.0.1:{port}/", began + 300
     try:
         while True:
             try:
@@ -61,8 +70,8 @@ def served(command: list[str], port: int) -> Iterator[str]:
             except httpx.HTTPError:
                 if process.poll() is not None or time.monotonic() > until:
                     raise TimeoutError(f"Nothing answers at {address}.") from None
-                time.sleep(0.2)
-        yield address
+                time.sleep(0.1)
+        yield address, time.monotonic() - began
     finally:
         process.terminate()
         process.wait(60)
@@ -95,6 +104,35 @@ def visit(browser: Any, address: str, ready: str, tabs: Sequence[str] = ()) -> d
     return found
 
 
+def stream(browser: Any, address: str, db: Path) -> dict[str, float]:
+    """Share of the time in which the browser's main thread works while three columns are being answered, and tokens per second of
+    one column."""
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, locale="en-US")
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    page.goto(address)
+    page.wait_for_selector(f"#notice-chat {FILLED}", state="attached")
+    page.fill("#question textarea", "Tell me a long story about the sea.")
+    page.press("#question textarea", "Enter")
+    page.wait_for_function("[0, 1, 2].every(at => (document.querySelector(`#live-${at} .mt-a`)?.innerText ?? '').length > 20)")
+    session = context.new_cdp_session(page)
+    session.send("Performance.enable")
+
+    def worked() -> tuple[float, float]:
+        told = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+        return told["TaskDuration"], told["Timestamp"]
+
+    before = worked()
+    page.wait_for_timeout(1000 * STREAMED_S)
+    after = worked()
+    page.wait_for_selector("#send", state="visible")
+    context.close()
+    timings = [(one["new_tokens"], one["timings"]) for one in answers.recent(db, 3)]
+    rates = [tokens / timing["decode_s"] for tokens, timing in timings if timing.get("decode_s")]
+    busy = (after[0] - before[0]) / (after[1] - before[1])
+    return {"streaming_busy": busy, "column_tokens_per_s": statistics.median(rates) if rates else 0.0}
+
+
 def measure(base: str, repeats: int) -> dict[str, Any]:
     """Medians over the repeats of both pages, which take turns, and ours over the plain one's."""
     from playwright.sync_api import sync_playwright
@@ -102,17 +140,28 @@ def measure(base: str, repeats: int) -> dict[str, Any]:
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     ports = free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        ours = [sys.executable, "chat_app.py", "--base", base, "--port", str(ports[0]), "--db", str(Path(folder) / "page.db")]
+        db = Path(folder) / "page.db"
+        store.open(db).close()
+        stored_runs.write_run(db, stored_runs.many(PROBES), VARIANTS)
+        ours = [sys.executable, "chat_app.py", "--base", base, "--port", str(ports[0]), "--db", str(db)]
         plain = [sys.executable, "-c", PLAIN % ports[1]]
-        with served(ours, ports[0]) as our_address, served(plain, ports[1]) as plain_address:
+        with served(plain, ports[1]) as (plain_address, plain_s), served(ours, ports[0]) as (our_address, ours_s):
             browser = playwright.chromium.launch(executable_path=chromium, args=ARGS)
             visits: dict[str, list] = {"ours": [], "plain": []}
             for _ in range(repeats):
                 visits["plain"].append(visit(browser, plain_address, "#question textarea"))
                 visits["ours"].append(visit(browser, our_address, f"#notice-chat {FILLED}", TABS))
+            streamed = stream(browser, our_address, db)
             browser.close()
     found = {who: {key: statistics.median(one[key] for one in all_) for key in all_[0]} for who, all_ in visits.items()}
-    ratios = {key: found["ours"][key] / found["plain"][key] for key in ("type_s", "whole_s", "bytes", "requests", "components")}
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import ui.app"], cwd=ROOT, check=True)
+    found["plain"]["started_s"], found["ours"]["started_s"] = plain_s, ours_s
+    found["ours"] |= streamed | {"imports_s": time.monotonic() - began}
+    ratios = {
+        key: found["ours"][key] / found["plain"][key]
+        for key in ("started_s", "type_s", "whole_s", "bytes", "requests", "components")
+    }
     return {"cpu": cpu(), "cores": os.cpu_count(), "repeats": repeats, "base": base, **found, "ratios": ratios}
 
 
@@ -128,6 +177,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{found['cpu']}, {found['cores']} cores, median of {args.repeats}")
     for key, ratio in found["ratios"].items():
         print(f"{key:12} plain {found['plain'][key]:12.2f}   ours {found['ours'][key]:12.2f}   {ratio:5.2f} x")
+    print(f"of the start, imports {found['ours']['imports_s']:.2f} s")
+    print(
+        f"three columns of {found['ours']['column_tokens_per_s']:.1f} tokens/s each: the browser's main thread is busy for "
+        f"{found['ours']['streaming_busy']:.0%} of the time"
+    )
     for name in TABS:
         print(
             f"{name:12} first opening {found['ours'][f'{name}_first_s']:5.2f} s   later {found['ours'][f'{name}_later_s']:5.2f} s"

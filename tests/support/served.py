@@ -44,10 +44,12 @@ def served(
         shutil.copy(file, folder)
     app = App(engine, root / "mirror.db", folder, (root / "adapters",), Languages(lang), judge=judge, accounts=accounts)
     picks = picker.first_picks
-    if tokens:
-        shorter = {"side_effect": lambda *given: [replace(one, max_new_tokens=tokens) for one in picks(*given)]}
+
+    def first_picks(*given):
+        return [replace(one, max_new_tokens=tokens or one.max_new_tokens) for one in picks(*given)]
+
     with (
-        patch.object(picker, "first_picks", **(shorter if tokens else {"wraps": picks})),
+        patch.object(picker, "first_picks", first_picks),
         serving(app, root_path, **more) as page,
     ):
         yield page
