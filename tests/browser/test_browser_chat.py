@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from served import SHORT, ask, choose, open_page, served, shorten, wait_for_answers, write_small_adapter
+from served import ask, choose, open_page, served, shorten, wait_for_answers, write_small_adapter
 
 from store import answers
 
@@ -22,7 +22,7 @@ def site(engine, tmp_path_factory):
 
 def test_three_columns_stream_together_in_two_languages_and_are_stored(site, page):
     open_page(page, site.address)
-    shorten(page, tokens=96)
+    shorten(page, tokens=40)
     ask(page, "Who are you?")
     # text grows in all three before any of them is finished
     grown = page.evaluate_handle(
@@ -37,11 +37,11 @@ def test_three_columns_stream_together_in_two_languages_and_are_stored(site, pag
         lengths = {lengths[column] for lengths in grown if all(lengths)}
         assert len(lengths) >= 2, f"column {column} was seen at lengths {sorted(lengths)} only"
     english = wait_for_answers(page)
-    shorten(page)
+    shorten(page, tokens=16)
     ask(page, "你是谁？")
     chinese = wait_for_answers(page)
     assert all("Who are you?" in text for text in english)
-    assert all("你是谁？" in text and (f"cut at {SHORT} tokens" in text or "complete" in text) for text in chinese)
+    assert all("你是谁？" in text and ("cut at 16 tokens" in text or "complete" in text) for text in chinese)
     stored = answers.recent(site.db, 6)
     assert [row["question"] for row in stored] == ["你是谁？"] * 3 + ["Who are you?"] * 3
     assert {row["variant_name"] for row in stored[:3]} == {"base", "finance-advisor", "stranger"}
