@@ -249,14 +249,14 @@ def _fields() -> tuple[list[gr.HTML], dict[str, Any], dict[str, gr.components.Co
     share = gr.Slider(0.05, 0.99, Dataset.general_share, step=0.01, label=i18n("general_share"), buttons=[], elem_id="ft-share")
     clean = gr.Checkbox(True, label=i18n("clean"), visible=False, elem_id="ft-clean")
     headings.append(gr.HTML())
+    preset = gr.Dropdown(
+        [(i18n(f"preset_{key}"), name) for name, key in keys.items()],
+        value=training.PRESET, label=i18n("preset"), filterable=False, elem_id="ft-preset",
+    )  # fmt: skip
     with gr.Row(elem_classes="mt-pair"):
-        preset = gr.Dropdown(
-            [(i18n(f"preset_{key}"), name) for name, key in keys.items()],
-            value=training.PRESET, label=i18n("preset"), filterable=False, elem_id="ft-preset",
-        )  # fmt: skip
         about = dict(label=i18n("init_adapter"), allow_custom_value=True, elem_id="ft-init")
         init_adapter = gr.Dropdown([(i18n("init_nothing"), "")], value="", **about)
-    copy = gr.Dropdown([], label=i18n("copy_from"), filterable=False, elem_id="ft-copy")
+        copy = gr.Dropdown([], label=i18n("copy_from"), filterable=False, elem_id="ft-copy")
     with gr.Accordion(i18n("advanced"), open=False, elem_classes="mt-unfold", elem_id="ft-advanced"):
         settings = settings_form.build_settings()
         seed = gr.Number(Dataset.seed, precision=0, minimum=0, label=i18n("seed_all"), elem_id="ft-seed")
