@@ -24,6 +24,7 @@ from engine.checkpoint import context_of
 from engine.engine import Engine
 from engine.formats import Format
 from engine.types import EngineError, Message
+from tuning.export import ollama
 from tuning.export.comparing import Question
 from tuning.merge import Merged
 
@@ -115,13 +116,16 @@ def _in_engine(engine: Engine, adapters: Mapping[str, float], format: str | None
 
 
 @contextmanager
-def opened(export: Path, ends: Sequence[int], dtype: torch.dtype = torch.float32, longest: int = LONGEST) -> Iterator[Opened]:
-    """A folder or a .gguf file. ends: ids that end an answer, where the file has room for one only. dtype: for transformers."""
+def opened(
+    export: Path, ends: Sequence[int], context: int, dtype: torch.dtype = torch.float32, longest: int = LONGEST
+) -> Iterator[Opened]:
+    """A folder or a .gguf file. ends: ids that end an answer, where the file has room for one only. context: tokens, of the
+    model. dtype: for transformers."""
     if export.is_dir():
         ask = _transformers(export, {}, {"dtype": dtype}, (), longest)
         yield Opened(one_by_one(ask), f"transformers {importlib.metadata.version('transformers')}", dtype)
     elif has_llama_cpp():
-        with _llama(export, longest) as ask:
+        with _llama(export, min(context, ollama.LONGEST), longest) as ask:
             yield Opened(one_by_one(ask), f"llama-cpp-python {importlib.metadata.version('llama-cpp-python')}")
     else:
         how = {"quantization_config": GgufConfig(gguf_file=export.name, dequantize=True), "dtype": torch.float32}
@@ -158,11 +162,12 @@ def _transformers(source: Path, where: dict[str, Any], how: dict[str, Any], ends
 
 
 @contextmanager
-def _llama(file: Path, longest: int) -> Iterator[AskOne]:
+def _llama(file: Path, context: int, longest: int) -> Iterator[AskOne]:
     from llama_cpp import Llama
 
     try:
-        model = Llama(str(file), n_ctx=0, verbose=False)  # as long as the model goes
+        threads = torch.get_num_threads()  # its own choice is half of them
+        model = Llama(str(file), n_ctx=context, n_threads=threads, n_threads_batch=threads, verbose=False)
     except (ValueError, RuntimeError, AssertionError) as error:
         raise EngineError(f"{file} was written, and llama.cpp cannot read it: {error}") from error
     try:
