@@ -96,7 +96,7 @@ MERGED = "a: &a {k: v}\n" + "".join(
 def test_yaml_that_would_burn_or_fail_is_one_sentence_at_once(text, said):
     began = time.process_time()
     assert said in sentence(outside.from_yaml, text, "facts.yaml", Wrong)
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 60  # written out, or read by recursion, it would not end
 
 
 @SOME

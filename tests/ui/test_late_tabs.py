@@ -58,13 +58,17 @@ def test_no_event_reads_what_is_not_there_yet(demo):
             chain = demo.fns[chain.trigger_after]
         comes = demo.openings.get(chain._id) or (chain.targets and demo.blocks.get(chain.targets[0][0]),)
         allowed = getattr(comes[0], "_id", None)
-        strangers = [b.elem_id for b in (*fn.inputs, *fn.outputs) if b._id not in page["components"] and part_of[b._id] != allowed]
+        strangers = [
+            b.elem_id for b in (*fn.inputs, *fn.outputs) if b._id not in page["components"] and part_of[b._id] != allowed
+        ]
         assert not strangers, f"{fn.name}: {strangers}"
     for tab, part in demo.late.items():
         for one in part["dependencies"]:
             fn = demo.fns[one["id"]]
             near = {*page["components"], *(component["id"] for component in part["components"])}
-            assert not [b.elem_id for b in (*fn.inputs, *fn.outputs) if b._id not in near], f"{demo.blocks[tab].elem_id}: {fn.name}"
+            assert not [b.elem_id for b in (*fn.inputs, *fn.outputs) if b._id not in near], (
+                f"{demo.blocks[tab].elem_id}: {fn.name}"
+            )
 
 
 def small_page(fill) -> tuple[LateBlocks, Place, gr.Textbox]:

@@ -76,7 +76,8 @@ def filled(demo: gr.Blocks) -> dict[str, set[str]]:
         if notice := next((one for one in listener.outputs if str(one.elem_id).startswith("notice-")), None):
             told = listener.fn(REQUEST, *(getattr(one, "value", None) for one in listener.inputs))
             # a chat that is just being opened is left alone
-            said.setdefault(notice.elem_id.removeprefix("notice-"), set()).update([told[notice]] if notice in told else [])
+            words = [told[notice].removesuffix(tab_loading.FILLED) or tab_loading.FILLED] if notice in told else []
+            said.setdefault(notice.elem_id.removeprefix("notice-"), set()).update(words)
     return said
 
 
