@@ -74,8 +74,11 @@ def test_an_identity_that_was_thought_of_is_taught_compared_and_judged(site, pag
     # another page, as after closing this one: the run is found again and goes on
     open_tab(page, site)
     page.wait_for_selector("#ft-runs label.selected:has-text('otter')")
-    page.wait_for_selector("#ft-head:is(:has-text('/6'), :has(.mt-state-done))", timeout=300_000)  # or it is done already
-    page.wait_for_selector("#ft-head .mt-state-done", timeout=600_000)
+    page.wait_for_selector(
+        "#ft-head:is(:has-text('/6'), :has(.mt-state-done, .mt-state-bad))", timeout=300_000
+    )  # or it is done already
+    page.wait_for_selector("#ft-head :is(.mt-state-done, .mt-state-bad)", timeout=600_000)
+    assert page.inner_text("#ft-head .mt-state") == "done", page.inner_text("#ft-head")
     assert page.locator("#ft-curves path.mt-smooth").count() == 2  # the curve and its key
     page.click("#ft-compare")
     page.wait_for_selector("#head-1 .mt-who:text-is('otter')")
