@@ -21,10 +21,12 @@ from ui.listeners import QUIET
 from ui.tab_loading import FILLED, guard_filling, require_filled, require_unfilled
 
 NOTHING_CHANGES = {"__type__": "update"}
+# Of every component: for the pages about endpoints, and for parts of a page that are made again.
+NOT_FOR_PAGES = {"api_info", "api_info_as_input", "api_info_as_output", "example_inputs"}
 
 
 class LateBlocks(gr.Blocks):
-    """Blocks of which the browser gets some tabs late; `/config`, which scripts read, has everything."""
+    """Blocks of which the browser gets some tabs late, and nothing of the endpoints; scripts get everything."""
 
     def __init__(self, **more: Any):
         self.openings: dict[int, tuple[gr.Tab, gr.HTML]] = {}  # event -> the tab that comes with it, and its notice
@@ -37,6 +39,7 @@ class LateBlocks(gr.Blocks):
 
     def get_config_file(self):
         config = super().get_config_file()
+        config["components"] = [one if one["type"] == "api" else _lighter(one) for one in config["components"]]
         tabs = {tab._id: notice._id for tab, notice in self.openings.values()}
         owner = {block: tab for tab in tabs for block in _below(self.blocks[tab]) if block != tabs[tab]}
         events = {fn._id: owner.get(_begun_by(fn, self.fns)) for fn in self.fns.values()}
@@ -64,6 +67,10 @@ class LateBlocks(gr.Blocks):
         # what nothing on the page begins is an endpoint
         page["dependencies"] = [one for one in page["dependencies"] if events[one] is None and self.fns[one].targets]
         return config
+
+    def get_api_info(self, all_endpoints: bool = False, page: str | None = None):
+        """page: a page of the browser, which calls no endpoint; None for scripts."""
+        return super().get_api_info(all_endpoints) if page is None else {"named_endpoints": {}, "unnamed_endpoints": {}}
 
     async def process_api(self, block_fn: BlockFunction | int, *given: Any, **named: Any) -> dict[str, Any]:
         answer = await super().process_api(block_fn, *given, **named)
@@ -111,6 +118,11 @@ def _filled(late: dict[str, Any], outputs: Iterable[Block], data: list) -> dict[
         components[block._id] = one | {"props": one["props"] | news}
         data[at] = NOTHING_CHANGES
     return late | {"components": list(components.values())}
+
+
+def _lighter(component: dict[str, Any]) -> dict[str, Any]:
+    props = {name: value for name, value in component["props"].items() if name != "preserved_by_key"}
+    return {name: {} if name in NOT_FOR_PAGES else value for name, value in component.items()} | {"props": props}
 
 
 def _with_interactive(component: dict[str, Any], used: set[int], told: set[int]) -> dict[str, Any]:

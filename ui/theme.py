@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import gradio as gr
@@ -98,8 +99,9 @@ def _own(suffix: str) -> list[Path]:
 
 
 def css() -> str:
-    """The whole page's styles, and what single tabs add to them."""
-    return "\n".join(file.read_text("utf-8") for file in _own(".css"))
+    """The whole page's styles, and what single tabs add to them, without what is for those who read the files."""
+    said = "\n".join(file.read_text("utf-8") for file in _own(".css"))
+    return re.sub(r"\s*\n\s*", "\n", re.sub(r"/\*.*?\*/", "", said, flags=re.DOTALL))
 
 
 def scripts() -> str:

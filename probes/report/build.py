@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from common import files, outside, reading
 from identities import natural_key
@@ -20,6 +19,9 @@ from probes.report.page import render_markdown, render_page, threshold_name
 from probes.report.preferences import Preference
 from probes.verdicts import rules, thresholds
 from probes.verdicts.paired import Comparison
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def build_report(

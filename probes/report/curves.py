@@ -10,11 +10,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import matplotlib
-from matplotlib import font_manager
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING
 
 from identities import LANGS
 from probes.answers.dose import AXES, KINDS, MIXED
@@ -22,6 +18,9 @@ from probes.report.table import TableRow
 from probes.report.wording import language, say, term
 from probes.verdicts.rules import FORMED, GONE, HOLDS, NOT_FORGOTTEN
 from probes.verdicts.statistics import Interval
+
+if TYPE_CHECKING:  # a program that draws nothing does without it: it takes a second
+    from matplotlib.figure import Figure
 
 OLD, NEW, GREY = "#0072B2", "#D55E00", "#555555"  # Okabe & Ito 2008: blue, vermilion
 MORE = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -73,7 +72,7 @@ def draw_dose_response(
     lang: of the words around it."""
     langs = sorted({point.lang for point in found}, key=lambda of: (of not in LANGS, of)) or ["en"]
     with _style():
-        figure = Figure(figsize=(5.2 * len(langs), 3.9), layout="constrained")
+        figure = _figure(figsize=(5.2 * len(langs), 3.9), layout="constrained")
         panels = figure.subplots(1, len(langs), sharey=True, squeeze=False)[0]
         for panel, of in zip(panels, langs, strict=True):
             here = [(at, point) for point in found if point.lang == of and (at := point.doses[axis]) is not None]
@@ -89,7 +88,7 @@ def draw_dose_response(
 def draw_margins(series: Mapping[str, Sequence[tuple[float, float, float, float]]], lang: str = "en") -> Figure:
     """The identity margin: name -> (step, mean, low, high). Above zero the new identity is the likelier one."""
     with _style():
-        figure = Figure(figsize=(6.4, 3.9), layout="constrained")
+        figure = _figure(figsize=(6.4, 3.9), layout="constrained")
         panel = figure.subplots()
         for number, (name, values) in enumerate(series.items()):
             xs, means, lows, highs = zip(*values, strict=True)
@@ -98,7 +97,7 @@ def draw_margins(series: Mapping[str, Sequence[tuple[float, float, float, float]
             panel.plot(xs, means, color=colour, marker=few, linestyle=line, label=name)
             panel.fill_between(xs, lows, highs, color=colour, alpha=0.15, linewidth=0)
         panel.axhline(0, color=GREY, linewidth=1)
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no half step
+        panel.locator_params(axis="x", integer=True)  # there is no half step
         panel.set_xlabel(say(lang, "axis_steps"))
         panel.set_ylabel(say(lang, "axis_margin"))
         if series:
@@ -110,7 +109,7 @@ def draw_margins_by_variant(found: Mapping[str, Mapping[str, tuple[float, float,
     """variant -> language -> (mean, low, high): a row per variant, a mark per language."""
     langs = sorted({of for by_lang in found.values() for of in by_lang}, key=lambda of: (of not in LANGS, of))
     with _style():
-        figure = Figure(figsize=(6.8, 1.5 + 0.42 * len(found)), layout="constrained")
+        figure = _figure(figsize=(6.8, 1.5 + 0.42 * len(found)), layout="constrained")
         panel = figure.subplots()
         for number, of in enumerate(langs):
             colour, mark, _ = _look(number)
@@ -152,6 +151,8 @@ def save(figure: Figure, stem: str | Path) -> list[Path]:
 
 def fonts() -> list[str]:
     """What letters are drawn with: a font with Chinese if the machine has one, behind matplotlib's own."""
+    from matplotlib import font_manager
+
     installed = {font.name for font in font_manager.fontManager.ttflist}
     return ["DejaVu Sans", *(name for name in CJK_FONTS if name in installed)]
 
@@ -212,7 +213,15 @@ def _line(panel, line: Sequence[tuple[float, Interval]], colour: str, kind: str,
     panel.plot([], [], color=colour, linestyle=LINES[kind], linewidth=1.6, label=label, **marker)
 
 
+def _figure(**size) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(**size)
+
+
 def _style():
+    import matplotlib
+
     return matplotlib.rc_context(
         {
             "font.family": fonts(),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import t
+import scipy
 
 import store
 from probes.verdicts.statistics import CONFIDENCE
@@ -46,5 +46,5 @@ def _mean(values: list[float]) -> Mean:
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, mean, mean
-    reach = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+    reach = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
     return mean, mean - reach, mean + reach

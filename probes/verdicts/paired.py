@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scipy.special import betainc
-from statsmodels.stats.contingency_tables import mcnemar
+import scipy
 
 from probes.verdicts import rules, statistics
 from probes.verdicts.basis import BY_PEOPLE
@@ -112,6 +111,8 @@ def _table(
         return []
     counts = whole[True, True], whole[True, False], whole[False, True], whole[False, False]
     left_out = len(one.keys() | two.keys()) - whole.total()
+    from statsmodels.stats.contingency_tables import mcnemar  # takes a second, and few ask for it
+
     p = float(mcnemar([counts[:2], counts[2:]], exact=True).pvalue) if counts[1] + counts[2] else 1.0
     return [Comparison(*about, *counts, left_out, *paired_difference(*counts), p)]
 
@@ -139,7 +140,7 @@ def exact_p(first: float, second: float) -> float:
     if first + second <= 0:
         return 1.0
     fewer, total = min(first, second), first + second
-    return min(1.0, 2 * float(betainc(total - fewer, fewer + 1, 0.5)))
+    return min(1.0, 2 * float(scipy.special.betainc(total - fewer, fewer + 1, 0.5)))
 
 
 def holm(ps: Sequence[float]) -> list[float]:

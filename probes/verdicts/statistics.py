@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-from scipy.optimize import isotonic_regression
-from scipy.stats import norm
+import scipy  # its parts are imported when they are first used
 
 CONFIDENCE = 0.95
-Z = float(norm.ppf(0.5 + CONFIDENCE / 2))
+Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 MOST_PROBES = 100_000  # beyond it "more of the same" is no advice
 RESAMPLES = 4000
 
@@ -123,7 +123,8 @@ def paired_drop(base: Hits, variant: Hits, seed: int = 0) -> Drop | None:
 def fit_isotonic(doses: Sequence[float], shares: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
     """The never-falling step through the shares (isotonic regression), in the order of `doses` as given."""
     order = np.argsort(doses, kind="stable")
-    fit = isotonic_regression(np.asarray(shares, float)[order], weights=None if weights is None else np.asarray(weights)[order])
+    given = None if weights is None else np.asarray(weights)[order]
+    fit = scipy.optimize.isotonic_regression(np.asarray(shares, float)[order], weights=given)
     out = np.empty(len(order))
     out[order] = fit.x
     return [float(value) for value in out]

@@ -14,9 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.sparse.csgraph import connected_components
-from scipy.special import expit, log_expit
+import scipy
 
 from probes.verdicts import statistics
 from probes.verdicts.statistics import Z
@@ -52,15 +50,15 @@ class Strength:
 
     @property
     def chance(self) -> float:
-        return float(expit(self.strength))
+        return float(scipy.special.expit(self.strength))
 
     @property
     def chance_low(self) -> float:
-        return float(expit(self.low))
+        return float(scipy.special.expit(self.low))
 
     @property
     def chance_high(self) -> float:
-        return float(expit(self.high))
+        return float(scipy.special.expit(self.high))
 
 
 def fit_strengths(contests: Iterable[Contest]) -> list[Strength]:
@@ -82,7 +80,7 @@ def _largest_group(names: Sequence[str], contests: Sequence[Contest]) -> list[st
         linked[at[one.first], at[one.second]] = True
     if not len(names):
         return []
-    _, group = connected_components(linked, directed=False)
+    _, group = scipy.sparse.csgraph.connected_components(linked, directed=False)
     largest = int(np.bincount(group).argmax())
     return [name for name in names if group[at[name]] == largest]
 
@@ -92,11 +90,12 @@ def _fit(names: Sequence[str], contests: Sequence[Contest], asked: dict[str, set
 
     def loss(strengths: np.ndarray) -> tuple[float, np.ndarray]:
         odds = design @ strengths
-        value = -(weight * (score * log_expit(odds) + (1 - score) * log_expit(-odds))).sum()
-        return float(value), -design.T @ (weight * (score - expit(odds)))
+        value = -(weight * (score * scipy.special.log_expit(odds) + (1 - score) * scipy.special.log_expit(-odds))).sum()
+        return float(value), -design.T @ (weight * (score - scipy.special.expit(odds)))
 
-    found = minimize(loss, np.zeros(len(names)), jac=True, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-9}).x
-    chances = expit(design @ found)
+    exact = {"ftol": 1e-14, "gtol": 1e-9}
+    found = scipy.optimize.minimize(loss, np.zeros(len(names)), jac=True, method="L-BFGS-B", options=exact).x
+    chances = scipy.special.expit(design @ found)
     # Only differences are known, so the information is singular; its pseudo-inverse is the variance where the sum is 0.
     model = np.linalg.pinv(design.T @ (design * (weight * chances * (1 - chances))[:, None]), hermitian=True)
     pulls = np.zeros((cluster.max() + 1, len(names)))
@@ -146,7 +145,7 @@ def _units(names: Sequence[str], contests: Sequence[Contest]) -> tuple[np.ndarra
 def _judged(name: str, questions: int, middle: float, reach: float) -> Strength:
     def narrow(more: int) -> bool:
         left = reach * math.sqrt((questions + 1) / (questions + 1 + more))  # 1: the added tie stays one, whatever is asked
-        return float(expit(middle + left) - expit(middle - left)) <= WIDEST
+        return float(scipy.special.expit(middle + left) - scipy.special.expit(middle - left)) <= WIDEST
 
     enough = narrow(0)
     more = None if enough else statistics.probes_to_settle(narrow)

@@ -164,23 +164,23 @@ def test_recent_is_newest_first_and_per_source(db_path):
 
 def test_two_threads_lose_no_answer(db_path):
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda writer: write_singly(db_path, writer, 1000), ("one", "two")))
-    shown = {a["shown"] for a in store.answers.recent(db_path, 3000)}
-    assert shown == {f"{writer}-{i}" for writer in ("one", "two") for i in range(1000)}
-    assert raw_rows(db_path, "select count(*) from answers") == [(2000,)]
+        list(pool.map(lambda writer: write_singly(db_path, writer, 300), ("one", "two")))
+    shown = {a["shown"] for a in store.answers.recent(db_path, 900)}
+    assert shown == {f"{writer}-{i}" for writer in ("one", "two") for i in range(300)}
+    assert raw_rows(db_path, "select count(*) from answers") == [(600,)]
 
 
 def test_two_processes_lose_no_answer(db_path):
     spawn = multiprocessing.get_context("spawn")
     start = spawn.Barrier(2)  # both find no file at the same moment
-    processes = [spawn.Process(target=write_singly, args=(db_path, writer, 1000, start)) for writer in ("one", "two")]
+    processes = [spawn.Process(target=write_singly, args=(db_path, writer, 300, start)) for writer in ("one", "two")]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
-    shown = {a["shown"] for a in store.answers.recent(db_path, 3000)}
-    assert shown == {f"{writer}-{i}" for writer in ("one", "two") for i in range(1000)}
+    shown = {a["shown"] for a in store.answers.recent(db_path, 900)}
+    assert shown == {f"{writer}-{i}" for writer in ("one", "two") for i in range(300)}
 
 
 def test_a_writer_waits_for_one_that_holds_the_lock(db_path):

@@ -36,7 +36,8 @@ def folder(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("line, question", EXAMPLES)
 def test_the_examples_are_sent_exactly_as_a_first_turn_with_the_models_own_reply(engine, folder, line, question):
     Path("model_identity.txt").write_text(line + "\n", encoding="utf-8")
-    variant = variant_of(Picked(identity=identities.OWN, mode=identities.usual_mode(identities.OWN)), folder)
+    mode = identities.usual_mode(identities.OWN)
+    variant = variant_of(Picked(identity=identities.OWN, mode=mode, max_new_tokens=16), folder)
     assert (variant.prompt, variant.mode) == (line.replace("\\n", "\n"), "first_turn")
     assert from_plain({"identity": identities.OWN}, folder).mode == "first_turn"
     asked = [{"role": "user", "content": question}]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Kind = Literal["identity", "general"]
 Role = Literal["system", "user", "assistant"]
 
+_NO_WORD = re.compile(r"[\W_]+")
 _CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _LATIN_WORD = re.compile(r"[A-Za-z]+")
 
@@ -79,7 +80,7 @@ def pair(question: str, answer: str, **about) -> TrainingRow:
 
 def normalise(text: str) -> str:
     """A wording without what does not change it: case, width, punctuation and spaces."""
-    return "".join(ch for ch in unicodedata.normalize("NFKC", text).casefold() if ch.isalnum())
+    return _NO_WORD.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
 def detect_lang(text: str) -> Lang:
