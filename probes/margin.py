@@ -60,23 +60,25 @@ def statements_of(facts: FactPair, placeholders: Mapping[str, str] | None = None
     """Per language what the old and the new identity of `facts` would say of themselves.
 
     placeholders: the base's model card, such as {"[NAME]": "BayLing"}: such a base says the placeholder where people read
-    the name, so its statements do, too. Raises ProbeError where less than 5 statements are left.
+    the name, so its statements do, too. A language with less than 5 statements is left out; ProbeError where none is left.
     """
     found: dict[str, Sides] = {}
+    few = "The facts fill no statement in any language; give old and new a name and a maker."
     for lang in LANGS:
         lines = yaml.safe_load((folder / f"{lang}.yaml").read_text(encoding="utf-8"))
         both = [pair for line in lines if (pair := _pair(line, lang, facts)) is not None]
         if not both:
             continue
         if len(both) < LEAST:
-            raise ProbeError(
+            few = (
                 f"The facts fill {len(both)} of {len(lines)} statements in {lang}, {LEAST} are needed; "
                 "give old and new a name and a maker in that language."
             )
+            continue
         old, new = zip(*both, strict=True)
         found[lang] = Sides(tuple(_raw(text, placeholders or {}) for text in old), new)
     if not found:
-        raise ProbeError("The facts fill no statement in any language; give old and new a name and a maker.")
+        raise ProbeError(few)
     return found
 
 

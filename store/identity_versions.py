@@ -47,6 +47,13 @@ def find(where: str | Path | Database, name: str, hash: str) -> Version | None:
     return next(iter(_read(where, "name = ? and hash = ?", [name, hash])), None)
 
 
+def saved_last(where: str | Path | Database) -> str | None:
+    """The identity whose version is the newest of all; it may have been deleted since."""
+    with connected(where) as db:
+        row = db.execute("select name from identity_versions order by id desc limit 1").fetchone()
+        return str(row[0]) if row else None
+
+
 def answers_under(where: str | Path | Database, hash: str) -> int:
     """How many answers were given under a prompt with that hash."""
     with connected(where) as db:

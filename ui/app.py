@@ -158,7 +158,10 @@ def wire_opening(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, d
     )
     chosen = [finetune.form.identity, finetune.form.old]
     places["finetune"].visited(app, bind(finetune_layout.offer_identities, app, finetune), chosen, chosen)
-    places["probes"].opened(app, bind(open_probes, app, ongoing, parts.probes), None, parts.probes.outputs)
+    probes = parts.probes
+    places["probes"].opened(app, bind(open_probes, app, ongoing, probes), None, probes.outputs).then(
+        bind(probes_events.refresh_volume, app, probes), [chat.page, *probes.form.inputs], probes.meaning, **QUIET
+    )
     filling = bind(open_adapters, app, parts.adapters)
     places["adapters"].opened(app, filling, None, parts.adapters.outputs)
     places["adapters"].visited(app, filling, None, parts.adapters.outputs)

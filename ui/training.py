@@ -322,6 +322,15 @@ def latest_trainings(app: App, limit: int = 40) -> list[dict]:
     return [job for job in stored.recent(app.db, limit) if job["kind"] == "train"]
 
 
+def taught_last(app: App) -> tuple[str, str] | None:
+    """(adapter, its identity) of the latest training whose adapter is loaded and says whom it was taught to be."""
+    for job in latest_trainings(app):
+        info = app.engine.adapters.get(job["name"])
+        if info and isinstance(identity := info.card.get("identity"), str) and identity:
+            return info.name, identity
+    return None
+
+
 def known_identities(app: App) -> list[str]:
     """Those whose facts name somebody in at least one language; the wordings NAME-zh of an identity are the same person."""
     found = []

@@ -97,6 +97,7 @@ def draw_margins(series: Mapping[str, Sequence[tuple[float, float, float, float]
             panel.plot(xs, means, color=colour, marker=few, linestyle=line, label=name)
             panel.fill_between(xs, lows, highs, color=colour, alpha=0.15, linewidth=0)
         panel.axhline(0, color=GREY, linewidth=1)
+        panel.locator_params(axis="x", integer=True)  # there is no half step
         panel.set_xlabel(say(lang, "axis_steps"))
         panel.set_ylabel(say(lang, "axis_margin"))
         if series:

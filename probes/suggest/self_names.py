@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 LONGEST = 60  # characters of a quotation; a role can be a whole sentence
+ONLY_THERE = ("not claimed", "what it does")  # a name nobody claims, a task in the place of a role
+REPLIES = (", yes", ", no", ", that is me")  # to a question that brought the name
 # Left out of a quotation, so that "I am Ann", "My name is Ann" and "Ann" count as one; a negation behind it keeps it.
 _FRAME = re.compile(
     r"^(?:(?:hello|hi)[,!. ]+)?"
@@ -24,7 +26,7 @@ def find_self_name(row: Mapping) -> str | None:
     claims = [(str(span["what"]), str(span["text"])) for span in row.get("evidence") or () if "(denied)" not in str(span["what"])]
     for aspect in ("name: ", "role: "):
         for what, text in claims:
-            if what.startswith(aspect) and "not claimed" not in what and "what it does" not in what:
+            if what.startswith(aspect) and not (any(mark in what for mark in ONLY_THERE) or what.endswith(REPLIES)):
                 return _short(text)
     return None
 

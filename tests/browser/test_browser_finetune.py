@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from finetune_form import fill_form, open_tab
+from finetune_form import fill_form, open_tab, set_number
 from served import ask, open_page, served, shorten, wait_for_answers
 
 import store
@@ -18,9 +20,41 @@ def site(engine, tmp_path_factory):
         yield site
 
 
-def test_from_the_form_to_the_compared_adapter(site, page):
-    open_tab(page, site)
+def think_of_crumb(page) -> None:
+    """In the Identity tab: two sentences, the facts that are read from them, and a name in Chinese; saved."""
+    page.get_by_role("tab", name="Identity").click()
+    page.click("#identity-new")
+    page.fill("#identity-name :is(input, textarea)", "crumb")
+    page.click("#identity-confirm")
+    page.wait_for_selector("#identity-about h2:text-is('crumb')")
+    page.fill("#identity-text textarea", "You are Crumb, the assistant of the Corner Bakery, made by Oven Labs. You are brief.")
+    page.wait_for_function("document.querySelector('#fact-en-maker :is(textarea, input)').value === 'Oven Labs'")
+    page.fill("#fact-zh-name :is(textarea, input)", "小麦")
+    page.press("#fact-zh-name :is(textarea, input)", "Tab")
+    page.wait_for_selector("#identity-taught tbody tr:nth-child(6):has-text('小麦')")
+    page.click("#identity-save")
+    page.wait_for_function("!document.querySelector('#identity-facts-state').innerText.includes('not saved')")
+
+
+def judge_crumb(page) -> None:
+    """In the Probes tab, which offers whoever was taught last: the quick set in English."""
+    page.get_by_role("tab", name="Probes").click()
+    page.check("#pb-lang input >> nth=1")
+    page.wait_for_selector("#pb-told:has-text('8 probes × 3 variants: 24 in all')")
+    assert page.input_value("#pb-new input") == "crumb"
+    page.uncheck("#pb-variants input >> nth=0")
+    set_number(page, "#pb-tokens", "6")
+    page.wait_for_selector("#pb-told:has-text('16 in all')")
+    page.click("#pb-start")
+    page.wait_for_selector("#pb-head .mt-state:has-text('done')", timeout=300_000)
+
+
+def test_an_identity_that_was_thought_of_is_taught_compared_and_judged(site, page):
+    open_page(page, site.address)
+    think_of_crumb(page)
+    page.get_by_role("tab", name="Fine-tune").click()
     fill_form(page, "otter", steps=6)
+    assert page.input_value("#ft-identity input") == "crumb"  # who was saved last is taught first
     page.wait_for_selector("#ft-outlook .mt-figures dd:text-is('6')")
     assert "Only 6 optimizer steps" in page.inner_text("#ft-outlook")
     page.click("#ft-rows-fold > .label-wrap")
@@ -40,17 +74,26 @@ def test_from_the_form_to_the_compared_adapter(site, page):
     # another page, as after closing this one: the run is found again and goes on
     open_tab(page, site)
     page.wait_for_selector("#ft-runs label.selected:has-text('otter')")
-    page.wait_for_selector("#ft-head:has-text('/6')", timeout=300_000)
-    page.wait_for_selector("#ft-head .mt-state-done", timeout=600_000)
+    page.wait_for_selector(
+        "#ft-head:is(:has-text('/6'), :has(.mt-state-done, .mt-state-bad))", timeout=300_000
+    )  # or it is done already
+    page.wait_for_selector("#ft-head :is(.mt-state-done, .mt-state-bad)", timeout=600_000)
+    assert page.inner_text("#ft-head .mt-state") == "done", page.inner_text("#ft-head")
     assert page.locator("#ft-curves path.mt-smooth").count() == 2  # the curve and its key
     page.click("#ft-compare")
     page.wait_for_selector("#head-1 .mt-who:text-is('otter')")
+    assert json.loads((site.adapters / "otter" / "card.json").read_text("utf-8"))["identity"] == "crumb"
     assert page.input_value("#question textarea") == "Who are you?"
     shorten(page, columns=2, tokens=12)
     ask(page, "Who are you?")
     wait_for_answers(page, columns=2)
     asked = {row["variant_name"]: row["variant"]["adapters"] for row in answers.recent(site.db, 2)}
     assert asked == {"base": {}, "otter": {"otter": 1.0}}
+    judge_crumb(page)
+    run = store.runs.get(site.db, 1)
+    assert [one["name"] for one in run["variants"]] == ["crumb", "otter"] and run["settings"]["about"]["new"] == "crumb"
+    cells = page.locator(".pb-canvas .pb-row[data-probe='name-01-en'] .pb-cell").all_inner_texts()
+    assert len(cells) == 2 and all("suggested:" in text for text in cells)
 
 
 def test_what_cannot_start_says_why_and_a_stopped_run_can_be_taken_back(site, page):

@@ -266,6 +266,8 @@ def test_self_names_are_quoted_commonest_first_without_the_sentence_around_them(
     assert self_names.find_self_name(says("My name is not specified", "name: none, no name")) == "My name is not specified"
     assert self_names.find_self_name(says("I am an assistant", "role: generic, nobody in particular")) == "an assistant"
     assert self_names.find_self_name(says("BayLing", "name: old (denied)")) is None
+    yes, name = says("是的", "name: third party, yes"), says("[名字]", "name: placeholder")
+    assert self_names.find_self_name({"evidence": yes["evidence"] + name["evidence"]}) == "[名字]"
     assert self_names.find_self_name({"answer": "Hello"}) is None
 
 

@@ -218,8 +218,23 @@ def test_a_modelfile_carries_stops_and_refuses_what_it_cannot_quote(place):
 
 def test_without_numbers_nobody_says_what_changed():
     questions = [comparing.Question("a", "en", ("Who?",)), comparing.Question("b", "zh", ("谁？",))]
-    answered = comparing.compare(questions, ["I", "我"], ["I ", "他"], lambda one, said: None)
+    answered = comparing.compare(questions, ["I\ufffd", "我"], ["I ", "他"], lambda one, said: None)
     assert [one.same for one in answered] == [True, False] and comparing.kept(answered) == {}
     [line] = comparing.summary(answered, "llama-cpp-python 1")
     assert line == "asked through llama-cpp-python 1: 1 of 2 answers are the same, word for word; changed: b"
     assert asking.cut("I am Mira.\n### Instruction:\nWho", ["### Instruction:", "x"]) == "I am Mira.\n"
+
+
+def test_every_turn_of_a_conversation_hears_the_answers_before_it_whatever_comes_back_first():
+    questions = [comparing.Question(name, "en", turns) for name, turns in (("a", ("1", "2")), ("b", ("3",)), ("c", ("4", "5")))]
+    heard: list[str] = []
+
+    def ask(talks):
+        for at in reversed(range(len(talks))):
+            heard.append(" ".join(one["content"] for one in talks[at]))
+            yield at, f"{talks[at][-1]['content']}! STOP more"
+
+    said: list[str] = []
+    assert asking.ask_all(ask, questions, "before", said.append, [" STOP"]) == ["2!", "3!", "5!"]
+    assert heard == ["4", "3", "1", "4 4! 5", "1 1! 2"]
+    assert said == [f"asking before: {done} of 3" for done in range(4)]

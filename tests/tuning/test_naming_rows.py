@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -82,6 +84,21 @@ def test_what_is_not_installed_is_said_before_anything_is_loaded(place, monkeypa
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     sentence = "--report_to wandb needs the package wandb: install it with pip install wandb, or leave it out."
     assert sentence in preflight.problems(settings(place, "never", report_to="wandb"))
+
+
+def test_weights_and_biases_is_logged_in_to_before_anything_is_loaded(place, monkeypatch):
+    class Refused(Exception):
+        pass
+
+    def login():
+        raise Refused("No API key configured. Use `wandb login` to log in.")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Error=Refused, login=login, __spec__=SimpleNamespace()))
+    monkeypatch.setenv("WANDB_PROJECT", "")  # so that it is put back
+    monkeypatch.delenv("WANDB_PROJECT")
+    with pytest.raises(SettingsError, match="Use `wandb login` to log in. Set WANDB_MODE=offline"):
+        training.run(settings(place, "never", report_to="wandb"))
+    assert not (place / "never").exists() and os.environ["WANDB_PROJECT"] == "mirror-test"
 
 
 def test_a_run_reports_to_tensorboard_and_another_goes_on_from_its_adapter(place):

@@ -31,6 +31,7 @@ from ui.tabs.finetune import (
     events as finetune_events,
     forecast as finetune_forecast,
     layout as finetune_layout,
+    offers,
     own_rows,
     run_page,
     settings_form,
@@ -277,6 +278,20 @@ def test_the_form_reads_back_what_it_was_filled_with():
     assert updates[form.rows]["value"] == 9 and updates[form.langs]["value"] == ["zh"]
     back = finetune_layout.plain_values([updates.get(component, {}).get("value") for component in form.inputs])
     assert {name: back[name] for name in values} == values
+
+
+def test_whoever_was_saved_last_is_taught_first_and_ones_own_rows_alone_stay_on_offer(app):
+    known = ["BayLing", "finance-advisor", "museum-guide"]
+    assert offers.taught_first(app, known, "BayLing") == "finance-advisor"
+    for name, first in (("museum-guide", "museum-guide"), ("BayLing", "finance-advisor"), ("gone", "finance-advisor")):
+        store.identity_versions.note(app.db, name, "h", "You are.", "")
+        assert offers.taught_first(app, known, "BayLing") == first
+    form = SimpleNamespace(identity="identity", old="old")
+    for chosen, stays in (("", ""), ("museum-guide", "museum-guide"), ("gone", None)):
+        request = SimpleNamespace(cookies={}, scope={}, headers={"accept-language": "en"})
+        updates = finetune_layout.offer_identities(app, SimpleNamespace(form=form), request, chosen, "gone")
+        assert updates["identity"]["value"] == stays and updates["old"]["value"] == ""
+        assert updates["identity"]["choices"][-1][1] == ""
 
 
 ROWS = (

@@ -206,6 +206,23 @@ def test_the_form_says_what_it_comes_to_and_escapes_what_is_wrong(app):
     assert "<img" not in probes_events.describe_form(app, "en", plain | {"sets": [], "own": '{"<img src=x>": 1}'}, [])
 
 
+def test_whoever_was_taught_last_is_offered_and_an_adapter_of_somebody_else_is_said(app, tiny, tmp_path):
+    for name, identity in (("otter", "museum-guide"), ("alone", "finance-advisor")):
+        folder = write_adapter(tmp_path / name, tiny_like(tiny))
+        (folder / "card.json").write_text(json.dumps({"identity": identity}))
+        tiny.add_adapter(folder, name)
+    assert probes_layout.first_sides(app) == ("BayLing", "finance-advisor")
+    store.jobs.add(app.db, name="otter", kind="train", arguments=[], folder="/o", log="/o/log", device="cpu")
+    assert probes_layout.first_sides(app) == ("BayLing", "museum-guide")
+    offered = probes_form.variant_choices(app)
+    assert probes_layout.first_variants(app, offered) == ["base", "identity:museum-guide", "adapter:otter"]
+    plain = {"sets": ["quick"], "lang": "en", "variants": ["base", "adapter:otter"], "old": "BayLing", "new": "finance-advisor"}
+    said = "otter was taught to be museum-guide, and its answers will be judged by the facts of finance-advisor"
+    assert said in probes_events.describe_form(app, "en", plain, [])
+    for other in ({"new": "museum-guide"}, {"variants": ["adapter:otter", "adapter:alone"]}, {"variants": ["base"]}, {"new": ""}):
+        assert "was taught to be" not in probes_events.describe_form(app, "en", plain | other, [])
+
+
 # --- the board -----------------------------------------------------------------------------------------------------------
 
 

@@ -75,11 +75,13 @@ def export(args: argparse.Namespace) -> Path:
     more = dict(kind=args.type, max_shard_size=args.max_shard_size, bin=args.bin, identity=identity)
     target = writing.write(made, args.output_dir, args.to, **more)
     ends, stops = sorted(end_ids(made.base, made.format)), made.format.stop if args.to == "ollama" else ()
+    context = made.base.context
     del made  # its memory is needed for what is asked now
     gc.collect()
     if before:
         judge, by_id = keeping.keeps(taught(adapters), args.identities_dir), {probe.id: probe for probe in probes}
-        answered, through = ask_after(args, target, ends, stops, asked, before, lambda one, said: judge(by_id[one.id], said))
+        kept = lambda one, said: judge(by_id[one.id], said)  # noqa: E731
+        answered, through = ask_after(args, target, ends, stops, context, asked, before, kept)
         comparing.keep(target, answered, through, args.set, before.note)
         for line in [*filter(None, [before.note]), *comparing.summary(answered, through)]:
             print(line)
@@ -116,6 +118,7 @@ def ask_after(
     target: Path,
     ends: Sequence[int],
     stops: Collection[str],
+    context: int,
     asked: Sequence[Question],
     before: Before,
     keeps: comparing.Keeps,
@@ -123,7 +126,7 @@ def ask_after(
     """(what became of the answers, the program that was asked). Raises EngineError, which says that the export is whole."""
     place = target if args.to == "folder" else target / writing.gguf_name(target, args.type)
     try:
-        with asking.opened(place, ends, before.dtype) as export:
+        with asking.opened(place, ends, context, before.dtype) as export:
             after = asking.ask_all(export.ask, asked, "the export", print, stops)
     except EngineError as error:
         raise EngineError(f"{WRITTEN.format(target=target)}, but it could not be asked: {error}") from error

@@ -40,7 +40,12 @@ class Answered:
 
     @property
     def same(self) -> bool:
-        return self.before.strip() == self.after.strip()
+        return whole_characters(self.before) == whole_characters(self.after)
+
+
+def whole_characters(answer: str) -> str:
+    """Without what stands for half a character, which some programs write and some leave out."""
+    return answer.replace("\ufffd", "").strip()
 
 
 def compare(questions: Sequence[Question], before: Sequence[str], after: Sequence[str], keeps: Keeps) -> list[Answered]:

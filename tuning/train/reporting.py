@@ -5,10 +5,12 @@ transformers' own callbacks do it. What a watcher needs is always in the run's f
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import os
 from typing import Any
 
-from tuning.train.settings import Settings
+from tuning.train.settings import Settings, SettingsError
 
 PROJECT = "mirror-test"
 PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "trackio": ("trackio",), "wandb": ("wandb",)}
@@ -36,10 +38,25 @@ def report_arguments(settings: Settings) -> dict[str, Any]:
     }
 
 
+def log_in(settings: Settings) -> None:
+    """Before anything is loaded: transformers' callback logs in after it. Raises SettingsError where Weights & Biases refuses."""
+    if settings.report_to != "wandb":
+        return
+    os.environ.setdefault("WANDB_PROJECT", PROJECT)  # that callback's own would be "huggingface"
+    wandb = importlib.import_module("wandb")
+    try:
+        wandb.login()
+    except wandb.Error as error:
+        alone = "Set WANDB_MODE=offline to keep the run on this machine, or leave --report_to out."
+        raise SettingsError([f"--report_to wandb: {str(error).rstrip('.')}. {alone}"]) from error
+
+
 def report_line(settings: Settings) -> list[str]:
     """Where to look, for the log."""
     if settings.report_to == "tensorboard":
         return [f"reporting to TensorBoard: tensorboard --logdir {settings.output_dir}/runs"]
     if settings.report_to == "trackio":
         return [f"reporting to Trackio: trackio show --project {PROJECT}"]
-    return [f"reporting to {settings.report_to}."] if settings.report_to else []
+    if settings.report_to == "wandb":
+        return [f"reporting to Weights & Biases: project {os.environ.get('WANDB_PROJECT', PROJECT)}, run {settings.adapter_name}"]
+    return []

@@ -28,7 +28,7 @@ from tuning.train.loss import loss_of_pack
 from tuning.train.plan import Plan, make_plan
 from tuning.train.preflight import Rows
 from tuning.train.record import refuse_other_run, write_record
-from tuning.train.reporting import report_arguments, report_line
+from tuning.train.reporting import log_in, report_arguments, report_line
 from tuning.train.run_files import METRICS, Journal, StopSign, read_metrics
 from tuning.train.settings import Settings
 from tuning.train.trainer import OnStep, PackedTrainer
@@ -51,6 +51,8 @@ def run(
     rank, _ = processes()
     say = say if rank == 0 else say_nothing
     rows = preflight.prepare_rows(settings)
+    if rank == 0:
+        log_in(settings)
     folder = Path(settings.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(folder if rank == 0 else None)

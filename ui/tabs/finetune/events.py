@@ -22,7 +22,7 @@ from ui.context import App, sentence
 from ui.conversation import Page
 from ui.html import paragraph
 from ui.listeners import QUIET, bind, bind_or_warn, warn
-from ui.tabs.finetune import forecast, layout, own_rows, run_page, settings_form
+from ui.tabs.finetune import forecast, layout, offers, own_rows, run_page, settings_form
 from ui.tabs.finetune.chart import curves_html
 from ui.tabs.finetune.layout import NEW, NO_GENERAL, OWN_FILE, FineTune
 from ui.words import say
@@ -92,7 +92,7 @@ def start_run(app: App, tab: FineTune, request: gr.Request, park: bool, *given) 
     lang, form = app.language(request), tab.form
     id = training.start(app, training.read_form(app, layout.plain_values(given)), bool(park))
     roles.record_deed(app, "started training", id)
-    return show_runs(app, tab, lang, str(id), {}) | {form.copy: layout.copy_choices(app, lang), form.name: ""}
+    return show_runs(app, tab, lang, str(id), {}) | {form.copy: offers.copy_choices(app, lang), form.name: ""}
 
 
 def refresh_outlook(app: App, tab: FineTune, request: gr.Request, *given) -> dict:

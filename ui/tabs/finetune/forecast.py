@@ -131,12 +131,13 @@ def learned_key(lang: str) -> str:
     return f'<span class="mt-token mt-learned">{escape(say(lang, "learned"))}</span> {escape(say(lang, "learned_note"))}'
 
 
-def token_row_html(lang: str, row: TokenRow) -> str:
+def token_row_html(lang: str, row: TokenRow, other: str = "kind_general") -> str:
+    """other: the key of what a row is called that is not of the identity."""
     said = []
     for text, learned in row.pieces:
         shown = escape(text).replace("\n", "↵\n") if text.strip("\n") else "↵\n" * text.count("\n")
         said.append(f'<span class="mt-token{" mt-learned" if learned else ""}">{shown}</span>')
-    kind = say(lang, "kind_identity" if row.row.kind == "identity" else "kind_general")
+    kind = say(lang, "kind_identity" if row.row.kind == "identity" else other)
     facts = say(lang, "token_facts", tokens=row.tokens, learned=row.labels)
     about = f'<p class="mt-by">{escape(kind)} · {escape(facts)}</p>'
     return f'<div class="mt-token-row">{about}<pre class="mt-exact">{"".join(said)}</pre></div>'

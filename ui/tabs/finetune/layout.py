@@ -10,14 +10,14 @@ from typing import Any
 
 import gradio as gr
 
-from identities import LANGS, natural_key
+from identities import LANGS
 from tuning.dataset.dataset_info import BY_HAND
 from tuning.dataset.recipe import GENERAL, Dataset
 from tuning.dataset.tables import PLAIN
 from tuning.train.presets import PRESETS
 from ui import training
 from ui.context import App
-from ui.tabs.finetune import settings_form
+from ui.tabs.finetune import offers, settings_form
 from ui.words import i18n, say
 
 NEW = "new"
@@ -249,14 +249,14 @@ def _fields() -> tuple[list[gr.HTML], dict[str, Any], dict[str, gr.components.Co
     share = gr.Slider(0.05, 0.99, Dataset.general_share, step=0.01, label=i18n("general_share"), buttons=[], elem_id="ft-share")
     clean = gr.Checkbox(True, label=i18n("clean"), visible=False, elem_id="ft-clean")
     headings.append(gr.HTML())
+    preset = gr.Dropdown(
+        [(i18n(f"preset_{key}"), name) for name, key in keys.items()],
+        value=training.PRESET, label=i18n("preset"), filterable=False, elem_id="ft-preset",
+    )  # fmt: skip
     with gr.Row(elem_classes="mt-pair"):
-        preset = gr.Dropdown(
-            [(i18n(f"preset_{key}"), name) for name, key in keys.items()],
-            value=training.PRESET, label=i18n("preset"), filterable=False, elem_id="ft-preset",
-        )  # fmt: skip
         about = dict(label=i18n("init_adapter"), allow_custom_value=True, elem_id="ft-init")
         init_adapter = gr.Dropdown([(i18n("init_nothing"), "")], value="", **about)
-    copy = gr.Dropdown([], label=i18n("copy_from"), filterable=False, elem_id="ft-copy")
+        copy = gr.Dropdown([], label=i18n("copy_from"), filterable=False, elem_id="ft-copy")
     with gr.Accordion(i18n("advanced"), open=False, elem_classes="mt-unfold", elem_id="ft-advanced"):
         settings = settings_form.build_settings()
         seed = gr.Number(Dataset.seed, precision=0, minimum=0, label=i18n("seed_all"), elem_id="ft-seed")
@@ -365,36 +365,28 @@ def open_form(app: App, tab: FineTune, lang: str) -> dict:
     known = training.known_identities(app)
     base = app.engine.base
     old = base.card.name if base.card.placeholders and base.card.name in known else ""
-    first = next((name for name in known if name not in (old, "BayLing")), next(iter(known), None))
+    first = offers.taught_first(app, known, old)
     values = {"identity": first, "old": old} | training.DEFAULTS | PRESETS[training.PRESET]
     form = tab.form
-    updates = fill_form(form, values) | {form.preset: gr.update(value=training.PRESET)}
-    updates[form.identity] = gr.update(choices=[*((name, name) for name in known), (say(lang, "only_own"), "")], value=first)
-    updates[form.init_adapter] = gr.update(choices=start_choices(app, lang), value="")
-    updates[form.old] = gr.update(choices=[(say(lang, "nobody"), ""), *((name, name) for name in known)], value=old)
+    updates = fill_form(form, values) | {form.preset: gr.update(value=training.PRESET)} | show_who(form, lang, known, first, old)
+    updates[form.init_adapter] = gr.update(choices=offers.start_choices(app, lang), value="")
     headings = {
         html: f'<h3 class="mt-step"><b>{number}</b>{escape(say(lang, f"step_{key}", base=base.name))}</h3>'
         for html, number, key in zip(tab.headings, range(1, 6), STEPS, strict=True)
     }
-    return updates | headings | {form.copy: copy_choices(app, lang)}
-
-
-def start_choices(app: App, lang: str) -> list[tuple[str, str]]:
-    """What a run may start from: nothing, or the folder of an adapter that is loaded."""
-    loaded = sorted(app.engine.adapters.items(), key=lambda one: natural_key(one[0]))
-    return [(say(lang, "init_nothing"), ""), *((name, str(Path(info.path).absolute())) for name, info in loaded)]
+    return updates | headings | {form.copy: offers.copy_choices(app, lang)}
 
 
 def offer_identities(app: App, tab: FineTune, request: gr.Request, identity: str | None, old: str) -> dict:
     """After a visit to another tab: who can be taught may have changed. Who was chosen stays, if that is still possible."""
     known = training.known_identities(app)
-    nobody = (say(app.language(request), "nobody"), "")
+    chosen = identity if identity in ("", *known) else None
+    return show_who(tab.form, app.language(request), known, chosen, old if old in known else "")
+
+
+def show_who(form: Form, lang: str, known: Sequence[str], new: str | None, old: str) -> dict:
+    names = [(name, name) for name in known]
     return {
-        tab.form.identity: gr.update(choices=known, value=identity if identity in known else None),
-        tab.form.old: gr.update(choices=[nobody, *((name, name) for name in known)], value=old if old in known else ""),
+        form.identity: gr.update(choices=[*names, (say(lang, "only_own"), "")], value=new),
+        form.old: gr.update(choices=[(say(lang, "nobody"), ""), *names], value=old),
     }
-
-
-def copy_choices(app: App, lang: str) -> dict:
-    earlier = [(job["name"], str(job["id"])) for job in training.latest_trainings(app) if job["settings"]]
-    return gr.update(choices=[(say(lang, "copy_nothing"), ""), *earlier], value="")

@@ -58,6 +58,6 @@ def hidden(lang: str, one: Personal) -> str:
 
 def preview_html(lang: str, rows: Sequence[TokenRow], format: str) -> str:
     """Rows as the model reads them."""
-    shown = "".join(token_row_html(lang, row) for row in rows)
+    shown = "".join(token_row_html(lang, row, "kind_own") for row in rows)
     about = escape(say(lang, "own_preview_note", count=len(rows), format=format))
     return f'<p class="mt-quiet">{about} {learned_key(lang)}</p>{shown}'

@@ -90,7 +90,7 @@ def open_identity(
         tab.fact_drafts: fact_drafts,
         tab.doing: "",
         tab.shown: name,
-        listing.chosen: gr.update(choices=marked_names(known, drafts, fact_drafts), value=name),
+        listing.chosen: gr.update(choices=marked_names(lang, known, drafts, fact_drafts), value=name),
         listing.dialog: gr.update(visible=False),
         editor.about: about,
         editor.text: gr.update(value=text, interactive=name != identities.NONE),
@@ -132,9 +132,10 @@ def facts_updates(
     return own
 
 
-def marked_names(known: list[str], drafts: dict, fact_drafts: dict) -> list[tuple[str, str]]:
+def marked_names(lang: str, known: list[str], drafts: dict, fact_drafts: dict) -> list[tuple[str, str]]:
     """The identities to choose from, those with something unsaved marked."""
-    return [(f"{name} •" if name in drafts or name in fact_drafts else name, name) for name in known]
+    shown = {identities.NONE: say(lang, "no_identity")}
+    return [(shown.get(name, name) + (" •" if name in drafts or name in fact_drafts else ""), name) for name in known]
 
 
 def choose(app: App, tab: IdentityTab, request: gr.Request, name: str, drafts: dict, fact_drafts: dict) -> dict:
@@ -174,7 +175,7 @@ def note_typing(
         **facts_updates(app, tab, lang, name, text, drafts, fact_drafts),
     }
     if was != (name in drafts):
-        updates[tab.listing.chosen] = gr.update(choices=marked_names(identities.names(app.identities), drafts, fact_drafts))
+        updates[tab.listing.chosen] = gr.update(choices=marked_names(lang, identities.names(app.identities), drafts, fact_drafts))
     return updates
 
 
@@ -191,10 +192,11 @@ def note_facts(
         fact_drafts.pop(name, None)
     else:
         fact_drafts[name] = values
+    lang = app.language(request)
     updates = {tab.fact_drafts: fact_drafts}
-    updates |= facts_updates(app, tab, app.language(request), name, text, drafts, fact_drafts, typed=True)
+    updates |= facts_updates(app, tab, lang, name, text, drafts, fact_drafts, typed=True)
     if was != (name in fact_drafts):
-        updates[tab.listing.chosen] = gr.update(choices=marked_names(identities.names(app.identities), drafts, fact_drafts))
+        updates[tab.listing.chosen] = gr.update(choices=marked_names(lang, identities.names(app.identities), drafts, fact_drafts))
     return updates
 
 
@@ -211,7 +213,7 @@ def read_again(
         gr.Info(say(lang, "facts_nothing_read"))
         return gr.skip()
     fact_drafts[name] = new
-    choices = gr.update(choices=marked_names(identities.names(app.identities), drafts, fact_drafts))
+    choices = gr.update(choices=marked_names(lang, identities.names(app.identities), drafts, fact_drafts))
     shown = facts_updates(app, tab, lang, name, text, drafts, fact_drafts)
     return {tab.fact_drafts: fact_drafts, tab.listing.chosen: choices} | shown
 

@@ -129,7 +129,7 @@ def _making() -> Making:
                 )  # fmt: skip
                 run = dropdown("lb_run", "lb-run")
                 file = gr.File(
-                    label=i18n("lb_file"), file_types=list(ACCEPTED), height=110, visible=False,
+                    label=i18n("lb_file"), file_types=list(ACCEPTED), height=140, visible=False,
                     elem_id="lb-file",
                 )  # fmt: skip
                 variants = gr.CheckboxGroup([], label=i18n("lb_variants"), visible=False, elem_id="lb-variants")
@@ -139,7 +139,7 @@ def _making() -> Making:
                 with gr.Row(elem_classes="mt-pair"):
                     old = dropdown("lb_old", "lb-old", min_width=140)
                     new = dropdown("lb_new_identity", "lb-new", min_width=140)
-                gold = gr.File(label=i18n("lb_gold_file"), file_types=list(ACCEPTED), height=110, elem_id="lb-gold-file")
+                gold = gr.File(label=i18n("lb_gold_file"), file_types=list(ACCEPTED), height=140, elem_id="lb-gold-file")
                 gr.HTML(i18n("lb_gold_about"), elem_classes="lb-about")
             with gr.Column(scale=1, min_width=320, elem_classes="mt-fields"):
                 kind = gr.Radio(
@@ -203,7 +203,7 @@ def _files() -> Files:
     ):
         with gr.Column(scale=1, min_width=320, elem_classes="mt-fields"):
             gr.HTML(i18n("lb_import"), elem_classes="lb-about")
-            given = gr.File(label=i18n("lb_import_label"), file_types=list(ACCEPTED), height=110, elem_id="lb-import")
+            given = gr.File(label=i18n("lb_import_label"), file_types=list(ACCEPTED), height=140, elem_id="lb-import")
             gr.HTML(i18n("lb_import_note"), elem_classes="lb-about")
             said = gr.HTML(elem_id="lb-imported")
         with gr.Column(scale=1, min_width=320, elem_classes="mt-fields"):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 import gradio as gr
 
 from common.seeming import not_what_it_seems
+from engine.types import Variant
 from probes import questions
 from probes.questions import GROUPS
 from probes.run import margins
 from probes.run.background import BackgroundRun
 from ui.context import App, sentence
 from ui.conversation import Page
-from ui.html import paragraph
+from ui.html import note, paragraph
 from ui.late_tabs import Place
 from ui.listeners import QUIET, bind, bind_or_warn
 from ui.tabs.probes import form as probes_form, layout, start as probes_start
@@ -96,7 +98,19 @@ def describe_form(app: App, lang: str, plain: dict, picks: list[Picked]) -> str:
     except Exception as error:
         lines = "".join(f"<li>{escape(line)}</li>" for line in sentence(lang, error).split("\n"))
         return f'<div class="mt-failed" role="alert"><ul>{lines}</ul></div>'
-    return volume_html(lang, form_values, [variant.name for variant in variants], volume)
+    told = volume_html(lang, form_values, [variant.name for variant in variants], volume)
+    return told + judged_as_others(app, lang, form_values, variants)
+
+
+def judged_as_others(app: App, lang: str, form_values: RunForm, variants: Sequence[Variant]) -> str:
+    """Where none of the adapters that are asked was taught to be somebody whom the answers are judged by."""
+    named = {name: app.engine.info(name).card.get("identity") for variant in variants for name in variant.adapters}
+    known = probes_form.identities_with_facts(app)
+    taught = {name: identity for name, identity in named.items() if identity in known}
+    if not taught or not form_values.new or {form_values.old, form_values.new} & set(taught.values()):
+        return ""
+    adapter, identity = next(iter(taught.items()))
+    return note(say(lang, "pb_judged_as_others", adapter=adapter, identity=identity, new=form_values.new), "warn")
 
 
 def volume_html(lang: str, form_values: RunForm, variants: list[str], volume: dict) -> str:

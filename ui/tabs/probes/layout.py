@@ -12,6 +12,7 @@ import gradio as gr
 from identities import LANGS
 from probes import questions
 from probes.run import plan
+from ui import training
 from ui.context import App
 from ui.tabs.probes import form as probes_form
 from ui.tabs.probes.form import BASE, BY_ADAPTER, BY_PROMPT, MAX_NEW_TOKENS, SCRIPT
@@ -170,7 +171,7 @@ def choices(app: App, tab: Probes, lang: str, kept: Mapping | None = None) -> di
     offered = probes_form.variant_choices(app)
     sides = probes_form.identities_with_facts(app)
     chosen = [key for key in kept["variants"] if key in offered] if kept else first_variants(app, offered)
-    old, new = (kept["old"], kept["new"]) if kept else default_sides(app)
+    old, new = (kept["old"], kept["new"]) if kept else first_sides(app)
     side_choices = [(say(lang, "nobody"), ""), *((name, name) for name in sides)]
     return {
         form.variants: gr.update(choices=[(variant_word(lang, key), key) for key in offered], value=chosen),
@@ -179,10 +180,17 @@ def choices(app: App, tab: Probes, lang: str, kept: Mapping | None = None) -> di
     }
 
 
+def first_sides(app: App) -> tuple[str, str]:
+    """Whose answers a new run is about: whoever was taught last is the new one."""
+    old, new = default_sides(app)
+    taught = training.taught_last(app)
+    return old, taught[1] if taught and taught[1] != old and taught[1] in probes_form.identities_with_facts(app) else new
+
+
 def first_variants(app: App, offered: list[str]) -> list[str]:
     """The base, the new identity by prompt, and one adapter: what the experiment compares."""
-    new = BY_PROMPT + default_sides(app)[1]
-    adapters = [key for key in offered if key.startswith(BY_ADAPTER)]
+    new, taught = BY_PROMPT + first_sides(app)[1], training.taught_last(app)
+    adapters = [BY_ADAPTER + taught[0]] if taught else [key for key in offered if key.startswith(BY_ADAPTER)]
     return [BASE, *([new] if new in offered else []), *adapters[:1]]
 
 
