@@ -27,7 +27,8 @@ FEW_LONG_ROWS, FEW_LONG_TOKENS = 6, 100
 def asked(text: str, adapter: str | None, **decoding: Any) -> Request:
     message: Message = {"role": "user", "content": text}
     heard = {adapter: 1.0} if adapter else {}
-    return Request([message], Variant(adapters=heard, format="bayling", decoding=Decoding(**{"max_new_tokens": 24} | decoding)))
+    decoding = {"max_new_tokens": 24} | decoding
+    return Request([message], Variant(adapters=heard, format="bayling", decoding=Decoding(**decoding)), goes_on=False)
 
 
 def texts(engine: Engine, requests: Sequence[Request]) -> list[str]:
