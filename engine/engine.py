@@ -353,10 +353,11 @@ class Engine:
     def slots(self, longest: int) -> int:
         """How many rows of up to `longest` tokens to decode at once; what is kept makes room where a row would have to wait."""
         loop = self.answering.loop
-        fit = rows_that_fit(self.base, longest, self.max_rows, self.limit, loop.batch)
+        held = loop.batch.cache_bytes()
+        fit = rows_that_fit(self.base, longest, self.max_rows, self.limit, held)
         if fit < self.max_rows and fit <= len(loop.of) and self.kept.bytes:
             self.kept.clear()
-            fit = rows_that_fit(self.base, longest, self.max_rows, self.limit, loop.batch)
+            fit = rows_that_fit(self.base, longest, self.max_rows, self.limit, held)
         return fit
 
 

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import TYPE_CHECKING
 
 import torch
 
 from engine import room
-
-if TYPE_CHECKING:
-    from engine.bases import Base
-    from engine.decode import Batch
+from engine.bases import Base
 
 KEPT_SHARE = 1 / 4  # of what is free: the rest is for the rows that are decoded, for adapters, for a training beside
 MOST_KEPT = 4 * 2**30  # bytes: 90,000 tokens of the small model in fp32, 8,000 of a 7B model in fp16
 
 
-def rows_that_fit(base: Base, longest: int, most: int, limit: int | None, batch: Batch) -> int:
+def rows_that_fit(base: Base, longest: int, most: int, limit: int | None, held: int) -> int:
     """How many rows of up to `longest` tokens to decode at once: `most`, or fewer where the GPU's memory holds fewer.
 
-    limit: bytes that this process may hold on the GPU in all; None: what there is. batch: of the rows that are decoded now.
+    limit: bytes that this process may hold on the GPU in all; None: what there is. held: bytes of the rows that are decoded now.
     """
     if base.device.type != "cuda":
         return most
@@ -29,7 +25,7 @@ def rows_that_fit(base: Base, longest: int, most: int, limit: int | None, batch:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     per_token = 2 * config.num_hidden_layers * heads * size * base.dtype.itemsize
-    free = free_on_gpu(base.device, limit) + batch.cache_bytes()  # it holds the rows of which we speak
+    free = free_on_gpu(base.device, limit) + held
     # twice: when rows join or leave, the old and the new cache stand side by side
     return max(1, min(most, int(free * 0.9 / (2 * per_token * longest))))
 
