@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -43,7 +43,7 @@ class Piece(NamedTuple):
 class Computed(Protocol):
     """Rows as they stand between two passes; real: (rows, columns), False is padding."""
 
-    rows: list
+    rows: list[Any]
     real: torch.Tensor
     cache: RowsCache | None
 

@@ -78,14 +78,13 @@ def known_length(row: Prompted) -> int:
 def remember(prefixes: Sequence[Prefix], real: torch.Tensor, cache: RowsCache, kept: Kept) -> None:
     """Take each prefix out of a cache with one row per prefix, and keep it for later ones, too. real: False is padding."""
     for at, prefix in enumerate(prefixes):
-        piece = piece_of(cache.layers, at, columns_of(real[at]))
-        prefix.pieces, prefix.prefix = [piece], None
-        kept.add(
-            prefix.adapters,
-            prefix.ids,
-            piece.bytes // len(prefix.ids),
-            lambda first, last, piece=piece: piece if last - first == piece.keys.shape[2] else piece.part(first, last).own(),
-        )
+        whole = piece_of(cache.layers, at, columns_of(real[at]))
+        prefix.pieces, prefix.prefix = [whole], None
+
+        def piece(first: int, last: int, whole: Piece = whole) -> Piece:
+            return whole if last - first == whole.keys.shape[2] else whole.part(first, last).own()
+
+        kept.add(prefix.adapters, prefix.ids, whole.bytes // len(prefix.ids), piece)
 
 
 def cache_of(rows: Sequence[Prompted], layers: int) -> tuple[RowsCache, torch.Tensor | None]:
