@@ -67,9 +67,9 @@ def test_nobody_can_tell_from_the_answers(model, bank, monkeypatch, most):
     """Conversations that go on, are edited anywhere or begin anew, in mixed batches of all lengths, greedy and sampled."""
     keeping, forgetting = (Conversations(model, bank, monkeypatch, some) for some in (most, 0))
     draw, said, reused = random.Random(7), [(tokens(0, 30), 0)], 0
-    for turn in range(10):
+    for turn in range(8):
         asked = []
-        for _ in range(draw.randint(1, 5)):
+        for _ in range(draw.randint(1, 4)):
             before, voice = draw.choice(said[-8:])
             if draw.random() < 0.3:
                 before = before[: draw.randrange(len(before) + 1)]
@@ -83,7 +83,7 @@ def test_nobody_can_tell_from_the_answers(model, bank, monkeypatch, most):
         reused += sum(row.kept_tokens for row in ours)
         assert keeping.kept.bytes <= most and not forgetting.kept.bytes
         assert not any(row.kept_tokens for row in plain)
-    assert reused > 100
+    assert reused > 60
     assert most < PLENTY or keeping.computed < 0.6 * forgetting.computed
 
 
@@ -278,12 +278,14 @@ def test_whole_conversations_are_word_for_word_the_same(adapted, monkeypatch):
 
 
 def test_a_conversation_that_is_cut_at_its_front_is_the_same(adapted, monkeypatch):
-    monkeypatch.setattr(adapted, "base", adapted.base.__class__(**vars(adapted.base) | {"context": 160}))
+    monkeypatch.setattr(adapted, "base", adapted.base.__class__(**vars(adapted.base) | {"context": 110}))
     adapted.forget()
-    ours = talk(adapted, VARIANTS[:2], turns=6)
+    ours = talk(adapted, VARIANTS[:2], turns=4)
     monkeypatch.setattr(adapted.kept, "most", lambda _held: 0)
     adapted.forget()
-    assert ours == talk(adapted, VARIANTS[:2], turns=6)
+    assert ours == talk(adapted, VARIANTS[:2], turns=4)
+    long = [*user("And what is the number?"), {"role": "assistant", "content": "So."}] * 4 + user("And what is it now?")
+    assert adapted.answer([Request(long, VARIANTS[0])])[0].dropped_turns > 0, "the context is too small for all of it"
 
 
 def test_an_answer_tells_how_much_of_its_prompt_was_kept(adapted):
