@@ -62,7 +62,8 @@ def cpu() -> str:
 def first_token(loaded: Engine, tokens: int) -> float:
     """Seconds from asking one question to its first token; it is answered to its end then, as people's questions are."""
     asked, found = time.perf_counter(), 0.0
-    request = Request([{"role": "user", "content": QUESTION}], Variant(decoding=Decoding(max_new_tokens=tokens)))
+    variant = Variant(decoding=Decoding(max_new_tokens=tokens))
+    request = Request([{"role": "user", "content": QUESTION}], variant, goes_on=False)  # each is to be computed anew
     for pieces in loaded.stream([request], owner="somebody"):
         if not found and any(not piece.before for piece in pieces):
             found = time.perf_counter() - asked
@@ -90,7 +91,8 @@ def many_variants(loaded: Engine, count: int, tokens: int, over: threading.Event
     variants = [Variant(f"w{at}", identity=f"w{at}", prompt=text, decoding=decoding) for at, text in enumerate(prompts)]
     while not over.is_set():
         stop = threading.Event()
-        for _ in loaded.stream([Request([{"role": "user", "content": "Who are you?"}], one) for one in variants], stop, "crowd"):
+        requests = [Request([{"role": "user", "content": "Who are you?"}], one, goes_on=False) for one in variants]
+        for _ in loaded.stream(requests, stop, "crowd"):
             if over.is_set():
                 stop.set()
 

@@ -67,6 +67,7 @@ def random_adapter(base: Engine, folder: Path) -> Path:
 
 def ours(loaded: Engine, variants: Sequence[Variant], probes: Sequence[Probe]) -> dict:
     answers = {}
+    loaded.forget()  # what an earlier turn computed
     with tempfile.TemporaryDirectory() as folder:
         clock = Clock()
         # as the command does it: everything is handed over in a few chunks, and stored as it comes

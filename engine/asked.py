@@ -42,6 +42,7 @@ def piece(card: ModelCard, row: Row, asked: Asked) -> Piece:
             queued_s=(row.started_at or row.finished_at) - asked.at,
             prefill_s=row.prefill_s,
             decode_s=row.finished_at - row.prefilled_at if row.prefilled_at else 0.0,
+            kept_tokens=row.kept_tokens,
         ),
         hashes=asked.by.hashes,
     )

@@ -18,6 +18,7 @@ import torch
 from engine.adapters import CONFIG, read_adapter, recorded_base
 from engine.decode import Batch, Row
 from engine.engine import load, run_to_end
+from engine.prefixes import Prefix
 from engine.types import Decoding, EngineError, Message, Request, Variant
 
 
@@ -96,7 +97,7 @@ class Assistant:
             with engine.lock:
                 engine.ready()
                 batch = Batch(engine.base.model, engine.bank)
-                logits, _, _ = batch.forward([row.ids + row.new_ids[:-1] for row in some], [row.adapters for row in some])
+                logits, _, _ = batch.forward([Prefix(row.ids + row.new_ids[:-1], row.adapters) for row in some])
                 engine.bank.silence()
             parts.append(logits.float().cpu())
         return torch.cat(parts)

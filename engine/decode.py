@@ -19,7 +19,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from engine import thoughts
 from engine.bank import Bank
 from engine.cache import RowsCache
-from engine.prefixes import Prefix, cache_of, own_length, remember
+from engine.kept import Kept
+from engine.memory import is_out_of_memory
+from engine.prefixes import Prefix, Prompted, cache_of, known_length, own_length, recall, remember
 from engine.sampling import Chooser
 from engine.step_graph import StepGraphs, are_possible
 from engine.types import Decoding, Finish
@@ -52,6 +54,8 @@ class Row:
     aside_at: float = 0.0  # since when it has been out of the batch, between two steps of it
     generator: torch.Generator = None
     prefix: Prefix | None = None  # until the prompt is computed
+    kept_tokens: int = 0  # of the prompt, that were computed for an earlier one
+    goes_on: bool = True  # somebody may go on from its answer: what is computed of it is kept
     settled: int = 0  # new_ids before this one are decoded for good ...
     settled_from: int = 0  # ... and from this one on they are decoded again as context
 
@@ -62,7 +66,7 @@ class Row:
 class Batch:
     """The rows in flight, their cache, and which columns of it are padding."""
 
-    def __init__(self, model: PreTrainedModel, bank: Bank) -> None:
+    def __init__(self, model: PreTrainedModel, bank: Bank, kept: Kept | None = None) -> None:
         self.model, self.bank = model, bank
         self.layers = model.config.get_text_config().num_hidden_layers
         self.rows: list[Row] = []
@@ -72,6 +76,8 @@ class Batch:
         self.chooser: Chooser
         self.heard: list[Mapping[str, float]] = []
         self.ready_mask = takes_ready_mask(model)
+        # a window or ALiBi counts columns, and a row with a prefix has padding in its middle
+        self.kept = kept if kept is not None and self.ready_mask else Kept()
         self.graphs = StepGraphs(model, bank) if are_possible(model, bank, self.ready_mask) else None
 
     def recompose(self) -> None:
@@ -88,15 +94,14 @@ class Batch:
     def prefill(self, rows: list[Row]) -> Part:
         """Run the prompts of `rows` in one forward pass (two where a shared beginning is new): their first tokens."""
         started = time.perf_counter()
-        new = list(dict.fromkeys(row.prefix for row in rows if row.prefix and not row.prefix.layers))
+        new = list(dict.fromkeys(row.prefix for row in rows if row.prefix and not row.prefix.pieces))
+        for prefix in new:
+            recall(prefix, self.kept)
+        for row in rows:
+            row.kept_tokens = known_length(row)
         if new:
-            _, _, cache = self.forward([prefix.ids for prefix in new], [prefix.adapters for prefix in new])
-            remember(new, cache)
-        logits, real, cache = self.forward(
-            [row.ids[len(row.ids) - own_length(row) :] for row in rows],
-            [row.adapters for row in rows],
-            *cache_of(rows, self.layers),
-        )
+            remember(new, *self.forward(new)[1:], self.kept)
+        logits, real, cache = self.forward(rows)
         self.take(rows, *chooser_for(rows, self.model).choose(logits))
         for row in rows:
             row.prefix = None
@@ -139,22 +144,17 @@ class Batch:
         self.keep([at for at in range(len(self.rows)) if at not in places])
         return taken
 
-    def forward(
-        self,
-        texts: list[list[int]],
-        adapters: list[Mapping[str, float]],
-        cache: RowsCache | None = None,
-        before: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor, RowsCache]:
-        """texts, left-padded, after what is in `cache` (`before`: its mask): the last logits, the whole mask, the cache."""
+    def forward(self, rows: Sequence[Prompted]) -> tuple[torch.Tensor, torch.Tensor, RowsCache]:
+        """What is new in the rows' prompts, left-padded, after their prefixes: the last logits, the whole mask, the cache."""
         device = self.model.device
+        texts = [row.ids[len(row.ids) - own_length(row) :] for row in rows]
+        cache, before = cache_of(rows, self.layers)
         length = max(map(len, texts))
         ids = torch.tensor([[0] * (length - len(text)) + text for text in texts], device=device)
         real = torch.tensor([[False] * (length - len(text)) + [True] * len(text) for text in texts], device=device)
         if before is not None:
             real = torch.cat([before, real], dim=1)
-        cache = RowsCache(self.layers) if cache is None else cache
-        self.bank.hear(adapters)
+        self.bank.hear([row.adapters for row in rows])
         logits = self.model(
             input_ids=ids,
             attention_mask=None if real.all() else real,
@@ -222,7 +222,17 @@ class Batch:
         """Rows that finished go, and with them the padding that only they needed."""
         stay = [at for at, row in enumerate(self.rows) if row.finish is None]
         if len(stay) < len(self.rows):
+            self.keep_ended(self)
             self.keep(stay)
+
+    def keep_ended(self, some: Batch | Part) -> None:
+        """What is computed of those that have ended, for whoever goes on from there."""
+        try:
+            self.kept.take(some, [at for at, row in enumerate(some.rows) if row.goes_on and row.finish not in (None, "failed")])
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.kept.clear()
 
     @torch.inference_mode()
     def keep(self, stay: list[int]) -> None:

@@ -21,7 +21,8 @@ from engine.bases import DEFAULT_BASE, Base, load_base
 from engine.card import ModelCard
 from engine.decode import Row
 from engine.formats import Format
-from engine.memory import is_out_of_memory, rows_that_fit
+from engine.kept import Kept
+from engine.memory import bytes_to_keep, give_back, is_out_of_memory, rows_that_fit
 from engine.prompts import Prompt, end_ids, fit, identity_messages, render
 from engine.resolved import ReplyKey, Resolved, format_of, heard_by, info_of, resolve
 from engine.sharing import Loop, longest_reach
@@ -77,9 +78,10 @@ class Engine:
         self.leaving = ""  # why it is about to be, as soon as the answers in progress have ended
         self.moving = threading.Lock()  # one park or unpark at a time; taken before `lock`
         self.limit: int | None = None  # bytes that this process may hold on the GPU in all; None: what there is
-        self.answering = Answering(Loop(base.model, base.tokenizer, self.bank, self.slots, self.problem))
-        # Guards the model, the bank's masks and blocks, the loop, and first_replies. Always taken in the thread that computes,
-        # and held for one pass of the model: who waits for it comes between two steps, in the order of asking.
+        self.kept = Kept(lambda held: bytes_to_keep(base.device, self.limit, held))
+        self.answering = Answering(Loop(base.model, base.tokenizer, self.bank, self.slots, self.problem, self.kept))
+        # Guards the model, the bank's masks and blocks, the loop, what is kept, and first_replies. Always taken in the thread
+        # that computes, and held for one pass of the model: who waits for it comes between two steps, in the order of asking.
         self.lock = self.answering.lock
         self.give_way = self.answering.give_way
 
@@ -98,6 +100,7 @@ class Engine:
                 self.leaving = why  # from here on no row begins
             try:
                 with self.answering.without():
+                    self.kept.clear()
                     self.move(torch.device("cpu"))
                     self.parked = why
             finally:
@@ -129,6 +132,12 @@ class Engine:
         gc.collect()
         torch.cuda.empty_cache()
 
+    def forget(self) -> None:
+        """Gives back the memory of what was computed for earlier turns; the next ones compute all of their prompts."""
+        with self.lock:
+            self.kept.clear()
+        give_back(self.base.device)
+
     @property
     def away(self) -> str:
         """Why no row may begin; "" when any may."""
@@ -153,6 +162,7 @@ class Engine:
                     f"Adapter {info.name!r} belongs to another base: {misfit}; if it is the same model under another name, "
                     "load it with accept_other_base."
                 )
+            self.kept.drop(info.name)
             try:
                 self.bank.add(info.name, weights)
             except (RuntimeError, MemoryError) as error:
@@ -172,6 +182,7 @@ class Engine:
             info = self.adapters[name]
             self.adapters = {other: info for other, info in self.adapters.items() if other != name}
         with self.answering.without(name):
+            self.kept.drop(name)
             try:
                 self.bank.remove(name)
             except (RuntimeError, MemoryError):
@@ -278,7 +289,7 @@ class Engine:
                 yield [Piece(at, "", "", None, problem) for at, problem in failed.items()]
             there = {at: one for at, one in enumerate(asked) if one is not None}
             rows = [
-                self.row(at, one.prompt.ids, one.by, one.by.variant.decoding, one.prompt.max_new_tokens)
+                self.row(at, one.prompt.ids, one.by, one.by.variant.decoding, one.prompt.max_new_tokens, requests[at].goes_on)
                 for at, one in there.items()
             ]
             heard = heard_by(one.by for one in there.values())
@@ -307,8 +318,9 @@ class Engine:
             asked.append(None if at in lost else Asked(one, fit(self.base, one.format, request, reply), asked_at))
         return lost, asked
 
-    def row(self, at: int, ids: list[int], by: Resolved, decoding: Decoding, room: int) -> Row:
-        return Row(at, ids, by.variant.adapters, decoding, room, end_ids(self.base, by.format), by.format.stop)
+    def row(self, at: int, ids: list[int], by: Resolved, decoding: Decoding, room: int, goes_on: bool = True) -> Row:
+        ends, stops = end_ids(self.base, by.format), by.format.stop
+        return Row(at, ids, by.variant.adapters, decoding, room, ends, stops, goes_on=goes_on)
 
     def run(
         self,
@@ -339,8 +351,14 @@ class Engine:
         )
 
     def slots(self, longest: int) -> int:
-        """How many rows of up to `longest` tokens to decode at once."""
-        return rows_that_fit(self.base, longest, self.max_rows, self.limit, self.answering.loop.batch)
+        """How many rows of up to `longest` tokens to decode at once; what is kept makes room where a row would have to wait."""
+        loop = self.answering.loop
+        held = loop.batch.cache_bytes()
+        fit = rows_that_fit(self.base, longest, self.max_rows, self.limit, held)
+        if fit < self.max_rows and fit <= len(loop.of) and self.kept.bytes:
+            self.kept.clear()
+            fit = rows_that_fit(self.base, longest, self.max_rows, self.limit, held)
+        return fit
 
 
 def run_to_end(generator: Generator[object, None, T]) -> T:

@@ -1,18 +1,20 @@
-"""Prompts that begin alike: the keys and values of what they share are computed once.
+"""What prompts begin with is computed once: what several that are asked together share, and what is kept of earlier ones.
 
-All probes of a variant share its system text and template, often three quarters of the prompt. Sharing is between rows
-that hear the same adapters at the same strengths: another adapter means other keys and values.
+All probes of a variant share its system text and template, often three quarters of the prompt, and a conversation's next turn
+begins with all that was said before (`engine.kept`). Sharing is between rows that hear the same adapters at the same strengths:
+another adapter means other keys and values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
-from engine.cache import RowsCache
+from engine.cache import GROWTH, RowsCache
+from engine.kept import Kept, Piece, columns_of, common_length, piece_of, voices_of
 
 OPENING = 24  # tokens by which prompts that begin alike are recognised
 WORTH = 256  # tokens that must be saved, for the shared part costs a forward pass of its own
@@ -20,11 +22,15 @@ WORTH = 256  # tokens that must be saved, for the shared part costs a forward pa
 
 @dataclass(eq=False)
 class Prefix:
-    """The tokens that several rows begin with, and per layer their keys and values (heads, tokens, head size), once computed."""
+    """The tokens that one or several rows begin with. pieces: their keys and values, none until they are computed.
+
+    prefix: what is kept of them, while they are not.
+    """
 
     ids: list[int]
     adapters: Mapping[str, float]
-    layers: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+    pieces: Sequence[Piece] = ()
+    prefix: Prefix | None = None
 
 
 class Prompted(Protocol):
@@ -37,7 +43,7 @@ def share_prefixes(rows: Sequence[Prompted]) -> None:
     """Give rows that begin alike one Prefix. The last token of a prompt stays its own: the first of the answer comes from it."""
     alike: dict[tuple[object, ...], list[Prompted]] = {}
     for row in rows:
-        key = (tuple(sorted((name, strength) for name, strength in row.adapters.items() if strength)), tuple(row.ids[:OPENING]))
+        key = (voices_of(row.adapters), tuple(row.ids[:OPENING]))
         alike.setdefault(key, []).append(row)
     for group in alike.values():
         length = min(
@@ -49,10 +55,11 @@ def share_prefixes(rows: Sequence[Prompted]) -> None:
                 row.prefix = prefix
 
 
-def common_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two prompts begin with alike; of a group's least and greatest that is what all of them share."""
-    shorter = min(len(first), len(second))
-    return next((at for at in range(shorter) if first[at] != second[at]), shorter)
+def recall(row: Prompted, kept: Kept) -> None:
+    """Give the row what is kept of its beginning, unless it has as much or is to share more with others."""
+    length, pieces = kept.find(row.adapters, row.ids)
+    if length > (len(row.prefix.ids) if row.prefix else 0):
+        row.prefix = Prefix(row.ids[:length], row.adapters, pieces)
 
 
 def own_length(row: Prompted) -> int:
@@ -60,34 +67,46 @@ def own_length(row: Prompted) -> int:
     return len(row.ids) - (len(row.prefix.ids) if row.prefix else 0)
 
 
-def remember(prefixes: Sequence[Prefix], cache: RowsCache) -> None:
-    """Take each prefix's part out of a cache with one left-padded row per prefix."""
+def known_length(row: Prompted) -> int:
+    """Tokens of the prompt that were computed for an earlier one."""
+    prefix = row.prefix
+    if prefix is None:
+        return 0
+    return len(prefix.ids) if prefix.pieces else known_length(prefix)
+
+
+def remember(prefixes: Sequence[Prefix], real: torch.Tensor, cache: RowsCache, kept: Kept) -> None:
+    """Take each prefix out of a cache with one row per prefix, and keep it for later ones, too. real: False is padding."""
     for at, prefix in enumerate(prefixes):
-        start = cache.layers[0].length - len(prefix.ids)
-        # clones: a view would keep the whole batch's cache alive
-        prefix.layers = [
-            (layer.keys[at, :, start : layer.length].clone(), layer.values[at, :, start : layer.length].clone())
-            for layer in cache.layers
-        ]
+        whole = piece_of(cache.layers, at, columns_of(real[at]))
+        prefix.pieces, prefix.prefix = [whole], None
+
+        def piece(first: int, last: int, whole: Piece = whole) -> Piece:
+            return whole if last - first == whole.keys.shape[2] else whole.part(first, last).own()
+
+        kept.add(prefix.adapters, prefix.ids, whole.bytes // len(prefix.ids), piece)
 
 
 def cache_of(rows: Sequence[Prompted], layers: int) -> tuple[RowsCache, torch.Tensor | None]:
     """A cache in which every row has its prefix, right-aligned, and a mask (rows, columns): False is padding.
 
-    None in place of the mask if no row has a prefix.
+    It has room for the rest of the prompts. None in place of the mask if no row has a prefix.
     """
     cache = RowsCache(layers)
     known = next((row.prefix for row in rows if row.prefix), None)
     if known is None:
         return cache, None
     width = max(len(row.prefix.ids) for row in rows if row.prefix)
+    room = ((width + max(map(own_length, rows))) // GROWTH + 1) * GROWTH
     real = torch.tensor([[at >= width - len(row.prefix.ids) if row.prefix else False for at in range(width)] for row in rows])
-    for at, layer in enumerate(cache.layers):
-        like = known.layers[at][0]
-        # zeros: a masked column still meets the softmax, where a stray NaN would survive the mask
-        keys, values = (like.new_zeros(len(rows), like.shape[0], width, side.shape[2]) for side in known.layers[at])
-        for row, its in enumerate(rows):
-            if its.prefix:
-                keys[row, :, width - len(its.prefix.ids) :], values[row, :, width - len(its.prefix.ids) :] = its.prefix.layers[at]
-        layer.keys, layer.values, layer.length, layer.is_initialized = keys, values, width, True
-    return cache, real.to(known.layers[0][0].device)
+    # zeros: a masked column still meets the softmax, where a stray NaN would survive the mask
+    keys, values = (side.new_zeros(layers, len(rows), side.shape[1], room, side.shape[3]) for side in known.pieces[0])
+    for row, its in enumerate(rows):
+        at = width - len(its.prefix.ids) if its.prefix else 0
+        for piece in its.prefix.pieces if its.prefix else ():
+            end = at + piece.keys.shape[2]
+            keys[:, row, :, at:end], values[:, row, :, at:end] = piece
+            at = end
+    for number, layer in enumerate(cache.layers):
+        layer.keys, layer.values, layer.length, layer.is_initialized = keys[number], values[number], width, True
+    return cache, real.to(keys.device)

@@ -23,7 +23,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from engine.bank import Bank
 from engine.decode import Batch, Part, Row, finish, group_by_length, settle
 from engine.fairness import AT_ONCE, Ask, claims, in_order, victim
-from engine.prefixes import own_length, share_prefixes
+from engine.kept import Kept
+from engine.memory import is_out_of_memory
+from engine.prefixes import own_length, recall, share_prefixes
 
 PASS = 512  # tokens of prompts computed in one pass, and then the others have a step: a page of text is not held up by a crowd's
 
@@ -32,7 +34,7 @@ class Loop:
     """Asks, and the batch that answers them. Whoever calls `turn` holds the engine's lock; `add` may be called by anybody.
 
     slots: the longest row in tokens -> rows decoded at once. problem: an error and the rows it came with -> what their askers
-    are given.
+    are given. kept: what is computed of those that end, for later turns; None: nothing is.
     """
 
     def __init__(
@@ -42,9 +44,10 @@ class Loop:
         bank: Bank,
         slots: Callable[[int], int],
         problem: Callable[[Exception, Sequence[Row]], Exception] = lambda error, _rows: error,
+        kept: Kept | None = None,
     ) -> None:
         self.tokenizer, self.bank, self.slots, self.problem = tokenizer, bank, slots, problem
-        self.batch = Batch(model, bank)
+        self.batch = Batch(model, bank, kept)
         self.arrivals: deque[Ask] = deque()
         self.asks: list[Ask] = []  # in the order in which they came
         self.of: dict[Row, Ask] = {}  # whose the rows in the batch are, and those on their way into it
@@ -89,7 +92,7 @@ class Loop:
         while self.arrivals:
             ask = self.arrivals[0]
             try:
-                if self.batch.ready_mask:  # a window or ALiBi counts columns, and a row with a prefix has padding in its middle
+                if self.batch.ready_mask:
                     share_prefixes(ask.rows)
                 ask.waiting = deque(sorted(ask.rows, key=own_length, reverse=True))  # alike lengths meet: little padding
             finally:  # it is always in one of the two: else the computing thread might leave in this very moment
@@ -148,6 +151,8 @@ class Loop:
         longest = max(map(longest_reach, self.of), default=0)
         while len(picked) < most and (ask := self.next_ask(newcomers)):
             one = ask.aside[0] if ask.aside else ask.waiting[0]
+            if isinstance(one, Row):  # not earlier: what it waits with, it holds
+                recall(one, self.batch.kept)
             row, cost = (one.rows[0], 0) if isinstance(one, Part) else (one, own_length(one))
             longest = max(longest, longest_reach(row))
             slots, claimed = self.slots(longest), claims(ask, self.asks)
@@ -209,11 +214,14 @@ class Loop:
             return
         except Exception as error:
             failed, concerned = self.problem(error, rows), list(dict.fromkeys(self.of[row] for row in rows if row in self.of))
+            short = is_out_of_memory(error)
         # outside the except block: the traceback would keep the batch's tensors alive
         self.bank.silence()  # before anybody is told: who is may look
         for ask in concerned:
             self.close(ask, failed)
         self.batch.leave()
+        if short:
+            self.batch.kept.clear()
         self.batch.forget_graphs()
         gc.collect()
         if self.batch.model.device.type == "cuda":
@@ -233,6 +241,7 @@ class Loop:
             return
         part = self.batch.prefill(group)
         self.settle(group)
+        self.batch.keep_ended(part)
         if (left := part.going_on()).rows:
             parts.append(left)
 

@@ -116,19 +116,27 @@ class Variant:
 
 @dataclass(frozen=True)
 class Request:
-    """One conversation put to one variant; the last message is the user's."""
+    """One conversation put to one variant; the last message is the user's.
+
+    goes_on: whether a further turn may follow its answer; where none does, nothing of it is kept for one.
+    """
 
     messages: list[Message]
     variant: Variant = field(default_factory=Variant)
+    goes_on: bool = True
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds. `decode_s` counts only the steps this row took part in."""
+    """Seconds. `decode_s` counts only the steps this row took part in.
+
+    kept_tokens: of the prompt, that `prefill_s` does not hold, as they were computed for an earlier one.
+    """
 
     queued_s: float
     prefill_s: float
     decode_s: float
+    kept_tokens: int = 0
 
 
 @dataclass(frozen=True)

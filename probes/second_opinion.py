@@ -205,7 +205,7 @@ def judge_of(named: str, model: str, engine) -> Judge:
 def ask_base(engine, prompts: Sequence[str], *, max_tokens: int = 16) -> list[str]:
     """What the engine's base says to the prompts: greedy, in batches, without adapter and identity. Raises EngineError."""
     variant = Variant("judge", decoding=Decoding(max_new_tokens=max_tokens))
-    asked = [Request([{"role": "user", "content": prompt}], variant) for prompt in prompts]
+    asked = [Request([{"role": "user", "content": prompt}], variant, goes_on=False) for prompt in prompts]
     pieces = (asked[start : start + PIECE] for start in range(0, len(asked), PIECE))
     return [one.raw for piece in pieces for one in engine.answer(piece)]
 

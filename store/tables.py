@@ -49,7 +49,7 @@ MEANING: dict[str, tuple[str, dict[str, str]]] = {
             "variant": "JSON, all of it",
             "messages": "JSON: role and content of every turn before the answer",
             "decoding": "JSON",
-            "timings": "JSON, seconds",
+            "timings": "JSON, seconds; `kept_tokens`: of the prompt, that were computed for an earlier answer",
         },
     ),
     "votes": (

@@ -106,6 +106,12 @@ def finish_words(lang: str, answer: Answer) -> str:
     return say(lang, "finish_stopped" if answer.finish == "stopped" else "finish_stop")
 
 
+def prompt_tokens(lang: str, answer: Answer) -> str:
+    """How many there were, and for how many of them keys and values were still there."""
+    kept = answer.timings.kept_tokens
+    return say(lang, "prompt_tokens_kept", tokens=answer.prompt_tokens, kept=kept) if kept else str(answer.prompt_tokens)
+
+
 def details_html(lang: str, answer: Answer, recorded_format: str | None = None) -> str:
     """Under an answer: how it ended and how fast; raw text, exact prompt and what it takes to make it again, folded."""
     cut = ' class="mt-cut"' if answer.finish == "length" else ""
@@ -130,7 +136,7 @@ def details_html(lang: str, answer: Answer, recorded_format: str | None = None) 
         ),
         (say(lang, "reproduce_identity"), f"{answer.variant.identity} {hashes.get('identity') or ''}"),
         (say(lang, "reproduce_decoding"), odd_decoding(lang, answer.variant.decoding) or say(lang, "greedy")),
-        (say(lang, "reproduce_prompt_tokens"), answer.prompt_tokens),
+        (say(lang, "reproduce_prompt_tokens"), prompt_tokens(lang, answer)),
         (say(lang, "reproduce_logprob"), f"{answer.mean_logprob:.3f}"),
         (
             say(lang, "reproduce_seconds"),

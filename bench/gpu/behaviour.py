@@ -1,10 +1,12 @@
-"""What a person meets beside numbers: seeds, a batch that finds no memory, a base that makes room, a card that torch lacks."""
+"""What a person meets beside numbers: seeds, a batch that finds no memory, a base that makes room, a conversation that goes on, a
+card that torch lacks."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,8 @@ FEW_LONG_ROWS, FEW_LONG_TOKENS = 6, 100
 def asked(text: str, adapter: str | None, **decoding: Any) -> Request:
     message: Message = {"role": "user", "content": text}
     heard = {adapter: 1.0} if adapter else {}
-    return Request([message], Variant(adapters=heard, format="bayling", decoding=Decoding(**{"max_new_tokens": 24} | decoding)))
+    decoding = {"max_new_tokens": 24} | decoding
+    return Request([message], Variant(adapters=heard, format="bayling", decoding=Decoding(**decoding)), goes_on=False)
 
 
 def texts(engine: Engine, requests: Sequence[Request]) -> list[str]:
@@ -63,6 +66,7 @@ def check_behaviour(session: Session, folder: Path, adapters: Path) -> dict[str,
     found: dict[str, Any] = {}
     session.attempt(found, "out_of_memory", lambda: out_of_memory(session, engine))
     session.attempt(found, "parking", lambda: parking(session, engine))
+    session.attempt(found, "conversation", lambda: conversation(engine))
     session.attempt(found, "refusal", lambda: refusal(session))
     return found | {"ok": all(part.get("ok") is True for part in list(found.values()))}
 
@@ -155,6 +159,38 @@ def parking(session: Session, engine: Engine) -> dict[str, Any]:
     }
     room = freed >= 0.9 * size or not session.on_gpu
     return found | {"ok": found["same_answers"] and refused == "The base is parked by the benchmark." and room}
+
+
+# --- what is computed of a conversation is kept
+
+
+def conversation(engine: Engine) -> dict[str, Any]:
+    """Later turns go on from what is kept, and say what they say when all is computed anew (but for a tie: see sampling)."""
+
+    def third_turns() -> tuple[list[str], int]:
+        said: list[list[Message]] = [[] for _ in ADAPTERS]
+        for turn in range(3):
+            requests = []
+            for before, adapter in zip(said, ADAPTERS, strict=True):
+                before.append({"role": "user", "content": QUESTIONS[turn]})
+                requests.append(replace(asked("", adapter), messages=list(before), goes_on=True))
+            answers = engine.answer(requests)
+            for before, answer in zip(said, answers, strict=True):
+                before.append({"role": "assistant", "content": answer.raw})
+        return [answer.raw for answer in answers], sum(answer.timings.kept_tokens for answer in answers)
+
+    engine.forget()
+    ours, kept = third_turns()
+    most, engine.kept.most = engine.kept.most, lambda _held: 0
+    engine.forget()
+    plain, none = third_turns()
+    engine.kept.most = most
+    same = sum(one == other for one, other in zip(ours, plain, strict=True))
+    return {
+        "same_answers": f"{same} of {len(ours)}",
+        "kept_tokens": kept,
+        "ok": same >= len(ours) - 1 and kept > 0 and not none,
+    }
 
 
 # --- an architecture that torch was not built for

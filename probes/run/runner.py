@@ -220,8 +220,13 @@ class Asking:
 
     def chunk(self, at_once: int) -> list[Conversation]:
         """What to ask next, each request once. Conversations with many turns go first: each turn of theirs takes a round,
-        which the others fill. The engine then batches by length in tokens; here characters do."""
-        by_need = sorted(self.open, key=lambda one: (one.running, len(one.turns), request_size(one)), reverse=True)
+        which the others fill; and those that have begun before others, while the engine keeps what it computed for them.
+        The engine then batches by length in tokens; here characters do."""
+
+        def need(one: Conversation) -> tuple[bool, bool, int, int]:
+            return one.running, bool(one.said), len(one.turns), request_size(one)
+
+        by_need = sorted(self.open, key=need, reverse=True)
         chosen: dict[object, Conversation] = {}
         room = limits.ALL_CHARACTERS // 2  # of one call; what is chosen has its question yet to come
         for conversation in by_need:
@@ -331,7 +336,7 @@ class Asking:
             seed = plan.seed_of(variant.decoding.seed or self.settings.seed, turn.probe.id, conversation.sample, turn.place[-1])
             decoding = dataclasses.replace(decoding, seed=seed)
         messages: list[Message] = [*conversation.said, {"role": "user", "content": turn.text}]
-        return Request(messages, dataclasses.replace(variant, decoding=decoding))
+        return Request(messages, dataclasses.replace(variant, decoding=decoding), goes_on=len(conversation.turns) > 1)
 
     def key(self, conversation: Conversation) -> str | None:
         request = self.request(conversation)

@@ -9,7 +9,7 @@ import sys
 import pytest
 from tiny_base import write_tiny_base
 
-from bench import crowd
+from bench import chat, crowd
 
 
 @pytest.mark.model
@@ -37,3 +37,15 @@ def test_crowd_measures_a_question_beside_a_run_and_what_visits_leave(tmp_path, 
     assert {name: one["count"] for name, one in figures["memory"].items()} == {"visits": 2, "calls": 2}
     said = capsys.readouterr().out
     assert "x its time alone" in said and "2 visits move the memory by" in said
+
+
+def test_chat_measures_a_conversation_with_and_without_what_is_kept(tmp_path, capsys):
+    base, file = write_tiny_base(tmp_path / "tiny"), tmp_path / "figures.json"
+    sizes = "--turns 3 --tokens 4 --repeats 1 --probes 4 --probe-tokens 3"
+    chat.main(["--base", str(base), *sizes.split(), "--json", str(file)])
+    figures = json.loads(file.read_text())
+    first, *later = figures["chat"]["turns"]
+    assert not any(first["kept_tokens"]) and all(all(row["kept_tokens"]) for row in later)
+    assert figures["chat"]["ratios"]["last_over_first"] > 0 and figures["chat"]["without"]["last_s"] > 0
+    assert figures["probes"]["same_answers"] == "12 of 12"
+    assert "x, without" in capsys.readouterr().out

@@ -50,7 +50,7 @@ sys.exit(main(["--json", {str(file)!r}, "--device", "cpu", "--minutes", "4"]))
     for name in ("fp32", "fp16", "bf16"):
         assert all(parity[name]["right"].values()) and parity[name]["bank_error"] < 0.1
     assert parity["fp32"]["bank_error"] < 1e-4 and parity["fp32"]["mixed_as_alone"] == "8 of 8"
-    assert parity["behaviour"].keys() >= {"out_of_memory", "parking", "refusal"}
+    assert parity["behaviour"].keys() >= {"out_of_memory", "parking", "conversation", "refusal"}
 
     loaded = figures["load"]["folder of .bin shards"]
     assert loaded["seconds"] > 0 and loaded["weights_as_written"] is True

@@ -46,6 +46,7 @@ def test_answers_come_in_the_order_of_the_requests_and_carry_what_it_takes(tiny,
 def test_64_conversations_are_one_call(tiny):
     requests = [Request(user(f"Question number {at}, what do you say?"), Variant(decoding=SHORT)) for at in range(64)]
     together = [answer.raw for answer in tiny.answer(requests)]
+    tiny.forget()
     assert together[::9] == [tiny.answer([request])[0].raw for request in requests[::9]]
 
 

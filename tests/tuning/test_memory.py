@@ -40,7 +40,8 @@ def tiny(folder, tmp_path):
 
 def asked(adapter=None):
     variant = Variant(adapters={adapter: 1.0} if adapter else {}, decoding=SHORT)
-    return Request([{"role": "user", "content": "Who are you?"}], variant)
+    # nothing of it is kept: each time it is computed anew, the same to the last bit
+    return Request([{"role": "user", "content": "Who are you?"}], variant, goes_on=False)
 
 
 def both(tiny):
@@ -307,3 +308,14 @@ def test_a_job_that_does_not_fit_even_so_leaves_the_base_alone(gpu, tmp_path):
     id = job(gpu, tmp_path, 15)
     tick(gpu)
     assert store.jobs.get(gpu.db, id)["status"] == "queued" and not gpu.engine.parked
+
+
+def test_a_job_gets_the_memory_that_the_chat_keeps(gpu, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu.engine.kept, "bytes", 2 * GIB)
+    gpu.others = 2 * GIB  # what is kept, as the device sees it
+    monkeypatch.setattr(gpu.engine.kept, "clear", lambda: setattr(gpu, "others", 0))
+    assert memory.find_room(int(2.5 * GIB), "cuda:0", gpu.engine).fits
+    id = job(gpu, tmp_path, 2.5)
+    tick(gpu)
+    assert store.jobs.get(gpu.db, id)["status"] != "queued" and gpu.others == 0 and not gpu.engine.parked
+    until_ended(gpu, id)

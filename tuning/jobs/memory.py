@@ -122,6 +122,8 @@ def needed_to_merge(spec: str, asks: bool = False) -> int | None:
 def find_room(needed: int, device: str, engine: Engine | None = None) -> Room:
     """Whether so much fits on a device, and whether parking the chat's base would help."""
     now = int(free_bytes(device))
+    if engine is not None and where_is(engine) == device:
+        now += engine.kept.bytes  # it gives that back when the job starts
     if engine is None or device == "cpu" or where_is(engine) != device:
         return Room(device, needed, now, now)
     base = engine.bank.size()
@@ -144,6 +146,8 @@ def admission(engine: Engine | None, where: str | Path | Database) -> Callable[[
         if not job["needs_bytes"]:
             return reason_to_wait(job, stored.active(where))
         found = find_room(job["needs_bytes"], job["device"], engine)
+        if engine and where_is(engine) == job["device"] and found.needed > found.beside - engine.kept.bytes:
+            engine.forget()
         if found.fits:
             stored.change(where, job, parked=0)
             return None
