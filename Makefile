@@ -43,7 +43,7 @@ coverage: $(VENV)/.dev
 
 # What computes, once more as on a CPU with AVX2 and nothing newer; on such a CPU it would be the same run twice.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
-AVX2_TESTS := $(patsubst %,tests/%.py,$(patsubst %,engine/test_%,any_cpu bank decode engine prefixes) probes/test_margin \
+AVX2_TESTS := $(patsubst %,tests/%.py,$(patsubst %,engine/test_%,any_cpu bank decode engine onednn prefixes) probes/test_margin \
   tuning/test_merge $(patsubst %,tuning/test_training_%,gradients runs samples))
 test-avx2: $(VENV)/.dev
 	@if [ "$$($(PY) -c 'import torch; print(torch.backends.cpu.get_cpu_capability())')" = AVX2 ]; then \

@@ -45,11 +45,12 @@ class Group:
     weight is (out + total rank, in): the members' own weights, which become views of it, then all their A blocks,
     member by member. b is (total rank, out), zero where a block is not a member's. A layer that is no plain
     nn.Linear (quantised) or is tied to the embeddings is alone in its group and keeps its own weight; for it
-    weight is A only.
+    weight is A only. So do members whose weights are packed in fp32: there is one packed copy of them, made once.
     """
 
     def __init__(self, names: list[str], linears: list[nn.Linear], *, own_weight: bool, plain: bool, packed: bool) -> None:
         self.names, self.linears, self.own_weight, self.plain, self.packed = names, linears, own_weight, plain, packed
+        self.apart = own_weight  # the base's product and A's are two
         self.out = sum(linear.out_features for linear in linears)
         self.blocks: tuple[Block, ...] = ()  # in the order of the rows of A
         self.base: Product | None = None  # the members' outputs, None: the layer's own forward
@@ -81,21 +82,23 @@ class Group:
                     b.append(up)
                     blocks.append((adapter, pair.a.shape[0]))
         base = wide = None
-        if self.own_weight:
-            ours = self.packed or (self.plain and widened.is_needed(first.weight))
-            base = product(first.weight, first.bias, self.packed) if ours else None
-            wide = product(torch.cat(a), None, self.packed) if a else None
+        packed = self.packed and onednn.takes(first.weight)
+        apart = self.own_weight or (packed and first.weight.dtype == torch.float32)
+        if apart:
+            ours = packed or (self.plain and widened.is_needed(first.weight))
+            base = self.base or (product(self.weights(), self.biases(self.out), packed) if ours else None)
+            wide = product(torch.cat(a), None, packed) if a else None
         else:
             weight = torch.cat([*(linear.weight.data for linear in self.linears), *a])
             bias = self.biases(weight.shape[0])
-            base = product(weight[: self.out], None if bias is None else bias[: self.out], self.packed)
-            wide = product(weight, bias, self.packed) if a else None
-        up = product(torch.cat(b, dim=1), None, self.packed) if b else None
+            base = product(weight[: self.out], None if bias is None else bias[: self.out], packed)
+            wide = product(weight, bias, packed) if a else None
+        up = product(torch.cat(b, dim=1), None, packed) if b else None
         overflows = any(may_overflow(one) for one in a)
         # everything is allocated: from here on nothing can fail
         self.base, self.wide, self.up, self.blocks, self.mask = base, wide, up, tuple(blocks), None
-        self.heard, self.overflows = None, overflows
-        if not self.own_weight:
+        self.heard, self.overflows, self.apart = None, overflows, apart
+        if not apart:
             for linear in self.linears:
                 linear.weight.data = weight[linear.section]
 
@@ -105,6 +108,11 @@ class Group:
         for linear in self.linears:
             linear.to(device)
         self.lay_out(adapters)
+
+    def weights(self) -> torch.Tensor:
+        """The members' own weights, (out, in); a single one as it lies there."""
+        each = [linear.weight.data for linear in self.linears]
+        return each[0] if len(each) == 1 else torch.cat(each)
 
     def biases(self, rows: int) -> torch.Tensor | None:
         """The members' biases and zeros for the rows of A, (rows,), or None if no member has one."""
@@ -129,7 +137,7 @@ class Group:
     def compute(self, x: torch.Tensor, linear: nn.Linear) -> torch.Tensor:
         if self.mask is None:
             return self.base(x) if self.base else linear.plain(x)
-        if self.own_weight:
+        if self.apart:
             y, hidden = self.base(x) if self.base else linear.plain(x), self.wide(x)
         else:
             wide = self.wide(x)
@@ -152,7 +160,7 @@ def may_overflow(a: torch.Tensor) -> bool:
 def product(weight: torch.Tensor, bias: torch.Tensor | None, packed: bool) -> Product:
     """x -> x weight^T + bias."""
     if packed:
-        return functools.partial(onednn.product, packed=onednn.pack(weight), bias=bias)
+        return functools.partial(onednn.product, packed=onednn.Packed(weight), bias=bias)
     return functools.partial(widened.product if widened.is_needed(weight) else F.linear, weight=weight, bias=bias)
 
 
