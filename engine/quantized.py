@@ -1,9 +1,10 @@
 """The base's weights in int8 or NF4: a quarter of the memory or less, and read so much faster where a step is bound by reading.
 
-On a CPU int8 means: one scale for each row of a weight (an output channel), the weights rounded to 255 steps, and everything
-else - what they are multiplied with, the adapters beside them, embeddings, norms - as it was. So a row's answer does not depend
-on the rows beside it, as it would where activations are quantised by what the whole batch holds. torch.ao.quantization,
-which does that, is deprecated as well; torchao, its successor, calls the same product that is called here.
+On a CPU int8 means: one scale for each row of a weight (an output channel), one for each row of what is multiplied with it, and
+whole numbers in between; adapters, embeddings, norms and attention stay as they are. torch takes one range for a whole batch, by
+which a row's answer would depend on the rows beside it: so every row is brought to the same range first. The products are those
+of torch's quantised engine; torch.ao.quantization, which wraps them, is deprecated, and of what torch has beside them nothing is
+as fast without AVX-512 (docs/decisions.md has the figures).
 
 On a GPU both are bitsandbytes': LLM.int8 (arxiv.org/abs/2208.07339) and NF4 (arxiv.org/abs/2305.14314).
 """
@@ -14,24 +15,22 @@ import functools
 import importlib.metadata
 import importlib.util
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from engine import room, widened
+from engine import room
 from engine.types import EngineError
 
 KINDS = ("int8", "nf4")
 LEAST_CUDA = {"int8": (7, 5), "nf4": (6, 0)}  # of the GPU: bitsandbytes' kernels
 BYTES = {"int8": 1.05, "nf4": 0.55}  # per parameter on a GPU, scales and what stays in 16 bits included
 STEPS = 127  # on either side of 0
-VECTOR = 16  # numbers that AVX-512 takes at once; what is no multiple of it is left to a product that knows how to end
-FEW = 16  # rows up to which the weights are read as int8; with more, widening them once costs less (docs/decisions.md)
 
 
 def refuse(kind: str, device: torch.device) -> None:
@@ -64,28 +63,32 @@ def problem_of(kind: str, device: torch.device) -> str:
 
 @functools.cache
 def cpu_multiplies() -> bool:
-    """Whether torch's product of numbers and int8 weights is there, and right; it is not a public one."""
-    weight, x = torch.linspace(-1, 1, 8 * 32).view(8, 32), torch.linspace(0, 1, 2 * 32).view(2, 32)
-    codes, scale = quantize(weight)
+    """Whether torch's quantised engine is there, and right."""
+    layer, x = nn.Linear(32, 8), torch.linspace(-1, 2, 2 * 32).view(2, 32)
+    right = layer(x)
     try:
-        found = few_rows(x, codes, scale)
+        shrink(nn.Sequential(layer), torch.float32)
+        found = layer(x)
     except (AttributeError, RuntimeError):  # NotImplementedError is one
         return False
-    return bool(torch.allclose(found, x @ (codes * scale[:, None]).T, atol=1e-4))
+    return bool((found - right).norm() <= 0.05 * right.norm())
 
 
 # --- on a CPU
 
 
 class Int8Linear(nn.Linear):
-    """weight: codes, (out, in) int8. scale: (out,), fp32. Without gradient."""
+    """packed: codes and scales, for torch's quantised engine alone; weight is empty. part: its outputs, where others are packed
+    with it. Without gradient."""
 
-    scale: torch.Tensor
+    packed: Any
+    part: slice
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return product(x, self.weight, self.scale, self.bias)
+        return product(x, self.packed, edge(self.in_features))[..., self.part] + (0 if self.bias is None else self.bias)
 
 
+@torch.no_grad()
 def shrink(model: nn.Module, dtype: torch.dtype) -> int:
     """Every nn.Linear of a model on the CPU in int8, layer by layer, and the rest in `dtype`; how many layers those were.
 
@@ -96,8 +99,8 @@ def shrink(model: nn.Module, dtype: torch.dtype) -> int:
     for linear in linears:
         codes, scale = quantize(linear.weight.data)
         linear.__class__ = Int8Linear
-        linear.weight = nn.Parameter(codes, requires_grad=False)
-        linear.scale = scale
+        linear.packed, linear.part = pack(codes, scale), slice(0, len(codes))
+        linear.weight = nn.Parameter(codes.new_empty(0), requires_grad=False)
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.dtype in read:
             tensor.data = tensor.data.to(dtype)
@@ -111,46 +114,57 @@ def quantize(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (weight / scale[:, None]).round_().to(torch.int8), scale
 
 
-def product(x: torch.Tensor, codes: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """F.linear(x, codes x scale, bias), in the dtype of x."""
-    flat = x.reshape(-1, x.shape[-1])
-    few = len(flat) <= FEW and flat.shape[1] % VECTOR == 0
-    y = few_rows(flat, codes, scale) if few else many_rows(flat, codes, scale)
+def pack(codes: torch.Tensor, scale: torch.Tensor) -> Any:
+    """In the order that the engine reads them in; opaque."""
+    if torch.backends.quantized.engine == "none":
+        torch.backends.quantized.engine = next(name for name in torch.backends.quantized.supported_engines if name != "none")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*quantized tensor creation functions")  # the only way to it
+        zeros = torch.zeros(len(scale), dtype=torch.long)
+        made = torch._make_per_channel_quantized_tensor(codes, scale.double(), zeros, 0)
+    return torch.ops.quantized.linear_prepack(made, None)
+
+
+def unpack(packed: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """(codes, scale)."""
+    weight, _ = torch.ops.quantized.linear_unpack(packed)
+    return weight.int_repr(), weight.q_per_channel_scales().float()
+
+
+def edge(width: int) -> torch.Tensor:
+    """A row that makes the range of every batch the same, (1, width)."""
+    row = torch.zeros(1, max(2, width))
+    row[0, 0], row[0, 1] = 1, -1
+    return row[:, :width]
+
+
+def product(x: torch.Tensor, packed: Any, edge: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """F.linear(x, weight, bias) for what was packed, in the dtype of x; each row by its own range."""
+    flat = x.reshape(-1, x.shape[-1]).float()
+    most = torch.linalg.vector_norm(flat, float("inf"), dim=1, keepdim=True).clamp_(min=1e-30)
+    # what is NaN would be an error of the whole batch; it is NaN again when it is brought back to its range
+    ranged = torch.cat([flat / most, edge]).nan_to_num_(0.0)
+    # 7 bits: pairs of products of 8 overflow on processors without VNNI, and an answer would depend on the processor
+    y = torch.ops.quantized.linear_dynamic(ranged, packed, True)[:-1]
+    y = y.mul_(most).to(x.dtype)
     if bias is not None:
         y += bias
-    return y.view(*x.shape[:-1], len(codes))
-
-
-def few_rows(x: torch.Tensor, codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """The weights widened in the processor's registers: memory is read once, in 8 bits."""
-    # in fp32, as it adds up anyhow: with 16 bits it reads past the end of a row
-    return torch._weight_int8pack_mm(x.float().contiguous(), codes, scale).to(x.dtype)
-
-
-def many_rows(x: torch.Tensor, codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """The weights widened part by part, for a product of plain numbers."""
-    # unscaled sums leave fp16's range
-    wide = torch.float32 if x.dtype == torch.float16 or widened.is_needed(x) else x.dtype
-    y, x = x.new_empty(len(x), len(codes)), x.to(wide)
-    rows = max(1, widened.PART // codes.shape[1])
-    for start in range(0, len(codes), rows):
-        part = slice(start, start + rows)
-        y[:, part] = F.linear(x, codes[part].to(wide)).mul_(scale[part])
-    return y
+    return y.view(*x.shape[:-1], -1)
 
 
 def join(layers: Sequence[Int8Linear]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The product of layers that read the same input, whose codes and scales become views of one tensor each."""
-    codes, scale = torch.cat([layer.weight.data for layer in layers]), torch.cat([layer.scale for layer in layers])
+    """The product of layers that read the same input, packed together if they are not yet."""
+    packed = layers[0].packed
+    if any(layer.packed is not packed for layer in layers):
+        codes, scales = zip(*(unpack(layer.packed) for layer in layers), strict=True)
+        packed, start = pack(torch.cat(codes), torch.cat(scales)), 0
+        for layer in layers:
+            layer.packed, layer.part = packed, slice(start, start := start + layer.out_features)
     bias = None
     if any(layer.bias is not None for layer in layers):
-        none = [scale.new_zeros(layer.out_features) if layer.bias is None else layer.bias.data for layer in layers]
+        none = [torch.zeros(layer.out_features) if layer.bias is None else layer.bias.data for layer in layers]
         bias = torch.cat(none)
-    start = 0
-    for layer in layers:
-        part = slice(start, start := start + layer.out_features)
-        layer.weight.data, layer.scale = codes[part], scale[part]
-    return functools.partial(product, codes=codes, scale=scale, bias=bias)
+    return functools.partial(product, packed=packed, edge=edge(layers[0].in_features), bias=bias)
 
 
 # --- loading
@@ -178,7 +192,7 @@ def finish(kind: str, model: PreTrainedModel, device: torch.device, dtype: torch
     if not shrink(model, dtype):
         raise EngineError(f"--quantize {kind}: a {model.config.model_type} has no linear layers of the usual kind; leave it out.")
     model.config.dtype = dtype
-    return f"weights {kind}, a scale for each output channel: asked for; {rest}"
+    return f"weights {kind}, a scale for each output channel and each row: asked for; {rest}"
 
 
 def refuse_unfit(kind: str, device: torch.device, dtype: torch.dtype, source: str, name: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import pytest
 import torch
 from peft import PeftModel
-from tiny import edit_json, tiny_llama, user, write_adapter, write_bayling_like
+from tiny import SENTENCEPIECES, edit_json, tiny_llama, user, write_adapter, write_bayling_like
 
 import engine as engine_room
 from engine import Decoding, EngineError, Request, Variant, quantized, room
@@ -29,40 +30,34 @@ def small(folder):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("shape", [(64, 96), (50, 33), (3, 48)])
-@pytest.mark.parametrize("rows", [1, 5, quantized.FEW, quantized.FEW + 1, 40])
-def test_a_product_is_that_of_the_rounded_weights(dtype, shape, rows):
+@pytest.mark.parametrize("shape", [(64, 96), (50, 33), (3, 7)])
+@pytest.mark.parametrize("rows", [1, 40])
+def test_a_product_is_that_of_rounded_numbers_and_of_its_row_alone(dtype, shape, rows):
     torch.manual_seed(0)
     weight, x, bias = torch.randn(shape), torch.randn(2, rows, shape[1]).to(dtype), torch.randn(shape[0]).to(dtype)
     weight[1] = 0
     codes, scale = quantized.quantize(weight)
-    rounded = codes * scale[:, None]
-    assert ((rounded - weight).abs() <= 0.501 * scale[:, None]).all()
-    found = quantized.product(x, codes, scale, bias)
-    expected = x.float() @ rounded.T + bias.float()
-    near = {torch.float32: 1e-4, torch.bfloat16: 0.02, torch.float16: 0.002}[dtype]
+    assert ((codes * scale[:, None] - weight).abs() <= 0.501 * scale[:, None]).all()
+    ours = functools.partial(quantized.product, packed=quantized.pack(codes, scale), edge=quantized.edge(shape[1]), bias=bias)
+    found, expected = ours(x), x.float() @ weight.T + bias.float()
     assert found.dtype == dtype and found.shape == expected.shape
-    assert (found.float() - expected).norm() <= near * expected.norm()
+    assert (found.float() - expected).norm() <= 0.06 * expected.norm()
+    x[0] *= 100
+    assert torch.equal(ours(x[1, -1:])[0], ours(x)[1, -1]) and torch.equal(ours(x)[1], found[1])
+    x[0, 0, 0], x[1, 0] = float("nan"), 0
+    assert ours(x)[0, 0].isnan().all() and torch.equal(ours(x)[1, 0], bias) and ours(x)[1].isfinite().all()
 
 
-def whole_of(model: torch.nn.Module) -> torch.nn.Module:
-    """The same model with plain layers of the rounded weights."""
-    model = copy.deepcopy(model)
-    for module in model.modules():
-        if isinstance(module, quantized.Int8Linear):
-            rounded = module.weight * module.scale[:, None]
-            module.__class__ = torch.nn.Linear
-            module.weight = torch.nn.Parameter(rounded, requires_grad=False)
-    return model
+def apart(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
 
 
 @torch.inference_mode()
 def test_adapters_stay_whole_beside_int8_weights(tmp_path):
-    model = tiny_llama(tie_word_embeddings=True)
-    folders = [write_adapter(tmp_path / name, copy.deepcopy(model), seed=seed) for seed, name in enumerate("ab", 1)]
+    model, whole = tiny_llama(tie_word_embeddings=True), tiny_llama(tie_word_embeddings=True)
+    folders = [write_adapter(tmp_path / name, copy.deepcopy(whole), seed=seed) for seed, name in enumerate("ab", 1)]
     assert quantized.shrink(model, torch.float32) == 22 and model.dtype == torch.float32
-    plain = whole_of(model)
-    assert torch.equal(model.get_input_embeddings().weight, tiny_llama(tie_word_embeddings=True).get_input_embeddings().weight)
+    assert torch.equal(model.get_input_embeddings().weight, whole.get_input_embeddings().weight)
     bank = Bank(model)
     together = sorted(len(group.names) for group in bank.groups)
     assert together == [1] * 7 + [2] * 3 + [3] * 3  # q, k, v are one product, and gate, up
@@ -71,16 +66,23 @@ def test_adapters_stay_whole_beside_int8_weights(tmp_path):
     ids = torch.randint(3, 500, (3, 9), generator=torch.Generator().manual_seed(5))
     with bank.hearing([{}, {"a": 1.0}, {"b": 1.0}]):
         found = model(ids).logits
-    for row, path in enumerate([None, *folders]):
-        peer = PeftModel.from_pretrained(copy.deepcopy(plain), path) if path else plain
-        torch.testing.assert_close(found[row], peer(ids).logits[row], rtol=1e-4, atol=1e-4)
+    peers = [PeftModel.from_pretrained(copy.deepcopy(whole), path) if path else whole for path in (None, *folders)]
+    right = [peer(ids).logits[row] for row, peer in enumerate(peers)]
+    assert max(apart(found[row], right[row]) for row in range(3)) < 0.2
+    assert min(apart(found[row], whole(ids).logits[row]) for row in (1, 2)) > 0.5
     bank.remove("a")
+    with Bank(model).hearing([{}] * 3):  # a second one over the same layers
+        assert apart(model(ids).logits[0], found[0]) < 0.02
+    bank = Bank(model)
+    bank.add("b", read_adapter(folders[1])[1])
     with bank.hearing([{"b": 1.0}] * 3):
-        torch.testing.assert_close(model(ids).logits[2], found[2], rtol=1e-4, atol=1e-4)
+        assert apart(model(ids).logits[2], found[2]) < 0.02
 
 
 def test_an_answer_says_it_and_does_not_depend_on_its_neighbours(small, folder, tmp_path):
-    name = small.add_adapter(write_adapter(tmp_path / "other", copy.deepcopy(whole_of(small.base.model))), accept_other_base=True)
+    name = small.add_adapter(
+        write_adapter(tmp_path / "other", tiny_llama(num_key_value_heads=4, vocab_size=SENTENCEPIECES)), accept_other_base=True
+    )
     decoding = Decoding(max_new_tokens=12)
     variants = [Variant("base", decoding=decoding), Variant("taught", adapters={name: 1.0}, decoding=decoding)]
     asked = [Request(user("Who are you?"), variant) for variant in variants]
