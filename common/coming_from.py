@@ -56,7 +56,7 @@ def same(*names: str) -> tuple[Flag, ...]:
 BY_DEVICE = "the device decides the number format; --dtype asks for one"
 EVERY_STEP = "every step is logged"
 NO_CACHE = "rows are read anew each time and no cache is kept"
-NO_8BIT = "8-bit weights are not there yet; leave it out, and the base is loaded in 16 bits where the device can (7B: 14 GiB)"
+NO = ("false", "no", "0")  # a switch that is given to say no
 LORA = Flag("--finetuning_type", values={"lora": ""}, why="LoRA is what is trained here")
 BASE = Flag("--model_name_or_path", "--base")
 GREEDY = "answers are greedy here, there --temperature {}"
@@ -108,6 +108,19 @@ PROGRAMS = {
         MERGE,
         (Flag("--base-model", "--base"), Flag("--lora-model", "--adapter"), Flag("--output-model", "--output_dir")),
     ),
+    "alpaca-lora page": Program(
+        "alpaca-lora",
+        "generate.py",
+        PAGE,
+        (
+            Flag("--load_8bit", "--quantize int8", switch=True),
+            Flag("--base_model", "--base"),
+            Flag("--lora_weights", "--adapter"),
+            Flag("--prompt_template", "--format"),
+            Flag("--server_name", "--host"),
+            Flag("--share_gradio", "--share", switch=True),
+        ),
+    ),
     "chatglm-efficient-tuning": Program(
         "ChatGLM-Efficient-Tuning",
         "src/train_sft.py",
@@ -158,7 +171,7 @@ PROGRAMS = {
             BASE,
             Flag("--checkpoint_dir", "--adapter", why=GREEDY.format("0.95 --top-p 0.7"), commas=True),
             LORA,
-            Flag("--quantization_bit", refused=NO_8BIT.replace("8-bit", "Quantised")),
+            Flag("--quantization_bit", values={"8": "--quantize int8", "4": "--quantize nf4"}, why="there are these two"),
             Flag("--do_sample", values={"true": "", "false": "--temperature 0"}, why="--temperature decides it"),
             *same("--temperature"),
             Flag("--num_beams", values={"1": ""}, why="there is no beam search"),
@@ -207,7 +220,7 @@ PROGRAMS = {
             *same("--device", "--style", "--temperature", "--max-new-tokens"),
             Flag("--repetition_penalty", "--repetition-penalty"),
             Flag("--conv-template", "--format"),
-            Flag("--load-8bit", switch=True, refused=NO_8BIT),
+            Flag("--load-8bit", "--quantize int8", switch=True),
             Flag("--cpu-offloading", switch=True, refused="a base lies on one device; leave it out, or take --device cpu"),
             Flag("--num-gpus", values={"1": ""}, why="a base lies on one device; --device cuda:1 names it"),
             Flag("--max-gpu-memory", why="a base lies on one device and takes what it needs"),
@@ -288,7 +301,7 @@ def take(flag: Flag, values: Sequence[str], call: Call) -> None:
     value = " ".join(values)
     shown = f"{flag.name} {value}".rstrip()
     if flag.refused:
-        if value.lower() not in ("false", "no", "0"):
+        if value.lower() not in NO:
             call.problems.append(f"{shown}: {flag.refused}.")
     elif not values and not flag.switch:
         call.problems.append(f"{flag.name} needs a value.")
@@ -303,6 +316,10 @@ def take(flag: Flag, values: Sequence[str], call: Call) -> None:
             call.said.append(f"{shown} is taken as {taken}." if taken else f"{shown} is left out: {flag.why}.")
     elif not flag.ours:
         call.said.append(f"{shown} is left out: {flag.why}.")
+    elif flag.switch:
+        no = value.lower() in NO
+        call.words += [] if no else flag.ours.split()
+        call.said.append(f"{shown} is left out: it says no." if no else f"{shown} is taken as {flag.ours}.")
     else:
         parts = [part.strip() for part in value.split(",")] if flag.commas else values
         call.words += [word for part in parts for word in (flag.ours, part)] if flag.commas else [flag.ours, *parts]

@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from engine import onednn, widened
+from engine import onednn, quantized, widened
 from engine.adapter_keys import fold
 from engine.adapters import LowRank
 from engine.types import EngineError
@@ -44,8 +44,8 @@ class Group:
 
     weight is (out + total rank, in): the members' own weights, which become views of it, then all their A blocks,
     member by member. b is (total rank, out), zero where a block is not a member's. A layer that is no plain
-    nn.Linear (quantised) or is tied to the embeddings is alone in its group and keeps its own weight; for it
-    weight is A only. So do members whose weights are packed in fp32: there is one packed copy of them, made once.
+    nn.Linear (quantised on a GPU) or is tied to the embeddings is alone in its group and keeps its own weight; for it
+    weight is A only. So it is for members whose weights are packed in fp32 or int8, all of a group in one copy, made once.
     """
 
     def __init__(self, names: list[str], linears: list[nn.Linear], *, own_weight: bool, plain: bool, packed: bool) -> None:
@@ -85,8 +85,10 @@ class Group:
         packed = self.packed and onednn.takes(first.weight)
         apart = self.own_weight or (packed and first.weight.dtype == torch.float32)
         if apart:
-            ours = packed or (self.plain and widened.is_needed(first.weight))
-            base = self.base or (product(self.weights(), self.biases(self.out), packed) if ours else None)
+            if isinstance(first, quantized.Int8Linear):
+                base = self.base or quantized.join(self.linears)
+            elif packed or (self.plain and widened.is_needed(first.weight)):
+                base = self.base or product(self.weights(), self.biases(self.out), packed)
             wide = product(torch.cat(a), None, packed) if a else None
         else:
             weight = torch.cat([*(linear.weight.data for linear in self.linears), *a])
@@ -182,6 +184,9 @@ def grouped_class(kind: type[nn.Linear]) -> type[nn.Linear]:
 
     Grouped.__name__ = Grouped.__qualname__ = f"Grouped{kind.__name__}"
     return Grouped
+
+
+FUSABLE = tuple(kind for one in (nn.Linear, quantized.Int8Linear) for kind in (one, grouped_class(one)))
 
 
 class Bank:
@@ -322,14 +327,14 @@ def row_mask(
 def make_group(model: nn.Module, linears: Mapping[str, nn.Linear], names: list[str], packed: bool) -> Group:
     first = linears[names[0]]
     plain = type(first) in (nn.Linear, grouped_class(nn.Linear))
-    own_weight = len(names) == 1 and not is_fusable(model, first)
+    own_weight = isinstance(first, quantized.Int8Linear) or (len(names) == 1 and not is_fusable(model, first))
     return Group(names, [linears[name] for name in names], own_weight=own_weight, plain=plain, packed=packed and plain)
 
 
 def is_fusable(model: nn.Module, linear: nn.Linear) -> bool:
-    """Whether the layer's weight may become a view of a wider tensor: not if quantised, nor if tied to the embeddings."""
+    """Whether the layer's weight may become a view of a wider tensor: not if bitsandbytes', nor if tied to the embeddings."""
     embeddings = model.get_input_embeddings().weight if hasattr(model, "get_input_embeddings") else None
-    return type(linear) in (nn.Linear, grouped_class(nn.Linear)) and linear.weight is not embeddings
+    return type(linear) in FUSABLE and linear.weight is not embeddings
 
 
 def names_by_input(model: nn.Module, linears: Mapping[str, nn.Linear]) -> list[list[str]]:

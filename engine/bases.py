@@ -16,11 +16,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from common.paths import why_no_file
-from engine import formats, packaged, room
+from engine import formats, packaged, quantized, room
 from engine.adapter_shapes import CARD, read_card
 from engine.card import BAYLING, NO_CARD, ModelCard
 from engine.checkpoint import BARE, WEIGHTS, adapter_left_inside, context_of, refuse_damaged
-from engine.device import choose_device
+from engine.device import choose_device, choose_dtype
 from engine.formats import Format
 from engine.types import EngineError
 
@@ -38,7 +38,8 @@ class Base:
     hash: of the weights themselves, the same for every file format and number format they were stored in.
     names: what an adapter's record may call this base. reasons: one sentence per automatic choice, for people.
     recorded_format: what the checkpoint's card.json says it was made for, if there is one. spec: how another process is told
-    the same base (`portable_spec`). remote_code: whether program code that the checkpoint brings may run.
+    the same base (`portable_spec`). remote_code: whether program code that the checkpoint brings may run. quantized: "int8",
+    "nf4", or "" for whole weights; dtype is then what is computed in.
     """
 
     name: str
@@ -55,6 +56,18 @@ class Base:
     recorded_format: Format | None = None
     spec: str = ""
     remote_code: bool = False
+    quantized: str = ""
+
+    @property
+    def number_format(self) -> str:
+        """What stands beside an answer, for other numbers give other words: `float32`, or `int8 (float32)`."""
+        computed = str(self.dtype).removeprefix("torch.")
+        return f"{self.quantized} ({computed})" if self.quantized else computed
+
+    def named(self, variant: str) -> str:
+        """A variant's name, which says it where the weights are not whole: its answers are never taken for the other's."""
+        mark = f" ({self.quantized})"
+        return variant if not self.quantized or variant.endswith(mark) else variant + mark
 
     @property
     def record(self) -> str:
@@ -71,24 +84,35 @@ def load_base(
     dtype: str | None = None,
     context: int | None = None,
     trust_remote_code: bool = False,
+    quantize: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Base:
     """Load `bayling-mini`, `smollm2`, a folder, a .gguf file or a Hub id. Every automatic choice is said with its reason.
 
-    context: prompt and answer together, in tokens; None takes the model's own limit.
+    context: prompt and answer together, in tokens; None takes the model's own limit. quantize: int8 or nf4, for weights that are
+    smaller and no longer whole (`engine.quantized`).
     Raises EngineError, one sentence, for anything a person can put right.
     """
     torch_device, device_reason = choose_device(device)
+    if quantize:
+        quantized.refuse(quantize, torch_device)
     link, spec = spec_path(spec).absolute().name, portable_spec(spec)
     source, names = find(spec, say)
     name = spec if spec in PACKAGED else Path(spec).name
-    torch_dtype, dtype_reason = room.choose_dtype(source, torch_device, dtype, name)
+    if quantize:
+        torch_dtype, dtype_reason = choose_dtype(torch_device, dtype)
+        quantized.refuse_unfit(quantize, torch_device, torch_dtype, source, name)
+    else:
+        torch_dtype, dtype_reason = room.choose_dtype(source, torch_device, dtype, name)
     if os.path.isdir(source):
         refuse_damaged(Path(source))
-    model, tokenizer = read(source, torch_device, torch_dtype, trust_remote_code)
+    how = quantized.reading(quantize, torch_device, torch_dtype, source) if quantize else {"dtype": torch_dtype}
+    model, tokenizer = read(source, torch_device, trust_remote_code, how)
     folder = room.folder_of(source)
     left = adapter_left_inside(folder) if folder else ""
     record = read_record(source)
+    whole = cached_hash(source, record) or weights_hash(model, folder or "")
+    shrunk = quantized.finish(quantize, model, torch_device, torch_dtype) if quantize else ""
     known = recorded_format(record)
     if format:
         chosen, format_reason = formats.find(format), f"format {format}: asked for"
@@ -107,12 +131,13 @@ def load_base(
         format=chosen,
         # the anonymised release speaks in placeholders, and its format is how it is known
         card=card or (BAYLING if chosen.name == "bayling" else NO_CARD),
-        hash=cached_hash(source, record) or weights_hash(model, folder or ""),
+        hash=whole,
         names=(*names, link),  # also as the folder was called here, where that is a link
-        reasons=[device_reason, dtype_reason, format_reason, *filter(None, [left])],
+        reasons=[device_reason, dtype_reason, *filter(None, [shrunk]), format_reason, *filter(None, [left])],
         recorded_format=known,
         spec=spec,
         remote_code=trust_remote_code,
+        quantized=quantize or "",
     )
     for reason in base.reasons:
         say(reason)
@@ -180,18 +205,19 @@ def find_in_folder(folder: Path, say: Callable[[str], None]) -> tuple[str, tuple
 
 
 def read(
-    source: str, device: torch.device, dtype: torch.dtype, trust_remote_code: bool
+    source: str, device: torch.device, trust_remote_code: bool, how: Mapping[str, Any]
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """how: dtype and the like, for from_pretrained."""
     transformers_logging.disable_progress_bar()
     placement = {} if device.type == "cpu" else {"device_map": {"": device}}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
         model, loading = AutoModelForCausalLM.from_pretrained(
             source,
-            dtype=dtype,
             weights_only=True,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
+            **how,
             **BARE,
             **placement,
         )
@@ -245,12 +271,14 @@ def weights_hash(model: PreTrainedModel, source: str | Path = "", samples: int =
     """Twelve hex digits over every tensor's name, shape and `samples` of its values, rounded to bf16.
 
     A sample, because reading 13 GB to name a model would take longer than loading it. The values are the stored
-    ones where `source` is a folder that has them: rounded to fp16 first, they would be other ones in bf16.
+    ones where `source` is a folder that has them: rounded to fp16 first, they would be other ones in bf16, and in NF4 the
+    tensors have other shapes.
     """
     digest = hashlib.sha256()
     stored = StoredTensors(Path(source)) if source else {}
     for name, tensor in sorted(model.named_parameters()):
-        flat = (stored[name] if name in stored else tensor.detach()).reshape(-1)
+        tensor = stored[name] if name in stored else tensor.detach()
+        flat = tensor.reshape(-1)
         at = torch.linspace(0, flat.numel() - 1, min(samples, flat.numel()), dtype=torch.float64).long()
         values = flat[at.to(flat.device)].float().bfloat16().view(torch.int16).cpu().numpy()
         digest.update(f"{name}{tuple(tensor.shape)}".encode() + values.tobytes())

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from common import coming_from, ending, paths
-from engine import terminal
+from engine import quantized, terminal
 from engine.adapters import read_adapter, recorded_base
 from engine.bases import DEFAULT_BASE
 from engine.engine import MAX_ROWS, Engine, load
@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--repetition-penalty", type=float, default=1.0)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--dtype", choices=("fp32", "fp16", "bf16"))
+    options.add_argument("--quantize", choices=quantized.KINDS, help="smaller weights: int8 on a CPU or a GPU, nf4 on a GPU")
     options.add_argument("--device")
     options.add_argument(
         "--style", choices=sorted(terminal.STYLES), default="simple", help="how it is shown; programmatic: for pipes"
@@ -103,12 +104,13 @@ def main(argv: list[str] | None = None) -> int:
     args = coming_from.parsed(parser(), given, coming_from.CHAT)
     try:
         prompt = identity_prompt(args)
-        settings = dict(format=args.format, dtype=args.dtype, device=args.device, trust_remote_code=args.trust_remote_code)
+        settings = dict(format=args.format, dtype=args.dtype, device=args.device, quantize=args.quantize)
         decoding = Decoding(
             args.max_new_tokens, args.temperature, args.top_p, args.top_k, args.repetition_penalty, seed=args.seed
         )
         base = args.base or base_of(args.adapter)
-        engine = load(base, max_rows=MAX_ROWS, say=lambda line: print(line, file=sys.stderr), **settings)
+        say = lambda line: print(line, file=sys.stderr)  # noqa: E731
+        engine = load(base, max_rows=MAX_ROWS, say=say, trust_remote_code=args.trust_remote_code, **settings)
         variant = Variant(
             name="terminal",
             adapters=blend(engine, args.adapter, args.accept_other_base),

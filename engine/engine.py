@@ -43,6 +43,7 @@ def load(
     dtype: str | None = None,
     context: int | None = None,
     trust_remote_code: bool = False,
+    quantize: str | None = None,
     max_rows: int = MAX_ROWS,
     threads: int | None = None,
     say: Callable[[str], None] = print,
@@ -58,6 +59,7 @@ def load(
         dtype=dtype,
         context=context,
         trust_remote_code=trust_remote_code,
+        quantize=quantize,
         say=say,
     )
     return Engine(loaded, max_rows=max_rows)
@@ -90,8 +92,11 @@ class Engine:
     def park(self, why: str) -> None:
         """Moves the base and its adapters to CPU memory. Until `unpark`, asking raises EngineError(why): a sentence for people.
 
-        Waits for the answers in progress. A base that lives on the CPU, or is parked already, stays where it is.
+        Waits for the answers in progress. A base that lives on the CPU, or is parked already, stays where it is. One that is
+        quantised on a GPU raises EngineError: its codes lie in bitsandbytes' own order for that device.
         """
+        if self.base.quantized and self.base.device.type != "cpu":
+            raise EngineError(f"The base is in {self.base.quantized} and stays on {self.base.device}; start without --quantize.")
         with self.moving:
             if self.parked:
                 self.parked = why

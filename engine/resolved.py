@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine import formats
@@ -36,11 +36,12 @@ def resolve(variant: Variant, adapters: Mapping[str, AdapterInfo], base: Base) -
     format = format_of(variant, heard, base)
     hashes = {
         "base": base.hash,
+        "dtype": base.number_format,
         "adapters": {name: info.hash for name, info in heard.items()},
         "format": format.hash,
         "identity": short_hash(variant.prompt) if variant.prompt is not None else None,
     }
-    return Resolved(variant, format, heard, hashes)
+    return Resolved(replace(variant, name=base.named(variant.name)), format, heard, hashes)
 
 
 def heard_by(asked: Iterable[Resolved]) -> dict[str, AdapterInfo]:

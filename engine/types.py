@@ -145,7 +145,7 @@ class Answer:
 
     raw is what the model wrote, shown is raw after the model card (placeholders -> names).
     dropped_turns counts the oldest exchanges left out to fit the context.
-    hashes: base, format, identity, and one per adapter under `adapters`.
+    hashes: base, dtype (the number format), format, identity, and one per adapter under `adapters`.
     """
 
     variant: Variant

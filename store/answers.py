@@ -99,7 +99,7 @@ def _essence(variant: Mapping[str, Any], hashes: Mapping[str, Any]) -> list[Any]
     known = hashes.get("adapters") or {}
     strengths = variant.get("adapters", {})
     adapters = sorted((known.get(name, name), float(strength)) for name, strength in strengths.items() if strength)
-    prompt = variant.get("prompt")
+    prompt, numbers = variant.get("prompt"), hashes.get("dtype") or ""
     decoding = dict(variant.get("decoding", {}))
     for name in ("seed",) if _sampled(variant) else SAMPLING_ONLY:
         decoding.pop(name, None)
@@ -110,6 +110,7 @@ def _essence(variant: Mapping[str, Any], hashes: Mapping[str, Any]) -> list[Any]
         prompt,
         variant.get("mode") if prompt is not None else None,
         decoding,
+        *([numbers] if "(" in numbers else []),  # quantised weights are another model's; a rounding more or less is not
     ]
 
 

@@ -18,7 +18,7 @@ EVERYWHERE = {
     "name": "as people see it",
     "message": "why it is as it is, one sentence; empty where all is well",
     "base_hash": "of the base's weights",
-    "dtype": "number format that the base computed in: float32, bfloat16, float16",
+    "dtype": "number format that the base computed in: float32, bfloat16, float16; with quantised weights int8 (float32) ...",
     "probe_id": "`id` of the probe",
 }
 # table -> what a row is, and what its columns hold
@@ -30,7 +30,7 @@ MEANING: dict[str, tuple[str, dict[str, str]]] = {
             "session": "the page's key, for the chat",
             "lang": "language of the question, en or zh",
             "variant_name": "as the page showed it",
-            "variant_key": "hash of base, format, adapters with strengths, prompt, mode, decoding; not of names or the seed",
+            "variant_key": "hash of base, quantising, format, adapters with strengths, prompt, mode, decoding; no names, no seed",
             "request_key": "the same with turns, seed and number format: what is equal here was asked of the same model",
             "question": "the last message, as it was typed",
             "raw": "what the model wrote, to the letter",

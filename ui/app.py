@@ -219,8 +219,7 @@ def leave_page(parts: Parts, request: gr.Request) -> None:
 
 def header_html(app: App, lang: str, who: str | None = None) -> str:
     base = app.engine.base
-    dtype = str(base.dtype).removeprefix("torch.")
-    facts = [base.name, f"{dtype}, {base.device}", say(lang, "header_format", name=base.format.name)]
+    facts = [base.name, f"{base.number_format}, {base.device}", say(lang, "header_format", name=base.format.name)]
     facts.append(say(lang, "header_context", tokens=base.context))
     said = "".join(f"<span>{escape(fact)}</span>" for fact in facts)
     reasons = escape("\n".join(base.reasons))

@@ -128,7 +128,7 @@ def details_html(lang: str, answer: Answer, recorded_format: str | None = None) 
     raw_note = say(lang, "raw_same" if answer.raw.strip() == answer.shown.strip() else "raw_differs")
     hashes = answer.hashes
     again = [
-        (say(lang, "reproduce_base"), hashes.get("base")),
+        (say(lang, "reproduce_base"), " · ".join(filter(None, (hashes.get("base"), hashes.get("dtype"))))),
         (say(lang, "reproduce_format"), f"{answer.format} {hashes.get('format') or ''}"),
         *(
             (adapter, f"{answer.variant.adapters.get(adapter, 0):g} · {known}")

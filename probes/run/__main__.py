@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     say("--adapters-dir", type=Path, metavar="FOLDER", help="where adapters lie by name (default: adapters/ and runs/adapters/)")
     say("--format", help="the base's prompt format; recognised from the checkpoint if not given")
     say("--dtype", choices=("fp32", "fp16", "bf16"))
+    say("--quantize", metavar="KIND", help="refused: what is measured from here is measured with whole weights")
     say("--device")
     say("--context", type=int, metavar="TOKENS")
     say("--threads", type=int, metavar="N")
@@ -223,6 +224,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     switches = Switches()
     try:
+        if args.quantize:
+            raise questions.ProbeError(
+                f"--quantize {args.quantize}: a run of the command line is measured with whole weights; leave it out, or ask in "
+                "a page that was started with it, which marks its answers."
+            )
         engine, ready = resume_run(args, switches) if args.resume else start_run(args, switches)
         # once: stop after the step in progress, all that is finished is kept; twice: the usual way
         with ending.stop_on_signal(switches.stop.set) as received:

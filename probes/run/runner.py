@@ -57,6 +57,7 @@ def run(
         raise ProbeError("A run needs at least one probe and one variant.")
     if settings.script is not None:
         plan.check_script(settings.script, probes)
+    variants = [dataclasses.replace(one, name=engine.base.named(one.name)) for one in variants]
     open_ = plan.plan_conversations(probes, len(variants), settings.samples, settings.mode, settings.script)
     total = sum(len(conversation.turns) for conversation in open_)
     claim = owners.Claim()
@@ -71,7 +72,7 @@ def run(
             samples=settings.samples,
             name=name,
             set_name=set_name,
-            base={"name": engine.base.name, "hash": engine.base.hash, "dtype": dtype_of(engine)},
+            base={"name": engine.base.name, "hash": engine.base.hash, "dtype": engine.base.number_format},
             settings=dataclasses.asdict(settings) | {"base_spec": engine.base.spec} | ({"about": dict(about)} if about else {}),
             owner=claim.text,
         )
@@ -100,7 +101,7 @@ def read_run(db: str | Path, run_id: int) -> SavedRun:
 def check_same(engine: Engine, row: Mapping) -> None:
     """Raises ProbeError unless base and adapters are those that the run began with; half a run of each would be neither."""
     wrong = []
-    ours = {"base_hash": engine.base.hash, "dtype": dtype_of(engine)}
+    ours = {"base_hash": engine.base.hash, "dtype": engine.base.number_format}
     for key, value in ours.items():
         if row[key] != value:
             wrong.append(f"its {key.replace('_hash', '')} was {row[key]} ({row['base']}), the one loaded is {value}")
@@ -112,18 +113,9 @@ def check_same(engine: Engine, row: Mapping) -> None:
         raise ProbeError(f"Run {row['id']} cannot be continued: {'; '.join(dict.fromkeys(wrong))}.")
 
 
-def dtype_of(engine: Engine) -> str:
-    return str(engine.base.dtype).removeprefix("torch.")
-
-
-def hashes_of(engine: Engine, variant: Variant) -> dict:
-    """What an answer of this variant will be known by; the number format too, for bf16 and fp32 differ in their words."""
-    return engine.resolve(variant).hashes | {"dtype": dtype_of(engine)}
-
-
 def describe_variant(engine: Engine, variant: Variant) -> dict:
     paths = {name: str(Path(engine.adapters[name].path).resolve()) for name in variant.adapters}
-    return variant.as_dict() | {"hashes": hashes_of(engine, variant), "paths": paths}
+    return variant.as_dict() | {"hashes": engine.resolve(variant).hashes, "paths": paths}
 
 
 @dataclass(eq=False)
@@ -159,7 +151,7 @@ class Asking:
         status: Status = "stopped"
         message = ""
         try:
-            self.hashes = [hashes_of(self.engine, variant) for variant in self.variants]
+            self.hashes = [self.engine.resolve(variant).hashes for variant in self.variants]
             self.replay()
             self.mark("running")
             yield self.progress("running")
@@ -348,7 +340,7 @@ class Asking:
             "variant": request.variant.as_dict(),
             "messages": list(request.messages),
             "timings": dataclasses.asdict(answer.timings),
-            "hashes": answer.hashes | {"dtype": dtype_of(self.engine)},
+            "hashes": answer.hashes,
             "source": "probes",
             "lang": conversation.turns[0].probe.lang,
         }

@@ -185,7 +185,8 @@ def test_a_run_records_a_row_that_fails_alone_and_goes_on(tmp_path):
 
         def __init__(self):
             super().__init__()
-            self.base.hash, self.base.dtype = "h", None
+            self.base.hash, self.base.number_format = "h", "float32"
+            self.base.named = lambda name: name
 
         def resolve(self, variant):
             return SimpleNamespace(hashes={})

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import write_bayling_like
 
 import engine as engine_room
@@ -197,7 +198,7 @@ def test_equal_requests_of_one_run_are_asked_once(tiny, db_path, asked):
 
 def test_another_number_format_is_another_answer(tiny, db_path, asked, monkeypatch):
     whole(tiny, [BASE], PROBES[:1], db=db_path)
-    monkeypatch.setattr(runner, "dtype_of", lambda _engine: "bfloat16")
+    monkeypatch.setattr(tiny, "base", dataclasses.replace(tiny.base, dtype=torch.bfloat16))
     assert whole(tiny, [BASE], PROBES[:1], db=db_path).reused == 0
 
 
@@ -328,3 +329,22 @@ def test_settings_name_everything_that_is_wrong():
         RunSettings(samples=0, mode="loud", temperature=0)
     with pytest.raises(ProbeError, match="the mode scripted needs one"):
         RunSettings(mode="scripted")
+
+
+def test_int8_answers_are_never_taken_for_those_of_whole_weights(tiny, folder, tmp_path):
+    small = engine_room.load(str(folder), dtype="fp32", quantize="int8", say=lambda _line: None)
+    runs = {}
+    for name, engine in (("whole", tiny), ("int8", small)):
+        *_, last = runner.run(engine, [BASE], PROBES[:2], db=tmp_path / "m.db")
+        assert last.reused == 0  # what the other one answered is nothing to take
+        runs[name] = last.run
+    assert {row["variant"] for row in answer_rows.rows_of(tmp_path / "m.db", runs["whole"])} == {"base"}
+    rows = answer_rows.rows_of(tmp_path / "m.db", runs["int8"])
+    assert {(row["variant"], row["hashes"]["dtype"]) for row in rows} == {("base (int8)", "int8 (float32)")}
+    stored = [store.answers.get(tmp_path / "m.db", answer) for answer in (1, rows[0]["answer_id"])]
+    assert stored[0]["variant_key"] != stored[1]["variant_key"] and stored[1]["variant_name"] == "base (int8)"
+    saved = runner.read_run(tmp_path / "m.db", runs["int8"])
+    with pytest.raises(ProbeError, match=r"its dtype was int8 \(float32\) .* the one loaded is float32"):
+        runner.check_same(tiny, saved.row)
+    *_, again = runner.run(small, [BASE], PROBES[:2], db=tmp_path / "m.db")
+    assert again.reused == 2

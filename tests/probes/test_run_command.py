@@ -134,6 +134,8 @@ def test_everything_wrong_is_said_before_a_model_is_loaded(tmp_path, capsys, mon
                  "'temprature' (did you mean 'temperature'?)", "max_new_tokens is 0"):  # fmt: skip
         assert part in said
     assert run.main(["--set", "nothing", "--db", str(db_path)]) == 2 and "no probe set 'nothing'" in capsys.readouterr().err
+    assert run.main(["--quantize", "int8", "--db", str(db_path)]) == 2
+    assert "measured with whole weights; leave it out" in capsys.readouterr().err
     assert run.main(["--set", "controls", "--margin", "--db", str(db_path)]) == 2
     assert "None of these probes suits a margin" in capsys.readouterr().err
     assert run.main(["--resume", "last", "--db", str(db_path)]) == 2 and "there is none yet" in capsys.readouterr().err

@@ -139,7 +139,7 @@ def test_parking_frees_the_gpu(folder):
 
 
 def on_gpu(tiny, monkeypatch):
-    monkeypatch.setattr(tiny, "base", SimpleNamespace(device=torch.device("cuda:0"), model=tiny.base.model))
+    monkeypatch.setattr(tiny, "base", SimpleNamespace(device=torch.device("cuda:0"), model=tiny.base.model, quantized=""))
 
 
 @pytest.fixture
@@ -282,6 +282,15 @@ def test_an_app_that_is_started_while_such_a_job_runs_parks_its_base(gpu, tmp_pa
     memory.settle_admission(gpu.engine, gpu.db)
     assert f"job {id}" in gpu.engine.parked
     until_ended(gpu, id)
+
+
+def test_a_quantised_base_stays_and_the_job_waits(gpu, tmp_path):
+    gpu.engine.base.quantized = "nf4"
+    job(gpu, tmp_path, 8)
+    tick(gpu)
+    [waiting] = store.jobs.unfinished(gpu.db)
+    assert waiting["status"] == "queued" and not gpu.engine.parked
+    assert waiting["message"].startswith("Waiting for memory: the run needs about 8.0 GiB on cuda:0, and only 3.0 GiB are free;")
 
 
 def test_without_leave_the_base_stays_and_the_job_waits(gpu, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from stand_in import answer
 
 from engine.types import Decoding, Variant
@@ -28,6 +30,8 @@ def test_how_it_ended_is_said():
 
 def test_placeholders_are_told_apart_from_names():
     assert "placeholders" in details_html("en", answer("[NAME]", shown="BayLing"))
+    numbers = dataclasses.replace(answer("a"), hashes={"base": "b", "dtype": "int8 (float32)"})
+    assert "b · int8 (float32)" in details_html("en", numbers)
     assert "exactly what is shown" in details_html("en", answer("same"))
 
 

@@ -124,7 +124,8 @@ def find_room(needed: int, device: str, engine: Engine | None = None) -> Room:
     now = int(free_bytes(device))
     if engine is not None and where_is(engine) == device:
         now += engine.kept.bytes  # it gives that back when the job starts
-    if engine is None or device == "cpu" or where_is(engine) != device:
+    # quantised weights stay where they are (`Engine.park`)
+    if engine is None or device == "cpu" or where_is(engine) != device or engine.base.quantized:
         return Room(device, needed, now, now)
     base = engine.bank.size()
     return Room(device, needed, now - base, now) if engine.parked else Room(device, needed, now, now + base)
@@ -178,7 +179,7 @@ def settle_admission(engine: Engine, where: str | Path | Database) -> None:
     if engine.base.device.type == "cpu":
         return
     here = [job for job in stored.unfinished(where) if job["device"] == where_is(engine)]
-    needing = [job for job in here if job["parked"]]
+    needing = [job for job in here if job["parked"] and not engine.base.quantized]
     if needing:
         engine.park(parked_sentence(needing[0]))
     elif engine.parked:

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from engine import bases, formats, room
+from engine import bases, formats, quantized, room
 from engine.bases import Base
 from engine.checkpoint import BARE
 from engine.device import choose_device
 from engine.types import EngineError
 from tuning.train.settings import Settings
 
-NF4_BYTES = 0.55  # per parameter, scales included
-LEAST_CUDA = (6, 0)  # NF4 kernels of bitsandbytes
+NF4_BYTES = quantized.BYTES["nf4"]
+LEAST_CUDA = quantized.LEAST_CUDA["nf4"]
 
 
 def load_base(settings: Settings, say: Callable[[str], None] = print) -> Base:
