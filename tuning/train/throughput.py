@@ -31,7 +31,7 @@ def measure_throughput(base: Base, samples: Sequence[Sample], budget: int, share
     nodes, kept = sum(pack.nodes for pack in packs), sum(len(pack.keep) for pack in packs)
     most = max(pack.nodes for pack in packs)
     a_row = sum(times * seconds_per_row(some[shape], shape, most, base) for shape, times in shapes.items())
-    of_head = seconds_per_row(head.weight, tuple(head.weight.shape), -(-kept // len(packs)), base)
+    of_head = seconds_per_row(head.weight, (head.out_features, head.in_features), -(-kept // len(packs)), base)
     return len(samples) * PRODUCTS / (nodes * a_row + kept * of_head)
 
 
