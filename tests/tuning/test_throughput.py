@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import tiny_llama
 
-from engine import widened
+from engine import quantized, widened
 from tuning.train import frozen, throughput
 from tuning.train.samples import Sample
 
@@ -89,3 +89,11 @@ def test_a_quantised_weight_is_timed_in_its_layers_shape(monkeypatch):
     packed = torch.zeros(64, 1, dtype=torch.uint8)
     throughput.seconds_per_row(packed, (16, 8), 4, base_of())
     assert seen == [(torch.float32, (16, 8))]
+
+
+def test_beside_a_chat_in_int8_the_training_is_timed_and_counted_with_whole_weights():
+    base = base_of()
+    numbers = base.model.num_parameters()
+    assert quantized.shrink(base.model, torch.float32)
+    assert 0 < throughput.measure_throughput(base, samples(2, 6), 0, "nothing") < math.inf
+    assert quantized.count_numbers(base.model) == numbers

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
-from engine import formats
+from engine import formats, quantized
 from engine.bases import Base
 from engine.prompts import end_id
 from engine.types import EngineError
@@ -80,7 +80,7 @@ def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base, own: S
             count_tokens=lambda row: len(known[row.turns].ids) if row.turns in known else average,
             format=chosen.name,
             base_format=spoken,
-            parameters=base.model.num_parameters(),
+            parameters=quantized.count_numbers(base.model),
             card_placeholders=tuple(base.card.placeholders),
             samples_per_s=measure_throughput(base, [one for one in batch if one.labels] or batch, budget, share),
             start_s=START_S,

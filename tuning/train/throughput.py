@@ -32,7 +32,7 @@ def measure_throughput(base: Base, samples: Sequence[Sample], budget: int, share
     most = max(pack.nodes for pack in packs)
     packed = frozen.gains(base.model)
     a_row = sum(times * seconds_per_row(some[shape], shape, most, base, packed) for shape, times in shapes.items())
-    of_head = seconds_per_row(head.weight, tuple(head.weight.shape), -(-kept // len(packs)), base, packed)
+    of_head = seconds_per_row(head.weight, (head.out_features, head.in_features), -(-kept // len(packs)), base, packed)
     return len(samples) * PRODUCTS / (nodes * a_row + kept * of_head)
 
 
