@@ -111,7 +111,7 @@ def count_numbers(model: PreTrainedModel) -> int:
     """How many numbers a model's weights are; codes count as what they stand for."""
     linears = (module for module in model.modules() if isinstance(module, Int8Linear))
     rest: int = model.num_parameters()
-    return rest + sum(linear.out_features * linear.in_features for linear in linears)
+    return rest + int(sum(linear.out_features * linear.in_features for linear in linears))
 
 
 def quantize(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

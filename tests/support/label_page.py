@@ -63,6 +63,8 @@ class PageEngine(StandIn):
         card = SimpleNamespace(name="BayLing", placeholders={"[NAME]": "BayLing"}, show=lambda text: text)
         facts = {
             "dtype": torch.float32,
+            "number_format": "float32",
+            "quantized": None,
             "device": torch.device("cpu"),
             "format": style,
             "context": 2048,
