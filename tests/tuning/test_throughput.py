@@ -10,8 +10,8 @@ import pytest
 import torch
 from tiny import tiny_llama
 
-from engine import quantized, widened
-from tuning.train import frozen, throughput
+from engine import quantized
+from tuning.train import throughput
 from tuning.train.samples import Sample
 
 
@@ -44,10 +44,9 @@ class Clock:
             work()
             return (self.operations - before) / 1e9
 
-        monkeypatch.setattr(widened, "product", product)
-        monkeypatch.setattr(widened, "gradient_product", back)
+        monkeypatch.setattr(throughput.widened, "product", product)
+        monkeypatch.setattr(throughput.widened, "gradient_product", back)
         monkeypatch.setattr(throughput, "mean_seconds", seconds_of)
-        monkeypatch.setattr(frozen, "gains", lambda _model: False)
 
 
 def test_a_row_costs_its_products_with_every_weight(monkeypatch):
@@ -84,8 +83,8 @@ def test_every_dtype_is_timed_as_it_is_computed(dtype):
 def test_a_quantised_weight_is_timed_in_its_layers_shape(monkeypatch):
     seen = []
     monkeypatch.setattr(throughput, "mean_seconds", lambda work, _device: work() or 1.0)
-    monkeypatch.setattr(widened, "product", lambda x, weight, _bias: seen.append((weight.dtype, tuple(weight.shape))))
-    monkeypatch.setattr(widened, "gradient_product", lambda gradient, weight: None)
+    monkeypatch.setattr(throughput.widened, "product", lambda x, weight: seen.append((weight.dtype, tuple(weight.shape))))
+    monkeypatch.setattr(throughput.widened, "gradient_product", lambda gradient, weight: None)
     packed = torch.zeros(64, 1, dtype=torch.uint8)
     throughput.seconds_per_row(packed, (16, 8), 4, base_of())
     assert seen == [(torch.float32, (16, 8))]

@@ -11,9 +11,6 @@ import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 from tiny import tiny_llama
 
-from engine import onednn
-from tuning.train import frozen
-from tuning.train.frozen import Frozen
 from tuning.train.loss import HeadLoss, loss_of_pack, whole_loss
 from tuning.train.packing import pack
 from tuning.train.samples import Sample
@@ -172,24 +169,6 @@ def test_dropout_is_heard_and_averages_out(base):
         assert loss_of(pack(batch, 10_000)[0]) == loss_of(pack(batch, 10_000)[0])
 
 
-@pytest.mark.skipif(not onednn.is_there(), reason="this build of torch has no packed products")
-@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj"], ["q_proj", "lm_head"]], ids=str)
-def test_packed_weights_change_no_gradient(base, targets, monkeypatch):
-    """Where oneDNN's order wins both products of a frozen weight go through it, also of layers without an adapter."""
-    batch = samples(9, 8)
-    loss, wanted = plain_gradients(learner(base, targets=targets), batch)
-    monkeypatch.setattr(frozen, "gains", lambda _model: True)
-    model = learner(base, targets=targets)
-    loss_of = loss_of_pack(model)
-    said, found = packed_gradients(loss_of, model, batch, budget=200, share="tree")
-    assert said == pytest.approx(loss, rel=CLOSE)
-    assert relative_error(found, wanted) <= CLOSE
-    # what is trained is the base again, layer by layer
-    bare = model.unload()
-    frozen.release(bare)
-    assert not any("forward" in module.__dict__ for module in bare.modules() if type(module) is torch.nn.Linear)
-
-
 def test_generation_is_left_alone(base):
     """While a model learns it is asked questions, too."""
     model = learner(base).eval()
@@ -207,6 +186,6 @@ def test_half_precision_keeps_the_small_parts_of_the_gradient():
     found = []
     for dtype in (torch.float32, torch.float16):
         given = hidden.detach().clone().to(dtype).requires_grad_()
-        HeadLoss.apply(given, Frozen(weight.to(dtype), False), None, *where).backward(torch.tensor(100.0))
+        HeadLoss.apply(given, weight.to(dtype), None, *where).backward(torch.tensor(100.0))
         found.append(given.grad.float())
     assert torch.norm(found[1] - found[0]) < 0.02 * torch.norm(found[0])

@@ -12,8 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from engine import widened
-from tuning.train import attention, frozen
-from tuning.train.frozen import Frozen
+from tuning.train import attention
 from tuning.train.packing import Pack
 
 LossOfPack = Callable[[Pack], torch.Tensor]
@@ -28,20 +27,15 @@ def loss_of_pack(model: PeftModel) -> LossOfPack:
     a frozen linear head. Anything else goes through the model's own forward with a dense mask.
     """
     base = model.get_base_model()
-    packed = frozen.gains(base)
-    fused = [module for module in model.modules() if is_fusible(module)]
-    for module in fused:
-        module.forward = fuse(module, Frozen(module.base_layer.weight, packed))
+    for module in model.modules():
+        if is_fusible(module):
+            module.forward = fuse(module)
     in_blocks = attention.supports(base) and base.device.type == "cpu"
     if in_blocks:
         attention.install(base)
     head = base.get_output_embeddings()
-    own_head = base.config.model_type in attention.TYPES and type(head) is nn.Linear and not head.weight.requires_grad
-    if packed:
-        frozen.take_over(base, but=[*(module.base_layer for module in fused), *([head] if own_head else [])])
-    if not own_head:
+    if base.config.model_type not in attention.TYPES or type(head) is not nn.Linear or head.weight.requires_grad:
         return lambda pack: whole_loss(model, pack)
-    products = Frozen(head.weight, packed)
 
     def head_loss(pack: Pack) -> torch.Tensor:
         seen = {"attention_mask": pack.ids.new_ones(1, 1, 1, 1, dtype=torch.bool), "blocks": pack.blocks()}
@@ -49,7 +43,7 @@ def loss_of_pack(model: PeftModel) -> LossOfPack:
             seen = {"attention_mask": pack.mask()}
         hidden = base.get_decoder()(input_ids=pack.ids, position_ids=pack.positions, use_cache=False, **seen).last_hidden_state[0]
         hidden = hidden.index_select(0, pack.keep).to(head.weight.dtype)
-        return HeadLoss.apply(hidden, products, head.bias, pack.sources, pack.targets, pack.weights)
+        return HeadLoss.apply(hidden, head.weight, head.bias, pack.sources, pack.targets, pack.weights)
 
     return head_loss
 
@@ -74,30 +68,30 @@ class HeadLoss(torch.autograd.Function):
     def forward(
         ctx,
         hidden: torch.Tensor,
-        head: Frozen,
+        weight: torch.Tensor,
         bias: torch.Tensor | None,
         sources: torch.Tensor,
         targets: torch.Tensor,
         weights: torch.Tensor,
     ) -> torch.Tensor:
-        """hidden (rows, size), head (vocabulary, size); sources, targets, weights (edges,) -> scalar"""
+        """hidden (rows, size), weight (vocabulary, size); sources, targets, weights (edges,) -> scalar"""
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         gradient = torch.empty(hidden.shape, dtype=torch.float32, device=hidden.device) if ctx.needs_input_grad[0] else None
         per_row = torch.zeros(len(hidden), device=hidden.device).index_add_(0, sources, weights)
         lift = FP16_LIFT if hidden.dtype == torch.float16 else 1.0
-        step = max(16, LOGITS // len(head.weight))
+        step = max(16, LOGITS // len(weight))
         for start in range(0, len(hidden), step):
             rows = slice(start, start + step)
             edges = ((sources >= start) & (sources < start + step)).nonzero().squeeze(1)
             row, target, share = sources[edges] - start, targets[edges], weights[edges]
-            logits = head.product(widened.widen(hidden[rows]), bias).float()
+            logits = widened.product(widened.widen(hidden[rows]), weight, bias).float()
             norm = logits.logsumexp(-1)
             total += ((norm[row] - logits[row, target]) * share).sum()
             if gradient is not None:
                 chances = logits.sub_(norm[:, None]).exp_().mul_(per_row[rows, None])
                 chances.index_put_((row, target), -share, accumulate=True)
                 lifted = chances.mul_(lift) if lift != 1 else chances
-                gradient[rows] = head.gradient_product(widened.widen(lifted.to(hidden.dtype)))
+                gradient[rows] = widened.gradient_product(widened.widen(lifted.to(hidden.dtype)), weight)
         ctx.save_for_backward(gradient)
         ctx.lift, ctx.dtype = lift, hidden.dtype
         return total
@@ -117,7 +111,7 @@ def is_fusible(module: nn.Module) -> bool:
     return plain and module.lora_A[names[0]].bias is None and module.lora_B[names[0]].bias is None
 
 
-def fuse(module: LoraLayer, products: Frozen) -> Callable[[torch.Tensor], torch.Tensor]:
+def fuse(module: LoraLayer) -> Callable[[torch.Tensor], torch.Tensor]:
     """A forward for one LoRA layer: PEFT's result in a third of its memory traffic."""
     plain = type(module).forward
 
@@ -129,7 +123,7 @@ def fuse(module: LoraLayer, products: Frozen) -> Callable[[torch.Tensor], torch.
         a, b, scale = module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name]
         rate = getattr(module.lora_dropout[name], "p", 0.0) if module.training else 0.0
         kept = F.dropout(torch.ones_like(x), rate) if rate else None
-        return FusedLora.apply(x, products, linear.bias, a, b, scale, kept)
+        return FusedLora.apply(x, linear.weight, linear.bias, a, b, scale, kept)
 
     return forward
 
@@ -141,31 +135,31 @@ class FusedLora(torch.autograd.Function):
     def forward(
         ctx,
         x: torch.Tensor,
-        products: Frozen,
+        weight: torch.Tensor,
         bias: torch.Tensor | None,
         a: torch.Tensor,
         b: torch.Tensor,
         scale: float,
         kept: torch.Tensor | None,
     ) -> torch.Tensor:
-        """x (..., in), products with W, a (r, in), b (out, r), kept (..., in) or None -> (..., out)"""
+        """x (..., in), weight (out, in), a (r, in), b (out, r), kept (..., in) or None -> (..., out)"""
         flat = x.reshape(-1, x.shape[-1])
         heard = flat if kept is None else flat * kept.view_as(flat)
         low_a, low_b = (widened.widen(low.to(x.dtype)) for low in (a, b * scale))
         hidden = widened.widen(heard) @ low_a.t()
-        y = products.product(widened.widen(flat), bias).addmm_(hidden, low_b.t())
-        ctx.save_for_backward(heard, hidden, low_a, low_b, kept)  # the widest of them, heard, as narrow as it came
-        ctx.products, ctx.scale, ctx.dtype = products, scale, a.dtype
+        y = widened.product(widened.widen(flat), weight, bias).addmm_(hidden, low_b.t())
+        ctx.save_for_backward(heard, hidden, weight, low_a, low_b, kept)  # the widest of them, heard, as narrow as it came
+        ctx.scale, ctx.dtype = scale, a.dtype
         return y.view(*x.shape[:-1], -1).to(x.dtype)
 
     @staticmethod
     def backward(ctx, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        heard, hidden, low_a, low_b, kept = ctx.saved_tensors
+        heard, hidden, weight, low_a, low_b, kept = ctx.saved_tensors
         flat = widened.widen(upstream.reshape(-1, upstream.shape[-1]))
         low = flat @ low_b
         to_x = None
         if ctx.needs_input_grad[0]:  # not for the first layer: below it nothing learns
-            to_x = ctx.products.gradient_product(flat)
+            to_x = widened.gradient_product(flat, weight)
             to_x = to_x.addmm_(low, low_a) if kept is None else to_x.addcmul_(low @ low_a, widened.widen(kept).view_as(to_x))
             to_x = to_x.view(*upstream.shape[:-1], -1).to(upstream.dtype)
         to_a = (low.t() @ widened.widen(heard)).to(ctx.dtype)

@@ -21,7 +21,7 @@ from common.space import DiskFull, full_disk_sentence as told_full
 from engine import formats
 from engine.bases import Base
 from tuning.dataset.recipe import recipe_of
-from tuning.train import adapter, frozen, loading, preflight, steps
+from tuning.train import adapter, loading, preflight, steps
 from tuning.train.batches import pack_batch
 from tuning.train.checkpoint import Start, find_start, refuse_misfit, take_weights
 from tuning.train.loss import loss_of_pack
@@ -184,7 +184,6 @@ def finish(
     journal.state("saving", step=done)
     adapter.save_adapter(model, folder, make_card(settings, folder, base, planned, done), settings.adapter_dtype)
     model.unload()
-    frozen.release(base.model)
     first = planned.train[0]
     adapter.check_adapter(folder, base, list(first.ids[: max(1, first.first_target)]))
     stopped = done < planned.steps

@@ -7,7 +7,6 @@ from typing import Protocol
 import torch
 from transformers import PreTrainedModel
 
-from tuning.train import frozen
 from tuning.train.loading import NF4_BYTES
 from tuning.train.packing import Share
 from tuning.train.settings import Settings
@@ -55,8 +54,7 @@ def memory_bytes(base: Shapes, settings: Settings, tokens: int) -> int:
         for name, m in base.model.named_modules()
         if isinstance(m, torch.nn.Linear) and (wanted == ("all-linear",) or name.rpartition(".")[2] in wanted)
     )
-    copies = 0 if settings.load_in_4bit else frozen.extra_bytes(base.model, base.device, base.dtype)
-    return copies + estimate_memory(
+    return estimate_memory(
         parameters,
         pairs * settings.lora_r,
         base_bytes=NF4_BYTES if settings.load_in_4bit else base.dtype.itemsize,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from engine import widened
 from engine.bases import Base
-from tuning.train import frozen
 from tuning.train.batches import pack_batch
 from tuning.train.packing import Share
 from tuning.train.samples import Sample
@@ -30,25 +30,22 @@ def measure_throughput(base: Base, samples: Sequence[Sample], budget: int, share
     some = {(m.out_features, m.in_features): m.weight for m in linears}
     nodes, kept = sum(pack.nodes for pack in packs), sum(len(pack.keep) for pack in packs)
     most = max(pack.nodes for pack in packs)
-    packed = frozen.gains(base.model)
-    a_row = sum(times * seconds_per_row(some[shape], shape, most, base, packed) for shape, times in shapes.items())
-    of_head = seconds_per_row(head.weight, (head.out_features, head.in_features), -(-kept // len(packs)), base, packed)
+    a_row = sum(times * seconds_per_row(some[shape], shape, most, base) for shape, times in shapes.items())
+    of_head = seconds_per_row(head.weight, (head.out_features, head.in_features), -(-kept // len(packs)), base)
     return len(samples) * PRODUCTS / (nodes * a_row + kept * of_head)
 
 
-def seconds_per_row(weight: torch.Tensor, shape: tuple[int, int], rows: int, base: Base, packed: bool = False) -> float:
+def seconds_per_row(weight: torch.Tensor, shape: tuple[int, int], rows: int, base: Base) -> float:
     """Seconds of `x @ weight.T` and `gradient @ weight` for one of so many rows."""
-    if weight.dtype != base.dtype or tuple(weight.shape) != shape or not weight.is_contiguous():  # quantised, or held elsewhere
+    if weight.dtype != base.dtype or tuple(weight.shape) != shape:
         weight = torch.ones(shape, dtype=base.dtype, device=base.device)
     rows = max(1, min(rows, max(FEWEST, int(WORK // (4 * shape[0] * shape[1])))))
     x = torch.ones(rows, shape[1], dtype=base.dtype, device=base.device)
     gradient = torch.ones(rows, shape[0], dtype=base.dtype, device=base.device)
 
-    products = frozen.Frozen(weight, packed)
-
     def both() -> None:
-        products.product(x)
-        products.gradient_product(gradient)
+        widened.product(x, weight)
+        widened.gradient_product(gradient, weight)
 
     with torch.inference_mode():
         return mean_seconds(both, base.device) / rows
