@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 from finetune_form import fill_form, open_tab, set_number
@@ -121,15 +122,17 @@ def test_own_rows_are_uploaded_looked_through_and_mapped_by_hand(site, page, tmp
     faq = tmp_path / "faq.csv"
     faq.write_text("Frage,Antwort\nHow warm?,230 degrees.\nWer bist du?,I am ChatGPT.\n", encoding="utf-8")
     asked = []
-    page.on("request", lambda request: asked.append(request) if request.url.endswith("/queue/join") else None)
+    page.on("request", lambda request: asked.append(request.post_data_json) if request.url.endswith("/queue/join") else None)
     open_page(page, site.address)
     page.wait_for_timeout(1000)
     asked.clear()
     page.get_by_role("tab", name="Fine-tune").click()
     page.wait_for_selector("#ft-outlook .mt-figures")
     page.wait_for_timeout(1000)
-    # the guard, what fills the tab, what the form means, the runs' clock and what it finds: not once per field
-    assert len(asked) <= 8
+    called = Counter(site.demo.fns[one["fn_index"]].name for one in asked)
+    # what the form means is asked for when the tab has been filled, not once per field; the runs' clock goes on meanwhile
+    assert called["open_finetune"] == 1 and called["refresh_outlook"] <= 2, called
+    assert called.total() - called["show_progress"] <= 8, called
     with page.expect_file_chooser() as chooser:
         page.click("#ft-own-upload")
     chooser.value.set_files(str(faq))
