@@ -72,7 +72,7 @@ def weights_by_input(base: str) -> dict[tuple[str, ...], torch.Tensor]:
 
 @torch.inference_mode()
 def products(weights: Sequence[torch.Tensor], counts: Sequence[int]) -> dict[str, Any]:
-    packed = [onednn.pack(weight) for weight in weights]
+    packed = [onednn.Packed(weight) for weight in weights]
     codes = [quantized.quantize(weight) for weight in weights]
     small = [(quantized.pack(*one), quantized.edge(weight.shape[1])) for one, weight in zip(codes, weights, strict=True)]
     halves = [(code, scale.bfloat16()) for code, scale in codes]
@@ -113,7 +113,7 @@ def products(weights: Sequence[torch.Tensor], counts: Sequence[int]) -> dict[str
 def set_ways(whole: Engine, weights: Mapping[tuple[str, ...], torch.Tensor]) -> dict[str, Callable[[], None]]:
     """What gives the groups of a whole engine's bank their products, plain or packed, whatever it chose itself."""
     plain = {names: functools.partial(F.linear, weight=weight) for names, weight in weights.items()}
-    packed = {names: functools.partial(onednn.product, packed=onednn.pack(weight)) for names, weight in weights.items()}
+    packed = {names: functools.partial(onednn.product, packed=onednn.Packed(weight)) for names, weight in weights.items()}
 
     def given(products: Mapping[tuple[str, ...], Callable]) -> None:
         for group in whole.bank.groups:
