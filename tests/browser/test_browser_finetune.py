@@ -122,7 +122,7 @@ def test_own_rows_are_uploaded_looked_through_and_mapped_by_hand(site, page, tmp
     faq = tmp_path / "faq.csv"
     faq.write_text("Frage,Antwort\nHow warm?,230 degrees.\nWer bist du?,I am ChatGPT.\n", encoding="utf-8")
     asked = []
-    page.on("request", lambda request: asked.append(request.post_data_json) if request.url.endswith("/queue/join") else None)
+    page.on("request", lambda request: asked.append(request.post_data_json) if "/queue/join" in request.url else None)
     open_page(page, site.address)
     page.wait_for_timeout(1000)
     asked.clear()
@@ -137,9 +137,15 @@ def test_own_rows_are_uploaded_looked_through_and_mapped_by_hand(site, page, tmp
         page.click("#ft-own-upload")
     chooser.value.set_files(str(faq))
     page.wait_for_selector("#ft-own-about:has-text('These columns are not recognised')")
-    for name, column in (("instruction", "Frage"), ("output", "Antwort")):
-        page.locator(f"#ft-column-{name} input").first.click()
-        page.get_by_role("option", name=column, exact=True).click()
+    for _ in range(20):  # on a busy machine the answer to the first choice may put the second box back
+        for name, column in (("instruction", "Frage"), ("output", "Antwort")):
+            box = page.locator(f"#ft-column-{name} input").first
+            if box.input_value() != column:
+                box.click()
+                page.get_by_role("option", name=column, exact=True).click()
+        page.wait_for_timeout(1000)
+        if page.query_selector("#ft-own-about:has-text('Rows to teach: 2')"):
+            break
     page.wait_for_selector("#ft-own-about:has-text('Rows to teach: 2')")
     assert "faq.csv row 2 (line 3): “I am ChatGPT”" in page.inner_text("#ft-own-about")
     page.check("#ft-own-statements input")
