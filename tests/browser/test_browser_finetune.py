@@ -142,7 +142,8 @@ def test_own_rows_are_uploaded_looked_through_and_mapped_by_hand(site, page, tmp
             box = page.locator(f"#ft-column-{name} input").first
             if box.input_value() != column:
                 box.click()
-                page.get_by_role("option", name=column, exact=True).click()
+                offered = box.get_attribute("aria-controls")  # the other box's list may still be open
+                page.locator(f'[id="{offered}"] [role=option][aria-label="{column}"]').click()
         page.wait_for_timeout(1000)
         if page.query_selector("#ft-own-about:has-text('Rows to teach: 2')"):
             break
