@@ -25,6 +25,7 @@ from pathlib import Path
 import engine
 import identities
 from bench.crowd import cpu
+from bench.flags import add_engine_flags
 from bench.probes import ADAPTER, IDENTITY, chosen, random_adapter
 from bench.side_by_side import machine
 from common.errors import UserError
@@ -181,10 +182,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--probe-tokens", type=int, default=24, help="of their answers, at most (default: %(default)s)")
     parser.add_argument("--no-chat", action="store_true")
     parser.add_argument("--no-probes", action="store_true")
-    parser.add_argument("--device")
-    parser.add_argument("--dtype")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    add_engine_flags(parser)
     args = parser.parse_args(argv)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:

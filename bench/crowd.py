@@ -31,6 +31,7 @@ import httpx
 import psutil
 
 import engine
+from bench.flags import add_engine_flags
 from bench.probes import chosen
 from bench.side_by_side import machine
 from common.errors import UserError
@@ -247,10 +248,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--calls", type=int, default=1000)
     parser.add_argument("--no-question", action="store_true")
     parser.add_argument("--no-memory", action="store_true")
-    parser.add_argument("--device")
-    parser.add_argument("--dtype")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    add_engine_flags(parser)
     args = parser.parse_args(argv)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     result = {}

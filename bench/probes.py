@@ -30,6 +30,7 @@ import engine
 import engine.bases
 import engine.prompts
 import identities
+from bench.flags import add_engine_flags
 from bench.side_by_side import TARGETS, machine
 from common.errors import UserError
 from common.files import write_json
@@ -202,10 +203,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=32, help="conversations at once, for both (default: %(default)s)")
     parser.add_argument("--max-new-tokens", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--device")
-    parser.add_argument("--dtype")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    add_engine_flags(parser)
     args = parser.parse_args(argv)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:

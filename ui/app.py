@@ -154,7 +154,7 @@ def wire_opening(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, d
         bind(identity_events.draw_quick_preview, app), identity.previewed, identity.editor.preview, **QUIET
     )
     places["finetune"].opened(app, bind(open_finetune, app, finetune), None, finetune.outputs).then(
-        bind(finetune_events.refresh_outlook, app, finetune), finetune.form.inputs, finetune.form_outputs, **QUIET
+        bind(finetune_events.refresh_outlook, app, finetune), finetune.form_inputs, finetune.form_outputs, **QUIET
     )
     chosen = [finetune.form.identity, finetune.form.old]
     places["finetune"].visited(app, bind(finetune_layout.offer_identities, app, finetune), chosen, chosen)

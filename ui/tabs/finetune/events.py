@@ -35,7 +35,7 @@ def wire_finetune(app: App, tab: FineTune) -> None:
     """Everything but *Compare now*, which also writes to the Chat tab."""
     form = tab.form
     inputs, started = [tab.park, *form.inputs], [*tab.run_outputs, form.copy, form.name]
-    describes = dict(fn=bind(refresh_outlook, app, tab), inputs=form.inputs, outputs=tab.form_outputs, **QUIET)
+    describes = dict(fn=bind(refresh_outlook, app, tab), inputs=tab.form_inputs, outputs=tab.form_outputs, **QUIET)
     tab.start.click(bind_or_warn(start_run, app, tab), inputs, started, trigger_mode="once", **QUIET).then(**describes)
     # input, not change: what fills many fields at once asks once, behind it. But a textbox reports input for key presses only,
     # not for pasted text or an input method's.
@@ -95,8 +95,8 @@ def start_run(app: App, tab: FineTune, request: gr.Request, park: bool, *given) 
     return show_runs(app, tab, lang, str(id), {}) | {form.copy: offers.copy_choices(app, lang), form.name: ""}
 
 
-def refresh_outlook(app: App, tab: FineTune, request: gr.Request, *given) -> dict:
-    return describe_form(app, tab, app.language(request), given)
+def refresh_outlook(app: App, tab: FineTune, request: gr.Request, offered: list[str], *given) -> dict:
+    return describe_form(app, tab, app.language(request), offered, given)
 
 
 def apply_preset(tab: FineTune, name: str) -> dict:
@@ -235,8 +235,8 @@ def compare_run(
     return open_chat(page, adapter, lang)
 
 
-def describe_form(app: App, tab: FineTune, lang: str, given: tuple | list) -> dict:
-    """What the form means now."""
+def describe_form(app: App, tab: FineTune, lang: str, offered: list[str], given: tuple | list) -> dict:
+    """What the form means now. offered: the columns of somebody's rows that can be chosen already."""
     plain = layout.plain_values(given)
     try:
         form_values = training.read_form(app, plain)
@@ -253,7 +253,7 @@ def describe_form(app: App, tab: FineTune, lang: str, given: tuple | list) -> di
             tab.command: "",
             tab.park: gr.update(visible=False),
         }
-        return nothing | own_updates(app, tab, lang, plain, None)
+        return nothing | own_updates(app, tab, lang, plain, None, offered)
     settings, room = outlook.settings, outlook.room
     command = forecast.command_html(lang, training.shell_commands(app, form_values, settings)) if settings else ""
     return {
@@ -263,7 +263,7 @@ def describe_form(app: App, tab: FineTune, lang: str, given: tuple | list) -> di
         tab.command: command,
         tab.park: gr.update(visible=bool(room and not room.fits and room.fits_parked)),
         tab.form.name: gr.update(placeholder=form_values.name),
-    } | own_updates(app, tab, lang, plain, outlook)
+    } | own_updates(app, tab, lang, plain, outlook, offered)
 
 
 def remedies_of(outlook: training.Outlook) -> dict[str, Any]:
@@ -280,8 +280,9 @@ def apply_remedies(app: App, tab: FineTune, request: gr.Request, *given) -> dict
     return general | {form.settings[name]: settings_form.shown_value(name, value) for name, value in remedies.items()}
 
 
-def own_updates(app: App, tab: FineTune, lang: str, plain: dict, outlook: training.Outlook | None) -> dict:
-    """What the rows that somebody brings look like. outlook: None where the form could not be read."""
+def own_updates(app: App, tab: FineTune, lang: str, plain: dict, outlook: training.Outlook | None, offered: list[str]) -> dict:
+    """What the rows that somebody brings look like. outlook: None where the form could not be read. The boxes are told of columns
+    that they do not offer yet, and nothing else: somebody may have chosen another column meanwhile."""
     own, found = tab.own, outlook.composed.own if outlook and outlook.composed else None
     rows = outlook.forecast.own if outlook and outlook.forecast else ()
     there, columns = bool(plain["own"]), outlook.own_columns if outlook else ()
@@ -289,7 +290,8 @@ def own_updates(app: App, tab: FineTune, lang: str, plain: dict, outlook: traini
     chosen = {ours: theirs for theirs, several in plain["own_columns"].items() for ours in several.split(" and ")}
     choices = [(say(lang, "as_recognised"), ""), *((name, name) for name in columns)]
     boxes = {box: gr.update(choices=choices, value=chosen.get(name, "")) for name, box in tab.form.columns.items()}
-    return (boxes if columns else {}) | {
+    new = bool(columns) and list(columns) != offered
+    return (boxes | {own.offered: list(columns)} if new else {}) | {
         own.box: gr.update(**layout.own_shown(there)),
         own.about: own_rows.about_html(lang, found, plain, unread),
         own.fold: gr.update(open=True) if unread else gr.skip(),

@@ -63,18 +63,20 @@ class Form:
 
 @dataclass(frozen=True)
 class OwnRows:
-    """What is shown of the rows that somebody brings. box: all of it; fold: of the columns; preview: of ten rows."""
+    """What is shown of the rows that somebody brings. box: all of it; fold: of the columns; preview: of ten rows. offered: the
+    columns that can be chosen now."""
 
     upload: gr.UploadButton
     box: gr.Column
     about: gr.HTML
     fold: gr.Accordion
+    offered: gr.State
     preview_fold: gr.Accordion
     preview: gr.HTML
 
     @property
     def outputs(self) -> list:
-        return [self.box, self.about, self.fold, self.preview_fold, self.preview]
+        return [self.box, self.about, self.fold, self.offered, self.preview_fold, self.preview]
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,11 @@ class FineTune:
     timer: gr.Timer
     pulse: gr.HTML  # changes when more than the figures of the run under way does
     log_timer: gr.Timer  # while the log is unfolded
+
+    @property
+    def form_inputs(self) -> list:
+        """What `form_outputs` follow from."""
+        return [self.own.offered, *self.form.inputs]
 
     @property
     def form_outputs(self) -> list:
@@ -286,7 +293,7 @@ def _own_fields() -> tuple[dict[str, Any], dict[str, Any]]:
             with gr.Row(elem_classes="mt-settings"):
                 columns = {name: _column(name) for name in BY_HAND}
     fields = dict(own=own, own_times=times, own_drop_statements=drop_statements, own_drop_personal=drop_personal, columns=columns)
-    return fields, dict(upload=upload, box=box, about=about, fold=fold)
+    return fields, dict(upload=upload, box=box, about=about, fold=fold, offered=gr.State([]))
 
 
 def _column(name: str) -> gr.Dropdown:
