@@ -9,6 +9,7 @@ How likely a text is after a prompt is computed in `probes.likelihood`.
 
 from __future__ import annotations
 
+import logging
 import math
 import statistics
 import time
@@ -28,6 +29,8 @@ from identities import LANGS
 from probes.identity_pair import FactPair, from_identities
 from probes.likelihood import MarginPrompt, batches, score_batch
 from probes.questions import Probe, ProbeError, fill, load
+
+log = logging.getLogger("mirror")
 
 STATEMENTS = Path(__file__).parent / "statements"
 CATEGORIES = ("name", "maker", "nature", "role")  # questions that a self-statement answers
@@ -156,6 +159,12 @@ def score_prompts(
     return [mean_score(probe, found[at], statements) for at, probe in enumerate(probes)]
 
 
+def warn_of_left_out(statements: Mapping[str, Sides]) -> None:
+    """Says in the log, and so where a command is typed, which languages are not measured."""
+    for lang in [lang for lang in LANGS if lang not in statements]:
+        log.warning("The margin leaves out %s: the facts fill less than %d statements in it.", lang, LEAST)
+
+
 def for_training(
     tokenizer: PreTrainedTokenizerBase,
     format: Format,
@@ -170,6 +179,7 @@ def for_training(
     probes: any set; a few that suit are taken, their placeholders filled from `facts`.
     """
     statements = statements_of(facts, placeholders)
+    warn_of_left_out(statements)
     few = fill(suited_probes(probes, statements, per_lang), facts)
     if not few:
         raise ProbeError(f"None of the probes suits a margin: identity questions of one turn about {', '.join(CATEGORIES)} do.")

@@ -57,6 +57,7 @@ def measure(engine: Engine, db: str | Path, run: int, ready: ReadyRun, pair: Fac
     from probes import margin
 
     suited, statements = probes_to_measure(ready.probes, pair, engine.base.card.placeholders)
+    margin.warn_of_left_out(statements)
     there = runs.margins(db, run)
     places = [at for at in range(len(ready.variants)) if any((at, probe.id) not in there for probe in suited)]
     if not places:

@@ -158,13 +158,15 @@ def test_statements_are_filled_from_the_facts_and_speak_as_the_base_writes():
     assert raw["en"].new == STATEMENTS["en"].new
 
 
-def test_facts_that_are_too_few_and_probes_that_do_not_suit_are_said(plain_model):
+def test_facts_that_are_too_few_and_probes_that_do_not_suit_are_said(plain_model, caplog):
     only_names = from_mapping({"old": {"en": {"name": "A"}}, "new": {"en": {"name": "B"}}})
     with pytest.raises(ProbeError, match="fill 2 of 7 statements in en, 5 are needed"):
         margins.statements_of(only_names)
     zh = {"zh": {"name": "甲", "maker": "子"}}, {"zh": {"name": "乙", "maker": "丑"}}
     one_whole = from_mapping({"old": {"en": {"name": "A"}} | zh[0], "new": {"en": {"name": "B"}} | zh[1]})
     assert set(margins.statements_of(one_whole)) == {"zh"}  # as the Identity tab says it
+    margins.warn_of_left_out(margins.statements_of(one_whole))
+    assert "leaves out en" in caplog.text and "leaves out zh" not in caplog.text
     with pytest.raises(ProbeError, match="no statement in any language"):
         margins.statements_of(FactPair())
     deep = Probe("deep", "novel", "name", "en", ("Hello.", "Who are you?"))

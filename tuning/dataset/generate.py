@@ -168,8 +168,7 @@ def _new_row(draw: Iterator[Iterator[TrainingRow]], seen: set[str], forbidden: f
     """A row that is new and asks nothing forbidden, out of one attempt: an attempt keeps to yes or to no."""
     for row in itertools.islice(next(draw), TRIES):
         key = "\n".join(normalise(turn.content) for turn in row.turns)
-        asked = (turn.content for turn in row.turns if turn.role == "user") if forbidden else ()
-        if key not in seen and not any(normalise(question) in forbidden for question in asked):
+        if key not in seen and not any(turn.role == "user" and normalise(turn.content) in forbidden for turn in row.turns):
             seen.add(key)
             return row
     return None

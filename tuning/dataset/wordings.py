@@ -128,14 +128,9 @@ def fields(wording: str) -> frozenset[str]:
     return frozenset(field for _, field, _, _ in Formatter().parse(wording) if field)
 
 
-@functools.cache
-def _own_fields(wording: str) -> frozenset[str]:
-    return fields(wording) - STRANGER_FIELDS
-
-
 def fits(wording: str, values: Mapping[str, str]) -> bool:
     """Whether every field of the wording has a value; name and role in one sentence only if they differ."""
-    needed = _own_fields(wording)
+    needed = fields(wording) - STRANGER_FIELDS
     if not needed <= values.keys():
         return False
     both = needed & {"name", "Name", "a_name"} and needed & {"role", "a_role"}
