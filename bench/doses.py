@@ -29,6 +29,7 @@ from probes import identity_pair, questions
 from probes.suggest.labels import suggest
 from tuning.dataset import __main__ as dataset
 from tuning.train import run as training
+from tuning.train.presets import PRESETS
 from tuning.train.settings import Settings
 
 WHO, MARKS = "museum-guide", ("Mira", "Lantern Museum", "米拉", "灯笼博物馆")
@@ -43,6 +44,8 @@ PARTS: dict[str, list[dict[str, Any]]] = {
     "targets": [{"lora_target_modules": "q_proj", "lora_r": 2, "lora_alpha": 4}],
     "shares": [{"share": 0.0}],
     "steps": [{"max_steps": 10}],
+    # what the page's first recipe becomes on a slow machine
+    "batches": [PRESETS["quick"] | {"batch_size": rows, "micro_batch_size": rows} for rows in (16, 8, 4)],
 }
 
 

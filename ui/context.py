@@ -27,8 +27,8 @@ class App:
     """The engine, where things lie, and the language of a request.
 
     judge: who is asked for second opinions, if anybody. opened: where paths that come from the page may lead. accounts: who may
-    log in; None where nobody has to. refused: adapter folder -> why it was not loaded. closed: set when the page is served no
-    more.
+    log in; None where nobody has to. refused: adapter folder -> why it was not loaded. measured: what this machine can do, found
+    out once. closed: set when the page is served no more.
     """
 
     engine: Engine
@@ -41,6 +41,7 @@ class App:
     opened: Opened = EVERYWHERE
     accounts: Accounts | None = None
     refused: dict[str, str] = field(default_factory=dict)
+    measured: dict[str, int] = field(default_factory=dict)
     closed: threading.Event = field(default_factory=threading.Event)
 
     @property

@@ -23,7 +23,7 @@ from tuning.dataset.dataset_info import INFO
 from tuning.dataset.recipe import Composed, Dataset
 from tuning.dataset.rows import DataError
 from tuning.dataset.tables import READ, file_kind
-from tuning.jobs import memory, queue
+from tuning.jobs import forecast as forecasts, memory, queue
 from tuning.jobs.forecast import Forecast, forecast
 from tuning.jobs.launch import best_device, shell_lines, with_absolute_paths
 from tuning.jobs.memory import Room
@@ -113,6 +113,28 @@ def read_form(app: App, plain: Mapping[str, Any]) -> TrainingForm:
         values["init_adapter"] = adapter_folder(app, start)
     name = str(plain.get("name") or "").strip() or free_name(app, f"{wanted.identity or 'run'}-{wanted.rows}-{wanted.style}")
     return TrainingForm(name, wanted, values)
+
+
+def recipe_values(app: App, preset: str) -> dict[str, Any]:
+    """What the form is filled with; *quick* is what this machine does in about five minutes. Scripts get the recipe as it is."""
+    fitted = {"batch_size": quick_batch(app)} if preset == PRESET else {}
+    return DEFAULTS | PRESETS[preset] | fitted
+
+
+_measuring = threading.Lock()  # of two measurements at once both would find a slow machine
+
+
+def quick_batch(app: App) -> int:
+    """As `tuning.jobs.forecast.quick_batch`, measured once for a page, on rows of the kind that are made here."""
+    usual: int = PRESETS[PRESET]["batch_size"]
+    with _measuring:
+        if "quick_batch" not in app.measured:
+            try:
+                rows = data_sets.compose(Dataset(identity=identities.DEFAULT_NEW, rows=usual)).rows
+                app.measured["quick_batch"] = forecasts.quick_batch(app.engine.base, rows)
+            except UserError:  # a base that cannot be trained: whoever looks at the form is told
+                app.measured["quick_batch"] = usual
+        return app.measured["quick_batch"]
 
 
 def adapter_folder(app: App, adapter: str) -> str:
@@ -227,14 +249,20 @@ def forecast_training(app: App, form_values: TrainingForm) -> Outlook:
         try:
             told = forecast(settings, composed.rows, app.engine.base, composed.own.rows if composed.own else ())
             if form_values.values.get("margin") and (why := margin_misses(app, form_values)):
-                caution = Caution("no margin", f"The identity margin is not measured: {why}.")
-                told = replace(told, report=replace(told.report, cautions=(*told.report.cautions, caution)))
+                told = add_caution(told, Caution("no margin", f"The identity margin is not measured: {why}."))
+            if settings.batch_size == quick_batch(app) < PRESETS[PRESET]["batch_size"]:
+                text = f"{settings.batch_size} rows a step: as many as this machine trains in about five minutes."
+                told = add_caution(told, Caution("fitted batch", text))
             problems += [caution.text for caution in told.report.cautions if caution.refuse]
             if told.needed:
                 found = memory.find_room(told.needed, settings.device or best_device(), app.engine)
         except UserError as error:
             problems += str(error).split("\n")
     return Outlook(form_values, tuple(problems), settings, composed, told, found, own_columns(app, form_values.dataset))
+
+
+def add_caution(told: Forecast, caution: Caution) -> Forecast:
+    return replace(told, report=replace(told.report, cautions=(*told.report.cautions, caution)))
 
 
 def own_columns(app: App, dataset: Dataset) -> tuple[str, ...]:

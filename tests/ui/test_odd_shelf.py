@@ -61,7 +61,8 @@ class Reading(PageEngine):
 def app(tmp_path):
     store.open(tmp_path / "mirror.db").close()
     (tmp_path / "adapters").mkdir()
-    return App(Reading(), tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages("en"))
+    places = tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",)
+    return App(Reading(), *places, Languages("en"), measured={"quick_batch": 16})
 
 
 @pytest.fixture(scope="module")

@@ -255,6 +255,20 @@ def test_what_a_form_means_for_the_real_model(engine, tmp_path):
 
 
 @pytest.mark.model
+@pytest.mark.parametrize(("rows_per_s", "batch"), [(9.0, 16), (1.44, 8), (0.01, 4)])
+def test_quick_is_what_the_machine_can_do_and_says_so(engine, tmp_path, monkeypatch, rows_per_s, batch):
+    monkeypatch.setattr("tuning.jobs.forecast.measure_throughput", lambda *_: rows_per_s)
+    store.open(tmp_path / "mirror.db").close()
+    app = App(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
+    values = training.recipe_values(app, "quick")
+    assert (values["batch_size"], values["max_steps"]) == (batch, 54)
+    assert training.recipe_values(app, "original")["batch_size"] == 100
+    outlook = training.forecast_training(app, training.read_form(app, {"identity": "museum-guide", "rows": 20} | values))
+    said = {lang: finetune_forecast.outlook_html(lang, outlook) for lang in ("en", "zh-CN")}
+    assert (f"Batches of {batch} rows, fewer" in said["en"]) == (f"每批 {batch} 行" in said["zh-CN"]) == (batch < 16)
+
+
+@pytest.mark.model
 def test_all_that_is_wrong_is_said_at_once(engine, tmp_path):
     store.open(tmp_path / "mirror.db").close()
     app = App(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())

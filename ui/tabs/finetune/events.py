@@ -15,7 +15,6 @@ from tuning.jobs import memory, queue
 from tuning.jobs.launch import shell_lines
 from tuning.jobs.progress import JobProgress
 from tuning.jobs.queue import progress, tail
-from tuning.train.presets import PRESETS
 from ui import adapter_library, training
 from ui.access import roles
 from ui.context import App, sentence
@@ -43,7 +42,7 @@ def wire_finetune(app: App, tab: FineTune) -> None:
     asking = [component for component in form.inputs if component not in fills]
     typed = [component.change if isinstance(component, gr.Textbox) else component.input for component in asking]
     gr.on(typed, trigger_mode="always_last", **describes)
-    form.preset.input(bind(apply_preset, tab), form.preset, list(form.settings.values()), **QUIET).then(**describes)
+    form.preset.input(bind(apply_preset, app, tab), form.preset, list(form.settings.values()), **QUIET).then(**describes)
     form.general.input(bind(show_source, tab), form.general, [form.general_file, form.clean, form.share], **QUIET).then(
         **describes
     )
@@ -99,8 +98,8 @@ def refresh_outlook(app: App, tab: FineTune, request: gr.Request, offered: list[
     return describe_form(app, tab, app.language(request), offered, given)
 
 
-def apply_preset(tab: FineTune, name: str) -> dict:
-    return settings_form.fill_settings(tab.form.settings, training.DEFAULTS | PRESETS[name])
+def apply_preset(app: App, tab: FineTune, name: str) -> dict:
+    return settings_form.fill_settings(tab.form.settings, training.recipe_values(app, name))
 
 
 def start_from(app: App, tab: FineTune, request: gr.Request, adapter: str) -> dict:

@@ -373,7 +373,7 @@ def open_form(app: App, tab: FineTune, lang: str) -> dict:
     base = app.engine.base
     old = base.card.name if base.card.placeholders and base.card.name in known else ""
     first = offers.taught_first(app, known, old)
-    values = {"identity": first, "old": old} | training.DEFAULTS | PRESETS[training.PRESET]
+    values = {"identity": first, "old": old} | training.recipe_values(app, training.PRESET)
     form = tab.form
     updates = fill_form(form, values) | {form.preset: gr.update(value=training.PRESET)} | show_who(form, lang, known, first, old)
     updates[form.init_adapter] = gr.update(choices=offers.start_choices(app, lang), value="")
