@@ -175,7 +175,7 @@ def settings_of(app: App, form_values: TrainingForm) -> Settings:
     }
     values = {name: value for name, value in form_values.values.items() if name not in OWN and value is not None}
     if margin_misses(app, form_values):
-        values["margin"] = False
+        values |= {"margin": False, "moments": 0, "stop_at": ""}
     # a chat that was started with a format of its own would otherwise be trained in another one
     if not values.get("prompt_template_name") and base.format.name != own_format(base):
         values["prompt_template_name"] = base.format.name
@@ -227,7 +227,8 @@ def forecast_training(app: App, form_values: TrainingForm) -> Outlook:
         try:
             told = forecast(settings, composed.rows, app.engine.base, composed.own.rows if composed.own else ())
             if form_values.values.get("margin") and (why := margin_misses(app, form_values)):
-                caution = Caution("no margin", f"The identity margin is not measured: {why}.")
+                moments = " and no moments are kept" if form_values.values.get("moments") else ""
+                caution = Caution("no margin", f"The identity margin is not measured{moments}: {why}.")
                 told = replace(told, report=replace(told.report, cautions=(*told.report.cautions, caution)))
             problems += [caution.text for caution in told.report.cautions if caution.refuse]
             if told.needed:

@@ -35,7 +35,7 @@ def place(tmp_path_factory):
     return root
 
 
-def run(place: Path, out: str, judge=None, margin=None, said: list[str] | None = None, **changes) -> Path:
+def run(place: Path, out: str, judge=None, measure=None, said: list[str] | None = None, **changes) -> Path:
     known = dict(
         base_model=str(place / "base"), data_path=str(place / "rows.json"), output_dir=str(place / out), identity="advisor",
         prompt_template_name="bayling", batch_size=4, max_steps=8, learning_rate=5e-3, save_steps=4, dtype="fp32", device="cpu",
@@ -45,7 +45,7 @@ def run(place: Path, out: str, judge=None, margin=None, said: list[str] | None =
     return training.run(
         Settings.from_dict(known | changes),
         say=(said if said is not None else []).append,
-        margin=margin and (lambda _settings, _base: margin),
+        margin=measure and (lambda _settings, _base: measure),
         questions=lambda _settings, _langs: asked,
     )
 
