@@ -134,7 +134,7 @@ def test_what_moments_may_cost_is_kept_to_and_a_moment_that_asks_nothing_leaves_
     now[0] = 48.0
     assert ration.share(20) == pytest.approx(8 / 40) and ration.seconds_for(20) == pytest.approx(4)
     ration.spend_margin(3)
-    now[0] = 51.0
+    now[0] = 71.0
     assert not ration.allows_margin(30) and ration.allows_margin(40)  # 10 s are for margins: three, of five moments
     assert Ration([0, 10], 2.0, most=None).seconds_for(0) is None
 

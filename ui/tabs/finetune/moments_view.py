@@ -83,8 +83,8 @@ def dial_html(lang: str, questions: Sequence[Mapping[str, str]], strengths: Sequ
     rows = []
     for at, question in enumerate(questions):
         cells = "".join(dial_cell(lang, grid.get((at, place))) for place in range(len(strengths)))
-        words = [grid[at, place][1] for place in range(len(strengths)) if (at, place) in grid]
-        flips = flip_words(strengths, words) if len(words) == len(strengths) else "…"
+        suggested = [grid[at, place][1] for place in range(len(strengths)) if (at, place) in grid]
+        flips = flip_words(strengths, suggested) if len(suggested) == len(strengths) else "…"
         rows.append(f'<tr><th dir="auto">{escape(question["question"])}</th>{cells}<td>{flips}</td></tr>')
     counts = [sum(grid.get((at, one), ("", ""))[1] == "formed" for at in range(len(questions))) for one in range(len(strengths))]
     shares = "".join(f'<td class="mt-heat" style="--heat:{one / max(1, len(questions)):.2f}">{one}</td>' for one in counts)
