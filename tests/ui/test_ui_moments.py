@@ -41,7 +41,7 @@ def trained(tmp_path_factory):
 def app(trained, tmp_path, monkeypatch):
     engine = load(str(trained / "base"), format="bayling", device="cpu", dtype="fp32", say=lambda _: None)
     db, shelf = tmp_path / "mirror.db", tmp_path / "shelf"
-    store.open_db(db)
+    store.open(db).close()
     monkeypatch.setattr(events, "moments_of", lambda _app, _chosen: (JOB, *moments.read_all(trained / "adapters" / "otter")))
     monkeypatch.setattr(events.roles, "record_deed", lambda *_: None)
     monkeypatch.setattr(events.training, "name_problems", lambda _app, _name: [])

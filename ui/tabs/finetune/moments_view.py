@@ -21,7 +21,7 @@ def said_html(lang: str, found: Sequence[Moment], wrong: Sequence[str]) -> str:
     for at, one in enumerate(found):
         rows = [answer_row(lang, line, before.get(line.probe_id)) for line in one.answers]
         before |= {line.probe_id: line.answer for line in one.answers}
-        body = table(heads, rows, "mt-said") if rows else ""
+        body = table(heads, rows, "mt-spoken") if rows else ""
         facts = "".join(f"<span>{escape(words)}</span>" for words in facts_of(lang, one))
         why = paragraph(say(lang, "mo_less", asked=one.about.asked, of=one.about.questions)) if one.about.why else ""
         parts.append(
@@ -72,7 +72,7 @@ def asked_html(lang: str, question: str, found: Sequence[Moment], shown: Sequenc
         if at in failed:
             said = failure(failed[at])
         rows.append(f"<tr><th>{escape(when(lang, one))}</th><td>{said}</td></tr>")
-    return table([say(lang, "mo_moment"), question], rows, "mt-said mt-asked")
+    return table([say(lang, "mo_moment"), question], rows, "mt-spoken mt-asked")
 
 
 Grid = Mapping[tuple[int, int], tuple[str, str]]  # (question, strength) -> (answer, suggestion), as far as they are known
