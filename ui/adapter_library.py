@@ -78,13 +78,15 @@ def kept_adapters(app: App) -> dict[str, AdapterInfo]:
     return {name: info for name, info in app.engine.adapters.items() if not is_passing(name)}
 
 
-def put_copy(folder: Path, target: Path, name: str) -> None:
+def put_copy(app: App, folder: Path, target: Path, name: str) -> None:
     """A copy of an adapter's folder under a name of its own, whole or not at all. Raises EngineError where that name is taken."""
     if target.exists():
         raise EngineError(f"There is an adapter folder called {name} already; choose another name.")
 
+    source = opened_folder(app, folder)
+
     def write(beside: Path) -> None:
-        for file in folder.iterdir():
+        for file in source.iterdir():
             if file.is_file():
                 shutil.copyfile(file, beside / file.name)
         card, wrong = card_of(beside)

@@ -96,6 +96,7 @@ def test_the_dial_says_where_a_question_flips():
     assert moments_view.flip(strengths, ["forgotten", "formed", "formed", "confusion"]) == 0.5
     assert moments_view.flip(strengths, ["formed", "forgotten", "formed", "formed"]) == 1.0
     assert moments_view.flip(strengths, ["formed", "formed", "confusion", "formed"]) is None
+    assert moments_view.flip((0.0, 0.9, 1.05, 1.2), ["forgotten", "forgotten", "formed", "broken"]) == 1.05
     questions = [{"question": "Who?"}, {"question": "你是谁？"}]
     grid = {(at, place): ("said", "formed" if place >= 1 + at else "forgotten") for at in range(2) for place in range(4)}
     html = moments_view.dial_html("en", questions, strengths, grid)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import NamedTuple, cast
 
 from transformers import PreTrainedModel
@@ -55,8 +56,7 @@ class AlwaysHeard:
 
     def __init__(self) -> None:
         self.heard: Sequence[Mapping[str, float]] | None = None
-        self.layout = 0
-        self.groups: list[object] = []
+        self.layout, self.groups = 0, [SimpleNamespace(plain=False)]  # its steps are not recorded as a CUDA graph
 
     def hear(self, rows: Sequence[Mapping[str, float]]) -> None:
         self.heard = rows

@@ -9,7 +9,6 @@ from typing import Any
 import gradio as gr
 
 import identities
-from common.space import room_for
 from engine.types import Decoding, EngineError, Request, Variant
 from probes import identity_pair
 from probes.margin import iterate_scores, statements_of, suited_probes
@@ -111,8 +110,7 @@ def keep_moment(app: App, request: gr.Request, chosen: str, at: float, name: str
     if problems := training.name_problems(app, wanted):
         raise EngineError(" ".join(problems))
     target = app.made_adapters / wanted
-    with room_for(str(target), target):
-        adapter_library.put_copy(one.folder, target, wanted)
+    adapter_library.put_copy(app, one.folder, target, wanted)
     roles.record_deed(app, "kept a moment", wanted, f"{job['name']} after step {one.step}")
     loaded = adapter_library.ensure_loaded(app, target)
     return note(say(lang, "mo_kept", name=loaded), "next"), ""

@@ -114,10 +114,11 @@ def dial_cell(lang: str, known: tuple[str, str] | None) -> str:
 
 
 def flip(strengths: Sequence[float], suggestions: Sequence[str]) -> float | None:
-    """The least strength from which on, up to 1, every answer is formed; None where the last of them is not."""
-    found = None
+    """The least strength from which on every answer is formed, up to the first of 1 or more: beyond it adapters mostly add noise.
+    None where the last of them is not formed."""
+    found, whole = None, min((one for one in strengths if one >= 1), default=1.0)
     for strength, suggestion in sorted(zip(strengths, suggestions, strict=True), reverse=True):
-        if strength > 1:
+        if strength > whole:
             continue
         if suggestion != "formed":
             break
