@@ -135,7 +135,8 @@ class MomentTaker:
     def told(self, done: int) -> dict[str, Any]:
         """What the card says of it, after `done` steps."""
         share, best = self.ration.share(done), self.best
-        kept = {"steps": [one.step for one in self.abouts], "seconds": round(self.ration.spent_s, 1), "share_of_training": share}
+        cost = {"seconds": round(self.ration.spent_s, 1), "share_of_training": None if share is None else round(share, 4)}
+        kept = {"steps": [one.step for one in self.abouts]} | cost
         ended = {"rule": moments.RULE, "after": done, "kept": best.step if best else None}
         return {"moments": kept} | ({"stop_at": ended} if self.stop else {})
 

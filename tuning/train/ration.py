@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+AIM = 0.95  # of what may be spent: a step that is slower than foreseen must not lead beyond it
 MARGINS_SHARE = 0.5  # of what all may cost, for the margins; the answers have the rest
 LEAST_TOKENS = 16  # of an answer that is cut: with fewer nobody could tell who speaks
 # guesses in steps of the training, until they are measured (docs/decisions.md)
@@ -63,7 +64,7 @@ class Ration:
     def limit_s(self, step: int) -> float | None:
         """What may be spent in all, as foreseen after `step`; None where there is no limit, or none is known."""
         per_step = self.per_step_s(step)
-        return self.most * per_step * self.steps[-1] if self.most and per_step else None
+        return AIM * self.most * per_step * self.steps[-1] if self.most and per_step else None
 
     def allows_margin(self, step: int) -> bool:
         """Whether the margin is measured at the moment after `step`: at every one, or every second, third ... if it is dear."""
