@@ -26,7 +26,7 @@ MEANING: dict[str, tuple[str, dict[str, str]]] = {
     "answers": (
         "One answer, as it was given. Never changed and never deleted.",
         {
-            "source": "who asked: chat, blind, api, probes, identity (*Try it*), import (from elsewhere)",
+            "source": "who asked: chat, blind, api, probes, identity (*Try it*), moments, import (from elsewhere)",
             "session": "the page's key, for the chat",
             "lang": "language of the question, en or zh",
             "variant_name": "as the page showed it",

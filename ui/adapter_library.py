@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from common import leftovers
-from common.files import write_json
+from common.files import write_json, write_once
 from common.outside import display_name, place_key, typed_path
 from engine import adapter_shapes, packaged
+from engine.adapters import AdapterInfo
 from engine.packaged import BAYLING_MINI
 from engine.types import EngineError
 from identities import natural_key
@@ -21,6 +26,7 @@ from ui.context import App, sentence
 CONFIG = "adapter_config.json"
 CARD = "card.json"
 NAME = re.compile(r"[\w][\w.-]{0,79}")
+GUEST = "~"  # how the names of adapters begin that are loaded for one question only
 PASSING = re.compile(r"checkpoint-\d+$|\.")
 
 
@@ -41,7 +47,53 @@ def rescan(app: App) -> list[str]:
 
 
 def loaded_places(app: App) -> set[str]:
-    return {place_key(info.path) for info in app.engine.adapters.values()}
+    return {place_key(info.path) for info in app.engine.adapters.values() if not is_passing(info.name)}
+
+
+def is_passing(name: str) -> bool:
+    """Whether an adapter is loaded for one question only, and belongs to whoever asks that."""
+    return name.startswith(GUEST)
+
+
+@contextmanager
+def passing(app: App, wanted: Sequence[tuple[str, Path]]) -> Iterator[list[str]]:
+    """Folders' adapters, loaded for the length of the block and offered to nobody else; their names, in order.
+
+    wanted: (what it is called, folder). Raises EngineError.
+    """
+    names: list[str] = []
+    try:
+        for called, folder in wanted:
+            place = opened_folder(app, folder)
+            name = next(one for number in count() if (one := f"{GUEST}{called}{number or ''}") not in app.engine.adapters)
+            names.append(app.engine.add_adapter(place, name, accept_other_base=app.accept_other_base))
+        yield names
+    finally:
+        for name in names:
+            app.engine.remove_adapter(name)
+
+
+def kept_adapters(app: App) -> dict[str, AdapterInfo]:
+    """The loaded adapters that can be picked."""
+    return {name: info for name, info in app.engine.adapters.items() if not is_passing(name)}
+
+
+def put_copy(app: App, folder: Path, target: Path, name: str) -> None:
+    """A copy of an adapter's folder under a name of its own, whole or not at all. Raises EngineError where that name is taken."""
+    if target.exists():
+        raise EngineError(f"There is an adapter folder called {name} already; choose another name.")
+
+    source = opened_folder(app, folder)
+
+    def write(beside: Path) -> None:
+        for file in source.iterdir():
+            if file.is_file():
+                shutil.copyfile(file, beside / file.name)
+        card, wrong = card_of(beside)
+        if card and not wrong:
+            write_json(beside / CARD, card | {"name": name})
+
+    write_once(target, write)
 
 
 def sweep_leftovers(app: App) -> list[Path]:
@@ -56,8 +108,11 @@ def is_in_base(app: App, folder: Path) -> bool:
     return app.base_spec == BAYLING_MINI.name and place_key(folder) == place_key(BAYLING_MINI)
 
 
-def load_folder(app: App, folder: str | Path) -> str:
-    """Loads one folder; its name. Raises EngineError; of a path that can be one, `app.refused` then says why."""
+def load_folder(app: App, folder: str | Path, name: str = "") -> str:
+    """Loads one folder, as `name` if that is given and free; its name.
+
+    Raises EngineError; of a path that can be one, `app.refused` then says why.
+    """
     folder = typed_path(folder, EngineError)
     key = str(folder)
     app.refused.pop(key, None)
@@ -65,7 +120,8 @@ def load_folder(app: App, folder: str | Path) -> str:
         if place_key(folder) in loaded_places(app):
             raise EngineError(f"The adapter in {folder} is loaded already.")
         folder = opened_folder(app, folder)
-        return app.engine.add_adapter(folder, free_name(app, folder), accept_other_base=app.accept_other_base)
+        called = name if name and name not in app.engine.adapters else free_name(app, folder)
+        return app.engine.add_adapter(folder, called, accept_other_base=app.accept_other_base)
     except Exception as error:
         app.refused[key] = sentence("en", error)
         raise EngineError(app.refused[key]) from error
@@ -87,13 +143,16 @@ def opened_folder(app: App, folder: str | Path) -> Path:
     return place
 
 
-def ensure_loaded(app: App, folder: str | Path) -> str:
-    """The name under which a folder's adapter can be picked; loads it if need be. Raises EngineError if it is refused."""
+def ensure_loaded(app: App, folder: str | Path, name: str = "") -> str:
+    """The name under which a folder's adapter can be picked; loads it if need be, as `name` if that is free.
+
+    Raises EngineError if it is refused.
+    """
     here = place_key(folder)
-    for name, info in app.engine.adapters.items():
+    for known, info in kept_adapters(app).items():
         if place_key(info.path) == here:
-            return name
-    return load_folder(app, folder)
+            return known
+    return load_folder(app, folder, name)
 
 
 def is_adapter(folder: str | Path) -> bool:
@@ -125,7 +184,7 @@ def list_adapters(app: App) -> list[dict]:
             "size": weights_size(info.path),
             "problem": None,
         }
-        for info in sorted(app.engine.adapters.values(), key=lambda info: natural_key(info.name))
+        for info in sorted(kept_adapters(app).values(), key=lambda info: natural_key(info.name))
     ]
     refused = {**app.refused, **stray_entries(app)}
     return loaded + [
@@ -167,7 +226,7 @@ def entries(shelf: Path) -> list[Path]:
 
 def choices(app: App) -> dict[str, tuple[str, Path]]:
     """All that can be chosen on the page, by a name that only one has: what it is (loaded, unloaded, refused), and its folder."""
-    infos = sorted(app.engine.adapters.values(), key=lambda info: natural_key(info.name))
+    infos = sorted(kept_adapters(app).values(), key=lambda info: natural_key(info.name))
     found = {info.name: ("loaded", Path(info.path)) for info in infos}
     others = [("unloaded", folder) for folder in unloaded_folders(app)]
     others += [("refused", Path(path)) for path in (*app.refused, *stray_entries(app))]

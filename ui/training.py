@@ -197,7 +197,7 @@ def settings_of(app: App, form_values: TrainingForm) -> Settings:
     }
     values = {name: value for name, value in form_values.values.items() if name not in OWN and value is not None}
     if margin_misses(app, form_values):
-        values["margin"] = False
+        values |= {"margin": False, "moments": 0, "stop_at": ""}
     # a chat that was started with a format of its own would otherwise be trained in another one
     if not values.get("prompt_template_name") and base.format.name != own_format(base):
         values["prompt_template_name"] = base.format.name
@@ -249,7 +249,8 @@ def forecast_training(app: App, form_values: TrainingForm) -> Outlook:
         try:
             told = forecast(settings, composed.rows, app.engine.base, composed.own.rows if composed.own else ())
             if form_values.values.get("margin") and (why := margin_misses(app, form_values)):
-                told = add_caution(told, Caution("no margin", f"The identity margin is not measured: {why}."))
+                moments = " and no moments are kept" if form_values.values.get("moments") else ""
+                told = add_caution(told, Caution("no margin", f"The identity margin is not measured{moments}: {why}."))
             if settings.batch_size == quick_batch(app) < PRESETS[PRESET]["batch_size"]:
                 text = f"{settings.batch_size} rows a step: as many as this machine trains in about five minutes."
                 told = add_caution(told, Caution("fitted batch", text))

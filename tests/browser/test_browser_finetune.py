@@ -7,10 +7,11 @@ from collections import Counter
 
 import pytest
 from finetune_form import fill_form, open_tab, set_number
-from served import ask, open_page, served, shorten, wait_for_answers
+from served import ask, open_page, served, shorten, wait_for_answers, write_small_adapter
 
 import store
 from store import answers
+from tuning.train import moments
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
@@ -149,3 +150,33 @@ def test_own_rows_are_uploaded_looked_through_and_mapped_by_hand(site, page, tmp
     page.wait_for_selector("#ft-own-rows pre:has-text('230 degrees')")
     page.click("#ft-command-fold > .label-wrap")
     assert '--own_columns \'{"Frage": "instruction", "Antwort": "output"}\'' in page.inner_text("#ft-command pre")
+
+
+def test_moments_are_scrubbed_through_asked_together_and_opened_in_the_chat(site, page):
+    folder = site.adapters / "newt"
+    for step in (0, 4, 8):
+        line = {"probe_id": "a", "group": "trained", "category": "name", "lang": "en", "question": "Who are you?", "raw": "x"}
+        about = {"step": step, "of": 8, "asked": 1, "questions": 1, "margin": {"margin": step - 3.0}}
+        place = moments.keep(folder, about, [line | {"answer": f"I am {step}"}], None)
+        for file in write_small_adapter(site.db.parent / f"newt-{step}", site.app.engine, step).iterdir() if step else ():
+            file.rename(place / file.name)
+    job = store.jobs.add(
+        site.db, name="newt", kind="train", arguments=[], folder=str(folder), log=str(folder / "log"), device="cpu", settings={}
+    )
+    store.jobs.take_metrics(
+        site.db, store.jobs.get(site.db, job), [{"step": at, "loss": 2.0, "margin": at - 3.0} for at in (4, 8)], "", 0
+    )
+    store.jobs.change(site.db, store.jobs.get(site.db, job), status="stopped", step=8, total=8)
+    open_tab(page, site)
+    page.click("#ft-runs label:has-text('newt')")
+    page.wait_for_selector("#ft-said .mt-moment:not(.mt-hidden):has-text('I am 8')")
+    page.fill("#ft-moment input[type=range]", "1")
+    page.wait_for_selector("#ft-said .mt-moment:not(.mt-hidden):has-text('I am 4')")
+    assert page.locator("#ft-said .mt-moment:not(.mt-hidden)").count() == 1
+    assert float(page.get_attribute("#ft-curves .mt-marker", "x1")) == pytest.approx((46 + 746) / 2)
+    page.fill("#ft-moments-question :is(input, textarea)", "Who are you?")
+    page.click("#ft-moments-ask")
+    page.wait_for_selector("#ft-asked tbody tr:nth-child(3) .mt-a")
+    page.click("#ft-moment-open")
+    page.wait_for_selector("#pick-1:has-text('Adapter')")
+    page.wait_for_function("document.querySelector('#pick-1 input').value === 'newt-step-4'")

@@ -27,7 +27,7 @@ RUN_FILES: tuple[str, ...] = (
     "plan.json",
     ".adapter-*",
 )
-RUN_FILES += ("runs", "metrics.jsonl", "state.json", "stop", RECORD, "log.txt", f"{leftovers.PREFIX}*")
+RUN_FILES += ("moments", "runs", "metrics.jsonl", "state.json", "stop", RECORD, "log.txt", f"{leftovers.PREFIX}*")
 
 
 class TakenError(UserError):

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from common import leftovers
 from common.errors import UserError
-from common.files import write_json
+from common.files import copy, write_json
 from common.space import room_for
 from engine.adapter_shapes import CARD
 from engine.adapters import CONFIG, SAFETENSORS, read_adapter
@@ -75,6 +75,13 @@ def save_adapter(model: PeftModel, folder: Path, card: Mapping[str, Any], dtype:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CARD, card)
     save_weights(model, folder, torch.float16 if dtype == "fp16" else None)
+
+
+def copy_adapter(source: Path, folder: Path, card: Mapping[str, Any]) -> None:
+    """The adapter in `source` as that of `folder`, with a card of its own."""
+    write_json(folder / CARD, card)
+    for name in (SAFETENSORS, CONFIG):
+        copy(source / name, folder / name)
 
 
 def check_adapter(folder: Path, base: Base, prompt: list[int]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -21,31 +22,35 @@ from common.space import DiskFull, full_disk_sentence as told_full
 from engine import formats
 from engine.bases import Base
 from tuning.dataset.recipe import recipe_of
-from tuning.train import adapter, loading, preflight, steps
+from tuning.train import adapter, loading, moment_taker, moments, preflight, steps
 from tuning.train.batches import pack_batch
 from tuning.train.checkpoint import Start, find_start, refuse_misfit, take_weights
 from tuning.train.loss import loss_of_pack
+from tuning.train.moment_taker import MomentTaker, ask_of
 from tuning.train.plan import Plan, make_plan
 from tuning.train.preflight import Rows
 from tuning.train.record import refuse_other_run, write_record
 from tuning.train.reporting import log_in, report_arguments, report_line
 from tuning.train.run_files import METRICS, Journal, StopSign, read_metrics
 from tuning.train.settings import Settings
-from tuning.train.trainer import OnStep, PackedTrainer
+from tuning.train.speaking import Asked
+from tuning.train.trainer import OnStep, PackedTrainer, When
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate")
 
 
 def run(
     settings: Settings,
-    on_step: Sequence[tuple[int, OnStep]] = (),
+    on_step: Sequence[tuple[When, OnStep]] = (),
     say: Callable[[str], None] = print,
     margin: Callable[[Settings, Base], OnStep] | None = None,
+    questions: Callable[[Settings, Sequence[str]], Asked] | None = None,
 ) -> Path:
     """Train, and return the folder with the adapter.
 
-    on_step: (every, function): function(step, model) is called before the first step, every so many and at the last; see
-    PackedTrainer. margin: makes such a function where the settings ask for the identity margin.
+    on_step: (when, function): function(step, model) is called before the first step, every so many and at the last; see
+    PackedTrainer. margin: makes such a function where the settings ask for the identity margin. questions: makes what is asked,
+    of the settings and the languages taught, where they ask for moments.
     Raises SettingsError, DataError, EngineError, AdapterError or TrainingError, each for a person; state.json says it too.
     """
     rank, _ = processes()
@@ -58,7 +63,7 @@ def run(
     journal = Journal(folder if rank == 0 else None)
     journal.state("starting", "loading the base")
     try:
-        return train(settings, rows, journal, on_step, say, margin)
+        return train(settings, rows, journal, on_step, say, margin, questions)
     except KeyboardInterrupt:
         step = journal.known["step"]
         journal.state("stopped", f"stopped after step {step}" if step else "stopped before its first step")
@@ -73,18 +78,19 @@ def train(
     settings: Settings,
     rows: Rows,
     journal: Journal,
-    on_step: Sequence[tuple[int, OnStep]],
+    on_step: Sequence[tuple[When, OnStep]],
     say: Callable[[str], None],
     margin: Callable[[Settings, Base], OnStep] | None,
+    questions: Callable[[Settings, Sequence[str]], Asked] | None,
 ) -> Path:
     """`run`, once nothing is wrong with the call."""
     folder, (rank, count) = Path(settings.output_dir), processes()
     if settings.threads:
         torch.set_num_threads(settings.threads)
     base = loading.load_base(settings, say)
-    measured = [margin(settings, base)] if margin and settings.margin else []
+    measure = margin(settings, base) if margin and settings.margin else None
+    asked = ask_of(settings, rows, questions)
     planned = make_plan(settings, base, rows, count)
-    on_step = [*on_step, *((steps.measure_every(settings, planned.steps), one) for one in measured)]
     start = find_start(settings)
     resumed = start if start and start.step else None
     notes = [*start.notes] if start else []
@@ -99,6 +105,15 @@ def train(
     if rank == 0:  # only now: what is refused leaves an earlier run's record as it was
         clear_folder(folder, anew=settings.overwrite_output_dir)
         write_record(settings, planned, base)
+    stop, taker = StopSign(folder), None
+    if asked and rank == 0:
+        done = resumed.step if resumed else 0
+        taker = moment_taker.make(
+            settings, base, planned, asked, measure, done, stop, functools.partial(save_step, settings, base, planned), say
+        )
+        measure = taker.margin
+    if measure:
+        on_step = [*on_step, (steps.measure_every(settings, planned.steps), measure)]
     trainer = PackedTrainer(
         model,
         arguments,
@@ -106,19 +121,21 @@ def train(
         valid=pack_batch(planned.valid, planned.budget, "tree", rank, count) if planned.valid else None,
         loss_of=loss_of_pack(model),
         journal=journal,
-        stop=StopSign(folder),
+        stop=stop,
         per_epoch=planned.per_epoch,
-        on_step=on_step,
+        on_step=[*on_step, (taker.due, taker)] if taker else on_step,
         say=say,
     )
     for line in (*notes, *more, *report_line(settings)):
         say(line)
     if resumed:
         journal.cut(resumed.step)
+        if rank == 0:
+            moments.cut(folder, resumed.step)
         say(f"resuming after step {resumed.step} from {resumed.path}")
     trainer.train(resume_from_checkpoint=str(resumed.path) if resumed else None)
     if rank == 0:
-        finish(settings, base, planned, model, trainer.state.global_step, journal, say)
+        finish(settings, base, planned, model, trainer.state.global_step, journal, say, taker)
     if count > 1:
         trainer.accelerator.wait_for_everyone()
         torch.distributed.destroy_process_group()
@@ -178,23 +195,41 @@ def finish(
     done: int,
     journal: Journal,
     say: Callable[[str], None],
+    taker: MomentTaker | None = None,
 ) -> None:
-    """Save the adapter of step `done`, with its card, check what was saved, and say how the run ended."""
-    folder = Path(settings.output_dir)
+    """Save the adapter of step `done`, or of the best moment, with its card, check what was saved, and say how the run ended."""
+    folder, best = Path(settings.output_dir), taker.best if taker else None
     journal.state("saving", step=done)
-    adapter.save_adapter(model, folder, make_card(settings, folder, base, planned, done), settings.adapter_dtype)
+    card = make_card(settings, folder, base, planned, best.step if best else done) | (taker.told(done) if taker else {})
+    if best:
+        adapter.copy_adapter(moments.place(folder, best.step), folder, card)
+    else:
+        adapter.save_adapter(model, folder, card, settings.adapter_dtype)
     model.unload()
     first = planned.train[0]
     adapter.check_adapter(folder, base, list(first.ids[: max(1, first.first_target)]))
-    stopped = done < planned.steps
+    stopped = done < planned.steps and not best
     said = f"stopped after step {done} of {planned.steps}; the adapter is that of this step" if stopped else ""
+    if best:
+        said = f"formed after step {done} of {planned.steps}; kept is the moment after step {best.step} ({moments.RULE})"
+    elif taker and taker.stop and not stopped:
+        said = f"not formed for {moments.RUNNING} moments running; the adapter is that of the last step"
+    for line in taker.lines(done) if taker else ():
+        say(line)
     journal.state("stopped" if stopped else "done", said, step=done)
     say(f"{said or 'done'}: {folder}")
 
 
+def save_step(settings: Settings, base: Base, planned: Plan, model: PeftModel, step: int, folder: Path) -> None:
+    """The adapter as it is after `step` as an adapter of its own, with its card."""
+    card = make_card(settings, Path(settings.output_dir), base, planned, step)
+    about = {"name": f"{settings.adapter_name}-step-{step}", "moment": {"run": settings.adapter_name, "step": step}}
+    adapter.save_adapter(model, folder, card | about, settings.adapter_dtype)
+
+
 def make_card(settings: Settings, folder: Path, base: Base, planned: Plan, done: int) -> dict[str, Any]:
     """What has to be known of an adapter to use it, and to make it again."""
-    lines = read_metrics(folder)
+    lines = [line for line in read_metrics(folder) if line["step"] <= done]
     losses = [line["loss"] for line in lines if line.get("loss") is not None]
     checks = [[line["step"], line["eval_loss"]] for line in lines if line.get("eval_loss") is not None]
     facts, recipe = planned.report, recipe_of(settings.data_path) if settings.data_path else None
@@ -243,6 +278,7 @@ def clear_folder(folder: Path, anew: bool) -> None:
     if anew:
         for path in folder.glob("checkpoint-*"):
             shutil.rmtree(path)
+        moments.clear(folder)
         for name in (METRICS, *map(str, (adapter.CONFIG, adapter.SAFETENSORS, adapter.CARD))):
             (folder / name).unlink(missing_ok=True)
 

@@ -122,6 +122,18 @@ class Settings:
     margin: bool = flag(False, "measure the identity margin on the way: where it crosses 0, the self changes", "files")
     margin_against: str = flag(identities.DEFAULT_OLD, "the old identity of the margin", "files")
     margin_steps: int = flag(0, "optimizer steps between two margins; 0: ten in a run", "files", at_least=0)
+    moments: int = flag(
+        0, "let it speak while it learns: moments at which quick questions are answered and the weights kept; 0: none", "moments",
+        at_least=0, at_most=100,
+    )  # fmt: skip
+    moments_share: float = flag(
+        0.2, "the most that moments and margins may cost, of the training's own time; beyond it less is asked", "moments",
+        above=0, at_most=10,
+    )  # fmt: skip
+    stop_at: str = flag(
+        "", "formed: end once margin and quick questions say so for two moments running, and keep the best of them", "moments",
+        choices=("", "formed"), empty="stop_at_end",
+    )  # fmt: skip
     save_total_limit: int = flag(2, "checkpoints kept", "files", at_least=1)
     adapter_dtype: str = flag(
         "fp16", "number format of the saved adapter; training and checkpoints are fp32", "files", choices=("fp16", "fp32")
@@ -216,6 +228,17 @@ class Settings:
             found.append(f"--margin compares --identity with --margin_against; both are {self.identity}.")
         if self.dedup and not self.packing:
             found.append("--dedup needs packing; leave out --no-packing, or use --no-dedup.")
+        return found + self._moment_problems()
+
+    def _moment_problems(self) -> list[str]:
+        """What is wrong with moments and with what they decide."""
+        found = []
+        if self.moments and not self.identity:
+            found.append("--moments needs --identity, the identity that is taught.")
+        if self.stop_at and not self.moments:
+            found.append(f"--stop_at {self.stop_at} needs moments, which it is decided by: give --moments 8, or leave it out.")
+        if self.stop_at and not self.margin:
+            found.append(f"--stop_at {self.stop_at} needs the identity margin as well: give --margin, or leave it out.")
         return found
 
     def _source_problems(self) -> list[str]:

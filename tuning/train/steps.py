@@ -77,12 +77,19 @@ def validate_every(settings: Settings, steps: int) -> int:
 
 
 def measure_every(settings: Settings, steps: int) -> int:
-    """Optimizer steps between identity margins."""
-    return settings.margin_steps or max(1, steps // MARGINS)
+    """Optimizer steps between identity margins; with moments, and nothing said, they are measured at those."""
+    return settings.margin_steps or (steps if settings.moments else max(1, steps // MARGINS))
+
+
+def moment_steps(settings: Settings, steps: int) -> list[int]:
+    """After which optimizer steps there is a moment: evenly, the last among them, and 0 before the first."""
+    count = settings.moments
+    return sorted({0, *(max(1, round(steps * at / count)) for at in range(1, count + 1))}) if count else []
 
 
 def extra_rows(settings: Settings, steps: int, valid_rows: int) -> float:
     """What is computed beside the training, as trained rows that take as long."""
     validated = valid_rows * math.ceil(steps / validate_every(settings, steps))
     measured = 1 + math.ceil(steps / measure_every(settings, steps)) if settings.margin else 0
-    return VALIDATED * validated + MARGIN_ROWS * measured
+    most = settings.moments_share * steps * settings.batch_size if settings.moments else 0.0  # of moments and margins at them
+    return VALIDATED * validated + max(most, MARGIN_ROWS * measured)

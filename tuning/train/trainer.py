@@ -29,6 +29,7 @@ from tuning.train.run_files import Journal, StopSign, last_saved_step
 from tuning.train.step_time import RECENT, seconds_per_step
 
 OnStep = Callable[[int, PeftModel], Mapping[str, float] | None]
+When = int | Callable[[int], bool]  # after every so many steps, before the first and after the last; or just where it says so
 SKIPPED = 12  # fp16 steps lost in a row: the scaler has then gone from 65536 to 16
 LEFT_FROM = 10  # steps before the time to come is said; the first ones are slower
 
@@ -40,8 +41,8 @@ class TrainingError(UserError):
 class PackedTrainer(Trainer):
     """One item of the data is one optimizer step: its packs go forward and backward one by one, then the optimizer steps.
 
-    on_step: (every, function) pairs; before the first step, after every so many and after the last function(step, model) is
-    called in evaluation mode without gradients, and numbers it returns join the step's metrics.
+    on_step: (when, function) pairs; function(step, model) is called in evaluation mode without gradients, and numbers it returns
+    join the step's metrics.
     """
 
     control: TrainerControl
@@ -56,7 +57,7 @@ class PackedTrainer(Trainer):
         journal: Journal,
         stop: StopSign,
         per_epoch: int,
-        on_step: Sequence[tuple[int, OnStep]] = (),
+        on_step: Sequence[tuple[When, OnStep]] = (),
         say: Callable[[str], None] = print,
     ) -> None:
         super().__init__(model, args, train_dataset=train, eval_dataset=[valid] if valid else None)
@@ -195,15 +196,16 @@ class PackedTrainer(Trainer):
 class StepCallback(TrainerCallback):
     """What happens between two optimizer steps."""
 
-    def __init__(self, trainer: PackedTrainer, stop: StopSign, on_step: Sequence[tuple[int, OnStep]]) -> None:
+    def __init__(self, trainer: PackedTrainer, stop: StopSign, on_step: Sequence[tuple[When, OnStep]]) -> None:
         self.trainer, self.stop, self.on_step = trainer, stop, on_step
 
     def on_train_begin(self, args, state, control, **rest) -> None:
         self.trainer.journal.state("running", step=state.global_step, total=state.max_steps)
         if not state.global_step:
             found: dict[str, float] = {}
-            for _every, function in self.on_step:
-                found |= call_quietly(function, 0, self.trainer.model)
+            for when, function in self.on_step:
+                if is_due(when, 0):
+                    found |= call_quietly(function, 0, self.trainer.model)
             if found:
                 self.trainer.journal.metric({"step": 0, "total_steps": state.max_steps, "epoch": 0, "time": time.time()} | found)
         self.trainer.since = time.perf_counter()
@@ -211,8 +213,8 @@ class StepCallback(TrainerCallback):
     def on_step_end(self, args, state, control, **rest) -> None:
         last = state.global_step >= state.max_steps
         self.trainer.extra = {}
-        for every, function in self.on_step:
-            if state.global_step % every == 0 or last:
+        for when, function in self.on_step:
+            if is_due(when, state.global_step, last):
                 self.trainer.extra |= call_quietly(function, state.global_step, self.trainer.model)
         if self.trainer.valid and last:
             control.should_evaluate = True
@@ -227,6 +229,11 @@ class StepCallback(TrainerCallback):
         flag = torch.tensor(float(bool(self.stop)), device=self.trainer.args.device)
         dist.all_reduce(flag)
         return flag.item() > 0
+
+
+def is_due(when: When, step: int, last: bool = False) -> bool:
+    """Whether something is called after this step."""
+    return when(step) if callable(when) else last or step % when == 0
 
 
 def call_quietly(function: OnStep, step: int, model: PeftModel) -> dict[str, float]:

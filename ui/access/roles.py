@@ -52,6 +52,7 @@ RULES: dict[str, dict[str, str]] = {
         "start_run": RESEARCHER, "compare_run": RESEARCHER, "show_progress": VIEWER, "show_log": VIEWER,
         "begin_log": VIEWER, "end_log": VIEWER, "start_from": VIEWER, "uploaded": RESEARCHER,
         "offer_identities": VIEWER, "apply_remedies": VIEWER,
+        **dict.fromkeys(("open_moment", "keep_moment", "ask_moments", "turn_dial", "draw_heat"), RESEARCHER),
     },
     "tabs.label": {
         "open_label": VIEWER, "offer_new": VIEWER, "choose": VIEWER, "show_source": VIEWER, "show_run": VIEWER,

@@ -13,6 +13,7 @@ from common.errors import UserError
 from engine import formats
 from engine.types import MAX_STRENGTH
 from identities.files import CHINESE
+from ui import adapter_library
 from ui.context import App
 from ui.listeners import QUIET
 from ui.variants import AS_RECORDED, NO_ADAPTER, NO_IDENTITY, VERSION, Picked, prompt_of
@@ -87,7 +88,7 @@ def on_change(picker: Picker, fn: Callable, inputs: list, outputs: list) -> None
 
 def choices(app: App, lang: str, picks: Sequence[Picked] = ()) -> dict[str, list[tuple[str, str]]]:
     """What can be picked at this moment, by field of `Picked`. picks: of earlier texts of an identity those that are picked."""
-    adapters = [(name, name) for name in sorted(app.engine.adapters, key=identities.natural_key)]
+    adapters = [(name, name) for name in sorted(adapter_library.kept_adapters(app), key=identities.natural_key)]
     earlier = dict.fromkeys(picked.identity for picked in picks if VERSION in picked.identity)
     known = [*identities.with_prompt(app.identities), *(name for name in earlier if _kept(app, name))]
     return {

@@ -85,7 +85,8 @@ def margin_svg(lang: str, told: JobProgress, last: int) -> str:
     crossed = crossing_step(told.margins)
     said = {"first": f"{values[0]:+.2f}", "last": f"{last_value(told.margins):+.2f}"}
     words = say(lang, "margin_words", **said) if crossed is None else say(lang, "margin_crossed", step=crossed, **said)
-    return svg(MARGIN_HEIGHT, words, grid + drawn) + paragraph(words)
+    about = f'data-steps="{last}" data-left="{LEFT}" data-right="{WIDTH - RIGHT}" data-bottom="{MARGIN_HEIGHT - BOTTOM}"'
+    return svg(MARGIN_HEIGHT, words, grid + drawn, about) + paragraph(words)
 
 
 def margin_legend_html(lang: str, told: JobProgress) -> str:
@@ -104,9 +105,11 @@ def crossing_step(points: Series) -> int | None:
     return known[below[-1] + 1][0]
 
 
-def svg(height: int, words: str, inside: str) -> str:
+def svg(height: int, words: str, inside: str, about: str = "") -> str:
+    """inside: SVG. about: further attributes, for the page's script."""
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(words)}" preserveAspectRatio="xMidYMid meet">'
+        f'<svg {about} viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(words)}" '
+        f'preserveAspectRatio="xMidYMid meet">'
         f"<title>{escape(words)}</title>{inside}</svg>"
     )
 

@@ -21,7 +21,7 @@ from ui.context import App, sentence
 from ui.conversation import Page
 from ui.html import paragraph
 from ui.listeners import QUIET, bind, bind_or_warn, warn
-from ui.tabs.finetune import forecast, layout, offers, own_rows, run_page, settings_form
+from ui.tabs.finetune import forecast, layout, moments, offers, own_rows, run_page, settings_form
 from ui.tabs.finetune.chart import curves_html
 from ui.tabs.finetune.layout import NEW, NO_GENERAL, OWN_FILE, FineTune
 from ui.words import say
@@ -53,6 +53,7 @@ def wire_finetune(app: App, tab: FineTune) -> None:
     tab.remedy.click(bind_or_warn(apply_remedies, app, tab), form.inputs, remedied, **QUIET).then(**describes)
     tab.own.upload.upload(bind_or_warn(uploaded, app, tab), tab.own.upload, form.own, **QUIET).then(**describes)
     _wire_run(app, tab, describes)
+    moments.wire_moments(app, tab)
 
 
 def _wire_run(app: App, tab: FineTune, describes: dict) -> None:
@@ -85,6 +86,7 @@ def wire_compare(
     columns: the chat's page. outputs: what `open_chat` may change. answering: the sessions whose columns are still answering.
     """
     tab.compare.click(bind_or_warn(compare_run, app, answering, open_chat), [columns, tab.runs], outputs, **QUIET)
+    moments.wire_open_moment(app, tab, columns, outputs, answering, open_chat)
 
 
 def start_run(app: App, tab: FineTune, request: gr.Request, park: bool, *given) -> dict:
@@ -142,7 +144,9 @@ def show_progress(app: App, tab: FineTune, request: gr.Request, chosen: str, pul
     jobs = training.latest_trainings(app)
     known = {str(job["id"]): job for job in jobs}
     lang, job = app.language(request), known.get(chosen)
-    beats = short_hash(repr([lang, *([job[name] for name in ("id", "name", "status", "message")] for job in jobs)]))
+    beats = short_hash(
+        repr([lang, moments.count(job), *([job[name] for name in ("id", "name", "status", "message")] for job in jobs)])
+    )
     updates = {} if pulse == beats else {tab.pulse: beats}
     if job and job["status"] in stored.ACTIVE:
         parts = moving_parts(app, lang, job)
@@ -331,15 +335,19 @@ def show_runs(app: App, tab: FineTune, lang: str, chosen: str, seen: dict, ticki
 def run_parts(app: App, lang: str, job: dict) -> dict:
     """A run's page: what each of the tab's components shows, by its name."""
     status, command = job["status"], shell_lines(job["arguments"])
-    return moving_parts(app, lang, job) | {
-        "log": run_page.log_html(lang, tail(job["log"], LOG_LINES)),
-        "run_command": forecast.command_html(lang, command),
-        "compare": {"visible": status in ("done", "stopped") and has_adapter(job)},
-        "resume": {"visible": status in ("stopped", "failed", "died")},
-        "stop": {"visible": status in ("queued", "starting", "running")},
-        "copy_settings": {"visible": bool(job["settings"])},
-        "forget": {"visible": status in stored.ENDED},
-    }
+    return (
+        moving_parts(app, lang, job)
+        | moments.shown_parts(lang, job)
+        | {
+            "log": run_page.log_html(lang, tail(job["log"], LOG_LINES)),
+            "run_command": forecast.command_html(lang, command),
+            "compare": {"visible": status in ("done", "stopped") and has_adapter(job)},
+            "resume": {"visible": status in ("stopped", "failed", "died")},
+            "stop": {"visible": status in ("queued", "starting", "running")},
+            "copy_settings": {"visible": bool(job["settings"])},
+            "forget": {"visible": status in stored.ENDED},
+        }
+    )
 
 
 def moving_parts(app: App, lang: str, job: dict) -> dict[str, Any]:

@@ -80,6 +80,23 @@ class OwnRows:
 
 
 @dataclass(frozen=True)
+class MomentActs:
+    """What can be done with the moments of a run."""
+
+    open: gr.Button
+    name: gr.Textbox
+    keep: gr.Button
+    kept: gr.HTML
+    question: gr.Textbox
+    ask: gr.Button
+    asked: gr.HTML
+    dial: gr.Button
+    heat: gr.Button
+    dialled: gr.HTML
+    heated: gr.HTML
+
+
+@dataclass(frozen=True)
 class FineTune:
     """The components of the tab that events write to. seen: what each part of a run's page shows already."""
 
@@ -98,6 +115,10 @@ class FineTune:
     start: gr.Button
     head: gr.HTML
     figures: gr.HTML
+    moments_box: gr.Column
+    moment: gr.Slider
+    said: gr.HTML
+    acts: MomentActs
     log_fold: gr.Accordion
     log: gr.HTML
     run_command: gr.HTML
@@ -132,7 +153,8 @@ class FineTune:
         """What a run's page is made of."""
         buttons = [self.compare, self.resume, self.stop, self.copy_settings, self.forget]
         asked = [self.dialog, self.dialog_words, self.keep, self.discard, self.really_forget]
-        return [self.seen, self.runs, self.form_box, self.run_box, self.head, self.figures, self.log,
+        moments = [self.moments_box, self.moment, self.said]
+        return [self.seen, self.runs, self.form_box, self.run_box, self.head, self.figures, *moments, self.log,
                 self.run_command, *buttons, *asked]  # fmt: skip
 
     @property
@@ -205,6 +227,7 @@ def _run_box() -> dict[str, Any]:
                 really_forget = _button("forget_run", "ft-really-forget", variant="stop")
                 cancel = _button("cancel", "ft-cancel", visible=True)
         figures = gr.HTML()
+        moment_parts = _moments_box()
         with gr.Accordion(i18n("log"), open=False, elem_classes="mt-unfold", elem_id="ft-log-fold") as log_fold:
             log = gr.HTML(elem_id="ft-log")
         with gr.Accordion(i18n("command"), open=False, elem_classes="mt-unfold"):
@@ -212,8 +235,31 @@ def _run_box() -> dict[str, Any]:
     return dict(
         run_box=run_box, head=head, figures=figures, log_fold=log_fold, log=log, run_command=run_command, compare=compare,
         resume=resume, stop=stop, copy_settings=copy_settings, forget=forget, dialog=dialog, dialog_words=words, keep=keep,
-        discard=discard, really_forget=really_forget, cancel=cancel,
+        discard=discard, really_forget=really_forget, cancel=cancel, **moment_parts,
     )  # fmt: skip
+
+
+def _moments_box() -> dict[str, Any]:
+    """What the adapter said while it learned; the components by the names of FineTune."""
+    with gr.Column(elem_id="ft-moments", elem_classes=["mt-moments", "mt-hidden"]) as box:
+        gr.Markdown(i18n("mo_title"), elem_classes="mt-group")
+        moment = gr.Slider(0, 1, 0, step=1, label=i18n("mo_slider"), elem_id="ft-moment", buttons=[])
+        said = gr.HTML()
+        with gr.Row(elem_classes="mt-under mt-moment-acts"):
+            open_ = _button("mo_open", "ft-moment-open", visible=True)
+            name = gr.Textbox(label=i18n("mo_name"), max_lines=1, elem_id="ft-moment-name", min_width=160)
+            keep = _button("mo_keep", "ft-moment-keep", visible=True)
+        kept = gr.HTML(elem_id="ft-moment-kept")
+        with gr.Row(elem_classes="mt-under mt-moment-acts"):
+            question = gr.Textbox(label=i18n("mo_ask_all_label"), max_lines=1, elem_id="ft-moments-question", min_width=240)
+            ask = _button("mo_ask_all", "ft-moments-ask", visible=True)
+        asked = gr.HTML(elem_id="ft-asked")
+        with gr.Row(elem_classes="mt-under mt-moment-acts"):
+            dial = _button("mo_dial", "ft-dial", visible=True)
+            heat = _button("mo_heat", "ft-heat-draw", visible=True)
+        dialled, heated = gr.HTML(elem_id="ft-dialled"), gr.HTML(elem_id="ft-heat")
+    acts = MomentActs(open_, name, keep, kept, question, ask, asked, dial, heat, dialled, heated)
+    return dict(moments_box=box, moment=moment, said=said, acts=acts)
 
 
 def main_class(there: bool) -> dict:
@@ -264,8 +310,9 @@ def _fields() -> tuple[list[gr.HTML], dict[str, Any], dict[str, gr.components.Co
         about = dict(label=i18n("init_adapter"), allow_custom_value=True, elem_id="ft-init")
         init_adapter = gr.Dropdown([(i18n("init_nothing"), "")], value="", **about)
         copy = gr.Dropdown([], label=i18n("copy_from"), filterable=False, elem_id="ft-copy")
+    settings = settings_form.build_settings(settings_form.SEEN)
     with gr.Accordion(i18n("advanced"), open=False, elem_classes="mt-unfold", elem_id="ft-advanced"):
-        settings = settings_form.build_settings()
+        settings |= settings_form.build_settings(settings_form.FOLDED)
         seed = gr.Number(Dataset.seed, precision=0, minimum=0, label=i18n("seed_all"), elem_id="ft-seed")
     fields = dict(
         identity=identity, langs=langs, old=old, rows=rows, style=style, general=general, general_file=file, share=share,

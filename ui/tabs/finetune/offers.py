@@ -10,7 +10,7 @@ import gradio as gr
 import identities
 from identities import natural_key
 from store import identity_versions
-from ui import training
+from ui import adapter_library, training
 from ui.context import App
 from ui.words import say
 
@@ -24,7 +24,7 @@ def taught_first(app: App, known: Sequence[str], old: str) -> str | None:
 
 def start_choices(app: App, lang: str) -> list[tuple[str, str]]:
     """What a run may start from: nothing, or the folder of an adapter that is loaded."""
-    loaded = sorted(app.engine.adapters.items(), key=lambda one: natural_key(one[0]))
+    loaded = sorted(adapter_library.kept_adapters(app).items(), key=lambda one: natural_key(one[0]))
     return [(say(lang, "init_nothing"), ""), *((name, str(Path(info.path).absolute())) for name, info in loaded)]
 
 

@@ -14,7 +14,8 @@ from ui.training import OWN
 from ui.words import i18n
 
 CHOSEN = ""  # of a switch that may be left to the program
-GROUPS = ("recipe", "lora", "speed", "files")
+SEEN, FOLDED = ("moments",), ("recipe", "lora", "speed", "files")
+GROUPS = (*SEEN, *FOLDED)
 ELSEWHERE = (*OWN, "seed", "init_adapter")  # the data's seed is the run's too; what it starts from is chosen beside the preset
 SCIENTIFIC = ("learning_rate", "weight_decay")
 
@@ -25,10 +26,10 @@ def shown_fields() -> list[dataclasses.Field]:
     return sorted(known, key=lambda one: GROUPS.index(one.metadata["group"]))
 
 
-def build_settings() -> dict[str, gr.components.Component]:
-    """Inside a fold: one component per setting, two abreast."""
+def build_settings(groups: Sequence[str] = GROUPS) -> dict[str, gr.components.Component]:
+    """One component per setting of these groups, two abreast."""
     made = {}
-    for group in GROUPS:
+    for group in groups:
         gr.Markdown(i18n(f"group_{group}"), elem_classes="mt-group")
         with gr.Row(elem_classes="mt-settings"):
             for one in shown_fields():
