@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import yaml
 
@@ -27,7 +28,7 @@ def restore_cell(text: str, label: str) -> str:
     if found is None or label not in items:
         return text
     kept = [json.dumps(one, ensure_ascii=False) for one in items if one != label]
-    start = found.start_mark.index
+    start: int = found.start_mark.index
     if not found.flow_style:  # from the list's first dash
         start = text.rindex("-", 0, found.value[0].start_mark.index)
         return text[:start] + f"[{', '.join(kept)}]\n" + text[found.end_mark.index :].lstrip("\n")
@@ -49,18 +50,18 @@ def _insert(text: str, key: str, item: str, place: Callable[[list[str]], int]) -
     if found.flow_style:
         if before is not None:
             return f"{text[: before.start_mark.index]}{item}, {text[before.start_mark.index :]}"
-        end = found.value[-1].end_mark.index
-        return f"{text[:end]}, {item}{text[end:]}"
-    dash = " " * found.start_mark.column + f"- {item}\n"
+        last: int = found.value[-1].end_mark.index
+        return f"{text[:last]}, {item}{text[last:]}"
+    dash: str = " " * found.start_mark.column + f"- {item}\n"
     if before is not None:
         start = text.rindex("\n", 0, before.start_mark.index) + 1
         return text[:start] + dash + text[start:]
-    end = text.find("\n", found.value[-1].end_mark.index)
+    end: int = text.find("\n", found.value[-1].end_mark.index)
     end = len(text) if end < 0 else end + 1
     return text[:end] + ("" if text[:end].endswith("\n") else "\n") + dash + text[end:]
 
 
-def _list(text: str, key: str) -> yaml.SequenceNode | None:
+def _list(text: str, key: str) -> Any:
     try:
         node = yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError as error:

@@ -40,7 +40,7 @@ class Places:
         return self.out / "data" / f"{key}.jsonl"
 
     def kept(self, kind: str, key: str) -> Path:
-        """Where a step's result stands: kind is `runs`, `suggestions` or `figures`."""
+        """Where a step's result stands: kind is `runs` or `suggestions`."""
         return self.out / "kept" / kind / f"{key}.json"
 
     def as_arguments(self) -> list[str]:

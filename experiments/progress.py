@@ -63,7 +63,7 @@ class CellState:
 
 @dataclass(frozen=True)
 class State:
-    """status `died`: it said it was running, and its process is gone. left_s: None until it can be told. found: what --find says."""
+    """status `died`: it said it was running, and its process is gone. left_s: None until it can be told. found: of --find."""
 
     plan: str
     status: str
@@ -93,11 +93,7 @@ def read_state(places: Places) -> State | None:
         return None
     plain = outside.read_json(places.state, ExperimentError, gaps=True, largest=LARGEST)
     outside.check(StateShape, plain, str(places.state), ExperimentError, "remove it; what is kept is found again")
-    known = {one for one in CellState.__dataclass_fields__}
-    cells = tuple(
-        CellState(**{key: tuple(value) if key == "runs" else value for key, value in cell.items() if key in known})
-        for cell in plain["cells"]
-    )
+    cells = tuple(_cell_state(cell) for cell in plain["cells"])
     status, now = plain["status"], time.time()
     alive = process.is_alive(plain["pid"], plain["start"])
     if status in ("starting", "running") and not alive:
@@ -107,6 +103,11 @@ def read_state(places: Places) -> State | None:
     left = plain.get("left_s") if status == "running" else None
     found = plain.get("found") or ()
     return State(plain["plan"], status, plain.get("message") or "", started, max(0.0, until - started), left, cells, found)
+
+
+def _cell_state(plain: Mapping[str, Any]) -> CellState:
+    known: dict[str, Any] = {name: plain[name] for name in CellState.__dataclass_fields__ if name in plain}
+    return CellState(**known | {"runs": tuple(known.get("runs") or ())})
 
 
 def start(text: str, places: Places, more: Sequence[str] = ()) -> int:
