@@ -151,7 +151,7 @@ def _meaning_problems(plain: Mapping[str, Any], folder: str | Path | None) -> li
                 (f"models.{at}", f"models.{at} has neither dose nor background: that is the base, which is asked anyway.")
             )
     for at, arm in enumerate(plain.get("arms", ())):
-        found += _arm_problems(f"arms.{at}", Arm(**arm))
+        found += _arm_problems(f"arms.{at}", Arm(**arm), [Recipe(**one).label for one in plain.get("recipes", ({},))])
     for at, recipe in enumerate(plain.get("recipes", ())):
         found += _recipe_problems(f"recipes.{at}", Recipe(**recipe))
     if "prompts" in plain:
@@ -198,8 +198,13 @@ def _named_twice(key: str, labels: Sequence[str]) -> list[tuple[str, str]]:
     ]
 
 
-def _arm_problems(path: str, arm: Arm) -> list[tuple[str, str]]:
+def _arm_problems(path: str, arm: Arm, recipes: Sequence[str]) -> list[tuple[str, str]]:
     found = []
+    for at, name in enumerate(arm.recipes):
+        if name not in recipes:
+            close = nearest(name, recipes)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(recipes)}."
+            found.append((f"{path}.recipes.{at}", f"{path}.recipes names {name!r}; {hint}"))
     if (arm.epochs is None) == (arm.steps is None):
         found.append((path, f"{path} needs either epochs or steps."))
     if arm.sum_of_rates is not None and arm.steps is None:

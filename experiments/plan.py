@@ -46,12 +46,16 @@ class Style(Part):
 
 
 class Arm(Part):
-    """How long is trained: so many epochs whatever the dose, or so many optimizer steps (and sum of learning rates)."""
+    """How long is trained: so many epochs whatever the dose, or so many optimizer steps (and sum of learning rates).
+
+    recipes: those that it is crossed with, by name; empty for all.
+    """
 
     name: Name = ""
     epochs: Annotated[FiniteFloat, Field(gt=0, le=1000)] | None = None
     steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     sum_of_rates: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    recipes: list[str] = Field(default_factory=list)
 
     @property
     def label(self) -> str:
