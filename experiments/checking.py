@@ -13,7 +13,7 @@ from common.errors import UserError, nearest
 from experiments import lines as yaml_lines
 from experiments.cells import expand
 from experiments.lines import Problem, line_of
-from experiments.plan import BASE, CELLS, DECIDED, Arm, Model, Part, Plan, Probes, Prompt, Recipe, Style
+from experiments.plan import BASE, CELLS, DECIDED, Arm, Find, Model, Part, Plan, Probes, Prompt, Recipe, Style
 from identities import IdentityError
 from probes import questions
 from tuning.dataset.recipe import GENERAL
@@ -21,7 +21,7 @@ from tuning.train.presets import PRESETS
 from tuning.train.settings import Settings, convert, value_problems
 
 PARTS: dict[str, type[Part]] = {
-    "styles": Style, "arms": Arm, "recipes": Recipe, "models": Model, "prompts": Prompt, "probes": Probes,
+    "styles": Style, "arms": Arm, "recipes": Recipe, "models": Model, "prompts": Prompt, "probes": Probes, "find": Find,
 }  # fmt: skip
 SHORT = {"styles": "kind", "recipes": "preset", "prompts": "identity"}  # a word alone in such a list is this key's
 SPLIT = ("probes.sets",)  # texts with commas

@@ -103,11 +103,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.cell:
             return run_apart(plan, places, cells, args.cell)
         made_by = shlex.join(["python", "-m", "experiments.run", *(sys.argv[1:] if argv is None else argv)])
-        work_on = on_cluster(args, places) if args.on else loop.run_cells
+        work_on = on_cluster(args, places) if args.on else searching() if args.find else loop.run_cells
         return run(plan, places, cells, made_by, work_on)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def searching() -> Work:
+    """The grid, then the search."""
+    from experiments.run import finding
+
+    return finding.grid_and_search
 
 
 def on_cluster(args: argparse.Namespace, places: Places) -> Work:

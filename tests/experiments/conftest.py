@@ -58,7 +58,7 @@ def lab(tiny, tmp_path):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Trainings in this process; the folders that were trained, in order. A function put into `trained.before` is called first."""
+    """Trainings in this process: the folders that were trained, in order. `trained.before` is called before each."""
     told = SimpleNamespace(folders=[], before=lambda making: None)
 
     def train(session, one, tell):
