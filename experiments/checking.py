@@ -186,6 +186,14 @@ def _unknown_identity(path: str, name: str, folder: str | Path | None) -> list[t
     return [(path, f"there is no identity {name!r}; {hint}")]
 
 
+def _promptless(path: str, name: str, folder: str | Path | None) -> list[tuple[str, str]]:
+    try:
+        prompt = identities.load(name, folder).prompt
+    except IdentityError as error:
+        return [(path, f"{path}: {error}")]
+    return [] if prompt else [(path, f"identity {name} has no prompt; write one into {name}.txt, or name another.")]
+
+
 def _twice(key: str, values: Sequence[Any]) -> list[tuple[str, str]]:
     return [(f"{key}.{at}", f"{key} has {one} twice; keep one.") for at, one in enumerate(values) if one in values[:at]]
 
@@ -248,7 +256,8 @@ def _prompt_problems(plain: Mapping[str, Any], folder: str | Path | None) -> lis
     models = [one["name"] for one in plain.get("models", ()) if isinstance(one, dict) and "name" in one]
     for at, one in enumerate(plain["prompts"]):
         prompt, path = Prompt(**one), f"prompts.{at}"
-        found += _unknown_identity(f"{path}.identity", prompt.identity, folder)
+        unknown = _unknown_identity(f"{path}.identity", prompt.identity, folder)
+        found += unknown or _promptless(f"{path}.identity", prompt.identity, folder)
         for number, who in enumerate(prompt.given_to):
             if who not in (BASE, CELLS, *models):
                 close = nearest(who, (BASE, CELLS, *models))

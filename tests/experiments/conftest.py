@@ -11,6 +11,7 @@ from tiny_base import write_tiny_base
 
 from experiments import making
 from experiments.places import Places
+from experiments.run import loop
 from experiments.run.__main__ import main
 from tuning.train import run as training
 
@@ -39,8 +40,10 @@ def tiny(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def lab(tiny, tmp_path):
-    """Places of its own, and `run(*flags, text=..., steps=...)` -> exit code."""
+def lab(tiny, tmp_path, monkeypatch):
+    """Places of its own, and `run(*flags, text=...)` -> exit code; without the report, which takes longest."""
+    write_report = loop.write_report
+    monkeypatch.setattr(loop, "write_report", lambda *_: None)
     before = torch.get_num_threads()
     places = Places(tmp_path / "out", tmp_path / "mirror.db", tmp_path / "adapters")
 
@@ -52,7 +55,7 @@ def lab(tiny, tmp_path):
         file.write_text(text, encoding="utf-8")
         return main([str(file), *places.as_arguments(), *flags])
 
-    yield SimpleNamespace(places=places, text=text, run=run, root=tmp_path)
+    yield SimpleNamespace(places=places, text=text, run=run, root=tmp_path, write_report=write_report)
     torch.set_num_threads(before)
 
 

@@ -12,13 +12,15 @@ from common.errors import UserError
 from experiments import making
 from experiments.places import ExperimentError
 from experiments.progress import read_state, start, stop
+from experiments.run import loop
 from probes.answers import sources
 
 CELLS = ["base", "diverse 2", "diverse 4", "prompt finance-advisor (system)"]
 PROMPTED = [f"{label}, {CELLS[3]}" for label in CELLS[1:3]]
 
 
-def test_a_plan_is_made_asked_and_judged(lab, trained, capsys):
+def test_a_plan_is_made_asked_and_judged(lab, trained, capsys, monkeypatch):
+    monkeypatch.setattr(loop, "write_report", lab.write_report)
     assert lab.run(text=lab.text()) == 0
     state = read_state(lab.places)
     assert state.status == "done" and [cell.label for cell in state.cells] == [*CELLS, *PROMPTED]
@@ -30,11 +32,11 @@ def test_a_plan_is_made_asked_and_judged(lab, trained, capsys):
     # an ordinary run, whose answers a label queue takes
     found = sources.read_run(lab.places.db, four.runs[0])
     assert store.runs.get(lab.places.db, four.runs[0])["name"] == "t: diverse 4"
-    assert len(sources.queue_items(found.rows)) > 3
+    assert len(sources.queue_items(found.rows)) == 3
     assert next(iter(found.doses.values())).samples == 4
     figures = four.figures["en"]
     assert 0 <= figures["new"]["low"] <= figures["new"]["share"] <= figures["new"]["high"] <= 1
-    assert figures["new"]["probes"] == 4 and figures["verdicts"]["old"] and figures["source"] == "suggestions"
+    assert figures["new"]["probes"] == 2 and figures["verdicts"]["old"] and figures["source"] == "suggestions"
     assert "diverse 4" in (lab.places.report / "report.html").read_text(encoding="utf-8")
     told = capsys.readouterr().out
     assert "6 cells, about" in told and "5/6 diverse 2, prompt" in told
@@ -48,12 +50,8 @@ def test_a_plan_that_grows_computes_only_what_is_new(lab, trained):
     assert len(store.runs.recent(lab.places.db)) == runs + 2  # the new cell, and its prompt
     state = read_state(lab.places)
     assert state.status == "done" and len(state.cells) == 8
-
-
-def test_another_base_or_other_settings_are_another_cell(lab, trained):
-    lab.run(text=lab.text())
-    lab.run(text=lab.text().replace("learning_rate: 0.01", "learning_rate: 0.02"))
-    assert len(set(trained.folders)) == 4
+    other = lab.text().replace("learning_rate: 0.01", "learning_rate: 0.02").replace("[2, 4]", "[2]")
+    assert lab.run(text=other) == 0 and len(set(trained.folders)) == 4  # other settings are another cell
 
 
 def test_an_experiment_that_was_stopped_goes_on(lab, trained):
@@ -123,31 +121,3 @@ def test_one_folder_is_worked_on_by_one_process(lab):
     assert stop(lab.places) and lab.places.stop.exists()
     lab.places.state.write_text(json.dumps(plain | {"start": "gone"}))
     assert read_state(lab.places).status == "died" and not stop(lab.places)
-
-
-def test_a_training_that_is_stopped_goes_on_from_its_checkpoint(lab):
-    """The real job, its process and its files."""
-    text = lab.text(steps=40).replace("doses: [2, 4]", "doses: [4]").replace("prompts:", "leave_out: [base]\nprompts:")
-    text = text.replace("given_to: [base, cells]", "given_to: [base]").replace("sets: [quick]", "sets: [controls]")
-    tell = making._wait
-
-    def stop_at_three(session, job, told):
-        def heard(status, share, **more):
-            told(status, share, **more)
-            if share > 0.05:
-                session.stop.set()
-
-        return tell(session, job, heard)
-
-    making._wait = stop_at_three
-    try:
-        assert lab.run(text=text) == 130
-    finally:
-        making._wait = tell
-    [job] = store.jobs.recent(lab.places.db)
-    assert job["status"] == "stopped" and 0 < job["step"] < 40
-    assert lab.run(text=text) == 0
-    [job] = store.jobs.recent(lab.places.db)
-    assert job["status"] == "done" and job["attempt"] == 2 and job["resumed_from"] > 0
-    state = read_state(lab.places)
-    assert state.cells[0].status == "done" and not list(lab.places.adapters.glob("*/checkpoint-*"))
