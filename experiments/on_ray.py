@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.places import CHECKOUT, ExperimentError, Places
-from experiments.progress import CellState, Journal, read_state, stop
+from experiments.progress import ENDED, CellState, CellStatus, Journal, read_state, stop
 from experiments.session import Session, Stopped
 from experiments.units import Unit, arguments_of, unit_places
 
@@ -50,9 +50,8 @@ def run_units(
         while waiting:
             ready, _ = ray.wait(list(waiting), timeout=POLL_S)
             for one in ready:
-                unit = waiting.pop(one)
-                _take_end(ray, one, unit, journal)
-            for unit in units:
+                _take_end(ray, one, waiting.pop(one), places, session, journal)
+            for unit in waiting.values():
                 tell_unit(places, unit, journal)
             journal.write()
             if session.stopping and not asked:
@@ -118,13 +117,15 @@ def tell_unit(places: Places, unit: Unit, journal: Journal) -> None:
             journal.cells[label] = replace(told[label], seconds=mine.seconds, about=mine.about, runs=(), job=None)
 
 
-def _take_end(ray: Any, ref: Any, unit: Unit, journal: Journal) -> None:
-    """A unit that ended without saying why has cells that say it now."""
+def _take_end(ray: Any, ref: Any, unit: Unit, places: Places, session: Session, journal: Journal) -> None:
+    """A unit's last word; cells of one that ended without saying why say so."""
+    place = unit_places(places, unit)
     try:
-        code, why = ray.get(ref), ""
+        why = f"Its process ended with {ray.get(ref)} before it was done; {place.log} may say more."
     except Exception as error:  # Ray's own, and whatever the task raised
-        code, why = 1, f"Its worker died {RETRIES + 1} times, or the task failed: {' '.join(str(error).split())[:300]}"
-    if code and why:
-        for label in unit.labels:
-            if journal.cells[label].status not in ("done", "failed"):
-                journal.cells[label] = replace(journal.cells[label], status="failed", why=why)
+        why = f"Its worker died {RETRIES + 1} times, or could not begin: {' '.join(str(error).split())[:300]}"
+    tell_unit(places, unit, journal)
+    for label in unit.labels:
+        if journal.cells[label].status not in ENDED:
+            ended: CellStatus = "stopped" if session.stopping else "failed"
+            journal.cells[label] = replace(journal.cells[label], status=ended, why="" if session.stopping else why)
