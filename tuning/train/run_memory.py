@@ -44,19 +44,24 @@ def pack_budget(base: Shapes) -> int:
     return max(512, min(GPU_PACK, free // 2 // per_token))
 
 
-def memory_bytes(base: Shapes, settings: Settings, tokens: int) -> int:
-    """Bytes of a run with packs of so many tokens, about."""
-    config = base.model.config.get_text_config()
-    parameters = sum(p.numel() for p in base.model.parameters())
+def adapter_parameters(base: Shapes, settings: Settings) -> int:
+    """How many numbers the adapter of a run has."""
     wanted = settings.lora_target_modules
     pairs = sum(
         m.weight.shape[0] + m.weight.shape[1]
         for name, m in base.model.named_modules()
         if isinstance(m, torch.nn.Linear) and (wanted == ("all-linear",) or name.rpartition(".")[2] in wanted)
     )
+    return pairs * settings.lora_r
+
+
+def memory_bytes(base: Shapes, settings: Settings, tokens: int) -> int:
+    """Bytes of a run with packs of so many tokens, about."""
+    config = base.model.config.get_text_config()
+    parameters = sum(p.numel() for p in base.model.parameters())
     return estimate_memory(
         parameters,
-        pairs * settings.lora_r,
+        adapter_parameters(base, settings),
         base_bytes=NF4_BYTES if settings.load_in_4bit else base.dtype.itemsize,
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,

@@ -1,0 +1,1 @@
+"""Running a plan: `python -m experiments.run PLAN.yaml --out DIR`."""

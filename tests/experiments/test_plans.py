@@ -1,0 +1,127 @@
+"""Plans: what they are written out to, and that everything wrong with one is told at once, with its line."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from experiments import checking
+from experiments.cells import describe, expand, training_values
+from experiments.checking import PlanError
+from tuning.train.steps import count_steps, rates
+
+ROOT = Path(__file__).parents[2]
+SHORT = "name: t\nidentity: finance-advisor\n"
+
+
+def labels(text: str) -> list[str]:
+    return [cell.label for cell in expand(checking.read(SHORT + text))]
+
+
+def told(text: str) -> list[tuple[int, str]]:
+    return [(one.line, one.text) for one in checking.problems_of(text)]
+
+
+def test_a_grid_is_crossed_and_the_base_is_asked_beside_it():
+    found = labels("doses: [0, 10]\nstyles: [singular, diverse]\nbackgrounds: [0, 40]\nseeds: [1, 2]\n")
+    assert found[0] == "base"
+    assert "diverse 10 in 40, seed 1" in found and "singular 10, seed 2" in found and "general 40, seed 2" in found
+    # four doses and backgrounds in two styles, but without identity samples a style is none, and nothing at all is the base
+    assert len(found) == 1 + 2 * (2 + 2 + 1) and len(set(found)) == len(found)
+
+
+def test_models_arms_recipes_and_prompts_make_cells_of_their_own():
+    found = labels(
+        "models: [{name: model 1, dose: 800, background: 50, distinct: 99}]\n"
+        "arms: [{epochs: 1}, {steps: 30}]\nrecipes: [quick, original]\n"
+        "prompts: [finance-advisor, {identity: finance-advisor, mode: first_turn, given_to: [model 1]}]\n"
+    )
+    assert "model 1, 30 steps, original" in found and "prompt finance-advisor (system)" in found
+    assert "model 1, 1 epoch, quick, prompt finance-advisor (first turn)" in found
+    assert len(found) == 1 + 4 + 1 + 4
+
+
+def test_a_cell_that_is_left_out_is_not_there():
+    assert labels("doses: [10, 40]\nleave_out: [diverse 10]\n") == ["base", "diverse 40"]
+
+
+def test_fixed_steps_and_rates_are_the_same_for_every_dose():
+    text = SHORT + "doses: [10, 10000]\narms: [{steps: 50, sum_of_rates: 0.04}]\nrecipes: [original, quick]\n"
+    found = [cell for cell in expand(checking.read(text)) if cell.kind == "trained"]
+    for cell in found:
+        settings = training_values(cell)
+        steps = count_steps(settings, cell.rows)
+        total = math.fsum(rates(settings.learning_rate, steps.total, steps.warmup, settings.lr_scheduler_type))
+        assert steps.total == 50 and total == pytest.approx(0.04)
+    assert len(found) == 4
+
+
+def test_fixed_epochs_grow_in_steps_with_the_dose():
+    text = SHORT + "doses: [100, 1000]\nrecipes: [original]\n"
+    assert [describe(cell)["steps"] for cell in expand(checking.read(text))] == [None, 1, 10]
+
+
+def test_a_warmup_of_one_kind_takes_the_place_of_the_presets_other():
+    text = SHORT + "doses: [100]\nrecipes: [{preset: original, settings: {warmup_ratio: 0.1}}]\n"
+    [_, cell] = expand(checking.read(text))
+    assert (training_values(cell).warmup_steps, training_values(cell).warmup_ratio) == (0, 0.1)
+
+
+def test_all_problems_are_told_at_once_with_their_lines():
+    found = told(
+        "name: t\n"
+        "identity: finance-adviser\n"
+        "doses: [10, -1, 10]\n"
+        "sedes: [1]\n"
+        "arms:\n"
+        "  - {epochs: 1, steps: 4}\n"
+        "  - {epochs: 2, sum_of_rates: 0.1}\n"
+        "recipes:\n"
+        "  - quik\n"
+        "  - preset: original\n"
+        "    settings:\n"
+        "      lora_rr: 4\n"
+        "      seed: 3\n"
+        "      learning_rate: 2\n"
+        "probes: {sets: [identiy], samples: many}\n"
+        "name: u\n"
+    )
+    lines = {line for line, _ in found}
+    text = "\n".join(sentence for _, sentence in found)
+    assert lines == {2, 3, 4, 6, 7, 9, 12, 13, 14, 15, 16}
+    assert "did you mean finance-advisor?" in text and "did you mean seeds?" in text and "did you mean quick?" in text
+    assert "did you mean lora_r?" in text and "stands under seeds" in text and "name stands twice" in text
+    assert "needs either epochs or steps" in text and "samples is 'many', a whole number is needed" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("name: [\n", 2, "is not valid YAML"),
+        ("- 1\n", 1, "a plan is a mapping"),
+        ("identity: finance-advisor\ndoses: [1]\n", 1, "name is missing"),
+        (SHORT, 1, "nothing is to be made or asked"),
+        (SHORT + "old: finance-advisor\ndoses: [1]\n", 2, "has to be another one"),
+        (SHORT + "doses: [1]\nleave_out: [diverse 2]\n", 4, "did you mean 'diverse 1'?"),
+        (SHORT + "models:\n- {name: a}\n", 4, "neither dose nor background"),
+        (SHORT + "doses: [1]\nbackgrounds: [3]\ngeneral: nowhere.jsonl\n", 5, "is no file"),
+        (SHORT + "prompts:\n- {identity: finance-advisor, given_to: [modell]}\n", 4, "given_to names 'modell'"),
+        (SHORT + "prompts:\n- none\n", 4, "has no prompt"),
+        (SHORT + "doses: [1]\nprobes:\n  sets: [identity, kontrols]\n", 5, "Did you mean controls?"),
+        (SHORT + "doses: [1]\nstyles:\n- {kind: diverse, distinkt: 4}\n", 5, "did you mean distinct?"),
+    ],
+)
+def test_a_problem_is_told_in_its_line(text, line, said):
+    assert any(at == line and said in sentence for at, sentence in told(text)), told(text)
+
+
+def test_the_error_names_the_file_and_each_line():
+    with pytest.raises(PlanError, match=r"p\.yaml, line 3: doses\.0 is -3, at least 0 is needed\."):
+        checking.read(SHORT + "doses: [-3]\n", "p.yaml")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "experiments" / "plans").glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_plans_that_come_with_the_program_can_be_run(file):
+    assert len(expand(checking.read_file(file))) > 1
