@@ -13,12 +13,12 @@ if __name__ == "__main__":  # until `main` listens itself, Ctrl-C is what it is 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
+import gc
 import ipaddress
 import os
 import re
 import socket
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -275,7 +275,6 @@ def open_app(args: argparse.Namespace, say=print):
         max_rows=args.max_rows,
         say=say,
     )
-    # only now: Gradio is still being imported in its own thread while the weights are read
     from probes.second_opinion import judge_of
     from ui import adapter_library
     from ui.context import App
@@ -318,13 +317,16 @@ def run(args: argparse.Namespace, bell: ending.Bell) -> int:
     if wrong := problems(args):
         print("; ".join(wrong) + ".", file=sys.stderr)
         return 2
-    # Gradio and the model take seconds each. Not the whole page: two threads must not import transformers at once.
-    threading.Thread(target=lambda: __import__("gradio"), daemon=True).start()
-
+    # Half a million objects come with the packages and stay for good: looking through them again and again costs a second of the
+    # start. (Gradio in a thread of its own costs two: imports take turns, and each turn is waited for.)
+    gc.disable()
     try:
         app = open_app(args)
         bell.waiting(app.closed.set)
         from ui.app import serve
+
+        gc.freeze()
+        gc.enable()
 
         serve(
             app,

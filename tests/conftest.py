@@ -19,9 +19,9 @@ from types import SimpleNamespace
 
 import pytest
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))), None)
 CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-NO_BROWSER = "no chromium, chromium-browser or google-chrome on this machine (Debian: apt-get install chromium)"
+NO_BROWSER = "no Chromium on this machine (Debian: apt-get install chromium-headless-shell)"
 
 
 # What takes minutes begins first: with files dealt out among workers, a long one at the end would leave the others idle.
