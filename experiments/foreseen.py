@@ -19,8 +19,8 @@ from experiments.places import Places
 from experiments.plan import Plan
 from experiments.session import Session, loaded_engine, open_session
 from probes.run.plan import plan_conversations
-from tuning.jobs.forecast import forecast
 from tuning.dataset.rows import distinct
+from tuning.jobs.forecast import forecast
 from tuning.train.estimate import Caution
 from tuning.train.run_memory import adapter_parameters
 from tuning.train.settings import Settings
