@@ -19,7 +19,9 @@ from types import SimpleNamespace
 
 import pytest
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))), None
+)
 CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 NO_BROWSER = "no Chromium on this machine (Debian: apt-get install chromium-headless-shell)"
 
