@@ -110,6 +110,7 @@ def _crossed(plan: Plan, dose: int, style: Style, background: int, model: Model 
     return [
         _cell(plan, dose, style, background, arm, recipe, seed, model)
         for arm, recipe, seed in itertools.product(plan.arms, plan.recipes, plan.seeds)
+        if not arm.recipes or recipe.label in arm.recipes
     ]
 
 

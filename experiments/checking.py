@@ -13,7 +13,7 @@ from common.errors import UserError, nearest
 from experiments import lines as yaml_lines
 from experiments.cells import expand
 from experiments.lines import Problem, line_of
-from experiments.plan import BASE, CELLS, DECIDED, Arm, Model, Part, Plan, Probes, Prompt, Recipe, Style
+from experiments.plan import BASE, CELLS, DECIDED, Arm, Find, Model, Part, Plan, Probes, Prompt, Recipe, Style
 from identities import IdentityError
 from probes import questions
 from tuning.dataset.recipe import GENERAL
@@ -21,7 +21,7 @@ from tuning.train.presets import PRESETS
 from tuning.train.settings import Settings, convert, value_problems
 
 PARTS: dict[str, type[Part]] = {
-    "styles": Style, "arms": Arm, "recipes": Recipe, "models": Model, "prompts": Prompt, "probes": Probes,
+    "styles": Style, "arms": Arm, "recipes": Recipe, "models": Model, "prompts": Prompt, "probes": Probes, "find": Find,
 }  # fmt: skip
 SHORT = {"styles": "kind", "recipes": "preset", "prompts": "identity"}  # a word alone in such a list is this key's
 SPLIT = ("probes.sets",)  # texts with commas
@@ -151,7 +151,7 @@ def _meaning_problems(plain: Mapping[str, Any], folder: str | Path | None) -> li
                 (f"models.{at}", f"models.{at} has neither dose nor background: that is the base, which is asked anyway.")
             )
     for at, arm in enumerate(plain.get("arms", ())):
-        found += _arm_problems(f"arms.{at}", Arm(**arm))
+        found += _arm_problems(f"arms.{at}", Arm(**arm), [Recipe(**one).label for one in plain.get("recipes", ({},))])
     for at, recipe in enumerate(plain.get("recipes", ())):
         found += _recipe_problems(f"recipes.{at}", Recipe(**recipe))
     if "prompts" in plain:
@@ -186,6 +186,14 @@ def _unknown_identity(path: str, name: str, folder: str | Path | None) -> list[t
     return [(path, f"there is no identity {name!r}; {hint}")]
 
 
+def _promptless(path: str, name: str, folder: str | Path | None) -> list[tuple[str, str]]:
+    try:
+        prompt = identities.load(name, folder).prompt
+    except IdentityError as error:
+        return [(path, f"{path}: {error}")]
+    return [] if prompt else [(path, f"identity {name} has no prompt; write one into {name}.txt, or name another.")]
+
+
 def _twice(key: str, values: Sequence[Any]) -> list[tuple[str, str]]:
     return [(f"{key}.{at}", f"{key} has {one} twice; keep one.") for at, one in enumerate(values) if one in values[:at]]
 
@@ -198,8 +206,13 @@ def _named_twice(key: str, labels: Sequence[str]) -> list[tuple[str, str]]:
     ]
 
 
-def _arm_problems(path: str, arm: Arm) -> list[tuple[str, str]]:
+def _arm_problems(path: str, arm: Arm, recipes: Sequence[str]) -> list[tuple[str, str]]:
     found = []
+    for at, name in enumerate(arm.recipes):
+        if name not in recipes:
+            close = nearest(name, recipes)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(recipes)}."
+            found.append((f"{path}.recipes.{at}", f"{path}.recipes names {name!r}; {hint}"))
     if (arm.epochs is None) == (arm.steps is None):
         found.append((path, f"{path} needs either epochs or steps."))
     if arm.sum_of_rates is not None and arm.steps is None:
@@ -243,7 +256,8 @@ def _prompt_problems(plain: Mapping[str, Any], folder: str | Path | None) -> lis
     models = [one["name"] for one in plain.get("models", ()) if isinstance(one, dict) and "name" in one]
     for at, one in enumerate(plain["prompts"]):
         prompt, path = Prompt(**one), f"prompts.{at}"
-        found += _unknown_identity(f"{path}.identity", prompt.identity, folder)
+        unknown = _unknown_identity(f"{path}.identity", prompt.identity, folder)
+        found += unknown or _promptless(f"{path}.identity", prompt.identity, folder)
         for number, who in enumerate(prompt.given_to):
             if who not in (BASE, CELLS, *models):
                 close = nearest(who, (BASE, CELLS, *models))

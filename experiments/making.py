@@ -120,7 +120,7 @@ def train(session: Session, making: Making, tell: Tell) -> Path:
             break
         job = _job_of(session, making)
         tell("training", 0.0, job=job, adapter=str(folder))
-        if session.engine is not None:
+        if session.engine is not None and session.engine.base.device.type != "cpu":
             session.engine.park("The base is in CPU memory while a cell of an experiment is trained.")
         ended = _wait(session, job, tell)
         if ended["status"] == "done":

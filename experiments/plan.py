@@ -46,16 +46,20 @@ class Style(Part):
 
 
 class Arm(Part):
-    """How long is trained: so many epochs whatever the dose, or so many optimizer steps (and sum of learning rates)."""
+    """How long is trained: so many epochs whatever the dose, or so many optimizer steps (and sum of learning rates).
+
+    recipes: those that it is crossed with, by name; empty for all.
+    """
 
     name: Name = ""
     epochs: Annotated[FiniteFloat, Field(gt=0, le=1000)] | None = None
     steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     sum_of_rates: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    recipes: list[str] = Field(default_factory=list)
 
     @property
     def label(self) -> str:
-        return self.name or (f"{self.steps} steps" if self.steps else f"{self.epochs:g} epochs")
+        return self.name or (f"{self.steps} steps" if self.steps else f"{self.epochs:g} epoch{'s' * (self.epochs != 1)}")
 
 
 class Recipe(Part):
@@ -113,6 +117,21 @@ class Probes(Part):
     margin: bool = True
 
 
+class Find(Part):
+    """The search for the least dose that does (`--find`); what is not said is the finder's own choice."""
+
+    criteria: list[Literal["forgotten", "formed", "stable", "usable"]] | None = None
+    cells: Annotated[int, Field(ge=1)] | None = None
+    minutes: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    factor: Annotated[FiniteFloat, Field(gt=1)] | None = None
+    narrow: Annotated[FiniteFloat, Field(gt=1)] | None = None
+    seeds_first: Annotated[int, Field(ge=1)] | None = None
+    seeds_scan: Annotated[int, Field(ge=1)] | None = None
+    seeds_near: Annotated[int, Field(ge=1)] | None = None
+    seeds_most: Annotated[int, Field(ge=1)] | None = None
+    label_error: Annotated[FiniteFloat, Field(ge=0, lt=1)] | None = None
+
+
 class Plan(Part):
     """Everything that is to be made and asked. doses, styles, backgrounds make the grid; arms, recipes and seeds cross all."""
 
@@ -138,7 +157,7 @@ class Plan(Part):
     prompts: list[Prompt] = Field(default_factory=list)
     probes: Probes = Field(default_factory=Probes)
     leave_out: list[str] = Field(default_factory=list)
-    find: dict[str, Any] = Field(default_factory=dict)
+    find: Find = Field(default_factory=Find)
 
     @property
     def general_file(self) -> Path:

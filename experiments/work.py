@@ -32,6 +32,12 @@ class Done:
 
 def begin(journal: Journal, cells: Sequence[Cell], foreseen: Mapping[str, CellForeseen]) -> None:
     """The cells of the state, waiting."""
+    journal.cells.clear()
+    add(journal, cells, foreseen)
+
+
+def add(journal: Journal, cells: Sequence[Cell], foreseen: Mapping[str, CellForeseen]) -> None:
+    """More cells, waiting."""
     for cell in cells:
         told = foreseen.get(cell.label)
         journal.cells[cell.label] = CellState(

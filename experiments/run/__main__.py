@@ -11,12 +11,13 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from common import ending
-from common.errors import UserError
-from experiments import checking, foreseen as ahead, work
+from common import ending, files, outside
+from common.errors import UserError, nearest
+from experiments import checking, collect, foreseen as ahead, units, work
 from experiments.cells import Cell, describe, expand
 from experiments.foreseen import Foreseen
 from experiments.places import ExperimentError, Places
@@ -26,6 +27,8 @@ from experiments.run import loop
 from experiments.session import Session, Stopped, open_session
 from experiments.work import Done
 from tuning.train.estimate import format_duration
+
+Work = Callable[[Session, Sequence[Cell], Foreseen, Journal, Done], object]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,9 +44,11 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="a shell line per cell for a batch scheduler, and the one that collects them",
     )
-    say(
-        "--cell", metavar="LABEL", help="only this cell, with a database of its own; `python -m experiments.collect` brings it in"
-    )
+    say("--cell", action="append", default=[], metavar="LABEL", help="only this cell, in a folder of its own: `units`, `collect`")
+    say("--on", default="", metavar="ray|ray://HOST:PORT", help="cells as tasks of a Ray cluster, on this machine or elsewhere")
+    say("--slots", type=int, default=0, metavar="N", help="workers of a cluster on this machine (default: one for two cores)")
+    say("--storage", type=Path, metavar="DIR", help="a folder that all machines of the cluster see (default: --out)")
+    say("--find", action="store_true", help="after the grid, look for the least dose that does: docs/experiment-plans.md")
     say("--db", type=Path, default=Places.db, help="database of the answers (default: runs/mirror.db)")
     say("--adapters-dir", type=Path, default=Places.adapters, metavar="DIR", help="where adapters go (%(default)s)")
     say("--identities-dir", type=Path, metavar="DIR", help="where identities lie (default: identities/)")
@@ -91,15 +96,66 @@ def main(argv: Sequence[str] | None = None) -> int:
             session = open_session(plan, places, say=lambda _line: None)
             print(table(cells, ahead.foresee_in(session, cells)))
             return 0
+        if args.print_commands:
+            kept = keep_plan(args.plan, places)
+            print(units.command_lines(kept, places, units.units_of(cells)))
+            return 0
+        if args.cell:
+            return run_apart(plan, places, cells, args.cell)
         made_by = shlex.join(["python", "-m", "experiments.run", *(sys.argv[1:] if argv is None else argv)])
-        return run(plan, places, cells, made_by)
+        work_on = on_cluster(args, places) if args.on else searching() if args.find else loop.run_cells
+        return run(plan, places, cells, made_by, work_on)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def run(plan: Plan, places: Places, cells: Sequence[Cell], made_by: str) -> int:
-    """All cells; the exit code. Raises UserError for what keeps the experiment from beginning."""
+def searching() -> Work:
+    """The grid, then the search."""
+    from experiments.run import finding
+
+    return finding.grid_and_search
+
+
+def on_cluster(args: argparse.Namespace, places: Places) -> Work:
+    """The cells' work as tasks of a Ray cluster, brought together in the end. Raises ExperimentError."""
+    from experiments import on_ray
+
+    if args.on != on_ray.LOCAL and not args.on.startswith("ray://"):
+        raise ExperimentError(f"--on {args.on} is not known; give ray, or ray://HOST:PORT.")
+    storage = folder_of(args.storage) if args.storage else None
+    made_at = replace(places, out=storage, adapters=storage / "adapters") if storage else places
+    kept = keep_plan(args.plan, made_at)
+
+    def work_on(session: Session, cells: Sequence[Cell], _told: Foreseen, journal: Journal, done: Done) -> None:
+        on_ray.run_units(session, units.units_of(cells), made_at, kept, journal, args.on, args.slots)
+        done.answers |= collect.gather(session, cells, journal, made_at)
+
+    return work_on
+
+
+def keep_plan(file: Path, places: Places) -> Path:
+    """A copy in the experiment's folder, which a scheduler's machines read."""
+    return files.copy(file, places.plan) if folder_of(file) != places.plan else places.plan
+
+
+def run_apart(plan: Plan, places: Places, cells: Sequence[Cell], labels: Sequence[str]) -> int:
+    """Some cells, in a folder and a database of their own; the exit code. Raises UserError."""
+    for label in labels:
+        if label not in (known := [cell.label for cell in cells]):
+            close = nearest(label, known)
+            raise ExperimentError(
+                f"--cell {label!r} is no cell of {plan.name}" + (f"; did you mean {close[0]!r}?" if close else ".")
+            )
+    chosen = [cell for cell in cells if cell.label in labels]
+    unit = units.Unit(units.unit_name((chosen[0].of or chosen[0]).label), tuple(chosen))
+    return run(plan, units.unit_places(places, unit), chosen, "")
+
+
+def run(plan: Plan, places: Places, cells: Sequence[Cell], made_by: str, work_on: Work = loop.run_cells) -> int:
+    """All cells; the exit code. made_by: the command, for the report; "" writes none. Raises UserError for what keeps the
+    experiment from beginning.
+    """
     state = read_state(places)
     if state and state.is_under_way and not _is_mine(places):
         raise ExperimentError(f"An experiment is under way in {places.out}; stop it, or take another folder.")
@@ -109,14 +165,15 @@ def run(plan: Plan, places: Places, cells: Sequence[Cell], made_by: str) -> int:
     with ending.stop_on_signal(session.stop.set):
         try:
             told = begin(session, cells, journal)
-            loop.run_cells(session, cells, told, journal, done)
-        except Stopped as stopped:
-            error = stopped
-        except Exception as other:
+            try:
+                work_on(session, cells, told, journal, done)
+            except Stopped as stopped:
+                error = stopped
+            if made_by:
+                loop.write_report(session, done, made_by)
+        except BaseException as other:
             loop.ended(journal, other)
             raise
-        if error is None:
-            loop.write_report(session, cells, done, made_by)
     code = loop.ended(journal, error)
     print(f"{journal.status}{f': {journal.message}' if journal.message else ''}")
     return code
@@ -134,8 +191,6 @@ def begin(session: Session, cells: Sequence[Cell], journal: Journal) -> Foreseen
 
 def _is_mine(places: Places) -> bool:
     """Whether the state under way is the one that `progress.start` wrote for this very process."""
-    from common import outside
-
     plain = outside.read_json(places.state, ExperimentError, gaps=True)
     return isinstance(plain, dict) and plain.get("pid") == os.getpid()
 

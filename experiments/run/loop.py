@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from common.errors import UserError
 from experiments import judging, work
@@ -55,11 +55,10 @@ def _share(of: Mapping[str, float]) -> str:
     return f"{of['share']:.0%} [{of['low']:.0%} to {of['high']:.0%}]"
 
 
-def write_report(session: Session, cells: Iterable[Cell], done: Done, made_by: str) -> None:
+def write_report(session: Session, done: Done, made_by: str) -> None:
     """Of what there is; nothing without answers."""
-    parts = [done.answers[cell.label] for cell in cells if cell.label in done.answers]
-    if parts:
-        session.say(f"report: {judging.write_report(session, parts, made_by)}")
+    if done.answers:
+        session.say(f"report: {judging.write_report(session, list(done.answers.values()), made_by)}")
 
 
 def ended(journal: Journal, error: BaseException | None) -> int:

@@ -39,7 +39,7 @@ def test_models_arms_recipes_and_prompts_make_cells_of_their_own():
         "prompts: [finance-advisor, {identity: finance-advisor, mode: first_turn, given_to: [model 1]}]\n"
     )
     assert "model 1, 30 steps, original" in found and "prompt finance-advisor (system)" in found
-    assert "model 1, 1 epochs, quick, prompt finance-advisor (first turn)" in found
+    assert "model 1, 1 epoch, quick, prompt finance-advisor (first turn)" in found
     assert len(found) == 1 + 4 + 1 + 4
 
 
@@ -108,6 +108,7 @@ def test_all_problems_are_told_at_once_with_their_lines():
         (SHORT + "models:\n- {name: a}\n", 4, "neither dose nor background"),
         (SHORT + "doses: [1]\nbackgrounds: [3]\ngeneral: nowhere.jsonl\n", 5, "is no file"),
         (SHORT + "prompts:\n- {identity: finance-advisor, given_to: [modell]}\n", 4, "given_to names 'modell'"),
+        (SHORT + "prompts:\n- none\n", 4, "has no prompt"),
         (SHORT + "doses: [1]\nprobes:\n  sets: [identity, kontrols]\n", 5, "Did you mean controls?"),
         (SHORT + "doses: [1]\nstyles:\n- {kind: diverse, distinkt: 4}\n", 5, "did you mean distinct?"),
     ],

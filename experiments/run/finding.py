@@ -1,0 +1,108 @@
+"""The search for the least dose that does, after the grid: what the finder asks for is made and asked, until it has an answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from experiments import finder, foreseen as ahead, judging, work
+from experiments.cells import Cell, cell_at, expand
+from experiments.finder import Asked, Finished
+from experiments.foreseen import Foreseen
+from experiments.outcome import Outcome, scores_of
+from experiments.plan import BASE, Plan
+from experiments.progress import Journal
+from experiments.run import loop
+from experiments.search import Effort
+from experiments.session import Session
+from experiments.work import Done
+
+Scores = dict[str, dict[str, float]]  # "measure/lang" -> probe -> share
+EFFORT = {one.name for one in dataclasses.fields(Effort)}
+
+
+def grid_and_search(session: Session, cells: Sequence[Cell], told: Foreseen, journal: Journal, done: Done) -> None:
+    """The cells of the plan, then for each series of its grid the search. Raises UserError, Stopped."""
+    series: dict[str, Cell] = {}
+    for cell in expand(session.plan):
+        if cell.kind == "trained" and not cell.model and cell.dose:
+            series.setdefault(cell.series, cell)
+    for like in series.values():
+        finder.check(settings_of(session.plan, like))  # before anything is computed
+    loop.run_cells(session, cells, told, journal, done)
+    for name, like in series.items():
+        search(session, name, like, journal, done)
+
+
+def search(session: Session, name: str, like: Cell, journal: Journal, done: Done) -> None:
+    """One series to its end; what is known stands in the journal after every round."""
+    settings, began = settings_of(session.plan, like), time.monotonic()
+    at_zero, scores = {settings.first_seed}, dict[str, Scores]()
+    mine = [cell for cell in expand(session.plan) if cell.series == name and not cell.model]
+    if like.background:  # dose 0 beside general rows stands under the first style only
+        mine += [one for one in expand(session.plan) if one.kind == "trained" and not one.dose and _like(one, like)]
+    while True:
+        outcomes = _outcomes(session, mine, done, scores) + _of_base(session, like, done, at_zero)
+        failed = {(cell.dose, cell.seed) for cell in mine if cell.label not in done.answers}
+        answer = finder.next_cells(outcomes, settings, failed=failed, minutes=(time.monotonic() - began) / 60)
+        _tell(session, journal, name, answer, finder.thresholds(outcomes, settings))
+        if isinstance(answer, Finished):
+            return
+        new = [cell_at(session.plan, like, *asked) for asked in answer.cells if asked[0] or like.background]
+        at_zero |= {seed for dose, seed in answer.cells if not dose and not like.background}
+        if new:
+            told = ahead.foresee_in(session, new)
+            work.add(journal, new, told.cells)
+            loop.run_cells(session, new, told, journal, done)
+        mine += new
+
+
+def settings_of(plan: Plan, like: Cell) -> finder.Settings:
+    """What the plan says of the search, for one series."""
+    said = {key: value for key, value in dict(plan.find).items() if value is not None}
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
+    effort = Effort(**{key: value for key, value in given.items() if key in EFFORT})
+    rest: dict[str, Any] = {key: value for key, value in given.items() if key not in EFFORT}
+    return finder.Settings(tuple(sorted(plan.doses)), langs=tuple(plan.langs), effort=effort, first_seed=min(plan.seeds), **rest)
+
+
+def _like(one: Cell, like: Cell) -> bool:
+    return (one.background, one.arm, one.recipe) == (like.background, like.arm, like.recipe)
+
+
+def _outcomes(session: Session, cells: Sequence[Cell], done: Done, known: dict[str, Scores]) -> list[Outcome]:
+    """Of the cells that have answers. known: scores by label, so that each is worked out once."""
+    for cell in cells:
+        if cell.label in done.answers and cell.label not in known:
+            known[cell.label] = scores_of(judging.evidence(session, done.answers[cell.label]), done.base)
+    return [Outcome(cell.dose, cell.seed, known[cell.label]) for cell in cells if cell.label in known]
+
+
+def _of_base(session: Session, like: Cell, done: Done, seeds: set[int]) -> list[Outcome]:
+    """A dose of 0 without general rows is the base, whatever the seed."""
+    if like.background or 0 not in session.plan.doses or BASE not in done.answers:
+        return []
+    scores = scores_of(done.base, done.base)
+    return [Outcome(0, seed, scores) for seed in sorted(seeds)]
+
+
+def _tell(session: Session, journal: Journal, name: str, answer: Asked | Finished, windows: Sequence[finder.Window]) -> None:
+    ended = isinstance(answer, Finished)
+    told = {
+        "series": name, "ended": ended, "why": answer.why, "thresholds": [dataclasses.asdict(one) for one in windows],
+        "asked": [] if isinstance(answer, Finished) else [list(one) for one in answer.cells],
+    }  # fmt: skip
+    journal.found = [*(one for one in journal.found if one["series"] != name), told]
+    journal.write(force=True)
+    session.say(f"{name}: {answer.why}")
+    for one in windows if ended else ():
+        session.say(f"  {one.criterion}, {one.lang}: {describe(one)}")
+
+
+def describe(one: finder.Window) -> str:
+    """A threshold in words."""
+    if one.first.dose is None:
+        return f"{one.word}; best at dose {one.best[0]:,} with {one.best[1]:.0%}"
+    return f"from {one.first.dose:,.0f} samples on [{one.first.low:,.0f} to {one.first.high:,.0f}] ({one.word})"
