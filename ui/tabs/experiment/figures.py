@@ -12,6 +12,7 @@ from probes.report import curves, wording
 from probes.report.curves import Point
 from probes.verdicts.statistics import Interval
 from ui.html import paragraph
+from ui.tabs.experiment.found import lines_of
 from ui.words import say
 
 AXIS = "samples"
@@ -50,17 +51,21 @@ def curves_html(lang: str, state: State | None) -> str:
         return paragraph(say(lang, "xp_no_curve"), "mt-nothing")
     series = list(dict.fromkeys(point.series for point in found))
     parts = [series[at : at + TOGETHER] for at in range(0, len(series), TOGETHER)]
-    return "".join(_figure(lang, [point for point in found if point.series in part], number) for number, part in enumerate(parts))
+    shown = ""
+    for number, part in enumerate(parts):
+        lines = lines_of(lang, state, part[0]) if len(part) == 1 else {}
+        shown += _figure(lang, [point for point in found if point.series in part], lines, number)
+    return shown
 
 
-def _figure(lang: str, found: Sequence[Point], number: int) -> str:
+def _figure(lang: str, found: Sequence[Point], lines: Mapping[str, Mapping[str, float]], number: int) -> str:
     of = lang[:2]
     title = f"{wording.say(of, 'heading_curves')}: {wording.say(of, f'axis_{AXIS}')}"
     name = f"experiment{number + 1 if number else ''}"
     buttons = "".join(
         f'<button type="button" data-save="{kind}" data-name="{name}">{kind.upper()}</button>' for kind in ("png", "svg")
     )
-    drawn = curves.svg(curves.draw_dose_response(found, AXIS, lang=of))
+    drawn = curves.svg(curves.draw_dose_response(found, AXIS, lines, of))
     return (
         f'<figure class="mt-figure xp-figure"><figcaption><span>{escape(title)}</span>{buttons}</figcaption>'
         f'<div role="img" aria-label="{escape(title)}">{drawn}</div></figure>'

@@ -73,19 +73,6 @@ def _now(lang: str, state: State) -> str:
     return paragraph(" ".join(said) or say(lang, "xp_foreseeing"), "xp-now")
 
 
-def found_html(lang: str, state: State | None) -> str:
-    """What the finder says: as lines, newest last."""
-    lines = [line for one in (state.found if state else ()) if (line := found_line(lang, one))]
-    if not lines:
-        return ""
-    listed = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f'<h3 class="mt-step">{escape(say(lang, "xp_found"))}</h3><ul class="xp-found">{listed}</ul>'
-
-
-def found_line(lang: str, one: Mapping[str, Any]) -> str:
-    return str(one.get("text") or one.get("why") or "")
-
-
 def cells_html(lang: str, state: State | None, chosen: str) -> str:
     """Every cell with its state and what it came to, by language; a click shows all of it. chosen: the one that is open."""
     if state is None or not state.cells:

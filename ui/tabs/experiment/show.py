@@ -13,7 +13,7 @@ from experiments.progress import State
 from tuning.jobs.queue import tail
 from ui.context import App, sentence
 from ui.html import failure, paragraph
-from ui.tabs.experiment import figures, handing, layout, plans, report, run_page
+from ui.tabs.experiment import figures, found, handing, layout, plans, report, run_page
 from ui.tabs.experiment.layout import NEW, Experiment
 from ui.words import say
 
@@ -78,7 +78,7 @@ def _page(app: App, lang: str, name: str, cell: str, seen: dict[str, Any]) -> di
     answered = bool(state and any(one.runs for one in state.cells))
     there = report.is_there(app, name)
     finds = bool(state and state.found)
-    drawn = [lang, name, state and figures.points_of(state)]
+    drawn = [lang, name, state and figures.points_of(state), state and state.found]
     same = seen.get("_drawn") == drawn
     return {
         "page.head": run_page.head_html(lang, name, state) + problem,
@@ -89,7 +89,7 @@ def _page(app: App, lang: str, name: str, cell: str, seen: dict[str, Any]) -> di
         "page.results": {"visible": answered},
         "page.change": {"visible": True},
         "page.report": run_page.report_html(lang, name, there),
-        "page.found": run_page.found_html(lang, state),
+        "page.found": found.found_html(lang, state),
         "page.curves": seen["page.curves"] if same else _curves(lang, state),
         "page.cells": run_page.cells_html(lang, state, cell),
         "page.log": log_html(lang, tail(places.log, LOG_LINES) if places.log.is_file() else ""),
