@@ -81,7 +81,7 @@ def wire_handing(
 def open_experiment(app: App, tab: Experiment, request: gr.Request) -> dict:
     """The experiment that is under way, or the newest one, or an empty form with the plan to begin with."""
     lang, form = app.language(request), tab.form
-    known = show.states(app)
+    known = plans.states(app, show.LISTED)
     busy = [name for name, state in known.items() if state and state.is_under_way]
     first = f"{PACKAGED_PLAN} {plans.starts()[0]}"
     return show.show(app, tab, lang, next(iter([*busy, *known]), NEW), {}) | {
@@ -163,7 +163,7 @@ def start_experiment(app: App, tab: Experiment, request: gr.Request, text: str |
 
 def show_progress(app: App, tab: Experiment, request: gr.Request, chosen: str, pulse: str) -> dict:
     """Of the experiment under way its head; and whether there is more to look at."""
-    lang, known = app.language(request), show.states(app)
+    lang, known = app.language(request), plans.states(app, show.LISTED)
     beats = show.pulse_of(lang, known, chosen, chosen in known and report.is_there(app, chosen))
     updates: dict = {} if pulse == beats else {tab.pulse: beats}
     state = known.get(chosen)

@@ -8,12 +8,18 @@ from typing import Any
 
 from experiments.cells import Cell, describe
 from experiments.foreseen import CellForeseen
+from tuning.train.estimate import Caution
 from ui.html import failure, note, paragraph
 from ui.tabs.experiment import words
 from ui.tabs.experiment.plans import Outlook
 from ui.words import say
 
 MOST = 300  # rows that are shown; a browser takes its time for more
+PLAIN, OURS = "", "xp_"  # whose words: those of a training's forecast, where they name no figures
+SAID = {
+    "few_steps": OURS, "warmup": OURS, "few_distinct": OURS, "weak_rates": OURS,
+    "narrow": PLAIN, "all_identity": PLAIN, "no_margin": PLAIN,
+}  # fmt: skip
 COLUMNS = ("cell", "kind", "dose", "background", "arm", "steps", "seed", "time", "memory", "disk")
 NUMBERS = ("dose", "background", "steps", "seed", "time", "memory", "disk")
 
@@ -23,6 +29,7 @@ def outlook_html(lang: str, told: Outlook, waiting: bool = False) -> str:
     if told.problems:
         return problems_html(lang, told)
     notes = note(say(lang, "xp_exists", name=told.plan.name), "next") if told.exists and told.plan else ""
+    notes += note(say(lang, "xp_parked"), "warn") if told.parked else ""
     notes += note(say(lang, "xp_other_base", base=told.unforeseen), "warn") if told.unforeseen else ""
     return totals_html(lang, told, waiting) + notes + cautions_html(lang, told) + table_html(lang, told)
 
@@ -38,7 +45,7 @@ def problems_html(lang: str, told: Outlook) -> str:
 def totals_html(lang: str, told: Outlook, waiting: bool) -> str:
     """How many cells, how long, how much room."""
     cells, totals = told.kept, told.totals
-    unknown = say(lang, "xp_working_out") if waiting and not told.unforeseen else "–"
+    unknown = say(lang, "xp_working_out") if waiting and told.can_be_foreseen else "–"
     trained = sum(cell.kind == "trained" for cell in cells)
     dropped = len(told.cells) - len(cells)
     about = say(lang, "xp_cells_note", trained=trained, asked=len(cells) - trained)
@@ -67,10 +74,16 @@ def cautions_html(lang: str, told: Outlook) -> str:
     found: dict[str, list[str]] = {}
     for label, one in (told.totals.cells if told.totals else {}).items():
         for caution in one.cautions:
-            found.setdefault(caution.text, []).append(label)
+            found.setdefault(_caution(lang, caution), []).append(label)
     return "".join(
         note(say(lang, "xp_caution", text=text, cells=_listed(lang, labels)), "warn") for text, labels in found.items()
     )
+
+
+def _caution(lang: str, caution: Caution) -> str:
+    """In the page's language, without figures, which differ from cell to cell; its own English where a code is new."""
+    code = caution.code.replace(" ", "_")
+    return say(lang, f"{SAID[code]}caution_{code}") if code in SAID else caution.text
 
 
 def _listed(lang: str, labels: list[str]) -> str:

@@ -39,8 +39,8 @@ class _TooLongError(UserError):
 class Outlook:
     """What a plan's text means. problems: all of them, or none, and then there is the rest. cells: with those left out.
 
-    foreseen: of all cells; None until it has been worked out, or where `unforeseen` says why not (the name of another base).
-    exists: an experiment of this name is there and is gone on with.
+    foreseen: of all cells; None until it has been worked out, and where it cannot be: the plan is of another base (`unforeseen`
+    names it), or the page's makes room for a training (`parked`). exists: an experiment of this name is gone on with.
     """
 
     problems: tuple[Problem, ...]
@@ -48,7 +48,12 @@ class Outlook:
     cells: tuple[Cell, ...] = ()
     foreseen: Foreseen | None = None
     unforeseen: str = ""
+    parked: bool = False
     exists: bool = False
+
+    @property
+    def can_be_foreseen(self) -> bool:
+        return not (self.unforeseen or self.parked)
 
     @property
     def kept(self) -> list[Cell]:
@@ -101,7 +106,34 @@ def _places(app: App, name: str) -> Places:
 
 def state_of(app: App, name: str) -> State | None:
     """Where it is; None if it was never begun. Raises ExperimentError."""
-    return progress.read_state(places_named(app, name))
+    return _read_state(places_named(app, name))
+
+
+def states(app: App, most: int) -> dict[str, State | None]:
+    """Of the newest experiments; one whose state cannot be read stands there without, and its page says why."""
+    found = {}
+    for name in names(app)[:most]:
+        try:
+            found[name] = _read_state(_places(app, name))
+        except ExperimentError:
+            found[name] = None
+    return found
+
+
+_ended: dict[Path, tuple[int, State]] = {}  # states that do not change any more, with the time of their files
+
+
+def _read_state(places: Places) -> State | None:
+    if not places.state.is_file():
+        return None
+    stamp = places.state.stat().st_mtime_ns
+    known = _ended.get(places.state)
+    if known and known[0] == stamp:
+        return known[1]
+    state = progress.read_state(places)
+    if state and not state.is_under_way:
+        _ended[places.state] = stamp, state
+    return state
 
 
 def starts() -> list[str]:
@@ -130,7 +162,8 @@ def describe(app: App, text: str) -> Outlook:
         return Outlook(error.problems)
     cells = tuple(expand(plan, all_of_them=True))
     exists = places_of(app, plan).out.name in names(app)
-    return Outlook((), plan, cells, unforeseen="" if suits(app, plan) else plan.base, exists=exists)
+    away = bool(getattr(app.engine, "parked", ""))
+    return Outlook((), plan, cells, unforeseen="" if suits(app, plan) else plan.base, parked=away, exists=exists)
 
 
 def closed_paths(app: App, text: str) -> tuple[Problem, ...]:
@@ -187,8 +220,8 @@ _knowing = threading.Lock()  # of two pages with the same plan the second one wa
 
 
 def foreseen(app: App, told: Outlook) -> Outlook:
-    """With time, memory and disk of all cells, unless the plan is of another base. Takes seconds. Raises UserError."""
-    if told.plan is None or told.unforeseen:
+    """With time, memory and disk of all cells, where that can be told. Takes seconds. Raises UserError."""
+    if told.plan is None or not told.can_be_foreseen:
         return told
     places = places_of(app, told.plan)
     everything = told.plan.model_copy(update={"leave_out": [], "find": {}})

@@ -21,17 +21,6 @@ LOG_LINES = 60
 LISTED = 40  # experiments in the list
 
 
-def states(app: App) -> dict[str, State | None]:
-    """Of the experiments in the list; one whose file cannot be read counts as never begun there, and says so on its page."""
-    found = {}
-    for name in plans.names(app)[:LISTED]:
-        try:
-            found[name] = plans.state_of(app, name)
-        except ExperimentError:
-            found[name] = None
-    return found
-
-
 def pulse_of(lang: str, known: dict[str, State | None], chosen: str, there: bool) -> str:
     """Another value when more than the bar of an experiment changes. there: its report."""
     state = known.get(chosen)
@@ -45,7 +34,7 @@ def show(app: App, tab: Experiment, lang: str, chosen: str, seen: dict[str, Any]
 
     cell: whose panel is open. ticking: what is chosen stays; a tick that began before somebody chose may end after it.
     """
-    known = states(app)
+    known = plans.states(app, LISTED)
     choices = [(say(lang, "xp_new"), NEW), *((run_page.label_of(lang, name, state), name) for name, state in known.items())]
     wanted: dict[str, Any] = {"runs": {"choices": choices}}
     if not ticking or chosen not in (*known, NEW):
