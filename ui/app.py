@@ -36,6 +36,8 @@ from ui.tabs.adapters import download as adapters_download, events as adapters_e
 from ui.tabs.adapters.layout import Adapters
 from ui.tabs.chat import events as chat_events, layout as chat_layout, picker, view as chat_view
 from ui.tabs.chat.layout import Chat
+from ui.tabs.experiment import events as experiment_events, layout as experiment_layout, report as experiment_report
+from ui.tabs.experiment.layout import Experiment
 from ui.tabs.finetune import events as finetune_events, layout as finetune_layout
 from ui.tabs.finetune.layout import FineTune
 from ui.tabs.identity import events as identity_events, layout as identity_layout, version_events
@@ -52,6 +54,7 @@ from ui.words import LanguageMiddleware, components_words, i18n, say
 
 TITLE = "Mirror Test 镜测"
 GOODBYE_S = 10.0  # how long a probe run may take to stop when the program ends; a step of a large model takes seconds
+OWN_ROUTES = (label_routes, adapters_download, experiment_report)
 UPLOAD_LIMIT = "64mb"  # an adapter's zip is smaller; nothing larger has to come through a shared page
 
 
@@ -59,7 +62,8 @@ UPLOAD_LIMIT = "64mb"  # an adapter's zip is smaller; nothing larger has to come
 class Parts:
     """The components of the whole page.
 
-    key: of the page's state, which stands in the browser only; what it opens stays on the server.
+    key: of the page's state, which stands in the browser only; what it opens stays on the server. wanted: runs that another tab
+    wants to be shown in Results.
     """
 
     key: gr.BrowserState
@@ -72,7 +76,9 @@ class Parts:
     results: Results
     identity: IdentityTab
     finetune: FineTune
+    experiment: Experiment
     adapters: Adapters
+    wanted: gr.State
 
 
 def build(app: App) -> gr.Blocks:
@@ -102,7 +108,7 @@ def build_page(app: App, demo: LateBlocks, ongoing: BackgroundRun, cache: RunCac
             yield
 
     key = gr.BrowserState("", storage_key="mirror-test", secret="mirror-test-page")
-    labels_whose = label_layout.remembered_choice()
+    labels_whose, wanted = label_layout.remembered_choice(), gr.State([])
     header = gr.HTML(header_html(app, "en"), elem_id="header")
     with gr.Tabs(elem_classes="mt-tabs") as tabs:
         with tab("chat"):
@@ -117,11 +123,13 @@ def build_page(app: App, demo: LateBlocks, ongoing: BackgroundRun, cache: RunCac
             identity = identity_layout.build_identity()
         with tab("finetune", render_children=True):
             finetune = finetune_layout.build_finetune()
+        with tab("experiment", render_children=True):
+            experiment = experiment_layout.build_experiment()
         with tab("adapters", render_children=True):
             adapters = adapters_layout.build_adapters()
     return Parts(
         key=key, header=header, tabs=tabs, places=places, chat=chat, probes=probes, label=label,
-        results=results, identity=identity, finetune=finetune, adapters=adapters,
+        results=results, identity=identity, finetune=finetune, experiment=experiment, adapters=adapters, wanted=wanted,
     )  # fmt: skip
 
 
@@ -137,7 +145,16 @@ def wire_tabs(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts) -> N
     both = functools.partial(ask_both_in_chat, app, pages, parts)
     version_events.wire_ask_both(app, parts.identity, chat.page, [*chat.outputs, parts.tabs], chat.running, both)
     label_events.wire_label(app, parts.label, places["label"])
-    results_events.wire_results(app, parts.results, places["results"])
+    results_events.wire_results(app, parts.results, places["results"], parts.wanted)
+    experiment_events.wire_experiment(app, parts.experiment, places["experiment"])
+    beside = functools.partial(ask_beside_base, app, pages, parts)
+    experiment_events.wire_handing(
+        app,
+        parts.experiment,
+        chat=(chat.page, [*chat.outputs, parts.tabs], chat.running, beside),
+        label=(parts.label.chosen, [parts.label.chosen, parts.tabs], functools.partial(open_queue, parts)),
+        results=([parts.wanted, parts.tabs], functools.partial(open_runs, parts)),
+    )
     probes_events.wire_probes(app, ongoing, parts.probes, chat.page, places["probes"])
 
 
@@ -208,6 +225,22 @@ def ask_both_in_chat(app: App, pages: Pages, parts: Parts, page: Page, first: Pi
     updates = chat_view.compare_two(app, parts.chat, page, first, second, lang)
     pages.keep(page)
     return updates | {parts.tabs: gr.Tabs(selected="chat")}
+
+
+def ask_beside_base(app: App, pages: Pages, parts: Parts, page: Page, pick: Picked, lang: str) -> dict:
+    """Updates that open the chat with the base and somebody else side by side."""
+    return ask_both_in_chat(app, pages, parts, page, Picked(), pick, lang)
+
+
+def open_queue(parts: Parts, queue: int, whose: Any) -> dict:
+    """Updates that open the Label tab with a queue. whose: annotator and queue as the browser remembers them."""
+    known = whose if isinstance(whose, dict) else {}
+    return {parts.label.chosen: known | {"queue": queue}, parts.tabs: gr.Tabs(selected="label")}
+
+
+def open_runs(parts: Parts, runs: list[int]) -> dict:
+    """Updates that open the Results tab with runs."""
+    return {parts.wanted: runs, parts.tabs: gr.Tabs(selected="results")}
 
 
 def leave_page(parts: Parts, request: gr.Request) -> None:
@@ -311,7 +344,7 @@ def wrap_routes(app: App, demo: gr.Blocks, door: gate.Door, https: bool) -> dict
             Middleware(request_limits.BodyLimit),
             Middleware(LanguageMiddleware, default=app.language.default),
         ],
-        "routes": [*ways_in, *assets.routes(), *label_routes.routes(app), *adapters_download.routes(app)],
+        "routes": [*ways_in, *assets.routes(), *(route for of in OWN_ROUTES for route in of.routes(app))],
         "lifespan": prepare_gradio(demo, door.memory),
     }
 

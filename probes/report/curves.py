@@ -37,7 +37,9 @@ TOO_NEAR = 1.5  # two doses closer than this factor share a tick, or their numbe
 
 @dataclass(frozen=True)
 class Point:
-    """One variant in one language at its doses; `old` and `new`: the shares that speak as either identity."""
+    """One variant in one language at its doses; `old` and `new`: the shares that speak as either identity.
+
+    series: what a line is drawn through, under its name; "" for all of its kind."""
 
     variant: str
     lang: str
@@ -45,6 +47,7 @@ class Point:
     doses: Mapping[str, float | None]
     old: Interval
     new: Interval
+    series: str = ""
 
 
 def dose_points(table: Sequence[TableRow]) -> list[Point]:
@@ -71,12 +74,13 @@ def draw_dose_response(
     """A panel per language. thresholds: language -> name -> dose, drawn as vertical lines (percent on the axis `share`).
     lang: of the words around it."""
     langs = sorted({point.lang for point in found}, key=lambda of: (of not in LANGS, of)) or ["en"]
+    groups = _groups(found)
     with _style():
         figure = _figure(figsize=(5.2 * len(langs), 3.9), layout="constrained")
         panels = figure.subplots(1, len(langs), sharey=True, squeeze=False)[0]
         for panel, of in zip(panels, langs, strict=True):
             here = [(at, point) for point in found if point.lang == of and (at := point.doses[axis]) is not None]
-            _panel(panel, here, axis, (thresholds or {}).get(of, {}), lang)
+            _panel(panel, here, groups, axis, (thresholds or {}).get(of, {}), lang)
             panel.set_title(language(lang, of))
         panels[0].set_ylabel(say(lang, "axis_answers"))
         handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
@@ -168,18 +172,30 @@ def _look(number: int) -> tuple[str, str, str]:
     return colours[number % len(colours)], marks[number % len(marks)], lines[number % len(lines)]
 
 
-def _panel(panel, here: Sequence[tuple[float, Point]], axis: str, thresholds: Mapping[str, float], lang: str) -> None:
+def _groups(found: Sequence[Point]) -> dict[str, tuple[str, str]]:
+    """What lines are drawn through, kinds or series, with marker and line style."""
+    kinds = {point.kind for point in found if not point.series}
+    series = dict.fromkeys(point.series for point in found if point.series)
+    known = {kind: (MARKERS[kind], LINES[kind]) for kind in ("", *KINDS) if kind in kinds}
+    return known | {name: _look(number)[1:] for number, name in enumerate(series)}
+
+
+def _panel(
+    panel, here: Sequence[tuple[float, Point]], groups: Mapping[str, tuple[str, str]], axis: str,
+    thresholds: Mapping[str, float], lang: str,
+) -> None:  # fmt: skip
     doses = sorted({dose for dose, _ in here})
     least = min((dose for dose in doses if dose > 0), default=1.0)
     speakers = ((say(lang, "line_old"), OLD, "old"), (say(lang, "line_new"), NEW, "new"))
-    kinds = [kind for kind in ("", *KINDS) if any(point.kind == kind for _, point in here)]
-    lines = [(kind, *speaker) for kind in kinds for speaker in speakers]
-    for number, (kind, name, colour, take) in enumerate(lines):
-        line = [(dose, getattr(point, take)) for dose, point in here if point.kind == kind]
+    shown = [group for group in groups if any(group == (point.series or point.kind) for _, point in here)]
+    lines = [(group, *speaker) for group in shown for speaker in speakers]
+    for number, (group, name, colour, take) in enumerate(lines):
+        line = [(dose, getattr(point, take)) for dose, point in here if group == (point.series or point.kind)]
         # Side by side rather than on top of each other: a few percent on a logarithmic axis.
         aside = 1.02 ** (number - (len(lines) - 1) / 2)
         line = sorted(((dose * aside if dose else least * (aside - 1), of) for dose, of in line), key=lambda at: at[0])
-        _line(panel, line, colour, kind, say(lang, "line_kind", line=name, kind=term(lang, kind)) if kind else name)
+        label = say(lang, "line_kind", line=name, kind=term(lang, group)) if group else name
+        _line(panel, line, colour, groups[group], label)
     for level in (GONE, HOLDS):
         panel.axhline(level, color=GREY, linewidth=0.7, linestyle=(0, (1, 3)))
     for name, dose in thresholds.items():
@@ -201,16 +217,17 @@ def _panel(panel, here: Sequence[tuple[float, Point]], axis: str, thresholds: Ma
         panel.minorticks_off()
 
 
-def _line(panel, line: Sequence[tuple[float, Interval]], colour: str, kind: str, label: str) -> None:
+def _line(panel, line: Sequence[tuple[float, Interval]], colour: str, look: tuple[str, str], label: str) -> None:
     drawn = [(dose, of.share, of.low, of.high) for dose, of in line if of.share is not None]
     xs, shares = [dose for dose, *_ in drawn], [share for _, share, *_ in drawn]
     reach = [[share - low for _, share, low, _ in drawn], [high - share for _, share, _, high in drawn]]
-    marker = dict(marker=MARKERS[kind], markersize=6, markerfacecolor=colour if colour == NEW else "white")
+    mark, style = look
+    marker = dict(marker=mark, markersize=6, markerfacecolor=colour if colour == NEW else "white")
     panel.errorbar(xs, shares, yerr=reach, color=colour, linestyle="none", elinewidth=0.9, capsize=3, **marker)
     # Of several runs at one dose, seeds say, every one is drawn, and the line goes through their mean.
     means = {x: sum(share for at, share in zip(xs, shares, strict=True) if at == x) / xs.count(x) for x in xs}
-    panel.plot(means.keys(), means.values(), color=colour, linestyle=LINES[kind], linewidth=1.6, zorder=1)
-    panel.plot([], [], color=colour, linestyle=LINES[kind], linewidth=1.6, label=label, **marker)
+    panel.plot(means.keys(), means.values(), color=colour, linestyle=style, linewidth=1.6, zorder=1)
+    panel.plot([], [], color=colour, linestyle=style, linewidth=1.6, label=label, **marker)
 
 
 def _figure(**size) -> Figure:

@@ -18,7 +18,7 @@ from ui.late_tabs import LateBlocks, Place
 from ui.tab_loading import FILLED, notice
 from ui.words import Languages
 
-TABS = ("probes", "label", "results", "identity", "finetune", "adapters")
+TABS = ("probes", "label", "results", "identity", "finetune", "experiment", "adapters")
 VISITOR = SimpleNamespace(session_hash="s", headers={}, cookies={}, username=None)
 
 

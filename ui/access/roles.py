@@ -54,6 +54,13 @@ RULES: dict[str, dict[str, str]] = {
         "offer_identities": VIEWER, "apply_remedies": VIEWER,
         **dict.fromkeys(("open_moment", "keep_moment", "ask_moments", "turn_dial", "draw_heat"), RESEARCHER),
     },
+    "tabs.experiment": {
+        "open_experiment": VIEWER, "offer_plans": VIEWER, "describe_plan": VIEWER, "foresee_plan": VIEWER, "read_plan": VIEWER,
+        "add_dose": VIEWER, "edit_cells": VIEWER, "change_plan": VIEWER, "show_progress": VIEWER, "refresh_page": VIEWER,
+        "choose_experiment": VIEWER, "choose_cell": VIEWER, "show_results": VIEWER, "upload_plan": RESEARCHER,
+        "start_experiment": RESEARCHER, "stop_experiment": RESEARCHER, "go_on": RESEARCHER, "ask_in_chat": RESEARCHER,
+        "label_answers": RESEARCHER,
+    },
     "tabs.label": {
         "open_label": VIEWER, "offer_new": VIEWER, "choose": VIEWER, "show_source": VIEWER, "show_run": VIEWER,
         "show_agreement": VIEWER, "close_dialog": VIEWER, "ask_to_reveal": LABELER, "reveal": LABELER,
@@ -62,7 +69,7 @@ RULES: dict[str, dict[str, str]] = {
     },
     "tabs.results": {
         "first_visit": VIEWER, "visit_results": VIEWER, "show_report": VIEWER, "draw_curves": VIEWER, "choose_sources": VIEWER,
-        "show_panel": VIEWER, "write_report": VIEWER, "forget_files": VIEWER, "add_files": LABELER,
+        "visit_again": VIEWER, "show_panel": VIEWER, "write_report": VIEWER, "forget_files": VIEWER, "add_files": LABELER,
         "compare_two": VIEWER, "make_training_files": RESEARCHER,
     },
     "tabs.probes": {
@@ -79,6 +86,7 @@ ADDRESSES = {
     "/label/state": LABELER,
     "/label/decide": LABELER,
     "/adapters/download": VIEWER,
+    "/experiment/report": VIEWER,
     "/gradio_api/upload": LABELER,
 }
 

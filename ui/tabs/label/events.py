@@ -30,8 +30,7 @@ def wire_label(app: App, tab: Label, place: Place) -> None:
     """Everything that happens in the tab."""
     making = tab.making
     place.opened(app, bind(open_label, app, tab), tab.chosen, tab.outputs)
-    offered = [tab.queue, making.run, making.variants, making.old, making.new]
-    place.visited(app, bind(offer_new, app, tab), making.run, offered)
+    place.visited(app, bind(offer_new, app, tab), [making.run, tab.annotator, tab.queue, tab.chosen], tab.outputs)
     given = [tab.annotator, tab.queue, tab.chosen]
     # Every one, in its order: a queue chosen while the name is still on its way is neither dropped nor taken back.
     ordered = QUIET | {"trigger_mode": "multiple", "concurrency_limit": 1}
@@ -87,12 +86,18 @@ def open_label(app: App, tab: Label, request: gr.Request, chosen: dict) -> dict:
     }
 
 
-def offer_new(app: App, tab: Label, request: gr.Request, run: int | None) -> dict:
-    """New queues and runs are offered; the desk stays as it is, and so does a run that was chosen."""
+def offer_new(
+    app: App, tab: Label, request: gr.Request, run: int | None, annotator: str = "", queue: int | None = None, wanted: Any = None
+) -> dict:
+    """New queues and runs are offered; the desk stays as it is, and so does a run that was chosen. wanted: annotator and queue as
+    the browser remembers them; another queue than the one that is shown has been asked for by another tab."""
     lang = app.language(request)
     runs = label_files.known_runs(app)
     chosen = runs[0]["id"] if run is None and runs else run
     updates = run_updates(app, tab, chosen) if chosen != run else {}
+    other = wanted.get("queue") if isinstance(wanted, dict) else None
+    if other is not None and other != queue:
+        return updates | show_tab(app, tab, lang, annotator_of(request, annotator), other)
     return updates | {
         tab.queue: gr.update(choices=layout.queue_choices(app, lang)),
         tab.making.run: run_choices(lang, runs, chosen),

@@ -25,11 +25,12 @@ from ui.words import say
 LANGS = {"en": ("en", "zh"), "zh": ("zh", "en")}
 
 
-def wire_results(app: App, tab: Results, place: Place) -> None:
+def wire_results(app: App, tab: Results, place: Place, wanted: gr.State) -> None:
+    """wanted: runs that another tab has asked for; they are shown when this one is opened."""
     judging = bind(show_report, app, tab)
     drawn = [
-        place.opened(app, bind(first_visit, app, tab), None, tab.outputs),
-        place.visited(app, bind(visit_results, app, tab), [tab.made, *tab.inputs], tab.outputs),
+        place.opened(app, bind(first_visit, app, tab, wanted), wanted, [*tab.outputs, wanted]),
+        place.visited(app, bind(visit_again, app, tab, wanted), [wanted, tab.made, *tab.inputs], [*tab.outputs, wanted]),
         tab.show.click(
             judging,
             tab.inputs,
@@ -64,8 +65,24 @@ def show_report(app: App, tab: Results, request: gr.Request, *given) -> dict:
     return judge_sources(app, tab, lang, form_values) | {tab.votes: votes.votes_html(app, lang)}
 
 
-def first_visit(app: App, tab: Results, request: gr.Request) -> dict:
-    return visit_results(app, tab, request, None, *(component.value for component in tab.inputs))
+def first_visit(app: App, tab: Results, wanted: gr.State, request: gr.Request, runs: list[int]) -> dict:
+    return visit_again(app, tab, wanted, request, runs, None, *(component.value for component in tab.inputs))
+
+
+def visit_again(
+    app: App, tab: Results, wanted: gr.State, request: gr.Request, runs: list[int], made: Report | None, *given
+) -> dict:
+    """runs: what another tab has asked for is shown in place of what was chosen here, once."""
+    if not runs:
+        return visit_results(app, tab, request, made, *given)
+    lang = app.language(request)
+    offered = results_source.choices(app, lang)
+    there = {source for _, source in offered}
+    sources = [source for run in runs if (source := f"{RUN} {run}") in there]
+    updates = open_results(app, tab, lang, sources) | layout.side_updates(app, tab, sources) | {wanted: []}
+    now = {"sources": sources, "old": updates[tab.old]["value"], "new": updates[tab.new]["value"]}
+    form_values = results_source.read_form(layout.plain_values(given) | now)
+    return updates | judge_sources(app, tab, lang, form_values) | {tab.votes: votes.votes_html(app, lang)}
 
 
 def visit_results(app: App, tab: Results, request: gr.Request, made: Report | None, *given) -> dict:

@@ -1,0 +1,253 @@
+"""The Experiment tab on the server: what a plan's text comes to, what a running experiment shows, what other tabs get of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+from label_page import PageEngine
+from probe_runs import many, write_run
+
+import identities
+import store
+from common.paths import Opened
+from experiments import cells, checking, progress
+from experiments.places import ExperimentError
+from experiments.progress import Journal
+from ui.context import App
+from ui.tabs.experiment import events, figures, found, layout, plan_table, plans, report, run_page
+from ui.words import Languages
+
+REQUEST = SimpleNamespace(headers={}, cookies={}, session_hash="s", username=None)
+PLAN = """\
+name: first look
+base: stand-in
+identity: finance-advisor
+doses: [8, 40]  # more later
+arms: [{steps: 5}]
+prompts: [finance-advisor]
+probes: {sets: [quick], margin: false}
+"""
+
+
+@pytest.fixture
+def app(tmp_path):
+    store.open(tmp_path / "runs" / "mirror.db").close()
+    return App(PageEngine(), tmp_path / "runs" / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages("en"))
+
+
+@pytest.fixture
+def tab():
+    with gr.Blocks():
+        return layout.build_experiment()
+
+
+def figures_of(old: float, new: float) -> dict:
+    """Of one language: shares as a cell's figures have them."""
+    some = {name: {"share": 0.5, "low": 0.2, "high": 0.8, "probes": 8} for name in run_page.SHARES}
+    for name, x in (("old", old), ("new", new)):
+        some[name] = {"share": x, "low": max(0, x - 0.2), "high": min(1, x + 0.2), "probes": 8}
+    verdicts = {"old": "forgotten", "new": "undetermined", "stability": "stable", "usable": "no"}
+    more = {"names": [["<b>Text Titan</b>", 3]], "margin": [0.5, 0.1, 0.9], "source": "suggestions", "answers": 8}
+    return some | {"verdicts": verdicts} | more
+
+
+def begun(app: App, status: progress.Status = "running", pid: int = 0, **of_cells) -> str:
+    """An experiment as its own process would have written it; its name. of_cells: label -> what is otherwise."""
+    plan = checking.read(PLAN)
+    places = plans.places_of(app, plan)
+    places.out.mkdir(parents=True)
+    places.plan.write_text(PLAN, encoding="utf-8")
+    journal = Journal(places, plan.name, pid=pid or os.getpid())
+    journal.status = status
+    for cell in cells.expand(plan):
+        plain = progress.CellState(cell.label, cell.kind, about=cells.describe(cell), seconds=30.0)
+        journal.cells[cell.label] = replace(plain, **of_cells.get(cell.label.replace(" ", "_"), {}))
+    journal.write(force=True)
+    return places.out.name
+
+
+def done(old: float, new: float, **more) -> dict:
+    return {"status": "done", "figures": {"en": figures_of(old, new), "zh": figures_of(old, new)}, "took": 12.0} | more
+
+
+def test_everything_that_is_wrong_is_said_at_once_with_its_line(app, tab):
+    text = PLAN.replace("8, 40", "8, 8").replace("quick", "quik").replace("finance-advisor\n", "nobody\n")
+    shown = events.describe_plan(app, tab, REQUEST, text, False)[tab.form.outlook]
+    assert all(f"<b>line {number}</b>" in shown for number in (3, 4, 7)) and "quick" in shown
+    assert events.foresee_plan(app, tab, REQUEST, text) == gr.skip()
+    with pytest.raises(checking.PlanError):
+        plans.begin(app, text, False)
+    assert not plans.folder(app).exists()
+    broken = events.describe_plan(app, tab, REQUEST, "name: [", False)
+    assert "line 1" in broken[tab.form.outlook] and broken[tab.form.command] == ""
+
+
+def test_cells_are_dropped_restored_and_added_in_the_text_and_the_table_follows(app, tab):
+    text = events.edit_cells(app, REQUEST, PLAN, "drop/diverse 40#1")
+    told = plans.describe(app, text)
+    assert [cell.label for cell in told.kept] == ["base", "diverse 8", "prompt finance-advisor (system)"]
+    table = plan_table.table_html("en", told)
+    assert table.count("<tr") == 5 and table.count("xp-dropped") == 1 and 'data-xp-edit="restore/diverse 40"' in table
+    text = events.edit_cells(app, REQUEST, text, "restore/diverse 40#2")
+    text = events.add_dose(app, tab, REQUEST, text, 20)[tab.form.text]
+    assert "[8, 20, 40]  # more later" in text and "<td" in plan_table.table_html("zh-CN", plans.describe(app, text))
+    assert [cell.dose for cell in plans.describe(app, text).kept if cell.kind == "trained"] == [8, 20, 40]
+
+
+def test_time_memory_and_disk_are_told_of_the_cells_that_are_left(app):
+    told = plans.describe(app, PLAN.replace("stand-in", "smollm2"))
+    assert told.unforeseen == "smollm2" and plans.foreseen(app, told) is told
+    one = plans.ahead.CellForeseen(90.0, 2**30, 2**20)
+    ready = plans.ahead.CellForeseen(0.0, kept=("adapter", "answers"))
+    cells_ = {cell.label: ready if cell.kind == "base" else one for cell in told.cells}
+    known = replace(told, unforeseen="", foreseen=plans.Foreseen(cells_, 2**29))
+    shown = plan_table.outlook_html("en", known)
+    assert "4 min" in shown and "1.5 GiB" in shown and "3 MiB" in shown and "1 cells are kept already" in shown
+    assert "kept already</span>" in shown
+
+
+def test_a_plan_leads_to_no_file_that_is_not_open_to_the_page(app, tmp_path):
+    secret = tmp_path / "secret.jsonl"
+    secret.write_text('{"id": "the password"}\n')
+    closed = replace(app, opened=Opened(folders=(app.runs,)))
+    text = (
+        PLAN.replace("[quick]", f"['quick,{secret}']")
+        + f"general: {secret}\nbackgrounds: [0, 2]\nrecipes: [{{settings: {{x: {secret}}}}}]\n"
+    )
+    problems = plans.describe(closed, text).problems
+    assert [problem.line for problem in problems] == [7, 8, 10] and all(
+        "no folder that was opened" in one.text for one in problems
+    )
+    assert "password" not in str(problems)
+    assert plans.describe(closed, PLAN.replace("stand-in", "/models/else")).problems[0].line == 2
+
+
+def test_names_from_the_browser_are_no_paths(app, tmp_path):
+    begun(app)
+    (tmp_path / "runs" / "plan.yaml").write_text(PLAN)
+    for name in ("..", "../experiments/first-look", "", "first look"):
+        with pytest.raises(ExperimentError, match="There is no experiment"):
+            report.read(app, name)
+        with pytest.raises(ExperimentError):
+            plans.read_start(app, f"experiment {name}")
+    with pytest.raises(ExperimentError, match="report"):
+        report.read(app, "first-look")
+
+
+def test_a_running_experiment_shows_its_bar_cells_and_curve(app, tab):
+    name = begun(app, base=done(0.9, 0.0), diverse_8=done(0.1, 0.8), diverse_40={"status": "training", "share": 0.25})
+    opened = events.open_experiment(app, tab, REQUEST)
+    assert opened[tab.runs]["value"] == name
+    head, table = opened[tab.page.head], opened[tab.page.cells]
+    assert "2/4 cells" in head and "diverse 40: training, 25 %" in head and "Safe to close" in head
+    assert "<b>80 %</b> <span>60–100</span>" in table and table.count("xp-share") == 8
+    assert (
+        opened[tab.page.curves].count("<svg") == 1 and opened[tab.page.stop]["visible"] and not opened[tab.page.go_on]["visible"]
+    )
+    points = figures.points_of(plans.state_of(app, name))
+    assert [(one.series, one.doses["samples"], one.lang) for one in points][::2] == [
+        ("diverse", 0.0, "en"),
+        ("diverse", 8.0, "en"),
+    ]
+    # nothing is sent again that is on the page already, and a tick sends its bar alone
+    seen = opened[tab.seen]
+    assert tab.page.curves not in events.refresh_page(app, tab, REQUEST, name, seen, "")
+    first = events.show_progress(app, tab, REQUEST, name, "")
+    assert set(events.show_progress(app, tab, REQUEST, name, first[tab.pulse])) == {tab.page.head}
+
+
+def test_what_ended_badly_says_why(app, tab):
+    why = "Job 3 failed: <loss> is nan"
+    name = begun(app, pid=2**22 - 3, base=done(0.9, 0.0), diverse_8={"status": "failed", "why": why})
+    shown = events.choose_experiment(app, tab, REQUEST, name)
+    assert (
+        "died" in shown[tab.page.head]
+        and "Its process is gone" in shown[tab.page.head]
+        and "1 cells failed" in shown[tab.page.head]
+    )
+    assert "Job 3 failed: &lt;loss&gt; is nan" in shown[tab.page.cells] and shown[tab.page.go_on]["visible"]
+    assert run_page.label_of("zh-CN", name, plans.state_of(app, name)) == "first-look · 意外终止"
+
+
+def test_a_cell_opens_and_closes_with_what_it_calls_itself(app, tab):
+    name = begun(app, diverse_8=done(0.1, 0.8, adapter="/nowhere", runs=(1,)))
+    opened = events.choose_cell(app, tab, REQUEST, name, {}, "", "diverse 8#1")
+    panel = opened[tab.page.panel]
+    assert "calls itself &lt;b&gt;Text Titan&lt;/b&gt; (3)" in panel and "+0.50" in panel and "nobody has labelled" in panel
+    assert opened[tab.page.chat]["visible"] is False and opened[tab.page.cell_label]["visible"] is True
+    closed = events.choose_cell(app, tab, REQUEST, name, opened[tab.seen], "diverse 8", "diverse 8#2")
+    assert closed[tab.page.cell] == "" and "mt-hidden" in closed[tab.page.panel_box]["elem_classes"]
+
+
+def test_stop_is_asked_for_and_the_report_is_served_from_its_own_folder(app, tab):
+    name = begun(app)
+    events.stop_experiment(app, name, False)
+    places = plans.places_named(app, name)
+    assert places.stop.exists() and store.events.latest(app.db)[0]["deed"] == "stopped experiment"
+    places.report.mkdir()
+    (places.report / "report.html").write_text("<h1>whole</h1>")
+    assert report.read(app, name) == b"<h1>whole</h1>" and "name=first-look" in run_page.report_html(
+        "en", name, report.is_there(app, name)
+    )
+    shutil.rmtree(places.report)
+    places.report.symlink_to(app.identities)
+    with pytest.raises(ExperimentError):
+        report.read(replace(app, opened=Opened(folders=(app.runs,))), name)
+
+
+def test_the_answers_of_cells_form_one_queue_and_their_runs_go_to_results(app, tab):
+    run = write_run(app.db, many(6), 1, about={"old": "BayLing", "new": "finance-advisor"})
+    name = begun(app, diverse_8=done(0.1, 0.8, runs=(run,)))
+    handed = []
+    for label in ("diverse 8", "diverse 8", ""):
+        events.label_answers(app, lambda *given: handed.append(given), REQUEST, {"annotator": "Ada"}, name, label)
+    assert [queue for queue, _ in handed] == [1, 1, 2] and handed[0][1] == {"annotator": "Ada"}
+    queue = store.queues.all_with_counts(app.db)[-1]
+    assert queue["name"] == f"first-look: diverse 8 (run {run})" and queue["items"] == 6 and queue["blind"]
+    assert events.show_results(app, list, REQUEST, name) == events.show_results(app, list, REQUEST, name, "diverse 8") == [run]
+    with pytest.raises(ExperimentError, match="no answers"):
+        events.label_answers(app, list, REQUEST, {}, name, "base")
+    with pytest.raises(ExperimentError, match="no cell"):
+        events.show_results(app, list, REQUEST, name, "diverse 9")
+
+
+def test_a_cell_becomes_a_column_of_the_chat(app, tab, tmp_path):
+    folder = tmp_path / "adapters" / "experiments" / "one"
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text("{}")
+    told = done(0.1, 0.8, adapter=str(folder))
+    name = begun(app, diverse_8=told, **{"prompt_finance-advisor_(system)": done(0.5, 0.5)})
+    picked = []
+    for label in ("diverse 8", "prompt finance-advisor (system)"):
+        events.ask_in_chat(app, (), lambda page, pick, lang: picked.append(pick), REQUEST, None, name, label)
+    assert [(one.adapter, one.identity) for one in picked] == [("one", ""), ("", "finance-advisor")]
+    assert events.ask_in_chat(app, {"s"}, list, REQUEST, None, name, "diverse 8") == gr.skip()
+
+
+def test_what_the_search_found_is_a_table_and_lines_in_the_curve(app):
+    bound = {"dose": 212.4, "low": 160, "high": 320}
+    window = {"criterion": "formed", "lang": "zh", "word": "found", "first": bound, "doses": 5, "best": [640, 0.97]}
+    open_ = {
+        "criterion": "usable",
+        "lang": "en",
+        "word": "never",
+        "first": {"dose": None, "low": 0, "high": float("inf")},
+        "doses": 5,
+        "best": [640, 0.4],
+    }
+    state = SimpleNamespace(found=[{"series": "diverse", "ended": True, "why": "All <known>.", "thresholds": [window, open_]}])
+    shown = found.found_html("en", state)
+    assert "212 samples (found)" in shown and "160 – 320" in shown and "no dose does" in shown and "All &lt;known&gt;." in shown
+    assert found.lines_of("en", state, "diverse") == {"zh": {"new identity formed": 212.4}}
+
+
+def test_the_command_writes_the_plan_and_runs_it(app, tmp_path):
+    told = plans.describe(app, PLAN)
+    command = plans.command(app, told.plan, PLAN, True)
+    assert PLAN in command and command.endswith("--find") and "<<'PLAN'" in command and str(app.db) in command
+    assert "<<'PLAN1'" in plans.command(app, told.plan, PLAN + "\nPLAN\n", False)

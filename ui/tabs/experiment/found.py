@@ -1,0 +1,64 @@
+"""What the search for the least dose says so far: a table per series. HTML only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from experiments.progress import State
+from probes.report.curves import format_dose
+from ui.html import note, table
+from ui.tabs.experiment import words
+from ui.words import say
+
+KEYS = ("criterion", "language", "threshold", "between", "best")
+
+
+def found_html(lang: str, state: State | None) -> str:
+    """Of every series that is searched: what is asked next, or why it ended, and every threshold."""
+    found = state.found if state else ()
+    if not found:
+        return ""
+    head = f'<h3 class="mt-step">{escape(say(lang, "xp_found"))}</h3>'
+    return head + "".join(_series(lang, one) for one in found)
+
+
+def _series(lang: str, one: Mapping[str, Any]) -> str:
+    ended, why = bool(one.get("ended")), str(one.get("why") or "")
+    title = f"<strong>{escape(str(one.get('series') or ''))}</strong> {words.chip(lang, 'done' if ended else 'running')}"
+    said = "".join(note(line, "next" if ended else "") for line in why.split("\n") if line)
+    rows = [_row(lang, window) for window in one.get("thresholds") or ()]
+    shown = table([say(lang, f"xp_{key}") for key in KEYS], rows, "xp-cells") if rows else ""
+    return f'<div class="xp-series">{title}<div class="xp-scroll">{shown}</div>{said}</div>'
+
+
+def _row(lang: str, window: Mapping[str, Any]) -> str:
+    first, best = window["first"], window["best"]
+    dose, word = _finite(first.get("dose")), say(lang, f"xp_word_{window['word'].replace(' ', '_')}")
+    low, high = _finite(first.get("low")), _finite(first.get("high"))
+    between = f"{format_dose(low) if low is not None else '…'} – {format_dose(high) if high is not None else '…'}"
+    cells = [
+        f"{say(lang, 'xp_samples', number=format_dose(dose))} ({word})" if dose is not None else word,
+        between if dose is not None or high is not None else "",
+        say(lang, "xp_best_at", share=round(100 * best[1]), dose=f"{best[0]:,}") if window.get("doses") else "",
+    ]
+    head = escape(say(lang, f"xp_criterion_{window['criterion']}"))
+    of = escape(words.language(lang, window["lang"]))
+    return f'<tr><th scope="row">{head}</th><td>{of}</td>{"".join(f"<td>{escape(text)}</td>" for text in cells)}</tr>'
+
+
+def _finite(value: Any) -> float | None:
+    """None for what no dose bounds; JSON has no infinity."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def lines_of(lang: str, state: State, series: str) -> dict[str, dict[str, float]]:
+    """language -> criterion -> the least dose, of a series; for the curve."""
+    lines: dict[str, dict[str, float]] = {}
+    for one in state.found:
+        for window in one.get("thresholds") or () if one.get("series") == series else ():
+            if (dose := _finite(window["first"].get("dose"))) is not None and dose > 0:
+                lines.setdefault(window["lang"], {})[say(lang, f"xp_criterion_{window['criterion']}")] = dose
+    return lines
