@@ -26,7 +26,7 @@ from typing import Any
 from bench.crowd import cpu
 from bench.flags import add_engine_flags
 from bench.growth import series
-from bench.growth.series import Board, Series
+from bench.growth.series import Board, Done, Series
 from common.errors import UserError
 from common.files import write_json
 from engine.bases import DEFAULT_BASE
@@ -49,47 +49,52 @@ SIZES = {
 PARTS = tuple(SIZES)
 
 
-def of_model(name: str) -> Callable[[argparse.Namespace, list[int]], Board]:
-    def run(args: argparse.Namespace, sizes: list[int]) -> Board:
+def of_model(name: str) -> Callable[[argparse.Namespace, list[int], Done], Board]:
+    def run(args: argparse.Namespace, sizes: list[int], done: Done) -> Board:
         from bench.growth import model  # torch and PEFT take seconds, and two parts need neither
 
-        found: Board = getattr(model, name)(args, sizes)
+        found: Board = getattr(model, name)(args, sizes, done)
         return found
 
     return run
 
 
-def of_store(_args: argparse.Namespace, sizes: list[int]) -> Board:
+def of_store(_args: argparse.Namespace, sizes: list[int], done: Done) -> Board:
     from bench.growth import stored
 
-    return stored.measure(sizes)
+    return stored.measure(sizes, done)
 
 
-def of_probes(_args: argparse.Namespace, sizes: list[int]) -> Board:
+def of_probes(_args: argparse.Namespace, sizes: list[int], done: Done) -> Board:
     from bench.growth import planned
 
-    return planned.measure(sizes)
+    return planned.measure(sizes, done)
 
 
 RUN = {"store": of_store, "probes": of_probes} | {name: of_model(name) for name in ("rows", "adapters", "conversation")}
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """All parts of the file, those that were asked for anew; the file is written after each."""
+    """All parts of the file, those that were asked for anew; the file is written after every size."""
     result: dict[str, Any] = json.loads(args.json.read_text("utf-8")) if args.json and args.json.exists() else {"parts": {}}
     for part in args.parts:
         sizes = [size for size in SIZES[part] if size <= args.largest] if args.largest else SIZES[part]
         before = time.perf_counter()
-        found = RUN[part](args, sizes or SIZES[part][:1])
-        result["parts"][part] = {
-            "cpu": cpu(),
-            "base": args.base if part not in ("store", "probes") else None,
-            "took_s": round(time.perf_counter() - before, 1),
-            "series": [one.as_dict() for one in found.found.values()],
-        }
+
+        def done(found: Board, size: int, part: str = part, before: float = before) -> None:
+            took = time.perf_counter() - before
+            result["parts"][part] = {
+                "cpu": cpu(),
+                "base": args.base if part not in ("store", "probes") else None,
+                "took_s": round(took, 1),
+                "series": [one.as_dict() for one in found.found.values()],
+            }
+            print(f"{part}: {size:,} {found.against}, {took:.0f} s", flush=True)
+            if args.json:
+                write_json(args.json, result)
+
+        found = RUN[part](args, sizes or SIZES[part][:1], done)
         print(f"\n{series.table(list(found.found.values()))}\n", flush=True)
-        if args.json:
-            write_json(args.json, result)
     return result
 
 
@@ -108,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--base", default=DEFAULT_BASE)
     parser.add_argument("--parts", type=words, default=list(PARTS), help=f"of {', '.join(PARTS)}")
     parser.add_argument("--largest", type=int, help="leaves out the sizes above this one")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--picture", type=Path, help="draw all figures of the file into this one, .png or .svg")
     add_engine_flags(parser)
     args = parser.parse_args(argv)

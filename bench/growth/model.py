@@ -16,13 +16,13 @@ import torch
 
 import engine
 from bench.chat import nothing_kept
-from bench.growth.series import REPEATS, Board, peak, resident
+from bench.growth.series import REPEATS, Board, Done, peak, resident
 from bench.probes import random_adapter
 from bench.side_by_side import machine, timed
 from engine import Decoding, Engine, Request, decode
 
-PROMPT_TOKENS = 64
-TOKENS = 16
+PROMPT_TOKENS = 16
+TOKENS = 8
 RESIDENT = 3  # adapters, where what grows is the number of rows
 MIXED = 8  # rows, where what grows is the number of adapters
 SAID = "Tell me again, please, and at more length, what the river has to do with the bridge and who built it. "
@@ -58,12 +58,13 @@ def batch(loaded: Engine, count: int, names: Sequence[str]) -> list[decode.Row]:
 
 
 def median_of(loaded: Engine, count: int, names: Sequence[str], repeats: int) -> dict[str, float]:
-    taken = [timed(loaded.base.model, loaded.bank, batch(loaded, count, names)) for _ in range(repeats + 1)][1:]
+    taken = [timed(loaded.base.model, loaded.bank, batch(loaded, count, names)) for _ in range(repeats)]
     return {key: statistics.median(one[key] for one in taken) for key in ("step_ms", "prefill_ms")}
 
 
-def rows(args: argparse.Namespace, sizes: Sequence[int]) -> Board:
+def rows(args: argparse.Namespace, sizes: Sequence[int], done: Done) -> Board:
     found, loaded = Board("rows", "rows in the batch"), load(args, max(sizes))
+    median_of(loaded, sizes[0], (), 1)  # warms up
     with tempfile.TemporaryDirectory() as folder:
         path = random_adapter(loaded, Path(folder))
         names = [loaded.add_adapter(path, f"a{at}") for at in range(RESIDENT)]
@@ -75,11 +76,11 @@ def rows(args: argparse.Namespace, sizes: Sequence[int]) -> Board:
         with peak() as held:
             timed(loaded.base.model, loaded.bank, batch(loaded, size, names))
         found.add("memory while they are answered", size, held.mib, "MiB")
-        print(f"rows: {size}", flush=True)
+        done(found, size)
     return found
 
 
-def adapters(args: argparse.Namespace, sizes: Sequence[int]) -> Board:
+def adapters(args: argparse.Namespace, sizes: Sequence[int], done: Done) -> Board:
     found, loaded = Board("adapters", "adapters resident"), load(args, MIXED)
     with tempfile.TemporaryDirectory() as folder:
         path = random_adapter(loaded, Path(folder))
@@ -97,7 +98,8 @@ def adapters(args: argparse.Namespace, sizes: Sequence[int]) -> Board:
                 taken["loading one more"].append(added - start)
                 if turn < args.repeats - 1:
                     loaded.remove_adapter(last)
-                    taken["removing one"].append(time.perf_counter() - added)
+                    # the last one of all leaves nothing to lay out anew
+                    taken["removing one"] += [time.perf_counter() - added] if size > 1 else []
             for name, those in taken.items():
                 if those:
                     found.add(name, size, statistics.median(those) * 1e3)
@@ -105,12 +107,13 @@ def adapters(args: argparse.Namespace, sizes: Sequence[int]) -> Board:
             found.add(f"a step of {MIXED} rows, as many of them as there are", size, figures["step_ms"])
             found.add(f"prefill of {MIXED} x {PROMPT_TOKENS}", size, figures["prefill_ms"])
             loaded.forget()
-            found.add("memory of them all", size, None if resident() is None else (resident() or 0.0) - before, "MiB")
-            print(f"adapters: {size}", flush=True)
+            if (now := resident()) is not None:
+                found.add("memory of them all", size, now - before, "MiB")
+            done(found, size)
     return found
 
 
-def conversation(args: argparse.Namespace, sizes: Sequence[int]) -> Board:
+def conversation(args: argparse.Namespace, sizes: Sequence[int], done: Done) -> Board:
     """sizes: tokens of its prompt; those that the context has no room for are left out, and that is said."""
     found, loaded = Board("conversation", "tokens of the conversation"), load(args, 1)
     room = loaded.base.context - TURN_TOKENS - 2 * TOKENS
@@ -136,7 +139,7 @@ def conversation(args: argparse.Namespace, sizes: Sequence[int]) -> Board:
         with nothing_kept(loaded):
             found.add("next turn, without", size, first_token(loaded, following, goes_on=False) * 1e3)
         written(found, loaded, size)
-        print(f"conversation: {size:,} tokens", flush=True)
+        done(found, size)
     return found
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import identities
-from bench.growth.series import Board
+from bench.growth.series import Board, Done
 from bench.stored_runs import SAID, many
 from common import leftovers
 from engine import Decoding, Request, Variant
@@ -22,6 +22,8 @@ from probes.run.settings import Switches
 from ui.context import App
 from ui.tabs.probes import board as probes_board
 from ui.tabs.probes.judged import RunCache
+from ui.tabs.results import view as results_view
+from ui.tabs.results.source import ReportForm, build_report
 from ui.words import Languages
 
 ROWS = 32  # that are answered at once
@@ -52,7 +54,7 @@ class Answering:
         return Answer(request.variant, text, text, prompt, "bayling", "stop", 9, 7, -0.4, 0, Timings(0.0, 0.1, 0.4), self.hashes)
 
 
-def measure(sizes: Sequence[int], most_stored: int = MOST_STORED) -> Board:
+def measure(sizes: Sequence[int], done: Done, most_stored: int = MOST_STORED) -> Board:
     """sizes: answers; as many probes as variants make them."""
     found = Board("probes", "probes x variants")
     for size in sizes:
@@ -64,7 +66,7 @@ def measure(sizes: Sequence[int], most_stored: int = MOST_STORED) -> Board:
         if size <= most_stored:
             with leftovers.scratch_folder() as folder:
                 stored(found, size, variants, probes, Path(folder) / "growth.db")
-        print(f"probes: {size:,} answers", flush=True)
+        done(found, size)
     return found
 
 
@@ -92,6 +94,8 @@ def stored(found: Board, size: int, variants: Sequence[Variant], probes: Sequenc
     found.held("its board is opened: memory", size, lambda: cache.of(app, run))
     payload = found.took("its board is opened again", size, lambda: probes_board.pb_open(board, "en", {"run": run}))
     found.add("what the page is sent", size, len(json.dumps(payload, ensure_ascii=False).encode()) / 2**20, "MiB")
+    chosen = ReportForm((f"run {run}",), (), old, new, "best")
+    found.took("its report is made and shown", size, lambda: results_view.table_html(build_report(app, chosen), "en"), 1)
     page = {"run": run, "stamp": payload["stamp"], "since": len(payload["cells"])}
     found.took("news, where there are none", size, lambda: probes_board.pb_news(board, "en", page))
     found.took("a run goes on from the store", size, lambda: ask(variants, probes, run_id=run, db=db), 1)

@@ -86,6 +86,9 @@ class Board:
         return result
 
 
+Done = Callable[[Board, int], None]  # what is called when everything of a size is measured
+
+
 def timed(act: Callable[[], object], repeats: int = REPEATS) -> tuple[Any, list[float]]:
     """(what it gave last, seconds of each time); it is not repeated once that has taken long enough."""
     taken: list[float] = []
@@ -108,9 +111,6 @@ class Peak:
 @contextmanager
 def peak() -> Iterator[Peak]:
     """Resident memory at its highest while inside, above what it was: Linux only (proc(5): clear_refs, VmHWM)."""
-    gc.collect()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # else what was freed before is used again, and nothing seems to be needed
     found, before = Peak(), resident()
     cleared = False
     with suppress(OSError):
@@ -122,7 +122,10 @@ def peak() -> Iterator[Peak]:
 
 
 def resident() -> float | None:
-    """MiB."""
+    """MiB, without what was freed and is only held on to: else that is used again, and nothing seems to be needed."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
     return status("VmRSS")
 
 

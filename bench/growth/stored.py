@@ -15,7 +15,7 @@ from sqlite_utils import Database
 
 import identities
 import store
-from bench.growth.series import Board
+from bench.growth.series import Board, Done
 from bench.stored_runs import many, write_run
 from common import leftovers
 from probes import identity_pair
@@ -39,7 +39,7 @@ MOST_REPORTED = 100_000  # answers in one report; a million are tens of gigabyte
 PIECE = 32  # answers that a run stores at once
 
 
-def measure(sizes: Sequence[int], most_reported: int = MOST_REPORTED) -> Board:
+def measure(sizes: Sequence[int], done: Done, most_reported: int = MOST_REPORTED) -> Board:
     found = Board("store", "answers in the store")
     sizes = sorted(sizes)
     with leftovers.scratch_folder() as folder:
@@ -48,7 +48,7 @@ def measure(sizes: Sequence[int], most_reported: int = MOST_REPORTED) -> Board:
         for size in sizes:
             filled.grow(size)
             measure_at(found, db, size, filled.queue, most_reported)
-            print(f"store: {size:,} answers", flush=True)
+            done(found, size)
     return found
 
 
