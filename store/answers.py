@@ -77,6 +77,11 @@ def of_run(where: str | Path | Database, run: int) -> list[dict[str, Any]]:
     return _read(where, "id in (select answer from run_answers where run = ?)", [run], -1)
 
 
+def of_ids(where: str | Path | Database, ids: Iterable[int]) -> list[dict[str, Any]]:
+    """Those of these answers that there are, each once."""
+    return _read(where, "id in (select value from json_each(?))", [json.dumps(list(ids))], -1)
+
+
 def request_key(variant: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], hashes: Mapping[str, Any]) -> str | None:
     """The same for two requests that the same model answers in the same way; None without a hash of the base.
 

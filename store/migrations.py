@@ -373,3 +373,9 @@ def m014_identity_versions(db: Database) -> None:
     )
     db["identity_versions"].create_index(["name"])
     db["answers"].create_index(["identity_hash"])
+
+
+@migrations()
+def m015_answers_by_probe(db: Database) -> None:
+    """What was answered to a probe in any run is asked whenever a cell is enlarged."""
+    db["run_answers"].create_index(["probe_id", "run"])

@@ -94,10 +94,9 @@ def create(
 
 def all_with_counts(where: str | Path | Database) -> list[dict[str, Any]]:
     """All queues, newest first, with `items` and `full` (how many there are, and how many are done)."""
-    sql = """select q.*, count(i.id) as items, coalesce(sum(i.full), 0) as full
-             from queues q left join queue_items i on i.queue = q.id group by q.id order by q.id desc"""
     with connected(where) as db:
-        return [_queue(row) for row in db.query(sql)]
+        rows = list(db["queues"].rows_where(order_by="id desc"))
+        return [_queue(row | {"items": _total(db, row["id"]), "full": _full(db, row["id"])}) for row in rows]
 
 
 def get(where: str | Path | Database, queue: int) -> dict[str, Any]:
@@ -218,17 +217,26 @@ def book(db: Database, answer: int, annotator: str) -> None:
 def _counts(db: Database, queue: int, annotator: str) -> tuple[int, int, int, int, int]:
     """Items, full ones, this person's decisions, their skips of items still open, and all their marks on items still open.
     Each is a walk along an index."""
-    total = (db.execute("select max(position) from queue_items where queue = ?", [queue]).fetchone()[0] or 0) + 1
-    full = db.execute("select count(*) from queue_items where queue = ? and full = 1", [queue]).fetchone()[0]
     sql = "select full, skip, count(*) from queue_marks where queue = ? and annotator = ? group by full, skip"
     marks = db.execute(sql, [queue, annotator]).fetchall()
     return (
-        total,
-        full,
+        _total(db, queue),
+        _full(db, queue),
         sum(count for _, skip, count in marks if not skip),
         sum(count for done, skip, count in marks if skip and not done),
         sum(count for done, _, count in marks if not done),
     )
+
+
+def _total(db: Database, queue: int) -> int:
+    """How many items it has: positions have no gaps, and the last one of either kind stands at the end of the index."""
+    last = "select max(position) from queue_items where queue = ? and full = ?"
+    found = [db.execute(last, [queue, full]).fetchone()[0] for full in (0, 1)]
+    return 1 + max((at for at in found if at is not None), default=-1)
+
+
+def _full(db: Database, queue: int) -> int:
+    return int(db.execute("select count(*) from queue_items where queue = ? and full = 1", [queue]).fetchone()[0])
 
 
 def _open_items(
@@ -272,8 +280,7 @@ def _place(db: Database, settings: Mapping[str, Any], annotator: str) -> int:
         return last
     if settings["overlap"] > 1:
         return 0
-    total: int = db.execute("select count(*) from queue_items where queue = ?", [settings["id"]]).fetchone()[0]
-    return _number(f"{settings['id']} {annotator}") % max(total, 1)
+    return _number(f"{settings['id']} {annotator}") % max(_total(db, settings["id"]), 1)
 
 
 def shown_item(

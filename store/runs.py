@@ -151,10 +151,31 @@ def answers_by_place(where: str | Path | Database, run: int) -> dict[Place, dict
         _existing(db, run)
         links = list(db["run_answers"].rows_where("run = ?", [run], order_by="rowid"))
         known = {row["id"]: row for row in answers.of_run(db, run)}
+    return _placed(links, known)
+
+
+def news_by_place(where: str | Path | Database, run: int, since: int) -> tuple[int, dict[Place, dict[str, Any]]]:
+    """(what to ask with next time, places as `answers_by_place` gives them): of every probe, with all its turns, of which
+    something has come since. What the run had before is not read."""
+    sql = """select a.* from (select distinct variant, sample, probe_id from run_answers where rowid > ? and +run = ?) new
+             cross join run_answers a on a.run = ? and a.variant = new.variant and a.sample = new.sample
+                                         and a.probe_id = new.probe_id
+             order by a.rowid"""  # + and cross: by what has come since, which is little, never by what the run has
+    with connected(where) as db:
+        _existing(db, run)
+        last = db.execute("select max(rowid) from run_answers").fetchone()[0] or 0  # first: what comes later is told again
+        whole = db["run_answers"].rows_where("run = ?", [run], order_by="rowid")
+        links = list(db.query(sql, [since, run, run]) if since else whole)
+        ids = [link["answer"] for link in links if link["answer"] is not None]
+        known = {row["id"]: row for row in answers.of_ids(db, ids)}
+    return last, _placed(links, known)
+
+
+def _placed(links: Iterable[Mapping[str, Any]], known: Mapping[int, Mapping[str, Any]]) -> dict[Place, dict[str, Any]]:
     places = {}
     for link in links:
         place = (link["variant"], link["sample"], link["probe_id"], link["turn"])
-        places[place] = known.get(link["answer"], {}) | {"reused": bool(link["reused"]), "problem": link["problem"]}
+        places[place] = {**known.get(link["answer"], {}), "reused": bool(link["reused"]), "problem": link["problem"]}
     return places
 
 
@@ -176,18 +197,30 @@ def margins(where: str | Path | Database, run: int) -> dict[tuple[int, str], tup
         return {(row["variant"], row["probe_id"]): (row["old"], row["new"]) for row in db["margins"].rows_where("run = ?", [run])}
 
 
+def count_margins(where: str | Path | Database, run: int) -> int:
+    """How many were measured."""
+    with connected(where) as db:
+        return int(db["margins"].count_where("run = ?", [run]))
+
+
 def of_probe(where: str | Path | Database, probe_id: str, limit: int = 200) -> list[dict[str, Any]]:
     """What was answered to a probe of this id in any run, newest run first, the last turn of each conversation.
 
     Each: an answer as `answers.get` gives it, with `run`, `run_name`, `set_name`, `run_created`, `run_variant` (its variant's
     name there) and `sample`.
     """
-    sql = """select max(a.turn) as turn, a.run, a.sample, a.answer, r.name as run_name, r.set_name, r.created as run_created,
-                    json_extract(r.variants, '$[' || a.variant || '].name') as run_variant
-             from run_answers a join runs r on r.id = a.run where a.probe_id = ? and a.answer is not null
-             group by a.run, a.variant, a.sample order by a.run desc, a.variant, a.sample limit ?"""
+    # of as many runs at most: each that has an answer gives one at least. What runs are called is looked up last: to find a
+    # variant's name all of its run's are read.
+    sql = """with asked as (select distinct run from run_answers where probe_id = ? and answer is not null
+                            order by run desc limit ?),
+                  found as (select max(turn) as turn, run, variant, sample, answer from run_answers
+                            where probe_id = ? and answer is not null and run in (select run from asked)
+                            group by run, variant, sample order by run desc, variant, sample limit ?)
+             select f.turn, f.run, f.sample, f.answer, r.name as run_name, r.set_name, r.created as run_created,
+                    json_extract(r.variants, '$[' || f.variant || '].name') as run_variant
+             from found f join runs r on r.id = f.run order by f.run desc, f.variant, f.sample"""
     with connected(where) as db:
-        places = list(db.query(sql, [probe_id, limit]))
+        places = list(db.query(sql, [probe_id, limit, probe_id, limit]))
         known = {place["answer"]: answers.get(db, place["answer"]) or {} for place in places}
     return [known[place["answer"]] | {key: place[key] for key in PLACED} for place in places]
 

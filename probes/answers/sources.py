@@ -178,10 +178,15 @@ def complete_rows(rows: Iterable[dict]) -> list[dict]:
     found = []
     for row in rows:
         whole = copy.copy(row)  # of the same kind: rows of a file know their line
-        whole["lang"] = row.get("lang") or _lang(row)
+        whole["lang"] = lang_of(row)
         whole["probe_id"] = row.get("probe_id") or normalise(str(row.get("question") or ""))
         found.append(whole)
     return found
+
+
+def lang_of(row: Mapping) -> str:
+    """A row's `lang`, or else what its question seems to be in."""
+    return str(row.get("lang") or _lang(row))
 
 
 def read_jsonl(path: str | Path) -> list[dict]:

@@ -44,8 +44,7 @@ def read_board(db: str | Path | Database) -> list[BoardRow]:
     boards: dict[tuple[bool, str], list[Mapping]] = {}
     for vote in votes:
         if vote["key_a"] != vote["key_b"]:  # a variant beside itself says nothing of either
-            lang = sources.complete_rows([dict(vote)])[0]["lang"]
-            boards.setdefault((not vote["blind"], lang), []).append(vote)
+            boards.setdefault((not vote["blind"], sources.lang_of(vote)), []).append(vote)
     found = []
     for (seen, lang), given in sorted(boards.items(), key=lambda board: board[0]):
         counts = _count(given, names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -66,7 +66,7 @@ def render_page(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
         columns=[key for key in shown if key != table.THEIRS],  # said below each verdict
         marks=table.MARKS,
         rows=[(number, row, table.has_answers(row), table.sort_keys(row)) for number, row in enumerate(report.rows, 1)],
-        supporting=[supporting_answers(row, report) for row in report.rows],
+        supporting=supporting_by_row(report),
         shown_answers=SHOWN_ANSWERS,
         figures=[(name, {lang: drawn[lang][name] for lang in langs}) for name in next(iter(drawn.values()), {})],
         compared=table.compare_verdicts(report.rows) if table.THEIRS in shown else None,
@@ -175,8 +175,19 @@ def package_versions() -> dict[str, str]:
 def supporting_answers(row: TableRow, report: Report) -> list[Pair]:
     """The answers that a row's verdicts rest on, identity first, each with its label and where that comes from."""
     key = (row.result.variant, row.result.lang)
-    here = [pair for pair in report.judged if (pair[1].variant, pair[1].lang) == key]
-    return sorted(here, key=lambda pair: pair[1].group in CONTROL_GROUPS)
+    return _identity_first(pair for pair in report.judged if (pair[1].variant, pair[1].lang) == key)
+
+
+def supporting_by_row(report: Report) -> list[list[Pair]]:
+    """The same for every row of the report, in one walk through its answers."""
+    found: dict[tuple[str, str], list[Pair]] = {}
+    for pair in report.judged:
+        found.setdefault((pair[1].variant, pair[1].lang), []).append(pair)
+    return [_identity_first(found.get((row.result.variant, row.result.lang), ())) for row in report.rows]
+
+
+def _identity_first(pairs: Iterable[Pair]) -> list[Pair]:
+    return sorted(pairs, key=lambda pair: pair[1].group in CONTROL_GROUPS)
 
 
 def _agreement(report: Report) -> dict | None:

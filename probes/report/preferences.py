@@ -52,7 +52,7 @@ class Preference:
 
 def read_preferences(db: str | Path | Database) -> list[Preference]:
     """Every pair that was voted on: by names, blind votes before open ones. Raises StoreError."""
-    counted = store.votes.tally(db, by=lambda vote: (not vote["blind"], sources.complete_rows([dict(vote)])[0]["lang"]))
+    counted = store.votes.tally(db, by=lambda vote: (not vote["blind"], sources.lang_of(vote)))
     names = variant_names(counted)
     found = [_preference(pair, names) for pair in counted]
     return sorted(found, key=lambda one: (natural_key(one.first), natural_key(one.second), not one.blind, one.lang))

@@ -6,29 +6,47 @@ again. Earlier turns of the same probe stand under `before`; the whole prompt st
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from engine.thoughts import split_thoughts
 from probes.questions import Probe, check_answer, from_dict
 from probes.run import plan
 from store import runs
+from store.runs import Place
 
 PLAIN = ("raw", "prompt", "format", "finish", "prompt_tokens", "new_tokens", "mean_logprob", "dropped_turns", "timings", "hashes")
 
 
 def rows_of(db: str | Path, run_id: int) -> list[dict]:
     """What is there so far, probe by probe; a place without an answer but with a problem has `answer` null. Raises StoreError."""
-    run, there, margins = runs.get(db, run_id), runs.answers_by_place(db, run_id), runs.margins(db, run_id)
+    run, there = runs.get(db, run_id), runs.answers_by_place(db, run_id)
+    places = itertools.product(map(from_dict, run["probes"]), range(len(run["variants"])), range(run["samples"]))
+    return _rows(run, there, runs.margins(db, run_id), places)
+
+
+def news_of(db: str | Path, run: Mapping, since: int) -> tuple[int, list[dict]]:
+    """(what to ask with next time, the rows that have come since, in the order in which they came). run: as `runs.get` gives it.
+    Raises StoreError."""
+    last, there = runs.news_by_place(db, run["id"], since)
+    if not there:
+        return last, []
+    probes = {one["id"]: one for one in run["probes"]}
+    asked = dict.fromkeys((probe, at, sample) for at, sample, probe, _ in there)
+    places = [(from_dict(probes[probe]), at, sample) for probe, at, sample in asked]
+    return last, _rows(run, there, runs.margins(db, run["id"]), places)
+
+
+def _rows(run: Mapping, there: Mapping[Place, Mapping], margins: Mapping, places: Iterable[tuple[Probe, int, int]]) -> list[dict]:
+    """places: probe, variant and sample."""
     script = run["settings"].get("script")
     found = []
-    for probe in map(from_dict, run["probes"]):
-        for at, variant in enumerate(run["variants"]):
-            for sample in range(run["samples"]):
-                *before, last = [there.get((at, sample, probe.id, turn)) for turn in range(plan.judged_turn(probe, script) + 1)]
-                if last is not None:
-                    margin = margin_of(margins.get((at, probe.id)))
-                    found.append(answer_row(run, probe, variant, sample, before, last, script) | margin)
+    for probe, at, sample in places:
+        *before, last = [there.get((at, sample, probe.id, turn)) for turn in range(plan.judged_turn(probe, script) + 1)]
+        if last is not None:
+            margin = margin_of(margins.get((at, probe.id)))
+            found.append(answer_row(run, probe, run["variants"][at], sample, before, last, script) | margin)
     return found
 
 

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from engine import Answer, Engine, EngineError, Message, Request, Variant, limits, thoughts
 from probes.questions import Probe, ProbeError, as_dict, from_dict
 from probes.run import plan
-from probes.run.plan import Conversation, Place, PlannedTurn
+from probes.run.line import Line, request_size
+from probes.run.plan import Conversation, PlannedTurn
 from probes.run.settings import Reply, RunProgress, RunSettings, Switches
 from store import answers, owners, runs
 from store.db import StoreError, connected
@@ -76,7 +77,8 @@ def run(
             settings=dataclasses.asdict(settings) | {"base_spec": engine.base.spec} | ({"about": dict(about)} if about else {}),
             owner=claim.text,
         )
-    asking = Asking(engine, variants, settings, db, run_id if db is not None else None, reuse, switches, total, open_, claim)
+    line = Line(open_)
+    asking = Asking(engine, variants, settings, db, run_id if db is not None else None, reuse, switches, total, line, claim)
     return asking.events(min(at_once or BATCHES_AT_ONCE * engine.max_rows, limits.ROWS))
 
 
@@ -130,13 +132,12 @@ class Asking:
     reuse: bool
     switches: Switches
     total: int
-    open: list[Conversation]
+    line: Line
     claim: owners.Claim
     done: int = 0
     reused: int = 0
     failed: int = 0
     asked: int = 0
-    looked: set[Place] = field(default_factory=set)  # places whose answer is not in the store
     hashes: list[dict] = field(default_factory=list)  # per variant
     begun: dict[int, bool] = field(default_factory=dict)  # row of the chunk -> finished
     busy_s: float = 0.0
@@ -155,7 +156,7 @@ class Asking:
             self.replay()
             self.mark("running")
             yield self.progress("running")
-            while self.open and not self.switches.stop.is_set():
+            while self.line.open and not self.switches.stop.is_set():
                 self.beat()
                 if self.switches.pause.is_set():
                     yield from self.paused()
@@ -165,7 +166,7 @@ class Asking:
                     yield self.progress("running", replies)
                     continue
                 yield from self.ask(self.chunk(at_once))
-            status = "done" if not self.open else "stopped"
+            status = "done" if not self.line.open else "stopped"
         except Exception as error:
             status, message = "failed", str(error)
             raise
@@ -182,11 +183,11 @@ class Asking:
     def replay(self) -> None:
         """Go on from where the run was left."""
         there = runs.answers_by_place(self.db, self.run) if self.run is not None else {}
-        for conversation in self.open:
+        for conversation in list(self.line.open) if there else ():
             while conversation.turns and (found := there.get(conversation.turns[0].place)):
                 self.reused += found["reused"]
                 self.advance(conversation, None if found["problem"] else found, found["problem"])
-        self.close_finished()
+            self.line.moved(conversation)
 
     def paused(self) -> Iterator[RunProgress]:
         self.mark("paused")
@@ -200,34 +201,31 @@ class Asking:
         """Every open conversation's next turn that was answered before, in this run or anywhere else."""
         if self.db is None or not self.reuse:
             return []
-        new = [conversation for conversation in self.open if conversation.turns[0].place not in self.looked]
+        new, self.line.unlooked = list(self.line.unlooked), {}
+        if not new:
+            return []
         found = []
         with connected(self.db) as db:
             for conversation in new:
                 if known := answers.find(db, self.key(conversation)):
                     found.append((conversation, known))
-                else:
-                    self.looked.add(conversation.turns[0].place)
         return self.settle([(conversation, known, None) for conversation, known in found], reused=True)
 
     def chunk(self, at_once: int) -> list[Conversation]:
-        """What to ask next, each request once. Conversations with many turns go first: each turn of theirs takes a round,
-        which the others fill; and those that have begun before others, while the engine keeps what it computed for them.
-        The engine then batches by length in tokens; here characters do."""
-
-        def need(one: Conversation) -> tuple[bool, bool, int, int]:
-            return one.running, bool(one.said), len(one.turns), request_size(one)
-
-        by_need = sorted(self.open, key=need, reverse=True)
+        """What to ask next, each request once, in the line's order. The engine then batches by length in tokens; here
+        characters do."""
         chosen: dict[object, Conversation] = {}
+        twins = []
         room = limits.ALL_CHARACTERS // 2  # of one call; what is chosen has its question yet to come
-        for conversation in by_need:
+        for conversation in self.line.taken():
             key = self.key(conversation) if self.db is not None and self.reuse else None
             if chosen.setdefault(key or id(conversation), conversation) is not conversation:
-                self.looked.discard(conversation.turns[0].place)  # it will be there when the other one is answered
+                twins.append(conversation)
             room -= request_size(conversation) + len(self.variants[conversation.variant].prompt or "")
             if len(chosen) == at_once or room < 0:
                 break
+        for conversation in twins:
+            self.line.moved(conversation)  # it will be in the store when the other one is answered
         return list(chosen.values())
 
     def ask(self, chunk: list[Conversation]) -> Iterator[RunProgress]:
@@ -262,6 +260,8 @@ class Asking:
         finally:
             if stream is not None:
                 stream.close()
+            for conversation in chunk:
+                self.line.moved(conversation)
             self.busy_s, self.since, self.begun = self.busy(), 0.0, {}
 
     def refused(self, chunk: list[Conversation], requests: list[Request]) -> list[Settled]:
@@ -301,7 +301,7 @@ class Asking:
             replies.append(Reply(turn.place, turn.probe, kept, reused, problem))
             self.reused += reused
             self.advance(conversation, answer, problem)
-        self.close_finished()
+            self.line.moved(conversation)
         return replies
 
     def advance(self, conversation: Conversation, answer: Mapping | None, problem: str | None) -> None:
@@ -314,9 +314,6 @@ class Asking:
         dropped = len(rest_of_probe(conversation, turn))
         del conversation.turns[:dropped]
         self.done, self.failed = self.done + dropped, self.failed + 1 + dropped
-
-    def close_finished(self) -> None:
-        self.open = [conversation for conversation in self.open if conversation.turns]
 
     def request(self, conversation: Conversation) -> Request:
         turn = conversation.turns[0]
@@ -380,8 +377,3 @@ def rest_of_probe(conversation: Conversation, after: PlannedTurn | None = None) 
     turns = conversation.turns if after else conversation.turns[1:]
     probe = (after or conversation.turns[0]).probe
     return list(itertools.takewhile(lambda turn: turn.probe == probe, turns))
-
-
-def request_size(conversation: Conversation) -> int:
-    """Characters of the next request, without what its variant puts before it."""
-    return sum(len(message["content"]) for message in conversation.said) + len(conversation.turns[0].text)

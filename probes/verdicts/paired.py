@@ -69,7 +69,7 @@ def compare_pairs(
     asked = {"best": (LABELS, SUGGESTIONS)}.get(source, (source,))
     found: list[Comparison] = []
     for by in asked:
-        judged = rules.collect_evidence(rows, labels, by)
+        judged = _by_variant(rules.collect_evidence(rows, labels, by))
         wanted = (*BY_PEOPLE,) if by == LABELS else ("suggestion",)
         for pair in pairs:
             found += _compare(judged, pair, by, wanted)
@@ -77,8 +77,16 @@ def compare_pairs(
     return _adjusted(found)
 
 
-def _compare(judged: Iterable[Judged], pair: tuple[str, str], source: str, wanted: Sequence[str]) -> list[Comparison]:
-    here = [answer for answer in judged if answer.variant in pair]
+def _by_variant(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
+    found: dict[str, list[Judged]] = {}
+    for answer in judged:
+        found.setdefault(answer.variant, []).append(answer)
+    return found
+
+
+def _compare(judged: Mapping[str, list[Judged]], pair: tuple[str, str], source: str, wanted: Sequence[str]) -> list[Comparison]:
+    """judged: by variant."""
+    here = [answer for name in pair for answer in judged.get(name, ())]
     found = []
     for lang in sorted({answer.lang for answer in here}):
         of_lang = [answer for answer in here if answer.lang == lang]

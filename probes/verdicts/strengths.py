@@ -66,9 +66,13 @@ def fit_strengths(contests: Iterable[Contest]) -> list[Strength]:
     third, cannot be compared with them: the largest group is fitted, the rest follow without a strength."""
     contests = list(contests)
     names = sorted({name for one in contests for name in (one.first, one.second)})
-    asked = {name: {one.question for one in contests if name in (one.first, one.second)} for name in names}
+    asked: dict[str, set[str]] = {name: set() for name in names}
+    for one in contests:
+        asked[one.first].add(one.question)
+        asked[one.second].add(one.question)
     inside = _largest_group(names, contests)
-    fitted = _fit(inside, [one for one in contests if one.first in inside], asked) if len(inside) > 1 else []
+    within = set(inside)
+    fitted = _fit(inside, [one for one in contests if one.first in within], asked) if len(inside) > 1 else []
     fitted.sort(key=lambda one: (not one.enough, -one.strength))
     return fitted + [Strength(name, len(asked[name])) for name in names if name not in inside]
 

@@ -20,10 +20,11 @@ from transformers import AutoModelForCausalLM
 import store
 from engine.types import EngineError
 from probes.identity_pair import from_mapping
-from probes.questions import ProbeError
+from probes.questions import ProbeError, as_dict
 from probes.run import background as probes_background
 from probes.second_opinion import Judge, judge_of
 from store.labels import LABELS
+from store.runs import Entry
 from ui.tabs.probes import (
     cell as probes_cell,
     events as probes_events,
@@ -339,6 +340,36 @@ def test_the_shares_are_from_suggestions_and_say_so_in_both_languages(app):
     english, chinese = (probes_summary.summary_html(lang, found) for lang in ("en", "zh-CN"))
     assert "From suggestions, not from labels" in english and "100 %" in english and "not formed" in english
     assert "建议" in chinese and "未形成" in chinese and "undetermined" not in chinese
+
+
+def test_only_variants_are_judged_anew_of_which_something_has_come(app, monkeypatch):
+    probes = many(20)
+    run = write_run(app.db, probes[:10], 3, say=lambda at, one, _: SAID[one.lang][at], status="running")
+    cache, names = RunCache(), [f"variant {at}" for at in range(3)]
+    asked, judge = [], probes_summary.judge_rows
+    monkeypatch.setattr(probes_summary, "judge_rows", lambda rows, *more: asked.append(rows) or judge(rows, *more))
+
+    def told() -> tuple[list, set[str]]:
+        asked.clear()
+        judged_run = cache.of(app, run)
+        found = probes_judged.results_of(judged_run, names, "variant 0")
+        assert found == judge(probes_judged.chosen_rows(judged_run, None), names, "variant 0")
+        return found, {row["variant"] for rows in asked for row in rows}
+
+    def comes(at: int, one) -> None:
+        like = store.answers.of_run(app.db, run)[0]
+        store.runs.record(app.db, run, [Entry((at, 0, one.id, 0), like | {"raw": "I am new.", "shown": "I am new."})])
+
+    first, judged = told()
+    assert len(first) == 6 and judged == set(names)
+    assert told() == (first, set())
+    row = store.runs.get(app.db, run)
+    with store.open(app.db) as db:
+        db["runs"].update(run, {"probes": json.dumps(row["probes"] + [as_dict(one) for one in probes[10:]])})
+    comes(2, probes[10])
+    assert told()[1] == {"variant 0", "variant 2"}  # the first is what retention is compared with
+    comes(0, probes[11])
+    assert told()[1] == set(names)
 
 
 def test_every_word_of_suggestions_verdicts_groups_and_categories_is_in_the_dictionaries():

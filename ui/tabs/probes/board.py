@@ -204,6 +204,4 @@ def run_summary_html(lang: str, row: Mapping, judged_run: JudgedRun) -> str:
         return paragraph(say(lang, "pb_no_facts"))
     base = next((one["name"] for one in row["variants"] if not one["adapters"] and one.get("prompt") is None), None)
     variants = [one["name"] for one in row["variants"]]
-    return probes_summary.summary_html(
-        lang, probes_summary.judge_rows(probes_judged.chosen_rows(judged_run, None), variants, base)
-    )
+    return probes_summary.summary_html(lang, probes_judged.results_of(judged_run, variants, base))

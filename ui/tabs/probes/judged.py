@@ -18,10 +18,12 @@ from probes.questions import as_dict, from_dict
 from probes.run import plan, rows as answer_rows
 from probes.run.launch import about_of
 from probes.suggest.labels import suggest
+from probes.verdicts.rules import Result
 from store import runs
 from store.labels import LABELS
 from ui.answer_html import split_shown
 from ui.context import App
+from ui.tabs.probes import summary
 from ui.tabs.probes.form import identities_with_facts
 from ui.tabs.probes.start import facts_of_sides
 from ui.variants import headline
@@ -44,7 +46,10 @@ class JudgedRun:
     rows: dict[Key, dict] = field(default_factory=dict)
     order: list[Key] = field(default_factory=list)
     turns: int = 0  # places of the run that had something when it was last looked at
+    seen: int = 0  # how far it was looked at (`probes.run.rows.news_of`)
     margins: int = 0
+    by_variant: dict[int, list[Key]] = field(default_factory=dict)
+    results: dict[int, list[Result]] = field(default_factory=dict)  # by variant, of those that nothing new has come of
     lock: threading.Lock = field(default_factory=threading.Lock)  # guards the fields: one page fills them, others read
 
 
@@ -72,21 +77,25 @@ class RunCache:
 
 
 def judge_new_rows(app: App, judged_run: JudgedRun, run: Mapping) -> None:
-    """Judges what is new. Margins come after the answers, to cells that pages have already: then they are all told anew."""
-    margins = len(runs.margins(app.db, run["id"]))
+    """Judges what is new, and reads nothing else. Margins come after the answers, to cells that pages have already: then all are
+    told anew."""
+    margins = runs.count_margins(app.db, run["id"])
     again = margins != judged_run.margins
     if run["done"] == judged_run.turns and not again:
         return
     index = {one["name"]: at for at, one in enumerate(run["variants"])}
-    for row in answer_rows.rows_of(app.db, run["id"]):
+    seen, rows = answer_rows.news_of(app.db, run, 0 if again else judged_run.seen)
+    for row in rows:
         key = (row["probe_id"], index[row["variant"]], row["sample"])
         if key in judged_run.rows and not again:
             continue
         if key not in judged_run.rows:
             judged_run.order.append(key)
+            judged_run.by_variant.setdefault(key[1], []).append(key)
+            judged_run.results.pop(key[1], None)
         judged = suggest(row, judged_run.facts) if judged_run.facts and row["answer"] is not None else {}
         judged_run.rows[key] = row | judged
-    judged_run.turns = run["done"]
+    judged_run.turns, judged_run.seen = run["done"], seen
     if again:
         judged_run.stamp, judged_run.margins = uuid.uuid4().hex[:8], margins
 
@@ -158,6 +167,22 @@ def cells(judged_run: JudgedRun, since: int = 0) -> list[list]:
                 ]
             )
     return found
+
+
+def results_of(judged_run: JudgedRun, variants: Sequence[str], base: str | None) -> list[Result]:
+    """What the suggestions come to, in the variants' order. Only variants are judged of which something is new; the base, which
+    retention is compared with, brings them all along."""
+    compared = variants.index(base) if base in variants else None
+    with judged_run.lock:
+        if compared is not None and compared not in judged_run.results:
+            judged_run.results.clear()
+        new = [at for at in judged_run.by_variant if at not in judged_run.results]
+        asked = {*new, *([] if compared is None or not new else [compared])}
+        keys = sorted((key for at in asked for key in judged_run.by_variant.get(at, ())), key=lambda one: one[2])
+        found = summary.judge_rows([judged_run.rows[key] for key in keys], variants, base)
+        for at in new:
+            judged_run.results[at] = [one for one in found if one.variant == variants[at]]
+        return [one for at in sorted(judged_run.results) for one in judged_run.results[at]]
 
 
 def chosen_rows(judged_run: JudgedRun, keys: Sequence[Sequence] | None, samples: bool = True) -> list[dict]:

@@ -59,7 +59,7 @@ def table_html(made: Report, lang: str) -> str:
         f'<th data-column="{key}" scope="col"><button type="button" data-sort-by>{escape(words)}</button></th>'
         for key, words in shown.items()
     )
-    by_row = [page.supporting_answers(row, made) for row in made.rows]
+    by_row = page.supporting_by_row(made)
     body = "".join(
         _row_html(number, row, pairs, shown, lang) for number, (row, pairs) in enumerate(zip(made.rows, by_row, strict=True))
     )
