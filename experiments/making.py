@@ -86,7 +86,8 @@ def make_ready(session: Session, cell: Cell) -> Making:
         identities_dir=str(places.identities.absolute()) if places.identities else "",
         prompt_template_name=(cell.recipe and cell.recipe.settings.get("prompt_template_name")) or plan.format or "", **margin,
     )  # fmt: skip
-    plain = {name: value for name, value in settings.as_dict().items() if name not in BESIDE}
+    beside = BESIDE if settings.stop_at else (*BESIDE, "moments", "moments_share")
+    plain = {name: value for name, value in settings.as_dict().items() if name not in beside}
     key = key_of(digest_of(rows), plain, base.hash, str(base.dtype))
     folder = (places.adapters / folder_name(cell, plan.identity, key)).absolute()
     data = places.data(key)
