@@ -7,12 +7,7 @@ and this program at the same path on each. Needs requirements-ray.txt; nothing e
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +17,11 @@ from experiments.places import CHECKOUT, ExperimentError, Places
 from experiments.progress import ENDED, CellState, CellStatus, Journal, read_state, stop
 from experiments.session import Session, Stopped
 from experiments.units import Unit, arguments_of, unit_places
+from experiments.worker import make_unit
 
 LOCAL = "ray"
 RETRIES = 3  # of a unit whose worker died
-WAIT_S = 120.0  # for the process of a worker that died to keep its checkpoint and end
 POLL_S = 1.0
-PARENT_DIES = 1  # PR_SET_PDEATHSIG of Linux
 
 
 def run_units(
@@ -83,28 +77,6 @@ def connect(where: str, slots: int) -> Any:
             f"--on {where}: there is no cluster to be reached ({' '.join(str(error).split())[:300]})."
         ) from None
     return ray
-
-
-def make_unit(arguments: Sequence[str], folder: str) -> int:
-    """A task: `python ARGUMENTS` to its end; its exit code. On a worker's machine."""
-    places = Places(Path(folder))
-    deadline = time.monotonic() + WAIT_S
-    while (state := read_state(places)) and state.is_under_way:  # of a worker that died, and is just keeping its checkpoint
-        if time.monotonic() > deadline:
-            raise ExperimentError(f"{folder} is under way in another process, which does not end.")
-        time.sleep(POLL_S)
-    places.out.mkdir(parents=True, exist_ok=True)
-    with open(places.log, "ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-        )  # fmt: skip
-        return process.wait()
-
-
-def _end_with_parent() -> None:
-    """In the child, before it begins: SIGTERM when the worker is gone, be it killed; the experiment then keeps its checkpoint."""
-    ctypes.CDLL(None).prctl(PARENT_DIES, signal.SIGTERM)
 
 
 def tell_unit(places: Places, unit: Unit, journal: Journal) -> None:

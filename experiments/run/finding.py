@@ -17,6 +17,7 @@ from experiments.progress import Journal
 from experiments.run import loop
 from experiments.search import Effort
 from experiments.session import Session
+from experiments.windows import Window
 from experiments.work import Done
 
 Scores = dict[str, dict[str, float]]  # "measure/lang" -> probe -> share
@@ -68,9 +69,9 @@ def _belongs(cell: Cell, like: Cell) -> bool:
 def settings_of(plan: Plan, like: Cell) -> finder.Settings:
     """What the plan says of the search, for one series."""
     said = {key: value for key, value in dict(plan.find).items() if value is not None}
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
     effort = Effort(**{key: value for key, value in given.items() if key in EFFORT})
-    rest: dict[str, Any] = {key: value for key, value in given.items() if key not in EFFORT}
+    rest = {key: value for key, value in given.items() if key not in EFFORT}
     return finder.Settings(tuple(sorted(plan.doses)), langs=tuple(plan.langs), effort=effort, first_seed=min(plan.seeds), **rest)
 
 
@@ -91,7 +92,7 @@ def _of_base(session: Session, like: Cell, done: Done, seeds: set[int]) -> list[
     return [Outcome(0, seed, scores) for seed in sorted(seeds)]
 
 
-def _tell(session: Session, journal: Journal, name: str, answer: Asked | Finished, windows: Sequence[finder.Window]) -> None:
+def _tell(session: Session, journal: Journal, name: str, answer: Asked | Finished, windows: Sequence[Window]) -> None:
     ended = isinstance(answer, Finished)
     told = {
         "series": name, "ended": ended, "why": answer.why, "thresholds": [dataclasses.asdict(one) for one in windows],
@@ -104,7 +105,7 @@ def _tell(session: Session, journal: Journal, name: str, answer: Asked | Finishe
         session.say(f"  {one.criterion}, {one.lang}: {describe(one)}")
 
 
-def describe(one: finder.Window) -> str:
+def describe(one: Window) -> str:
     """A threshold in words."""
     if one.first.dose is None:
         return f"{one.word}; best at dose {one.best[0]:,} with {one.best[1]:.0%}"
