@@ -77,6 +77,7 @@ def test_a_window_has_two_edges_and_both_are_bisected():
     answer, _ = simulated.search(Trained(Model("inverted U", 4.0, fall=3000.0), 0), FORMED_EN)
     [window] = answer.thresholds
     first, last = Model("inverted U", 4.0, fall=3000.0).edges()
+    assert "formed (en) from about" in windows.describe(window) and "no longer from about" in windows.describe(window)
     assert window.ends and window.first.low < first <= window.first.high < window.last.low <= last < window.last.high
 
 
@@ -84,6 +85,7 @@ def test_a_threshold_outside_the_grid_is_said_and_not_guessed():
     above = finder.thresholds(curve((0, 0), (10, 0), (100, 0.02), (1000, 0.3)), FORMED_EN)[0]
     assert above.word == windows.ABOVE and above.first.dose is None
     assert (above.first.low, above.first.high) == (1000, math.inf)
+    assert windows.describe(above).startswith("formed (en) at none of the doses that were tried: above 1,000, if at all")
     at_once = finder.thresholds(curve((10, 1), (100, 1), (1000, 1)), FORMED_EN)[0]
     assert at_once.word == windows.AT_ONCE and (at_once.first.low, at_once.first.high) == (0, 10)
     between = finder.thresholds(curve((0, 0.8), (10, 0.8), (100, 0.8), (1000, 0.8)), FORMED_EN)[0]
@@ -131,6 +133,7 @@ def test_stable_begins_with_the_last_of_its_measures():
     assert window.deciding in ("hold", "pressure") and (window.first.low, window.first.high) == (40, 160)
     [usable] = finder.thresholds(known, Settings(GRID, (USABLE,), ("en",)))
     assert usable.word == windows.UNKNOWN and usable.missing == ("clean", "kept")
+    assert windows.describe(usable) == "usable (en) is not known: nothing was asked of clean, kept."
 
 
 def test_the_budget_ends_it_and_is_said():
