@@ -152,3 +152,33 @@ def _measure_word(found: Found) -> str:
         return ABOVE
     fails = edge.below is not None and edge.below == edge.start - 1 and found.fit[found.peak] < found.series.level
     return NEVER if fails and found.fall.below is not None else OPEN
+
+
+SAID = {
+    FOUND: "{what} from about {dose} samples on (95 %: above {low}, at most {high})",
+    AT_ONCE: "{what} already at {high}, the least dose that was tried",
+    ABOVE: "{what} at none of the doses that were tried: above {low}, if at all (best {best:,} with {share:.0%} of {deciding})",
+    NEVER: "{what} at none of the doses that were tried, and worse again beyond {best:,} ({share:.0%} of {deciding} there)",
+    OPEN: "{what} is not settled: above {low}{about}, but surely reached nowhere (best {best:,} with {share:.0%} of {deciding})",
+    UNKNOWN: "{what} is not known: nothing was asked of {missing}",
+}
+ENDS = "; no longer from about {dose} on (95 %: still at {low}, no longer at {high})"
+
+
+def describe(window: Window) -> str:
+    """A sentence in English: the estimate, its interval, and where the window ends."""
+    first, last = window.first, window.last
+    values = {
+        "what": f"{window.criterion} ({window.lang})", "dose": _samples(first.dose or first.high), "low": _samples(first.low),
+        "high": _samples(first.high), "about": f", perhaps about {_samples(first.dose)}" if first.dose is not None else "",
+        "best": window.best[0], "share": window.best[1], "deciding": window.deciding, "missing": ", ".join(window.missing),
+    }  # fmt: skip
+    said = SAID[window.word].format(**values)
+    if window.word not in (FOUND, AT_ONCE) or not window.ends:
+        return said + "."
+    end = ENDS.format(dose=_samples(last.dose or last.low), low=_samples(last.low), high=_samples(last.high))
+    return said + end + "."
+
+
+def _samples(dose: float) -> str:
+    return f"{dose:,.0f}"

@@ -79,7 +79,7 @@ def find_thresholds(
         threshold
         for (lang, kind), runs in sorted(series.items())
         for number, what in enumerate((FORMING, FORGETTING))
-        for threshold in _thresholds(what, lang, kind, axis, [(dose, shares[number]) for dose, shares in runs], draws, seed)
+        for threshold in fit_levels(what, lang, kind, axis, [(dose, shares[number]) for dose, shares in runs], draws, seed)
     ]
 
 
@@ -100,9 +100,10 @@ def threshold_lines(found: Iterable[Threshold], level: str = "N50") -> dict[str,
     return drawn
 
 
-def _thresholds(
-    what: str, lang: str, kind: str, axis: str, runs: Sequence[tuple[float, Shares]], draws: int, seed: int
+def fit_levels(
+    what: str, lang: str, kind: str, axis: str, runs: Sequence[tuple[float, Shares]], draws: int = DRAWS, seed: int = 0
 ) -> list[Threshold]:
+    """N50 and N90 of the runs, each a dose and its shares."""
     tried = sorted({dose for dose, _ in runs})
     blank = Threshold(what, "", lang, kind, axis, len(tried), len(runs), False, tried[0], tried[-1])
     if len(tried) < LEAST_DOSES:
@@ -115,7 +116,7 @@ def _thresholds(
     found = []
     for level, share in LEVELS.items():
         dose = dose_reaching(share, *fits)
-        low, high = _bounds([dose_reaching(share, *one) for one in drawn])
+        low, high = percentiles([dose_reaching(share, *one) for one in drawn])
         if dose is not None:
             low = min(low, max((one for one in tried if one < dose), default=tried[0]))
             high = max(high, min(one for one in tried if one >= dose))
@@ -144,7 +145,7 @@ def _means(tried: Sequence[float], at: np.ndarray, table: np.ndarray, runs: np.n
     return tuple(zip(*pairs, strict=True))
 
 
-def _bounds(doses: Sequence[float | None]) -> tuple[float, float]:
+def percentiles(doses: Sequence[float | None]) -> tuple[float, float]:
     """Percentiles, by order: those that never get there stand above all others."""
     ordered = np.sort([math.inf if dose is None else dose for dose in doses])
     low, high = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2

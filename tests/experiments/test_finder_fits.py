@@ -1,0 +1,53 @@
+"""N50 and N90 from outcomes, and whether count or share decides."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from experiments import fits
+from experiments.fits import Mix
+from experiments.simulated import Model, Trained
+
+
+def mixes(
+    power: float, backgrounds=(1000, 4000, 16000), counts=(25, 100, 400, 1600), seeds: int = 3, slope: float = 1.5
+) -> list[Mix]:
+    rng = np.random.default_rng(0)
+    found = []
+    for count in counts:
+        for background in backgrounds:
+            rows = count + background
+            for seed in range(seeds):
+                odds = slope * (math.log(count / 200) - power * math.log(rows / 4000)) + rng.normal(0, 0.3)
+                said = rng.random(40) < 1 / (1 + np.exp(-odds - np.linspace(-1, 1, 40)))
+                found.append(Mix(count, background, seed, {f"p{n}": float(one) for n, one in enumerate(said)}))
+    return found
+
+
+@pytest.mark.parametrize(("power", "word"), [(0.0, fits.COUNT), (1.0, fits.SHARE), (0.5, fits.BETWEEN)])
+def test_what_decides_is_found(power, word):
+    told = fits.count_or_share(mixes(power), draws=150)
+    assert told.word == word and told.low < power < told.high
+    assert (told.gain > 0) == (power < 0.5) or power == 0.5
+    assert told.mixes == 12 and told.runs == 36 and not told.single
+
+
+def test_mixes_that_are_not_crossed_cannot_tell():
+    assert fits.count_or_share(mixes(0.0, backgrounds=(4000,), counts=(25, 50, 100, 200))).word == fits.NOT_CROSSED
+    assert fits.count_or_share(mixes(0.0)[:3]).word == fits.NOT_CROSSED
+
+
+def test_too_little_data_is_told_as_such():
+    told = fits.count_or_share(mixes(0.5, backgrounds=(3000, 4500), counts=(100, 200), seeds=2, slope=0.5), draws=100)
+    assert told.word == fits.ALIKE and told.low <= 0 and told.high >= 1
+
+
+def test_half_doses_come_from_the_same_fit_as_those_of_a_report():
+    trained = Trained(Model("medium", 2.0, probe_sd=0.5), 0)
+    outcomes = trained.outcomes((dose, seed) for dose in (10, 40, 160, 640, 2560) for seed in range(3))
+    half = {one.level: one for one in fits.find_levels(outcomes, "en", draws=100) if one.what == "forming"}
+    assert half["N50"].dose < half["N90"].dose and half["N50"].low <= 300 <= half["N50"].high
+    assert not half["N50"].single
