@@ -126,7 +126,7 @@ def test_what_moments_may_cost_is_kept_to_and_a_moment_that_asks_nothing_leaves_
     ration = Ration([0, 10, 20, 30, 40], 2.0, most=0.25 / AIM, clock=lambda: now[0])  # 80 s: 20 s in all, 4 a moment
     assert ration.seconds_for(0) == pytest.approx(4)
     assert ration.questions_for(0, 16, 4) == 16  # 1 s for the questions, 2 s for the least of answers
-    ration.costs = 0.5, 0.25
+    ration.costs = 0.49, 0.25
     assert ration.questions_for(0, 16, 4) == 0  # 2 + 4 s
     now[0] = 20.0
     assert ration.seconds_for(10) == pytest.approx(8) and ration.questions_for(10, 16, 4) == 8
