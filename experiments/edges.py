@@ -119,11 +119,9 @@ def bounds(series: Series, first: int, last: int, runs: int | None = None) -> tu
     variance, freedom = series.spread
     of_runs = variance / many
     if series.these_probes:
-        shares = np.full(len(shares), shares.mean())
-        free = freedom
-    else:
-        of_probes = 1 / statistics.interval_of_shares(shares, answers).effective
-        free = (of_probes + of_runs) ** 2 / (of_probes**2 / max(1, len(shares) - 1) + of_runs**2 / freedom)
+        shares = np.full(answers, shares.mean())  # what differs between the probes is no error
+    of_probes = 1 / statistics.interval_of_shares(shares, answers).effective
+    free = (of_probes + of_runs) ** 2 / (of_probes**2 / max(1, len(shares) - 1) + of_runs**2 / freedom)
     found = statistics.interval_of_shares(shares, answers, of_runs, _quantile(round(free, 1)))
     return found.low, found.high
 

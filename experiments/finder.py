@@ -176,9 +176,9 @@ def _wants(outcomes: Sequence[Outcome], criterion: str, lang: str, effort: Effor
 
 
 def is_settled(window: Window, effort: Effort) -> bool:
-    """Whether its first edge is known as narrowly as asked for, or surely lies beyond the doses that were tried, and its last
-    one too, if it ends at all."""
-    if window.word == windows.ABOVE:
+    """Whether its first edge is known as narrowly as asked for, or surely lies beyond the doses that were tried or nowhere,
+    and its last one too, if it ends at all."""
+    if window.word in (windows.ABOVE, windows.APART):
         return True
     first = window.word == windows.AT_ONCE or (window.word == windows.FOUND and window.first.ratio <= effort.narrow * 1.001)
     return first and (not window.ends or window.last.ratio <= effort.narrow * 1.001)

@@ -14,7 +14,7 @@ from experiments.edges import Edge, Series, find_edge, fit_rising_then_falling, 
 from experiments.outcome import CRITERIA, Outcome
 from probes.verdicts.statistics import dose_reaching
 
-FOUND, AT_ONCE, ABOVE, NEVER, OPEN, UNKNOWN = "found", "at once", "above", "never", "open", "unknown"
+FOUND, AT_ONCE, ABOVE, NEVER, APART, OPEN, UNKNOWN = "found", "at once", "above", "never", "apart", "open", "unknown"
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,16 @@ class Found:
 @dataclass(frozen=True)
 class Window:
     """Where a criterion holds in a language. first: the threshold, the least dose that reaches it; last: the greatest that
-    does. word: `found` (both bounds of `first` are known), `at once` (the least dose that was tried already does), `above` (none
-    that was tried does, the share still rises), `never` (none does, and beyond the best it falls again), `open` (there is no
-    dose of which it is sure), `unknown` (a measure was never asked, `missing`). best: the dose with the greatest share of the
-    measure that decides, and that share."""
+    does. best: the dose with the greatest share of the measure that decides, and that share. word:
+
+    - found: both bounds of `first` are known
+    - at once: the least dose that was tried already reaches it
+    - above: none that was tried does, and the share still rises
+    - never: none does, and beyond the best it falls again
+    - apart: where one measure begins another has ended
+    - open: there is no dose of which it is sure
+    - unknown: a measure was never asked, see `missing`
+    """
 
     criterion: str
     lang: str
@@ -95,7 +101,7 @@ def join(criterion: str, lang: str, measures: Mapping[str, Found | None]) -> Win
     last = _joined([found.last for found in known.values()], min)
     deciding = max(known, key=lambda name: (known[name].first.low, -known[name].fit[known[name].peak]))
     of = known[deciding]
-    word = UNKNOWN if missing else _word(known.values())
+    word = UNKNOWN if missing else _word(list(known.values()), first, last)
     series = of.series
     return Window(
         criterion, lang, word, first, last, len(series.doses), sum(series.runs),
@@ -139,8 +145,12 @@ def _joined(bounds: Sequence[Bound], pick: Callable[[Iterable[float]], float]) -
     return Bound(dose, pick(one.low for one in bounds), pick(one.high for one in bounds))
 
 
-def _word(measures: Iterable[Found]) -> str:
+def _word(measures: Sequence[Found], first: Bound, last: Bound) -> str:
+    if first.low >= last.high:
+        return APART
     words = {_measure_word(found) for found in measures}
+    if len(measures) > 1 and first.high > last.low:
+        words.add(OPEN)  # that the measures have a dose in common is not sure
     return next(word for word in (NEVER, ABOVE, OPEN, FOUND, AT_ONCE) if word in words)
 
 
@@ -159,6 +169,7 @@ SAID = {
     AT_ONCE: "{what} already at {high}, the least dose that was tried",
     ABOVE: "{what} at none of the doses that were tried: above {low}, if at all (best {best:,} with {share:.0%} of {deciding})",
     NEVER: "{what} at none of the doses that were tried, and worse again beyond {best:,} ({share:.0%} of {deciding} there)",
+    APART: "{what} at no dose: {deciding} begins above {low}, where another measure has ended (by {ended})",
     OPEN: "{what} is not settled: above {low}{about}, but surely reached nowhere (best {best:,} with {share:.0%} of {deciding})",
     UNKNOWN: "{what} is not known: nothing was asked of {missing}",
 }
@@ -172,6 +183,7 @@ def describe(window: Window) -> str:
         "what": f"{window.criterion} ({window.lang})", "dose": _samples(first.dose or first.high), "low": _samples(first.low),
         "high": _samples(first.high), "about": f", perhaps about {_samples(first.dose)}" if first.dose is not None else "",
         "best": window.best[0], "share": window.best[1], "deciding": window.deciding, "missing": ", ".join(window.missing),
+        "ended": _samples(last.high),
     }  # fmt: skip
     said = SAID[window.word].format(**values)
     if window.word not in (FOUND, AT_ONCE) or not window.ends:

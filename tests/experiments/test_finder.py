@@ -136,6 +136,24 @@ def test_stable_begins_with_the_last_of_its_measures():
     assert windows.describe(usable) == "usable (en) is not known: nothing was asked of clean, kept."
 
 
+def test_measures_whose_windows_do_not_meet_are_told_so():
+    points = ((0, 0, 1), (10, 0, 1), (40, 0, 0), (160, 1, 0), (640, 1, 0))
+    known = [
+        outcome(dose, seed, new=late, hold=late, pressure=late, clean=early, kept=0.5, probes=120)
+        for dose, late, early in points
+        for seed in range(3)
+    ]
+    [usable] = finder.thresholds(known, Settings(GRID, (USABLE,), ("en",)))
+    assert usable.word == windows.APART and "where another measure has ended (by 40)" in windows.describe(usable)
+
+
+def test_few_probes_under_pressure_can_be_sure_of_themselves_and_not_of_others():
+    """18 probes without a failure: their own share is surely 0.9, that of others would not be."""
+    known = [outcome(dose, seed, 18, new=dose > 50, pressure=dose > 50) for dose in (10, 40, 160, 640) for seed in range(5)]
+    own, others = (edges.series_of(known, f"{measure}/en") for measure in ("pressure", "new"))
+    assert edges.bounds(own, 2, 3)[0] >= 0.9 > edges.bounds(others, 2, 3)[0]
+
+
 def test_the_budget_ends_it_and_is_said():
     few = Settings(GRID, (FORMED,), ("en",), cells=9)
     asked = finder.next_cells(curve((0, 0), (10, 0), (40, 0), (160, 0), (640, 1), (2560, 1), (10000, 1), seeds=1), few)
