@@ -91,12 +91,12 @@ def adapters(args: argparse.Namespace, sizes: Sequence[int], done: Done) -> Boar
                 loaded.add_adapter(path, f"a{len(loaded.adapters)}")
             last = f"a{size - 1}"
             taken: dict[str, list[float]] = {"loading one more": [], "removing one": []}
-            for turn in range(args.repeats):
+            for turn in range(REPEATS + 1):
                 start = time.perf_counter()
                 loaded.add_adapter(path, last)
                 added = time.perf_counter()
                 taken["loading one more"].append(added - start)
-                if turn < args.repeats - 1:
+                if turn < REPEATS:
                     loaded.remove_adapter(last)
                     # the last one of all leaves nothing to lay out anew
                     taken["removing one"] += [time.perf_counter() - added] if size > 1 else []
