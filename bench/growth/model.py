@@ -132,10 +132,10 @@ def conversation(args: argparse.Namespace, sizes: Sequence[int], done: Done) -> 
         steps = [after - before for before, after in itertools.pairwise(marks[1:])]
         found.add("one step", size, statistics.median(steps) * 1e3)
         found.add("memory at its peak, with what is kept", size, held.mib, "MiB")
-        found.add("what is kept of it", size, loaded.kept.bytes / 2**20, "MiB")
         following = [*first.ids, *first.new_ids, *drawn(TURN_TOKENS, vocabulary, 1)]
         kept = [first_token(loaded, following, goes_on=False) for _ in range(args.repeats)]
         found.add("next turn, with what is kept", size, statistics.median(kept) * 1e3)
+        found.add("what is kept of it", size, loaded.kept.bytes / 2**20, "MiB")
         with nothing_kept(loaded):
             found.add("next turn, without", size, first_token(loaded, following, goes_on=False) * 1e3)
         written(found, loaded, size)
