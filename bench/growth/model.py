@@ -91,12 +91,12 @@ def adapters(args: argparse.Namespace, sizes: Sequence[int], done: Done) -> Boar
                 loaded.add_adapter(path, f"a{len(loaded.adapters)}")
             last = f"a{size - 1}"
             taken: dict[str, list[float]] = {"loading one more": [], "removing one": []}
-            for turn in range(args.repeats):
+            for turn in range(REPEATS + 1):
                 start = time.perf_counter()
                 loaded.add_adapter(path, last)
                 added = time.perf_counter()
                 taken["loading one more"].append(added - start)
-                if turn < args.repeats - 1:
+                if turn < REPEATS:
                     loaded.remove_adapter(last)
                     # the last one of all leaves nothing to lay out anew
                     taken["removing one"] += [time.perf_counter() - added] if size > 1 else []
@@ -132,10 +132,10 @@ def conversation(args: argparse.Namespace, sizes: Sequence[int], done: Done) -> 
         steps = [after - before for before, after in itertools.pairwise(marks[1:])]
         found.add("one step", size, statistics.median(steps) * 1e3)
         found.add("memory at its peak, with what is kept", size, held.mib, "MiB")
-        found.add("what is kept of it", size, loaded.kept.bytes / 2**20, "MiB")
         following = [*first.ids, *first.new_ids, *drawn(TURN_TOKENS, vocabulary, 1)]
         kept = [first_token(loaded, following, goes_on=False) for _ in range(args.repeats)]
         found.add("next turn, with what is kept", size, statistics.median(kept) * 1e3)
+        found.add("what is kept of it", size, loaded.kept.bytes / 2**20, "MiB")
         with nothing_kept(loaded):
             found.add("next turn, without", size, first_token(loaded, following, goes_on=False) * 1e3)
         written(found, loaded, size)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from bench.growth.series import LINEAR, Series, figure
 
@@ -49,6 +49,7 @@ def panel(axes: Axes, those: Sequence[Series], unit: str) -> None:
     axes.set_ylabel(unit)
     axes.xaxis.set_major_locator(LogLocator(base=10 if max(those[0].sizes) > 1000 else 2, numticks=9))
     axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_minor_formatter(NullFormatter())
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _at: figure(value)))
     axes.grid(True, color="#e4e4e4", lw=0.6)

@@ -16,8 +16,8 @@ from typing import Any
 
 # An exponent above this is marked. Not 1: two figures of a few per cent more or less, a factor of two apart, make that much.
 LINEAR = 1.15
-# Below these a figure is the clock's and the allocator's more than the program's: no exponent is taken from it.
-FLOOR = {"ms": 1.0, "MiB": 4.0}
+# Below these a figure is more the clock's, and that of memory which was freed and is used again, than the program's.
+FLOOR = {"ms": 1.0, "MiB": 16.0}
 REPEATS = 5
 MOST_S = 3.0  # after which nothing is repeated
 

@@ -7,15 +7,17 @@ import json
 import pytest
 from tiny_base import write_tiny_base
 
-from bench.growth import __main__ as growth
+from bench.growth import __main__ as growth, model, series
 from bench.growth.series import Series, table
 
 
 def test_every_part_is_measured_and_drawn_and_the_others_stay_in_the_file(tmp_path, monkeypatch, capsys):
-    sizes = {"rows": [1, 2], "adapters": [1, 2], "conversation": [32, 48], "store": [40, 80], "probes": [4, 16]}
+    sizes = {"rows": [1, 2], "adapters": [2], "conversation": [32], "store": [40, 80], "probes": [64]}
     monkeypatch.setattr(growth, "SIZES", sizes)
+    monkeypatch.setattr(series, "MOST_S", 1e-9)  # everything once
+    monkeypatch.setattr(model, "REPEATS", 1)
     base, file, picture = write_tiny_base(tmp_path / "tiny"), tmp_path / "growth.json", tmp_path / "growth.svg"
-    given = ["--base", str(base), "--repeats", "2", "--json", str(file)]
+    given = ["--base", str(base), "--repeats", "1", "--json", str(file)]
     growth.main([*given, "--parts", "rows,adapters,conversation"])
     growth.main([*given, "--parts", "store,probes", "--picture", str(picture)])
     found = json.loads(file.read_text())["parts"]

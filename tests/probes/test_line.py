@@ -67,7 +67,7 @@ def test_a_run_looks_at_each_conversation_a_few_times_however_many_there_are(mon
 
 def test_the_same_request_waits_for_the_one_that_is_asked(tmp_path):
     twins = [Variant("one"), Variant("two")]
-    *_, last = runner.run(Answering(), twins, many(6), db=tmp_path / "m.db", at_once=3)
+    *_, last = runner.run(Answering(), twins, many(6), db=tmp_path / "m.db", at_once=12)
     assert (last.done, last.reused) == (12, 6)
 
 
