@@ -48,7 +48,9 @@ def open_tab(page, site) -> None:
 def test_a_plan_of_four_cells_is_run_and_one_of_them_asked(site, page):
     open_tab(page, site)
     page.wait_for_selector("#xp-outlook .xp-cells")
-    page.set_input_files("#xp-upload input[type=file]", str(site.plan))
+    with page.expect_file_chooser() as chooser:
+        page.click("#xp-upload")
+    chooser.value.set_files(site.plan)
     page.wait_for_selector("#xp-outlook tbody tr:has-text('diverse 2')")
     page.fill("#xp-dose input", "4")
     page.click("#xp-add-dose")

@@ -225,7 +225,7 @@ def test_a_cell_becomes_a_column_of_the_chat(app, tab, tmp_path):
     picked = []
     for label in ("diverse 8", "prompt finance-advisor (system)"):
         events.ask_in_chat(app, (), lambda page, pick, lang: picked.append(pick), REQUEST, None, name, label)
-    assert [(one.adapter, one.identity) for one in picked] == [("one", ""), ("", "finance-advisor")]
+    assert [(one.adapter, one.identity) for one in picked] == [("one", identities.NONE), ("", "finance-advisor")]
     assert events.ask_in_chat(app, {"s"}, list, REQUEST, None, name, "diverse 8") == gr.skip()
 
 

@@ -36,7 +36,8 @@ def _series(lang: str, one: Mapping[str, Any]) -> str:
 
 def _row(lang: str, window: Mapping[str, Any]) -> str:
     first, best = window["first"], window["best"]
-    dose, word = _finite(first.get("dose")), say(lang, f"xp_word_{window['word'].replace(' ', '_')}")
+    key = window["word"].replace(" ", "_")
+    dose, word = _finite(first.get("dose")), say(lang, f"xp_word_{key}")
     low, high = _finite(first.get("low")), _finite(first.get("high"))
     between = f"{format_dose(low) if low is not None else '…'} – {format_dose(high) if high is not None else '…'}"
     cells = [
@@ -44,9 +45,14 @@ def _row(lang: str, window: Mapping[str, Any]) -> str:
         between if dose is not None or high is not None else "",
         say(lang, "xp_best_at", share=round(100 * best[1]), dose=f"{best[0]:,}") if window.get("doses") else "",
     ]
-    head = escape(say(lang, f"xp_criterion_{window['criterion']}"))
+    head = escape(criterion(lang, window))
     of = escape(words.language(lang, window["lang"]))
     return f'<tr><th scope="row">{head}</th><td>{of}</td>{"".join(f"<td>{escape(text)}</td>" for text in cells)}</tr>'
+
+
+def criterion(lang: str, window: Mapping[str, Any]) -> str:
+    name = window["criterion"]
+    return say(lang, f"xp_criterion_{name}")
 
 
 def _finite(value: Any) -> float | None:
@@ -60,5 +66,5 @@ def lines_of(lang: str, state: State, series: str) -> dict[str, dict[str, float]
     for one in state.found:
         for window in one.get("thresholds") or () if one.get("series") == series else ():
             if (dose := _finite(window["first"].get("dose"))) is not None and dose > 0:
-                lines.setdefault(window["lang"], {})[say(lang, f"xp_criterion_{window['criterion']}")] = dose
+                lines.setdefault(window["lang"], {})[criterion(lang, window)] = dose
     return lines

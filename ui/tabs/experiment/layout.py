@@ -122,11 +122,9 @@ def _plan_form() -> PlanForm:
                     buttons=["copy", "download"], elem_id="xp-text",
                 )  # fmt: skip
                 with gr.Row(elem_classes="mt-pair xp-begin"):
-                    dose = gr.Number(
-                        None, precision=0, minimum=0, label=i18n("xp_dose_to_add"), scale=4, min_width=120, elem_id="xp-dose"
-                    )
+                    dose = gr.Number(None, precision=0, label=i18n("xp_dose_to_add"), scale=4, min_width=120, elem_id="xp-dose")
                     add_dose = _button("xp_add_dose", "xp-add-dose", visible=True)
-            with gr.Column(scale=7, min_width=330, elem_classes="mt-meaning xp-meaning"):
+            with gr.Column(scale=8, min_width=330, elem_classes="mt-meaning xp-meaning"):
                 outlook = gr.HTML(elem_id="xp-outlook")
                 find = gr.Checkbox(False, label=i18n("xp_find"), info=i18n("xp_find_info"), elem_id="xp-find")
                 start = gr.Button(i18n("xp_begin"), variant="primary", elem_id="xp-start")

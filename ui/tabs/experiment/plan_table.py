@@ -99,7 +99,7 @@ def table_html(lang: str, told: Outlook) -> str:
     rows = "".join(_row(lang, cell, told, cell.label in dropped) for cell in told.cells[:MOST])
     more = paragraph(say(lang, "xp_more_cells", count=len(told.cells) - MOST)) if len(told.cells) > MOST else ""
     return (
-        f'<div class="xp-scroll"><table class="mt-table xp-cells"><thead><tr>{heads}<th></th></tr></thead>'
+        f'<div class="xp-scroll"><table class="mt-table xp-cells"><thead><tr>{heads}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>{more}"
     )
 
@@ -116,8 +116,8 @@ def _row(lang: str, cell: Cell, told: Outlook, dropped: bool) -> str:
         "disk": "" if dropped or one is None else words.size(one.disk_bytes),
     }
     cells = "".join(f'<td class="{"xp-n" if key in NUMBERS else ""}">{values[key]}</td>' for key in COLUMNS[1:])
-    head = f'<tr class="{"xp-dropped" if dropped else ""}"><th scope="row">{values["cell"]}</th>'
-    return f"{head}{cells}<td>{_button(lang, cell, dropped)}</td></tr>"
+    head = f'<th scope="row"><span>{values["cell"]}</span> {_button(lang, cell, dropped)}</th>'
+    return f'<tr class="{"xp-dropped" if dropped else ""}">{head}{cells}</tr>'
 
 
 def _figures(about: Mapping[str, Any]) -> dict[str, str]:

@@ -224,7 +224,7 @@ def foreseen(app: App, told: Outlook) -> Outlook:
     if told.plan is None or not told.can_be_foreseen:
         return told
     places = places_of(app, told.plan)
-    everything = told.plan.model_copy(update={"leave_out": [], "find": {}})
+    everything = told.plan.model_copy(update={"leave_out": []})
     kept = sorted(str(file) for file in places.kept("runs", "*").parent.glob("*.json"))
     key = (everything.model_dump_json(), str(places.out), tuple(kept))
     with _knowing:
