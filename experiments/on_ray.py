@@ -22,6 +22,7 @@ from experiments.worker import make_unit
 LOCAL = "ray"
 RETRIES = 3  # of a unit whose worker died
 POLL_S = 1.0
+AS_ALONE = {"worker_niceness": 0}  # Ray's own is 15: beside anything else its workers would hardly move
 
 
 def run_units(
@@ -69,7 +70,14 @@ def connect(where: str, slots: int) -> Any:
     try:
         if where == LOCAL:
             workers = slots or max(1, (os.cpu_count() or 1) // 2)
-            ray.init(num_cpus=workers, include_dashboard=False, runtime_env=env, log_to_driver=False, configure_logging=False)
+            ray.init(
+                num_cpus=workers,
+                include_dashboard=False,
+                runtime_env=env,
+                log_to_driver=False,
+                configure_logging=False,
+                _system_config=AS_ALONE,
+            )
         else:
             ray.init(address=where, runtime_env=env, log_to_driver=False)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
