@@ -16,7 +16,7 @@ KNOWN_INDEX := $(shell cat $(VENV)/.torch-index 2>/dev/null)
 TORCH_INDEX ?= $(KNOWN_INDEX)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv app test coverage test-avx2 test-old-transformers lint clean bayling-mini finance-advisor
+.PHONY: help venv app test coverage test-avx2 test-old-transformers test-ray lint clean bayling-mini finance-advisor
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make coverage   all tests, and which lines they run (at least 85 %)"
 	@echo "make test-avx2   what computes, as on a CPU with AVX2 and nothing newer"
 	@echo "make test-old-transformers   a merged folder, asked by transformers 4.31"
+	@echo "make test-ray   parts of an experiment on a real Ray, a worker killed while it trains"
 	@echo "make lint    ruff, the import rules of the rooms, mypy, the scripts of the page"
 	@echo "make venv    only the installing; another Python: PYTHON=python3.12"
 	@echo "             another torch build, a V100's for example: TORCH_INDEX=ADDRESS (README)"
@@ -53,6 +54,10 @@ test-avx2: $(VENV)/.dev
 # Programs of 2023 read what is merged here: an environment of its own with transformers 4.31, made once.
 test-old-transformers: $(VENV)/.dev
 	$(PY) tests/old_transformers.py
+
+test-ray: $(VENV)/.dev
+	$(PIP) install -r requirements-ray.txt
+	MIRROR_TEST_RAY=1 $(PY) -m pytest tests/experiments/test_apart.py -k worker
 
 lint: $(VENV)/.dev
 	$(PY) -m ruff check .

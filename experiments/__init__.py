@@ -1,1 +1,1 @@
-"""Experiments: how much data an identity takes. The one room that uses probes and tuning together."""
+"""How much data does it take? Doses, seeds and thresholds: the one room that uses probes and tuning together."""

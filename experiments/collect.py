@@ -51,7 +51,10 @@ def gather(session: Session, cells: Sequence[Cell], journal: Journal, made_at: P
     for unit in units_of(cells):
         state = read_state(unit_places(made_at, unit))
         for cell in unit.cells:
-            journal.cells[cell.label] = made = _state_of(session, unit, cell, state, made_at)
+            made, told = _state_of(session, unit, cell, state, made_at), journal.cells.get(cell.label)
+            if made.status == "waiting" and told is not None and told.status == "failed":
+                continue  # whoever had it made knows why it is not done
+            journal.cells[cell.label] = made
             if made.status == "done":
                 found[cell.label] = judging.read_answers(session, cell, made.runs)
     base: Sequence[Judged] = ()

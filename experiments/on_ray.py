@@ -7,27 +7,21 @@ and this program at the same path on each. Needs requirements-ray.txt; nothing e
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from experiments.places import CHECKOUT, ExperimentError, Places
-from experiments.progress import CellState, Journal, read_state, stop
+from experiments.progress import ENDED, CellState, CellStatus, Journal, read_state, stop
 from experiments.session import Session, Stopped
 from experiments.units import Unit, arguments_of, unit_places
+from experiments.worker import make_unit
 
 LOCAL = "ray"
 RETRIES = 3  # of a unit whose worker died
-WAIT_S = 120.0  # for the process of a worker that died to keep its checkpoint and end
 POLL_S = 1.0
-PARENT_DIES = 1  # PR_SET_PDEATHSIG of Linux
 
 
 def run_units(
@@ -50,9 +44,8 @@ def run_units(
         while waiting:
             ready, _ = ray.wait(list(waiting), timeout=POLL_S)
             for one in ready:
-                unit = waiting.pop(one)
-                _take_end(ray, one, unit, journal)
-            for unit in units:
+                _take_end(ray, one, waiting.pop(one), places, session, journal)
+            for unit in waiting.values():
                 tell_unit(places, unit, journal)
             journal.write()
             if session.stopping and not asked:
@@ -86,28 +79,6 @@ def connect(where: str, slots: int) -> Any:
     return ray
 
 
-def make_unit(arguments: Sequence[str], folder: str) -> int:
-    """A task: `python ARGUMENTS` to its end; its exit code. On a worker's machine."""
-    places = Places(Path(folder))
-    deadline = time.monotonic() + WAIT_S
-    while (state := read_state(places)) and state.is_under_way:  # of a worker that died, and is just keeping its checkpoint
-        if time.monotonic() > deadline:
-            raise ExperimentError(f"{folder} is under way in another process, which does not end.")
-        time.sleep(POLL_S)
-    places.out.mkdir(parents=True, exist_ok=True)
-    with open(places.log, "ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-        )  # fmt: skip
-        return process.wait()
-
-
-def _end_with_parent() -> None:
-    """In the child, before it begins: SIGTERM when the worker is gone, be it killed; the experiment then keeps its checkpoint."""
-    ctypes.CDLL(None).prctl(PARENT_DIES, signal.SIGTERM)
-
-
 def tell_unit(places: Places, unit: Unit, journal: Journal) -> None:
     """The states of a unit's cells, as its own process tells them."""
     state = read_state(unit_places(places, unit))
@@ -118,13 +89,15 @@ def tell_unit(places: Places, unit: Unit, journal: Journal) -> None:
             journal.cells[label] = replace(told[label], seconds=mine.seconds, about=mine.about, runs=(), job=None)
 
 
-def _take_end(ray: Any, ref: Any, unit: Unit, journal: Journal) -> None:
-    """A unit that ended without saying why has cells that say it now."""
+def _take_end(ray: Any, ref: Any, unit: Unit, places: Places, session: Session, journal: Journal) -> None:
+    """A unit's last word; cells of one that ended without saying why say so."""
+    place = unit_places(places, unit)
     try:
-        code, why = ray.get(ref), ""
+        why = f"Its process ended with {ray.get(ref)} before it was done; {place.log} may say more."
     except Exception as error:  # Ray's own, and whatever the task raised
-        code, why = 1, f"Its worker died {RETRIES + 1} times, or the task failed: {' '.join(str(error).split())[:300]}"
-    if code and why:
-        for label in unit.labels:
-            if journal.cells[label].status not in ("done", "failed"):
-                journal.cells[label] = replace(journal.cells[label], status="failed", why=why)
+        why = f"Its worker died {RETRIES + 1} times, or could not begin: {' '.join(str(error).split())[:300]}"
+    tell_unit(places, unit, journal)
+    for label in unit.labels:
+        if journal.cells[label].status not in ENDED:
+            ended: CellStatus = "stopped" if session.stopping else "failed"
+            journal.cells[label] = replace(journal.cells[label], status=ended, why="" if session.stopping else why)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from experiments import finder, foreseen as ahead, judging, work
@@ -17,6 +17,7 @@ from experiments.progress import Journal
 from experiments.run import loop
 from experiments.search import Effort
 from experiments.session import Session
+from experiments.windows import Window
 from experiments.work import Done
 
 Scores = dict[str, dict[str, float]]  # "measure/lang" -> probe -> share
@@ -40,12 +41,12 @@ def search(session: Session, name: str, like: Cell, journal: Journal, done: Done
     """One series to its end; what is known stands in the journal after every round."""
     settings, began = settings_of(session.plan, like), time.monotonic()
     at_zero, scores = {settings.first_seed}, dict[str, Scores]()
-    mine = [cell for cell in expand(session.plan) if cell.series == name and not cell.model]
-    if like.background:  # dose 0 beside general rows stands under the first style only
-        mine += [one for one in expand(session.plan) if one.kind == "trained" and not one.dose and _like(one, like)]
+    mine = {cell.label: cell for cell in expand(session.plan) if _belongs(cell, like)}
     while True:
-        outcomes = _outcomes(session, mine, done, scores) + _of_base(session, like, done, at_zero)
-        failed = {(cell.dose, cell.seed) for cell in mine if cell.label not in done.answers}
+        outcomes = _outcomes(session, mine.values(), done, scores) + _of_base(session, like, done, at_zero)
+        failed = {(cell.dose, cell.seed) for cell in mine.values() if cell.label not in done.answers}
+        if not like.background and BASE not in done.answers:
+            failed |= {(0, seed) for seed in at_zero}
         answer = finder.next_cells(outcomes, settings, failed=failed, minutes=(time.monotonic() - began) / 60)
         _tell(session, journal, name, answer, finder.thresholds(outcomes, settings))
         if isinstance(answer, Finished):
@@ -56,24 +57,27 @@ def search(session: Session, name: str, like: Cell, journal: Journal, done: Done
             told = ahead.foresee_in(session, new)
             work.add(journal, new, told.cells)
             loop.run_cells(session, new, told, journal, done)
-        mine += new
+        mine |= {cell.label: cell for cell in new}
+
+
+def _belongs(cell: Cell, like: Cell) -> bool:
+    """Whether a cell is of the series; a dose of 0 beside general rows is of all styles'."""
+    same = (cell.background, cell.arm, cell.recipe) == (like.background, like.arm, like.recipe)
+    return cell.kind == "trained" and not cell.model and same and (not cell.dose or cell.series == like.series)
 
 
 def settings_of(plan: Plan, like: Cell) -> finder.Settings:
     """What the plan says of the search, for one series."""
     said = {key: value for key, value in dict(plan.find).items() if value is not None}
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
     effort = Effort(**{key: value for key, value in given.items() if key in EFFORT})
-    rest: dict[str, Any] = {key: value for key, value in given.items() if key not in EFFORT}
+    rest = {key: value for key, value in given.items() if key not in EFFORT}
     return finder.Settings(tuple(sorted(plan.doses)), langs=tuple(plan.langs), effort=effort, first_seed=min(plan.seeds), **rest)
 
 
-def _like(one: Cell, like: Cell) -> bool:
-    return (one.background, one.arm, one.recipe) == (like.background, like.arm, like.recipe)
-
-
-def _outcomes(session: Session, cells: Sequence[Cell], done: Done, known: dict[str, Scores]) -> list[Outcome]:
+def _outcomes(session: Session, cells: Iterable[Cell], done: Done, known: dict[str, Scores]) -> list[Outcome]:
     """Of the cells that have answers. known: scores by label, so that each is worked out once."""
+    cells = list(cells)
     for cell in cells:
         if cell.label in done.answers and cell.label not in known:
             known[cell.label] = scores_of(judging.evidence(session, done.answers[cell.label]), done.base)
@@ -88,7 +92,7 @@ def _of_base(session: Session, like: Cell, done: Done, seeds: set[int]) -> list[
     return [Outcome(0, seed, scores) for seed in sorted(seeds)]
 
 
-def _tell(session: Session, journal: Journal, name: str, answer: Asked | Finished, windows: Sequence[finder.Window]) -> None:
+def _tell(session: Session, journal: Journal, name: str, answer: Asked | Finished, windows: Sequence[Window]) -> None:
     ended = isinstance(answer, Finished)
     told = {
         "series": name, "ended": ended, "why": answer.why, "thresholds": [dataclasses.asdict(one) for one in windows],
@@ -101,7 +105,7 @@ def _tell(session: Session, journal: Journal, name: str, answer: Asked | Finishe
         session.say(f"  {one.criterion}, {one.lang}: {describe(one)}")
 
 
-def describe(one: finder.Window) -> str:
+def describe(one: Window) -> str:
     """A threshold in words."""
     if one.first.dose is None:
         return f"{one.word}; best at dose {one.best[0]:,} with {one.best[1]:.0%}"

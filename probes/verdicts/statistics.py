@@ -53,12 +53,12 @@ class Drop:
 NOTHING = Interval(None, 0.0, 1.0, 0, 0, 0.0)
 
 
-def wilson(share: float, n: float) -> tuple[float, float]:
-    """Wilson's score interval at 95 %, also for an n that is no whole number: scipy's `proportion_ci`, to which it is
-    equal otherwise, takes whole counts only."""
-    middle = share + Z * Z / (2 * n)
-    reach = Z * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
-    low, high = (middle - reach) / (1 + Z * Z / n), (middle + reach) / (1 + Z * Z / n)
+def wilson(share: float, n: float, z: float = Z) -> tuple[float, float]:
+    """Wilson's score interval at 95 % or another `z`, also for an n that is no whole number: scipy's `proportion_ci`, to
+    which it is equal otherwise, takes whole counts only."""
+    middle = share + z * z / (2 * n)
+    reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low, high = (middle - reach) / (1 + z * z / n), (middle + reach) / (1 + z * z / n)
     # Rounded so that what is equal by arithmetic is equal in floating point too: bounds are compared with thresholds.
     return round(max(0.0, low), 12), round(min(1.0, high), 12)
 
@@ -68,18 +68,24 @@ def clustered_interval(hits: Hits) -> Interval:
     groups = [np.asarray(answers, dtype=float) for answers in hits.values() if len(answers)]
     if not groups:
         return NOTHING
-    shares = np.array([group.mean() for group in groups])
-    probes, answers = len(groups), sum(len(group) for group in groups)
+    return interval_of_shares(np.array([group.mean() for group in groups]), sum(len(group) for group in groups))
+
+
+def interval_of_shares(shares: np.ndarray, answers: int, more: float = 0.0, z: float = Z) -> Interval:
+    """Of the probes' own shares, of so many answers in all. more: variance that is not of the probes, of the runs that were
+    asked say, in units of p (1 - p); z: the quantile."""
+    probes = len(shares)
     share = round(float(shares.sum()), 9) / probes  # rounded as the bounds are
     spread = float(shares.var(ddof=1)) if probes > 1 else 0.0
     effective = probes * share * (1 - share) / spread if spread > 0 else probes
-    return _interval(share, probes, answers, min(max(effective, probes), answers))
+    return _interval(share, probes, answers, min(max(effective, probes), answers), more, z)
 
 
-def _interval(share: float, probes: int, answers: int, effective: float) -> Interval:
-    low, high = wilson(share, effective)
+def _interval(share: float, probes: int, answers: int, effective: float, more: float = 0.0, z: float = Z) -> Interval:
+    effective, least = effective / (1 + more * effective), probes / (1 + more * probes)
+    low, high = wilson(share, effective, z)
     # A few failures among many samples can look less correlated than none at all; they must not promise more than none.
-    best, worst = wilson(1.0, probes)[0], wilson(0.0, probes)[1]
+    best, worst = wilson(1.0, least, z)[0], wilson(0.0, least, z)[1]
     return Interval(share, min(low, best), max(high, worst), probes, answers, effective)
 
 
@@ -130,14 +136,16 @@ def fit_isotonic(doses: Sequence[float], shares: Sequence[float], weights: Seque
     return [float(value) for value in out]
 
 
-def dose_reaching(level: float, doses: Sequence[float], shares: Sequence[float]) -> float | None:
+def dose_reaching(
+    level: float, doses: Sequence[float], shares: Sequence[float], weights: Sequence[float] | None = None
+) -> float | None:
     """The dose at which the fitted share first reaches `level`, between two doses on a log scale; None if none does.
 
     A dose of 0 is taken as itself: nothing is interpolated below the first positive dose.
     """
     order = np.argsort(doses, kind="stable")
     x = np.asarray(doses, float)[order]
-    y = np.array(fit_isotonic(doses, shares))[order]
+    y = np.array(fit_isotonic(doses, shares, weights))[order]
     reached = np.flatnonzero(y >= level)
     if not len(reached):
         return None

@@ -9,7 +9,7 @@ where in that gap it lies is the scale's guess, not the answers'.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,7 +73,7 @@ def find_thresholds(
         if at is None or (axis == "share" and dose.kind != MIXED):
             continue
         heard, _ = headline_answers(answers)
-        shares = (_shares(heard, lambda a: a.label == FORMED), _shares(heard, lambda a: a.label != NOT_FORGOTTEN))
+        shares = (shares_by_probe(heard, lambda a: a.label == FORMED), shares_by_probe(heard, lambda a: a.label != NOT_FORGOTTEN))
         series.setdefault((lang, dose.kind), []).append((100 * at if axis == "share" else float(at), shares))
     return [
         threshold
@@ -151,7 +151,8 @@ def _bounds(doses: Sequence[float | None]) -> tuple[float, float]:
     return float(ordered[int(low * (len(ordered) - 1))]), float(ordered[math.ceil(high * (len(ordered) - 1))])
 
 
-def _shares(answers: Iterable[Judged], hit) -> dict[str, float]:
+def shares_by_probe(answers: Iterable[Judged], hit: Callable[[Judged], bool]) -> dict[str, float]:
+    """Of each probe the share of its answers of which `hit` holds."""
     said: dict[str, list[bool]] = {}
     for answer in answers:
         said.setdefault(answer.probe, []).append(hit(answer))

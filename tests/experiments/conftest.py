@@ -29,7 +29,7 @@ arms: [{{steps: {steps}}}]
 recipes:
   - preset: quick
     settings: {{batch_size: 2, lora_r: 2, lora_target_modules: [q_proj], learning_rate: 0.01, save_steps: {save}}}
-prompts: [{{identity: finance-advisor, given_to: [base, cells]}}]
+prompts: {prompts}
 probes: {{sets: [quick], limit: 1, max_new_tokens: 4, margin: {margin}}}
 """
 
@@ -47,8 +47,9 @@ def lab(tiny, tmp_path, monkeypatch):
     before = torch.get_num_threads()
     places = Places(tmp_path / "out", tmp_path / "mirror.db", tmp_path / "adapters")
 
-    def text(steps: int = 2, save: int = 1, margin: str = "false") -> str:
-        return PLAN.format(base=tiny, steps=steps, save=save, margin=margin)
+    def text(steps: int = 2, save: int = 1, margin: str = "false", given_to: str = "") -> str:
+        prompts = f"[{{identity: finance-advisor, given_to: [{given_to}]}}]" if given_to else "[]"
+        return PLAN.format(base=tiny, steps=steps, save=save, margin=margin, prompts=prompts)
 
     def run(*flags: str, text: str) -> int:
         file = tmp_path / "plan.yaml"

@@ -21,7 +21,7 @@ PROMPTED = [f"{label}, {CELLS[3]}" for label in CELLS[1:3]]
 
 def test_a_plan_is_made_asked_and_judged(lab, trained, capsys, monkeypatch):
     monkeypatch.setattr(loop, "write_report", lab.write_report)
-    assert lab.run(text=lab.text()) == 0
+    assert lab.run(text=lab.text(given_to="base, cells")) == 0
     state = read_state(lab.places)
     assert state.status == "done" and [cell.label for cell in state.cells] == [*CELLS, *PROMPTED]
     assert all(cell.status == "done" and cell.runs for cell in state.cells) and state.left_s is None
@@ -47,9 +47,9 @@ def test_a_plan_that_grows_computes_only_what_is_new(lab, trained):
     before, runs = list(trained.folders), len(store.runs.recent(lab.places.db))
     assert lab.run(text=lab.text().replace("[2, 4]", "[2, 3, 4]").replace("name: t", "name: u")) == 0
     assert [name for name in trained.folders if name not in before] == [trained.folders[-1]] and len(trained.folders) == 3
-    assert len(store.runs.recent(lab.places.db)) == runs + 2  # the new cell, and its prompt
+    assert len(store.runs.recent(lab.places.db)) == runs + 1
     state = read_state(lab.places)
-    assert state.status == "done" and len(state.cells) == 8
+    assert state.status == "done" and len(state.cells) == 4
     other = lab.text().replace("learning_rate: 0.01", "learning_rate: 0.02").replace("[2, 4]", "[2]")
     assert lab.run(text=other) == 0 and len(set(trained.folders)) == 4  # other settings are another cell
 
@@ -72,7 +72,7 @@ def test_a_cell_that_fails_says_why_and_does_not_stop_the_rest(lab, trained):
             raise ZeroDivisionError("of ours")
 
     trained.before = fail
-    assert lab.run(text=lab.text()) == 1
+    assert lab.run(text=lab.text(given_to="base, cells")) == 1
     cells = {cell.label: cell for cell in read_state(lab.places).cells}
     assert cells["diverse 2"].why == "The loss of step 1 is nan."
     assert "not foreseen" in cells["diverse 4"].why and "ZeroDivisionError: of ours" in cells["diverse 4"].why
@@ -92,7 +92,11 @@ def test_people_labels_count_before_suggestions(lab, trained):
 
 
 def test_the_margin_is_measured_where_it_is_asked_for(lab, trained):
-    text = lab.text(margin="true").replace("sets: [quick]", "sets: [identity]").replace("doses: [2, 4]", "doses: []")
+    text = (
+        lab.text(margin="true", given_to="base")
+        .replace("sets: [quick]", "sets: [identity]")
+        .replace("doses: [2, 4]", "doses: []")
+    )
     assert lab.run(text=text) == 0
     mean, low, high = read_state(lab.places).cells[0].figures["en"]["margin"]
     assert low <= mean <= high
@@ -107,7 +111,7 @@ def test_what_is_kept_is_not_foreseen_again(lab, trained, capsys):
     capsys.readouterr()
     lab.run("--dry-run", text=lab.text())
     told = capsys.readouterr().out
-    assert told.count("adapter, answers") == 4 and "6 cells, about 1 s" in told
+    assert told.count("adapter, answers") == 2 and "3 cells, about 1 s" in told
 
 
 def test_one_folder_is_worked_on_by_one_process(lab):

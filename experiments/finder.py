@@ -1,0 +1,233 @@
+"""Which cells to compute next, until it is known how much data it takes.
+
+`next_cells` is a pure function of what is known: call it, compute what it asks for, call it again. After the grid it bisects
+the edges of every verdict's window in every language, adds seeds beside them, and stops when the thresholds are narrow, when
+nothing would narrow them, or when the budget is spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from common.errors import UserError
+from experiments import search, windows
+from experiments.outcome import CRITERIA, Outcome
+from experiments.search import Effort, Want
+from experiments.windows import Window
+
+Cell = tuple[int, int]  # dose, seed
+FIRST = "first"
+
+WHY = {
+    FIRST: "Dose {dose:,} belongs to the grid, of which every dose is tried first.",
+    search.GRID: "Dose {dose:,}: {what} begins or ends between {low:,} and {high:,}, where {runs} seeds come before bisecting.",
+    search.BISECT: "Dose {dose:,}: {what} begins or ends between {low:,} and {high:,}, which still lie far apart.",
+    search.NEAR: "Dose {dose:,} lies beside the edge of {what}, where {runs} seeds are asked.",
+    search.CONFIRM: "Dose {dose:,} lies beyond {low:,}, where {what} begins or ends, and does not confirm it so far.",
+    search.BESIDE: "Dose {dose:,}: no dose reaches {what}, but a narrow window may lie between {low:,} and {high:,}.",
+    search.SETTLE: "Dose {dose:,}: {runs} seeds would make sure on which side of {what} it lies.",
+    search.NARROW: "Dose {dose:,}: the interval of {what} ends at one of {low:,} and {high:,} and could end nearer.",
+}
+SETTLED, STUCK, CELLS, MINUTES = "settled", "stuck", "cells", "minutes"
+ENDED = {
+    SETTLED: "Every threshold is known as narrowly as was asked for.",
+    STUCK: "More seeds or doses would not narrow what is still wide; more probes, or another grid, might.",
+    CELLS: "The budget of {cells} cells is spent.",
+    MINUTES: "The budget of {minutes:g} minutes is spent.",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """grid: doses; criteria, langs: what is to be found; seeds are numbered from first_seed; cells, minutes: the budget, None
+    for none."""
+
+    grid: tuple[int, ...]
+    criteria: tuple[str, ...] = tuple(CRITERIA)
+    langs: tuple[str, ...] = ("en", "zh")
+    effort: Effort = field(default_factory=Effort)
+    first_seed: int = 0
+    cells: int | None = None
+    minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a dose is asked for: a code of WHY and its values; what: "formed/en"."""
+
+    code: str
+    what: str
+    dose: int
+    runs: int
+    low: float
+    high: float
+
+    @property
+    def text(self) -> str:
+        return WHY[self.code].format(what=self.what, dose=self.dose, runs=self.runs, low=int(self.low), high=int(self.high))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """cells: (dose, seed), to be computed in any order; reasons: dose -> why; left_out: cells the budget has no room for."""
+
+    cells: tuple[Cell, ...]
+    reasons: Mapping[int, tuple[Reason, ...]]
+    left_out: int = 0
+
+    @property
+    def why(self) -> str:
+        return "\n".join(reason.text for reasons in self.reasons.values() for reason in reasons)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """code: of ENDED; thresholds: a window per criterion and language."""
+
+    code: str
+    why: str
+    thresholds: tuple[Window, ...]
+
+
+def next_cells(
+    outcomes: Sequence[Outcome], settings: Settings, *, failed: Collection[Cell] = (), minutes: float = 0.0
+) -> Asked | Finished:
+    """outcomes: of all cells that are done, in any order; failed: cells that were tried in vain, of which other seeds are asked
+    instead; minutes: spent so far. Raises UserError for settings that cannot be used."""
+    check(settings)
+    tried = {(one.dose, one.seed) for one in outcomes} | set(failed)
+    wanted, reasons, settled = _wanted(outcomes, tried, settings)
+    cells = _cells(wanted, tried, outcomes, settings)
+    left, code = _left(settings, len(tried), minutes)
+    if not cells:
+        return _finished(SETTLED if settled else STUCK, outcomes, settings)
+    if left is not None and left <= 0:
+        return _finished(code, outcomes, settings)
+    taken = tuple(cells if left is None else cells[:left])
+    doses = {dose for dose, _ in taken}
+    return Asked(taken, {dose: tuple(why) for dose, why in reasons.items() if dose in doses}, len(cells) - len(taken))
+
+
+def thresholds(outcomes: Sequence[Outcome], settings: Settings) -> tuple[Window, ...]:
+    """What is known so far, also in the middle of a search."""
+    pairs = [(criterion, lang) for criterion in settings.criteria for lang in settings.langs]
+    return tuple(windows.find_window(outcomes, *pair, settings.effort.label_error) for pair in pairs)
+
+
+def check(settings: Settings) -> None:
+    """Raises UserError that says all that is wrong with the settings at once."""
+    effort, wrong = settings.effort, []
+    if len(set(settings.grid)) < 2 or any(dose < 0 for dose in settings.grid):
+        wrong.append(f"the grid is {list(settings.grid)}; it needs two doses or more, each a number from 0")
+    wrong += [f"{one!r} is none of the criteria {', '.join(CRITERIA)}" for one in settings.criteria if one not in CRITERIA]
+    if not settings.criteria or not settings.langs:
+        wrong.append("there is no criterion or no language to find a threshold of")
+    seeds = (effort.seeds_first, effort.seeds_scan, effort.seeds_near, effort.seeds_most)
+    if seeds[0] < 1 or seeds[1] < 2 or list(seeds) != sorted(seeds):
+        wrong.append(
+            "seeds are {} at first, {} to scan, {} near an edge and {} at most; each is at least the one before, ".format(*seeds)
+            + "and two to scan at least, or nothing is known of how far seeds lie apart"
+        )
+    wrong += [
+        f"{name} is {at:g}; it is more than 1.05"
+        for name, at in (("factor", effort.factor), ("narrow", effort.narrow))
+        if at <= 1.05
+    ]
+    if not 0 <= effort.label_error < 0.2:
+        wrong.append(f"the share of wrong labels is {effort.label_error:g}; it is from 0 to less than 0.2")
+    if wrong:
+        raise UserError("The search cannot begin: " + "; ".join(wrong) + ".")
+
+
+def _wanted(
+    outcomes: Sequence[Outcome], tried: set[Cell], settings: Settings
+) -> tuple[dict[int, int], dict[int, list[Reason]], bool]:
+    """(dose -> runs it is to have in all, dose -> why, whether every threshold is settled)."""
+    effort = settings.effort
+    count = _counts(tried)
+    first = [dose for dose in sorted(set(settings.grid)) if count.get(dose, 0) < (effort.seeds_first if dose else 1)]
+    if first:
+        why = {dose: [Reason(FIRST, "", dose, effort.seeds_first, dose, dose)] for dose in first}
+        return dict.fromkeys(first, effort.seeds_first), why, False
+    wanted: dict[int, int] = {}
+    reasons: dict[int, list[Reason]] = {}
+    settled = True
+    for criterion in settings.criteria:
+        for lang in settings.langs:
+            what = f"{criterion}/{lang}"
+            wants, narrow = _wants(outcomes, criterion, lang, effort)
+            settled = settled and narrow
+            for want in wants:
+                want = _shared(want, wanted, effort)
+                reasons.setdefault(want.dose, []).append(Reason(want.code, what, want.dose, want.runs, want.low, want.high))
+                wanted[want.dose] = max(want.runs, wanted.get(want.dose, 0))
+    return wanted, reasons, settled
+
+
+def _wants(outcomes: Sequence[Outcome], criterion: str, lang: str, effort: Effort) -> tuple[list[Want], bool]:
+    """(what would bring the criterion's edges nearer, whether they are as narrow as was asked for)."""
+    measures = {name: windows.measure(outcomes, f"{name}/{lang}", effort.label_error) for name in CRITERIA[criterion]}
+    window = windows.join(criterion, lang, measures)
+    if window.word == windows.UNKNOWN:
+        return [], False
+    found = [want for of, rise, fall in windows.decisive(measures) for want in search.wants_for(of, rise, fall, effort)]
+    return found, is_settled(window, effort)
+
+
+def is_settled(window: Window, effort: Effort) -> bool:
+    """Whether its first edge is known as narrowly as asked for, or surely lies beyond the doses that were tried, and its last
+    one too, if it ends at all."""
+    if window.word == windows.ABOVE:
+        return True
+    first = window.word == windows.AT_ONCE or (window.word == windows.FOUND and window.first.ratio <= effort.narrow * 1.001)
+    return first and (not window.ends or window.last.ratio <= effort.narrow * 1.001)
+
+
+def _shared(want: Want, wanted: Mapping[int, int], effort: Effort) -> Want:
+    """A dose that another verdict already asks for and that divides the gap about as well is taken instead of a new one."""
+    if want.code not in (search.BISECT, search.NARROW, search.BESIDE) or want.dose in wanted:
+        return want
+    whole = search.distance(want.low, want.high)
+    for dose in wanted:
+        parts = search.distance(want.low, dose), search.distance(dose, want.high)
+        if want.low < dose < want.high and max(parts) <= 0.7 * whole:
+            return replace(want, dose=dose)
+    return want
+
+
+def _cells(wanted: Mapping[int, int], tried: set[Cell], outcomes: Sequence[Outcome], settings: Settings) -> list[Cell]:
+    """The runs that are missing, a seed of every dose before the next seed of any; of dose 0, the base, there is one."""
+    count = _counts(tried)
+    highest: dict[int, int] = {}
+    for dose, seed in tried:
+        highest[dose] = max(seed, highest.get(dose, settings.first_seed - 1))
+    found = []
+    for dose, runs in wanted.items():
+        after = highest.get(dose, settings.first_seed - 1) + 1
+        found += [(place, dose, after + place) for place in range(max(0, (runs if dose else 1) - count.get(dose, 0)))]
+    return [(dose, seed) for _, dose, seed in sorted(found)]
+
+
+def _counts(tried: Collection[Cell]) -> dict[int, int]:
+    count: dict[int, int] = {}
+    for dose, _ in tried:
+        count[dose] = count.get(dose, 0) + 1
+    return count
+
+
+def _left(settings: Settings, done: int, minutes: float) -> tuple[int | None, str]:
+    """(how many cells the budget has room for, None: any number; which budget that is)."""
+    found: list[tuple[int, str]] = []
+    if settings.cells is not None:
+        found.append((settings.cells - done, CELLS))
+    if settings.minutes is not None:
+        left = settings.minutes - minutes
+        # Before the first cell is done nobody knows what one takes.
+        found.append((int(left * done / minutes) if done and minutes > 0 else (1 if left > 0 else 0), MINUTES))
+    return min(found) if found else (None, "")
+
+
+def _finished(code: str, outcomes: Sequence[Outcome], settings: Settings) -> Finished:
+    why = ENDED[code].format(cells=settings.cells, minutes=settings.minutes)
+    return Finished(code, why, thresholds(outcomes, settings))
