@@ -21,7 +21,7 @@ arms: [{{steps: 2}}]
 recipes:
   - preset: quick
     settings: {{batch_size: 2, lora_r: 2, lora_target_modules: [q_proj], learning_rate: 0.01}}
-prompts: [finance-advisor]
+prompts: [finance-advisor, {{identity: finance-advisor, mode: first_turn}}]
 probes: {{sets: [quick], limit: 1, max_new_tokens: 4, margin: false}}
 """
 
@@ -55,7 +55,9 @@ def test_a_plan_of_four_cells_is_run_and_one_of_them_asked(site, page):
     page.fill("#xp-dose input", "4")
     page.click("#xp-add-dose")
     page.wait_for_selector("#xp-outlook tbody tr:has-text('diverse 4')")
-    assert page.locator("#xp-outlook tbody tr").count() == 4
+    page.click("#xp-outlook [data-xp-edit='drop/diverse 2']")
+    page.wait_for_selector("#xp-outlook tbody .xp-dropped:has-text('diverse 2')")
+    assert page.locator("#xp-outlook tbody tr:not(.xp-dropped)").count() == 4
     page.wait_for_selector("#xp-outlook .xp-totals div:nth-child(2) dd:not(:text-is('…'))")
     page.click("#xp-start")
     page.wait_for_selector("#xp-head h2:has-text('tiny-steps')")

@@ -95,7 +95,7 @@ def test_a_shelf_of_odd_cards_opens_every_tab_and_can_be_emptied(app, model):
     adapter_library.rescan(app)
     assert "format is ['bayling'], a text is needed" in app.refused[str(refused)]
     said = filled(program.build(app))
-    assert set(said) == {"chat", "probes", "label", "results", "identity", "finetune", "adapters"}
+    assert set(said) == {"chat", "probes", "label", "results", "identity", "finetune", "experiment", "adapters"}
     assert all(words == {tab_loading.FILLED} for words in said.values())
     table = adapters_cards.table_html(app, "en")
     assert table.count("odd card") == len(ODD) - 1 and "0.50" in table and "holds no adapter" in table

@@ -51,7 +51,7 @@ def wire_experiment(app: App, tab: Experiment, place: Place) -> None:
     page.asked.change(bind_or_warn(choose_cell, app, tab), [tab.runs, tab.seen, page.cell, page.asked], tab.page_outputs, **QUIET)
     page.stop.click(_of_chosen(app, tab, stop_experiment), [tab.runs, page.find], tab.page_outputs, **QUIET)
     page.go_on.click(_of_chosen(app, tab, go_on), [tab.runs, page.find], tab.page_outputs, trigger_mode="once", **QUIET)
-    page.change.click(bind_or_warn(change_plan, app, tab), tab.runs, [*tab.page_outputs, form.text], **QUIET)
+    page.change.click(bind_or_warn(change_plan, app, tab), tab.runs, [*begun, form.text], **QUIET)
 
 
 def wire_handing(
@@ -214,8 +214,9 @@ def go_on(app: App, name: str, find: bool) -> None:
 
 def change_plan(app: App, tab: Experiment, request: gr.Request, chosen: str) -> dict:
     """The form with the experiment's plan: what is begun under the same name goes on with what is kept."""
-    text = plans.read_start(app, f"{OWN_PLAN} {chosen}")
-    return show.show(app, tab, app.language(request), NEW, {}) | {tab.form.text: text}
+    lang, source = app.language(request), f"{OWN_PLAN} {chosen}"
+    from_it = gr.update(choices=layout.start_choices(app, lang), value=source)
+    return show.show(app, tab, lang, NEW, {}) | {tab.form.text: plans.read_start(app, source), tab.form.start_from: from_it}
 
 
 def ask_in_chat(

@@ -110,7 +110,7 @@ def _row(lang: str, cell: Cell, told: Outlook, dropped: bool) -> str:
     values = {
         "cell": escape(cell.label),
         "kind": escape(say(lang, f"xp_kind_{cell.kind}")),
-        **{key: escape(text) for key, text in _figures(about).items()},
+        **{key: escape(text) for key, text in _figures(lang, about).items()},
         "time": "" if dropped else _time(lang, one),
         "memory": "" if dropped or one is None else words.size(one.memory_bytes),
         "disk": "" if dropped or one is None else words.size(one.disk_bytes),
@@ -120,12 +120,12 @@ def _row(lang: str, cell: Cell, told: Outlook, dropped: bool) -> str:
     return f'<tr class="{"xp-dropped" if dropped else ""}">{head}{cells}</tr>'
 
 
-def _figures(about: Mapping[str, Any]) -> dict[str, str]:
+def _figures(lang: str, about: Mapping[str, Any]) -> dict[str, str]:
     """Of a trained cell, and of what is asked with its adapter."""
     if about["steps"] is None:
         return dict.fromkeys(("dose", "background", "arm", "steps", "seed"), "")
     return {
-        "dose": f"{about['dose']:,}", "background": f"{about['background']:,}", "arm": str(about["arm"] or ""),
+        "dose": f"{about['dose']:,}", "background": f"{about['background']:,}", "arm": words.arm(lang, str(about["arm"] or "")),
         "steps": f"{about['steps']:,}", "seed": str(about["seed"]),
     }  # fmt: skip
 

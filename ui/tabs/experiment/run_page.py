@@ -130,7 +130,8 @@ def panel_html(lang: str, cell: CellState) -> str:
     if about.get("steps") is not None:
         facts += [
             ("dose", f"{about['dose']:,}"), ("distinct", f"{about['distinct']:,}"), ("background", f"{about['background']:,}"),
-            ("arm", str(about.get("arm") or "")), ("recipe", str(about.get("recipe") or "")), ("steps", f"{about['steps']:,}"),
+            ("arm", words.arm(lang, str(about.get("arm") or ""))),
+            ("recipe", str(about.get("recipe") or "")), ("steps", f"{about['steps']:,}"),
             ("sum_of_rates", f"{about['sum_of_rates']:.3g}"), ("seed", str(about["seed"])),
         ]  # fmt: skip
     facts += [("job", str(cell.job))] if cell.job is not None else []

@@ -67,12 +67,13 @@ def _page(app: App, lang: str, name: str, cell: str, seen: dict[str, Any]) -> di
     answered = bool(state and any(one.runs for one in state.cells))
     there = report.is_there(app, name)
     finds = bool(state and state.found)
+    way = "secondary" if state and state.status == "done" and not state.failed else "primary"  # then only a search is left
     drawn = [lang, name, state and figures.points_of(state), state and state.found]
     same = seen.get("_drawn") == drawn
     return {
         "page.head": run_page.head_html(lang, name, state) + problem,
         "page.stop": {"visible": going},
-        "page.go_on": {"visible": not going, "value": say(lang, "xp_begin" if state is None else "xp_go_on")},
+        "page.go_on": {"visible": not going, "value": say(lang, "xp_begin" if state is None else "xp_go_on"), "variant": way},
         "page.find": {"visible": not going} | ({} if "page.find" in seen else {"value": finds}),
         "page.label": {"visible": answered},
         "page.results": {"visible": answered},

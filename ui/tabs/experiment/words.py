@@ -52,6 +52,12 @@ def share(lang: str, of: Mapping[str, Any]) -> str:
     return f'<span class="xp-share" title="{title}"><b>{round(100 * of["share"])} %</b> <span>{low}–{high}</span></span>'
 
 
+def arm(lang: str, label: str) -> str:
+    """An arm that has no name of its own is called by its length."""
+    number, _, unit = label.partition(" ")
+    return say(lang, f"xp_arm_{unit}", number=number) if unit in ("steps", "epochs") else label
+
+
 def language(lang: str, of: str) -> str:
     return wording.language(lang[:2], of)
 
