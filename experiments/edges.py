@@ -29,7 +29,7 @@ from probes.verdicts import statistics
 ALPHA = (1 - statistics.CONFIDENCE) / 2
 POOLED = 3  # doses
 # Before any two runs disagree: variance between runs in units of p (1 - p), and how many degrees of freedom that is worth.
-PRIOR_SPREAD, PRIOR_RUNS = 0.05, 1.0
+PRIOR_SPREAD, PRIOR_RUNS = 0.05, 3.0
 
 
 @dataclass(frozen=True)
