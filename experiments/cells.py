@@ -76,6 +76,13 @@ def expand(plan: Plan, all_of_them: bool = False) -> list[Cell]:
     return found if all_of_them else [cell for cell in found if cell.label not in plan.leave_out]
 
 
+def count_at_most(plan: Plan) -> int:
+    """How many cells a plan has, doubles and all, counted without writing them out."""
+    crossed = len(plan.arms) * len(plan.recipes) * len(plan.seeds)
+    trained = (len(plan.styles) * len(plan.backgrounds) * len(plan.doses) + len(plan.models)) * crossed
+    return 1 + trained + sum(trained if who == CELLS else crossed for prompt in plan.prompts for who in prompt.given_to)
+
+
 def _prompted(cell: Cell, prompt: Prompt) -> Cell:
     return Cell(f"{cell.label}, {prompt.label}", "prompt", prompt=prompt, of=cell, dose=cell.dose, seed=cell.seed)
 

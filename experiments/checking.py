@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import identities
 from common import outside, reading
 from common.errors import UserError, nearest
 from experiments import lines as yaml_lines
-from experiments.cells import expand
+from experiments.cells import count_at_most, expand
 from experiments.lines import Problem, line_of
 from experiments.plan import BASE, CELLS, DECIDED, Arm, Find, Model, Part, Plan, Probes, Prompt, Recipe, Style
 from identities import IdentityError
@@ -24,6 +25,7 @@ PARTS: dict[str, type[Part]] = {
     "styles": Style, "arms": Arm, "recipes": Recipe, "models": Model, "prompts": Prompt, "probes": Probes, "find": Find,
 }  # fmt: skip
 SHORT = {"styles": "kind", "recipes": "preset", "prompts": "identity"}  # a word alone in such a list is this key's
+MOST_CELLS = 2000  # a few words can say millions
 SPLIT = ("probes.sets",)  # texts with commas
 
 
@@ -289,6 +291,8 @@ def _background_problems(plain: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _cell_problems(plan: Plan) -> list[tuple[str, str]]:
     """What shows only once the plan is written out."""
+    if (cells := count_at_most(plan)) > MOST_CELLS:
+        return [("", f"the plan has {cells:,} cells, and {MOST_CELLS:,} are allowed; take fewer doses, seeds, arms or recipes.")]
     made = expand(plan, all_of_them=True)
     labels = [cell.label for cell in made]
     found = [("", f"two cells are called {label!r}; give models, arms or recipes other names.") for label in _doubles(labels)]
@@ -301,4 +305,4 @@ def _cell_problems(plan: Plan) -> list[tuple[str, str]]:
 
 
 def _doubles(labels: Sequence[str]) -> list[str]:
-    return sorted({one for one in labels if labels.count(one) > 1})
+    return sorted(label for label, times in Counter(labels).items() if times > 1)

@@ -111,6 +111,7 @@ def test_all_problems_are_told_at_once_with_their_lines():
         (SHORT + "prompts:\n- none\n", 4, "has no prompt"),
         (SHORT + "doses: [1]\nprobes:\n  sets: [identity, kontrols]\n", 5, "Did you mean controls?"),
         (SHORT + "doses: [1]\nstyles:\n- {kind: diverse, distinkt: 4}\n", 5, "did you mean distinct?"),
+        (SHORT + f"doses: {list(range(1, 1002))}\nseeds: [0, 1]\n", 1, "has 2,003 cells"),
     ],
 )
 def test_a_problem_is_told_in_its_line(text, line, said):
