@@ -91,7 +91,7 @@ def test_a_worker_that_is_killed_while_it_trains_changes_nothing(lab, monkeypatc
         """The worker above the first experiment that trains, as soon as there is a checkpoint."""
         import psutil
 
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not killed and time.monotonic() < deadline:
             time.sleep(0.05)
             if not list((storage / "adapters").glob("*/checkpoint-*/trainer_state.json")):
