@@ -11,6 +11,8 @@ from experiments.windows import Found
 
 GRID, BISECT, NEAR, CONFIRM, BESIDE, SETTLE, NARROW = "grid", "bisect", "near", "confirm", "beside", "settle", "narrow"
 
+ENDLESS = 10_000  # runs
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -70,9 +72,13 @@ def _wants(view: _View, effort: Effort) -> list[Want]:
     scanned = [Want(dose, effort.seeds_scan, GRID, *_span(before, here)) for dose in (before, here)]
     if wants := _lacking(view, scanned):
         return wants
-    if (middle := between(before, here, effort.factor)) is not None:
+    # Without a dose that surely passes the best of a window may still lie near here.
+    hopeless = [view.edge.above is not None and _hopeless(view, k, effort) for k in (first - 1, first)]
+    middle = between(before, here, effort.factor)
+    if middle is not None and not all(hopeless):
         return [Want(middle, effort.seeds_scan, BISECT, *_span(before, here))]
-    wants = [Want(dose, effort.seeds_near, NEAR, *_span(before, here)) for dose in (before, here)]
+    beside = zip((before, here), hopeless, strict=True)
+    wants = [Want(dose, effort.seeds_near, NEAR, *_span(before, here)) for dose, useless in beside if not useless]
     for k in range(first + 1, min(first + 3, len(doses))):
         doubted = view.series.means[k] < level <= view.fit[k]
         wants.append(Want(doses[k], effort.seeds_near if doubted else effort.seeds_scan, CONFIRM, *_span(here, doses[k])))
@@ -83,6 +89,14 @@ def _lacking(view: _View, wants: Sequence[Want]) -> list[Want]:
     """Those that have fewer runs than wanted. Dose 0 is the base, which has no seeds."""
     runs = dict(zip(view.series.doses, view.series.runs, strict=True))
     return [want for want in wants if want.dose and want.runs > runs[want.dose]]
+
+
+def _hopeless(view: _View, k: int, effort: Effort) -> bool:
+    """Whether not even any number of runs would tell on which side of the level dose k lies: probes are what is missing, and no
+    dose between two such ones could be told either."""
+    surely, surely_not = thresholds_under(view.series.level, effort.label_error)
+    low, high = bounds(view.series, k, k, ENDLESS)
+    return low < surely and high >= surely_not
 
 
 def _around(view: _View, dose: int) -> tuple[int, int]:

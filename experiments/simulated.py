@@ -115,7 +115,9 @@ MODELS = (
     Model("below the grid", 2.0, middle=1.5),
     Model("above the grid", 2.0, middle=20000.0),
 )
-FULL = tuple((step, seeds) for step in (4.0, 2.0, 1.4, 1.32) for seeds in (3, 5, 8))  # a grid of every dose: factor, seeds of each
+FULL = tuple(
+    (step, seeds) for step in (4.0, 2.0, 1.4, 1.32) for seeds in (3, 5, 8)
+)  # a grid of every dose: factor, seeds of each
 
 
 @dataclass(frozen=True)

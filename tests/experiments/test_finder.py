@@ -31,7 +31,7 @@ def curve(*points: tuple[int, float], seeds: int = 3) -> list[Outcome]:
 @pytest.mark.parametrize("name", ["steep", "seeds apart", "3 % wrong labels", "inverted U"])
 def test_the_interval_holds_the_truth_in_93_of_100(name):
     [model] = [one for one in simulated.MODELS if one.name == name]
-    tried = simulated.try_finder(model, 12)
+    tried = simulated.try_finder(model, 8)
     assert tried.held >= 0.93 and tried.held_last >= 0.93
     assert tried.known >= 0.8, "an interval without an end holds everything"
     assert tried.width < 4
@@ -40,7 +40,7 @@ def test_the_interval_holds_the_truth_in_93_of_100(name):
 def test_an_interval_that_takes_the_doses_for_sure_would_not_hold_it():
     """The check above can fail: last failing and first passing dose, as bare estimates, hold the truth far less often."""
     held = []
-    for n in range(25):
+    for n in range(15):
         trained = Trained(Model("shallow", 0.8), n)
         cells = [(dose, seed) for dose in simulated.full_grid(1.4) for seed in range(2)]
         series = edges.series_of(trained.outcomes(cells), KEY)
@@ -50,7 +50,7 @@ def test_an_interval_that_takes_the_doses_for_sure_would_not_hold_it():
 
 
 def test_it_needs_half_the_cells_of_a_full_grid_as_narrow():
-    tried = simulated.try_finder(Model("medium", 2.0), 8, compare=4)
+    tried = simulated.try_finder(Model("medium", 2.0), 4, compare=3)
     assert tried.full is not None and tried.cells <= tried.full / 2
 
 
@@ -62,7 +62,7 @@ def test_bisecting_ends_within_the_factor_and_says_why():
     fails, passes = max(d for d, m in means.items() if m < 0.8), min(d for d, m in means.items() if m >= 0.8)
     assert passes / fails <= 1.45
     near = [sum(one.dose == dose for one in outcomes) for dose in (fails, passes)]
-    assert min(near) >= 5
+    assert min(near) >= 3 and max(near) >= 5
     asked = finder.next_cells(outcomes[:7], FORMED_EN)
     assert isinstance(asked, Asked) and "formed/en begins or ends between" in asked.why
     assert {dose for dose, _ in asked.cells} == set(asked.reasons)
