@@ -27,6 +27,7 @@ CONFIG = "adapter_config.json"
 CARD = "card.json"
 NAME = re.compile(r"[\w][\w.-]{0,79}")
 GUEST = "~"  # how the names of adapters begin that are loaded for one question only
+EXPERIMENTS = "experiments"  # where the adapters of cells lie, on the shelf of new ones; experiments themselves lie so in runs/
 PASSING = re.compile(r"checkpoint-\d+$|\.")
 
 
@@ -39,10 +40,12 @@ def adapter_folders(shelves: tuple[Path, ...]) -> list[Path]:
 
 
 def rescan(app: App) -> list[str]:
-    """Loads what is new on the shelves and forgets old refusals; the names that were added."""
-    there = loaded_places(app)
+    """Loads what is new on the shelves and forgets old refusals; the names that were added.
+
+    The cells of experiments, of which there may be hundreds, are offered and loaded only when they are asked for.
+    """
     app.refused.clear()
-    new = [folder for folder in adapter_folders(app.adapters) if place_key(folder) not in there and not is_in_base(app, folder)]
+    new = [folder for folder in unloaded_folders(app) if folder.parent.name != EXPERIMENTS]
     return [name for folder in new if (name := try_load_folder(app, folder))]
 
 

@@ -176,3 +176,9 @@ def test_what_was_taken_out_rests_on_the_shelf_and_a_run_under_way_does_not(app)
     app.engine.adapters.clear()
     assert adapter_library.folder_of(app, "mira") == app.adapters[0] / "mira"
     assert os.path.samefile(adapter_library.unloaded_folders(app)[0], app.adapters[0] / "mira")
+
+
+def test_the_cells_of_experiments_are_offered_and_not_loaded_unasked(app):
+    cell = write_adapter(app.adapters[0] / "experiments" / "diverse8")
+    assert adapter_library.rescan(app) == [] and adapter_library.unloaded_folders(app) == [cell]
+    assert adapter_library.ensure_loaded(app, cell) == "diverse8"

@@ -20,11 +20,11 @@ from experiments.lines import Problem, line_of
 from experiments.places import CHECKOUT, ExperimentError, Places
 from experiments.plan import Plan
 from experiments.progress import State
+from ui.adapter_library import EXPERIMENTS
 from ui.context import App
 
 PLANS = CHECKOUT / "experiments" / "plans"
 FIRST = "tiny"  # the packaged plan that a new experiment begins with, if it is there
-EXPERIMENTS = "experiments"  # in runs/, and on the shelf of new adapters
 PACKAGED_PLAN, OWN_PLAN = "plan", "experiment"
 LONGEST = 200_000  # characters of a plan's text
 REMEMBERED = 8
