@@ -31,7 +31,7 @@ def curve(*points: tuple[int, float], seeds: int = 3) -> list[Outcome]:
 @pytest.mark.parametrize("name", ["steep", "seeds apart", "3 % wrong labels", "inverted U"])
 def test_the_interval_holds_the_truth_in_93_of_100(name):
     [model] = [one for one in simulated.MODELS if one.name == name]
-    tried = simulated.try_finder(model, 8)
+    tried = simulated.try_finder(model, 12)
     assert tried.held >= 0.93 and tried.held_last >= 0.93
     assert tried.known >= 0.8, "an interval without an end holds everything"
     assert tried.width < 4
@@ -50,7 +50,7 @@ def test_an_interval_that_takes_the_doses_for_sure_would_not_hold_it():
 
 
 def test_it_needs_half_the_cells_of_a_full_grid_as_narrow():
-    tried = simulated.try_finder(Model("medium", 2.0), 4, compare=3)
+    tried = simulated.try_finder(Model("medium", 2.0), 8, compare=4)
     assert tried.full is not None and tried.cells <= tried.full / 2
 
 
