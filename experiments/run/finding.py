@@ -17,7 +17,7 @@ from experiments.progress import Journal
 from experiments.run import loop
 from experiments.search import Effort
 from experiments.session import Session
-from experiments.windows import Window
+from experiments.windows import Window, describe
 from experiments.work import Done
 
 Scores = dict[str, dict[str, float]]  # "measure/lang" -> probe -> share
@@ -102,11 +102,4 @@ def _tell(session: Session, journal: Journal, name: str, answer: Asked | Finishe
     journal.write(force=True)
     session.say(f"{name}: {answer.why}")
     for one in windows if ended else ():
-        session.say(f"  {one.criterion}, {one.lang}: {describe(one)}")
-
-
-def describe(one: Window) -> str:
-    """A threshold in words."""
-    if one.first.dose is None:
-        return f"{one.word}; best at dose {one.best[0]:,} with {one.best[1]:.0%}"
-    return f"from {one.first.dose:,.0f} samples on [{one.first.low:,.0f} to {one.first.high:,.0f}] ({one.word})"
+        session.say(f"  {describe(one)}")

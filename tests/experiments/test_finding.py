@@ -13,7 +13,7 @@ def test_the_search_makes_the_cells_it_asks_for_and_ends_with_its_budget(lab, tr
     assert found["series"] == "diverse" and found["ended"] and found["why"]
     assert [(one["criterion"], one["lang"]) for one in found["thresholds"]] == [("formed", "en")]
     assert all(cell.status == "done" for cell in state.cells)
-    assert "formed, en:" in capsys.readouterr().out
+    assert "formed (en)" in capsys.readouterr().out
     before = list(trained.folders)
     assert lab.run("--find", text=text) == 0 and trained.folders == before  # all of it is kept
 
