@@ -138,8 +138,8 @@ def measure_at(found: Board, db: Path, size: int, queue: int, most_reported: int
     app = App(SimpleNamespace(base=SimpleNamespace(name="stand-in"), adapters={}), db, identities.FOLDER, (), Languages())
     page = tabs()
     newest = runs.recent(db, 1)[0]["id"]
-    found.held("Results is opened: memory", size, lambda: results_events.first_visit(app, page.results, None))
-    found.took("Results is opened", size, lambda: results_events.first_visit(app, page.results, None))
+    found.held("Results is opened: memory", size, lambda: results_events.first_visit(app, page.results, gr.State([]), None, []))
+    found.took("Results is opened", size, lambda: results_events.first_visit(app, page.results, gr.State([]), None, []))
     found.took("another run is chosen", size, lambda: results_layout.side_updates(app, page.results, [f"run {newest}"]))
     one = form([f"run {newest}"])
     found.took("a report of one run", size, lambda: results_source.build_report(app, one))
