@@ -189,12 +189,37 @@ def grouped_class(kind: type[nn.Linear]) -> type[nn.Linear]:
 FUSABLE = tuple(kind for one in (nn.Linear, quantized.Int8Linear) for kind in (one, grouped_class(one)))
 
 
+def linears_of(model: nn.Module) -> dict[str, nn.Linear]:
+    """The layers that adapters may change, by their names."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+
+
+def check(linears: Mapping[str, nn.Linear], name: str, weights: Mapping[str, LowRank]) -> dict[str, LowRank]:
+    """An update under the own names of a model's linear layers. Raises EngineError if it does not fit them."""
+    places = fold(weights, linears)
+    fitted: dict[str, LowRank] = {}
+    named: dict[str, str] = {}
+    for written, pair in weights.items():
+        module = places.get(written)
+        if module is None:
+            raise EngineError(f"Adapter {name!r} belongs to another base: it changes {written}, which is not in this model.")
+        if module in fitted:
+            other = written if written != module else named[module]
+            raise EngineError(f"Adapter {name!r} holds {module} twice, once as {other}; save it again, each layer once.")
+        named[module] = written
+        fitted[module], linear = pair, linears[module]
+        ours, theirs = (linear.out_features, linear.in_features), (pair.b.shape[0], pair.a.shape[1])
+        if ours != theirs:
+            raise EngineError(f"Adapter {name!r} belongs to another base: {module} is {ours} here and {theirs} there.")
+    return fitted
+
+
 class Bank:
     """Adapters over one model. Not thread-safe: the engine's lock guards every call."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self.linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+        self.linears = linears_of(model)
         self.adapters: dict[str, dict[str, LowRank]] = {}  # on the base's device, in its dtype
         self.heard: Sequence[Mapping[str, float]] | None = None  # what `hear` was told last, None where it no longer stands
         self.layout = 0  # another number: weights lie at other addresses
@@ -218,23 +243,8 @@ class Bank:
         self.rebuild(self.adapters | {name: placed})
 
     def check(self, name: str, weights: Mapping[str, LowRank]) -> dict[str, LowRank]:
-        """The update under this model's own names. Raises EngineError if it does not fit its linear layers."""
-        places = fold(weights, self.linears)
-        fitted: dict[str, LowRank] = {}
-        named: dict[str, str] = {}
-        for written, pair in weights.items():
-            module = places.get(written)
-            if module is None:
-                raise EngineError(f"Adapter {name!r} belongs to another base: it changes {written}, which is not in this model.")
-            if module in fitted:
-                other = written if written != module else named[module]
-                raise EngineError(f"Adapter {name!r} holds {module} twice, once as {other}; save it again, each layer once.")
-            named[module] = written
-            fitted[module], linear = pair, self.linears[module]
-            ours, theirs = (linear.out_features, linear.in_features), (pair.b.shape[0], pair.a.shape[1])
-            if ours != theirs:
-                raise EngineError(f"Adapter {name!r} belongs to another base: {module} is {ours} here and {theirs} there.")
-        return fitted
+        """As the function `check`, for this model."""
+        return check(self.linears, name, weights)
 
     def remove(self, name: str) -> None:
         if name not in self.adapters:

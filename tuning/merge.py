@@ -21,7 +21,7 @@ from common.files import write_json, write_once
 from engine import bases, formats
 from engine.adapter_shapes import CARD
 from engine.adapters import AdapterInfo, LowRank, Unfit, find_misfit, read_adapter, recorded_base
-from engine.bank import Bank
+from engine.bank import check, linears_of
 from engine.bases import Base
 from engine.formats import Format
 from engine.prompts import end_ids
@@ -101,8 +101,9 @@ def merged(
             [(place, strength)] = folders.items()
             return merge_whole(place, strength, base, format, dtype, accept_other_base, why, say)
         loaded = load(base or recorded_base([info for info, _, _ in read]), dtype, say)
-        bank = Bank(loaded.model)
-        read = [(info, bank.check(info.name, weights), strength) for info, weights, strength in read]
+        # no bank: what it packs of the weights would go on speaking as they were before
+        linears = linears_of(loaded.model)
+        read = [(info, check(linears, info.name, weights), strength) for info, weights, strength in read]
         for info, _, _ in read:
             refuse_other_base(info, loaded, accept_other_base)
         chosen = format_of(loaded, [info for info, _, _ in read], format)
