@@ -252,7 +252,7 @@ def forecast_training(app: App, form_values: TrainingForm) -> Outlook:
                 moments = " and no moments are kept" if form_values.values.get("moments") else ""
                 told = add_caution(told, Caution("no margin", f"The identity margin is not measured{moments}: {why}."))
             if settings.batch_size == quick_batch(app) < PRESETS[PRESET]["batch_size"]:
-                text = f"{settings.batch_size} rows a step: as many as this machine trains in about five minutes."
+                text = f"{settings.batch_size} rows a step, fitted to how fast this machine was when the form was opened."
                 told = add_caution(told, Caution("fitted batch", text))
             problems += [caution.text for caution in told.report.cautions if caution.refuse]
             if told.needed:
