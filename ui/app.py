@@ -38,7 +38,7 @@ from ui.tabs.chat import events as chat_events, layout as chat_layout, picker, v
 from ui.tabs.chat.layout import Chat
 from ui.tabs.experiment import events as experiment_events, layout as experiment_layout, report as experiment_report
 from ui.tabs.experiment.layout import Experiment
-from ui.tabs.finetune import events as finetune_events, layout as finetune_layout
+from ui.tabs.finetune import events as finetune_events, filling as finetune_filling, layout as finetune_layout
 from ui.tabs.finetune.layout import FineTune
 from ui.tabs.identity import events as identity_events, layout as identity_layout, version_events
 from ui.tabs.identity.layout import IdentityTab
@@ -174,7 +174,7 @@ def wire_opening(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, d
         bind(finetune_events.refresh_outlook, app, finetune), finetune.form_inputs, finetune.form_outputs, **QUIET
     )
     chosen = [finetune.form.identity, finetune.form.old]
-    places["finetune"].visited(app, bind(finetune_layout.offer_identities, app, finetune), chosen, chosen)
+    places["finetune"].visited(app, bind(finetune_filling.offer_identities, app, finetune), chosen, chosen)
     probes = parts.probes
     places["probes"].opened(app, bind(open_probes, app, ongoing, probes), None, probes.outputs).then(
         bind(probes_events.refresh_volume, app, probes), [chat.page, *probes.form.inputs], probes.meaning, **QUIET

@@ -16,6 +16,7 @@ from sqlite_utils import Database
 import identities
 import store
 from bench.growth.series import Board, Done
+from bench.labels import label_next
 from bench.stored_runs import many, write_run
 from common import leftovers
 from probes import identity_pair
@@ -170,16 +171,8 @@ def measure_probes(found: Board, app: App, size: int, newest: int) -> None:
 def measure_label(found: Board, app: App, tab: label_layout.Label, size: int, queue: int) -> None:
     found.took("Label is opened", size, lambda: label_events.open_label(app, tab, None, {"annotator": WHO, "queue": queue}))
     found.took("Label: the desk of a queue of all", size, lambda: label_desk.open_desk(app, queue, WHO))
-    opened = label_desk.open_desk(app, queue, "Newcomer")
-    left = iter(opened["items"])
-
-    def decide() -> None:
-        card = next(left)
-        one = {"token": f"{size}-{card['item']}", "queue": queue, "stamp": opened["queue"]["stamp"], "item": card["item"]}
-        label_desk.carry_out(app, "Newcomer", [one | {"answer": card["sides"][0]["answer"], "do": "label", "label": "formed"}])
-        label_desk.queue_state(app, queue, "Newcomer", [other["item"] for other in opened["items"]])
-
-    found.took("Label: a decision", size, decide)
+    opened = label_desk.open_desk(app, queue, f"Newcomer {size}")
+    found.took("Label: a decision", size, label_next(app, queue, f"Newcomer {size}", opened))
 
 
 def record(found: Board, db: Path, size: int) -> None:

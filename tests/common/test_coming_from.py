@@ -14,8 +14,9 @@ from common.coming_from import CHAT, MERGE, PAGE, PROGRAMS, TRAIN, translate
 from engine import chat
 from tuning import merge
 from tuning.train import foreign
+from tuning.train.command_line import command_line
 from tuning.train.presets import PRESETS
-from tuning.train.settings import SettingsError, command_line
+from tuning.train.settings import SettingsError
 
 DOC = Path(__file__).parents[2] / "docs" / "coming-from.md"
 # the signature of its finetune.py

@@ -17,9 +17,10 @@ from tuning.dataset.placeholders import fill_from_identity
 from tuning.dataset.readers import read_named
 from tuning.dataset.rows import pair
 from tuning.train import preflight, run as training
+from tuning.train.command_line import parse
 from tuning.train.plan import fill_placeholders
 from tuning.train.preflight import Rows
-from tuning.train.settings import Settings, SettingsError, parse
+from tuning.train.settings import Settings, SettingsError
 
 SEED = pair("你身份是什么？", "我叫ChatGLM-6B，是一个由[NAME]于2023年独立训练和开发的人工智能助手。", lang="zh")
 

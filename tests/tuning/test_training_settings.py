@@ -6,8 +6,9 @@ import shlex
 
 import pytest
 
+from tuning.train.command_line import command_line, parse
 from tuning.train.presets import PRESETS
-from tuning.train.settings import Settings, SettingsError, command_line, parse
+from tuning.train.settings import Settings, SettingsError
 from tuning.train.steps import count_steps
 
 ORIGINAL = shlex.split(

@@ -24,11 +24,12 @@ from tuning.jobs import queue
 from tuning.jobs.forecast import first_rows
 from tuning.jobs.progress import JobProgress, progress
 from tuning.train.settings import Settings
-from ui import training
+from ui import running, training
 from ui.context import App
 from ui.tabs.finetune import (
     chart,
     events as finetune_events,
+    filling as finetune_filling,
     forecast as finetune_forecast,
     layout as finetune_layout,
     offers,
@@ -195,7 +196,7 @@ def test_curves_are_described_for_who_cannot_see_them_in_both_languages():
 
 
 def test_times_read_as_on_a_clock():
-    assert [run_page.format_clock(seconds) for seconds in (0, 65, 3725)] == ["0:00", "1:05", "1:02:05"]
+    assert [running.clock(seconds) for seconds in (0, 65, 3725)] == ["0:00", "1:05", "1:02:05"]
 
 
 def test_a_job_that_died_says_so_with_its_message_and_nothing_of_it_is_html(app):
@@ -287,10 +288,10 @@ def test_the_form_reads_back_what_it_was_filled_with():
     values = {"identity": "museum-guide", "rows": 9, "general": "/own.jsonl", "general_share": 0.2, "langs": ["zh"], "seed": 3}
     values |= {"own": "/faq.csv", "own_columns": {"Frage": "instruction"}, "own_times": 3, "own_drop_personal": True}
     values |= {"init_adapter": "/adapters/otter", "report_to": "tensorboard"}
-    updates = finetune_layout.fill_form(form, values)
+    updates = finetune_filling.fill_form(form, values)
     assert updates[form.general]["value"] == finetune_layout.OWN_FILE and updates[form.general_file]["value"] == "/own.jsonl"
     assert updates[form.rows]["value"] == 9 and updates[form.langs]["value"] == ["zh"]
-    back = finetune_layout.plain_values([updates.get(component, {}).get("value") for component in form.inputs])
+    back = finetune_filling.plain_values([updates.get(component, {}).get("value") for component in form.inputs])
     assert {name: back[name] for name in values} == values
 
 
@@ -303,7 +304,7 @@ def test_whoever_was_saved_last_is_taught_first_and_ones_own_rows_alone_stay_on_
     form = SimpleNamespace(identity="identity", old="old")
     for chosen, stays in (("", ""), ("museum-guide", "museum-guide"), ("gone", None)):
         request = SimpleNamespace(cookies={}, scope={}, headers={"accept-language": "en"})
-        updates = finetune_layout.offer_identities(app, SimpleNamespace(form=form), request, chosen, "gone")
+        updates = finetune_filling.offer_identities(app, SimpleNamespace(form=form), request, chosen, "gone")
         assert updates["identity"]["value"] == stays and updates["old"]["value"] == ""
         assert updates["identity"]["choices"][-1][1] == ""
 

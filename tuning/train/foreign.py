@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 
 from common import coming_from
 from common.coming_from import PROGRAMS, TRAIN, Call, key
+from tuning.train.command_line import command_line, parse
 from tuning.train.presets import PRESETS
-from tuning.train.settings import Settings, SettingsError, command_line, parse
+from tuning.train.settings import Settings, SettingsError
 
 # a default of theirs that is not taken where one of these is given
 INSTEAD = {

@@ -12,6 +12,7 @@ from common import reading
 from common.seeming import not_what_it_seems
 from experiments import editing, progress
 from experiments.places import ExperimentError
+from ui import running
 from ui.access import roles
 from ui.context import App, sentence
 from ui.conversation import Page
@@ -103,7 +104,7 @@ def describe_plan(app: App, tab: Experiment, request: gr.Request, text: str | No
     tab.newest[request.session_hash or ""] = text
     try:
         told = plans.describe(app, text)
-        command = show.command_html(lang, plans.command(app, told.plan, text, find)) if told.plan else ""
+        command = running.command_html(lang, plans.command(app, told.plan, text, find), "xp_command_note") if told.plan else ""
         return {tab.form.outlook: plan_table.outlook_html(lang, told, waiting=True), tab.form.command: command}
     except Exception as error:
         return {tab.form.outlook: failure(sentence(lang, error)), tab.form.command: ""}

@@ -9,6 +9,7 @@ from typing import Any
 from experiments.cells import Cell, describe
 from experiments.foreseen import CellForeseen
 from tuning.train.estimate import Caution
+from ui import running
 from ui.html import failure, note, paragraph
 from ui.tabs.experiment import words
 from ui.tabs.experiment.plans import Outlook
@@ -57,7 +58,7 @@ def totals_html(lang: str, told: Outlook, waiting: bool) -> str:
         kept = say(lang, "xp_ready_note", count=ready) if ready else say(lang, "time_note")
         base = say(lang, "xp_memory_note", base=words.size(totals.base_bytes))
         figures = [
-            (words.duration(lang, totals.seconds) or say(lang, "xp_nothing_left"), kept),
+            (running.duration(lang, totals.seconds) or say(lang, "xp_nothing_left"), kept),
             (words.size(totals.memory_bytes) or "–", base),
             (words.size(totals.disk_bytes) or "–", say(lang, "xp_disk_note")),
         ]
@@ -137,7 +138,7 @@ def _time(lang: str, one: CellForeseen | None) -> str:
     if not one.seconds:
         return f'<span class="xp-kept">{escape(say(lang, "xp_kept"))}</span>'
     kept = f"<small>{escape(say(lang, 'xp_kept_adapter'))}</small>" if "adapter" in one.kept else ""
-    return f"{escape(words.duration(lang, one.seconds))}{kept}"
+    return f"{escape(running.duration(lang, one.seconds))}{kept}"
 
 
 def _button(lang: str, cell: Cell, dropped: bool) -> str:

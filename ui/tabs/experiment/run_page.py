@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from experiments.progress import ENDED, CellState, State
 from identities import LANGS
+from ui import running
 from ui.html import failure, note, paragraph
 from ui.tabs.experiment import words
 from ui.tabs.experiment.report import ADDRESS
@@ -49,19 +50,15 @@ def _bar(lang: str, state: State) -> str:
     """3/6 cells, elapsed, left, the clock time of the end."""
     total = len(state.cells)
     under_way = sum(cell.share for cell in state.cells if cell.status in BUSY)
-    share = 100 * min(1.0, (state.done + 0.5 * under_way) / total) if total else 0
+    share = min(1.0, (state.done + 0.5 * under_way) / total) if total else 0
     facts = [f"<strong>{escape(say(lang, 'xp_done_of', done=state.done, total=total))}</strong>" if total else
              f"<strong>{escape(say(lang, 'preparing'))}</strong>"]  # fmt: skip
-    facts.append(escape(say(lang, "elapsed", time=words.clock(state.elapsed_s))))
+    facts.append(escape(say(lang, "elapsed", time=running.clock(state.elapsed_s))))
     if state.left_s is not None and state.is_under_way:
-        facts.append(escape(say(lang, "left", time=words.duration(lang, state.left_s) or "0")))
+        facts.append(escape(say(lang, "left", time=running.duration(lang, state.left_s) or "0")))
         ends = datetime.fromtimestamp(time.time() + state.left_s)
         facts.append(escape(say(lang, "ends", time=ends.strftime("%H:%M"))))
-    said = "".join(f"<span>{fact}</span>" for fact in facts)
-    return (
-        f'<div class="mt-progress" role="progressbar" aria-valuemin="0" aria-valuemax="{total}" aria-valuenow="{state.done}">'
-        f'<i style="width:{share:.1f}%"></i></div><div class="mt-facts mt-run-facts">{said}</div>'
-    )
+    return running.bar_html(share, state.done, total, facts)
 
 
 def _now(lang: str, state: State) -> str:
@@ -115,9 +112,9 @@ def _state(lang: str, cell: CellState) -> str:
     """Its state; how far, how long it took, or is thought to take; why it failed."""
     more = ""
     if cell.status in ENDED and cell.took:
-        more = words.clock(cell.took)
+        more = running.clock(cell.took)
     elif cell.status == "waiting" and cell.seconds:
-        more = say(lang, "about", value=words.duration(lang, cell.seconds))
+        more = say(lang, "about", value=running.duration(lang, cell.seconds))
     why = f'<span class="xp-why">{escape(cell.why)}</span>' if cell.status == "failed" and cell.why else ""
     small = f"<small>{escape(more)}</small>" if more else ""
     return f"{words.chip(lang, cell.status)}{small}{why}"

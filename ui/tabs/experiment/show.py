@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -11,8 +10,9 @@ from engine.types import short_hash
 from experiments.places import ExperimentError
 from experiments.progress import State
 from tuning.jobs.queue import tail
+from ui import running
 from ui.context import App, sentence
-from ui.html import failure, paragraph
+from ui.html import failure
 from ui.tabs.experiment import figures, found, handing, layout, plans, report, run_page
 from ui.tabs.experiment.layout import NEW, Experiment
 from ui.words import say
@@ -82,8 +82,8 @@ def _page(app: App, lang: str, name: str, cell: str, seen: dict[str, Any]) -> di
         "page.found": found.found_html(lang, state),
         "page.curves": seen["page.curves"] if same else _curves(lang, state),
         "page.cells": run_page.cells_html(lang, state, cell),
-        "page.log": log_html(lang, tail(places.log, LOG_LINES) if places.log.is_file() else ""),
-        "page.command": command_html(lang, plans.run_command(places, finds)),
+        "page.log": running.log_html(lang, tail(places.log, LOG_LINES) if places.log.is_file() else ""),
+        "page.command": running.command_html(lang, plans.run_command(places, finds), "xp_command_note"),
         "_drawn": drawn,
     } | panel(lang, state, cell)
 
@@ -109,15 +109,3 @@ def panel(lang: str, state: State | None, label: str) -> dict[str, Any]:
         "page.cell_label": {"visible": bool(cell.runs)},
         "page.cell_results": {"visible": bool(cell.runs)},
     }
-
-
-def log_html(lang: str, text: str) -> str:
-    return f'<div class="mt-log"><pre class="mt-exact">{escape(text or say(lang, "no_log"))}</pre></div>'
-
-
-def command_html(lang: str, command: str) -> str:
-    button = f'<button type="button" class="mt-copy" data-copy>{escape(say(lang, "copy"))}</button>'
-    return (
-        paragraph(say(lang, "xp_command_note"))
-        + f'<div class="mt-command">{button}<pre class="mt-exact">{escape(command)}</pre></div>'
-    )

@@ -12,24 +12,6 @@ from ui.words import say
 CLASS = {"waiting": "wait", "done": "done", "failed": "bad", "died": "bad", "stopped": "over"}
 
 
-def duration(lang: str, seconds: float | None) -> str:
-    """About how long, in the unit a person would say; "" for no time at all."""
-    if not seconds:
-        return ""
-    if seconds < 90:
-        return say(lang, "seconds", number=max(1, round(seconds)))
-    if seconds < 5400:
-        return say(lang, "minutes", number=round(seconds / 60))
-    return say(lang, "hours", number=f"{seconds / 3600:.1f}")
-
-
-def clock(seconds: float) -> str:
-    """2:05 or 1:02:05."""
-    minutes, second = divmod(max(0, round(seconds)), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
 def size(amount: int | None) -> str:
     """Bytes as MiB or GiB; "" for none."""
     if not amount:

@@ -15,13 +15,13 @@ from tuning.jobs import memory, queue
 from tuning.jobs.launch import shell_lines
 from tuning.jobs.progress import JobProgress
 from tuning.jobs.queue import progress, tail
-from ui import adapter_library, training
+from ui import adapter_library, running, training
 from ui.access import roles
 from ui.context import App, sentence
 from ui.conversation import Page
 from ui.html import paragraph
 from ui.listeners import QUIET, bind, bind_or_warn, warn
-from ui.tabs.finetune import forecast, layout, moments, offers, own_rows, run_page, settings_form
+from ui.tabs.finetune import filling, forecast, layout, moments, offers, own_rows, run_page, settings_form
 from ui.tabs.finetune.chart import curves_html
 from ui.tabs.finetune.layout import NEW, NO_GENERAL, OWN_FILE, FineTune
 from ui.words import say
@@ -91,7 +91,7 @@ def wire_compare(
 
 def start_run(app: App, tab: FineTune, request: gr.Request, park: bool, *given) -> dict:
     lang, form = app.language(request), tab.form
-    id = training.start(app, training.read_form(app, layout.plain_values(given)), bool(park))
+    id = training.start(app, training.read_form(app, filling.plain_values(given)), bool(park))
     roles.record_deed(app, "started training", id)
     return show_runs(app, tab, lang, str(id), {}) | {form.copy: offers.copy_choices(app, lang), form.name: ""}
 
@@ -136,7 +136,7 @@ def show_source(tab: FineTune, chosen: str) -> dict:
 
 def copy_run(app: App, tab: FineTune, request: gr.Request, id: str) -> dict:
     """The form filled in as for an earlier run."""
-    return layout.fill_form(tab.form, training.earlier_values(stored.get(app.db, int(id)))) if id else gr.skip()
+    return filling.fill_form(tab.form, training.earlier_values(stored.get(app.db, int(id)))) if id else gr.skip()
 
 
 def show_progress(app: App, tab: FineTune, request: gr.Request, chosen: str, pulse: str) -> dict:
@@ -156,7 +156,7 @@ def show_progress(app: App, tab: FineTune, request: gr.Request, chosen: str, pul
 
 def show_log(app: App, request: gr.Request, chosen: str) -> str | dict:
     known = {str(job["id"]): job for job in training.latest_trainings(app)}
-    return run_page.log_html(app.language(request), tail(known[chosen]["log"], LOG_LINES)) if chosen in known else gr.skip()
+    return running.log_html(app.language(request), tail(known[chosen]["log"], LOG_LINES)) if chosen in known else gr.skip()
 
 
 def begin_log() -> gr.Timer:
@@ -224,7 +224,7 @@ def open_dialog(app: App, tab: FineTune, key: str, buttons: tuple[gr.Button, ...
 def copy_settings(app: App, tab: FineTune, request: gr.Request, chosen: str) -> dict:
     """A new run's form, filled in as for the chosen one."""
     values = training.earlier_values(stored.get(app.db, int(chosen)))
-    return show_runs(app, tab, app.language(request), NEW, {}) | layout.fill_form(tab.form, values)
+    return show_runs(app, tab, app.language(request), NEW, {}) | filling.fill_form(tab.form, values)
 
 
 def compare_run(
@@ -240,7 +240,7 @@ def compare_run(
 
 def describe_form(app: App, tab: FineTune, lang: str, offered: list[str], given: tuple | list) -> dict:
     """What the form means now. offered: the columns of somebody's rows that can be chosen already."""
-    plain = layout.plain_values(given)
+    plain = filling.plain_values(given)
     try:
         form_values = training.read_form(app, plain)
         if columns := training.own_columns(app, form_values.dataset):  # of another file by now, some may not be there any more
@@ -258,7 +258,7 @@ def describe_form(app: App, tab: FineTune, lang: str, offered: list[str], given:
         }
         return nothing | own_updates(app, tab, lang, plain, None, offered)
     settings, room = outlook.settings, outlook.room
-    command = forecast.command_html(lang, training.shell_commands(app, form_values, settings)) if settings else ""
+    command = running.command_html(lang, training.shell_commands(app, form_values, settings)) if settings else ""
     return {
         tab.outlook: forecast.outlook_html(lang, outlook),
         tab.remedy: gr.update(visible=bool(remedies_of(outlook))),
@@ -277,7 +277,7 @@ def remedies_of(outlook: training.Outlook) -> dict[str, Any]:
 
 def apply_remedies(app: App, tab: FineTune, request: gr.Request, *given) -> dict:
     """The form with what would do; the rest of it stays."""
-    remedies = remedies_of(training.forecast_training(app, training.read_form(app, layout.plain_values(given))))
+    remedies = remedies_of(training.forecast_training(app, training.read_form(app, filling.plain_values(given))))
     form, share = tab.form, remedies.pop("general_share", None)
     general = {form.general: layout.PACKAGED, form.share: gr.update(value=share, visible=True)} if share else {}
     return general | {form.settings[name]: settings_form.shown_value(name, value) for name, value in remedies.items()}
@@ -307,7 +307,7 @@ def open_finetune(app: App, tab: FineTune, lang: str) -> dict:
     """Everything the tab shows when the page is opened: the run that is under way, or an empty form."""
     busy = [job for job in stored.unfinished(app.db) if job["kind"] == "train"]
     chosen = str(busy[0]["id"]) if busy else NEW
-    return layout.open_form(app, tab, lang) | show_runs(app, tab, lang, chosen, {})
+    return filling.open_form(app, tab, lang) | show_runs(app, tab, lang, chosen, {})
 
 
 def show_runs(app: App, tab: FineTune, lang: str, chosen: str, seen: dict, ticking: bool = False) -> dict:
@@ -339,8 +339,8 @@ def run_parts(app: App, lang: str, job: dict) -> dict:
         moving_parts(app, lang, job)
         | moments.shown_parts(lang, job)
         | {
-            "log": run_page.log_html(lang, tail(job["log"], LOG_LINES)),
-            "run_command": forecast.command_html(lang, command),
+            "log": running.log_html(lang, tail(job["log"], LOG_LINES)),
+            "run_command": running.command_html(lang, command),
             "compare": {"visible": status in ("done", "stopped") and has_adapter(job)},
             "resume": {"visible": status in ("stopped", "failed", "died")},
             "stop": {"visible": status in ("queued", "starting", "running")},

@@ -10,7 +10,8 @@ from tuning.dataset.recipe import Composed
 from tuning.jobs.forecast import Forecast, TokenRow
 from tuning.jobs.memory import Room, gib
 from tuning.train.estimate import Caution
-from ui.html import failure, note, paragraph
+from ui.html import failure, note
+from ui.running import duration
 from ui.training import Outlook
 from ui.words import say
 
@@ -42,7 +43,7 @@ def figures_html(lang: str, told: Forecast, composed: Composed, identity: str, t
             f"{len(composed.rows):,}",
             say(lang, "rows_note", train=steps.train_rows, valid=steps.valid_rows, share=f"{share:.0%}"),
         ),
-        (say(lang, "time"), format_duration(lang, report.seconds), say(lang, "time_note")),
+        (say(lang, "time"), duration(lang, report.seconds) or "-", say(lang, "time_note")),
     )
     shown = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd><p>{escape(about)}</p></div>" for name, value, about in lead
@@ -142,20 +143,3 @@ def token_row_html(lang: str, row: TokenRow, other: str = "kind_general") -> str
     facts = say(lang, "token_facts", tokens=row.tokens, learned=row.labels)
     about = f'<p class="mt-by">{escape(kind)} · {escape(facts)}</p>'
     return f'<div class="mt-token-row">{about}<pre class="mt-exact">{"".join(said)}</pre></div>'
-
-
-def command_html(lang: str, command: str) -> str:
-    button = f'<button type="button" class="mt-copy" data-copy>{escape(say(lang, "copy"))}</button>'
-    shown = f'<div class="mt-command">{button}<pre class="mt-exact">{escape(command)}</pre></div>'
-    return paragraph(say(lang, "command_note")) + shown
-
-
-def format_duration(lang: str, seconds: float | None) -> str:
-    """About how long, in the unit a person would say."""
-    if seconds is None:
-        return "-"
-    if seconds < 90:
-        return say(lang, "seconds", number=max(1, round(seconds)))
-    if seconds < 7200:
-        return say(lang, "minutes", number=round(seconds / 60))
-    return say(lang, "hours", number=f"{seconds / 3600:.1f}")

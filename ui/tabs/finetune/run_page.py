@@ -9,7 +9,7 @@ from pathlib import Path
 from store import jobs as stored
 from tuning.dataset.recipe import recipe_of
 from tuning.jobs.progress import JobProgress
-from ui import adapter_library
+from ui import adapter_library, running
 from ui.html import failure, note, paragraph
 from ui.tabs.finetune import forecast
 from ui.words import say
@@ -36,7 +36,7 @@ def head_html(lang: str, job: Mapping, told: JobProgress, ahead: int) -> str:
         place = say(lang, "queue_next") if not ahead else say(lang, "queue_ahead", number=ahead)
         parts.append(paragraph(f"{place} {say(lang, 'safe_to_close')}"))
     elif told.total:
-        spent = format_clock(told.elapsed_s)
+        spent = running.clock(told.elapsed_s)
         parts.append(paragraph(say(lang, "ended_after", step=told.step, total=told.total, spent=spent)))
     if status in ("failed", "died"):
         parts.append(failure(job["message"] or say(lang, f"status_{status}")))
@@ -49,20 +49,16 @@ def head_html(lang: str, job: Mapping, told: JobProgress, ahead: int) -> str:
 
 def bar_html(lang: str, told: JobProgress) -> str:
     """12/90, elapsed, left, the clock time of the end."""
-    share = 100 * told.step / told.total if told.total else 0
+    share = told.step / told.total if told.total else 0.0
     facts = [f"<strong>{told.step}/{told.total}</strong>" if told.total else f"<strong>{escape(say(lang, 'preparing'))}</strong>"]
-    facts.append(escape(say(lang, "elapsed", time=format_clock(told.elapsed_s))))
+    facts.append(escape(say(lang, "elapsed", time=running.clock(told.elapsed_s))))
     if told.left_s is not None and told.total > told.step:
-        facts.append(escape(say(lang, "left", time=format_clock(told.left_s))))
+        facts.append(escape(say(lang, "left", time=running.clock(told.left_s))))
         if told.ends:
             facts.append(escape(say(lang, "ends", time=told.ends.strftime("%H:%M"))))
     if told.rows_per_s:
         facts.append(escape(say(lang, "rows_per_s", number=f"{told.rows_per_s:.1f}")))
-    said = "".join(f"<span>{fact}</span>" for fact in facts)
-    return (
-        f'<div class="mt-progress" role="progressbar" aria-valuemin="0" aria-valuemax="{told.total}" aria-valuenow="{told.step}">'
-        f'<i style="width:{share:.1f}%"></i></div><div class="mt-facts mt-run-facts">{said}</div>'
-    )
+    return running.bar_html(share, told.step, told.total, facts)
 
 
 def numbers_html(lang: str, job: Mapping, told: JobProgress) -> str:
@@ -98,16 +94,5 @@ def base_name(base: str | None) -> str | None:
     return Path(base).name if base and Path(base).is_absolute() else base
 
 
-def log_html(lang: str, text: str) -> str:
-    return f'<div class="mt-log"><pre class="mt-exact">{escape(text or say(lang, "no_log"))}</pre></div>'
-
-
 def format_number(value: float | None, form: str = ".3f") -> str | None:
     return None if value is None else format(value, form)
-
-
-def format_clock(seconds: float) -> str:
-    """2:05 or 1:02:05."""
-    whole = max(0, round(seconds))
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
