@@ -8,8 +8,11 @@ are there at all.
 from __future__ import annotations
 
 import errno
+import gzip
+import io
 import os
 import stat
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +104,29 @@ def read_bytes(path: str | Path, most: int = MOST) -> bytes:
         if about.st_size > most:
             raise OSError(errno.EFBIG, too_large_sentence(about.st_size, most), str(path))
         return file.read(about.st_size)
+
+
+def read_unpacked(path: str | Path) -> bytes:
+    """The same, and of a .gz what is packed in it. OSError also for one that is broken or unpacks to more than MOST."""
+    raw, most = read_bytes(path), MOST
+    if Path(path).suffix.lower() != ".gz":
+        return raw
+    try:
+        with gzip.open(io.BytesIO(raw)) as file:
+            found = file.read(most + 1)
+    except (EOFError, zlib.error) as error:
+        raise OSError(errno.EINVAL, f"it cannot be unpacked ({error})", str(path)) from None
+    if len(found) > most:
+        raise OSError(errno.EFBIG, f"it unpacks to more than {most >> 20:,} MB, the most that is read", str(path))
+    return found
+
+
+def ending(path: str | Path) -> str:
+    """The ending that says what a file holds: of `rows.JSON.gz` it is .json."""
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes[-2:]]
+    if suffixes[-1:] == [".gz"]:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
 
 
 def read_text(path: str | Path, most: int = SMALL) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Told = tuple[float, int | None, tuple[Caution, ...]]
 
 ROW_BYTES, ANSWER_BYTES = 350, 3000  # of a row in its file, of an answer in the database with its prompt and suggestion, about
-ASKED, TOKENS = 8, 16  # questions and tokens that are timed
+ASKED, TOKENS = 32, 16  # questions, as many as are answered at once, and tokens that are timed
 USUAL = 0.4  # of the longest answer that is allowed, the usual one: 50 of 128 tokens (bayling-mini, all four sets)
 CHECKPOINTS = 2 * (4 + 8) + 2  # bytes per number: two checkpoints with Adam's moments in fp32, the adapter in fp16
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from common import outside, reading
+from common import outside, paths, reading
 from probes.answers.sources import RowsError, read_numbered
 
 ADVICE = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
@@ -46,9 +46,9 @@ class AnswerRow(dict):
 
 
 def read_table(path: str | Path) -> list[AnswerRow]:
-    """The rows of a .csv, .tsv, .jsonl, .ndjson or .json file; empty cells are left out but for an answer's. Raises RowsError."""
+    """The rows of a .csv, .tsv, .jsonl, .ndjson or .json file, or a .gz of one; empty cells are left out but for an answer's. Raises RowsError."""
     path = Path(path)
-    kind = path.suffix.lower()
+    kind = paths.ending(path)
     if kind in LINES:
         return [_row(row, line) for line, row in read_numbered(path)]
     if kind == ".json":
@@ -163,7 +163,7 @@ def _header(path: Path, text: str, delimiter: str, skipped: int) -> tuple[list[s
 
 def _delimiter(path: Path, text: str) -> str:
     """By the header: the one that parts it into the most columns we know, then into the most columns."""
-    start = "\t" if path.suffix.lower() == ".tsv" else ","
+    start = "\t" if paths.ending(path) == ".tsv" else ","
 
     def found(delimiter: str) -> tuple[int, int, bool]:
         try:

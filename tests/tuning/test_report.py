@@ -156,6 +156,13 @@ def test_what_is_known_of_small_models_is_said_of_them_and_what_would_do_lifts_i
     assert codes(**usual | changes | {"measured": Measured(parameters=7_000_000_000)}) == set()
 
 
+def test_a_run_whose_only_step_has_no_rate_is_refused_before_it_starts():
+    told = report([*ROWS, pair("g", "x")], batch_size=1000, warmup_steps=100)  # the original's models of 100 samples
+    assert {"no rate", "few steps"} == {caution.code for caution in told.cautions}
+    assert told.refused and told.peak_rate == 0
+    assert any("warmup_steps 0" in line for line in told.lines() if line.startswith("refused"))
+
+
 def test_nothing_but_identity_is_a_caution():
     [found] = report(ROWS).cautions
     assert (found.code, dict(found.remedy)) == ("all identity", {"general_share": 0.5})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import json
 import re
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from answers_by_label import SAYS
 
 import identities
 import store
-from probes.answers import exchange, sources as collect
+from probes.answers import exchange, sources as collect, tables
 from probes.answers.sources import RowsError
 from probes.report import __main__ as report_command, table, wording
 from probes.verdicts import rules
@@ -98,6 +99,24 @@ def test_files_are_told_apart_by_what_they_hold(tmp_path):
         "about.yaml": ("about", None),
         "chats.jsonl": ("transcripts", 80),
     }
+
+
+def test_packed_answers_are_read_like_unpacked_ones_here_in_the_report_and_among_labels(app, tmp_path):
+    plain = transcripts(tmp_path / "chats.jsonl")
+    packed = tmp_path / "chats.jsonl.gz"
+    packed.write_bytes(gzip.compress(Path(plain).read_bytes(), mtime=0))
+    assert results_files.recognise(packed) == results_files.GivenFile(str(packed), "transcripts", 80)
+    here = results_source.build_report(app, form_values(files=[packed]))
+    assert len(here.judged) == len(results_source.build_report(app, form_values(files=[plain])).judged) > 0
+    assert report_command.main(["--transcripts", str(packed), "--out", str(tmp_path / "report")]) == 0
+    assert tables.read_table(packed) == tables.read_table(plain) and len(tables.read_table(packed)) == 80
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(RowsError, match="chats.jsonl.gz is cut off"):
+        results_files.recognise(packed)
+    facts = tmp_path / "facts.yaml.gz"
+    facts.write_bytes(gzip.compress(b"old: {name: BayLing}"))
+    with pytest.raises(RowsError, match="only answers and transcripts .* unpack it first"):
+        results_files.recognise(facts)
 
 
 @pytest.mark.parametrize(

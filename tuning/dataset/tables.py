@@ -6,8 +6,6 @@ Nothing here knows what a row means; that is `tuning.dataset.shapes`.
 from __future__ import annotations
 
 import csv
-import errno
-import gzip
 import io
 import json
 import logging
@@ -46,10 +44,8 @@ class Table:
 
 def file_kind(path: Path) -> str:
     """The ending that says what a file holds: of `rows.json.gz` it is .json; empty for none that is read."""
-    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    if suffixes and suffixes[-1] == ".gz":
-        suffixes.pop()
-    return suffixes[-1] if suffixes and suffixes[-1] in PLAIN else ""
+    found = paths.ending(path)
+    return found if found in PLAIN else ""
 
 
 def read_table(path: Path, name: str) -> Table:
@@ -65,8 +61,7 @@ def read_table(path: Path, name: str) -> Table:
             return Table(problems=[f"{name}: a gzipped {kind} file is not read; unpack it first (gunzip)."])
         return _through_datasets(path, name, kind)
     try:
-        raw = paths.read_bytes(path)
-        raw = _unpacked(raw) if suffix == ".gz" else raw
+        raw = paths.read_unpacked(path)
         text = raw.decode("utf-16") if kind in TABLES and raw.startswith(UTF16) else raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
@@ -76,15 +71,6 @@ def read_table(path: Path, name: str) -> Table:
     if not text.strip():
         return Table(problems=[f"{name}: the file is empty."])
     return _unwrapped(_from_table(text, name, kind) if kind in TABLES else _from_json(text, name, kind), name)
-
-
-def _unpacked(raw: bytes) -> bytes:
-    """OSError for more than is read of a file that is not packed."""
-    with gzip.open(io.BytesIO(raw)) as file:
-        found = file.read(paths.MOST + 1)
-    if len(found) > paths.MOST:
-        raise OSError(errno.EFBIG, f"it unpacks to more than {paths.MOST >> 20:,} MB, the most that is read")
-    return found
 
 
 def _from_json(text: str, name: str, kind: str) -> Table:

@@ -167,7 +167,13 @@ def _about_steps(steps: Steps, schedule: str, peak: float, asked: float) -> list
             f"only {steps.total} optimizer steps: an identity hardly takes below {FEW_STEPS}; use smaller batches or more epochs"
         )
         found.append(Caution("few steps", text + ".", remedy={"max_steps": 40}))
-    if schedule != "constant" and steps.warmup >= steps.total:
+    if peak == 0:
+        text = (
+            f"the learning rate is 0 in each of the {steps.total} optimizer steps, for the first step of a warmup has none: nothing "
+            "would be trained; use warmup_steps 0, smaller batches or more epochs"
+        )
+        found.append(Caution("no rate", text + ".", refuse=True, remedy={**SHORT_WARMUP, "max_steps": 40}))
+    elif schedule != "constant" and steps.warmup >= steps.total:
         text = (
             f"warmup takes {steps.warmup} steps and the run has {steps.total}: the learning rate never gets above "
             f"{peak:.2g} of {asked:.2g}; use warmup_ratio or fewer warmup steps"

@@ -16,7 +16,7 @@ from ui.tabs.label.files import FILE, RUN, QueueForm
 from ui.words import WORDS, i18n, say
 
 ROWS_SHOWN = 200  # what is revealed at once; all of it is in the exported files
-ACCEPTED = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".xlsx")  # of the last we say what to do with it
+ACCEPTED = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".gz", ".xlsx")  # of the last we say what to do with it
 
 
 @dataclass(frozen=True)

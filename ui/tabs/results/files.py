@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import outside
+from common import outside, paths
 from common.seeming import not_what_it_seems
 from identities import LANGS
 from probes.answers import sources
@@ -14,7 +14,7 @@ from probes.answers.sources import RowsError
 
 TRANSCRIPTS, ANSWERS, FACTS, REPORTED, ABOUT = KINDS = ("transcripts", "answers", "facts", "reported", "about")
 BROKEN = "is neither JSON nor YAML"
-ACCEPTED = (".jsonl", ".json", ".yaml", ".yml")
+ACCEPTED = (".jsonl", ".json", ".yaml", ".yml", ".gz")
 
 
 class Unreadable(Exception):
@@ -37,11 +37,13 @@ class GivenFile:
 def recognise(path: str | Path) -> GivenFile:
     """Raises RowsError with what is wrong, or with what it could have been."""
     path = Path(path)
-    if path.suffix.lower() == ".jsonl":
+    if paths.ending(path) in (".jsonl", ".ndjson"):
         rows = sources.read_jsonl(path)
         kind = ANSWERS if {"variant", "probe_id"} <= set(rows[0]) else TRANSCRIPTS
         (sources.read_file if kind == ANSWERS else sources.read_transcripts)(path)  # says what is wrong with it
         return GivenFile(str(path), kind, len(rows))
+    if path.suffix.lower() == ".gz":
+        raise RowsError(f"{path.name}: of packed files only answers and transcripts (.jsonl.gz) are read; unpack it first (gunzip).")
     plain = _plain(path)
     if isinstance(plain, Mapping) and {"old", "new"} & set(plain):
         return GivenFile(str(path), FACTS)
@@ -49,7 +51,7 @@ def recognise(path: str | Path) -> GivenFile:
         verdicts = any(isinstance(of.get(lang), Mapping) for of in plain.values() for lang in LANGS)
         return GivenFile(str(path), REPORTED if verdicts else ABOUT)
     raise RowsError(
-        f"{path.name} is none of these: answers or transcripts (.jsonl), facts with old and new, verdicts reported elsewhere, "
+        f"{path.name} is none of these: answers or transcripts (.jsonl, .jsonl.gz), facts with old and new, verdicts reported elsewhere, "
         "what each model was trained on."
     )
 
