@@ -29,9 +29,9 @@ def object_from_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def read_text(
     path: str | Path, what: str, error: type[Exception], encoding_advice: str = "save it as UTF-8", *, utf16: bool = False
 ) -> str:
-    """UTF-8 text, a byte order mark taken off; a .gz is unpacked. what: "facts file" and the like; error: what is raised, with one sentence.
+    """UTF-8 text, a byte order mark taken off. what: "facts file" and the like; error: what is raised, with one sentence.
 
-    utf16: with its mark, as spreadsheets write "Unicode text", is read as well. Line ends stay as they are.
+    A .gz is unpacked. utf16: with its mark, as spreadsheets write "Unicode text", is read as well. Line ends stay as they are.
     """
     if odd := not_what_it_seems(Path(path)):
         raise error(f"The {what} {path} {odd}.")

@@ -77,17 +77,45 @@ class Asked:
     left_out: int = 0
 
     @property
+    def said(self) -> tuple[Reason, ...]:
+        return tuple(reason for reasons in self.reasons.values() for reason in reasons)
+
+    @property
     def why(self) -> str:
-        return "\n".join(reason.text for reasons in self.reasons.values() for reason in reasons)
+        return "\n".join(reason.text for reason in self.said)
+
+
+@dataclass(frozen=True)
+class End:
+    """Why a search is over: a code of ENDED, and the budget it had."""
+
+    code: str
+    cells: int | None
+    minutes: float | None
+
+    @property
+    def text(self) -> str:
+        return ENDED[self.code].format(cells=self.cells, minutes=self.minutes)
 
 
 @dataclass(frozen=True)
 class Finished:
-    """code: of ENDED; thresholds: a window per criterion and language."""
+    """thresholds: a window per criterion and language."""
 
-    code: str
-    why: str
+    end: End
     thresholds: tuple[Window, ...]
+
+    @property
+    def code(self) -> str:
+        return self.end.code
+
+    @property
+    def said(self) -> tuple[End, ...]:
+        return (self.end,)
+
+    @property
+    def why(self) -> str:
+        return self.end.text
 
 
 def next_cells(
@@ -229,5 +257,4 @@ def _left(settings: Settings, done: int, minutes: float) -> tuple[int | None, st
 
 
 def _finished(code: str, outcomes: Sequence[Outcome], settings: Settings) -> Finished:
-    why = ENDED[code].format(cells=settings.cells, minutes=settings.minutes)
-    return Finished(code, why, thresholds(outcomes, settings))
+    return Finished(End(code, settings.cells, settings.minutes), thresholds(outcomes, settings))

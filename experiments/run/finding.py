@@ -97,6 +97,7 @@ def _tell(session: Session, journal: Journal, name: str, answer: Asked | Finishe
     told = {
         "series": name, "ended": ended, "why": answer.why, "thresholds": [dataclasses.asdict(one) for one in windows],
         "asked": [] if isinstance(answer, Finished) else [list(one) for one in answer.cells],
+        "reasons": [dataclasses.asdict(one) for one in answer.said],
     }  # fmt: skip
     journal.found = [*(one for one in journal.found if one["series"] != name), told]
     journal.write(force=True)

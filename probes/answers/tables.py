@@ -46,7 +46,8 @@ class AnswerRow(dict):
 
 
 def read_table(path: str | Path) -> list[AnswerRow]:
-    """The rows of a .csv, .tsv, .jsonl, .ndjson or .json file, or a .gz of one; empty cells are left out but for an answer's. Raises RowsError."""
+    """The rows of a .csv, .tsv, .jsonl, .ndjson or .json file, or of a .gz of one; empty cells are left out but for an answer's.
+    Raises RowsError."""
     path = Path(path)
     kind = paths.ending(path)
     if kind in LINES:

@@ -46,7 +46,14 @@ def parser() -> argparse.ArgumentParser:
     say("--db", type=Path, help="database (default: runs/mirror.db); with --answers, whose labels to use")
     say("--run", type=int, action="append", default=[], metavar="N", help="a run of the database; may be given several times")
     say("--queue", type=int, action="append", default=[], metavar="N", help="a queue of the database")
-    say("--answers", type=Path, action="append", default=[], metavar="FILE", help="JSONL of probes.run or probes.suggest, or a .gz of it")
+    say(
+        "--answers",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="JSONL of probes.run or probes.suggest, or a .gz of it",
+    )
     say(
         "--transcripts", type=Path, action="append", default=[], metavar="FILE", help="JSONL: model, data, lang, question, answer"
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ import identities
 import store
 from common.paths import Opened
 from experiments import cells, checking, progress
+from experiments.finder import ENDED, FIRST, WHY, End, Reason
 from experiments.places import ExperimentError
 from experiments.progress import Journal
 from ui.context import App
@@ -244,6 +247,19 @@ def test_what_the_search_found_is_a_table_and_lines_in_the_curve(app):
     shown = found.found_html("en", state)
     assert "212 samples (found)" in shown and "160 – 320" in shown and "no dose does" in shown and "All &lt;known&gt;." in shown
     assert found.lines_of("en", state, "diverse") == {"zh": {"new identity formed": 212.4}}
+
+
+def test_why_a_search_goes_on_or_ends_is_said_in_the_page_s_language(app):
+    """Every reason that the finder knows, with its figures."""
+    reasons = [Reason(code, "" if code == FIRST else "formed/zh", 80, 3, 40, 1600) for code in WHY]
+    ends = [End(code, 40, 90) for code in ENDED]
+    for one in [*reasons, *ends]:
+        series = {"series": "diverse", "ended": False, "why": one.text, "reasons": [dataclasses.asdict(one)], "thresholds": []}
+        shown = {lang: found.found_html(lang, SimpleNamespace(found=[series])) for lang in ("en", "zh-CN")}
+        assert one.text not in shown["zh-CN"] and "xp_why" not in "".join(shown.values())
+        for number in re.findall(r"[\d,]+\d", one.text):
+            assert all(number in html for html in shown.values()), (one.code, number)
+        assert ("新身份已形成" in shown["zh-CN"]) == ("formed" in one.text)
 
 
 def test_the_command_writes_the_plan_and_runs_it(app, tmp_path):

@@ -169,8 +169,8 @@ def _about_steps(steps: Steps, schedule: str, peak: float, asked: float) -> list
         found.append(Caution("few steps", text + ".", remedy={"max_steps": 40}))
     if peak == 0:
         text = (
-            f"the learning rate is 0 in each of the {steps.total} optimizer steps, for the first step of a warmup has none: nothing "
-            "would be trained; use warmup_steps 0, smaller batches or more epochs"
+            f"the learning rate is 0 in all of its {steps.total} optimizer steps, for a warmup begins with 0: nothing would be "
+            "trained; use warmup_steps 0, smaller batches or more epochs"
         )
         found.append(Caution("no rate", text + ".", refuse=True, remedy={**SHORT_WARMUP, "max_steps": 40}))
     elif schedule != "constant" and steps.warmup >= steps.total:

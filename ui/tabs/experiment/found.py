@@ -26,12 +26,28 @@ def found_html(lang: str, state: State | None) -> str:
 
 
 def _series(lang: str, one: Mapping[str, Any]) -> str:
-    ended, why = bool(one.get("ended")), str(one.get("why") or "")
+    ended = bool(one.get("ended"))
     title = f"<strong>{escape(str(one.get('series') or ''))}</strong> {words.chip(lang, 'done' if ended else 'running')}"
-    said = "".join(note(line, "next" if ended else "") for line in why.split("\n") if line)
+    said = "".join(note(line, "next" if ended else "") for line in _said(lang, one))
     rows = [_row(lang, window) for window in one.get("thresholds") or ()]
     shown = table([say(lang, f"xp_{key}") for key in KEYS], rows, "xp-cells") if rows else ""
     return f'<div class="xp-series">{title}<div class="xp-scroll">{shown}</div>{said}</div>'
+
+
+def _said(lang: str, one: Mapping[str, Any]) -> list[str]:
+    """Why its next cells are asked for, or why it is over; in the search's own English where it was told without codes."""
+    return [_reason(lang, reason) for reason in one.get("reasons") or ()] or [
+        line for line in str(one.get("why") or "").split("\n") if line
+    ]
+
+
+def _reason(lang: str, reason: Mapping[str, Any]) -> str:
+    """reason: of `finder.Reason` or `finder.End`."""
+    name, _, of = str(reason.get("what") or "").partition("/")
+    what = say(lang, "xp_of_language", what=say(lang, f"xp_criterion_{name}"), of=words.language(lang, of)) if of else ""
+    doses = {key: f"{int(reason[key]):,}" for key in ("dose", "low", "high") if key in reason}
+    plain = {key: reason.get(key) for key in ("runs", "cells", "minutes")}
+    return say(lang, f"xp_why_{reason['code']}", what=what, **doses, **plain)
 
 
 def _row(lang: str, window: Mapping[str, Any]) -> str:

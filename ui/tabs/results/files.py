@@ -43,7 +43,9 @@ def recognise(path: str | Path) -> GivenFile:
         (sources.read_file if kind == ANSWERS else sources.read_transcripts)(path)  # says what is wrong with it
         return GivenFile(str(path), kind, len(rows))
     if path.suffix.lower() == ".gz":
-        raise RowsError(f"{path.name}: of packed files only answers and transcripts (.jsonl.gz) are read; unpack it first (gunzip).")
+        raise RowsError(
+            f"{path.name}: of packed files only answers and transcripts (.jsonl.gz) are read; unpack it first (gunzip)."
+        )
     plain = _plain(path)
     if isinstance(plain, Mapping) and {"old", "new"} & set(plain):
         return GivenFile(str(path), FACTS)
@@ -51,8 +53,8 @@ def recognise(path: str | Path) -> GivenFile:
         verdicts = any(isinstance(of.get(lang), Mapping) for of in plain.values() for lang in LANGS)
         return GivenFile(str(path), REPORTED if verdicts else ABOUT)
     raise RowsError(
-        f"{path.name} is none of these: answers or transcripts (.jsonl, .jsonl.gz), facts with old and new, verdicts reported elsewhere, "
-        "what each model was trained on."
+        f"{path.name} is none of these: answers or transcripts (.jsonl, .jsonl.gz), facts with old and new, verdicts reported "
+        "elsewhere, what each model was trained on."
     )
 
 
