@@ -7,7 +7,7 @@ white. Figures are made without pyplot: no window, no global state, any thread.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ CJK_FONTS = (
 )  # fmt: skip
 DPI = 200
 MARKED = 12  # a line with more points shows no marker at each
+LEGEND_LINE, LEGEND_LETTER = 0.85, 0.08  # inches of a legend's entry: its line with what is around it, and a letter at most
 TOO_NEAR = 1.5  # two doses closer than this factor share a tick, or their numbers would overlap
 
 
@@ -85,7 +86,10 @@ def draw_dose_response(
         panels[0].set_ylabel(say(lang, "axis_answers"))
         handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
         if handles:
-            figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False, handlelength=3.5)
+            columns = legend_columns(handles, figure.get_figwidth())
+            figure.legend(
+                handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False, handlelength=3.5
+            )
     return figure
 
 
@@ -164,6 +168,13 @@ def fonts() -> list[str]:
 def format_dose(dose: float) -> str:
     """ "4.5", "316", "7,349"."""
     return f"{dose:,.0f}" if dose >= 99.5 else f"{dose:.3g}"
+
+
+def legend_columns(labels: Iterable[str], inches: float) -> int:
+    """One for each group's two lines, up to three, as far as the figure is wide enough: a wider legend is cut off at both ends."""
+    labels = list(labels)
+    widest = max(sum(2 if ord(char) > 0x2E7F else 1 for char in label) for label in labels)
+    return max(1, min(3, max(2, len(labels) // 2), int(inches / (LEGEND_LINE + LEGEND_LETTER * widest))))
 
 
 def _look(number: int) -> tuple[str, str, str]:

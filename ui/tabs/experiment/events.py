@@ -89,6 +89,7 @@ def open_experiment(app: App, tab: Experiment, request: gr.Request) -> dict:
         form.head: layout.form_head(lang, app.engine.base.name),
         form.start_from: gr.update(choices=layout.start_choices(app, lang), value=first),
         form.text: plans.read_start(app, first),
+        form.dose: None,  # said, not left out: a number without a value is shown as 0
     }
 
 

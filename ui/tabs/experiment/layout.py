@@ -38,7 +38,7 @@ class PlanForm:
 
     @property
     def outputs(self) -> list:
-        return [self.head, self.start_from, self.text, self.outlook, self.command]
+        return [self.head, self.start_from, self.text, self.dose, self.outlook, self.command]
 
 
 @dataclass(frozen=True)
