@@ -171,7 +171,7 @@ def format_dose(dose: float) -> str:
 
 
 def legend_columns(labels: Iterable[str], inches: float) -> int:
-    """One for each group's two lines, up to three, as far as the figure is wide enough: a wider legend is cut off at both ends."""
+    """One for each group's two lines, up to three, as far as the figure is wide enough; a wider legend is cut off at its ends."""
     labels = list(labels)
     widest = max(sum(2 if ord(char) > 0x2E7F else 1 for char in label) for label in labels)
     return max(1, min(3, max(2, len(labels) // 2), int(inches / (LEGEND_LINE + LEGEND_LETTER * widest))))
