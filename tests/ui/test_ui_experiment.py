@@ -111,7 +111,19 @@ def test_time_memory_and_disk_are_told_of_the_cells_that_are_left(app):
     known = replace(told, unforeseen="", foreseen=plans.Foreseen(cells_, 2**29))
     shown = plan_table.outlook_html("en", known)
     assert "4 min" in shown and "1.5 GiB" in shown and "3 MiB" in shown and "1 cells are kept already" in shown
-    assert "kept already</span>" in shown
+    assert "kept already</span>" in shown and "free beside" not in shown
+    tight = replace(known, room=plans.Room("cuda:0", 16 * 2**30, 3 * 2**30, 17 * 2**30))
+    assert "up to 16.0 GiB on cuda:0, and 3.0 GiB are free beside" in plan_table.outlook_html("en", tight)
+
+
+@pytest.mark.parametrize(("device", "needed"), [("cpu", 9), ("cuda:0", 7)])
+def test_whether_an_experiment_fits_beside_the_page_is_asked_of_the_page_s_device(app, monkeypatch, device, needed):
+    """Base 2, training 7: on a GPU the experiment's base makes way for the training; on a CPU both lie in the same memory."""
+    monkeypatch.setattr(app.engine.base, "device", device)
+    monkeypatch.setattr(plans.memory, "find_room", lambda needed, device, engine: plans.Room(device, needed, 8, 8))
+    cell = plans.ahead.CellForeseen(90.0, 7)
+    room = plans._room(app, plans.Foreseen({"one": cell}, 2))
+    assert (room.device, room.needed, room.fits) == (device, needed, device != "cpu")
 
 
 def test_a_plan_leads_to_no_file_that_is_not_open_to_the_page(app, tmp_path):

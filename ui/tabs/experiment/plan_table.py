@@ -32,6 +32,9 @@ def outlook_html(lang: str, told: Outlook, waiting: bool = False) -> str:
     notes = note(say(lang, "xp_exists", name=told.plan.name), "next") if told.exists and told.plan else ""
     notes += note(say(lang, "xp_parked"), "warn") if told.parked else ""
     notes += note(say(lang, "xp_other_base", base=told.unforeseen), "warn") if told.unforeseen else ""
+    if told.room and not told.room.fits:
+        needed, beside = words.size(told.room.needed), words.size(max(0, told.room.beside)) or "0 MiB"
+        notes += note(say(lang, "xp_no_room", needed=needed, beside=beside, device=told.room.device), "warn")
     return totals_html(lang, told, waiting) + notes + cautions_html(lang, told) + table_html(lang, told)
 
 

@@ -20,6 +20,8 @@ from experiments.lines import Problem, line_of
 from experiments.places import CHECKOUT, ExperimentError, Places
 from experiments.plan import Plan
 from experiments.progress import State
+from tuning.jobs import memory
+from tuning.jobs.memory import Room
 from ui.adapter_library import EXPERIMENTS
 from ui.context import App
 
@@ -40,13 +42,15 @@ class Outlook:
     """What a plan's text means. problems: all of them, or none, and then there is the rest. cells: with those left out.
 
     foreseen: of all cells; None until it has been worked out, and where it cannot be: the plan is of another base (`unforeseen`
-    names it), or the page's makes room for a training (`parked`). exists: an experiment of this name is gone on with.
+    names it), or the page's makes room for a training (`parked`). room: on the page's device, beside its base. exists: an
+    experiment of this name is gone on with.
     """
 
     problems: tuple[Problem, ...]
     plan: Plan | None = None
     cells: tuple[Cell, ...] = ()
     foreseen: Foreseen | None = None
+    room: Room | None = None
     unforeseen: str = ""
     parked: bool = False
     exists: bool = False
@@ -233,7 +237,16 @@ def foreseen(app: App, told: Outlook) -> Outlook:
             while len(_known) >= REMEMBERED:
                 _known.pop(next(iter(_known)))
             _known[key] = found
-        return replace(told, foreseen=_known[key])
+        told = replace(told, foreseen=_known[key])
+    return replace(told, room=_room(app, told.totals)) if told.totals else told
+
+
+def _room(app: App, totals: Foreseen) -> Room:
+    """Whether the experiment's own base and a training fit beside the page's base. On a GPU the first makes way for the second."""
+    device = memory.where_is(app.engine)
+    trainings = totals.memory_bytes - totals.base_bytes
+    needed = totals.memory_bytes if device == "cpu" else max(totals.base_bytes, trainings)
+    return memory.find_room(needed, device, app.engine)
 
 
 def begin(app: App, text: str, find: bool) -> str:
