@@ -242,7 +242,7 @@ def foreseen(app: App, told: Outlook) -> Outlook:
 
 
 def _room(app: App, totals: Foreseen) -> Room:
-    """Whether the experiment's own base and a training fit beside the page's base. On a GPU the first makes way for the second."""
+    """Whether the experiment's own base and a training fit beside the page's. On a GPU the first makes way for the second."""
     device = memory.where_is(app.engine)
     trainings = totals.memory_bytes - totals.base_bytes
     needed = totals.memory_bytes if device == "cpu" else max(totals.base_bytes, trainings)
