@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from common import reading
 from common.errors import UserError
@@ -87,6 +88,18 @@ def from_variant(variant: Mapping) -> Dose:
     return from_card(card)
 
 
+def to_mapping(dose: Dose) -> dict[str, Any]:
+    """What is known of it, as plain data; `from_mapping` is its other side."""
+    return {field.name: value for field in fields(Dose) if (value := getattr(dose, field.name)) not in (None, "")}
+
+
+def from_mapping(name: str, told: object) -> Dose:
+    """Raises DoseError for what is no dose."""
+    if problems := _problems(name, told):
+        raise DoseError("; ".join(problems) + ".")
+    return replace(from_text(str(told.get("data") or "")), **told) if isinstance(told, Mapping) else UNKNOWN
+
+
 def read_doses(path: str | Path) -> dict[str, Dose]:
     """A YAML or JSON file: variant -> data, samples, distinct, steps, share, kind, seed, all optional. Raises DoseError."""
     plain = reading.read_yaml(path, "file", DoseError)
@@ -95,7 +108,7 @@ def read_doses(path: str | Path) -> dict[str, Dose]:
     problems = [text for name, told in plain.items() for text in _problems(str(name), told)]
     if problems:
         raise DoseError(f"{path}: " + "; ".join(problems) + ".")
-    return {str(name): replace(from_text(str(told.get("data") or "")), **told) for name, told in plain.items()}
+    return {str(name): from_mapping(str(name), told) for name, told in plain.items()}
 
 
 def _problems(name: str, told: object) -> list[str]:

@@ -6,6 +6,7 @@ What is imported twice is stored once: an answer is known by its texts, a label 
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import io
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 import store
-from common import files, space
+from common import files, paths, space
 from engine import thoughts
 from probes.answers import label_studio as label_studio_files, matching as found, tables
 from probes.answers.sources import RowsError
@@ -200,8 +201,8 @@ def label_rows(where: str | Path | Database, queue: int | None = None) -> list[d
 
 
 def write_rows(path: str | Path, rows: Sequence[Mapping], columns: Sequence[str] = ()) -> None:
-    """A .csv (readable by spreadsheets, formulas made harmless), .jsonl or .json file. Raises RowsError."""
-    path, kind = Path(path), Path(path).suffix.lower()
+    """A .csv (readable by spreadsheets, formulas made harmless), .jsonl or .json file, or a .gz of one. Raises RowsError."""
+    path, kind = Path(path), paths.ending(path)
     if kind == ".csv":
         text = "\ufeff" + as_csv(rows, columns)
     elif kind == ".jsonl":
@@ -210,7 +211,11 @@ def write_rows(path: str | Path, rows: Sequence[Mapping], columns: Sequence[str]
         text = json.dumps(list(rows), ensure_ascii=False, indent=1) + "\n"
     else:
         raise RowsError(f"{path} is none of .csv, .jsonl and .json.")
-    files.write_text(path, text)
+    if path.suffix.lower() == ".gz":
+        with files.atomic_file(path, binary=True) as file:
+            file.write(gzip.compress(text.encode(), mtime=0))  # without the time: the same rows are the same file
+    else:
+        files.write_text(path, text)
 
 
 def as_csv(rows: Sequence[Mapping], columns: Sequence[str] = ()) -> str:

@@ -85,6 +85,8 @@ def read_file(path: str | Path) -> Answers:
                 f"{path}, answer {number} lacks variant, lang or probe_id; is it a file of transcripts (--transcripts)?"
             )
     told = {str(row["variant"]): dose.from_text(str(row["data"])) for row in rows if row.get("data")}
+    given = {str(row["variant"]): row["dose"] for row in rows if row.get("dose")}
+    told |= {name: dose.from_mapping(f"{path}: the dose of {name}", plain) for name, plain in given.items()}
     return Answers(rows, told, (Path(path).name,))
 
 

@@ -18,10 +18,14 @@ from probes.report.model import Report
 from probes.report.page import render_markdown, render_page, threshold_name
 from probes.report.preferences import Preference
 from probes.verdicts import rules, thresholds
+from probes.verdicts.basis import BY_PEOPLE
 from probes.verdicts.paired import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+PACKED = "answers.jsonl.gz"
+BULKY = ("prompt", "timings", "mean_logprob", "decoding", "adapters")
 
 
 def build_report(
@@ -82,9 +86,8 @@ def compare_variants(
 
 
 def write_report(report: Report, folder: str | Path, langs: Sequence[str] = ("en",)) -> list[Path]:
-    """report.html, table.md, table.csv, answers.csv, votes.csv and board.csv if anybody voted, pairs.csv if two
-    variants answered the same probes, and, as far as there is anything to draw,
-    curves as .png and .svg.
+    """report.html, table.md, table.csv, answers.csv and answers.jsonl.gz, votes.csv and board.csv if anybody voted, pairs.csv
+    if two variants answered the same probes, and, as far as there is anything to draw, curves as .png and .svg.
 
     langs: en, zh, or both in the order of preference: then the page has a switch, and table and curves in the second one stand
     beside the first one's as NAME.zh or NAME.en.
@@ -103,7 +106,8 @@ def write_report(report: Report, folder: str | Path, langs: Sequence[str] = ("en
     )
     exchange.write_rows(folder / "table.csv", table.csv_rows(report.rows))
     exchange.write_rows(folder / "answers.csv", answer_rows(report), exchange.ANSWER_COLUMNS)
-    written += [folder / "table.csv", folder / "answers.csv"]
+    exchange.write_rows(folder / PACKED, packed_rows(report))
+    written += [folder / "table.csv", folder / "answers.csv", folder / PACKED]
     more = {
         "votes": preferences.csv_rows(report.votes),
         "board": vote_board.csv_rows(report.board),
@@ -150,6 +154,18 @@ def read_verdicts(path: str | Path) -> tuple[dict[tuple[str, str], dict], dict[s
         found |= {(variant, lang): dict(told) for lang, told in of.items() if isinstance(told, Mapping)}
         doses[variant] = dose.from_text(str(of.get("data") or ""))
     return found, doses
+
+
+def packed_rows(report: Report) -> list[dict]:
+    """The same, as `sources.read_file` reads them again, so that this report can be made of them alone: suggestions as
+    suggestions, only people's labels as labels, and what each variant was trained on. Without prompts and timings."""
+    doses = {row.result.variant: dose.to_mapping(row.dose) for row in report.rows}
+    found = []
+    for row in answer_rows(report):
+        left_out = BULKY if row["label_source"] in BY_PEOPLE else (*BULKY, "label")
+        told = {key: value for key, value in row.items() if value not in (None, "", [], {}) and key not in left_out}
+        found.append(told | {"answer": row["answer"], "dose": doses[row["variant"]]})
+    return found
 
 
 def answer_rows(report: Report) -> list[dict]:

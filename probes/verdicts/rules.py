@@ -109,8 +109,9 @@ def collect_evidence(
     """Answers (rows of an answers or suggestions file) with what is said of each; rows without an answer are left out.
 
     `check` of a row says whether a retention answer is right. labels: standing label rows by answer id (`answer_id` or `id`
-    of a row); a row's own `label` counts as one voice. source: `best` takes the label where there is one and the suggestion
-    where nobody has labelled; a disputed answer gets neither. Raises ValueError for another word.
+    of a row); a row's own `label` counts as one voice, unless its `label_source` says that it is a suggestion. source: `best`
+    takes the label where there is one and the suggestion where nobody has labelled; a disputed answer gets neither. Raises
+    UserError for another word.
     """
     if source not in SOURCES:
         raise UserError(f"The source of verdicts is {source!r}; it is one of {', '.join(SOURCES)}.")
@@ -120,10 +121,12 @@ def collect_evidence(
             continue
         key = row.get("answer_id", row.get("id"))
         said = list((labels or {}).get(key, ()))
-        if not said and row.get("label"):
+        if not said and row.get("label") and row.get("label_source") != "suggestion":
             said = [{"kind": "label", "label": row["label"]}]
         group = row.get("group") or "paraphrase"
         words = CONTROL_LABELS if group in ("control", "retention") else IDENTITY_LABELS
+        if not said and row.get("label_source") == "disputed":
+            said = [{"label": word} for word in words[:2]]
         decision = decide_label(said) if source != "suggestions" else Decision(None, "none", 0)
         label, how, sure = decision.label, decision.how, True
         if how == "none" and source != "labels" and row.get("suggestion"):

@@ -134,7 +134,8 @@ def test_answers_that_look_like_html_stay_text(files):
 def test_the_same_report_twice_differs_in_the_time_alone(files):
     def files_of(out):
         made = re.compile(r"made \d{4}-\d\d-\d\d \d\d:\d\d UTC")
-        return {path.name: made.sub("", path.read_text("utf-8")) for path in out.iterdir() if path.suffix != ".png"}
+        texts = {path.name: made.sub("", path.read_text("utf-8")) for path in out.iterdir() if path.suffix not in (".png", ".gz")}
+        return texts | {path.name: path.read_bytes() for path in out.glob("*.gz")}
 
     first = files_of(make(files))
     assert files_of(make(files)) == first
@@ -246,6 +247,40 @@ def test_the_latest_run_is_reported_with_its_adapters_dose_and_its_checks(files,
     assert (rows["base"]["retention"], rows["tuned"]["retention"], rows["tuned"]["drop_points"]) == ("0.95", "0.9", "5.0")
     assert (rows["tuned"]["usable"], rows["tuned"]["usable_why"]) == ("no", "retention")
     assert "smollm2 b1" in " ".join(Page((files / "out" / "report.html").read_text("utf-8")).text)
+    again = [
+        "--answers",
+        str(files / "out" / "answers.jsonl.gz"),
+        "--facts",
+        str(files / "facts.yaml"),
+        "--out",
+        str(files / "two"),
+    ]
+    assert command.main(again) == 0
+    assert list(csv.DictReader(io.StringIO((files / "two" / "table.csv").read_text("utf-8-sig")))) == list(rows.values())
+
+
+def test_the_packed_answers_make_the_report_again_with_suggestions_as_suggestions(files, queue):
+    """Settled by a third, agreed on, disputed, labelled by nobody: each stays what it was, and doses and empty answers do."""
+    db, number, ids = queue
+    with store.open(db) as opened:
+        opened.execute("update answers set shown = '' where id = ?", [ids[12]])
+        opened.conn.commit()
+    for who, says in (("An", "forgotten"), ("Bo", "confusion")):
+        store.labels.add_many(db, [{"answer": id, "annotator": who, "label": "formed"} for id in ids[:3]])
+        store.labels.add_many(db, [{"answer": id, "annotator": who, "label": says} for id in ids[3:7]])
+    store.labels.add_many(db, [{"answer": ids[6], "annotator": "Chi", "label": "forgotten", "kind": "adjudication"}])
+    first, _ = of_queue(files, queue)
+    assert (first["from_majority"], first["from_adjudicated"], first["from_disputed"], first["from_suggestion"]) == (
+        "3", "1", "3", "13",
+    )  # fmt: skip
+    packed = files / "out" / "answers.jsonl.gz"
+    rows = sources.read_file(packed).rows
+    assert {row.get("label") for row in rows} == {"formed", "forgotten", None} and sum(row["answer"] == "" for row in rows) == 1
+    argv = ["--answers", str(packed), "--facts", str(files / "facts.yaml"), "--out", str(files / "two")]
+    assert command.main(argv) == 0
+    [again] = csv.DictReader(io.StringIO((files / "two" / "table.csv").read_text("utf-8-sig")))
+    changed = {"from_majority": "4", "from_adjudicated": "0"}  # whose voice it was that settled it is not told
+    assert again == first | changed
 
 
 # --- cells ---------------------------------------------------------------------------------------------------------------
