@@ -257,11 +257,12 @@ def test_the_latest_run_is_reported_with_its_adapters_dose_and_its_checks(files,
     ]
     assert command.main(again) == 0
     assert list(csv.DictReader(io.StringIO((files / "two" / "table.csv").read_text("utf-8-sig")))) == list(rows.values())
+    assert "smollm2 b1" in " ".join(Page((files / "two" / "report.html").read_text("utf-8")).text)
 
 
 def test_the_packed_answers_make_the_report_again_with_suggestions_as_suggestions(files, queue):
     """Settled by a third, agreed on, disputed, labelled by nobody: each stays what it was, and doses and empty answers do."""
-    db, number, ids = queue
+    db, _, ids = queue
     with store.open(db) as opened:
         opened.execute("update answers set shown = '' where id = ?", [ids[12]])
         opened.conn.commit()
