@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -79,30 +81,39 @@ def test_ray_that_is_not_there_is_told(lab, monkeypatch, capsys):
     assert "--on dask is not known" in capsys.readouterr().err
 
 
+def kill_all_of(unit: str, job: dict) -> list[int]:
+    """Kills the worker that makes a unit, and what trains for it, which would outlive the worker."""
+    import psutil
+
+    experiments = [
+        process for process in psutil.process_iter(["cmdline"])
+        if any(units.unit_name(word) == unit for word in process.info["cmdline"] or [])  # its label
+    ]  # fmt: skip
+    doomed = [*(process.ppid() for process in experiments), job["pid"], job["child_pid"]]
+    for pid in doomed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return doomed
+
+
 @pytest.mark.skipif(not os.environ.get("MIRROR_TEST_RAY"), reason="make test-ray: a minute of a cluster")
 def test_a_worker_that_is_killed_while_it_trains_changes_nothing(lab, monkeypatch):
     """A real Ray with two workers; the same answers as alone."""
-    text = lab.text(steps=300, save=10, given_to="cells").replace("prompts:", "leave_out: [base]\nprompts:")
+    text = lab.text(steps=600, save=10, given_to="cells").replace("prompts:", "leave_out: [base]\nprompts:")
     text = text.replace("doses: [2, 4]", "doses: [4]\nseeds: [0, 1]")
     storage = lab.root / "storage"
     killed: list[int] = []
 
     def kill_one() -> None:
-        """The worker above the first experiment that trains, as soon as there is a checkpoint."""
-        import psutil
-
+        """Like a machine that goes down: the worker above a cell whose training has kept its first checkpoint, and that training."""
         deadline = time.monotonic() + 600
         while not killed and time.monotonic() < deadline:
             time.sleep(0.05)
-            if not list((storage / "adapters").glob("*/checkpoint-*/trainer_state.json")):
-                continue
-            for process in psutil.process_iter(["pid", "cmdline"]):
-                words = process.info["cmdline"] or []
-                if "experiments.run" in words and str(storage) in " ".join(words) and "--cell" in words:
-                    parent = process.ppid()
-                    os.kill(parent, signal.SIGKILL)
-                    killed.append(parent)
-                    break
+            for folder in (storage / "cells").glob("*"):
+                running = store.jobs.active(folder / "mirror.db") if (folder / "mirror.db").exists() else []
+                for job in running:
+                    if list(Path(job["folder"]).glob("checkpoint-*/trainer_state.json")) and job["child_pid"]:
+                        killed.extend(kill_all_of(folder.name, job))
 
     thread = threading.Thread(target=kill_one)
     thread.start()
