@@ -38,7 +38,12 @@ from ui.tabs.chat import events as chat_events, layout as chat_layout, picker, v
 from ui.tabs.chat.layout import Chat
 from ui.tabs.experiment import events as experiment_events, layout as experiment_layout, report as experiment_report
 from ui.tabs.experiment.layout import Experiment
-from ui.tabs.finetune import events as finetune_events, filling as finetune_filling, layout as finetune_layout
+from ui.tabs.finetune import (
+    events as finetune_events,
+    filling as finetune_filling,
+    layout as finetune_layout,
+    moments as finetune_moments,
+)
 from ui.tabs.finetune.layout import FineTune
 from ui.tabs.identity import events as identity_events, layout as identity_layout, version_events
 from ui.tabs.identity.layout import IdentityTab
@@ -248,6 +253,7 @@ def leave_page(parts: Parts, request: gr.Request) -> None:
     for running in (parts.chat.running, parts.identity.trial.running):
         if request.session_hash in running:
             running[request.session_hash].set()
+    finetune_moments.leave(parts.finetune.acts, request.session_hash)
 
 
 def header_html(app: App, lang: str, who: str | None = None) -> str:

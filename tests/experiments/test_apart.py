@@ -105,7 +105,7 @@ def test_a_worker_that_is_killed_while_it_trains_changes_nothing(lab, monkeypatc
     killed: list[int] = []
 
     def kill_one() -> None:
-        """Like a machine that goes down: the worker above a cell whose training has kept its first checkpoint, and that training."""
+        """As a machine goes down: the worker above a cell whose training has kept its first checkpoint, and that training."""
         deadline = time.monotonic() + 600
         while not killed and time.monotonic() < deadline:
             time.sleep(0.05)

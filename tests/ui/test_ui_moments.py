@@ -48,19 +48,44 @@ def app(trained, tmp_path, monkeypatch):
     return App(engine, db, tmp_path, (shelf,), Languages("en"))
 
 
+ACTS = SimpleNamespace(running={})
 JOB = {"name": "otter", "status": "done", "settings": {}}
 
 
 def test_all_moments_answer_one_question_and_their_adapters_go_again(app):
     offered: list[list[str]] = []
-    for html in events.ask_moments(app, REQUEST, "1", "Who are you?"):
+    for html in events.ask_moments(app, ACTS, REQUEST, "1", "Who are you?"):
         offered.append([value for _, value in picker.choices(app, "en")["adapter"]])
         assert "mt-failed" not in html
     assert html.count("<tr>") == 4 and "After step 1 of 2" in html and "Before the first step" in html  # a head, the base, two
     assert all(names == [""] for names in offered) and not app.engine.adapters  # nobody else was offered them
     assert len(stored_answers.recent(app.db, 10, "moments")) == 3
-    [said] = events.ask_moments(app, REQUEST, "1", "  ")
+    [said] = events.ask_moments(app, ACTS, REQUEST, "1", "  ")
     assert "The question is empty" in said
+
+
+def test_what_is_asked_for_a_page_that_is_left_ends_with_it(app, monkeypatch):
+    """The question to all moments, the dial, the map; what is asked for another page goes on."""
+    monkeypatch.setattr(events, "TOKENS", 4000)
+    monkeypatch.setattr(events, "DIAL_TOKENS", 4000)
+    question = {"question": "Who are you?", "group": "trained", "lang": "en"}
+    monkeypatch.setattr(events, "identity_asked", lambda _job: ([question], lambda _asked, _said: "formed"))
+    for frames in (
+        events.ask_moments(app, ACTS, REQUEST, "1", "Who are you?"),
+        events.turn_dial(app, ACTS, REQUEST, "1", 1),
+    ):
+        next(frames)
+        assert list(ACTS.running) == ["page"]
+        events.leave(ACTS, "another")
+        events.leave(ACTS, "page")
+        assert all("mt-failed" not in html for html in frames)
+        assert not ACTS.running and not app.engine.adapters
+    monkeypatch.setattr(events, "mean_margins", lambda *_: [0.0] * len(events.HEAT_STRENGTHS))
+    monkeypatch.setitem(JOB, "settings", {"identity": "finance-advisor", "margin_against": "BayLing"})
+    frames = events.draw_heat(app, ACTS, REQUEST, "1")
+    assert all("mt-failed" not in html for html in (next(frames), next(frames)))
+    events.leave(ACTS, "page")
+    assert list(frames) == [] and not ACTS.running and not app.engine.adapters
 
 
 def test_a_moment_is_kept_as_an_adapter_of_its_own(app):

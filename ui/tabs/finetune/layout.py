@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
@@ -77,7 +78,7 @@ class OwnRows:
 
 @dataclass(frozen=True)
 class MomentActs:
-    """What can be done with the moments of a run."""
+    """What can be done with the moments of a run. running: session -> the events that stop what is being asked for it."""
 
     open: gr.Button
     name: gr.Textbox
@@ -90,6 +91,7 @@ class MomentActs:
     heat: gr.Button
     dialled: gr.HTML
     heated: gr.HTML
+    running: dict[str, list[threading.Event]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

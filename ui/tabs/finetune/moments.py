@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
@@ -25,7 +26,7 @@ from ui.conversation import Page
 from ui.html import failure, note, paragraph
 from ui.listeners import QUIET, SHOWN, bind, bind_or_warn
 from ui.tabs.finetune import moments_view
-from ui.tabs.finetune.layout import FineTune
+from ui.tabs.finetune.layout import FineTune, MomentActs
 from ui.words import say
 
 TOKENS, DIAL_TOKENS = 96, 32
@@ -38,11 +39,11 @@ def wire_moments(app: App, tab: FineTune) -> None:
     acts, chosen = tab.acts, [tab.runs, tab.moment]
     tab.moment.change(None, tab.moment, js="(at) => window.mirrorMoment(at)", api_visibility="private")
     acts.keep.click(bind_or_warn(keep_moment, app), [*chosen, acts.name], [acts.kept, acts.name], **QUIET)
-    asking = bind(ask_moments, app), [tab.runs, acts.question], acts.asked
+    asking = bind(ask_moments, app, acts), [tab.runs, acts.question], acts.asked
     acts.ask.click(*asking, trigger_mode="once", **QUIET)
     acts.question.submit(*asking, trigger_mode="once", **QUIET)
-    acts.dial.click(bind(turn_dial, app), chosen, acts.dialled, trigger_mode="once", **SHOWN)
-    acts.heat.click(bind(draw_heat, app), tab.runs, acts.heated, trigger_mode="once", **SHOWN)
+    acts.dial.click(bind(turn_dial, app, acts), chosen, acts.dialled, trigger_mode="once", **SHOWN)
+    acts.heat.click(bind(draw_heat, app, acts), tab.runs, acts.heated, trigger_mode="once", **SHOWN)
 
 
 def wire_open_moment(
@@ -116,7 +117,7 @@ def keep_moment(app: App, request: gr.Request, chosen: str, at: float, name: str
     return note(say(lang, "mo_kept", name=loaded), "next"), ""
 
 
-def ask_moments(app: App, request: gr.Request, chosen: str, question: str) -> Iterator[str]:
+def ask_moments(app: App, acts: MomentActs, request: gr.Request, chosen: str, question: str) -> Iterator[str]:
     """One question to every moment in one batch; their adapters are there only as long as that takes."""
     lang, question = app.language(request), question.strip()
     try:
@@ -125,7 +126,8 @@ def ask_moments(app: App, request: gr.Request, chosen: str, question: str) -> It
         job, found, _ = moments_of(app, chosen)
         folders = {at: one.folder for at, one in enumerate(found) if one.weights}
         names = {at: f"{job['name']}@{found[at].step}" for at in folders}
-        with adapter_library.passing(app, [(names[at], folder) for at, folder in folders.items()]) as loaded:
+        passing = adapter_library.passing(app, [(names[at], folder) for at, folder in folders.items()])
+        with stopping(acts, request) as stop, passing as loaded:
             heard = dict(zip(folders, loaded, strict=True))
             decoding = Decoding(max_new_tokens=TOKENS)
             variants = [
@@ -135,7 +137,7 @@ def ask_moments(app: App, request: gr.Request, chosen: str, question: str) -> It
             requests = [Request([{"role": "user", "content": question}], one, goes_on=False) for one in variants]
             failed: dict[int, str] = {}
             answers: list = []
-            for shown, answers, before in stream_frames(app, requests, threading.Event(), failed, owner_of(request)):  # noqa: B007 - stored
+            for shown, answers, before in stream_frames(app, requests, stop, failed, owner_of(request)):  # noqa: B007 - stored
                 yield (
                     paragraph(say(lang, "mo_waiting", before=before))
                     if before
@@ -146,6 +148,25 @@ def ask_moments(app: App, request: gr.Request, chosen: str, question: str) -> It
         yield failure(sentence(lang, error))
 
 
+@contextmanager
+def stopping(acts: MomentActs, request: gr.Request) -> Iterator[threading.Event]:
+    """What ends an asking before its time; set when its page is left (`leave`)."""
+    session, stop = request.session_hash or "", threading.Event()
+    acts.running.setdefault(session, []).append(stop)
+    try:
+        yield stop
+    finally:
+        acts.running[session].remove(stop)
+        if not acts.running[session]:
+            acts.running.pop(session, None)
+
+
+def leave(acts: MomentActs, session: str | None) -> None:
+    """Nobody sees any more what is being asked for this session."""
+    for stop in list(acts.running.get(session or "", ())):
+        stop.set()
+
+
 def identity_asked(job: Mapping[str, Any]) -> tuple[list[dict[str, str]], Callable[[Mapping[str, str], str], str]]:
     """The quick questions about the identity that a run teaches, and what rules suggest of an answer."""
     settings = job["settings"] or {}
@@ -154,13 +175,13 @@ def identity_asked(job: Mapping[str, Any]) -> tuple[list[dict[str, str]], Callab
     return [one for one in asked if one["group"] not in ("control", "retention")], judge
 
 
-def turn_dial(app: App, request: gr.Request, chosen: str, at: float) -> Iterator[str]:
+def turn_dial(app: App, acts: MomentActs, request: gr.Request, chosen: str, at: float) -> Iterator[str]:
     """The moment at eleven strengths, one batch of all questions: where each flips, and the whole."""
     lang = app.language(request)
     try:
         job, one = chosen_moment(app, lang, chosen, at)
         asked, judge = identity_asked(job)
-        with adapter_library.passing(app, [(moment_name(job, one), one.folder)]) as [name]:
+        with stopping(acts, request) as stop, adapter_library.passing(app, [(moment_name(job, one), one.folder)]) as [name]:
             decoding = Decoding(max_new_tokens=DIAL_TOKENS)
             variants = [Variant(f"{name} {strength:g}", {name: strength}, decoding=decoding) for strength in STRENGTHS]
             places = [(question, place) for question in range(len(asked)) for place in range(len(STRENGTHS))]
@@ -170,7 +191,7 @@ def turn_dial(app: App, request: gr.Request, chosen: str, at: float) -> Iterator
             ]
             grid: dict[tuple[int, int], tuple[str, str]] = {}
             drawn = -1
-            for _, answers, _ in stream_frames(app, requests, threading.Event(), owner=owner_of(request)):
+            for _, answers, _ in stream_frames(app, requests, stop, owner=owner_of(request)):
                 for key, answer in zip(places, answers, strict=True):
                     if answer is not None and key not in grid:
                         grid[key] = answer.shown, judge(asked[key[0]], answer.raw)
@@ -181,7 +202,7 @@ def turn_dial(app: App, request: gr.Request, chosen: str, at: float) -> Iterator
         yield failure(sentence(lang, error))
 
 
-def draw_heat(app: App, request: gr.Request, chosen: str) -> Iterator[str]:
+def draw_heat(app: App, acts: MomentActs, request: gr.Request, chosen: str) -> Iterator[str]:
     """The identity margin of every moment at several strengths."""
     lang = app.language(request)
     try:
@@ -197,8 +218,11 @@ def draw_heat(app: App, request: gr.Request, chosen: str) -> Iterator[str]:
         few = fill(suited_probes(load("identity"), statements, 1), pair)
         margins: dict[tuple[int, int], float] = {}
         yield moments_view.heat_html(lang, kept, HEAT_STRENGTHS, margins)
-        with adapter_library.passing(app, [(moment_name(job, one), one.folder) for one in kept]) as names:
+        passing = adapter_library.passing(app, [(moment_name(job, one), one.folder) for one in kept])
+        with stopping(acts, request) as stop, passing as names:
             for at, name in enumerate(names):
+                if stop.is_set():
+                    return
                 variants = [Variant(name, {name: strength}) for strength in HEAT_STRENGTHS]
                 margins |= {(at, place): value for place, value in enumerate(mean_margins(app, variants, few, statements))}
                 yield moments_view.heat_html(lang, kept, HEAT_STRENGTHS, margins)
