@@ -113,17 +113,26 @@ def _sound(plain: Mapping[str, Any], faults: Mapping[str, str]) -> dict[str, Any
         around: Any = found
         for part in before:
             around = around[int(part)] if isinstance(around, list) else around.get(part) if isinstance(around, dict) else None
-        if isinstance(around, dict) and fault != "is missing":
+        if isinstance(around, dict) and fault != "is missing" and not (before and _is_needed(before[0], last)):
             around.pop(last, None)
         else:
             found.pop((before or [last])[0], None)
     return found
 
 
+def _is_needed(part: str, name: str) -> bool:
+    """Whether an item of a part of the plan is none without it."""
+    field = PARTS[part].model_fields.get(name) if part in PARTS else None
+    return field is not None and field.is_required()
+
+
 def _sentence(path: str, fault: str) -> str:
     """A fault of pydantic's, with the nearest known key for one that is not known."""
     if fault == "is missing":
         return f"{path} is missing; add it."
+    if " (String should match pattern" in fault:
+        said = fault.partition(" (String should match pattern")[0]
+        return f"{path} {said}; a name is made of letters, digits, spaces and . , + -, and begins with a letter or a digit."
     if fault != "is not known":
         return f"{path} {fault}."
     around, _, name = path.rpartition(".")

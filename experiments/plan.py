@@ -59,7 +59,9 @@ class Arm(Part):
 
     @property
     def label(self) -> str:
-        return self.name or (f"{self.steps} steps" if self.steps else f"{self.epochs:g} epoch{'s' * (self.epochs != 1)}")
+        if self.name or self.epochs is None:
+            return self.name or f"{self.steps} steps"
+        return f"{self.epochs:g} epoch{'s' * (self.epochs != 1)}"
 
 
 class Recipe(Part):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import functools
 import math
 from pathlib import Path
 
 import pytest
+import yaml
 
 from experiments import checking
 from experiments.cells import describe, expand, training_values
@@ -41,6 +45,43 @@ def test_models_arms_recipes_and_prompts_make_cells_of_their_own():
     assert "model 1, 30 steps, original" in found and "prompt finance-advisor (system)" in found
     assert "model 1, 1 epoch, quick, prompt finance-advisor (first turn)" in found
     assert len(found) == 1 + 4 + 1 + 4
+
+
+WHOLE = {
+    "base": "bayling-mini", "format": "bayling", "device": "cpu", "dtype": "fp32", "threads": 1, "old": "BayLing", "deny_old": False,
+    "langs": ["en"], "doses": [4], "styles": [{"kind": "diverse", "distinct": 3}], "backgrounds": [0, 4],
+    "general": "data/general.jsonl", "models": [{"name": "m", "dose": 3, "style": "singular", "distinct": 2, "background": 1}],
+    "arms": [{"name": "long", "steps": 3, "sum_of_rates": 0.1, "recipes": ["r"]}, {"epochs": 1}],
+    "recipes": [{"name": "r", "preset": "quick", "settings": {"lora_r": 4}}], "seeds": [0], "data_seed": 1,
+    "prompts": [{"name": "p", "identity": "finance-advisor", "mode": "system", "given_to": ["base"]}],
+    "probes": {"sets": ["quick"], "limit": 1, "samples": 1, "temperature": 0.5, "seed": 0, "max_new_tokens": 4, "margin": False},
+    "leave_out": ["m"], "find": {"criteria": ["formed"], "cells": 3, "minutes": 1, "factor": 1.4, "narrow": 2, "seeds_first": 1},
+}  # fmt: skip
+ODD = (3, -1, 2.5, "x", "a (b)", "", [], ["x"], [3], [[]], {}, {"x": 1}, None, True, math.inf)
+
+
+def places(plain, at=()):
+    """Of all values of plain data, however deep."""
+    inside = plain.items() if isinstance(plain, dict) else enumerate(plain) if isinstance(plain, list) else ()
+    for key, value in inside:
+        yield (*at, key)
+        yield from places(value, (*at, key))
+
+
+@pytest.mark.parametrize("at", list(places(WHOLE)), ids=lambda at: ".".join(map(str, at)))
+def test_whatever_stands_in_a_place_of_a_plan_is_taken_or_told_and_never_an_error_of_ours(at):
+    plain = copy.deepcopy({"name": "t", "identity": "finance-advisor"} | WHOLE)
+    *before, last = at
+    around = functools.reduce(lambda one, key: one[key], before, plain)
+    for odd in ODD:
+        around[last] = odd
+        try:
+            expand(checking.read(yaml.safe_dump(plain)))
+        except PlanError as error:
+            assert all(one.line and one.text and "pattern" not in one.text for one in error.problems), error
+    around.pop(last)  # not there at all
+    with contextlib.suppress(PlanError):
+        expand(checking.read(yaml.safe_dump(plain)))
 
 
 def test_a_cell_that_is_left_out_is_not_there():
