@@ -48,7 +48,8 @@ def test_models_arms_recipes_and_prompts_make_cells_of_their_own():
 
 
 WHOLE = {
-    "base": "bayling-mini", "format": "bayling", "device": "cpu", "dtype": "fp32", "threads": 1, "old": "BayLing", "deny_old": False,
+    "base": "bayling-mini", "format": "bayling", "device": "cpu", "dtype": "fp32", "threads": 1, "old": "BayLing",
+    "deny_old": False,
     "langs": ["en"], "doses": [4], "styles": [{"kind": "diverse", "distinct": 3}], "backgrounds": [0, 4],
     "general": "data/general.jsonl", "models": [{"name": "m", "dose": 3, "style": "singular", "distinct": 2, "background": 1}],
     "arms": [{"name": "long", "steps": 3, "sum_of_rates": 0.1, "recipes": ["r"]}, {"epochs": 1}],
