@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -240,12 +241,15 @@ def test_a_tick_tells_what_moves_and_beats_when_more_has_changed(app):
 def test_what_a_form_means_for_the_real_model(engine, tmp_path):
     store.open(tmp_path / "mirror.db").close()
     app = App(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
-    form_values = training.read_form(app, {"identity": "museum-guide", "rows": 20, "preset": "original", "general_share": 0})
+    form_values = training.read_form(app, {"identity": "museum-guide", "rows": 200, "preset": "original", "general_share": 0})
     outlook = training.forecast_training(app, form_values)
-    assert not outlook.problems and outlook.forecast.report.steps.total == 1
+    assert not outlook.problems and outlook.forecast.report.steps.total == 2
     said = finetune_forecast.outlook_html("en", outlook)
-    assert "Only 1 optimizer steps" in said and "Warmup takes 100 of 1 steps" in said
+    assert "Only 2 optimizer steps" in said and "Warmup takes 100 of 2 steps" in said
     assert "预热占 100 步" in finetune_forecast.outlook_html("zh-CN", outlook)
+    # of one step the rate is 0
+    [problem] = training.forecast_training(app, replace(form_values, dataset=replace(form_values.dataset, rows=20))).problems
+    assert "nothing would be trained" in problem
     # exactly the answer and its end are learned
     row = outlook.forecast.first[0]
     learned = "".join(text for text, is_learned in row.pieces if is_learned)

@@ -47,7 +47,8 @@ def _reason(lang: str, reason: Mapping[str, Any]) -> str:
     what = say(lang, "xp_of_language", what=say(lang, f"xp_criterion_{name}"), of=words.language(lang, of)) if of else ""
     doses = {key: f"{int(reason[key]):,}" for key in ("dose", "low", "high") if key in reason}
     plain = {key: reason.get(key) for key in ("runs", "cells", "minutes")}
-    return say(lang, f"xp_why_{reason['code']}", what=what, **doses, **plain)
+    code = reason["code"]
+    return say(lang, f"xp_why_{code}", what=what, **doses, **plain)
 
 
 def _row(lang: str, window: Mapping[str, Any]) -> str:
