@@ -92,7 +92,7 @@ def test_quick_on_base_prompt_and_adapter_filtered_enlarged_and_exported(site, p
     page.wait_for_function("raw => document.querySelector('#pb-raw')?.textContent === raw", arg=answers["finance-advisor"]["raw"])
     page.keyboard.press("Escape")
     assert page.locator("#pb-dialog[open]").count() == 0
-    assert page.evaluate("document.activeElement.dataset.name") == "finance-advisor"
+    page.wait_for_function("document.activeElement.dataset.name === 'finance-advisor'")
 
     page.fill("#pb-search", "name-01-en")
     kept = {}
