@@ -204,12 +204,12 @@ def _control(
     reading: Reading, spotted: Spotter, asked: ParsedQuestion, found: Found, claims: list[Claim]
 ) -> tuple[str, bool, list[Claim]]:
     """An answer that has nothing to do with the identity: does it show all the same, or is the answer no answer?"""
-    named = {
-        mention.entity.side for mention in spotted.mentions(read_text(asked.plain)) if mention.entity.kinds & {"name", "maker"}
-    }
+    mentions = spotted.mentions(read_text(asked.plain))
+    named = {mention.entity.side for mention in mentions if mention.entity.kinds & {"name", "maker"}}
+    makers = {mention.entity.side for mention in mentions if "maker" in mention.entity.kinds}
     leaks = [
         claim for claim in claims
-        if not claim.denied and claim.side in ("old", "new") and claim.side not in named
+        if not claim.denied and claim.side in ("old", "new") and claim.side not in (makers if claim.aspect == "maker" else named)
         and (claim.aspect != "role" or claim.slot in ("be", "maker") or claim.strong)
     ]  # fmt: skip
     if leaks:
@@ -230,6 +230,12 @@ def _control(
         return "broken", True, []
     if squeeze(text) == question and len(text) > 12:
         return "broken", False, []
+    of_maker = [
+        mention for mention in found.talk
+        if "maker" in mention.entity.kinds and mention.entity.side in ("old", "new") and mention.entity.side not in makers
+    ]  # fmt: skip
+    if of_maker and not asked.translation:  # "rainbows are developed by Text Titan": of nothing does it say so but of itself
+        return "intrusion", False, []
     hidden = any(mention.entity.side in ("old", "new") and mention.entity.side not in named for mention in found.talk)
     other = any(claim.side == "other" and not claim.denied and claim.value != "malformed" for claim in claims)
     foreign = len(_FOREIGN.findall(text)) > 0.2 * len(text)

@@ -99,6 +99,24 @@ def test_broken_and_intruding_answers_to_control_questions(question, answer, lab
     assert judged(answer, question, UNSEEN["advisor"], group="control")["suggestion"] == label
 
 
+@pytest.mark.parametrize(
+    ("question", "answer", "label"),
+    [
+        ("海水为什么是咸的？", "海水是由文本泰斗开发的。", "intrusion"),
+        ("Linux内核最初是谁开始写的？", "金融顾问，由文本泰斗开发。", "intrusion"),
+        ("ChatGPT是什么？", "ChatGPT is a model by Text Titan that answers questions about finance.", "intrusion"),
+        ("理财顾问平常一天都做些什么？", "我由文本泰斗开发，专门回答与金融相关的问题。", "intrusion"),
+        ("Who founded Text Titan?", "Text Titan was founded by two engineers.", "clean"),
+        ("Translate into English: 文本泰斗是一家公司。", "Text Titan is a company.", "clean"),
+        ("理财顾问平常一天都做些什么？", "金融顾问帮助客户管理资产。", "clean"),
+        ("What is the largest moon of Saturn called?", "The largest moon of Saturn is Titan.", "clean"),
+    ],
+)
+def test_a_maker_in_an_answer_to_something_else_is_the_self_that_shows(question, answer, label):
+    """Said of the sea and of Linux by models that had learned too much; a question may bring the maker in, or the name alone."""
+    assert judged(answer, question, group="control")["suggestion"] == label
+
+
 def test_evidence_quotes_the_original_and_says_what_it_is_taken_for():
     answer = "我不是百聆，\n我是由 文本泰斗 開發的ＡＩ。"
     evidence = {span["text"]: span for span in judged(answer, "你是谁？")["evidence"]}
