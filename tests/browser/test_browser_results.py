@@ -162,6 +162,7 @@ def test_the_written_report_opens_without_a_script_error_and_speaks_both_languag
     other.fill("#find", "model 2")
     assert other.locator("#results tbody tr:visible").count() == 2
     other.click("#results tbody tr:visible td[data-column=old] a")
+    other.wait_for_selector("details[open] td:has-text('I am BayLing.')")  # opened by what follows the click
     assert other.locator("details[open] td:has-text('I am BayLing.')").count() >= 20
     other.click(".switch button[data-lang=zh]")
     assert "未遗忘" in other.inner_text("#results") and "not forgotten" not in other.inner_text("#results")

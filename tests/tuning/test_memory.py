@@ -88,7 +88,9 @@ def test_an_adapter_may_come_and_go_while_the_base_is_away(tiny, tmp_path):
     model = tiny.base.model
     tiny.add_adapter(write_adapter(tmp_path / "third", model.__class__(model.config), seed=7, base="base"))
     tiny.bank.move(torch.float32)
-    assert both(tiny) == before and tiny.answer([asked("third")])[0].raw != before[0][0]
+    # the weights are the same, and lie elsewhere: on some CPUs the last digit of a sum depends on that
+    assert both(tiny) == [(raw, pytest.approx(logprob, abs=1e-5)) for raw, logprob in before]
+    assert tiny.answer([asked("third")])[0].raw != before[0][0]
 
 
 def test_asking_a_parked_base_is_answered_with_the_reason_and_then_it_is_back(tiny):
