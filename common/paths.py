@@ -108,7 +108,11 @@ def read_bytes(path: str | Path, most: int = MOST) -> bytes:
 
 def read_unpacked(path: str | Path) -> bytes:
     """The same, and of a .gz what is packed in it. OSError also for one that is broken or unpacks to more than MOST."""
-    raw, most = read_bytes(path), MOST
+    return unpacked(read_bytes(path), path, MOST)
+
+
+def unpacked(raw: bytes, path: str | Path, most: int) -> bytes:
+    """What is packed in a file's bytes, where its name says that something is. OSError as of `read_unpacked`."""
     if Path(path).suffix.lower() != ".gz":
         return raw
     try:
@@ -117,7 +121,7 @@ def read_unpacked(path: str | Path) -> bytes:
     except (EOFError, zlib.error) as error:
         raise OSError(errno.EINVAL, f"it cannot be unpacked ({error})", str(path)) from None
     if len(found) > most:
-        raise OSError(errno.EFBIG, f"it unpacks to more than {most >> 20:,} MB, the most that is read", str(path))
+        raise OSError(errno.EFBIG, f"it unpacks to more than {most / 2**20:,.0f} MB, the most that is read", str(path))
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -66,6 +66,14 @@ class Foreseen:
     @property
     def disk_bytes(self) -> int:
         return sum(cell.disk_bytes for cell in self.cells.values())
+
+    def cautions(self, words: Callable[[Caution], str]) -> dict[str, list[str]]:
+        """What looks wrong, each in those words once, with the labels of the cells that it is about."""
+        found: dict[str, list[str]] = {}
+        for label, cell in self.cells.items():
+            for caution in cell.cautions:
+                found.setdefault(words(caution), []).append(label)
+        return found
 
     @property
     def memory_bytes(self) -> int:

@@ -79,11 +79,8 @@ def table(cells: Sequence[Cell], told: Foreseen) -> str:
         )  # fmt: skip
     widths = [max(len(row[at]) for row in rows) for at in range(len(head))]
     lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    about_cells: dict[str, list[str]] = {}
-    for cell in cells:
-        for one in told.cells[cell.label].cautions:
-            about_cells.setdefault(f"{one.code}: {one.text}", []).append(cell.label)
-    lines += [f"  {text}\n    ({listed(labels)})" for text, labels in about_cells.items()]
+    cautions = told.cautions(lambda one: f"{one.code}: {one.text}")
+    lines += [f"  {text}\n    ({listed(labels)})" for text, labels in cautions.items()]
     total = f"{len(cells)} cells, about {format_duration(told.seconds)}, {told.memory_bytes / 2**30:.1f} GiB of memory at most"
     return "\n".join([*lines, f"{total}, {told.disk_bytes / 2**20:.0f} MiB on the disk."])
 

@@ -89,15 +89,16 @@ def from_variant(variant: Mapping) -> Dose:
 
 
 def to_mapping(dose: Dose) -> dict[str, Any]:
-    """What is known of it, as plain data; `from_mapping` is its other side."""
+    """What is known of it, as plain data; `from_mappings` is its other side."""
     return {field.name: value for field in fields(Dose) if (value := getattr(dose, field.name)) not in (None, "")}
 
 
-def from_mapping(name: str, told: object) -> Dose:
-    """Raises DoseError for what is no dose."""
-    if problems := _problems(name, told):
-        raise DoseError("; ".join(problems) + ".")
-    return replace(from_text(str(told.get("data") or "")), **told) if isinstance(told, Mapping) else UNKNOWN
+def from_mappings(plain: Mapping, where: str) -> dict[str, Dose]:
+    """Of plain data by variant. Raises DoseError with all that is wrong."""
+    problems = [text for name, told in plain.items() for text in _problems(str(name), told)]
+    if problems:
+        raise DoseError(f"{where}: " + "; ".join(problems) + ".")
+    return {str(name): replace(from_text(str(told.get("data") or "")), **told) for name, told in plain.items()}
 
 
 def read_doses(path: str | Path) -> dict[str, Dose]:
@@ -105,10 +106,7 @@ def read_doses(path: str | Path) -> dict[str, Dose]:
     plain = reading.read_yaml(path, "file", DoseError)
     if not isinstance(plain, Mapping):
         raise DoseError(f"{path}: expected is a mapping from a variant's name to what it was trained on.")
-    problems = [text for name, told in plain.items() for text in _problems(str(name), told)]
-    if problems:
-        raise DoseError(f"{path}: " + "; ".join(problems) + ".")
-    return {str(name): from_mapping(str(name), told) for name, told in plain.items()}
+    return from_mappings(plain, str(path))
 
 
 def _problems(name: str, told: object) -> list[str]:

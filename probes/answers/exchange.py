@@ -213,7 +213,7 @@ def write_rows(path: str | Path, rows: Sequence[Mapping], columns: Sequence[str]
         raise RowsError(f"{path} is none of .csv, .jsonl and .json.")
     if path.suffix.lower() == ".gz":
         with files.atomic_file(path, binary=True) as file:
-            file.write(gzip.compress(text.encode(), mtime=0))  # without the time: the same rows are the same file
+            file.write(gzip.compress(text.encode(), compresslevel=6, mtime=0))  # no time: the same rows, the same file
     else:
         files.write_text(path, text)
 

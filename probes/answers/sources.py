@@ -86,8 +86,7 @@ def read_file(path: str | Path) -> Answers:
             )
     told = {str(row["variant"]): dose.from_text(str(row["data"])) for row in rows if row.get("data")}
     given = {str(row["variant"]): row["dose"] for row in rows if row.get("dose")}
-    told |= {name: dose.from_mapping(f"{path}: the dose of {name}", plain) for name, plain in given.items()}
-    return Answers(rows, told, (Path(path).name,))
+    return Answers(rows, told | dose.from_mappings(given, str(path)), (Path(path).name,))
 
 
 def read_run(db: str | Path, run: int) -> Answers:

@@ -105,8 +105,9 @@ def write_report(report: Report, folder: str | Path, langs: Sequence[str] = ("en
         files.write_text(first, render_page(report, {of: {n: curves.svg(f) for n, f in drawn[of].items()} for of in langs}))
     )
     exchange.write_rows(folder / "table.csv", table.csv_rows(report.rows))
-    exchange.write_rows(folder / "answers.csv", answer_rows(report), exchange.ANSWER_COLUMNS)
-    exchange.write_rows(folder / PACKED, packed_rows(report))
+    rows = answer_rows(report)
+    exchange.write_rows(folder / "answers.csv", rows, exchange.ANSWER_COLUMNS)
+    exchange.write_rows(folder / PACKED, packed_rows(report, rows))
     written += [folder / "table.csv", folder / "answers.csv", folder / PACKED]
     more = {
         "votes": preferences.csv_rows(report.votes),
@@ -156,12 +157,12 @@ def read_verdicts(path: str | Path) -> tuple[dict[tuple[str, str], dict], dict[s
     return found, doses
 
 
-def packed_rows(report: Report) -> list[dict]:
-    """The same, as `sources.read_file` reads them again, so that this report can be made of them alone: suggestions as
+def packed_rows(report: Report, rows: Sequence[Mapping]) -> list[dict]:
+    """`answer_rows` as `sources.read_file` reads them again, so that this report can be made of them alone: suggestions as
     suggestions, only people's labels as labels, and what each variant was trained on. Without prompts and timings."""
     doses = {row.result.variant: dose.to_mapping(row.dose) for row in report.rows}
     found = []
-    for row in answer_rows(report):
+    for row in rows:
         left_out = BULKY if row["label_source"] in BY_PEOPLE else (*BULKY, "label")
         told = {key: value for key, value in row.items() if value not in (None, "", [], {}) and key not in left_out}
         found.append(told | {"answer": row["answer"], "dose": doses[row["variant"]]})

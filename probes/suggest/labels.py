@@ -13,7 +13,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -230,16 +230,23 @@ def _control(
         return "broken", True, []
     if squeeze(text) == question and len(text) > 12:
         return "broken", False, []
-    of_maker = [
-        mention for mention in found.talk
-        if "maker" in mention.entity.kinds and mention.entity.side in ("old", "new") and mention.entity.side not in makers
-    ]  # fmt: skip
+    of_maker = any(
+        "maker" in mention.entity.kinds and mention.entity.side in ("old", "new") and mention.entity.side not in makers
+        and squeeze(reading.plain[mention.start : mention.end]) not in _well_known()
+        for mention in found.talk
+    )  # fmt: skip
     if of_maker and not asked.translation:  # "rainbows are developed by Text Titan": of nothing does it say so but of itself
         return "intrusion", False, []
     hidden = any(mention.entity.side in ("old", "new") and mention.entity.side not in named for mention in found.talk)
     other = any(claim.side == "other" and not claim.denied and claim.value != "malformed" for claim in claims)
     foreign = len(_FOREIGN.findall(text)) > 0.2 * len(text)
     return "clean", not (hidden or other or foreign or lexicon.question_phrases()["refusal"].search(text)), []
+
+
+@cache
+def _well_known() -> frozenset[str]:
+    """Makers of whom people ask for their own sake: "who makes the Pixel?" is answered by Google's name, whoever Google made."""
+    return frozenset(squeeze(form) for form in lexicon.common()["third_party"]["maker"])
 
 
 def _is_garbage(text: str) -> bool:

@@ -125,9 +125,9 @@ def collect_evidence(
             said = [{"kind": "label", "label": row["label"]}]
         group = row.get("group") or "paraphrase"
         words = CONTROL_LABELS if group in ("control", "retention") else IDENTITY_LABELS
-        if not said and row.get("label_source") == "disputed":
-            said = [{"label": word} for word in words[:2]]
-        decision = decide_label(said) if source != "suggestions" else Decision(None, "none", 0)
+        disputed = not said and row.get("label_source") == "disputed"  # in the store that the row was written from
+        decision = Decision(None, "disputed", 0) if disputed else decide_label(said)
+        decision = decision if source != "suggestions" else Decision(None, "none", 0)
         label, how, sure = decision.label, decision.how, True
         if how == "none" and source != "labels" and row.get("suggestion"):
             label, how, sure = row["suggestion"], "suggestion", bool(row.get("sure", True))

@@ -117,6 +117,15 @@ def test_a_maker_in_an_answer_to_something_else_is_the_self_that_shows(question,
     assert judged(answer, question, group="control")["suggestion"] == label
 
 
+def test_a_maker_that_people_ask_for_for_its_own_sake_is_no_leak():
+    pair = identity_pair.from_mapping({"old": {"name": "BayLing"}, "new": {"name": "Pixie", "maker": "Google"}}, "x")
+    for maker, label in (("Google", "clean"), ("Google DeepMind", "clean")):
+        assert (
+            judged(f"The phone is made by {maker}.", "Who makes the Pixel phone?", pair, group="control")["suggestion"] == label
+        )
+    assert judged("I am Pixie, made by Google.", "Who makes the Pixel phone?", pair, group="control")["suggestion"] == "intrusion"
+
+
 def test_evidence_quotes_the_original_and_says_what_it_is_taken_for():
     answer = "我不是百聆，\n我是由 文本泰斗 開發的ＡＩ。"
     evidence = {span["text"]: span for span in judged(answer, "你是谁？")["evidence"]}

@@ -65,21 +65,27 @@ def test_all_moments_answer_one_question_and_their_adapters_go_again(app):
 
 
 def test_what_is_asked_for_a_page_that_is_left_ends_with_it(app, monkeypatch):
-    """The question to all moments, the dial, the map; what is asked for another page goes on."""
-    monkeypatch.setattr(events, "TOKENS", 4000)
-    monkeypatch.setattr(events, "DIAL_TOKENS", 4000)
+    """The question to all moments, the dial, the map; another page that is left changes nothing."""
     question = {"question": "Who are you?", "group": "trained", "lang": "en"}
     monkeypatch.setattr(events, "identity_asked", lambda _job: ([question], lambda _asked, _said: "formed"))
-    for frames in (
-        events.ask_moments(app, ACTS, REQUEST, "1", "Who are you?"),
-        events.turn_dial(app, ACTS, REQUEST, "1", 1),
-    ):
+    stream, stops = events.stream_frames, []
+
+    def watched(app, requests, stop, *more, **named):
+        stops.append(stop)
+        yield [""] * len(requests), [None] * len(requests), 0  # as at the beginning of an answer
+        assert stop.is_set(), "goes on though its page is left"
+        yield from stream(app, requests, stop, *more, **named)
+
+    monkeypatch.setattr(events, "stream_frames", watched)
+    for frames in (events.ask_moments(app, ACTS, REQUEST, "1", "Who are you?"), events.turn_dial(app, ACTS, REQUEST, "1", 1)):
         next(frames)
         assert list(ACTS.running) == ["page"]
         events.leave(ACTS, "another")
+        assert not stops[-1].is_set()
         events.leave(ACTS, "page")
         assert all("mt-failed" not in html for html in frames)
         assert not ACTS.running and not app.engine.adapters
+    assert len(stops) == 2 and not any(row["raw"] for row in stored_answers.recent(app.db, 10, "moments"))
     monkeypatch.setattr(events, "mean_margins", lambda *_: [0.0] * len(events.HEAT_STRENGTHS))
     monkeypatch.setitem(JOB, "settings", {"identity": "finance-advisor", "margin_against": "BayLing"})
     frames = events.draw_heat(app, ACTS, REQUEST, "1")

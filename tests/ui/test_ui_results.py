@@ -15,6 +15,7 @@ from answers_by_label import SAYS
 
 import identities
 import store
+from common import outside
 from probes.answers import exchange, sources as collect, tables
 from probes.answers.sources import RowsError
 from probes.report import __main__ as report_command, table, wording
@@ -115,7 +116,9 @@ def test_packed_answers_are_read_like_unpacked_ones_here_in_the_report_and_among
         results_files.recognise(packed)
     facts = tmp_path / "facts.yaml.gz"
     facts.write_bytes(gzip.compress(b"old: {name: BayLing}"))
-    with pytest.raises(RowsError, match="only answers and transcripts .* unpack it first"):
+    assert results_files.recognise(facts).kind == "facts"
+    facts.write_bytes(gzip.compress(b"#" * (outside.LARGEST + 1)))
+    with pytest.raises(RowsError, match=r"facts.yaml.gz cannot be read \(it unpacks to more than"):
         results_files.recognise(facts)
 
 

@@ -75,10 +75,7 @@ def totals_html(lang: str, told: Outlook, waiting: bool) -> str:
 
 def cautions_html(lang: str, told: Outlook) -> str:
     """What looks wrong, each said once with the cells that it is about."""
-    found: dict[str, list[str]] = {}
-    for label, one in (told.totals.cells if told.totals else {}).items():
-        for caution in one.cautions:
-            found.setdefault(_caution(lang, caution), []).append(label)
+    found = told.totals.cautions(lambda caution: _caution(lang, caution)) if told.totals else {}
     return "".join(
         note(say(lang, "xp_caution", text=text, cells=_listed(lang, labels)), "warn") for text, labels in found.items()
     )

@@ -42,10 +42,6 @@ def recognise(path: str | Path) -> GivenFile:
         kind = ANSWERS if {"variant", "probe_id"} <= set(rows[0]) else TRANSCRIPTS
         (sources.read_file if kind == ANSWERS else sources.read_transcripts)(path)  # says what is wrong with it
         return GivenFile(str(path), kind, len(rows))
-    if path.suffix.lower() == ".gz":
-        raise RowsError(
-            f"{path.name}: of packed files only answers and transcripts (.jsonl.gz) are read; unpack it first (gunzip)."
-        )
     plain = _plain(path)
     if isinstance(plain, Mapping) and {"old", "new"} & set(plain):
         return GivenFile(str(path), FACTS)
@@ -65,8 +61,12 @@ def files_of_kind(files: Sequence[GivenFile], *kinds: str) -> list[GivenFile]:
 def _plain(path: Path) -> object:
     if odd := not_what_it_seems(path):
         raise RowsError(f"{path.name} {odd}.")
-    raw, where = outside.read_bytes(path, RowsError), f"The file {path.name}"
-    if path.suffix.lower() == ".json":
+    where = f"The file {path.name}"
+    try:
+        raw = paths.unpacked(outside.read_bytes(path, RowsError), path, outside.LARGEST)
+    except OSError as error:
+        raise RowsError(f"{where} cannot be read ({error.strerror}).") from None
+    if paths.ending(path) == ".json":
         return outside.from_json(raw, where, RowsError, gaps=True, broken=f"{BROKEN} in UTF-8")
     try:
         return outside.from_yaml(raw.decode("utf-8-sig"), "it", Unreadable)
