@@ -7,6 +7,7 @@ white. Figures are made without pyplot: no window, no global state, any thread.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ CJK_FONTS = (
 )  # fmt: skip
 DPI = 200
 MARKED = 12  # a line with more points shows no marker at each
+HEIGHT, LEGEND_ROW = 3.9, 0.22  # inches of a figure with two rows in its legend, and of each row more
 LEGEND_LINE, LEGEND_LETTER = 0.85, 0.08  # inches of a legend's entry: its line with what is around it, and a letter at most
 TOO_NEAR = 1.5  # two doses closer than this factor share a tick, or their numbers would overlap
 
@@ -77,7 +79,7 @@ def draw_dose_response(
     langs = sorted({point.lang for point in found}, key=lambda of: (of not in LANGS, of)) or ["en"]
     groups = _groups(found)
     with _style():
-        figure = _figure(figsize=(5.2 * len(langs), 3.9), layout="constrained")
+        figure = _figure(figsize=(5.2 * len(langs), HEIGHT), layout="constrained")
         panels = figure.subplots(1, len(langs), sharey=True, squeeze=False)[0]
         for panel, of in zip(panels, langs, strict=True):
             here = [(at, point) for point in found if point.lang == of and (at := point.doses[axis]) is not None]
@@ -87,6 +89,7 @@ def draw_dose_response(
         handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
         if handles:
             columns = legend_columns(handles, figure.get_figwidth())
+            figure.set_figheight(HEIGHT + LEGEND_ROW * max(0, math.ceil(len(handles) / columns) - 2))
             figure.legend(
                 handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False, handlelength=3.5
             )
@@ -171,10 +174,14 @@ def format_dose(dose: float) -> str:
 
 
 def legend_columns(labels: Iterable[str], inches: float) -> int:
-    """One for each group's two lines, up to three, as far as the figure is wide enough; a wider legend is cut off at its ends."""
+    """As many, up to three, as the figure is wide enough for (a wider legend is cut off at its ends), and such that the two lines
+    of a group stand in one column."""
     labels = list(labels)
     widest = max(sum(2 if ord(char) > 0x2E7F else 1 for char in label) for label in labels)
-    return max(1, min(3, max(2, len(labels) // 2), int(inches / (LEGEND_LINE + LEGEND_LETTER * widest))))
+    fit = min(3, int(inches / (LEGEND_LINE + LEGEND_LETTER * widest)))
+    if len(labels) <= 2:
+        return max(1, min(fit, len(labels)))
+    return max((columns for columns in range(2, fit + 1) if len(labels) % (2 * columns) == 0), default=1)
 
 
 def _look(number: int) -> tuple[str, str, str]:

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -394,6 +395,18 @@ def test_a_curve_has_a_panel_per_language_and_a_legend_for_every_line():
     assert legend == {f"{who} identity speaks, {kind}" for who in ("old", "new") for kind in ("singular", "diverse")}
     assert drawn_texts(figure) == {"0", "100", "1,000"}
     assert "N50: 316" in {text.get_text() for text in figure.axes[0].texts}
+
+
+@pytest.mark.parametrize(("series", "columns"), [(["a", "b"], 2), (["a", "b", "c"], 3), (["a long name of a series, " * 2], 1)])
+def test_a_legend_is_no_wider_than_its_figure_and_keeps_two_lines_of_a_series_together(series, columns):
+    names = [f"{name}{number}" for number, name in enumerate(series * (3 if columns == 1 else 1))]
+    two = points((0, 2), (10, 9), lang="en") + points((0, 2), (10, 9), lang="zh")
+    drawn = curves.draw_dose_response([replace(one, series=name) for name in names for one in two], "samples")
+    [legend] = drawn.legends
+    drawn.canvas.draw()
+    across = legend.get_window_extent()
+    assert legend._ncols == columns and across.x0 >= 0 and across.x1 <= drawn.bbox.width
+    assert drawn.axes[0].get_window_extent().height > 1.9 * drawn.dpi, "the legend takes the panel's place"
 
 
 def test_lines_differ_in_marker_and_style_as_well_as_colour():

@@ -248,8 +248,10 @@ def test_what_a_form_means_for_the_real_model(engine, tmp_path):
     assert "Only 2 optimizer steps" in said and "Warmup takes 100 of 2 steps" in said
     assert "预热占 100 步" in finetune_forecast.outlook_html("zh-CN", outlook)
     # of one step the rate is 0
-    [problem] = training.forecast_training(app, replace(form_values, dataset=replace(form_values.dataset, rows=20))).problems
-    assert "nothing would be trained" in problem
+    one_step = training.forecast_training(app, replace(form_values, dataset=replace(form_values.dataset, rows=20)))
+    assert len(one_step.problems) == 1 and "nothing would be trained" in finetune_forecast.outlook_html("en", one_step)
+    refused = finetune_forecast.outlook_html("zh-CN", one_step)
+    assert "什么也不会学到" in refused and "nothing would be trained" not in refused
     # exactly the answer and its end are learned
     row = outlook.forecast.first[0]
     learned = "".join(text for text, is_learned in row.pieces if is_learned)

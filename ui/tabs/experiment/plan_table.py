@@ -18,7 +18,7 @@ from ui.words import say
 MOST = 300  # rows that are shown; a browser takes its time for more
 PLAIN, OURS = "", "xp_"  # whose words: those of a training's forecast, where they name no figures
 SAID = {
-    "few_steps": OURS, "warmup": OURS, "few_distinct": OURS, "weak_rates": OURS,
+    "few_steps": OURS, "no_rate": OURS, "warmup": OURS, "few_distinct": OURS, "weak_rates": OURS,
     "narrow": PLAIN, "all_identity": PLAIN, "no_margin": PLAIN,
 }  # fmt: skip
 COLUMNS = ("cell", "kind", "dose", "background", "arm", "steps", "seed", "time", "memory", "disk")

@@ -18,7 +18,11 @@ from ui.words import say
 
 def outlook_html(lang: str, outlook: Outlook) -> str:
     """Refusals first, then the figures, then what to beware of."""
-    parts = [refusals_html(lang, outlook.problems)] if outlook.problems else []
+    told = outlook.forecast
+    cautions = told.report.cautions if told else ()
+    refused = {one.text: caution_words(lang, one, told) for one in cautions if told and one.refuse}
+    problems = [refused.get(problem, problem) for problem in outlook.problems]
+    parts = [refusals_html(lang, problems)] if problems else []
     if outlook.forecast and outlook.composed:
         dataset = outlook.form_values.dataset
         parts.append(figures_html(lang, outlook.forecast, outlook.composed, dataset.identity, dataset.own_times))
@@ -26,7 +30,7 @@ def outlook_html(lang: str, outlook: Outlook) -> str:
     return "".join(parts)
 
 
-def refusals_html(lang: str, problems: tuple[str, ...]) -> str:
+def refusals_html(lang: str, problems: Sequence[str]) -> str:
     said = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
     return failure(say(lang, "cannot_start"), f"<ul>{said}</ul>")
 
@@ -105,6 +109,7 @@ def caution_words(lang: str, caution: Caution, told: Forecast) -> str:
     steps = report.steps
     known: dict[str, dict[str, Any]] = {
         "few steps": {"steps": steps.total},
+        "no rate": {"steps": steps.total},
         "warmup": {"warmup": steps.warmup, "steps": steps.total, "peak": f"{report.peak_rate:.2g}"},
         "few distinct": {"rows": report.identity_distinct if report.identity_rows else report.distinct},
         "no margin": {},
