@@ -247,13 +247,18 @@ def test_two_tabs_of_one_person_leave_one_label_each(site, browser):
         for one in pages:
             one.set_default_timeout(90_000)
             sit_down(one, site, queue, "Two")
-        for one in pages:
+        decided = [[], []]
+        for one, items in zip(pages, decided, strict=True):
             for _ in range(5):
+                items.append(item_on(one))
                 one.keyboard.press("2")
         for one in pages:
             saved(one)
+        # both began with the same item; what the first has labelled may have left the second by then
+        assert decided[0][0] == decided[1][0]
         rows = store.labels.standing(site.db, queue)
-        assert len(rows) == 5 and all(len(said) == 1 for said in rows.values())
+        answers = {label_page.stored(site.db, queue, {"item": item})["answer"] for item in {*decided[0], *decided[1]}}
+        assert rows.keys() == answers and all(len(said) == 1 for said in rows.values())
     finally:
         context.close()
 

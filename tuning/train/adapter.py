@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from engine.bank import Bank
 from engine.bases import Base
 from engine.types import EngineError
 from tuning.train.settings import Settings
+
+SILENT = "/with B zero"  # as no folder can be called
 
 
 class AdapterError(UserError):
@@ -93,15 +96,18 @@ def check_adapter(folder: Path, base: Base, prompt: list[int]) -> float:
         info, weights = read_adapter(folder)
         bank = Bank(base.model)
         bank.add(info.name, weights)
+        # beside it the same with B zero: products of an adapter are other ones than those of the bare base, and round otherwise
+        bank.add(SILENT, {module: replace(pair, b=torch.zeros_like(pair.b)) for module, pair in weights.items()})
     except EngineError as error:
         raise AdapterError(f"The trained adapter is not usable: {error}") from error
     ids = torch.tensor([prompt], device=base.model.device)
     logits = []
     with torch.inference_mode():
-        for row in ({}, {info.name: 1.0}):
+        for row in ({SILENT: 1.0}, {info.name: 1.0}):
             with bank.hearing([row]):
                 logits.append(base.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits.float())
-    bank.remove(info.name)
+    for name in (SILENT, info.name):
+        bank.remove(name)
     moved = (logits[1] - logits[0]).abs().max().item()
     if not moved > 0:  # NaN, too
         raise AdapterError(
