@@ -19,6 +19,7 @@ import os
 import re
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -328,13 +329,17 @@ def run(args: argparse.Namespace, bell: ending.Bell) -> int:
         gc.freeze()
         gc.enable()
 
+        def say(address: str) -> None:
+            print(f"Mirror Test is open at {address}", flush=True)
+            threading.Thread(target=app.engine.settle, daemon=True).start()  # while the first question is being typed
+
         serve(
             app,
             host=args.host,
             port=args.port,
             share=args.share,
             root_path=(args.root_path or "").rstrip("/") or None,
-            say=lambda address: print(f"Mirror Test is open at {address}", flush=True),
+            say=say,
         )
     except UserError as error:
         print(error, file=sys.stderr)

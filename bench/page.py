@@ -1,9 +1,10 @@
 """How long the page takes until it can be used, beside a plain Gradio page of three Chatbots and a Textbox, in one browser.
 
-`python -m bench.page [--base NAME] [--repeats N] [--json FILE]`: opens both in turn, each time in a fresh profile of the browser,
-and prints seconds from the command to the first page, until one can type, bytes of the page, requests, components, and ours over
-the plain one's; of ours also the seconds that a tab takes when it is opened for the first time, and later, with a stored run of
-200 probes and 8 variants, and how busy the browser's main thread is while three columns are being answered. Needs a Chromium and
+`python -m bench.page [--base NAME] [--repeats N] [--json FILE]`: starts both alone, in turn, several times, and prints the median
+seconds from the command to the first page; then opens both in turn, each time in a fresh profile of the browser, and prints seconds
+until one can type and until the first tab is whole, bytes of the page, requests, components, and ours over the plain one's; of ours
+also what imports take, the seconds that a tab takes when it is opened for the first time, and later, with a stored run of 200 probes
+and 8 variants, and how busy the browser's main thread is while three columns are being answered. Needs a Chromium and
 requirements-dev.txt.
 """
 
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import socket
 import statistics
 import subprocess
@@ -27,6 +27,7 @@ import httpx
 
 import store
 from bench import stored_runs
+from bench.browser import CHROMIUM, MISSING
 from bench.crowd import cpu
 from common.files import write_json
 from store import answers
@@ -43,6 +44,15 @@ with gr.Blocks() as demo:
     box.submit(lambda text: ["", *([{"role": "user", "content": text}] for _ in chats)], box, [box, *chats])
 demo.launch(server_port=%d)
 """
+PACKAGES = ("torch", "transformers", "gradio", "ui.app")
+IMPORTS = """
+import gc, importlib, time
+gc.disable()  # as chat_app does meanwhile
+for name in %r:
+    began = time.monotonic()
+    importlib.import_module(name)
+    print(time.monotonic() - began)
+""" % (PACKAGES,)
 FILLED = ":is(.mt-filled, .mt-failed)"
 PROBES, VARIANTS = 200, 8
 STREAMED_S = 4.0
@@ -133,11 +143,19 @@ def stream(browser: Any, address: str, db: Path) -> dict[str, float]:
     return {"streaming_busy": busy, "column_tokens_per_s": statistics.median(rates) if rates else 0.0}
 
 
+def imports(repeats: int) -> dict[str, float]:
+    """Seconds that each of PACKAGES takes to come in after those before it, medians of processes of their own."""
+    runs = []
+    for _ in range(repeats):
+        told = subprocess.run([sys.executable, "-c", IMPORTS], cwd=ROOT, check=True, capture_output=True, text=True)
+        runs.append([float(word) for word in told.stdout.split()])
+    return dict(zip(PACKAGES, map(statistics.median, zip(*runs, strict=True)), strict=True))
+
+
 def measure(base: str, repeats: int) -> dict[str, Any]:
     """Medians over the repeats of both pages, which take turns, and ours over the plain one's."""
     from playwright.sync_api import sync_playwright
 
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     ports = free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         db = Path(folder) / "page.db"
@@ -145,8 +163,13 @@ def measure(base: str, repeats: int) -> dict[str, Any]:
         stored_runs.write_run(db, stored_runs.many(PROBES), VARIANTS)
         ours = [sys.executable, "chat_app.py", "--base", base, "--port", str(ports[0]), "--db", str(db)]
         plain = [sys.executable, "-c", PLAIN % ports[1]]
-        with served(plain, ports[1]) as (plain_address, plain_s), served(ours, ports[0]) as (our_address, ours_s):
-            browser = playwright.chromium.launch(executable_path=chromium, args=ARGS)
+        starts: dict[str, list[float]] = {"ours": [], "plain": []}
+        for _ in range(repeats):
+            for who, command, port in (("plain", plain, ports[1]), ("ours", ours, ports[0])):
+                with served(command, port) as (_, seconds):
+                    starts[who].append(seconds)
+        with served(plain, ports[1]) as (plain_address, _), served(ours, ports[0]) as (our_address, _):
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
             visits: dict[str, list] = {"ours": [], "plain": []}
             for _ in range(repeats):
                 visits["plain"].append(visit(browser, plain_address, "#question textarea"))
@@ -154,10 +177,9 @@ def measure(base: str, repeats: int) -> dict[str, Any]:
             streamed = stream(browser, our_address, db)
             browser.close()
     found = {who: {key: statistics.median(one[key] for one in all_) for key in all_[0]} for who, all_ in visits.items()}
-    began = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import ui.app"], cwd=ROOT, check=True)
-    found["plain"]["started_s"], found["ours"]["started_s"] = plain_s, ours_s
-    found["ours"] |= streamed | {"imports_s": time.monotonic() - began}
+    for who, seconds_ in starts.items():
+        found[who]["started_s"] = statistics.median(seconds_)
+    found["ours"] |= streamed | {"imports_s": imports(repeats)}
     ratios = {
         key: found["ours"][key] / found["plain"][key]
         for key in ("started_s", "type_s", "whole_s", "bytes", "requests", "components")
@@ -177,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{found['cpu']}, {found['cores']} cores, median of {args.repeats}")
     for key, ratio in found["ratios"].items():
         print(f"{key:12} plain {found['plain'][key]:12.2f}   ours {found['ours'][key]:12.2f}   {ratio:5.2f} x")
-    print(f"of the start, imports {found['ours']['imports_s']:.2f} s")
+    print("of the start, imports: " + ", ".join(f"{name} {took:.2f} s" for name, took in found["ours"]["imports_s"].items()))
     print(
         f"three columns of {found['ours']['column_tokens_per_s']:.1f} tokens/s each: the browser's main thread is busy for "
         f"{found['ours']['streaming_busy']:.0%} of the time"

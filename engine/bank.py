@@ -62,6 +62,7 @@ class Group:
         self.input: torch.Tensor | None = None
         self.result: Any = None  # a tensor, while members still have to read it
         self.left = 0  # how many
+        self.laid_out = False  # until then each layer computes for itself
         start = 0
         for linear in linears:
             linear.__class__ = grouped_class(linear.__class__)
@@ -99,7 +100,7 @@ class Group:
         overflows = any(may_overflow(one) for one in a)
         # everything is allocated: from here on nothing can fail
         self.base, self.wide, self.up, self.blocks, self.mask = base, wide, up, tuple(blocks), None
-        self.heard, self.overflows, self.apart = None, overflows, apart
+        self.heard, self.overflows, self.apart, self.laid_out = None, overflows, apart, True
         if not apart:
             for linear in self.linears:
                 linear.weight.data = weight[linear.section]
@@ -128,6 +129,8 @@ class Group:
 
     def output(self, x: torch.Tensor, linear: nn.Linear) -> torch.Tensor:
         """This member's part of the group's result, which the member that asks first computes for all."""
+        if not self.laid_out:
+            return linear.plain(x)
         if self.input is not x:
             self.input, self.result, self.left = x, self.compute(x, linear), len(self.linears)
         mine = self.result[..., linear.section]
@@ -225,8 +228,9 @@ class Bank:
         self.layout = 0  # another number: weights lie at other addresses
         packed = onednn.is_worthwhile(model)
         self.groups = [make_group(model, self.linears, names, packed) for names in names_by_input(model, self.linears)]
-        for group in self.groups:
-            group.lay_out({})
+        self.stale = set(self.groups)  # not laid out for `adapters` yet
+        if not self.waits():
+            self.settle()
 
     def add(self, name: str, weights: Mapping[str, LowRank]) -> None:
         """Make an adapter resident. Nothing changes if it does not fit. Raises EngineError."""
@@ -252,21 +256,36 @@ class Bank:
         self.rebuild({other: weights for other, weights in self.adapters.items() if other != name})
 
     def rebuild(self, adapters: dict[str, dict[str, LowRank]]) -> None:
-        """Lay out anew the groups that these adapters change; out of memory leaves the bank as it was."""
+        """From here on these adapters are resident; out of memory leaves the bank as it was."""
         changed = {module for name in adapters.keys() ^ self.adapters.keys() for module in (adapters | self.adapters)[name]}
-        groups = [group for group in self.groups if changed & set(group.names)]
+        before, stale = self.adapters, self.stale
+        todo = stale | {group for group in self.groups if changed & set(group.names)}
         self.heard = None  # a group that is laid out anew has no mask
-        self.layout += 1
-        done = []
+        self.adapters, self.stale = adapters, set(todo)
+        if self.waits():
+            return
         try:
-            for group in groups:
-                group.lay_out(adapters)
-                done.append(group)
+            self.settle()
         except (RuntimeError, MemoryError):
-            for group in done:
-                group.lay_out(self.adapters)
+            self.adapters, self.stale = before, stale | (todo - self.stale)
+            self.settle()
             raise
-        self.adapters = adapters
+
+    def waits(self) -> bool:
+        """Whether groups are laid out when somebody listens next, and not at once.
+
+        On a CPU that costs seconds, which several adapters that come and go together, or at a program's start, then cost once.
+        On a GPU it is a copy, and whether there is room has to be known now.
+        """
+        return self.model.device.type == "cpu"
+
+    def settle(self) -> None:
+        """Lay out the groups that have changed, each whole or not at all: what is left stays to be done."""
+        self.layout += bool(self.stale)
+        for group in self.groups:  # in one order: how memory is laid out is the same every time
+            if group in self.stale:
+                group.lay_out(self.adapters)
+                self.stale.remove(group)
 
     def move(self, device: torch.device) -> None:
         """Model and adapters onto `device`, group by group: beside what stays, no more than one group lies anywhere twice.
@@ -281,6 +300,7 @@ class Bank:
         }
         for group in self.groups:
             group.move(device, self.adapters)
+            self.stale.discard(group)
         self.model.to(device)  # the rest
 
     def size(self) -> int:
@@ -304,6 +324,7 @@ class Bank:
         if unknown:
             raise EngineError(f"Adapter {sorted(unknown)[0]!r} is not loaded; there is {', '.join(self.adapters) or 'none'}.")
         self.heard = None  # should this fail half-way, nobody takes it for what was heard before
+        self.settle()
         # groups with the same blocks share them
         masks: dict[tuple[Block, ...], tuple[torch.Tensor | None, torch.Tensor | None]] = {}
         for group in self.groups:
@@ -347,8 +368,17 @@ def is_fusable(model: nn.Module, linear: nn.Linear) -> bool:
     return type(linear) in FUSABLE and linear.weight is not embeddings
 
 
+def zeros(linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    """In place of the layer's output, (..., out)."""
+    return x.new_zeros(*x.shape[:-1], linear.out_features)
+
+
 def names_by_input(model: nn.Module, linears: Mapping[str, nn.Linear]) -> list[list[str]]:
-    """Which layers read the same tensor, learnt by running one token and comparing the inputs' identities."""
+    """Which layers read the same tensor, learnt by running one token and comparing the inputs' identities.
+
+    No layer computes meanwhile, for what one of them reads is asked and not what is in it: on a CPU all products of the first
+    token, with weights that are only just being read, take a second and more.
+    """
     seen: dict[tuple[object, ...], list[str]] = {}
     alive = []  # an id is only unique while its tensor lives
 
@@ -365,12 +395,19 @@ def names_by_input(model: nn.Module, linears: Mapping[str, nn.Linear]) -> list[l
         return hook
 
     hooks = [one.register_forward_pre_hook(watch(name, one), with_kwargs=True) for name, one in linears.items()]
+    own = {name: vars(one).get("forward") for name, one in linears.items()}  # an accelerate hook's, where a model is spread
     try:
+        for one in linears.values():
+            one.forward = functools.partial(zeros, one)
         with torch.inference_mode():
             model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device), use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()
+        for name, one in linears.items():
+            vars(one).pop("forward", None)
+            if own[name]:
+                one.forward = own[name]
     inputs = Counter(name for names in seen.values() for name in names)
     # a layer used on several inputs belongs to none of them
     groups = [kept for names in seen.values() if (kept := [name for name in names if inputs[name] == 1])]

@@ -143,6 +143,11 @@ class Engine:
             self.kept.clear()
         give_back(self.base.device)
 
+    def settle(self) -> None:
+        """Lays out the adapters that have come and gone, which otherwise the next question waits for: seconds on a CPU."""
+        with self.lock:
+            self.bank.settle()
+
     @property
     def away(self) -> str:
         """Why no row may begin; "" when any may."""

@@ -11,7 +11,6 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +18,9 @@ from types import SimpleNamespace
 
 import pytest
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))), None
-)
+from bench.browser import CHROMIUM, MISSING
+
 CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-NO_BROWSER = "no Chromium on this machine (Debian: apt-get install chromium-headless-shell)"
 
 
 # What takes minutes begins first: with files dealt out among workers, a long one at the end would leave the others idle.
@@ -42,13 +39,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("browser") and not CHROMIUM:
         # .ci/run asks for the browser: there a skip would look like a pass.
-        (pytest.fail if os.environ.get("MIRROR_REQUIRE_BROWSER") else pytest.skip)(NO_BROWSER)
+        (pytest.fail if os.environ.get("MIRROR_REQUIRE_BROWSER") else pytest.skip)(MISSING)
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_BROWSER in str(report.longrepr)]
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if MISSING in str(report.longrepr)]
     if skipped:
-        terminalreporter.write_line(f"NOT TESTED: {len(skipped)} browser tests, for there is {NO_BROWSER}.", red=True, bold=True)
+        terminalreporter.write_line(f"NOT TESTED: {len(skipped)} browser tests, for there is {MISSING}.", red=True, bold=True)
 
 
 @pytest.fixture(autouse=True)

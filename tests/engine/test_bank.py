@@ -12,6 +12,7 @@ from tiny import as_legacy, tiny_llama, write_adapter
 
 from engine import EngineError, onednn
 from engine.adapters import LowRank, read_adapter
+from engine import bank as bank_module
 from engine.bank import Bank
 from engine.device import cpu_computes
 
@@ -129,8 +130,65 @@ def test_adding_and_removing_leaves_the_others_alone(folders):
     assert torch.equal(logits(), before)
     for name in ("r8", "rslora"):
         bank.remove(name)
+    bank.settle()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
     assert all(group.up is None and group.blocks == () for group in bank.groups)
+
+
+def test_adapters_that_come_and_go_together_are_laid_out_once(folders, monkeypatch):
+    model = tiny_llama()
+    ids, laid_out = questions(2), []
+    with torch.inference_mode():
+        before = model(ids).logits
+    lay_out = bank_module.Group.lay_out
+    monkeypatch.setattr(bank_module.Group, "lay_out", lambda group, adapters: (laid_out.append(group), lay_out(group, adapters)))
+    bank = Bank(model)
+    with torch.inference_mode():
+        assert torch.equal(model(ids).logits, before)  # nobody has listened yet
+    for name, folder in folders.items():
+        bank.add(name, read_adapter(folder)[1])
+    bank.remove("r4")
+    assert laid_out == []
+    alone = []
+    for name in ("r8", "head"):
+        with bank.hearing([{name: 1.0}] * 2), torch.inference_mode():
+            alone.append(model(ids).logits)
+    assert len(laid_out) == len(bank.groups)
+    bank.remove("head")
+    with bank.hearing([{"r8": 1.0}] * 2), torch.inference_mode():
+        torch.testing.assert_close(model(ids).logits, alone[0], rtol=1e-5, atol=1e-5)
+    assert len(bank.groups) < len(laid_out) < 2 * len(bank.groups)  # those that "head" changes
+    assert (alone[0] - alone[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("left", [0, 3])
+def test_no_room_for_an_adapter_leaves_the_bank_as_it_was(folders, monkeypatch, left):
+    """As on a GPU, where an adapter is laid out at once."""
+    monkeypatch.setattr(Bank, "waits", lambda bank: False)
+    bank = Bank(tiny_llama())
+    bank.add("r8", read_adapter(folders["r8"])[1])
+    ids, heard, room = questions(2), [{}, {"r8": 1.0}], [left]
+
+    def logits() -> torch.Tensor:
+        with bank.hearing(heard), torch.inference_mode():
+            return bank.model(ids).logits
+
+    before, lay_out = logits(), bank_module.Group.lay_out
+
+    def full(group, adapters):
+        if "r16-all" in adapters:
+            if not room[0]:
+                raise MemoryError
+            room[0] -= 1
+        lay_out(group, adapters)
+
+    monkeypatch.setattr(bank_module.Group, "lay_out", full)
+    with pytest.raises(MemoryError):
+        bank.add("r16-all", read_adapter(folders["r16-all"])[1])
+    assert list(bank.adapters) == ["r8"] and not bank.stale and torch.equal(logits(), before)
+    room[0] = len(bank.groups)
+    bank.add("r16-all", read_adapter(folders["r16-all"])[1])
+    torch.testing.assert_close(logits(), before, rtol=1e-5, atol=1e-5)
 
 
 def test_layers_with_one_input_share_one_product(bank):
