@@ -163,11 +163,12 @@ def wire_tabs(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts) -> N
     probes_events.wire_probes(app, ongoing, parts.probes, chat.page, places["probes"])
 
 
-def wire_opening(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, demo: gr.Blocks) -> None:
+def wire_opening(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, demo: LateBlocks) -> None:
     """What fills the page when it is opened, what comes with a tab when that is, and what ends with the page."""
     chat, identity, finetune, places = parts.chat, parts.identity, parts.finetune, parts.places
     notice = places["chat"].notice
     opening = tab_loading.guard_filling(app, notice, bind(open_chat, app, pages, parts))
+    demo.comes_when_shown(chat.later, [column.box for column in chat.columns[len(chat_layout.AT_FIRST) :]])
     demo.load(opening, parts.key, [parts.key, parts.header, *chat.outputs, notice], **QUIET)
     coming_back = tab_loading.guard_filling(app, notice, bind(chat_events.refresh, app, chat))
     places["chat"].tab.select(coming_back, chat.page, [*chat.outputs, notice], **QUIET)

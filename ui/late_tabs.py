@@ -1,8 +1,9 @@
-"""Tabs that come to the browser when they are opened, filled already.
+"""Parts of the page that come to the browser when they are seen, filled already: tabs, and what is hidden at first.
 
 Gradio sends a page whole: before anybody can type, the browser makes every component of every tab, and is then told one by one
 what each is to show. Here the components and listeners of a tab stay behind, and come with the answer of the event that opens
-it, with the values that it has found for them: in the message by which `gr.render` brings its components.
+it, with the values that it has found for them: in the message by which `gr.render` brings its components. So do those of a box
+whose content is hidden at first, with the first answer that shows some of it; until then they are read as they were laid out.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gradio as gr
 from gradio.block_function import BlockFunction
 from gradio.blocks import Block
 from gradio.events import Dependency
+from gradio.state_holder import SessionState
 
 from ui.context import App
 from ui.listeners import QUIET
@@ -26,39 +29,46 @@ NOT_FOR_PAGES = {"api_info", "api_info_as_input", "api_info_as_output", "example
 
 
 class LateBlocks(gr.Blocks):
-    """Blocks of which the browser gets some tabs late, and nothing of the endpoints; scripts get everything."""
+    """Blocks of which the browser gets some parts late, and nothing of the endpoints; scripts get everything."""
 
     def __init__(self, **more: Any):
         self.openings: dict[int, tuple[gr.Tab, gr.HTML]] = {}  # event -> the tab that comes with it, and its notice
-        self.late: dict[int, dict[str, Any]] = {}  # tab -> what `render_config` says of it
+        self.hidden: dict[int, tuple[Block, list[Block]]] = {}  # a box -> itself, and the parts of it that may be shown
+        self.late: dict[int, dict[str, Any]] = {}  # tab or box -> what `render_config` says of it
+        self.seen: WeakKeyDictionary[SessionState, set[int]] = WeakKeyDictionary()  # the boxes that a visitor's page has
         super().__init__(**more)
 
     def comes_with(self, event: Dependency, tab: gr.Tab, notice: gr.HTML) -> None:
         """tab comes with the answer of `event` once that says FILLED in its notice, the one component that is there before."""
         self.openings[event["id"]] = tab, notice
 
+    def comes_when_shown(self, box: Block, parts: list[Block]) -> None:
+        """What is in `box` comes with the first answer in which one of `parts` is visible; all of them are hidden at first."""
+        self.hidden[box._id] = box, parts
+
     def get_config_file(self):
         config = super().get_config_file()
         config["components"] = [one if one["type"] == "api" else _lighter(one) for one in config["components"]]
-        tabs = {tab._id: notice._id for tab, notice in self.openings.values()}
-        owner = {block: tab for tab in tabs for block in _below(self.blocks[tab]) if block != tabs[tab]}
+        here = {tab._id: {tab._id, notice._id} for tab, notice in self.openings.values()}  # is there from the beginning
+        here |= {box: {box} for box in self.hidden}
+        owner = {block: late for late, early in here.items() for block in _below(self.blocks[late]) if block not in early}
         events = {fn._id: owner.get(_begun_by(fn, self.fns)) for fn in self.fns.values()}
         used = {block._id for fn in self.fns.values() for block in fn.inputs}
         told = {block._id for fn in self.fns.values() for block in fn.outputs}
         page = config["page"][""]
         nodes = {node["id"]: node for node in _nodes(page["layout"])}
         self.late = {
-            tab: {
-                "render_id": tab,
-                "layout": nodes[tab],
+            late: {
+                "render_id": late,
+                "layout": nodes[late],
                 "components": [
                     _with_interactive(one, used, told)
                     for one in config["components"]
-                    if owner.get(one["id"]) == tab or one["id"] in (tab, tabs[tab])
+                    if owner.get(one["id"]) == late or one["id"] in early
                 ],
-                "dependencies": [one for one in config["dependencies"] if events[one["id"]] == tab],
+                "dependencies": [one for one in config["dependencies"] if events[one["id"]] == late],
             }
-            for tab in tabs
+            for late, early in here.items()
         }
         unseen = {one["id"] for one in config["components"] if one["type"] == "api"}  # of endpoints; a page has no use for them
         first = set(page["components"]) - set(owner) - unseen
@@ -72,16 +82,41 @@ class LateBlocks(gr.Blocks):
         """page: a page of the browser, which calls no endpoint; None for scripts."""
         return super().get_api_info(all_endpoints) if page is None else {"named_endpoints": {}, "unnamed_endpoints": {}}
 
-    async def process_api(self, block_fn: BlockFunction | int, *given: Any, **named: Any) -> dict[str, Any]:
-        answer = await super().process_api(block_fn, *given, **named)
+    async def process_api(self, block_fn: BlockFunction | int, inputs: list, state: SessionState | None = None, *given, **named):
         fn = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
+        if state is not None:
+            missing = {one for box in self.hidden.keys() - self.seen.get(state, set()) for one in _below(self.blocks[box])}
+            known = [getattr(block, "value", None) if block._id in missing and not block.stateful else None for block in fn.inputs]
+            # what is read of them is as they were laid out
+            inputs = [known[at] if said is None and at < len(known) else said for at, said in enumerate(inputs)]
+        answer = await super().process_api(fn, inputs, state, *given, **named)
         opened = self.openings.get(fn._id)
         if opened:
             tab, notice = opened
             ids = [block._id for block in fn.outputs]
             if answer["data"][ids.index(notice._id)] == FILLED:
                 answer["render_config"] = _filled(self.late[tab._id], fn.outputs, answer["data"])
+        if state is not None:
+            for box, (_, parts) in self.hidden.items():
+                self._show(box, parts, fn, state, answer)
         return answer
+
+    def _show(self, box: int, parts: list[Block], fn: BlockFunction, state: SessionState, answer: dict[str, Any]) -> None:
+        """Puts what is in a box into the answer that first shows a part of it; before that nothing is said of what is not there."""
+        seen = self.seen.setdefault(state, set())
+        shown = {part._id: said for part, said in zip(fn.outputs, answer["data"], strict=False) if part in parts}
+        # what streams is sent as differences, and would end with the message that brings the box
+        if box in seen or not shown or fn.types_generator:
+            return
+        # an answer that brings a tab has no place for two
+        if answer["render_config"] is None and any(isinstance(said, dict) and said.get("visible") for said in shown.values()):
+            answer["render_config"] = _filled(self.late[box], fn.outputs, answer["data"])
+            seen.add(box)
+            return
+        missing = set(_below(self.blocks[box]))
+        for at, block in enumerate(fn.outputs):
+            if block._id in missing and not block.stateful and at < len(answer["data"]):
+                answer["data"][at] = NOTHING_CHANGES
 
 
 @dataclass(frozen=True)
@@ -107,7 +142,7 @@ class Place:
 
 
 def _filled(late: dict[str, Any], outputs: Iterable[Block], data: list) -> dict[str, Any]:
-    """What comes of a tab, with the answer's values in place; `data` is left with those for the rest of the page."""
+    """What comes of a tab or a box, with the answer's values in place; `data` is left with those for the rest of the page."""
     components = {one["id"]: one for one in late["components"]}
     for at, block in enumerate(outputs):
         if block._id not in components or block.stateful:

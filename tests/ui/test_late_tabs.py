@@ -1,4 +1,4 @@
-"""What the browser gets of the page at first, and what comes with a tab when that is opened."""
+"""What the browser gets of the page at first, what comes with a tab when that is opened, and what with the first sight of a box."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
+from gradio.state_holder import SessionState
 from label_page import PageEngine
 from starlette.testclient import TestClient
 
@@ -33,13 +34,13 @@ def test_the_page_and_its_late_tabs_together_are_the_whole(demo):
     config = demo.get_config_file()
     page = config["page"][""]
     parts = list(demo.late.values())
-    assert {demo.blocks[one["render_id"]].elem_id for one in parts} == {f"tab-{name}" for name in TABS}
+    assert {demo.blocks[one["render_id"]].elem_id for one in parts} == {f"tab-{name}" for name in TABS} | {"later-columns"}
     late = {one["id"] for part in parts for one in part["components"]}
     unseen = {one["id"] for one in config["components"] if one["type"] == "api"}
     assert set(page["components"]) | late | unseen == {one["id"] for one in config["components"]}
-    # a tab and its notice are there from the beginning, and nothing else twice
+    # a tab and its notice are there from the beginning, and the box of the later columns, and nothing else twice
     twice = [demo.blocks[one].elem_id for one in set(page["components"]) & late]
-    assert sorted(twice) == sorted(f"{kind}-{name}" for name in TABS for kind in ("tab", "notice"))
+    assert sorted(twice) == sorted(["later-columns", *(f"{kind}-{name}" for name in TABS for kind in ("tab", "notice"))])
     came = [one["id"] for part in parts for one in part["dependencies"]]
     endpoints = [fn._id for fn in demo.fns.values() if not fn.targets]
     assert sorted([*page["dependencies"], *came, *endpoints]) == sorted(demo.fns)
@@ -47,10 +48,12 @@ def test_the_page_and_its_late_tabs_together_are_the_whole(demo):
 
 
 def test_no_event_reads_what_is_not_there_yet(demo):
-    """What a listener of the page or of one tab reads or writes stands there, or in the tab that comes with it."""
+    """What a listener of the page or of one tab reads or writes stands there, or in the tab that comes with it, or in the columns
+    that are not shown at first, of which nothing is said until they are."""
     demo.get_config_file()
     part_of = {one["id"]: tab for tab, part in demo.late.items() for one in part["components"]}
     page = demo.config["page"][""]
+    hidden = {one["id"] for box in demo.hidden for one in demo.late[box]["components"]}
     for one in page["dependencies"]:
         fn = demo.fns[one]
         chain = fn
@@ -59,13 +62,15 @@ def test_no_event_reads_what_is_not_there_yet(demo):
         comes = demo.openings.get(chain._id) or (chain.targets and demo.blocks.get(chain.targets[0][0]),)
         allowed = getattr(comes[0], "_id", None)
         strangers = [
-            b.elem_id for b in (*fn.inputs, *fn.outputs) if b._id not in page["components"] and part_of[b._id] != allowed
+            b.elem_id
+            for b in (*fn.inputs, *fn.outputs)
+            if b._id not in {*page["components"], *hidden} and part_of[b._id] != allowed
         ]
         assert not strangers, f"{fn.name}: {strangers}"
     for tab, part in demo.late.items():
         for one in part["dependencies"]:
             fn = demo.fns[one["id"]]
-            near = {*page["components"], *(component["id"] for component in part["components"])}
+            near = {*page["components"], *hidden, *(component["id"] for component in part["components"])}
             assert not [b.elem_id for b in (*fn.inputs, *fn.outputs) if b._id not in near], (
                 f"{demo.blocks[tab].elem_id}: {fn.name}"
             )
@@ -114,6 +119,42 @@ def test_a_tab_that_cannot_be_filled_does_not_come_and_is_tried_again():
     first = opened(demo, place)
     assert first["render_config"] is None and "KeyError" in first["data"][-1]
     assert opened(demo, place)["render_config"]["render_id"] == place.tab._id
+
+
+def test_a_box_comes_with_the_answer_that_first_shows_a_part_of_it():
+    with LateBlocks() as demo:
+        with gr.Column() as box:
+            with gr.Column(visible=False) as part:
+                inside = gr.Textbox("plain")
+            other = gr.Column(visible=False)
+        act = gr.Button("act")
+        read: list[str] = []
+
+        def shows(how: str, said: str) -> dict:
+            read.append(said)
+            return {part: gr.update(visible=how == "show"), inside: how}
+
+        event = act.click(shows, [act, inside], [part, inside])
+        demo.comes_when_shown(box, [part, other])
+    page = demo.get_config_file()["page"][""]
+    assert box._id in page["components"] and not {part._id, inside._id} & set(page["components"])
+
+    def answer(state: SessionState | None, how: str) -> dict:
+        return asyncio.run(demo.process_api(demo.fns[event["id"]], [how, None], state, VISITOR))
+
+    one, two = SessionState(demo), SessionState(demo)
+    nothing = {"__type__": "update"}
+    hidden = answer(one, "hide")
+    assert hidden["render_config"] is None and hidden["data"] == [nothing, nothing]
+    came = answer(one, "show")
+    assert came["render_config"]["render_id"] == box._id and came["data"] == [nothing, nothing]
+    props = {one["id"]: one["props"] for one in came["render_config"]["components"]}
+    assert props[part._id]["visible"] is True and props[inside._id]["value"] == "show"
+    assert read == ["plain", "plain"]
+    again = answer(one, "hide")  # from here on it is told like everything else
+    assert again["render_config"] is None and again["data"] == [{"visible": False, "__type__": "update"}, "hide"] and read[-1] is None
+    assert answer(two, "show")["render_config"]["render_id"] == box._id  # another page
+    assert answer(None, "show")["data"] == [{"visible": True, "__type__": "update"}, "show"]  # a script, which sees everything
 
 
 def test_the_fault_in_gradios_client_is_there_to_be_mended():

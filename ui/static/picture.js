@@ -165,7 +165,7 @@
 
   // The newest turn as the page shows it, so a blind comparison stays blind; every headline names who really answered.
   const chat = () => {
-    const shown = [...document.querySelectorAll(".mt-columns > .mt-col")].filter((box) => box.offsetParent);
+    const shown = [...document.querySelectorAll(".mt-columns .mt-col")].filter((box) => box.offsetParent);
     const turns = shown.map((box) => ({ box, turn: [...box.querySelectorAll(".mt-turn")].at(-1) })).filter(({ turn }) => turn);
     if (!turns.length) return showNotice(zh() ? "还没有回答，提问之后才有图片。" : "Nothing has been answered yet; ask something first.");
     if (turns.some(({ turn }) => turn.querySelector(".mt-live"))) {

@@ -23,6 +23,7 @@ EXAMPLES = (
     "你是 ChatGPT 吗？",
     "你能帮我做什么？",
 )
+AT_FIRST = range(len(Page().shown))
 VOTES: tuple[tuple[Choice, str], ...] = (("A", "vote_a"), ("B", "vote_b"), ("tie", "vote_tie"), ("both bad", "vote_both_bad"))
 
 
@@ -40,10 +41,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Chat:
-    """The components of the tab. votes: choice -> its button; running: session -> the event that stops its answers."""
+    """The components of the tab. later: holds the columns that are not shown at first; votes: choice -> its button;
+    running: session -> the event that stops its answers."""
 
     page: gr.State
     columns: list[Column]
+    later: gr.Column
     question: gr.Textbox
     send: gr.Button
     stop: gr.Button
@@ -86,7 +89,9 @@ def build_chat() -> Chat:
         blind = gr.Checkbox(False, label=i18n("blind"), elem_id="blind", container=False, scale=0, min_width=170)
         status = gr.HTML(elem_id="chat-status", elem_classes="mt-status")
     with gr.Row(elem_classes="mt-columns", elem_id="columns"):
-        columns = [_column(at) for at in range(MAX_COLUMNS)]
+        columns = [_column(at) for at in AT_FIRST]
+        with gr.Column(elem_classes="mt-later", elem_id="later-columns", min_width=0) as later:
+            columns += [_column(at) for at in range(len(columns), MAX_COLUMNS)]
     with gr.Row(visible=False, elem_classes="mt-ballot", elem_id="ballot") as ballot:
         votes = {
             choice: gr.Button(i18n(key), elem_id=f"vote-{choice.replace(' ', '-').lower()}", size="sm") for choice, key in VOTES
@@ -114,13 +119,13 @@ def build_chat() -> Chat:
             gr.HTML('<span class="mt-gap"></span>')
             _examples(question)
     return Chat(
-        page=page, columns=columns, question=question, send=send, stop=stop, status=status, blind=blind, ballot=ballot,
+        page=page, columns=columns, later=later, question=question, send=send, stop=stop, status=status, blind=blind, ballot=ballot,
         votes=votes, add=add, regenerate=regenerate, edit=edit, clear=clear,
     )  # fmt: skip
 
 
 def _column(at: int) -> Column:
-    with gr.Column(visible=at < 3, elem_classes=["mt-col", f"mt-col-{at}"], elem_id=f"column-{at}", min_width=0) as box:
+    with gr.Column(visible=at in AT_FIRST, elem_classes=["mt-col", f"mt-col-{at}"], elem_id=f"column-{at}", min_width=0) as box:
         with gr.Row(elem_classes="mt-top"):
             head = gr.HTML(elem_id=f"head-{at}")
             remove = gr.Button("×", size="sm", elem_classes="mt-remove", elem_id=f"remove-{at}", scale=0, min_width=24)
