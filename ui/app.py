@@ -169,9 +169,10 @@ def wire_opening(app: App, pages: Pages, ongoing: BackgroundRun, parts: Parts, d
     notice = places["chat"].notice
     opening = tab_loading.guard_filling(app, notice, bind(open_chat, app, pages, parts))
     demo.comes_when_shown(chat.later, [column.box for column in chat.columns[len(chat_layout.AT_FIRST) :]])
-    demo.load(opening, parts.key, [parts.key, parts.header, *chat.outputs, notice], **QUIET)
+    # not by the queue, whose answers come by a connection of their own: that would be opened only now
+    demo.load(opening, parts.key, [parts.key, parts.header, *chat.outputs, notice], queue=False, **QUIET)
     coming_back = tab_loading.guard_filling(app, notice, bind(chat_events.refresh, app, chat))
-    places["chat"].tab.select(coming_back, chat.page, [*chat.outputs, notice], **QUIET)
+    places["chat"].tab.select(coming_back, chat.page, [*chat.outputs, notice], queue=False, **QUIET)
 
     places["identity"].opened(app, bind(open_identity, app, identity), None, [*identity.outputs, identity.editor.sample]).then(
         bind(identity_events.draw_quick_preview, app), identity.previewed, identity.editor.preview, **QUIET

@@ -4,7 +4,7 @@
     python -m bench.growth --parts store --json runs/growth.json     # the other parts' figures in the file stay
 
 rows          a step and the prefill of 1 to 64 rows, alone and with adapters mixed
-adapters      a step of eight rows, loading one more and removing one, with 1 to 64 of them resident
+adapters      a step of eight rows, loading one more, removing one and loading all at once, with 1 to 64 of them resident
 conversation  prefill, a step, and the next turn with and without what is kept, up to 8,192 tokens
 store         opening tabs, filters and reports, up to 1,000,000 answers
 probes        a run's planning and book-keeping with nobody computing, and its board, up to 100,000 answers

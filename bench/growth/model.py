@@ -8,7 +8,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,14 @@ def rows(args: argparse.Namespace, sizes: Sequence[int], done: Done) -> Board:
     return found
 
 
+def changing(loaded: Engine, change: Callable[[], object]) -> float:
+    """Seconds until it is done and laid out."""
+    start = time.perf_counter()
+    change()
+    loaded.settle()
+    return time.perf_counter() - start
+
+
 def adapters(args: argparse.Namespace, sizes: Sequence[int], done: Done) -> Board:
     found, loaded = Board("adapters", "adapters resident"), load(args, MIXED)
     with tempfile.TemporaryDirectory() as folder:
@@ -90,16 +98,20 @@ def adapters(args: argparse.Namespace, sizes: Sequence[int], done: Done) -> Boar
             while len(loaded.adapters) < size - 1:
                 loaded.add_adapter(path, f"a{len(loaded.adapters)}")
             last = f"a{size - 1}"
-            taken: dict[str, list[float]] = {"loading one more": [], "removing one": []}
+            taken: dict[str, list[float]] = {"loading one more": [], "removing one": [], "loading them all at once": []}
             for turn in range(REPEATS + 1):
-                start = time.perf_counter()
-                loaded.add_adapter(path, last)
-                added = time.perf_counter()
-                taken["loading one more"].append(added - start)
-                if turn < REPEATS:
+                taken["loading one more"].append(changing(loaded, lambda last=last: loaded.add_adapter(path, last)))
+                if turn < REPEATS and size > 1:  # the last one of all leaves nothing to lay out anew
+                    taken["removing one"].append(changing(loaded, lambda last=last: loaded.remove_adapter(last)))
+                elif turn < REPEATS:
                     loaded.remove_adapter(last)
-                    # the last one of all leaves nothing to lay out anew
-                    taken["removing one"] += [time.perf_counter() - added] if size > 1 else []
+            names = list(loaded.adapters)
+            for name in names:
+                loaded.remove_adapter(name)
+            loaded.settle()
+            taken["loading them all at once"].append(
+                changing(loaded, lambda names=names: [loaded.add_adapter(path, name) for name in names])
+            )
             for name, those in taken.items():
                 if those:
                     found.add(name, size, statistics.median(those) * 1e3)

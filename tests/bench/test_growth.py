@@ -26,7 +26,7 @@ def test_every_part_is_measured_and_drawn_and_the_others_stay_in_the_file(tmp_pa
     for part, those in by_name.items():
         assert all(set(one["sizes"]) <= set(sizes[part]) and len(one["values"]) == len(one["sizes"]) for one in those.values())
     assert all(f"| {name} | " in said for those in by_name.values() for name in those)
-    assert {"loading one more", "removing one"} <= by_name["adapters"].keys()
+    assert {"loading one more", "removing one", "loading them all at once"} <= by_name["adapters"].keys()
     assert {"next turn, with what is kept", "next turn, without"} <= by_name["conversation"].keys()
     assert {"Results is opened", "Probes: one probe in all runs", "a report of all", "Label: a decision"} <= by_name[
         "store"
