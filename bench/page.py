@@ -1,11 +1,11 @@
 """How long the page takes until it can be used, beside a plain Gradio page of three Chatbots and a Textbox, in one browser.
 
 `python -m bench.page [--base NAME] [--repeats N] [--json FILE]`: starts both alone, in turn, several times, and prints the median
-seconds from the command to the first page; then opens both in turn, each time in a fresh profile of the browser, and prints seconds
-until one can type and until the first tab is whole, bytes of the page, requests, components, and ours over the plain one's; of ours
-also what imports take, the seconds that a tab takes when it is opened for the first time, and later, with a stored run of 200 probes
-and 8 variants, and how busy the browser's main thread is while three columns are being answered. Needs a Chromium and
-requirements-dev.txt.
+seconds from the command to the first page; then opens both in turn, each time in a fresh profile of the browser, and prints
+seconds until one can type and until the first tab is whole, bytes of the page, requests, components, and ours over the plain
+one's; of ours also what imports take, the seconds that a tab takes when it is opened for the first time, and later, with a
+stored run of 200 probes and 8 variants, and how busy the browser's main thread is while three columns are being answered. Needs
+a Chromium and requirements-dev.txt.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import httpx
 
 import store
 from bench import stored_runs
-from bench.browser import CHROMIUM, MISSING
+from bench.browser import CHROMIUM
 from bench.crowd import cpu
 from common.files import write_json
 from store import answers
@@ -45,14 +45,14 @@ with gr.Blocks() as demo:
 demo.launch(server_port=%d)
 """
 PACKAGES = ("torch", "transformers", "gradio", "ui.app")
-IMPORTS = """
+IMPORTS = f"""
 import gc, importlib, time
 gc.disable()  # as chat_app does meanwhile
-for name in %r:
+for name in {PACKAGES}:
     began = time.monotonic()
     importlib.import_module(name)
     print(time.monotonic() - began)
-""" % (PACKAGES,)
+"""
 FILLED = ":is(.mt-filled, .mt-failed)"
 PROBES, VARIANTS = 200, 8
 STREAMED_S = 4.0

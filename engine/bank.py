@@ -277,7 +277,7 @@ class Bank:
         On a CPU that costs seconds, which several adapters that come and go together, or at a program's start, then cost once.
         On a GPU it is a copy, and whether there is room has to be known now.
         """
-        return self.model.device.type == "cpu"
+        return bool(self.model.device.type == "cpu")
 
     def settle(self) -> None:
         """Lay out the groups that have changed, each whole or not at all: what is left stays to be done."""

@@ -33,7 +33,7 @@ class LateBlocks(gr.Blocks):
 
     def __init__(self, **more: Any):
         self.openings: dict[int, tuple[gr.Tab, gr.HTML]] = {}  # event -> the tab that comes with it, and its notice
-        self.hidden: dict[int, tuple[Block, list[Block]]] = {}  # a box -> itself, and the parts of it that may be shown
+        self.hidden: dict[int, list[Block]] = {}  # a box -> the parts of it that may be shown
         self.late: dict[int, dict[str, Any]] = {}  # tab or box -> what `render_config` says of it
         self.seen: WeakKeyDictionary[SessionState, set[int]] = WeakKeyDictionary()  # the boxes that a visitor's page has
         super().__init__(**more)
@@ -44,7 +44,7 @@ class LateBlocks(gr.Blocks):
 
     def comes_when_shown(self, box: Block, parts: list[Block]) -> None:
         """What is in `box` comes with the first answer in which one of `parts` is visible; all of them are hidden at first."""
-        self.hidden[box._id] = box, parts
+        self.hidden[box._id] = parts
 
     def get_config_file(self):
         config = super().get_config_file()
@@ -85,8 +85,10 @@ class LateBlocks(gr.Blocks):
     async def process_api(self, block_fn: BlockFunction | int, inputs: list, state: SessionState | None = None, *given, **named):
         fn = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         if state is not None:
-            missing = {one for box in self.hidden.keys() - self.seen.get(state, set()) for one in _below(self.blocks[box])}
-            known = [getattr(block, "value", None) if block._id in missing and not block.stateful else None for block in fn.inputs]
+            missing = {one for box in self.hidden.keys() - self.seen.get(state, ()) for one in _below(self.blocks[box])}
+            known = [
+                getattr(block, "value", None) if block._id in missing and not block.stateful else None for block in fn.inputs
+            ]
             # what is read of them is as they were laid out
             inputs = [known[at] if said is None and at < len(known) else said for at, said in enumerate(inputs)]
         answer = await super().process_api(fn, inputs, state, *given, **named)
@@ -97,12 +99,12 @@ class LateBlocks(gr.Blocks):
             if answer["data"][ids.index(notice._id)] == FILLED:
                 answer["render_config"] = _filled(self.late[tab._id], fn.outputs, answer["data"])
         if state is not None:
-            for box, (_, parts) in self.hidden.items():
+            for box, parts in self.hidden.items():
                 self._show(box, parts, fn, state, answer)
         return answer
 
     def _show(self, box: int, parts: list[Block], fn: BlockFunction, state: SessionState, answer: dict[str, Any]) -> None:
-        """Puts what is in a box into the answer that first shows a part of it; before that nothing is said of what is not there."""
+        """Puts a box into the answer that first shows a part of it; before that nothing is said of it."""
         seen = self.seen.setdefault(state, set())
         shown = {part._id: said for part, said in zip(fn.outputs, answer["data"], strict=False) if part in parts}
         # what streams is sent as differences, and would end with the message that brings the box

@@ -10,9 +10,8 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from tiny import as_legacy, tiny_llama, write_adapter
 
-from engine import EngineError, onednn
+from engine import EngineError, bank as bank_module, onednn
 from engine.adapters import LowRank, read_adapter
-from engine import bank as bank_module
 from engine.bank import Bank
 from engine.device import cpu_computes
 
@@ -247,6 +246,22 @@ def test_a_layer_that_reads_two_inputs_keeps_its_own_results():
     before = model(ids)
     Bank(model)
     torch.testing.assert_close(model(ids), before)
+
+
+def test_what_a_layer_was_hooked_with_stays_and_is_not_asked_when_layers_are_grouped():
+    """accelerate puts a forward of its own on the layers of a model that is spread over devices."""
+    model, asked = tiny_llama(), []
+    layer = model.model.layers[0].mlp.down_proj
+    plain = layer.forward
+
+    def hooked(x: torch.Tensor) -> torch.Tensor:
+        asked.append(x)
+        return plain(x)
+
+    layer.forward = hooked
+    Bank(model)
+    assert layer.forward is hooked and not asked
+    assert not any("forward" in vars(one) for one in model.modules() if one is not layer)
 
 
 def test_a_name_that_is_not_loaded_is_said(bank):

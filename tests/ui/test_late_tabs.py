@@ -1,4 +1,4 @@
-"""What the browser gets of the page at first, what comes with a tab when that is opened, and what with the first sight of a box."""
+"""What the browser gets of the page at first, what comes with a tab when that is opened, and with a box when that is seen."""
 
 from __future__ import annotations
 
@@ -152,7 +152,11 @@ def test_a_box_comes_with_the_answer_that_first_shows_a_part_of_it():
     assert props[part._id]["visible"] is True and props[inside._id]["value"] == "show"
     assert read == ["plain", "plain"]
     again = answer(one, "hide")  # from here on it is told like everything else
-    assert again["render_config"] is None and again["data"] == [{"visible": False, "__type__": "update"}, "hide"] and read[-1] is None
+    assert (
+        again["render_config"] is None
+        and again["data"] == [{"visible": False, "__type__": "update"}, "hide"]
+        and read[-1] is None
+    )
     assert answer(two, "show")["render_config"]["render_id"] == box._id  # another page
     assert answer(None, "show")["data"] == [{"visible": True, "__type__": "update"}, "show"]  # a script, which sees everything
 

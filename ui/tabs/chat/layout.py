@@ -119,8 +119,8 @@ def build_chat() -> Chat:
             gr.HTML('<span class="mt-gap"></span>')
             _examples(question)
     return Chat(
-        page=page, columns=columns, later=later, question=question, send=send, stop=stop, status=status, blind=blind, ballot=ballot,
-        votes=votes, add=add, regenerate=regenerate, edit=edit, clear=clear,
+        page=page, columns=columns, later=later, question=question, send=send, stop=stop, status=status, blind=blind,
+        ballot=ballot, votes=votes, add=add, regenerate=regenerate, edit=edit, clear=clear,
     )  # fmt: skip
 
 
