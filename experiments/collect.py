@@ -16,7 +16,7 @@ from pathlib import Path
 import store
 from common import ending, files
 from common.errors import UserError
-from experiments import checking, judging
+from experiments import checking, deciding, judging
 from experiments.cells import Cell, describe, expand
 from experiments.places import ExperimentError, Places, keep, read_kept
 from experiments.plan import Plan
@@ -34,6 +34,7 @@ def collect(plan: Plan, places: Places, cells: Sequence[Cell] | None = None) -> 
     session, journal = open_session(plan, places), Journal(places, plan.name)
     found = gather(session, expand(plan) if cells is None else cells, journal, places)
     if found:
+        deciding.tell(session, journal, found)
         session.say(f"report: {judging.write_report(session, list(found.values()))}")
     missing = [label for label, cell in journal.cells.items() if cell.status != "done"]
     journal.status = "done" if not missing else "stopped"

@@ -1,4 +1,4 @@
-"""Curves through what was found: N50 and N90, and whether it is the count of samples or their share that decides."""
+"""A curve through crossed mixes: whether it is the count of identity samples that decides or their share."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from experiments.outcome import NEW, OLD_GONE, Outcome, Shares
+from experiments.outcome import Shares
 from probes.verdicts import thresholds
 
 DRAWS = 400
 LEAST_MIXES = 4
 COUNT, SHARE, BETWEEN, ALIKE, NOT_CROSSED = "count", "share", "between", "cannot be told apart", "not crossed"
+BEYOND_SHARE, BEYOND_COUNT = "beyond the share", "beyond the count"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Mix:
 class Deciding:
     """The log-odds are fitted as a + b (ln count - power ln rows), rows all of them: power 0 says that the count decides, 1 that
     the share does. low, high: its 95 % interval. word: count or share if the interval holds that and not the other, between if
-    it holds neither and lies between them, else that they cannot be told apart. gain: how much better the count alone explains
+    it holds neither and lies between them, beyond the one or the other if it lies outside, else that they cannot be told apart. gain: how much better the count alone explains
     the answers than the share alone, in deviance per answer (both have two parameters), with its interval; single: one run per
     mix, so that nothing is known of what another seed would change."""
 
@@ -45,15 +46,6 @@ class Deciding:
     mixes: int = 0
     runs: int = 0
     single: bool = False
-
-
-def find_levels(outcomes: Sequence[Outcome], lang: str, kind: str = "", draws: int = DRAWS) -> list[thresholds.Threshold]:
-    """N50 and N90 of forming and of forgetting; `probes.verdicts.thresholds` says how."""
-    found = []
-    for what, measure in ((thresholds.FORMING, NEW), (thresholds.FORGETTING, OLD_GONE)):
-        runs = [(float(one.dose), shares) for one in outcomes if (shares := one.scores.get(f"{measure}/{lang}"))]
-        found += thresholds.fit_levels(what, lang, kind, "samples", runs, draws) if runs else []
-    return found
 
 
 def count_or_share(mixes: Iterable[Mix], draws: int = DRAWS, seed: int = 0) -> Deciding:
@@ -93,6 +85,10 @@ def _word(low: float, high: float) -> str:
     holds = {COUNT: low <= 0 <= high, SHARE: low <= 1 <= high}
     if holds[COUNT] != holds[SHARE]:
         return COUNT if holds[COUNT] else SHARE
+    if low > 1:  # each general row takes away more than its part of the mix
+        return BEYOND_SHARE
+    if high < 0:
+        return BEYOND_COUNT
     return BETWEEN if not holds[COUNT] and low > 0 and high < 1 else ALIKE
 
 

@@ -63,7 +63,9 @@ class CellState:
 
 @dataclass(frozen=True)
 class State:
-    """status `died`: it said it was running, and its process is gone. left_s: None until it can be told. found: of --find."""
+    """status `died`: it said it was running, and its process is gone. left_s: None until it can be told. found: of --find.
+
+    deciding: count or share, of crossed mixes."""
 
     plan: str
     status: str
@@ -73,6 +75,7 @@ class State:
     left_s: float | None
     cells: tuple[CellState, ...]
     found: Sequence[Mapping[str, Any]] = ()
+    deciding: Sequence[Mapping[str, Any]] = ()
 
     @property
     def done(self) -> int:
@@ -101,8 +104,8 @@ def read_state(places: Places) -> State | None:
     started = float(plain.get("started") or now)
     until = now if status in ("starting", "running") else float(plain.get("updated") or now)
     left = plain.get("left_s") if status == "running" else None
-    found = plain.get("found") or ()
-    return State(plain["plan"], status, plain.get("message") or "", started, max(0.0, until - started), left, cells, found)
+    told = [plain.get(name) or () for name in ("found", "deciding")]
+    return State(plain["plan"], status, plain.get("message") or "", started, max(0.0, until - started), left, cells, *told)
 
 
 def _cell_state(plain: Mapping[str, Any]) -> CellState:
@@ -152,6 +155,7 @@ class Journal:
         self.status: Status = "starting"
         self.message, self.left_s = "", None
         self.found: Sequence[Mapping[str, Any]] = ()
+        self.deciding: Sequence[Mapping[str, Any]] = ()
         self.pid = pid or os.getpid()
         self.started, self.written = time.time(), 0.0
 
@@ -165,7 +169,7 @@ class Journal:
         plain = {
             "plan": self.plan, "status": self.status, "message": self.message, "pid": self.pid,
             "start": process.identity(self.pid), "started": self.started, "updated": time.time(), "left_s": self.left_s,
-            "found": list(self.found), "cells": [vars(cell) for cell in self.cells.values()],
+            "found": list(self.found), "deciding": list(self.deciding), "cells": [vars(cell) for cell in self.cells.values()],
         }  # fmt: skip
         write_json(self.places.state, plain, sync=force)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common import ending, files, outside
 from common.errors import UserError, nearest
-from experiments import checking, collect, foreseen as ahead, units, work
+from experiments import checking, collect, deciding, foreseen as ahead, units, work
 from experiments.cells import Cell, describe, expand
 from experiments.foreseen import Foreseen
 from experiments.places import ExperimentError, Places
@@ -174,6 +174,7 @@ def run(plan: Plan, places: Places, cells: Sequence[Cell], made_by: str, work_on
                 work_on(session, cells, told, journal, done)
             except Stopped as stopped:
                 error = stopped
+            deciding.tell(session, journal, done.answers)
             if made_by:
                 loop.write_report(session, done, made_by)
         except BaseException as other:

@@ -1,4 +1,4 @@
-"""N50 and N90 from outcomes, and whether count or share decides."""
+"""Whether count or share decides."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 
 from experiments import fits
 from experiments.fits import Mix
-from experiments.simulated import Model, Trained
 
 
 def mixes(
@@ -27,7 +26,12 @@ def mixes(
     return found
 
 
-@pytest.mark.parametrize(("power", "word"), [(0.0, fits.COUNT), (1.0, fits.SHARE), (0.5, fits.BETWEEN)])
+@pytest.mark.parametrize(
+    ("power", "word"),
+    [
+        (0.0, fits.COUNT), (1.0, fits.SHARE), (0.5, fits.BETWEEN), (1.6, fits.BEYOND_SHARE), (-0.6, fits.BEYOND_COUNT),
+    ],
+)  # fmt: skip
 def test_what_decides_is_found(power, word):
     told = fits.count_or_share(mixes(power), draws=150)
     assert told.word == word and told.low < power < told.high
@@ -43,11 +47,3 @@ def test_mixes_that_are_not_crossed_cannot_tell():
 def test_too_little_data_is_told_as_such():
     told = fits.count_or_share(mixes(0.5, backgrounds=(3000, 4500), counts=(100, 200), seeds=2, slope=0.5), draws=100)
     assert told.word == fits.ALIKE and told.low <= 0 and told.high >= 1
-
-
-def test_half_doses_come_from_the_same_fit_as_those_of_a_report():
-    trained = Trained(Model("medium", 2.0, probe_sd=0.5), 0)
-    outcomes = trained.outcomes((dose, seed) for dose in (10, 40, 160, 640, 2560) for seed in range(3))
-    half = {one.level: one for one in fits.find_levels(outcomes, "en", draws=100) if one.what == "forming"}
-    assert half["N50"].dose < half["N90"].dose and half["N50"].low <= 300 <= half["N50"].high
-    assert not half["N50"].single

@@ -21,3 +21,16 @@ def test_the_search_makes_the_cells_it_asks_for_and_ends_with_its_budget(lab, tr
 def test_a_search_that_cannot_begin_says_so_before_anything_is_made(lab, trained, capsys):
     assert lab.run("--find", text=lab.text().replace("doses: [2, 4]", "doses: [2]")) == 2
     assert "it needs two doses or more" in capsys.readouterr().err and not trained.folders
+
+
+def test_crossed_mixes_say_whether_count_or_share_decides(lab, trained, capsys):
+    text = lab.text().replace("doses: [2, 4]", "doses: [2, 4]\nbackgrounds: [0, 2, 6]")
+    assert lab.run(text=text) == 0
+    told = read_state(lab.places).deciding
+    assert [(one["series"], one["criterion"], one["lang"]) for one in told] == [
+        ("diverse", "formed", "en"), ("diverse", "forgotten", "en"),
+    ]  # fmt: skip
+    assert all(one["mixes"] == one["runs"] == 4 and one["single"] for one in told)  # without those of no general rows
+    assert capsys.readouterr().out.count("0 is the count, 1 the share; 4 mixes, one run each") == 2
+    # one background crosses nothing
+    assert lab.run(text=text.replace("[0, 2, 6]", "[0, 2]")) == 0 and not read_state(lab.places).deciding

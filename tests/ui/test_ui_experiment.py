@@ -17,7 +17,7 @@ from probe_runs import many, write_run
 import identities
 import store
 from common.paths import Opened
-from experiments import cells, checking, progress
+from experiments import cells, checking, deciding, fits, progress
 from experiments.finder import ENDED, FIRST, WHY, End, Reason
 from experiments.places import ExperimentError
 from experiments.progress import Journal
@@ -255,10 +255,22 @@ def test_what_the_search_found_is_a_table_and_lines_in_the_curve(app):
         "doses": 5,
         "best": [640, 0.4],
     }
-    state = SimpleNamespace(found=[{"series": "diverse", "ended": True, "why": "All <known>.", "thresholds": [window, open_]}])
+    found_ = {"series": "diverse", "ended": True, "why": "All <known>.", "thresholds": [window, open_]}
+    state = SimpleNamespace(found=[found_], deciding=[])
     shown = found.found_html("en", state)
     assert "212 samples (found)" in shown and "160 – 320" in shown and "no dose does" in shown and "All &lt;known&gt;." in shown
     assert found.lines_of("en", state, "diverse") == {"zh": {"new identity formed": 212.4}}
+
+
+def test_what_decides_in_mixes_is_shown_with_its_evidence(app):
+    plain = {"series": "diverse", "power": 0.9321, "low": 0.71, "high": float("inf"), "mixes": 8, "runs": 8, "single": True}
+    told = [plain | {"criterion": "formed", "lang": "en", "word": fits.SHARE}]
+    told += [plain | {"criterion": "forgotten", "lang": "zh", "word": word, "single": False} for word in deciding.WORDS]
+    shown = {lang: found.found_html(lang, SimpleNamespace(found=[], deciding=told)) for lang in ("en", "zh-CN")}
+    assert "Count or share?" in shown["en"] and "0.93 [0.71 to …]" in shown["en"] and "8 mixes, one run each" in shown["en"]
+    assert "条数还是占比" in shown["zh-CN"] and "8 种混合，共 8 次训练" in shown["zh-CN"]
+    assert not any("xp_" in re.sub('class="[^"]*"', "", html) for html in shown.values())
+    assert found.found_html("en", SimpleNamespace(found=[], deciding=[])) == ""
 
 
 def test_why_a_search_goes_on_or_ends_is_said_in_the_page_s_language(app):
@@ -267,7 +279,7 @@ def test_why_a_search_goes_on_or_ends_is_said_in_the_page_s_language(app):
     ends = [End(code, 40, 90) for code in ENDED]
     for one in [*reasons, *ends]:
         series = {"series": "diverse", "ended": False, "why": one.text, "reasons": [dataclasses.asdict(one)], "thresholds": []}
-        shown = {lang: found.found_html(lang, SimpleNamespace(found=[series])) for lang in ("en", "zh-CN")}
+        shown = {lang: found.found_html(lang, SimpleNamespace(found=[series], deciding=[])) for lang in ("en", "zh-CN")}
         assert one.text not in shown["zh-CN"] and "xp_why" not in "".join(shown.values())
         for number in re.findall(r"[\d,]+\d", one.text):
             assert all(number in html for html in shown.values()), (one.code, number)

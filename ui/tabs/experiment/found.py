@@ -1,4 +1,4 @@
-"""What the search for the least dose says so far: a table per series. HTML only."""
+"""What an experiment says of its data: what the search for the least dose has found, and whether count or share decides. HTML only."""
 
 from __future__ import annotations
 
@@ -9,20 +9,47 @@ from typing import Any
 
 from experiments.progress import State
 from probes.report.curves import format_dose
-from ui.html import note, table
+from ui.html import note, paragraph, table
 from ui.tabs.experiment import words
 from ui.words import say
 
 KEYS = ("criterion", "language", "threshold", "between", "best")
 
 
+DECIDING_KEYS = ("criterion", "language", "decides", "power", "mixes")
+
+
 def found_html(lang: str, state: State | None) -> str:
-    """Of every series that is searched: what is asked next, or why it ended, and every threshold."""
-    found = state.found if state else ()
-    if not found:
+    """Of every series that is searched: what is asked next, or why it ended, and every threshold; and what decides in mixes."""
+    if state is None:
         return ""
-    head = f'<h3 class="mt-step">{escape(say(lang, "xp_found"))}</h3>'
-    return head + "".join(_series(lang, one) for one in found)
+    searched = "".join(_series(lang, one) for one in state.found)
+    decided = "".join(_deciding(lang, name, state) for name in dict.fromkeys(one["series"] for one in state.deciding))
+    hint = paragraph(say(lang, "xp_deciding_hint"))
+    return (f'<h3 class="mt-step">{escape(say(lang, "xp_found"))}</h3>{searched}' if searched else "") + (
+        f'<h3 class="mt-step">{escape(say(lang, "xp_deciding"))}</h3>{decided}{hint}' if decided else ""
+    )
+
+
+def _deciding(lang: str, series: str, state: State) -> str:
+    rows = ""
+    for one in state.deciding:
+        if one["series"] != series:
+            continue
+        figures = {key: _power(one[key]) for key in ("power", "low", "high")}
+        runs = "xp_runs_single" if one["single"] else "xp_runs_many"
+        cells = [
+            words.language(lang, one["lang"]), say(lang, f"xp_decides_{one['word'].replace(' ', '_')}"),
+            say(lang, "xp_power_of", **figures), say(lang, runs, mixes=one["mixes"], runs=one["runs"]),
+        ]  # fmt: skip
+        head = say(lang, f"xp_answers_{one['criterion']}")
+        rows += f'<tr><th scope="row">{escape(head)}</th>' + "".join(f"<td>{escape(text)}</td>" for text in cells) + "</tr>"
+    shown = table([say(lang, f"xp_{key}") for key in DECIDING_KEYS], [rows], "xp-cells")
+    return f'<div class="xp-series"><strong>{escape(series)}</strong><div class="xp-scroll">{shown}</div></div>'
+
+
+def _power(value: Any) -> str:
+    return "…" if (number := _finite(value)) is None else f"{number:.2f}"
 
 
 def _series(lang: str, one: Mapping[str, Any]) -> str:
