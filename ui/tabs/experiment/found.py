@@ -42,7 +42,8 @@ def _deciding(lang: str, series: str, state: State) -> str:
             words.language(lang, one["lang"]), say(lang, f"xp_decides_{one['word'].replace(' ', '_')}"),
             say(lang, "xp_power_of", **figures), say(lang, runs, mixes=one["mixes"], runs=one["runs"]),
         ]  # fmt: skip
-        head = say(lang, f"xp_answers_{one['criterion']}")
+        measure = one["criterion"]
+        head = say(lang, f"xp_answers_{measure}")
         rows += f'<tr><th scope="row">{escape(head)}</th>' + "".join(f"<td>{escape(text)}</td>" for text in cells) + "</tr>"
     shown = table([say(lang, f"xp_{key}") for key in DECIDING_KEYS], [rows], "xp-cells")
     return f'<div class="xp-series"><strong>{escape(series)}</strong><div class="xp-scroll">{shown}</div></div>'
