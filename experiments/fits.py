@@ -32,9 +32,9 @@ class Mix:
 class Deciding:
     """The log-odds are fitted as a + b (ln count - power ln rows), rows all of them: power 0 says that the count decides, 1 that
     the share does. low, high: its 95 % interval. word: count or share if the interval holds that and not the other, between if
-    it holds neither and lies between them, beyond the one or the other if it lies outside, else that they cannot be told apart. gain: how much better the count alone explains
-    the answers than the share alone, in deviance per answer (both have two parameters), with its interval; single: one run per
-    mix, so that nothing is known of what another seed would change."""
+    it holds neither and lies between them, beyond the one or the other if it lies outside, else that they cannot be told apart.
+    gain: how much better the count alone explains the answers than the share alone, in deviance per answer (both have two
+    parameters), with its interval; single: one run per mix, so that nothing is known of what another seed would change."""
 
     word: str
     power: float = math.nan

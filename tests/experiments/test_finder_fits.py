@@ -26,12 +26,10 @@ def mixes(
     return found
 
 
-@pytest.mark.parametrize(
-    ("power", "word"),
-    [
-        (0.0, fits.COUNT), (1.0, fits.SHARE), (0.5, fits.BETWEEN), (1.6, fits.BEYOND_SHARE), (-0.6, fits.BEYOND_COUNT),
-    ],
-)  # fmt: skip
+WORDS = {0.0: fits.COUNT, 1.0: fits.SHARE, 0.5: fits.BETWEEN, 1.6: fits.BEYOND_SHARE, -0.6: fits.BEYOND_COUNT}
+
+
+@pytest.mark.parametrize(("power", "word"), WORDS.items())
 def test_what_decides_is_found(power, word):
     told = fits.count_or_share(mixes(power), draws=150)
     assert told.word == word and told.low < power < told.high

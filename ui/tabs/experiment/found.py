@@ -1,4 +1,4 @@
-"""What an experiment says of its data: what the search for the least dose has found, and whether count or share decides. HTML only."""
+"""What an experiment has found: the least doses of its search, and whether count or share decides. HTML only."""
 
 from __future__ import annotations
 
