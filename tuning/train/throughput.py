@@ -1,4 +1,5 @@
-"""How many rows a second this machine trains: the base's own matrix products, timed for a moment, forwards and backwards."""
+"""How many rows a second this machine trains: the base's own matrix products and what stands between them, each timed for a moment,
+forwards and backwards."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 
 from engine import widened
 from engine.bases import Base
@@ -14,7 +16,9 @@ from tuning.train.batches import pack_batch
 from tuning.train.packing import Share
 from tuning.train.samples import Sample
 
-PRODUCTS = 0.7  # of a step's time that the products with the frozen weights take (docs/decisions.md)
+# What a layer takes beside its products with frozen weights (attention, norms, activations, the adapter's pairs), as so many times
+# an activation of its widest outputs in fp32. A share of the step would not do: products in bf16 are ten times as fast on some CPUs.
+PASSES = 9.0  # docs/decisions.md
 MOMENT = 0.03  # seconds that each shape is timed for
 WORK = 1e9  # operations of one timed product at most: a form waits for the answer
 FEWEST = 32  # rows; fewer are slower for each
@@ -32,7 +36,8 @@ def measure_throughput(base: Base, samples: Sequence[Sample], budget: int, share
     most = max(pack.nodes for pack in packs)
     a_row = sum(times * seconds_per_row(some[shape], shape, most, base) for shape, times in shapes.items())
     of_head = seconds_per_row(head.weight, (head.out_features, head.in_features), -(-kept // len(packs)), base)
-    return len(samples) * PRODUCTS / (nodes * a_row + kept * of_head)
+    between = base.model.config.num_hidden_layers * PASSES * seconds_between(max(out for out, _ in shapes), most, base)
+    return len(samples) / (nodes * (a_row + between) + kept * of_head)
 
 
 def seconds_per_row(weight: torch.Tensor, shape: tuple[int, int], rows: int, base: Base) -> float:
@@ -48,6 +53,19 @@ def seconds_per_row(weight: torch.Tensor, shape: tuple[int, int], rows: int, bas
         widened.gradient_product(gradient, weight)
 
     with torch.inference_mode():
+        return mean_seconds(both, base.device) / rows
+
+
+def seconds_between(wide: int, rows: int, base: Base) -> float:
+    """Seconds of a gated activation in fp32, forwards and backwards, for one of so many rows of so many outputs."""
+    rows = max(1, min(rows, max(FEWEST, int(WORK // (400 * wide)))))
+    gate, up = (torch.ones(rows, wide, device=base.device, requires_grad=True) for _ in range(2))
+    gradient = torch.ones(rows, wide, device=base.device)
+
+    def both() -> None:
+        torch.autograd.grad(F.silu(gate) * up, (gate, up), gradient)
+
+    with torch.enable_grad():
         return mean_seconds(both, base.device) / rows
 
 
