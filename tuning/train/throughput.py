@@ -1,5 +1,7 @@
-"""How many rows a second this machine trains: the base's own matrix products and what stands between them, each timed for a moment,
-forwards and backwards."""
+"""How many rows a second this machine trains: the base's own matrix products, and what stands between them, timed for a moment.
+
+Forwards and backwards, each in shapes that the training has.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ from tuning.train.batches import pack_batch
 from tuning.train.packing import Share
 from tuning.train.samples import Sample
 
-# What a layer takes beside its products with frozen weights (attention, norms, activations, the adapter's pairs), as so many times
-# an activation of its widest outputs in fp32. A share of the step would not do: products in bf16 are ten times as fast on some CPUs.
+# What a layer takes beside its products with frozen weights (attention, norms, activations, the adapter's pairs), as so many
+# times an activation of its widest outputs in fp32. A share of the step would not do: on some CPUs products in bf16 are ten times
+# as fast as on others, and the rest is not.
 PASSES = 9.0  # docs/decisions.md
 MOMENT = 0.03  # seconds that each shape is timed for
 WORK = 1e9  # operations of one timed product at most: a form waits for the answer
