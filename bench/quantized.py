@@ -125,6 +125,8 @@ def set_ways(whole: Engine, weights: Mapping[tuple[str, ...], torch.Tensor]) -> 
 def steps(args: argparse.Namespace, weights: Mapping[tuple[str, ...], torch.Tensor]) -> dict[str, Any]:
     """Milliseconds of a step and of the prefill, by rows and way: first without adapters, then with one for each row."""
     whole, small = quietly(args.base), quietly(args.base, quantize="int8")
+    whole.settle()  # before their products are exchanged
+    small.settle()
     counts = [count for count in args.rows if count <= whole.max_rows]
     found: dict[str, Any] = {str(count): {} for count in counts}
 
