@@ -112,8 +112,11 @@ def test_columns_come_and_go_without_disturbing_the_others(site, page):
     open_page(page, site.address)
     ask(page, "Hello?")
     before = wait_for_answers(page)
+    assert page.locator("#later-columns *").count() == 0  # comes when it is shown
     page.click("#add-column")
     page.wait_for_selector("#column-3", state="visible")
+    choose(page, "#pick-3", "Identity", "BayLing")
+    page.wait_for_selector("#head-3 .mt-who:text-is('BayLing')")
     page.click("#remove-1")
     page.wait_for_selector("#column-1", state="detached")
     assert [page.inner_text(f"#live-{at} .mt-turn") for at in (0, 2)] == [before[0], before[2]]
@@ -121,6 +124,12 @@ def test_columns_come_and_go_without_disturbing_the_others(site, page):
     page.wait_for_selector("#live-3 .mt-facts")
     assert page.locator("#transcript-0 .mt-turn").count() == 2
     assert page.locator("#transcript-3 .mt-turn").count() == 1
+    page.wait_for_selector("#send", state="visible")
+    said = page.inner_text("#live-3 .mt-a")
+    page.reload()  # with it in the page's first answer
+    page.wait_for_selector("#live-3 .mt-a")
+    assert page.inner_text("#live-3 .mt-a") == said and page.inner_text("#head-3 .mt-who") == "BayLing"
+    assert not page.is_visible("#column-1") and not page.is_visible("#column-4")
 
 
 def test_a_mistake_is_a_sentence_in_the_column_and_the_next_question_works(site, page):
