@@ -33,7 +33,7 @@ def sit_down(page, site, queue: int, who: str = "An") -> None:
     line = store.queues.get(site.db, queue)["name"]
     page.click("#lb-queue input")
     page.get_by_role("option").filter(has_text=line).first.click()
-    page.wait_for_selector(f"mirror-desk[data-queue='{queue}'][data-annotator='{who}'] :is(.lb-card, .lb-end h3)")
+    label_page.wait_for_desk(page, f"[data-queue='{queue}'][data-annotator='{who}']")
 
 
 def item_on(page) -> int:
@@ -88,7 +88,7 @@ def test_once_the_name_is_given_keys_belong_to_the_desk(site, page):
     name.fill("Bea")
     page.wait_for_timeout(50)
     name.press("Enter")
-    page.wait_for_selector(f"mirror-desk[data-queue='{queue}'][data-annotator='Bea'] .lb-card")
+    label_page.wait_for_desk(page, f"[data-queue='{queue}'][data-annotator='Bea']")
     item = item_on(page)
     page.keyboard.press("1")
     saved(page)

@@ -102,7 +102,7 @@ def test_labels_are_stored_from_a_page_under_the_path(site, page):
     name.press("Enter")
     page.click("#lb-queue input")
     page.get_by_role("option").filter(has_text=store.queues.get(site.db, queue)["name"]).first.click()
-    page.wait_for_selector(f"mirror-desk[data-queue='{queue}'] .lb-card")
+    label_page.wait_for_desk(page, f"[data-queue='{queue}']")
     page.keyboard.press("1")
     page.wait_for_selector("mirror-desk .lb-saved")
     page.wait_for_function("() => document.querySelectorAll('mirror-desk .lb-entry').length === 1")

@@ -141,3 +141,12 @@ def decision(opened: dict, card: dict, do: str = "label", token: str = "t1", **m
 
 def decide(app: App, *decisions: dict, who: str = "An") -> list[str]:
     return [result["status"] for result in desk.carry_out(app, who, decisions)]
+
+
+def wait_for_desk(page, whose: str) -> None:
+    """Until the desk with these attributes hears keys; the one before it stands there for a moment longer and hears none."""
+    page.wait_for_selector(f"mirror-desk{whose}")
+    page.wait_for_function("""() => {
+        const desk = document.querySelector("mirror-desk");
+        return !desk.changed && desk.querySelector(".lb-card, .lb-end h3");
+    }""")
