@@ -41,8 +41,8 @@ from common.errors import UserError
 from common.files import write_json
 from engine import Decoding, Engine, Variant, onednn, quantized
 from engine.adapters import read_adapter
-from engine.bank import names_by_input
 from engine.bases import DEFAULT_BASE, load_base
+from engine.groups import names_by_input
 from probes.answers.sources import add_suggestions
 from probes.identity_pair import from_identities
 from probes.run import rows as answer_rows, runner

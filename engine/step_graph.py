@@ -23,8 +23,9 @@ import torch
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from engine.bank import Bank, Block
+from engine.bank import Bank
 from engine.cache import RowsCache
+from engine.groups import Block
 
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # above: multiples of 8
 KEPT = 48  # graphs; each holds the parameters of its kernels, some MB for a 7B model

@@ -14,7 +14,8 @@ from tiny import Letters, edit_weights, tiny_llama, write_adapter, write_bayling
 import engine as engine_room
 from engine import Decoding, EngineError, Request, Variant, decode, sharing
 from engine.adapters import LowRank, read_adapter
-from engine.bank import Bank, may_overflow
+from engine.bank import Bank
+from engine.groups import may_overflow
 
 SHORT = Decoding(max_new_tokens=8)
 

@@ -10,7 +10,7 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from tiny import as_legacy, tiny_llama, write_adapter
 
-from engine import EngineError, bank as bank_module, onednn
+from engine import EngineError, groups, onednn
 from engine.adapters import LowRank, read_adapter
 from engine.bank import Bank
 from engine.device import cpu_computes
@@ -139,8 +139,8 @@ def test_adapters_that_come_and_go_together_are_laid_out_once(folders, monkeypat
     ids, laid_out = questions(2), []
     with torch.inference_mode():
         before = model(ids).logits
-    lay_out = bank_module.Group.lay_out
-    monkeypatch.setattr(bank_module.Group, "lay_out", lambda group, adapters: (laid_out.append(group), lay_out(group, adapters)))
+    lay_out = groups.Group.lay_out
+    monkeypatch.setattr(groups.Group, "lay_out", lambda group, adapters: (laid_out.append(group), lay_out(group, adapters)))
     bank = Bank(model)
     with torch.inference_mode():
         assert torch.equal(model(ids).logits, before)  # nobody has listened yet
@@ -172,7 +172,7 @@ def test_no_room_for_an_adapter_leaves_the_bank_as_it_was(folders, monkeypatch, 
         with bank.hearing(heard), torch.inference_mode():
             return bank.model(ids).logits
 
-    before, lay_out = logits(), bank_module.Group.lay_out
+    before, lay_out = logits(), groups.Group.lay_out
 
     def full(group, adapters):
         if "r16-all" in adapters:
@@ -181,7 +181,7 @@ def test_no_room_for_an_adapter_leaves_the_bank_as_it_was(folders, monkeypatch, 
             room[0] -= 1
         lay_out(group, adapters)
 
-    monkeypatch.setattr(bank_module.Group, "lay_out", full)
+    monkeypatch.setattr(groups.Group, "lay_out", full)
     with pytest.raises(MemoryError):
         bank.add("r16-all", read_adapter(folders["r16-all"])[1])
     assert list(bank.adapters) == ["r8"] and not bank.stale and torch.equal(logits(), before)

@@ -14,8 +14,6 @@ from ui.tabs.experiment import words
 from ui.words import say
 
 KEYS = ("criterion", "language", "threshold", "between", "best")
-
-
 DECIDING_KEYS = ("criterion", "language", "decides", "power", "mixes")
 
 
@@ -25,7 +23,8 @@ def found_html(lang: str, state: State | None) -> str:
         return ""
     searched = "".join(_series(lang, one) for one in state.found)
     decided = "".join(_deciding(lang, name, state) for name in dict.fromkeys(one["series"] for one in state.deciding))
-    hint = paragraph(say(lang, "xp_deciding_hint"))
+    single = " " + say(lang, "xp_deciding_single") if any(one["single"] for one in state.deciding) else ""
+    hint = paragraph(say(lang, "xp_deciding_hint") + single)
     return (f'<h3 class="mt-step">{escape(say(lang, "xp_found"))}</h3>{searched}' if searched else "") + (
         f'<h3 class="mt-step">{escape(say(lang, "xp_deciding"))}</h3>{decided}{hint}' if decided else ""
     )
