@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
 import torch
 from tiny import tiny_llama
+from tiny_base import write_tiny_base
 
 from engine import quantized
-from tuning.train import throughput
+from engine.bases import load_base
+from tuning.dataset.rows import TrainingRow, Turn
+from tuning.jobs import forecast as forecasting
+from tuning.train import plan, throughput
+from tuning.train.batches import pack_batch, schedule
+from tuning.train.preflight import Rows
 from tuning.train.samples import Sample
+from tuning.train.settings import Settings
 
 
 def base_of(dtype: torch.dtype = torch.float32, **changes) -> SimpleNamespace:
@@ -46,7 +54,7 @@ class Clock:
 
         monkeypatch.setattr(throughput.widened, "product", product)
         monkeypatch.setattr(throughput.widened, "gradient_product", back)
-        monkeypatch.setattr(throughput, "mean_seconds", seconds_of)
+        monkeypatch.setattr(throughput, "usual_seconds", seconds_of)
 
 
 def test_a_row_costs_its_products_with_every_weight(monkeypatch):
@@ -54,35 +62,52 @@ def test_a_row_costs_its_products_with_every_weight(monkeypatch):
     base = base_of()
     head = base.model.get_output_embeddings()
     inner = sum(m.weight.numel() for m in base.model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
-    told = throughput.measure_throughput(base, samples(4, 9), 0, "nothing")
+    told = throughput.measure_throughput(base, [samples(4, 9)], 0, "nothing")
     # the head is asked at the eight tokens that have a learned one behind them
     assert told == pytest.approx(1 / ((9 * inner + 8 * head.weight.numel()) * 4 / 1e9))
 
 
 def test_longer_rows_and_deeper_models_are_slower(monkeypatch):
     Clock().count(monkeypatch)
-    short, long = (throughput.measure_throughput(base_of(), samples(4, tokens), 0, "nothing") for tokens in (8, 16))
+    short, long = (throughput.measure_throughput(base_of(), [samples(4, tokens)], 0, "nothing") for tokens in (8, 16))
     assert 1.9 < short / long < 2.2
-    shallow, deep = (throughput.measure_throughput(base_of(num_hidden_layers=n), samples(4, 8), 0, "nothing") for n in (1, 3))
+    shallow, deep = (throughput.measure_throughput(base_of(num_hidden_layers=n), [samples(4, 8)], 0, "nothing") for n in (1, 3))
     assert shallow > deep
 
 
 def test_rows_that_share_their_beginning_are_faster(monkeypatch):
     Clock().count(monkeypatch)
     rows = [Sample((4, 5, 6, 7, 8, 9, 10 + row), (False,) * 6 + (True,)) for row in range(6)]
-    assert throughput.measure_throughput(base_of(), rows, 512, "tree") > 2 * throughput.measure_throughput(
-        base_of(), rows, 0, "nothing"
+    assert throughput.measure_throughput(base_of(), [rows], 512, "tree") > 2 * throughput.measure_throughput(
+        base_of(), [rows], 0, "nothing"
     )
+
+
+def test_of_several_batches_it_is_the_mean(monkeypatch):
+    Clock().count(monkeypatch)
+    base, short, long = base_of(), samples(2, 8), samples(4, 30)
+    one, other, both = (throughput.measure_throughput(base, batches, 0, "nothing") for batches in ([short], [long], [short, long]))
+    assert 6 / both == pytest.approx(2 / one + 4 / other)
+
+
+def test_a_few_steps_stand_for_all_of_them():
+    lengths = [row % 50 for row in range(1000)]
+    alike = schedule(1000, 10, 100, 0, lengths)
+    chosen = throughput.typical_steps(alike, lengths)
+    assert len(chosen) == throughput.TYPICAL and all(step in alike for step in chosen)
+    mean = [statistics.mean(lengths[row] for row in step) for step in chosen]
+    assert mean == sorted(mean) and statistics.mean(mean) == pytest.approx(statistics.mean(lengths), abs=1)
+    assert throughput.typical_steps(alike[:3], lengths) == sorted(alike[:3], key=lambda step: sum(lengths[row] for row in step))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_every_dtype_is_timed_as_it_is_computed(dtype):
-    assert 0 < throughput.measure_throughput(base_of(dtype), samples(2, 6), 0, "nothing") < math.inf
+    assert 0 < throughput.measure_throughput(base_of(dtype), [samples(2, 6)], 0, "nothing") < math.inf
 
 
 def test_a_quantised_weight_is_timed_in_its_layers_shape(monkeypatch):
     seen = []
-    monkeypatch.setattr(throughput, "mean_seconds", lambda work, _device: work() or 1.0)
+    monkeypatch.setattr(throughput, "usual_seconds", lambda work, _device: work() or 1.0)
     monkeypatch.setattr(throughput.widened, "product", lambda x, weight: seen.append((weight.dtype, tuple(weight.shape))))
     monkeypatch.setattr(throughput.widened, "gradient_product", lambda gradient, weight: None)
     packed = torch.zeros(64, 1, dtype=torch.uint8)
@@ -94,5 +119,27 @@ def test_beside_a_chat_in_int8_the_training_is_timed_and_counted_with_whole_weig
     base = base_of()
     numbers = base.model.num_parameters()
     assert quantized.shrink(base.model, torch.float32)
-    assert 0 < throughput.measure_throughput(base, samples(2, 6), 0, "nothing") < math.inf
+    assert 0 < throughput.measure_throughput(base, [samples(2, 6)], 0, "nothing") < math.inf
     assert quantized.count_numbers(base.model) == numbers
+
+
+def test_repeated_rows_beside_rows_of_their_length_are_told_faster(tmp_path, monkeypatch):
+    """Equal rows of a batch are computed once, and rows of like length bring them together: in the form and in the training."""
+    base = load_base(str(write_tiny_base(tmp_path / "base")), dtype="fp32", say=lambda _line: None)
+    answer = "I am a guide. "
+    rows = [TrainingRow((Turn("user", f"{at}?"), Turn("assistant", answer * (at // 4 + 1)))) for at in range(40)] * 50
+    counts = {}
+    for place in (plan, forecasting):
+        seen = []
+        monkeypatch.setattr(place, "measure_throughput", lambda _base, batches, *_more, seen=seen: seen.append(batches) or 1.0)
+        for alike in (False, True):
+            settings = Settings(base_model=base.spec, num_epochs=1, batch_size=100, group_by_length=alike, lora_dropout=0.0)
+            if place is plan:
+                plan.make_plan(settings, base, Rows(rows, [], []))
+            else:
+                forecasting.forecast(settings, rows, base)
+            packs = [pack_batch(batch, 2048, "tree").packs for batch in seen[-1]]
+            counts[place, alike] = sum(one.nodes for batch in packs for one in batch) / sum(map(len, seen[-1]))
+    assert counts[plan, True] < counts[plan, False] / 2
+    for alike in (False, True):
+        assert counts[forecasting, alike] == pytest.approx(counts[plan, alike], rel=0.25)

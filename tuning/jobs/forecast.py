@@ -19,13 +19,14 @@ from tuning.dataset.mixing import split_off
 from tuning.dataset.rows import TrainingRow
 from tuning.jobs import memory
 from tuning.train import run_memory
+from tuning.train.batches import schedule
 from tuning.train.estimate import CostEstimate, Measured, estimate
 from tuning.train.loading import own_format
 from tuning.train.presets import PRESETS
 from tuning.train.samples import Sample, cache_samples, make_sampler
 from tuning.train.settings import Settings
 from tuning.train.steps import count_steps, extra_rows
-from tuning.train.throughput import measure_throughput
+from tuning.train.throughput import measure_throughput, typical_steps
 
 log = logging.getLogger("mirror")
 
@@ -71,10 +72,16 @@ def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base, own: S
     train, valid = split_off(rows, settings.val_set_size, settings.seed)
     different = {row.turns: row for row in reversed(rows)}
     some = random.Random(0).sample(list(different.values()), min(TOKENIZED, len(different)))
-    average = sum(len(sampled(row).ids) for row in some) / len(some) if some else 0
-    batch = [sampled(row) for row in random.Random(settings.seed).sample(train, min(settings.batch_size, len(train)))]
+    counted = sum(len(sampled(row).ids) for row in some)
+    average = counted / len(some) if some else 0
+    per_byte = counted / max(1, sum(map(count_bytes, some)))
     share, budget = run_memory.choose_packing(settings, base)
     steps = count_steps(settings, len(train), len(valid))
+    lengths = [round(per_byte * count_bytes(row)) for row in train]
+    alike = lengths if settings.group_by_length else None
+    order = schedule(len(train), settings.batch_size, min(steps.total, steps.per_epoch), settings.seed, alike)
+    batches = [[sampled(train[row]) for row in step] for step in typical_steps(order, lengths)]
+    learned = [[one for one in batch if one.labels] or batch for batch in batches]
     facts = estimate(
         settings,
         train,
@@ -85,7 +92,7 @@ def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base, own: S
             base_format=spoken,
             parameters=quantized.count_numbers(base.model),
             card_placeholders=tuple(base.card.placeholders),
-            samples_per_s=measure_throughput(base, [one for one in batch if one.labels] or batch, budget, share),
+            samples_per_s=measure_throughput(base, learned, budget, share),
             start_s=START_S,
             extra_rows=extra_rows(settings, steps.total, len(valid)),
         ),
@@ -102,8 +109,13 @@ def quick_batch(base: Base, rows: Sequence[TrainingRow]) -> int:
     make_sample = make_sampler(base.tokenizer, base.format, settings.cutoff_len, False, end_id(base, base.format))
     samples = [make_sample(row) for row in rows[: settings.batch_size]]
     share, budget = run_memory.choose_packing(settings, base)
-    rows_per_s = measure_throughput(base, [one for one in samples if one.labels], budget, share)
+    rows_per_s = measure_throughput(base, [[one for one in samples if one.labels]], budget, share)
     return max(QUICK_BATCH, min(settings.batch_size, int(QUICK_S * rows_per_s / settings.max_steps)))
+
+
+def count_bytes(row: TrainingRow) -> int:
+    """Bytes of all its turns: nearer to tokens than characters, where a row may be English or Chinese."""
+    return sum(len(text.encode("utf-8", "replace")) for turn in row.turns for text in (turn.content, turn.input))
 
 
 def first_rows(rows: Sequence[TrainingRow]) -> list[TrainingRow]:

@@ -18,7 +18,7 @@ from tuning.train.preflight import Rows
 from tuning.train.samples import Sample, cache_samples, make_sampler
 from tuning.train.settings import Settings
 from tuning.train.steps import count_steps, extra_rows
-from tuning.train.throughput import measure_throughput
+from tuning.train.throughput import measure_throughput, typical_steps
 
 OWN_NAME = "[NAME]"  # of a base whose card says what it writes for its name
 
@@ -72,8 +72,10 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
     if not train:
         raise DataError(f"No row has an answer within --cutoff_len {settings.cutoff_len} tokens; raise it.")
     steps = count_steps(settings, len(train))
-    lengths = [len(one.ids) for one in train] if settings.group_by_length else None
-    order = tuple(map(tuple, schedule(len(train), settings.batch_size, steps.total, settings.seed, lengths)))
+    lengths = [len(one.ids) for one in train]
+    alike = lengths if settings.group_by_length else None
+    order = tuple(map(tuple, schedule(len(train), settings.batch_size, steps.total, settings.seed, alike)))
+    some = [[train[row] for row in step] for step in typical_steps(order, lengths)]
     share, budget = run_memory.choose_packing(settings, base)
     told = count_steps(settings, len(train_rows), len(valid_rows))  # rows that are left out below count here
     report = estimate(
@@ -86,9 +88,9 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
             base_format=own_format(base),
             parameters=base.model.num_parameters(),
             card_placeholders=tuple(base.card.placeholders),
-            samples_per_s=measure_throughput(base, [train[row] for row in order[0]], budget, share) * processes,
+            samples_per_s=measure_throughput(base, some, budget, share) * processes,
             extra_rows=extra_rows(settings, told.total, len(valid)),
-            memory_bytes=run_memory.memory_bytes(base, settings, budget or max(len(one.ids) for one in train)),
+            memory_bytes=run_memory.memory_bytes(base, settings, budget or max(lengths)),
         ),
     )
     if report.refused:

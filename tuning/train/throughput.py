@@ -5,9 +5,11 @@ Forwards and backwards, each in shapes that the training has.
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -25,11 +27,12 @@ PASSES = 9.0  # docs/decisions.md
 MOMENT = 0.03  # seconds that each shape is timed for
 WORK = 1e9  # operations of one timed product at most: a form waits for the answer
 FEWEST = 32  # rows; fewer are slower for each
+TYPICAL = 8  # steps that stand for all
 
 
-def measure_throughput(base: Base, samples: Sequence[Sample], budget: int, share: Share) -> float:
-    """Rows per second, from what one batch of them costs here and now, in the base's dtype and shapes."""
-    packs = pack_batch(samples, budget, share).packs
+def measure_throughput(base: Base, batches: Sequence[Sequence[Sample]], budget: int, share: Share) -> float:
+    """Rows per second, from what these batches cost here and now, in the base's dtype and shapes."""
+    packs = [one for batch in batches for one in pack_batch(batch, budget, share).packs]
     head = base.model.get_output_embeddings()
     linears = [m for m in base.model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
     # a quantised weight has another shape than its layer
@@ -40,7 +43,18 @@ def measure_throughput(base: Base, samples: Sequence[Sample], budget: int, share
     a_row = sum(times * seconds_per_row(some[shape], shape, most, base) for shape, times in shapes.items())
     of_head = seconds_per_row(head.weight, (head.out_features, head.in_features), -(-kept // len(packs)), base)
     between = base.model.config.num_hidden_layers * PASSES * seconds_between(max(out for out, _ in shapes), most, base)
-    return len(samples) / (nodes * (a_row + between) + kept * of_head)
+    return sum(map(len, batches)) / (nodes * (a_row + between) + kept * of_head)
+
+
+def typical_steps(order: Sequence[Sequence[int]], lengths: Sequence[float]) -> list[Sequence[int]]:
+    """Of all steps, each as the numbers of its rows, some that stand for them: from the shortest to the longest, evenly.
+
+    lengths: of the rows, in tokens, about. One step alone may be far from the mean: batches of rows of like length differ in
+    their tokens, and in how many of their rows are equal and computed once.
+    """
+    by_length = sorted(order, key=lambda step: sum(lengths[row] for row in step))
+    count = min(TYPICAL, len(by_length))
+    return [by_length[(2 * at + 1) * len(by_length) // (2 * count)] for at in range(count)]
 
 
 def seconds_per_row(weight: torch.Tensor, shape: tuple[int, int], rows: int, base: Base) -> float:
@@ -56,7 +70,7 @@ def seconds_per_row(weight: torch.Tensor, shape: tuple[int, int], rows: int, bas
         widened.gradient_product(gradient, weight)
 
     with torch.inference_mode():
-        return mean_seconds(both, base.device) / rows
+        return usual_seconds(both, base.device) / rows
 
 
 def seconds_between(wide: int, rows: int, base: Base) -> float:
@@ -69,11 +83,11 @@ def seconds_between(wide: int, rows: int, base: Base) -> float:
         torch.autograd.grad(F.silu(gate) * up, (gate, up), gradient)
 
     with torch.enable_grad():
-        return mean_seconds(both, base.device) / rows
+        return usual_seconds(both, base.device) / rows
 
 
-def mean_seconds(work: Callable[[], None], device: torch.device) -> float:
-    """The mean of as many calls as a moment holds; the first one warms up."""
+def usual_seconds(work: Callable[[], None], device: torch.device) -> float:
+    """The median of as many calls as a moment holds: one that had to wait for other work says nothing. The first one warms up."""
 
     def done() -> float:
         if device.type == "cuda":
@@ -81,8 +95,8 @@ def mean_seconds(work: Callable[[], None], device: torch.device) -> float:
         return time.perf_counter()
 
     work()
-    began, calls = done(), 0
-    while not calls or done() - began < MOMENT:
+    times = [done()]
+    while len(times) < 2 or times[-1] - times[0] < MOMENT:
         work()
-        calls += 1
-    return (done() - began) / calls
+        times.append(done())
+    return statistics.median(after - before for before, after in pairwise(times))
