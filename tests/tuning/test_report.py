@@ -9,7 +9,7 @@ from tuning.dataset.rows import DataError, pair
 from tuning.train.estimate import Measured, estimate, estimate_seconds
 from tuning.train.run_memory import estimate_memory
 from tuning.train.settings import SCHEDULES, Settings
-from tuning.train.steps import MARGIN_ROWS, count_steps, extra_rows, rates
+from tuning.train.steps import MARGIN_TOKENS, count_steps, extra_rows, rates
 
 ROWS = [pair(f"q{n}", f"a{n}", kind="identity") for n in range(160)]
 
@@ -82,6 +82,14 @@ def test_the_originals_runs_ended_inside_their_warmup():
     assert told.peak_rate < 1e-4
     assert {caution.code for caution in told.cautions} == {"warmup", "few distinct", "all identity"}
     assert told.sum_of_rates == pytest.approx(1e-4 * sum(range(95)) / 100)
+
+
+def test_answers_that_are_read_are_counted_where_the_last_batch_of_an_epoch_is_smaller():
+    rows = [pair(f"q{n}", "x") for n in range(60)]
+    assert report(rows, batch_size=50, max_steps=12).exposures == 6 * 60
+    assert report(rows, batch_size=50, max_steps=11).exposures == 5 * 60 + 50
+    assert report(rows, batch_size=100, max_steps=3).exposures == 3 * 60
+    assert report(rows, batch_size=50, num_epochs=2).exposures == 120
 
 
 def test_figures_of_a_mixed_run():
@@ -202,5 +210,5 @@ def test_estimates_grow_with_what_they_depend_on():
 
 def test_validations_and_margins_take_time_too():
     settings = Settings(margin=True, save_steps=6, margin_steps=5)
-    assert math.isclose(extra_rows(settings, 54, 20), 9 * 20 / 3 + 12 * MARGIN_ROWS)
-    assert extra_rows(Settings(margin=False), 54, 0) == 0
+    assert math.isclose(extra_rows(settings, 54, 20, 50), 9 * 20 / 3 + 12 * MARGIN_TOKENS / 50 / 3)
+    assert extra_rows(Settings(margin=False), 54, 0, 50) == 0

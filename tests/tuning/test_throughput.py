@@ -32,6 +32,10 @@ def samples(rows: int, tokens: int) -> list[Sample]:
     return [Sample((row + 5, *ids[1:]), (False, *[True] * (tokens - 1))) for row in range(rows)]
 
 
+def rows_per_s(base: SimpleNamespace, *batches: list[Sample], budget: int = 0, share: str = "nothing") -> float:
+    return throughput.measure_throughput(base, batches, budget, share).rows_per_s
+
+
 @dataclass
 class Clock:
     """Products that take one second for each thousand million operations, as far as they are seen here."""
@@ -62,31 +66,41 @@ def test_a_row_costs_its_products_with_every_weight(monkeypatch):
     base = base_of()
     head = base.model.get_output_embeddings()
     inner = sum(m.weight.numel() for m in base.model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
-    told = throughput.measure_throughput(base, [samples(4, 9)], 0, "nothing")
+    told = rows_per_s(base, samples(4, 9))
     # the head is asked at the eight tokens that have a learned one behind them
     assert told == pytest.approx(1 / ((9 * inner + 8 * head.weight.numel()) * 4 / 1e9))
 
 
 def test_longer_rows_and_deeper_models_are_slower(monkeypatch):
     Clock().count(monkeypatch)
-    short, long = (throughput.measure_throughput(base_of(), [samples(4, tokens)], 0, "nothing") for tokens in (8, 16))
+    short, long = (rows_per_s(base_of(), samples(4, tokens)) for tokens in (8, 16))
     assert 1.9 < short / long < 2.2
-    shallow, deep = (throughput.measure_throughput(base_of(num_hidden_layers=n), [samples(4, 8)], 0, "nothing") for n in (1, 3))
+    shallow, deep = (rows_per_s(base_of(num_hidden_layers=n), samples(4, 8)) for n in (1, 3))
     assert shallow > deep
 
 
 def test_rows_that_share_their_beginning_are_faster(monkeypatch):
     Clock().count(monkeypatch)
     rows = [Sample((4, 5, 6, 7, 8, 9, 10 + row), (False,) * 6 + (True,)) for row in range(6)]
-    assert throughput.measure_throughput(base_of(), [rows], 512, "tree") > 2 * throughput.measure_throughput(
-        base_of(), [rows], 0, "nothing"
-    )
+    assert rows_per_s(base_of(), rows, budget=512, share="tree") > 2 * rows_per_s(base_of(), rows)
+    told = throughput.measure_throughput(base_of(), [rows], 512, "tree")
+    assert told.tokens_per_row == 12 / 6  # six that all share, and the last one of each
+
+
+def test_every_pack_costs_something_whatever_it_holds(monkeypatch):
+    monkeypatch.setattr(throughput, "seconds_per_row", lambda *_: 0.0)
+    monkeypatch.setattr(throughput, "seconds_between", lambda _wide, rows, _base: 0.001 if rows == 1 else 0.0)
+    base = base_of()
+    a_pack = 0.001 * throughput.CALLS * base.model.config.num_hidden_layers
+    few, many = samples(2, 6), samples(8, 6)
+    assert (rows_per_s(base, few, budget=512), rows_per_s(base, many, budget=512)) == pytest.approx((2 / a_pack, 8 / a_pack))
+    assert rows_per_s(base, few, many, budget=512) == pytest.approx(10 / (2 * a_pack))
 
 
 def test_of_several_batches_it_is_the_mean(monkeypatch):
     Clock().count(monkeypatch)
     base, short, long = base_of(), samples(2, 8), samples(4, 30)
-    one, other, both = (throughput.measure_throughput(base, batches, 0, "nothing") for batches in ([short], [long], [short, long]))
+    one, other, both = (rows_per_s(base, *batches) for batches in ([short], [long], [short, long]))
     assert 6 / both == pytest.approx(2 / one + 4 / other)
 
 
@@ -102,7 +116,7 @@ def test_a_few_steps_stand_for_all_of_them():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_every_dtype_is_timed_as_it_is_computed(dtype):
-    assert 0 < throughput.measure_throughput(base_of(dtype), [samples(2, 6)], 0, "nothing") < math.inf
+    assert 0 < rows_per_s(base_of(dtype), samples(2, 6)) < math.inf
 
 
 def test_a_quantised_weight_is_timed_in_its_layers_shape(monkeypatch):
@@ -119,7 +133,7 @@ def test_beside_a_chat_in_int8_the_training_is_timed_and_counted_with_whole_weig
     base = base_of()
     numbers = base.model.num_parameters()
     assert quantized.shrink(base.model, torch.float32)
-    assert 0 < throughput.measure_throughput(base, [samples(2, 6)], 0, "nothing") < math.inf
+    assert 0 < rows_per_s(base, samples(2, 6)) < math.inf
     assert quantized.count_numbers(base.model) == numbers
 
 
@@ -128,10 +142,10 @@ def test_repeated_rows_beside_rows_of_their_length_are_told_faster(tmp_path, mon
     base = load_base(str(write_tiny_base(tmp_path / "base")), dtype="fp32", say=lambda _line: None)
     answer = "I am a guide. "
     rows = [TrainingRow((Turn("user", f"{at}?"), Turn("assistant", answer * (at // 4 + 1)))) for at in range(40)] * 50
-    counts = {}
+    told, counts = throughput.Throughput(1.0, 50.0), {}
     for place in (plan, forecasting):
         seen = []
-        monkeypatch.setattr(place, "measure_throughput", lambda _base, batches, *_more, seen=seen: seen.append(batches) or 1.0)
+        monkeypatch.setattr(place, "measure_throughput", lambda _base, batches, *_more, seen=seen: seen.append(batches) or told)
         for alike in (False, True):
             settings = Settings(base_model=base.spec, num_epochs=1, batch_size=100, group_by_length=alike, lora_dropout=0.0)
             if place is plan:

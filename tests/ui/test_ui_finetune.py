@@ -25,6 +25,7 @@ from tuning.jobs import queue
 from tuning.jobs.forecast import first_rows
 from tuning.jobs.progress import JobProgress, progress
 from tuning.train.settings import Settings
+from tuning.train.throughput import Throughput
 from ui import running, training
 from ui.context import App
 from ui.tabs.finetune import (
@@ -264,7 +265,7 @@ def test_what_a_form_means_for_the_real_model(engine, tmp_path):
 @pytest.mark.model
 @pytest.mark.parametrize(("rows_per_s", "batch"), [(9.0, 16), (1.44, 8), (0.01, 4)])
 def test_quick_is_what_the_machine_can_do_and_says_so(engine, tmp_path, monkeypatch, rows_per_s, batch):
-    monkeypatch.setattr("tuning.jobs.forecast.measure_throughput", lambda *_: rows_per_s)
+    monkeypatch.setattr("tuning.jobs.forecast.measure_throughput", lambda *_: Throughput(rows_per_s, 50.0))
     store.open(tmp_path / "mirror.db").close()
     app = App(engine, tmp_path / "mirror.db", identities.FOLDER, (tmp_path / "adapters",), Languages())
     values = training.recipe_values(app, "quick")

@@ -82,6 +82,7 @@ def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base, own: S
     order = schedule(len(train), settings.batch_size, min(steps.total, steps.per_epoch), settings.seed, alike)
     batches = [[sampled(train[row]) for row in step] for step in typical_steps(order, lengths)]
     learned = [[one for one in batch if one.labels] or batch for batch in batches]
+    speed = measure_throughput(base, learned, budget, share)
     facts = estimate(
         settings,
         train,
@@ -92,9 +93,9 @@ def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base, own: S
             base_format=spoken,
             parameters=quantized.count_numbers(base.model),
             card_placeholders=tuple(base.card.placeholders),
-            samples_per_s=measure_throughput(base, learned, budget, share),
+            samples_per_s=speed.rows_per_s,
             start_s=START_S,
-            extra_rows=extra_rows(settings, steps.total, len(valid)),
+            extra_rows=extra_rows(settings, steps.total, len(valid), speed.tokens_per_row),
         ),
     )
     first = tuple(token_row(base.tokenizer, row, make_sample(row)) for row in first_rows(rows))
@@ -109,8 +110,8 @@ def quick_batch(base: Base, rows: Sequence[TrainingRow]) -> int:
     make_sample = make_sampler(base.tokenizer, base.format, settings.cutoff_len, False, end_id(base, base.format))
     samples = [make_sample(row) for row in rows[: settings.batch_size]]
     share, budget = run_memory.choose_packing(settings, base)
-    rows_per_s = measure_throughput(base, [[one for one in samples if one.labels]], budget, share)
-    return max(QUICK_BATCH, min(settings.batch_size, int(QUICK_S * rows_per_s / settings.max_steps)))
+    speed = measure_throughput(base, [[one for one in samples if one.labels]], budget, share)
+    return max(QUICK_BATCH, min(settings.batch_size, int(QUICK_S * speed.rows_per_s / settings.max_steps)))
 
 
 def count_bytes(row: TrainingRow) -> int:

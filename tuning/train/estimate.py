@@ -44,7 +44,8 @@ class CostEstimate:
     """Everything a person should see before training.
 
     rows: to train on, as they were read; distinct, exposures, identity, share: of these and the whole run.
-    exposures: answers read, all epochs; sum_of_rates: of the optimizer steps' learning rates; tokens: one epoch, None uncounted.
+    batch_size: rows a step; exposures: answers read, all epochs; sum_of_rates: of the optimizer steps' learning rates.
+    tokens: one epoch, None uncounted.
     seconds, memory_bytes: None where no speed or memory was given.
     """
 
@@ -53,6 +54,7 @@ class CostEstimate:
     identity_rows: int
     identity_distinct: int
     share: float
+    batch_size: int
     exposures: int
     identity_exposures: int
     steps: Steps
@@ -124,7 +126,8 @@ def estimate(settings: Settings, rows: Sequence[TrainingRow], steps: Steps, meas
     counts = distinct(rows)
     identity = [row for row in rows if row.kind == "identity"]
     share = len(identity) / len(rows)
-    exposures = steps.total * settings.batch_size if settings.max_steps else round(steps.train_rows * settings.num_epochs)
+    epochs, rest = divmod(steps.total, steps.per_epoch)  # the last batch of an epoch may be smaller
+    exposures = epochs * steps.train_rows + min(rest * settings.batch_size, steps.train_rows)
     schedule = settings.lr_scheduler_type
     lr = rates(settings.learning_rate, steps.total, steps.warmup, schedule)
     return CostEstimate(
@@ -133,6 +136,7 @@ def estimate(settings: Settings, rows: Sequence[TrainingRow], steps: Steps, meas
         identity_rows=len(identity),
         identity_distinct=len({row.turns for row in identity}),
         share=share,
+        batch_size=settings.batch_size,
         exposures=exposures,
         identity_exposures=round(exposures * share),
         steps=steps,

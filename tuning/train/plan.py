@@ -77,6 +77,7 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
     order = tuple(map(tuple, schedule(len(train), settings.batch_size, steps.total, settings.seed, alike)))
     some = [[train[row] for row in step] for step in typical_steps(order, lengths)]
     share, budget = run_memory.choose_packing(settings, base)
+    speed = measure_throughput(base, some, budget, share)
     told = count_steps(settings, len(train_rows), len(valid_rows))  # rows that are left out below count here
     report = estimate(
         settings,
@@ -88,8 +89,8 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
             base_format=own_format(base),
             parameters=base.model.num_parameters(),
             card_placeholders=tuple(base.card.placeholders),
-            samples_per_s=measure_throughput(base, some, budget, share) * processes,
-            extra_rows=extra_rows(settings, told.total, len(valid)),
+            samples_per_s=speed.rows_per_s * processes,
+            extra_rows=extra_rows(settings, told.total, len(valid), speed.tokens_per_row),
             memory_bytes=run_memory.memory_bytes(base, settings, budget or max(lengths)),
         ),
     )

@@ -13,8 +13,8 @@ from tuning.train.settings import SCHEDULES, Settings
 
 MARGINS = 10  # in a run: enough for a curve, few enough for a CPU (docs/decisions.md)
 CHECKPOINTS = 10  # in a run: a killed one loses a tenth at most
-VALIDATED = 1 / 3  # of a trained row: there is no backward pass
-MARGIN_ROWS = 16  # trained rows that take as long as one identity margin (docs/decisions.md)
+VALIDATED = 1 / 3  # of what is trained: there is no backward pass
+MARGIN_TOKENS = 1600  # of one identity margin: four prompts, each with all statements behind it
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,10 @@ def moment_steps(settings: Settings, steps: int) -> list[int]:
     return sorted({0, *(max(1, round(steps * at / count)) for at in range(1, count + 1))}) if count else []
 
 
-def extra_rows(settings: Settings, steps: int, valid_rows: int) -> float:
-    """What is computed beside the training, as trained rows that take as long."""
+def extra_rows(settings: Settings, steps: int, valid_rows: int, tokens_per_row: float) -> float:
+    """What is computed beside the training, as trained rows that take as long. tokens_per_row: of the training, computed ones."""
     validated = valid_rows * math.ceil(steps / validate_every(settings, steps))
     measured = 1 + math.ceil(steps / measure_every(settings, steps)) if settings.margin else 0
     most = settings.moments_share * steps * settings.batch_size if settings.moments else 0.0  # of moments and margins at them
-    return VALIDATED * validated + max(most, MARGIN_ROWS * measured)
+    margins = VALIDATED * MARGIN_TOKENS / tokens_per_row * measured
+    return VALIDATED * validated + max(most, margins)

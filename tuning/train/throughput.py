@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,18 +21,25 @@ from tuning.train.batches import pack_batch
 from tuning.train.packing import Share
 from tuning.train.samples import Sample
 
-# What a layer takes beside its products with frozen weights (attention, norms, activations, the adapter's pairs), as so many
-# times an activation of its widest outputs in fp32. A share of the step would not do: on some CPUs products in bf16 are ten times
-# as fast as on others, and the rest is not.
-PASSES = 9.0  # docs/decisions.md
+# What a layer takes beside its products with frozen weights (attention, norms, activations, the adapter's pairs): for each token
+# so many times an activation of its widest outputs in fp32, and for each pack, however small, so many calls of one. A share of
+# the step would not do: on some CPUs products in bf16 are ten times as fast as on others, and the rest is not.
+PASSES, CALLS = 9.0, 170.0  # docs/decisions.md
 MOMENT = 0.03  # seconds that each shape is timed for
 WORK = 1e9  # operations of one timed product at most: a form waits for the answer
 FEWEST = 32  # rows; fewer are slower for each
 TYPICAL = 8  # steps that stand for all
 
 
-def measure_throughput(base: Base, batches: Sequence[Sequence[Sample]], budget: int, share: Share) -> float:
-    """Rows per second, from what these batches cost here and now, in the base's dtype and shapes."""
+class Throughput(NamedTuple):
+    """tokens_per_row: those that are computed; what rows of a pack share counts once."""
+
+    rows_per_s: float
+    tokens_per_row: float
+
+
+def measure_throughput(base: Base, batches: Sequence[Sequence[Sample]], budget: int, share: Share) -> Throughput:
+    """From what these batches cost here and now, in the base's dtype and shapes."""
     packs = [one for batch in batches for one in pack_batch(batch, budget, share).packs]
     head = base.model.get_output_embeddings()
     linears = [m for m in base.model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
@@ -42,8 +50,12 @@ def measure_throughput(base: Base, batches: Sequence[Sequence[Sample]], budget: 
     most = max(pack.nodes for pack in packs)
     a_row = sum(times * seconds_per_row(some[shape], shape, most, base) for shape, times in shapes.items())
     of_head = seconds_per_row(head.weight, (head.out_features, head.in_features), -(-kept // len(packs)), base)
-    between = base.model.config.num_hidden_layers * PASSES * seconds_between(max(out for out, _ in shapes), most, base)
-    return sum(map(len, batches)) / (nodes * (a_row + between) + kept * of_head)
+    layers, wide = base.model.config.num_hidden_layers, max(out for out, _ in shapes)
+    many = max(FEWEST, int(WORK // (400 * wide)))  # more than a cache holds, as what a layer keeps for its way back is
+    between = layers * PASSES * seconds_between(wide, many, base) / many
+    of_pack = layers * CALLS * seconds_between(wide, 1, base)
+    rows = sum(map(len, batches))
+    return Throughput(rows / (nodes * (a_row + between) + kept * of_head + len(packs) * of_pack), nodes / rows)
 
 
 def typical_steps(order: Sequence[Sequence[int]], lengths: Sequence[float]) -> list[Sequence[int]]:
@@ -74,8 +86,7 @@ def seconds_per_row(weight: torch.Tensor, shape: tuple[int, int], rows: int, bas
 
 
 def seconds_between(wide: int, rows: int, base: Base) -> float:
-    """Seconds of a gated activation in fp32, forwards and backwards, for one of so many rows of so many outputs."""
-    rows = max(1, min(rows, max(FEWEST, int(WORK // (400 * wide)))))
+    """Seconds of a gated activation in fp32, forwards and backwards, for so many rows of so many outputs."""
     gate, up = (torch.ones(rows, wide, device=base.device, requires_grad=True) for _ in range(2))
     gradient = torch.ones(rows, wide, device=base.device)
 
@@ -83,7 +94,7 @@ def seconds_between(wide: int, rows: int, base: Base) -> float:
         torch.autograd.grad(F.silu(gate) * up, (gate, up), gradient)
 
     with torch.enable_grad():
-        return usual_seconds(both, base.device) / rows
+        return usual_seconds(both, base.device)
 
 
 def usual_seconds(work: Callable[[], None], device: torch.device) -> float:

@@ -113,7 +113,7 @@ def caution_words(lang: str, caution: Caution, told: Forecast) -> str:
         "warmup": {"warmup": steps.warmup, "steps": steps.total, "peak": f"{report.peak_rate:.2g}"},
         "few distinct": {"rows": report.identity_distinct if report.identity_rows else report.distinct},
         "no margin": {},
-        "fitted batch": {"rows": report.exposures // max(1, steps.total)},
+        "fitted batch": {"rows": report.batch_size},
         "weak rates": {"sum": f"{report.sum_of_rates:.2g}"},
         "narrow": {},
         "all identity": {},
