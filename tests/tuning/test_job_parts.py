@@ -18,6 +18,7 @@ import store
 from tuning.jobs import processes, queue
 from tuning.jobs.launch import resuming_arguments
 from tuning.jobs.progress import POINTS, thin
+from tuning.jobs.wrapper import NICE
 from tuning.train import step_time
 from tuning.train.settings import Settings, SettingsError
 
@@ -38,6 +39,17 @@ def test_an_ended_process_that_nobody_collected_counts_as_ended():
     assert processes.identity(zombie.pid) is None
     zombie.wait()
     assert processes.identity(os.getpid()) and processes.identity(2**22 + 1) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="the system has no such number")
+def test_a_job_gives_way_to_whoever_works_at_the_machine(tmp_path):
+    own = os.nice(0)
+    say = "import os, pathlib as p; g = p.Path('/proc/self/autogroup'); print(os.nice(0), g.exists() and g.read_text().strip())"
+    command = [sys.executable, "-m", "tuning.jobs.wrapper", str(tmp_path / "record.json"), "token", "-c", say]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, start_new_session=True)
+    nice, group = done.stdout.splitlines()[-1].split(" ", 1)
+    assert int(nice) == min(19, own + NICE) and os.nice(0) == own
+    assert group == "False" or group.endswith(f"nice {NICE}")
 
 
 def test_a_long_run_is_drawn_with_a_bounded_number_of_points():

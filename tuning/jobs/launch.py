@@ -29,6 +29,9 @@ LOG = "log.txt"
 FOREIGN: tuple[str, ...] = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
 # and what would change how Python itself starts
 FOREIGN += ("PYTHONSAFEPATH", "PYTHONSTARTUP", "PYTHONINSPECT")
+# A thread that waits for the others tries for a fraction of a millisecond and gives its core away then, to the page for instance.
+# Without trying a training takes half as long again, and one that only tries stands still beside answers (bench.beside).
+WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "5000"}
 # where models and their conversions are kept
 PLACES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "MIRROR_CACHE")
 
@@ -75,8 +78,8 @@ def launch(job: Mapping) -> subprocess.Popen:
 
 
 def environment(token: str) -> dict[str, str]:
-    """The environment of a job: whose it is, and nothing that would make it wait or start otherwise."""
-    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    """The environment of a job: whose it is, how its threads wait, and nothing that would make it start otherwise."""
+    kept = WAITING | {name: value for name, value in os.environ.items() if name not in FOREIGN}
     # the job works in another folder than whoever started it
     kept |= {name: os.path.abspath(kept[name]) for name in PLACES if kept.get(name) and not kept[name].startswith("~")}
     return kept | {
@@ -84,8 +87,6 @@ def environment(token: str) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
         "TOKENIZERS_PARALLELISM": "false",
-        # a thread that waits for the others gives its core away, to the page for instance
-        "OMP_WAIT_POLICY": kept.get("OMP_WAIT_POLICY", "passive"),
     }
 
 

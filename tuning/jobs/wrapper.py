@@ -6,6 +6,7 @@ leads a session of its own, and its record (RECORD, JSON: token, pid, start, chi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -18,6 +19,9 @@ from common.space import DiskFull
 from tuning.jobs.processes import identity
 from tuning.train.run_files import write_json
 
+NICE = 10  # a tenth of what other work on the same cores gets; docs/decisions.md
+AUTOGROUP = Path("/proc/self/autogroup")
+
 
 def main(arguments: list[str]) -> int:
     record, token, *command = arguments
@@ -25,6 +29,7 @@ def main(arguments: list[str]) -> int:
     # signal would be ignored by the child, too.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
+    give_way()
     known = {"token": token, "pid": os.getpid(), "start": identity(os.getpid())}
     try:
         write_json(Path(record), known)
@@ -38,6 +43,15 @@ def main(arguments: list[str]) -> int:
     code = child.wait()
     write_json(Path(record), known | {"code": code, "ended": time.time()})
     return 0
+
+
+def give_way() -> None:
+    """Whoever works at this machine comes first, the page before all: the job takes what they leave."""
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    # Linux may weigh sessions against each other, and this is one of its own: then a process's own number counts for nothing
+    with contextlib.suppress(OSError):
+        AUTOGROUP.write_text(str(NICE))
 
 
 if __name__ == "__main__":
