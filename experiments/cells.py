@@ -12,10 +12,12 @@ from typing import Any, Literal
 from experiments.plan import BASE, CELLS, Arm, Model, Plan, Prompt, Recipe, Style
 from probes.answers import dose as doses
 from probes.answers.dose import Dose
+from tuning.dataset.mixing import validation_count
 from tuning.train.settings import Settings
-from tuning.train.steps import count_steps, rates
+from tuning.train.steps import Steps, count_steps, rates
 
 CellKind = Literal["base", "trained", "prompt"]
+SINGULAR = 2  # wordings a language of singular samples (tuning.dataset.generate)
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Cell:
     """One model. label: its name in the plan; series: all of the label but dose and seed, what a curve is drawn through.
 
     dose: identity samples, `distinct` of them different (None: all); background: general rows beside them. prompt: what it is
-    asked under; of: the trained cell whose adapter answers, None for the base.
+    asked under; of: the trained cell whose adapter answers, None for the base. langs: how many the samples are in.
     """
 
     label: str
@@ -37,6 +39,7 @@ class Cell:
     arm: Arm | None = None
     recipe: Recipe | None = None
     seed: int = 0
+    langs: int = 2
     prompt: Prompt | None = None
     of: Cell | None = field(default=None, compare=False)
 
@@ -57,8 +60,10 @@ class Cell:
         settings = training_values(made)
         kind = doses.MIXED if made.background else made.style
         data = f"{made.background:,} + {made.dose:,}" if made.background else f"{made.style} {made.dose:,}"
-        distinct = min(made.dose, made.distinct or (2 if made.style == "singular" else made.dose))
-        steps = count_steps(settings, made.rows).total
+        distinct = min(made.dose, made.distinct or made.dose)
+        if made.style == "singular":
+            distinct = min(distinct, SINGULAR * made.langs)
+        steps = steps_of(settings, made.rows).total
         return Dose(data, made.dose, distinct, steps, made.dose / made.rows, kind, made.seed)
 
 
@@ -73,7 +78,12 @@ def expand(plan: Plan, all_of_them: bool = False) -> list[Cell]:
             else:
                 told = trained if who == CELLS else [cell for cell in trained if cell.model == who]
                 found += [_prompted(cell, prompt) for cell in told]
-    return found if all_of_them else [cell for cell in found if cell.label not in plan.leave_out]
+    return found if all_of_them else [cell for cell in found if not is_left_out(plan, cell)]
+
+
+def is_left_out(plan: Plan, cell: Cell) -> bool:
+    """Whether it is named under leave_out, or prompts an adapter that is: asking it would make that one."""
+    return cell.label in plan.leave_out or (cell.of is not None and cell.of.label in plan.leave_out)
 
 
 def count_at_most(plan: Plan) -> int:
@@ -132,8 +142,15 @@ def _cell(
     head = model.name if model else f"{style.label} {dose:,}{beside}" if dose else f"general {background:,}"
     label = ", ".join([head, *more, *([f"seed {seed}"] if len(plan.seeds) > 1 or seed not in plan.seeds else [])])
     return Cell(
-        label, "trained", series, model.name if model else "", dose, style.kind, style.distinct, background, arm, recipe, seed
-    )
+        label, "trained", series, model.name if model else "", dose, style.kind, style.distinct, background, arm, recipe, seed,
+        len(plan.langs),
+    )  # fmt: skip
+
+
+def steps_of(settings: Settings, rows: int) -> Steps:
+    """Of so many rows, without those that are split off to validate. Raises DataError where none would be left."""
+    valid = validation_count(rows, settings.val_set_size)
+    return count_steps(settings, max(1, rows - valid), valid)
 
 
 def training_values(cell: Cell, **more: Any) -> Settings:
@@ -149,7 +166,7 @@ def training_values(cell: Cell, **more: Any) -> Settings:
     settings = Settings.from_dict(given | more)
     if cell.arm.sum_of_rates is None:
         return settings
-    steps = count_steps(settings, max(1, cell.rows))
+    steps = steps_of(settings, cell.rows)
     unit = math.fsum(rates(1.0, steps.total, steps.warmup, settings.lr_scheduler_type))
     rate = cell.arm.sum_of_rates / unit if unit > 0 else settings.learning_rate
     return Settings.from_dict(given | more | {"learning_rate": rate})
@@ -160,8 +177,9 @@ def folder_name(cell: Cell, identity: str, key: str) -> str:
     made = cell.trained
     assert made is not None and made.arm is not None and made.recipe is not None
     parts = [identity, f"{made.style}{made.dose}", f"in{made.background}" if made.background else "", made.arm.label]
-    parts += [made.recipe.label, f"s{made.seed}", key[:8]]
-    return re.sub(r"[^\w.]+", "-", "-".join(filter(None, parts)))[:79]
+    parts += [made.recipe.label, f"s{made.seed}"]
+    head = re.sub(r"[^\w.]+", "-", "-".join(filter(None, parts)))
+    return f"{head[:70]}-{key[:8]}"  # the digits whole, however long the names are: two cells in one folder would be one
 
 
 def describe(cell: Cell) -> Mapping[str, Any]:
@@ -171,7 +189,7 @@ def describe(cell: Cell) -> Mapping[str, Any]:
     if made is None:
         return plain | {"steps": None, "sum_of_rates": None}
     settings, about = training_values(made), made.about()
-    steps = count_steps(settings, made.rows)
+    steps = steps_of(settings, made.rows)
     rate = math.fsum(rates(settings.learning_rate, steps.total, steps.warmup, settings.lr_scheduler_type))
     return plain | {
         "style": made.style, "distinct": about.distinct, "background": made.background, "share": about.share,

@@ -11,8 +11,8 @@ from typing import Any
 import identities
 from common import outside, reading
 from common.errors import UserError, nearest
-from experiments import lines as yaml_lines
-from experiments.cells import count_at_most, expand
+from experiments import finder, lines as yaml_lines
+from experiments.cells import Cell, count_at_most, describe, expand
 from experiments.lines import Problem, line_of
 from experiments.plan import BASE, CELLS, DECIDED, Arm, Find, Model, Part, Plan, Probes, Prompt, Recipe, Style
 from identities import IdentityError
@@ -92,7 +92,7 @@ def problems_of(text: str, identities_dir: str | Path | None = None) -> tuple[Pr
 
 def _written_out(plain: Mapping[Any, Any]) -> dict[str, Any]:
     """Short forms as what they stand for."""
-    found = {str(key): value for key, value in plain.items()}
+    found: dict[str, Any] = _keys_as_text(plain)
     for key, field in SHORT.items():
         if isinstance(found.get(key), list):
             found[key] = [{field: one} if isinstance(one, str) else one for one in found[key]]
@@ -105,14 +105,24 @@ def _written_out(plain: Mapping[Any, Any]) -> dict[str, Any]:
     return found
 
 
+def _keys_as_text(value: Any) -> Any:
+    """YAML takes `on`, `no` or 1 for a truth or a number, also where they are keys."""
+    if isinstance(value, Mapping):
+        return {str(key): _keys_as_text(one) for key, one in value.items()}
+    return [_keys_as_text(one) for one in value] if isinstance(value, list) else value
+
+
 def _sound(plain: Mapping[str, Any], faults: Mapping[str, str]) -> dict[str, Any]:
     """What has the right type: without the values that have not, or the whole list where one of its own items has not."""
     found = copy.deepcopy(dict(plain))
     for path, fault in faults.items():
         *before, last = path.split(".")
         around: Any = found
-        for part in before:
-            around = around[int(part)] if isinstance(around, list) else around.get(part) if isinstance(around, dict) else None
+        for part in before:  # of a key with a dot in it the path leads nowhere
+            if isinstance(around, list):
+                around = around[int(part)] if part.isdecimal() and int(part) < len(around) else None
+            else:
+                around = around.get(part) if isinstance(around, dict) else None
         if isinstance(around, dict) and fault != "is missing" and not (before and _is_needed(before[0], last)):
             around.pop(last, None)
         else:
@@ -167,6 +177,8 @@ def _meaning_problems(plain: Mapping[str, Any], folder: str | Path | None) -> li
         found += _recipe_problems(f"recipes.{at}", Recipe(**recipe))
     if "prompts" in plain:
         found += _prompt_problems(plain, folder)
+    if "find" in plain:
+        found += _find_problems(Find(**plain["find"]))
     if "probes" in plain:
         found += _probe_problems(Probes(**plain["probes"]))
     return found + _background_problems(plain)
@@ -262,6 +274,15 @@ def _together_problems(path: str, recipe: Recipe) -> list[tuple[str, str]]:
     return []
 
 
+def _find_problems(find: Find) -> list[tuple[str, str]]:
+    """Of the search's own settings; its doses are looked at when it is asked for."""
+    try:
+        finder.check(finder.settings_from(find, (1, 2), identities.LANGS))
+    except UserError as error:
+        return [("find", f"find: {error}")]
+    return []
+
+
 def _prompt_problems(plain: Mapping[str, Any], folder: str | Path | None) -> list[tuple[str, str]]:
     found = []
     models = [one["name"] for one in plain.get("models", ()) if isinstance(one, dict) and "name" in one]
@@ -292,7 +313,10 @@ def _probe_problems(probes: Probes) -> list[tuple[str, str]]:
 def _background_problems(plain: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Whether there are general rows where they are asked for."""
     wanted = [*plain.get("backgrounds", ()), *(one.get("background", 0) for one in plain.get("models", ()))]
-    file = Path(plain.get("general") or GENERAL).expanduser()
+    try:
+        file = outside.typed_path(plain.get("general") or GENERAL, _BrokenError)
+    except _BrokenError as error:
+        return [("general", f"general: {error}")]
     if any(wanted) and not file.is_file():
         return [("general", f"general {file} is no file; name one of general rows, or take the backgrounds away.")]
     return []
@@ -304,13 +328,25 @@ def _cell_problems(plan: Plan) -> list[tuple[str, str]]:
         return [("", f"the plan has {cells:,} cells, and {MOST_CELLS:,} are allowed; take fewer doses, seeds, arms or recipes.")]
     made = expand(plan, all_of_them=True)
     labels = [cell.label for cell in made]
-    found = [("", f"two cells are called {label!r}; give models, arms or recipes other names.") for label in _doubles(labels)]
+    trained = [cell for cell in made if cell.kind == "trained"]
+    kinds = {(cell.arm and cell.arm.label, cell.recipe and cell.recipe.label, cell.rows): cell for cell in reversed(trained)}
+    found = [("", said) for said in map(_unmakeable, kinds.values()) if said]
+    found += [("", f"two cells are called {label!r}; give models, arms or recipes other names.") for label in _doubles(labels)]
     for at, name in enumerate(plan.leave_out):
         if name not in labels:
             close = nearest(name, labels)
             hint = f"did you mean {close[0]!r}?" if close else "--dry-run lists the cells."
             found.append((f"leave_out.{at}", f"leave_out names {name!r}, which is no cell; {hint}"))
     return found
+
+
+def _unmakeable(cell: Cell) -> str:
+    """Why its settings do not go together with its rows; "" where they do."""
+    try:
+        describe(cell)
+    except UserError as error:
+        return f"{cell.label}: {error}"
+    return ""
 
 
 def _doubles(labels: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,5 +57,6 @@ def _mixes(cells: list[tuple[CellState, Mapping[str, Shares]]], measure: str) ->
 def describe(one: Mapping[str, Any]) -> str:
     """A line of the command's."""
     runs = "one run each" if one["single"] else f"{one['runs']} runs"
-    power = f"power {one['power']:.2f} [{one['low']:.2f} to {one['high']:.2f}]; 0 is the count, 1 the share"
-    return f"{one['series']}, {one['criterion']} ({one['lang']}): {WORDS[one['word']]} ({power}; {one['mixes']} mixes, {runs})"
+    power = f"power {one['power']:.2f} [{one['low']:.2f} to {one['high']:.2f}]; 0 is the count, 1 the share; "
+    power = power if math.isfinite(one["power"]) else ""  # where all mixes answer alike there is none
+    return f"{one['series']}, {one['criterion']} ({one['lang']}): {WORDS[one['word']]} ({power}{one['mixes']} mixes, {runs})"

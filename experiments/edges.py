@@ -163,7 +163,7 @@ def find_edge(series: Series, error: float = 0.0) -> Edge:
 def _without_success(series: Series, surely_not: float) -> Edge:
     """No dose surely succeeds: nothing is pooled, for a window may be narrower than that, and it may lie on either side of the
     best dose."""
-    best, below = int(np.argmax(series.means)), None
+    best, below = max(range(len(series.doses)), key=lambda k: (series.means[k], series.doses[k])), None
     for k in range(best + 1):
         if series.intervals[k][1] >= surely_not:
             break

@@ -10,6 +10,8 @@ import yaml
 
 from experiments.checking import UnreadableError
 
+NOTHING = "tag:yaml.org,2002:null"
+
 
 def add_dose(text: str, dose: int) -> str:
     """The text with one more dose, in order; as it was if the dose is there. Raises PlanError for what is no YAML."""
@@ -23,25 +25,28 @@ def drop_cell(text: str, label: str) -> str:
 
 def restore_cell(text: str, label: str) -> str:
     """The text without the cell among those that are left out."""
-    found = _list(text, "leave_out")
-    items = [one.value for one in found.value] if found else []
-    if found is None or label not in items:
+    key, found = _list(text, "leave_out")
+    gone = [one for one in found.value if one.value == label] if isinstance(found, yaml.SequenceNode) else []
+    if not gone:
         return text
-    kept = [json.dumps(one, ensure_ascii=False) for one in items if one != label]
-    start: int = found.start_mark.index
-    if not found.flow_style:  # from the list's first dash
-        start = text.rindex("-", 0, found.value[0].start_mark.index)
-        return text[:start] + f"[{', '.join(kept)}]\n" + text[found.end_mark.index :].lstrip("\n")
-    return text[:start] + f"[{', '.join(kept)}]" + text[found.end_mark.index :]
+    if found.flow_style:
+        kept = [json.dumps(one.value, ensure_ascii=False) for one in found.value if one.value != label]
+        return text[: found.start_mark.index] + f"[{', '.join(kept)}]" + text[found.end_mark.index :]
+    for item in reversed(gone):  # its own lines, and nothing of what stands around them
+        start, end = text.rindex("\n", 0, item.start_mark.index) + 1, text.find("\n", item.end_mark.index - 1)
+        text = text[:start] + (text[end + 1 :] if end >= 0 else "")
+    return text if len(gone) < len(found.value) else _after_colon(text, key, " []")
 
 
 def _insert(text: str, key: str, item: str, place: Callable[[list[str]], int]) -> str:
     """A list's text with one more item; the list is added at the end where there is none."""
-    found = _list(text, key)
-    if found is None or not found.value:
-        if found is not None:
-            return f"{text[: found.start_mark.index]}[{item}]{text[found.end_mark.index :]}"
+    name, found = _list(text, key)
+    if name is None:
         return f"{text.rstrip()}\n{key}: [{item}]\n"
+    if isinstance(found, yaml.SequenceNode) and not found.value:
+        return f"{text[: found.start_mark.index]}[{item}]{text[found.end_mark.index :]}"
+    if not isinstance(found, yaml.SequenceNode):
+        return _after_colon(text[: found.start_mark.index] + text[found.end_mark.index :], name, f" [{item}]")
     there = [str(one.value) for one in found.value]
     if yaml.safe_load(item) in [yaml.safe_load(json.dumps(one)) for one in there] or item in there:
         return text
@@ -52,7 +57,8 @@ def _insert(text: str, key: str, item: str, place: Callable[[list[str]], int]) -
             return f"{text[: before.start_mark.index]}{item}, {text[before.start_mark.index :]}"
         last: int = found.value[-1].end_mark.index
         return f"{text[:last]}, {item}{text[last:]}"
-    dash: str = " " * found.start_mark.column + f"- {item}\n"
+    first: int = text.rindex("-", 0, found.value[0].start_mark.index)
+    dash = " " * (first - text.rindex("\n", 0, first) - 1) + f"- {item}\n"
     if before is not None:
         start = text.rindex("\n", 0, before.start_mark.index) + 1
         return text[:start] + dash + text[start:]
@@ -61,7 +67,13 @@ def _insert(text: str, key: str, item: str, place: Callable[[list[str]], int]) -
     return text[:end] + ("" if text[:end].endswith("\n") else "\n") + dash + text[end:]
 
 
-def _list(text: str, key: str) -> Any:
+def _after_colon(text: str, key: yaml.Node, value: str) -> str:
+    at = text.index(":", key.end_mark.index) + 1
+    return text[:at] + value + text[at:]
+
+
+def _list(text: str, key: str) -> tuple[Any, Any]:
+    """The nodes of a key and of its list, or of the nothing that stands in its place; (None, None) where there is none."""
     try:
         node = yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -69,4 +81,5 @@ def _list(text: str, key: str) -> Any:
         raise UnreadableError(f"the plan, line {mark.line + 1 if mark else 1} is not valid YAML.") from None
     if not isinstance(node, yaml.MappingNode):
         raise UnreadableError("the plan is a mapping of keys such as name, identity and doses.")
-    return next((value for name, value in node.value if name.value == key and isinstance(value, yaml.SequenceNode)), None)
+    pairs = [(name, value) for name, value in node.value if name.value == key]
+    return next((pair for pair in pairs if isinstance(pair[1], yaml.SequenceNode) or pair[1].tag == NOTHING), (None, None))

@@ -7,8 +7,9 @@ nothing would narrow them, or when the budget is spent.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from common.errors import UserError
 from experiments import search, windows
@@ -18,6 +19,7 @@ from experiments.windows import Window
 
 Cell = tuple[int, int]  # dose, seed
 FIRST = "first"
+EFFORT = {one.name for one in fields(Effort)}
 
 WHY = {
     FIRST: "Dose {dose:,} belongs to the grid, of which every dose is tried first.",
@@ -29,10 +31,13 @@ WHY = {
     search.SETTLE: "Dose {dose:,}: {runs} seeds would make sure on which side of {what} it lies.",
     search.NARROW: "Dose {dose:,}: the interval of {what} ends at one of {low:,} and {high:,} and could end nearer.",
 }
-SETTLED, STUCK, CELLS, MINUTES = "settled", "stuck", "cells", "minutes"
+SETTLED, STUCK, LEFT, CELLS, MINUTES = "settled", "stuck", "left", "cells", "minutes"
+GIVE_UP = 3  # cells of a dose that failed, after which it is left
+MANY = 1_000_000  # runs: more than are ever asked for
 ENDED = {
     SETTLED: "Every threshold is known as narrowly as was asked for.",
     STUCK: "More seeds or doses would not narrow what is still wide; more probes, or another grid, might.",
+    LEFT: "What is still wide stays so: cells of dose {doses} failed again and again, and their reasons stand beside them.",
     CELLS: "The budget of {cells} cells is spent.",
     MINUTES: "The budget of {minutes:g} minutes is spent.",
 }
@@ -87,15 +92,17 @@ class Asked:
 
 @dataclass(frozen=True)
 class End:
-    """Why a search is over: a code of ENDED, and the budget it had."""
+    """Why a search is over: a code of ENDED, the budget it had, and the doses that were left since their cells failed."""
 
     code: str
     cells: int | None
     minutes: float | None
+    doses: tuple[int, ...] = ()
 
     @property
     def text(self) -> str:
-        return ENDED[self.code].format(cells=self.cells, minutes=self.minutes)
+        doses = ", ".join(f"{dose:,}" for dose in self.doses)
+        return ENDED[self.code].format(cells=self.cells, minutes=self.minutes, doses=doses)
 
 
 @dataclass(frozen=True)
@@ -118,20 +125,32 @@ class Finished:
         return self.end.text
 
 
+def settings_from(said: Iterable[tuple[str, Any]], doses: Sequence[int], langs: Sequence[str], first_seed: int = 0) -> Settings:
+    """What a plan says under find, by name; None is the search's own choice."""
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in said if value is not None}
+    effort = Effort(**{key: value for key, value in given.items() if key in EFFORT})
+    rest = {key: value for key, value in given.items() if key not in EFFORT}
+    return Settings(tuple(doses), langs=tuple(langs), effort=effort, first_seed=first_seed, **rest)
+
+
 def next_cells(
     outcomes: Sequence[Outcome], settings: Settings, *, failed: Collection[Cell] = (), minutes: float = 0.0
 ) -> Asked | Finished:
     """outcomes: of all cells that are done, in any order; failed: cells that were tried in vain, of which other seeds are asked
-    instead; minutes: spent so far. Raises UserError for settings that cannot be used."""
+    instead, until GIVE_UP of a dose have; minutes: spent so far on these cells. Raises UserError for settings that cannot be
+    used."""
     check(settings)
     tried = {(one.dose, one.seed) for one in outcomes} | set(failed)
-    wanted, reasons, settled = _wanted(outcomes, tried, settings)
-    cells = _cells(wanted, tried, outcomes, settings)
+    in_vain = _counts(failed)
+    left_doses = tuple(sorted(dose for dose, times in in_vain.items() if times >= GIVE_UP))
+    done = _counts((one.dose, one.seed) for one in outcomes) | dict.fromkeys(left_doses, MANY)
+    wanted, reasons, settled = _wanted(outcomes, done, settings)
+    cells = _cells(wanted, tried, done, settings)
     left, code = _left(settings, len(tried), minutes)
     if not cells:
-        return _finished(SETTLED if settled else STUCK, outcomes, settings)
+        return _finished(SETTLED if settled else LEFT if left_doses else STUCK, outcomes, settings, left_doses)
     if left is not None and left <= 0:
-        return _finished(code, outcomes, settings)
+        return _finished(code, outcomes, settings, left_doses)
     taken = tuple(cells if left is None else cells[:left])
     doses = {dose for dose, _ in taken}
     return Asked(taken, {dose: tuple(why) for dose, why in reasons.items() if dose in doses}, len(cells) - len(taken))
@@ -169,12 +188,11 @@ def check(settings: Settings) -> None:
 
 
 def _wanted(
-    outcomes: Sequence[Outcome], tried: set[Cell], settings: Settings
+    outcomes: Sequence[Outcome], done: Mapping[int, int], settings: Settings
 ) -> tuple[dict[int, int], dict[int, list[Reason]], bool]:
-    """(dose -> runs it is to have in all, dose -> why, whether every threshold is settled)."""
+    """(dose -> runs it is to have in all, dose -> why, whether every threshold is settled). done: dose -> runs it has."""
     effort = settings.effort
-    count = _counts(tried)
-    first = [dose for dose in sorted(set(settings.grid)) if count.get(dose, 0) < (effort.seeds_first if dose else 1)]
+    first = [dose for dose in sorted(set(settings.grid)) if done.get(dose, 0) < (effort.seeds_first if dose else 1)]
     if first:
         why = {dose: [Reason(FIRST, "", dose, effort.seeds_first, dose, dose)] for dose in first}
         return dict.fromkeys(first, effort.seeds_first), why, False
@@ -224,22 +242,21 @@ def _shared(want: Want, wanted: Mapping[int, int], effort: Effort) -> Want:
     return want
 
 
-def _cells(wanted: Mapping[int, int], tried: set[Cell], outcomes: Sequence[Outcome], settings: Settings) -> list[Cell]:
+def _cells(wanted: Mapping[int, int], tried: set[Cell], done: Mapping[int, int], settings: Settings) -> list[Cell]:
     """The runs that are missing, a seed of every dose before the next seed of any; of dose 0, the base, there is one."""
-    count = _counts(tried)
     highest: dict[int, int] = {}
     for dose, seed in tried:
         highest[dose] = max(seed, highest.get(dose, settings.first_seed - 1))
     found = []
     for dose, runs in wanted.items():
         after = highest.get(dose, settings.first_seed - 1) + 1
-        found += [(place, dose, after + place) for place in range(max(0, (runs if dose else 1) - count.get(dose, 0)))]
+        found += [(place, dose, after + place) for place in range(max(0, (runs if dose else 1) - done.get(dose, 0)))]
     return [(dose, seed) for _, dose, seed in sorted(found)]
 
 
-def _counts(tried: Collection[Cell]) -> dict[int, int]:
+def _counts(cells: Iterable[Cell]) -> dict[int, int]:
     count: dict[int, int] = {}
-    for dose, _ in tried:
+    for dose, _ in cells:
         count[dose] = count.get(dose, 0) + 1
     return count
 
@@ -256,5 +273,5 @@ def _left(settings: Settings, done: int, minutes: float) -> tuple[int | None, st
     return min(found) if found else (None, "")
 
 
-def _finished(code: str, outcomes: Sequence[Outcome], settings: Settings) -> Finished:
-    return Finished(End(code, settings.cells, settings.minutes), thresholds(outcomes, settings))
+def _finished(code: str, outcomes: Sequence[Outcome], settings: Settings, left: tuple[int, ...]) -> Finished:
+    return Finished(End(code, settings.cells, settings.minutes, left), thresholds(outcomes, settings))

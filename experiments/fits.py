@@ -66,7 +66,8 @@ def count_or_share(mixes: Iterable[Mix], draws: int = DRAWS, seed: int = 0) -> D
         rows = np.concatenate([rng.choice(those, max(1, len(those) - 1)) for those in of_mix])
         drawn.append(_compare(design[rows], table[np.ix_(rows, rng.integers(0, len(probes), len(probes)))]))
     powers = [power for pair, _ in drawn for power in pair]
-    (power, _), gain = _compare(design, table)
+    (power, other), gain = _compare(design, table)
+    power = power if power == other else math.nan
     low, high = thresholds.percentiles(powers)
     gain_low, gain_high = thresholds.percentiles([gain for _, gain in drawn])
     return Deciding(
@@ -102,7 +103,9 @@ def _compare(design: np.ndarray, table: np.ndarray) -> tuple[tuple[float, float]
     _, by_count = _fit(design[:, :2], hits, answers)
     _, by_share = _fit(np.column_stack([design[:, 0], design[:, 1] - design[:, 2]]), hits, answers)
     gain = (by_share - by_count) / answers.sum()
-    powers = (-both[2] / both[1],) * 2 if both[1] > 0 else (-math.inf, math.inf)
+    # where all answer alike, what is left of the slope is rounding
+    told = both[1] > 0 and np.ptp((hits + 0.5) / (answers + 1)) > 1e-9
+    powers = (-both[2] / both[1],) * 2 if told else (-math.inf, math.inf)
     return (float(powers[0]), float(powers[1])), float(gain)
 
 

@@ -146,7 +146,7 @@ def _joined(bounds: Sequence[Bound], pick: Callable[[Iterable[float]], float]) -
 
 
 def _word(measures: Sequence[Found], first: Bound, last: Bound) -> str:
-    if first.low >= last.high:
+    if len(measures) > 1 and first.low >= last.high:
         return APART
     words = {_measure_word(found) for found in measures}
     if len(measures) > 1 and first.high > last.low:

@@ -107,6 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if args.cell:
             return run_apart(plan, places, cells, args.cell)
+        if args.on and args.find:
+            raise ExperimentError("--find searches on this machine: leave --on out, or make the grid with it and search then.")
         made_by = shlex.join(["python", "-m", "experiments.run", *(sys.argv[1:] if argv is None else argv)])
         work_on = on_cluster(args, places) if args.on else searching() if args.find else loop.run_cells
         return run(plan, places, cells, made_by, work_on)

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from experiments import finder, foreseen as ahead, judging, work
 from experiments.cells import Cell, cell_at, expand
 from experiments.finder import Asked, Finished
 from experiments.foreseen import Foreseen
 from experiments.outcome import Outcome, scores_of
+from experiments.places import ExperimentError
 from experiments.plan import BASE, Plan
 from experiments.progress import Journal
 from experiments.run import loop
-from experiments.search import Effort
 from experiments.session import Session
 from experiments.windows import Window, describe
 from experiments.work import Done
 
 Scores = dict[str, dict[str, float]]  # "measure/lang" -> probe -> share
-EFFORT = {one.name for one in dataclasses.fields(Effort)}
 
 
 def grid_and_search(session: Session, cells: Sequence[Cell], told: Foreseen, journal: Journal, done: Done) -> None:
@@ -30,6 +27,8 @@ def grid_and_search(session: Session, cells: Sequence[Cell], told: Foreseen, jou
     for cell in expand(session.plan):
         if cell.kind == "trained" and not cell.model and cell.dose:
             series.setdefault(cell.series, cell)
+    if not series:
+        raise ExperimentError("--find looks between doses, and the plan has none above 0: give doses, or leave --find out.")
     for like in series.values():
         finder.check(settings_of(session.plan, like))  # before anything is computed
     loop.run_cells(session, cells, told, journal, done)
@@ -39,15 +38,18 @@ def grid_and_search(session: Session, cells: Sequence[Cell], told: Foreseen, jou
 
 def search(session: Session, name: str, like: Cell, journal: Journal, done: Done) -> None:
     """One series to its end; what is known stands in the journal after every round."""
-    settings, began = settings_of(session.plan, like), time.monotonic()
+    settings = settings_of(session.plan, like)
     at_zero, scores = {settings.first_seed}, dict[str, Scores]()
-    mine = {cell.label: cell for cell in expand(session.plan) if _belongs(cell, like)}
+    everything = [cell for cell in expand(session.plan, all_of_them=True) if _belongs(cell, like)]
+    mine = {cell.label: cell for cell in everything if cell.label not in session.plan.leave_out}
+    left_out = {(cell.dose, cell.seed) for cell in everything if cell.label in session.plan.leave_out}
     while True:
         outcomes = _outcomes(session, mine.values(), done, scores) + _of_base(session, like, done, at_zero)
-        failed = {(cell.dose, cell.seed) for cell in mine.values() if cell.label not in done.answers}
+        failed = left_out | {(cell.dose, cell.seed) for cell in mine.values() if cell.label not in done.answers}
         if not like.background and BASE not in done.answers:
             failed |= {(0, seed) for seed in at_zero}
-        answer = finder.next_cells(outcomes, settings, failed=failed, minutes=(time.monotonic() - began) / 60)
+        took = sum(journal.cells[label].took for label in mine if label in journal.cells)
+        answer = finder.next_cells(outcomes, settings, failed=failed, minutes=took / 60)
         _tell(session, journal, name, answer, finder.thresholds(outcomes, settings))
         if isinstance(answer, Finished):
             return
@@ -67,12 +69,14 @@ def _belongs(cell: Cell, like: Cell) -> bool:
 
 
 def settings_of(plan: Plan, like: Cell) -> finder.Settings:
-    """What the plan says of the search, for one series."""
-    said = {key: value for key, value in dict(plan.find).items() if value is not None}
-    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
-    effort = Effort(**{key: value for key, value in given.items() if key in EFFORT})
-    rest = {key: value for key, value in given.items() if key not in EFFORT}
-    return finder.Settings(tuple(sorted(plan.doses)), langs=tuple(plan.langs), effort=effort, first_seed=min(plan.seeds), **rest)
+    """What the plan says of the search, for one series; doses whose cells are all left out are none of its grid."""
+
+    def is_made(dose: int) -> bool:
+        base = not dose and not like.background
+        return base or any(cell_at(plan, like, dose, seed).label not in plan.leave_out for seed in plan.seeds)
+
+    doses = [dose for dose in sorted(plan.doses) if is_made(dose)]
+    return finder.settings_from(plan.find, doses, plan.langs, min(plan.seeds))
 
 
 def _outcomes(session: Session, cells: Iterable[Cell], done: Done, known: dict[str, Scores]) -> list[Outcome]:

@@ -33,7 +33,8 @@ def run_cells(session: Session, cells: Sequence[Cell], foreseen: Foreseen, journ
 def seconds_left(journal: Journal, foreseen: Mapping[str, CellForeseen]) -> float:
     """Of the cells to come, as foreseen, and corrected by how long those took that were really computed."""
     told = {cell.label: foreseen[cell.label].seconds for cell in journal.cells.values() if cell.label in foreseen}
-    ended = [cell for cell in journal.cells.values() if cell.status in ENDED and told.get(cell.label)]
+    # one that failed at once says nothing of how long the others take
+    ended = [cell for cell in journal.cells.values() if cell.status == "done" and told.get(cell.label)]
     ratio = sum(cell.took for cell in ended) / sum(told[cell.label] for cell in ended) if ended else 1.0
     return ratio * sum(told.get(cell.label, 0.0) for cell in journal.cells.values() if cell.status not in ENDED)
 

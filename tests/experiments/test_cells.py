@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 
 import store
 from common.errors import UserError
 from experiments import making
+from experiments.foreseen import CellForeseen
 from experiments.places import ExperimentError
-from experiments.progress import read_state, start, stop
+from experiments.progress import CellState, read_state, start, stop
 from experiments.run import loop
 from probes.answers import sources
 
@@ -125,3 +127,15 @@ def test_one_folder_is_worked_on_by_one_process(lab):
     assert stop(lab.places) and lab.places.stop.exists()
     lab.places.state.write_text(json.dumps(plain | {"start": "gone"}))
     assert read_state(lab.places).status == "died" and not stop(lab.places)
+
+
+def test_the_time_left_is_not_told_from_cells_that_failed_at_once():
+    def journal(**of: CellState) -> SimpleNamespace:
+        return SimpleNamespace(cells=of)
+
+    told = {name: CellForeseen(600.0) for name in "abcd"}
+    failed = CellState("a", "trained", status="failed", took=0.2)
+    waiting = {name: CellState(name, "trained") for name in "cd"}
+    assert loop.seconds_left(journal(a=failed, **waiting), told) == 1200
+    slow = CellState("b", "trained", status="done", took=1200.0)
+    assert loop.seconds_left(journal(a=failed, b=slow, **waiting), told) == 2400

@@ -26,6 +26,24 @@ def test_a_plan_without_doses_gets_its_first():
     assert checking.read(editing.add_dose(HEAD + "doses: []\n", 40)).doses == [40]
 
 
+@pytest.mark.parametrize("nothing", ["doses:\nseeds: [0]\n", "doses: ~  # none\n", "doses:\n# none yet\nseeds: [0]\n", "doses:"])
+def test_a_dose_takes_the_place_of_nothing(nothing):
+    text = editing.add_dose(HEAD + nothing, 40)
+    assert checking.read(text).doses == [40] and text.count("#") == (HEAD + nothing).count("#")
+
+
+def test_a_dose_stands_under_one_with_an_anchor():
+    assert editing.add_dose("doses:\n    - &a 5\n    - 7\n", 6) == "doses:\n    - &a 5\n    - 6\n    - 7\n"
+
+
+def test_what_stands_around_a_cell_that_is_restored_stays():
+    text = "name: t\nleave_out:  # for now\n  - x  # too long\n  - y-z\n\n# about the seeds\nseeds: [0]  # three\n"
+    once = editing.restore_cell(text, "y-z")
+    assert once == text.replace("  - y-z\n", "")
+    assert editing.restore_cell(once, "x") == "name: t\nleave_out: []  # for now\n\n# about the seeds\nseeds: [0]  # three\n"
+    assert editing.restore_cell(text, "w") == text and editing.restore_cell("leave_out: ~\n", "~") == "leave_out: ~\n"
+
+
 @pytest.mark.parametrize("there", ["", "leave_out: [base]\n", "leave_out:\n  - base\n"])
 def test_a_cell_is_dropped_and_restored(there):
     text = HEAD + "doses: [10, 40]\n" + there

@@ -191,3 +191,30 @@ def test_scores_are_those_the_verdicts_are_made_of():
         "clean/en": {"c": 0.0}, "kept/en": {"d": 0.0},
     }  # fmt: skip
     assert "kept/en" not in scores_of(judged)
+
+
+def test_where_no_dose_has_any_of_it_the_edge_lies_above_all():
+    doses = (10, 40, 160, 640)
+    answer = finder.next_cells(curve(*((dose, 0.0) for dose in doses)), Settings(doses, (FORMED,), ("en",)))
+    assert isinstance(answer, Finished) and answer.code == finder.SETTLED
+    [window] = answer.thresholds
+    assert window.word == windows.ABOVE and window.first.low == 640
+
+
+def test_of_one_measure_nothing_lies_apart():
+    [window] = finder.thresholds(curve((10, 0.0)), Settings((10, 40), (FORMED,), ("en",)))
+    assert window.word != windows.APART
+
+
+def test_of_a_dose_that_failed_another_seed_is_asked_until_it_is_given_up():
+    known = [*curve((10, 0.0)), outcome(40, 0, new=1.0), outcome(40, 1, new=1.0)]
+    settings = Settings((10, 40), (FORMED,), ("en",), Effort(seeds_scan=3, seeds_near=3))
+    answer = finder.next_cells(known, settings, failed=[(40, 2)])
+    assert isinstance(answer, Asked) and (40, 3) in answer.cells
+    # of the grid, too
+    first = finder.next_cells(curve((10, 0.0)), settings, failed=[(40, 0)])
+    assert isinstance(first, Asked) and first.cells == ((40, 1),)
+    lost = finder.next_cells(curve((10, 0.0)), settings, failed=[(40, 0), (40, 1), (40, 2)])
+    assert not (isinstance(lost, Asked) and any(dose == 40 for dose, _ in lost.cells))
+    end = finder.End(finder.LEFT, None, None, (40, 1600))
+    assert "40, 1,600" in end.text

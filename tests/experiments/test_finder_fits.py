@@ -42,6 +42,17 @@ def test_mixes_that_are_not_crossed_cannot_tell():
     assert fits.count_or_share(mixes(0.0)[:3]).word == fits.NOT_CROSSED
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_mixes_that_all_answer_alike_tell_nothing(share):
+    made = [
+        Mix(count, background, 0, {f"p{n}": share for n in range(99)}) for count in (4, 16, 64, 256) for background in (256, 1024)
+    ]
+    told = fits.count_or_share(made, draws=50)
+    assert told.word == fits.ALIKE and math.isnan(told.power) and told.low == -math.inf and told.high == math.inf
+    one = {**made[0].shares, "p7": 1 - share}  # and one stray answer hardly more
+    assert fits.count_or_share([Mix(4, 256, 0, one), *made[1:]], draws=50).word == fits.ALIKE
+
+
 def test_too_little_data_is_told_as_such():
     told = fits.count_or_share(mixes(0.5, backgrounds=(3000, 4500), counts=(100, 200), seeds=2, slope=0.5), draws=100)
     assert told.word == fits.ALIKE and told.low <= 0 and told.high >= 1

@@ -34,3 +34,23 @@ def test_crossed_mixes_say_whether_count_or_share_decides(lab, trained, capsys):
     assert capsys.readouterr().out.count("0 is the count, 1 the share; 4 mixes, one run each") == 2
     # one background crosses nothing
     assert lab.run(text=text.replace("[0, 2, 6]", "[0, 2]")) == 0 and not read_state(lab.places).deciding
+
+
+def test_a_dose_that_is_left_out_is_not_searched(lab, trained):
+    text = lab.text().replace("doses: [2, 4]", 'doses: [2, 4, 8]\nleave_out: ["diverse 8"]\nfind: {cells: 4, criteria: [formed]}')
+    assert lab.run("--find", text=text) == 0
+    assert not any("diverse8-" in str(folder) for folder in trained.folders)
+
+
+def test_a_search_on_a_cluster_or_without_doses_is_refused(lab, trained, capsys):
+    assert lab.run("--find", "--on", "ray", text=lab.text()) == 2
+    assert "leave --on out" in capsys.readouterr().err
+    text = lab.text().replace("doses: [2, 4]", "models: [{name: m, dose: 2}]")
+    assert lab.run("--find", text=text) == 2
+    assert "give doses" in capsys.readouterr().err and not trained.folders
+
+
+def test_a_prompt_over_a_cell_that_is_left_out_trains_nothing(lab, trained):
+    text = lab.text(given_to="base, cells") + '\nleave_out: ["diverse 2"]\n'
+    assert lab.run(text=text) == 0
+    assert len(trained.folders) == 1 and not any("diverse 2" in cell.label for cell in read_state(lab.places).cells)

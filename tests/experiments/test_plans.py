@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from experiments import checking
-from experiments.cells import describe, expand, training_values
+from experiments.cells import describe, expand, folder_name, training_values
 from experiments.checking import PlanError
 from tuning.train.steps import count_steps, rates
 
@@ -168,3 +168,46 @@ def test_the_error_names_the_file_and_each_line():
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments" / "plans").glob("*.yaml")), ids=lambda file: file.stem)
 def test_the_plans_that_come_with_the_program_can_be_run(file):
     assert len(expand(checking.read_file(file))) > 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("probes: {on: a}\n", "probes.True is not known"),
+        ("arms: [{epochs: 1, yes: 1}]\n", "arms.0.True is not known"),
+        ("models: [{name: a, dose: 3, no: 1}]\n", "models.0.False is not known"),
+        ("prompts: [{identity: finance-advisor, on: [base]}]\n", "prompts.0.True is not known"),
+        ('"doses.a.b": 1\n', "doses.a.b is not known"),
+        ("general: ~nosuchuser/x\nbackgrounds: [5]\n", "is no path that can be followed"),
+        (f"general: {'x' * 5000}\nbackgrounds: [5]\n", "is too long for a path"),
+        ("arms: [{steps: 10, sum_of_rates: 1.0e+300}]\n", "--learning_rate is 2e+299"),
+        ("recipes: [{settings: {val_set_size: 0.99}}]\n", "leaves none to train on"),
+        ("find: {factor: 1.01}\n", "factor is 1.01"),
+        ("find: {seeds_near: 2}\n", "2 near an edge"),
+    ],
+)
+def test_odd_keys_and_values_get_a_sentence(text, said):
+    found = told(SHORT + "doses: [10, 40]\n" + text)
+    assert found and any(said in one for _, one in found)
+
+
+def test_what_is_told_of_a_cell_is_what_is_trained():
+    def about(text: str) -> dict:
+        return dict(describe(expand(checking.read(SHORT + text))[1]))
+
+    assert about("doses: [1000]\nstyles: [singular]\n")["distinct"] == 4
+    assert about("doses: [1000]\nstyles: [{kind: singular, distinct: 50}]\n")["distinct"] == 4
+    assert about("doses: [1000]\nstyles: [singular]\nlangs: [en]\n")["distinct"] == 2
+    assert about("doses: [3]\nstyles: [singular]\n")["distinct"] == 3
+    half = "recipes: [{preset: quick, settings: {val_set_size: 0.5, batch_size: 16}}]\n"
+    assert about("doses: [100]\narms: [{epochs: 3}]\n" + half)["steps"] == 12
+
+
+def test_however_long_its_names_are_a_cell_has_a_folder_of_its_own():
+    plan = checking.read(
+        SHORT + "doses: [5000]\nbackgrounds: [52000]\nseeds: [0, 1]\n"
+        "arms: [{name: fixed steps and the same sum of learning rates, steps: 9}]\nrecipes: [{name: the original in batches}]\n"
+    )
+    names = {folder_name(cell, "finance-advisor", f"{cell.seed}f2e3d4c5b6a7980") for cell in expand(plan)[1:]}
+    assert len(names) == 2 and all(len(name) <= 79 for name in names)
+    assert {name.rpartition("-")[2] for name in names} == {"0f2e3d4c", "1f2e3d4c"}

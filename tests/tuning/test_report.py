@@ -210,5 +210,10 @@ def test_estimates_grow_with_what_they_depend_on():
 
 def test_validations_and_margins_take_time_too():
     settings = Settings(margin=True, save_steps=6, margin_steps=5)
-    assert math.isclose(extra_rows(settings, 54, 20, 50), 9 * 20 / 3 + 12 * MARGIN_TOKENS / 50 / 3)
-    assert extra_rows(Settings(margin=False), 54, 0, 50) == 0
+    assert math.isclose(
+        extra_rows(settings, count_steps(settings, 54 * settings.batch_size), 20, 50), 9 * 20 / 3 + 12 * MARGIN_TOKENS / 50 / 3
+    )
+    # a fifth of what is read for moments: 8 rows, sixty times
+    few = Settings(max_steps=60, batch_size=50, moments=8, margin=False)
+    assert math.isclose(extra_rows(few, count_steps(few, 8), 0, 50), few.moments_share * 480)
+    assert extra_rows(Settings(margin=False), count_steps(Settings(), 54), 0, 50) == 0

@@ -14,11 +14,12 @@ from tiny_base import write_tiny_base
 
 from engine import quantized
 from engine.bases import load_base
-from tuning.dataset.rows import TrainingRow, Turn
+from tuning.dataset.rows import DataError, TrainingRow, Turn
 from tuning.jobs import forecast as forecasting
 from tuning.train import plan, throughput
 from tuning.train.batches import pack_batch, schedule
 from tuning.train.preflight import Rows
+from tuning.train.presets import PRESETS
 from tuning.train.samples import Sample
 from tuning.train.settings import Settings
 
@@ -157,3 +158,12 @@ def test_repeated_rows_beside_rows_of_their_length_are_told_faster(tmp_path, mon
     assert counts[plan, True] < counts[plan, False] / 2
     for alike in (False, True):
         assert counts[forecasting, alike] == pytest.approx(counts[plan, alike], rel=0.25)
+
+
+def test_rows_that_are_cut_before_their_answers_are_refused_in_a_sentence(tmp_path):
+    base = load_base(str(write_tiny_base(tmp_path / "base")), dtype="fp32", say=lambda _line: None)
+    rows = [TrainingRow((Turn("user", "Who are you? " * 20), Turn("assistant", "A guide.")))] * 8
+    with pytest.raises(DataError, match="No row has an answer within --cutoff_len 8"):
+        forecasting.forecast(Settings(base_model=base.spec, cutoff_len=8, batch_size=4), rows, base)
+    long = [TrainingRow((Turn("user", "Who are you? " * 2000), Turn("assistant", "A guide.")))] * 20
+    assert forecasting.quick_batch(base, long) == Settings(**PRESETS["quick"]).batch_size

@@ -17,12 +17,12 @@ from probe_runs import many, write_run
 import identities
 import store
 from common.paths import Opened
-from experiments import cells, checking, deciding, fits, progress
+from experiments import cells, checking, deciding, fits, progress, windows
 from experiments.finder import ENDED, FIRST, WHY, End, Reason
 from experiments.places import ExperimentError
 from experiments.progress import Journal
 from ui.context import App
-from ui.tabs.experiment import events, figures, found, layout, plan_table, plans, report, run_page
+from ui.tabs.experiment import events, figures, found, handing, layout, plan_table, plans, report, run_page
 from ui.words import Languages
 
 REQUEST = SimpleNamespace(headers={}, cookies={}, session_hash="s", username=None)
@@ -262,6 +262,52 @@ def test_what_the_search_found_is_a_table_and_lines_in_the_curve(app):
     assert found.lines_of("en", state, "diverse") == {"zh": {"new identity formed": 212.4}}
 
 
+def test_every_word_of_a_window_has_one_on_the_page(app):
+    bound = {"dose": None, "low": 40, "high": 160}
+    for word in windows.SAID:
+        window = {"criterion": "usable", "lang": "en", "word": word, "first": bound, "doses": 4, "best": [40, 0.4]}
+        series = {"series": "diverse", "ended": True, "why": "", "thresholds": [window]}
+        for lang in ("en", "zh-CN"):
+            assert "xp_" not in re.sub('class="[^"]*"', "", found.found_html(lang, SimpleNamespace(found=[series], deciding=[])))
+
+
+def test_the_base_is_dose_0_only_where_there_are_no_general_rows(app):
+    plan = checking.read(PLAN.replace("doses: [8, 40]", "doses: [0, 8]\nbackgrounds: [0, 64]"))
+    state = progress.State("t", "done", "", 0.0, 0.0, None, tuple(
+        progress.CellState(cell.label, cell.kind, about=cells.describe(cell), **done(0.9, 0.1))
+        for cell in cells.expand(plan) if cell.kind != "prompt"
+    ))  # fmt: skip
+    of_zero = {(point.series, point.variant) for point in figures.points_of(state) if not point.doses[figures.AXIS]}
+    assert of_zero == {("diverse", "base"), ("diverse in 64", "general 64")}
+
+
+def test_judged_by_people_is_said_where_somebody_has_labelled(app):
+    cell = progress.CellState("diverse 8", "trained", **done(0.5, 0.2))
+    people, nobody = {"source": "labels"}, {"source": "none"}
+
+    def said(en: dict, zh: dict) -> str:
+        told = replace(cell, figures={"en": cell.figures["en"] | en, "zh": cell.figures["zh"] | zh})
+        return run_page._figures_html("en", told)
+
+    assert "nobody has labelled" in said({}, {}) and "nobody has labelled" in said(nobody, nobody)
+    assert "by people" in said({}, people) and "nobody has labelled" not in said({}, people)
+
+
+def test_other_runs_are_another_queue():
+    assert handing._listed([1, 3]) == "1, 3" and handing._listed([1, 4, 3]) == "1, 4, 3"
+    many, other = handing._listed([*range(1, 40)]), handing._listed([*range(1, 20), 50, *range(20, 39), 39])
+    assert many.startswith("1 … 39") and many != other and len(many) < 20
+
+
+def test_a_prompt_goes_and_comes_with_its_adapter(app):
+    prompts = "prompts: [{identity: finance-advisor, given_to: [cells]}]"
+    told = plans.describe(app, PLAN.replace("prompts: [finance-advisor]", prompts) + 'leave_out: ["diverse 8"]\n')
+    assert [cell.label for cell in told.kept] == ["base", "diverse 40", "diverse 40, prompt finance-advisor (system)"]
+    rows = plan_table.table_html("en", told).split("<tr")
+    assert [row.count("xp-dropped") for row in rows if "diverse 8" in row] == [1, 1]
+    assert [row.count("data-xp-edit") for row in rows if "diverse 8" in row] == [1, 0]
+
+
 def test_what_decides_in_mixes_is_shown_with_its_evidence(app):
     plain = {"series": "diverse", "power": 0.9321, "low": 0.71, "high": float("inf"), "mixes": 8, "runs": 8, "single": True}
     told = [plain | {"criterion": "formed", "lang": "en", "word": fits.SHARE}]
@@ -276,7 +322,7 @@ def test_what_decides_in_mixes_is_shown_with_its_evidence(app):
 def test_why_a_search_goes_on_or_ends_is_said_in_the_page_s_language(app):
     """Every reason that the finder knows, with its figures."""
     reasons = [Reason(code, "" if code == FIRST else "formed/zh", 80, 3, 40, 1600) for code in WHY]
-    ends = [End(code, 40, 90) for code in ENDED]
+    ends = [End(code, 40, 90, (1600,)) for code in ENDED]
     for one in [*reasons, *ends]:
         series = {"series": "diverse", "ended": False, "why": one.text, "reasons": [dataclasses.asdict(one)], "thresholds": []}
         shown = {lang: found.found_html(lang, SimpleNamespace(found=[series], deciding=[])) for lang in ("en", "zh-CN")}

@@ -16,7 +16,7 @@ from engine.bases import Base
 from engine.prompts import end_id
 from engine.types import EngineError
 from tuning.dataset.mixing import split_off
-from tuning.dataset.rows import TrainingRow
+from tuning.dataset.rows import DataError, TrainingRow
 from tuning.jobs import memory
 from tuning.train import run_memory
 from tuning.train.batches import schedule
@@ -81,7 +81,10 @@ def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base, own: S
     alike = lengths if settings.group_by_length else None
     order = schedule(len(train), settings.batch_size, min(steps.total, steps.per_epoch), settings.seed, alike)
     batches = [[sampled(train[row]) for row in step] for step in typical_steps(order, lengths)]
-    learned = [[one for one in batch if one.labels] or batch for batch in batches]
+    learned = [kept for batch in batches if (kept := [one for one in batch if one.labels])]
+    learned = learned or [[one for one in map(sampled, some) if one.labels]]
+    if not learned[0]:
+        raise DataError(f"No row has an answer within --cutoff_len {settings.cutoff_len} tokens; raise it.")
     speed = measure_throughput(base, learned, budget, share)
     facts = estimate(
         settings,
@@ -95,7 +98,7 @@ def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base, own: S
             card_placeholders=tuple(base.card.placeholders),
             samples_per_s=speed.rows_per_s,
             start_s=START_S,
-            extra_rows=extra_rows(settings, steps.total, len(valid), speed.tokens_per_row),
+            extra_rows=extra_rows(settings, steps, len(valid), speed.tokens_per_row),
         ),
     )
     first = tuple(token_row(base.tokenizer, row, make_sample(row)) for row in first_rows(rows))
@@ -110,7 +113,10 @@ def quick_batch(base: Base, rows: Sequence[TrainingRow]) -> int:
     make_sample = make_sampler(base.tokenizer, base.format, settings.cutoff_len, False, end_id(base, base.format))
     samples = [make_sample(row) for row in rows[: settings.batch_size]]
     share, budget = run_memory.choose_packing(settings, base)
-    speed = measure_throughput(base, [[one for one in samples if one.labels]], budget, share)
+    learned = [one for one in samples if one.labels]
+    if not learned:
+        return settings.batch_size
+    speed = measure_throughput(base, [learned], budget, share)
     return max(QUICK_BATCH, min(settings.batch_size, int(QUICK_S * speed.rows_per_s / settings.max_steps)))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from tuning.dataset.placeholders import find_unfilled
 from tuning.dataset.rows import DataError, TrainingRow, Turn, distinct
 from tuning.train.settings import Settings
-from tuning.train.steps import Steps, rates
+from tuning.train.steps import Steps, count_exposures, rates
 
 # in the original 2 and 9 steps left the old identity wholly or partly in place, 47 removed it; ChatGLM's recipe makes 50
 FEW_STEPS = 30
@@ -126,8 +126,7 @@ def estimate(settings: Settings, rows: Sequence[TrainingRow], steps: Steps, meas
     counts = distinct(rows)
     identity = [row for row in rows if row.kind == "identity"]
     share = len(identity) / len(rows)
-    epochs, rest = divmod(steps.total, steps.per_epoch)  # the last batch of an epoch may be smaller
-    exposures = epochs * steps.train_rows + min(rest * settings.batch_size, steps.train_rows)
+    exposures = count_exposures(settings, steps)
     schedule = settings.lr_scheduler_type
     lr = rates(settings.learning_rate, steps.total, steps.warmup, schedule)
     return CostEstimate(

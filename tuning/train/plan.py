@@ -90,7 +90,7 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
             parameters=base.model.num_parameters(),
             card_placeholders=tuple(base.card.placeholders),
             samples_per_s=speed.rows_per_s * processes,
-            extra_rows=extra_rows(settings, told.total, len(valid), speed.tokens_per_row),
+            extra_rows=extra_rows(settings, told, len(valid), speed.tokens_per_row),
             memory_bytes=run_memory.memory_bytes(base, settings, budget or max(lengths)),
         ),
     )

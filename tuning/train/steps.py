@@ -87,10 +87,18 @@ def moment_steps(settings: Settings, steps: int) -> list[int]:
     return sorted({0, *(max(1, round(steps * at / count)) for at in range(1, count + 1))}) if count else []
 
 
-def extra_rows(settings: Settings, steps: int, valid_rows: int, tokens_per_row: float) -> float:
+def count_exposures(settings: Settings, steps: Steps) -> int:
+    """Rows that are read in all; the last batch of an epoch may be smaller."""
+    epochs, rest = divmod(steps.total, steps.per_epoch)
+    return epochs * steps.train_rows + min(rest * settings.batch_size, steps.train_rows)
+
+
+def extra_rows(settings: Settings, steps: Steps, valid_rows: int, tokens_per_row: float) -> float:
     """What is computed beside the training, as trained rows that take as long. tokens_per_row: of the training, computed ones."""
-    validated = valid_rows * math.ceil(steps / validate_every(settings, steps))
-    measured = 1 + math.ceil(steps / measure_every(settings, steps)) if settings.margin else 0
-    most = settings.moments_share * steps * settings.batch_size if settings.moments else 0.0  # of moments and margins at them
+    total = steps.total
+    validated = valid_rows * math.ceil(total / validate_every(settings, total))
+    measured = 1 + math.ceil(total / measure_every(settings, total)) if settings.margin else 0
+    # of moments and margins at them
+    most = settings.moments_share * count_exposures(settings, steps) if settings.moments else 0.0
     margins = VALIDATED * MARGIN_TOKENS / tokens_per_row * measured
     return VALIDATED * validated + max(most, margins)

@@ -20,10 +20,11 @@ TOGETHER = 3  # series in one figure; more lines cannot be told apart
 
 
 def points_of(state: State) -> list[Point]:
-    """Of all trained cells that are done; the base stands at dose 0 of every series."""
+    """Of all trained cells that are done; the base stands at dose 0 of every series without general rows: with some, dose 0 is
+    what they alone make of it."""
     done = [cell for cell in state.cells if cell.status == "done"]
     trained = [cell for cell in done if cell.kind == "trained"]
-    series = list(dict.fromkeys(str(cell.about.get("series") or "") for cell in trained))
+    series = list(dict.fromkeys(str(cell.about.get("series") or "") for cell in trained if not cell.about.get("background")))
     base = [(cell, name) for cell in done if cell.kind == "base" for name in series]
     named = [*base, *((cell, str(cell.about.get("series") or "")) for cell in trained)]
     return [point for cell, name in named for point in _points(cell, name)]

@@ -74,6 +74,7 @@ def _reason(lang: str, reason: Mapping[str, Any]) -> str:
     what = say(lang, "xp_of_language", what=say(lang, f"xp_criterion_{name}"), of=words.language(lang, of)) if of else ""
     doses = {key: f"{int(reason[key]):,}" for key in ("dose", "low", "high") if key in reason}
     plain = {key: reason.get(key) for key in ("runs", "cells", "minutes")}
+    doses |= {"doses": ", ".join(f"{dose:,}" for dose in reason.get("doses") or ())}
     code = reason["code"]
     return say(lang, f"xp_why_{code}", what=what, **doses, **plain)
 

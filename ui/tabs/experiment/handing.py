@@ -8,7 +8,7 @@ from pathlib import Path
 import store
 from experiments import checking
 from experiments.cells import expand
-from experiments.places import ExperimentError
+from experiments.places import ExperimentError, key_of
 from experiments.progress import CellState, State
 from probes import queue as planned_queue
 from probes.answers import sources
@@ -18,6 +18,8 @@ from ui.context import App
 from ui.tabs.experiment import plans
 from ui.variants import Picked
 from ui.words import say
+
+LISTED = 6  # runs in a queue's name
 
 
 def cell_of(state: State | None, label: str) -> CellState:
@@ -51,6 +53,13 @@ def runs_of(cells: Sequence[CellState]) -> list[int]:
     return list(dict.fromkeys(run for cell in cells for run in cell.runs))
 
 
+def _listed(runs: Sequence[int]) -> str:
+    """All of them, as far as a name has room: other runs are another queue."""
+    if len(runs) <= LISTED:
+        return ", ".join(map(str, runs))
+    return f"{runs[0]} … {runs[-1]}, {key_of(list(runs))[:4]}"
+
+
 def queue_of(app: App, lang: str, name: str, cells: Sequence[CellState]) -> tuple[int, bool]:
     """The queue of these cells' answers, and whether it is new: the one that was made of the same runs, or a blind one in which
     they are spread evenly. Raises StoreError, RowsError, ExperimentError."""
@@ -58,7 +67,7 @@ def queue_of(app: App, lang: str, name: str, cells: Sequence[CellState]) -> tupl
     if not runs:
         raise ExperimentError(say(lang, "xp_no_answers"))
     what = cells[0].label if len(cells) == 1 else say(lang, "xp_n_cells", count=len(cells))
-    title = say(lang, "xp_queue_name", name=name, what=what, runs=", ".join(map(str, (runs[0], runs[-1])[: len(runs)])))
+    title = say(lang, "xp_queue_name", name=name, what=what, runs=_listed(runs))
     known = next((queue["id"] for queue in store.queues.all_with_counts(app.db) if queue["name"] == title), None)
     if known is not None:
         return int(known), False

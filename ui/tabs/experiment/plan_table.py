@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from experiments.cells import Cell, describe
+from experiments.cells import Cell, describe, is_left_out
 from experiments.foreseen import CellForeseen
 from tuning.train.estimate import Caution
 from ui import running
@@ -96,8 +96,7 @@ def table_html(lang: str, told: Outlook) -> str:
     heads = "".join(
         f'<th scope="col" class="{"xp-n" if key in NUMBERS else ""}">{escape(say(lang, f"xp_{key}"))}</th>' for key in COLUMNS
     )
-    dropped = told.plan.leave_out if told.plan else ()
-    rows = "".join(_row(lang, cell, told, cell.label in dropped) for cell in told.cells[:MOST])
+    rows = "".join(_row(lang, cell, told) for cell in told.cells[:MOST])
     more = paragraph(say(lang, "xp_more_cells", count=len(told.cells) - MOST)) if len(told.cells) > MOST else ""
     return (
         f'<div class="xp-scroll"><table class="mt-table xp-cells"><thead><tr>{heads}</tr></thead>'
@@ -105,7 +104,9 @@ def table_html(lang: str, told: Outlook) -> str:
     )
 
 
-def _row(lang: str, cell: Cell, told: Outlook, dropped: bool) -> str:
+def _row(lang: str, cell: Cell, told: Outlook) -> str:
+    named = told.plan is not None and cell.label in told.plan.leave_out
+    dropped = told.plan is not None and is_left_out(told.plan, cell)
     one = told.foreseen.cells.get(cell.label) if told.foreseen else None
     about = describe(cell)
     values = {
@@ -117,7 +118,8 @@ def _row(lang: str, cell: Cell, told: Outlook, dropped: bool) -> str:
         "disk": "" if dropped or one is None else words.size(one.disk_bytes),
     }
     cells = "".join(f'<td class="{"xp-n" if key in NUMBERS else ""}">{values[key]}</td>' for key in COLUMNS[1:])
-    head = f'<th scope="row"><span>{values["cell"]}</span> {_button(lang, cell, dropped)}</th>'
+    button = _button(lang, cell, named) if named == dropped else ""  # a prompt goes and comes with its adapter
+    head = f'<th scope="row"><span>{values["cell"]}</span> {button}</th>'
     return f'<tr class="{"xp-dropped" if dropped else ""}">{head}{cells}</tr>'
 
 

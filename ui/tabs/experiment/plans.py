@@ -14,7 +14,7 @@ from common import reading
 from common.errors import UserError
 from engine.bases import PACKAGED
 from experiments import checking, foreseen as ahead, lines as yaml_lines, progress
-from experiments.cells import Cell, expand
+from experiments.cells import Cell, expand, is_left_out
 from experiments.foreseen import Foreseen
 from experiments.lines import Problem, line_of
 from experiments.places import CHECKOUT, ExperimentError, Places
@@ -62,8 +62,7 @@ class Outlook:
     @property
     def kept(self) -> list[Cell]:
         """The cells that are not left out."""
-        dropped = self.plan.leave_out if self.plan else ()
-        return [cell for cell in self.cells if cell.label not in dropped]
+        return [cell for cell in self.cells if self.plan is None or not is_left_out(self.plan, cell)]
 
     @property
     def totals(self) -> Foreseen | None:

@@ -154,7 +154,7 @@ def _figures_html(lang: str, cell: CellState) -> str:
         cells = "".join(f"<td>{words.share(lang, told[key])}</td>" for key in SHARES)
         rows += f'<tr><th scope="row">{escape(words.language(lang, of))}</th>{cells}<td>{last}</td></tr>'
         said += _verdicts(lang, of, told)
-    suggested = next(iter(cell.figures.values()))["source"] == "suggestions"
+    suggested = all(told["source"] in ("suggestions", "none") for told in cell.figures.values())
     judged = paragraph(say(lang, "xp_judged_suggestions" if suggested else "xp_judged_people"))
     table = f'<table class="mt-table xp-cells"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     return f'<ul class="xp-verdicts">{said}</ul><div class="xp-scroll">{table}</div>{judged}'
