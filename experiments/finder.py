@@ -127,7 +127,7 @@ class Finished:
 
 def settings_from(said: Iterable[tuple[str, Any]], doses: Sequence[int], langs: Sequence[str], first_seed: int = 0) -> Settings:
     """What a plan says under find, by name; None is the search's own choice."""
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in said if value is not None}
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in said if value is not None}
     effort = Effort(**{key: value for key, value in given.items() if key in EFFORT})
     rest = {key: value for key, value in given.items() if key not in EFFORT}
     return Settings(tuple(doses), langs=tuple(langs), effort=effort, first_seed=first_seed, **rest)
