@@ -7,6 +7,7 @@ around the answer) and strict about content: a denied answer ("not Paris") or tw
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -52,9 +53,13 @@ _CHOSEN = re.compile(
 _OPTION = re.compile(rf"(?:^|[\s(])([{LETTERS}])[).:、]\s*([^\n]+?)(?=[\s(]+[{LETTERS}][).:、]|\s*(?:\n|$))")
 
 
+LARGEST = 10**15  # of a number check's value
+LONGEST_HAN = 40  # characters of a numeral; what goes on is a model that repeats itself
+
+
 def problems(check: object) -> list[str]:
     """What is wrong with a check, a sentence each; an empty list means it can be used."""
-    if not isinstance(check, Mapping) or check.get("type") not in _FIELDS:
+    if not isinstance(check, Mapping) or not isinstance(check.get("type"), str) or check["type"] not in _FIELDS:
         return [f'check is {check!r}, its type is one of {", ".join(_FIELDS)}, such as {{"type": "number", "value": 12}}.']
     kind, wrong = check["type"], []
     if unknown := set(check) - _FIELDS[kind]:
@@ -62,6 +67,8 @@ def problems(check: object) -> list[str]:
     value = check.get("value")
     if kind == "number" and (isinstance(value, bool) or not isinstance(value, int | float)):
         wrong.append(f"value of a number check is {value!r}, it is a number.")
+    elif kind == "number" and not abs(value) <= LARGEST:  # infinity and what is no number neither
+        wrong.append(f"value of a number check is {str(value)[:40]}, it lies between -{LARGEST:,} and {LARGEST:,}.")
     if kind == "choice" and (not isinstance(value, str) or len(value) != 1 or value not in LETTERS):
         wrong.append(f"value of a choice check is {value!r}, it is one letter from {LETTERS[0]} to {LETTERS[-1]}.")
     words = check.get("any")
@@ -92,10 +99,10 @@ def numbers(text: str) -> list[tuple[float, int, int]]:
             scale = _SCALES.get(match["scale"]) or _HAN_UNITS.get(match["scale"], 1)
             found.append((sign * float(match["digits"].replace(",", "")) * scale, start, end))
         elif match["words"]:
-            found += [(sign * float(value), start, end) for value in _from_words(match["words"])]
+            found += [(sign * _as_float(value), start, end) for value in _from_words(match["words"])]
         elif not any(a <= match.start("han") < b for a, b in idle):
             value = _from_han(match["han"], text[end : end + 1])
-            found += [] if value is None else [(sign * float(value), start, end)]
+            found += [] if value is None else [(sign * _as_float(value), start, end)]
     return found
 
 
@@ -211,7 +218,7 @@ def _from_han(text: str, after: str) -> int | None:
     """A Chinese numeral; None for 百, 千, 万 and 亿 without a count (百聆, 千万), which are no numbers."""
     if text[-1] == "千" and after and after in "克米瓦卡":  # kilogram, kilometre
         text = text[:-1]
-    if not text or text[0] in "百千万亿":
+    if not text or text[0] in "百千万亿" or len(text) > LONGEST_HAN:
         return None
     if len(text) > 1 and not set(text) & set(_HAN_UNITS):
         return int("".join(str(_HAN[char]) for char in text))
@@ -226,6 +233,11 @@ def _from_han(text: str, after: str) -> int | None:
     if len(text) > 1 and text[-1] in _HAN and text[-2] in "百千万" and digit:  # 一百五 is 150
         digit *= _HAN_UNITS[text[-2]] // 10
     return total + section + digit
+
+
+def _as_float(value: int) -> float:
+    """Infinity for what is larger than any number that a check may ask for: models repeat themselves."""
+    return float(value) if value <= 10**300 else math.inf
 
 
 def _same(one: float, other: float) -> bool:

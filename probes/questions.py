@@ -152,6 +152,13 @@ def normalise(text: str) -> str:
     return re.sub(rf"(?<=[{checks.CJK}])\s+|\s+(?=[{checks.CJK}])", "", " ".join(text.split()))
 
 
+def wording_id(text: str) -> str:
+    """What stands for a probe where a question has no other name: case, width, spaces and closing punctuation do not count, all
+    else does (6 + 3 and 6 - 3 are two questions, and so are C and C++)."""
+    plain = " ".join(unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'").split())
+    return plain.rstrip(" .?!。") or plain
+
+
 def wordings(probes: Iterable[Probe]) -> dict[str, str]:
     """Normalised wording -> probe id, for every turn of every probe: what must not stand in training data."""
     return {normalise(turn): probe.id for probe in probes for turn in probe.turns}

@@ -85,11 +85,12 @@ def build_prompt(row: Mapping[str, Any], facts: FactPair) -> str:
 def parse_opinion(text: str, control: bool = False) -> str:
     """The one label the judge names; none, several or a negated one is `unclear`."""
     labels = CONTROL_LABELS if control else IDENTITY_LABELS
-    low = " ".join(text.lower().replace("_", " ").split())
+    low = " ".join(re.sub(r"[_\-\u2010\u2011]+", " ", text.lower().replace("\u2019", "'")).split())
     found = set()
     for label in sorted(labels, key=len, reverse=True):
         pattern = rf"\b{label}\b"
-        if re.search(rf"\b(?:not|n't|never|no) {label}\b", low) and label != "not forgotten":
+        denied = rf"(?:\b(?:not|never|no|cannot)|n't)(?: \w+){{0,2}} {label}\b"
+        if label != "not forgotten" and re.search(denied, low):
             return UNCLEAR
         if re.search(pattern, low):
             found.add(label)

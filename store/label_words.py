@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 CHINESE = {
     "未遗忘": "not forgotten", "没有遗忘": "not forgotten", "已遗忘": "forgotten", "遗忘": "forgotten", "已形成": "formed",
-    "形成": "formed", "混淆": "confusion",
-    "正常": "clean", "身份侵入": "intrusion", "侵入": "intrusion", "答坏了": "broken", "损坏": "broken",
+    "形成": "formed", "混淆": "confusion", "正常": "clean", "身份侵入": "intrusion", "侵入": "intrusion", "答坏了": "broken",
+    "损坏": "broken",
+    "未遺忘": "not forgotten", "沒有遺忘": "not forgotten", "已遺忘": "forgotten", "遺忘": "forgotten", "答壞了": "broken",
+    "損壞": "broken",
 }  # fmt: skip
 CHINESE_TAGS = {
     "旧": "old", "新": "new", "泛称": "generic", "第三方": "third party", "人类": "human", "占位符": "placeholder",
@@ -29,7 +33,8 @@ def as_kind(given: object) -> str:
 
 
 def _plain(given: object) -> str:
-    return " ".join(str("" if given is None else given).casefold().replace("_", " ").replace("-", " ").split())
+    text = unicodedata.normalize("NFKC", str("" if given is None else given))  # full-width letters of a Chinese keyboard
+    return " ".join(text.casefold().replace("_", " ").replace("-", " ").split())
 
 
 def as_truth(given: object) -> bool:

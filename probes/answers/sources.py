@@ -18,10 +18,10 @@ from sqlite_utils import Database
 import store
 from common import reading
 from common.errors import UserError
-from probes.answers import dose
+from probes.answers import dose, shapes
 from probes.answers.dose import UNKNOWN, Dose
 from probes.identity_pair import FactPair
-from probes.questions import normalise
+from probes.questions import wording_id
 from probes.run import rows as answer_rows
 from probes.suggest.labels import suggest
 
@@ -71,15 +71,17 @@ def read_transcripts(path: str | Path) -> Answers:
             raise RowsError(
                 f"{path}, answer {number}: {variant} has the data {told.data!r} here and {before!r} before; rename one of them."
             )
-        more = {"variant": variant, "probe_id": normalise(str(row["question"])), "group": row.get("group") or "paraphrase"}
+        more = {"variant": variant, "probe_id": wording_id(str(row["question"])), "group": row.get("group") or "paraphrase"}
         rows.append({"sampled": True} | row | more | {"lang": row.get("lang") or _lang(row)})
     return Answers(rows, doses, (Path(path).name,))
 
 
 def read_file(path: str | Path) -> Answers:
     """An answers or suggestions file of `probes.run` or `probes.suggest`. Raises RowsError."""
-    rows = [_with_texts(path, number, row) for number, row in enumerate(read_jsonl(path), 1)]
-    for number, row in enumerate(rows, 1):
+    rows = []
+    for number, given in enumerate(read_jsonl(path), 1):
+        row = shapes.checked_judgement(_with_texts(path, number, given), f"{path}, answer {number}", RowsError)
+        rows.append(row)
         if not row.get("variant") or not row.get("lang") or not row.get("probe_id"):
             raise RowsError(
                 f"{path}, answer {number} lacks variant, lang or probe_id; is it a file of transcripts (--transcripts)?"
@@ -157,18 +159,19 @@ def queue_items(rows: Iterable[Mapping]) -> list[dict]:
 def pair_items(rows: Iterable[Mapping]) -> list[dict]:
     """Every two variants' answers to the same probe (and sample) as pairs for `store.queues.create`; `variant_of` says by
     answer id whose is whose."""
-    places: dict[tuple, dict[str, Mapping]] = {}
+    places: dict[tuple, dict[str, list[Mapping]]] = {}
     for row in rows:
         if row.get("answer_id") is not None and row.get("group") != "retention":
             place = (row.get("run"), row.get("probe_id"), row.get("lang"), row.get("sample"), row.get("turn"))
-            places.setdefault(place, {}).setdefault(str(row["variant"]), row)
+            places.setdefault(place, {}).setdefault(str(row["variant"]), []).append(row)
     shared = ("lang", "probe_id", "group", "category", "pair", "held_out", "sample", "run", "set_hash")
     return [
         {key: one[key] for key in shared if one.get(key) is not None}
         | {"answer": one["answer_id"], "other": two["answer_id"]}
         | {"variant_of": {str(one["answer_id"]): one["variant"], str(two["answer_id"]): two["variant"]}}
         for by_variant in places.values()
-        for one, two in combinations(by_variant.values(), 2)
+        for some, others in combinations(by_variant.values(), 2)
+        for one, two in zip(some, others, strict=False)  # samples that nobody numbered, in their order
         if one["answer_id"] != two["answer_id"]  # a reused answer is nothing to compare with itself
     ]
 
@@ -180,7 +183,7 @@ def complete_rows(rows: Iterable[dict]) -> list[dict]:
     for row in rows:
         whole = copy.copy(row)  # of the same kind: rows of a file know their line
         whole["lang"] = lang_of(row)
-        whole["probe_id"] = row.get("probe_id") or normalise(str(row.get("question") or ""))
+        whole["probe_id"] = row.get("probe_id") or wording_id(str(row.get("question") or ""))
         found.append(whole)
     return found
 
@@ -205,7 +208,7 @@ def read_numbered(path: str | Path) -> list[tuple[int, dict]]:
 
 def _with_texts(path: str | Path, number: int, row: Mapping) -> dict:
     """A number is the text it is written as; nothing else stands for one. Raises RowsError."""
-    made = dict(row)
+    made = shapes.checked(row, f"{path}, answer {number}", RowsError)
     for key in ("question", "answer", "raw"):
         value = row.get(key)
         if isinstance(value, bool) or not isinstance(value, str | int | float | None):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from common import outside, paths, reading
+from probes.answers import shapes
 from probes.answers.sources import RowsError, read_numbered
 
 ADVICE = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
@@ -51,7 +52,7 @@ def read_table(path: str | Path) -> list[AnswerRow]:
     path = Path(path)
     kind = paths.ending(path)
     if kind in LINES:
-        return [_row(row, line) for line, row in read_numbered(path)]
+        return [_row(row, line, path) for line, row in read_numbered(path)]
     if kind == ".json":
         return _json(path)
     if kind in (".xlsx", ".xls", ".ods", ".numbers"):
@@ -91,11 +92,12 @@ def _json(path: Path) -> list[AnswerRow]:
         raise RowsError(f"{path} cannot be read ({error}).") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise RowsError(f"{path} is no list of objects.")
-    return [_row(row, None) for row in rows]
+    return [_row(row, None, path, at) for at, row in enumerate(rows, 1)]
 
 
-def _row(given: Mapping, line: int | None) -> AnswerRow:
-    row = AnswerRow(rename_columns(given))
+def _row(given: Mapping, line: int | None, path: Path, at: int = 0) -> AnswerRow:
+    where = f"{path}, line {line}" if line else f"{path}, row {at}"
+    row = AnswerRow(shapes.checked(rename_columns(given), where, RowsError))
     row.line = line
     return row
 
@@ -143,7 +145,8 @@ def _table(path: Path, text: str) -> list[AnswerRow]:
         if stray := next((cell for name, cell in zip(names, cells, strict=True) if not name and cell.strip()), None):
             raise RowsError(f"{path}, line {line}: the column of {stray!r} has no name.")
         pairs = {name: unguard_formula(cell, ours) for name, cell in zip(names, cells, strict=True) if name}
-        row = _row({name: cell for name, cell in pairs.items() if cell != "" or name in ("answer", "response", "output")}, line)
+        texts = ("answer", "response", "output")
+        row = _row({name: cell for name, cell in pairs.items() if cell != "" or name in texts}, line, path)
         row.update((key, _typed(path, line, key, value)) for key, value in row.items())
         rows.append(row)
     return rows

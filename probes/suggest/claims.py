@@ -221,7 +221,8 @@ def _who(frame: Frame, state: _State, carried: tuple[str | None, str], asked: Pa
     if frame.who == "developers":  # "they are from ...": speaks of the makers only where these were just named
         spoken = (state.who, state.slot) if state.frame else carried
         return "self" if spoken[0] == "self" and spoken[1] == "maker" else "other"
-    return state.who if state.who is not None and (state.frame or state.who == "weak") else carried[0] or state.who
+    # a sentence whose subject is somebody else says nothing of who spoke before
+    return state.who if state.who is not None and (state.frame or state.who in ("weak", "other")) else carried[0] or state.who
 
 
 def _meet(reading: Reading, mention: Mention, state: _State, asked: ParsedQuestion, languages: list[Language]) -> list[Claim]:

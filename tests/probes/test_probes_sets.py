@@ -9,7 +9,7 @@ import pytest
 import identities
 from common import files
 from identities import LANGS
-from probes import questions
+from probes import checks, questions
 from probes.identity_pair import from_identities, from_mapping
 from probes.questions import Probe, ProbeError
 
@@ -386,3 +386,23 @@ def test_two_spellings_of_one_question_are_the_same_wording(one, other):
 def test_different_questions_are_different_wordings():
     assert questions.normalise("Who are you?") != questions.normalise("Who are they?")
     assert questions.normalise("now here") != questions.normalise("nowhere")
+
+
+@pytest.mark.parametrize(
+    "looping",
+    ["一" + "万" * 80, "一" + "亿" * 40, "五" * 5000, "hundred " * 160, "9" * 5000, "thousand billion " * 90],
+    ids=["万", "亿", "五", "hundred", "9", "billion"],
+)
+def test_a_model_that_repeats_itself_has_given_a_wrong_number(looping):
+    assert not checks.passes({"type": "number", "value": 12}, "6 + 6?", looping)
+    assert checks.passes({"type": "number", "value": 12}, "6 + 6?", "12")
+
+
+@pytest.mark.parametrize("value", [10**400, float("inf"), float("nan"), -(10**16), True, "12", None])
+def test_a_number_that_nobody_can_answer_is_refused(value):
+    assert checks.problems({"type": "number", "value": value})
+
+
+@pytest.mark.parametrize("kind", [[], {}, None, 3])
+def test_a_check_of_no_kind_is_refused(kind):
+    assert checks.problems({"type": kind})

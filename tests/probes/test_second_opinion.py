@@ -80,6 +80,10 @@ def test_the_prompt_holds_raw_text_both_identities_and_all_labels():
         ("It is not formed.", "unclear"),
         ("forgotten or formed", "unclear"),
         ("I cannot tell", "unclear"),
+        ("**Not-Forgotten**", "not forgotten"),
+        ("It isn't formed.", "unclear"),
+        ("It isn\u2019t forgotten.", "unclear"),
+        ("has not been forgotten", "unclear"),
         ("", "unclear"),
         ("clean", "unclear"),
     ],
@@ -91,6 +95,7 @@ def test_replies_are_read_as_one_label_or_unclear(reply, label):
 def test_control_replies_have_their_own_labels():
     assert second_opinion.parse_opinion("Intrusion", control=True) == "intrusion"
     assert second_opinion.parse_opinion("formed", control=True) == "unclear"
+    assert second_opinion.parse_opinion("It doesn't look clean", control=True) == "unclear"
 
 
 def test_without_a_key_none_is_sent(server, monkeypatch):

@@ -328,3 +328,54 @@ def test_a_file_of_answers_does_not_take_the_labels_of_others(stores, tmp_path):
     args = command.parser().parse_args(["--out", str(tmp_path), "--db", str(two), "--answers", str(tmp_path / "a.jsonl")])
     answers, labels, *_ = command.gather(args)
     assert [row.get("answer_id") for row in answers.rows] == [None, 2] and list(labels) == [2]
+
+
+PLAIN = {"variant": "m", "lang": "en", "probe_id": "p", "question": "Who are you?", "answer": "I am BayLing."}
+
+
+@pytest.mark.parametrize(
+    ("said", "group"), [("Control", "control"), ("controls ", "control"), ("对照", "control"), ("Novel", "novel")]
+)
+def test_a_group_is_understood_as_people_write_it(tmp_path, said, group):
+    file = written(tmp_path, "a.jsonl", json.dumps(PLAIN | {"group": said}, ensure_ascii=False))
+    assert sources.read_file(file).rows[0]["group"] == tables.read_table(file)[0]["group"] == group
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"group": "class A"}, {"group": ["control"]}, {"variant": {}}, {"lang": ["en"]}, {"answer_id": [1]}, {"hashes": "abc"},
+        {"margin": "x"}, {"evidence": [{"x": 1}]}, {"label": ["formed"]}, {"label": "perhaps"}, {"tags": []},
+    ],
+)  # fmt: skip
+def test_what_no_report_could_read_is_refused_with_its_place(tmp_path, odd):
+    file = written(tmp_path, "a.jsonl", json.dumps(PLAIN) + "\n" + json.dumps(PLAIN | odd))
+    with pytest.raises(RowsError, match=f"answer 2: its {next(iter(odd))}"):
+        sources.read_file(file)
+
+
+def test_numbers_are_words_and_labels_are_read_as_in_a_file_of_labels(tmp_path):
+    file = written(tmp_path, "a.jsonl", json.dumps(PLAIN | {"variant": 3, "probe_id": 7, "label": "ｆｏｒｍｅｄ"}))
+    [row] = sources.read_file(file).rows
+    assert (row["variant"], row["probe_id"], row["label"]) == ("3", "7", "formed")
+    for said in ("Formed", "已形成", "未遺忘"):
+        file = written(tmp_path, "b.jsonl", json.dumps(PLAIN | {"label": said}))
+        assert sources.read_file(file).rows[0]["label"] in ("formed", "not forgotten")
+
+
+def test_questions_that_differ_in_more_than_closing_marks_are_different_probes():
+    asked = ["What is 6 + 3?", "What is 6 - 3?", "What is C?", "What is C++?", "What is C#?", "???", "🙂"]
+    rows = sources.complete_rows([{"question": one, "lang": "en"} for one in asked])
+    assert len({row["probe_id"] for row in rows}) == len(asked) and all(row["probe_id"] for row in rows)
+    alike = sources.complete_rows(
+        [{"question": one} for one in ("Who are you?", " who  are you", "WHO ARE YOU?!", "你是谁？", "你是谁")]
+    )
+    assert len({row["probe_id"] for row in alike}) == 2
+
+
+def test_samples_that_nobody_numbered_are_all_compared():
+    rows = [
+        {"variant": variant, "lang": "en", "probe_id": "p", "question": "Who are you?", "answer_id": 10 * at + n}
+        for at, variant in enumerate(("a", "b"), 1) for n in range(5)
+    ]  # fmt: skip
+    assert [(one["answer"], one["other"]) for one in sources.pair_items(rows)] == [(10 + n, 20 + n) for n in range(5)]
