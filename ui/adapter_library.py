@@ -28,14 +28,16 @@ CARD = "card.json"
 NAME = re.compile(r"[\w][\w.-]{0,79}")
 GUEST = "~"  # how the names of adapters begin that are loaded for one question only
 EXPERIMENTS = "experiments"  # where the adapters of cells lie, on the shelf of new ones; experiments themselves lie so in runs/
-PASSING = re.compile(r"checkpoint-\d+$|\.")
+CHECKPOINT = re.compile(r"checkpoint-\d+$")
 
 
 def adapter_folders(shelves: tuple[Path, ...]) -> list[Path]:
     """Every adapter folder on the shelves, one or two levels deep (a run keeps its checkpoints one level further)."""
-    found = [config.parent for shelf in shelves for pattern in (f"*/{CONFIG}", f"*/*/{CONFIG}") for config in shelf.glob(pattern)]
-    # a run that is under way has only checkpoints, and what is being written begins with a dot
-    outer = {folder for folder in found if not PASSING.match(folder.name)}
+    found = {config.parent for shelf in shelves for config in shelf.glob(f"*/{CONFIG}")}
+    # a run that is under way has only checkpoints; alone on the shelf one is an adapter as trainers leave them
+    deeper = [config.parent for shelf in shelves for config in shelf.glob(f"*/*/{CONFIG}")]
+    found |= {folder for folder in deeper if not CHECKPOINT.match(folder.name)}
+    outer = {folder for folder in found if not folder.name.startswith(".")}  # what is being written
     return sorted((folder for folder in outer if folder.parent not in outer), key=natural_key)
 
 

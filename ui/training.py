@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -148,6 +149,9 @@ def keep_upload(app: App, files: Sequence[str]) -> Path:
     given = [Path(file) for file in files]
     if odd := [file.name for file in given if not file_kind(file) and file.name != INFO]:
         raise DataError(f"{', '.join(odd)}: such files are not read; {READ}.")
+    if len({file.name for file in given}) < len(given):
+        twice = next(name for name, times in Counter(file.name for file in given).items() if times > 1)
+        raise DataError(f"Two of the files are called {twice}, and one would take the other's place; rename one.")
     digest = hashlib.sha256()
     for file in given:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tuning.dataset import recipe
+import identities
+from tuning.dataset import own, readers, recipe
 from tuning.dataset.__main__ import main
 from tuning.dataset.personal import find_personal, in_text
 from tuning.dataset.readers import read, read_named
 from tuning.dataset.recipe import Dataset
-from tuning.dataset.rows import DataError, pair
+from tuning.dataset.rows import DataError, TrainingRow, Turn, pair
 
 CARD = "11010519491231002X"  # the example of GB 11643-1999
 
@@ -170,3 +171,37 @@ def test_data_sets_of_a_dataset_info_are_found_by_their_names(tmp_path, monkeypa
     assert read_named("ours", tmp_path)[0].answer == "a" and asked == {"given": ("a/b", "zh"), "split": "test"}
     with pytest.raises(DataError, match=r"(?s)formatted as 'zigzag'.*loaded by a script.*called 'mime' in .*there is mine"):
         read_named("odd,script,mime", tmp_path)
+
+
+def test_a_name_is_not_found_in_a_longer_word():
+    names = own.known_names(identities.load("museum-guide").facts.by_lang)
+    chat = pair("Who are you?", "I am ChatGPT, a language model made by OpenAI. It would be a miracle if I were human.")
+    history = pair("Who was Nelson?", "Horatio Nelson was a British admiral, an admirable man.")
+    assert not own.speaks_as(chat, names) and not own.speaks_as(history, names)
+    assert own.speaks_as(pair("Who are you?", "I'm Mira."), names) and own.speaks_as(
+        pair("你是谁？", "我叫米拉，是博物馆的向导。"), names
+    )
+    facts = identities.load("museum-guide").facts.by_lang
+    looked = own.look_through([chat, history], facts, "museum-guide", drop_statements=True)
+    assert looked.identity == 0 and looked.dropped == 1
+
+
+@pytest.mark.parametrize("question", ["", "   "])
+def test_a_row_without_a_question_is_written_so_that_it_can_be_read(tmp_path, question):
+    rows = [TrainingRow((Turn("user", question), Turn("assistant", "Hi, I am Mira.")))]
+    readers.write(rows, tmp_path / "rows.jsonl")
+    assert [row.turns for row in read(tmp_path / "rows.jsonl")] == [rows[0].turns]
+
+
+def test_an_empty_text_is_there_and_what_a_table_calls_false_is_false(tmp_path):
+    chat = [{"from": "human", "value": ""}, {"from": "gpt", "value": "Hi, I am Mira."}]
+    assert read(put(tmp_path / "a.json", [{"conversations": chat}]))[0].turns[0].content == ""
+    for column in ("label", "kto_tag"):
+        (tmp_path / "b.csv").write_text(f"prompt,completion,{column}\nWho?,Nobody.,False\n", encoding="utf-8")
+        with pytest.raises(DataError, match=column):
+            read(tmp_path / "b.csv")
+
+
+def test_a_table_with_the_line_ends_of_old_macs_is_read(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"prompt,completion\rWho?,Mira.\rAnd you?,A guide.\r")
+    assert [row.answer for row in read(tmp_path / "a.csv")] == ["Mira.", "A guide."]

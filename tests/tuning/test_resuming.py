@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tiny_base import write_rows, write_tiny_base
 
 from engine import EngineError
+from engine.adapters import read_adapter
 from tuning.train import run as training
 from tuning.train.checkpoint import faults
 from tuning.train.run_files import last_saved_step, read_metrics
@@ -208,3 +209,41 @@ def test_the_time_left_is_told_from_the_tenth_step_on(place):
     run(place, "told", said, max_steps=12)
     steps = [line for line in said if "  loss " in line]
     assert ["left" in line for line in steps] == [False] * 9 + [True, True, False]
+
+
+def strong(place: Path, out: str, **of_config) -> Path:
+    """A copy of the finished adapter with these words in its configuration."""
+    folder = shutil.copytree(place / "done", place / out, ignore=shutil.ignore_patterns("checkpoint-*"))
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | of_config))
+    return folder
+
+
+@pytest.mark.parametrize("of_config", [{"use_rslora": True}, {"alpha_pattern": {"q_proj": 48}}])
+def test_an_adapter_that_scales_otherwise_goes_on_as_strong_as_it_was(place, of_config):
+    start = strong(place, "other", **of_config)
+    made = run(place, "on", init_adapter=str(start), max_steps=1, learning_rate=1e-9)
+    before, after = (read_adapter(folder)[1] for folder in (start, made))
+    for module, there in before.items():  # what is read is scaled as the configuration says
+        assert torch.allclose(there.b @ there.a, after[module].b @ after[module].a, atol=1e-5)
+
+
+def test_an_adapter_of_several_ranks_is_refused_before_the_base_is_loaded(place):
+    start = strong(place, "other", rank_pattern={"q_proj": 4})
+    assert "different ranks (rank_pattern)" in refusal(place, "on", init_adapter=str(start))
+
+
+def test_a_run_that_trains_the_head_is_gone_on_with(place):
+    more = {"lora_target_modules": ["q_proj", "lm_head"]}
+    first = run(place, "head", **more)
+    on = run(place, "on", resume_from_checkpoint=str(first / "checkpoint-5"), **more)
+    assert last_saved_step(on) == 10
+
+
+def test_a_run_that_died_before_its_first_checkpoint_leaves_no_figures_to_the_next(place):
+    folder = place / "died"
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "total_steps": 4, "loss": 99.0, "lr": 5.0, "time": 1.0}) + "\n")
+    made = run(place, "died", max_steps=2)
+    card = json.loads((made / "card.json").read_text())
+    assert card["losses"]["first"] < 99 and card["sum_of_rates"] < 0.1 and len(curve(made)) == 2

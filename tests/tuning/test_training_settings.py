@@ -115,3 +115,12 @@ def test_help_names_every_flag():
     said = command_line(PRESETS).format_help()
     for name in Settings.__dataclass_fields__:
         assert f"--{name}" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"lora_target_modules": ("all-linear", "lm_head")}, "names all-linear and lm_head"), ({"seed": 2**32}, "seed")],
+)
+def test_what_would_be_trained_otherwise_or_not_at_all_is_refused(given, said):
+    found = Settings(data_path="rows.jsonl", output_dir="out", **given).problems()
+    assert len(found) == 1 and said in found[0]

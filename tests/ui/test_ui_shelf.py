@@ -39,6 +39,10 @@ def test_a_run_s_checkpoints_do_not_crowd_the_shelf(app):
     run = put(app.adapters[0] / "run")
     put(run / "checkpoint-200")
     assert adapter_library.adapter_folders(app.adapters) == [run]
+    # alone on the shelf it is an adapter as trainers leave them; of a run under way there are only checkpoints
+    alone = put(app.adapters[0] / "checkpoint-7")
+    put(app.adapters[1] / "under-way" / "checkpoint-1")
+    assert adapter_library.adapter_folders(app.adapters) == [alone, run]
 
 
 def test_a_refusal_is_listed_with_its_sentence_until_it_is_put_right(app):

@@ -6,9 +6,11 @@ A row in which the taught identity speaks is an identity row like the generated 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from common.paths import EVERYWHERE, Opened
@@ -101,7 +103,14 @@ def known_names(facts: Mapping[Lang, Who]) -> frozenset[str]:
 def speaks_as(row: TrainingRow, names: Collection[str]) -> bool:
     """Whether an answer names the identity or its maker."""
     said = " ".join(turn.content for turn in row.turns if turn.role == "assistant").casefold()
-    return any(name in said for name in names)
+    return any(_as_word(name).search(said) for name in names)
+
+
+@cache
+def _as_word(name: str) -> re.Pattern[str]:
+    """Not within a longer word, where its script has words: Mira is not in miracle, Ada not in Canada."""
+    before, after = (r"(?<![a-z0-9])" if name[0].isascii() else ""), (r"(?![a-z0-9])" if name[-1].isascii() else "")
+    return re.compile(before + re.escape(name) + after)
 
 
 def as_identity(row: TrainingRow, names: Collection[str]) -> TrainingRow:

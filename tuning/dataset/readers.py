@@ -182,7 +182,8 @@ def write(rows: Iterable[TrainingRow], path: str | Path) -> None:
         raise DataError(f"{path} {odd}.")
     with atomic_file(path) as out:
         for row in rows:
-            if [turn.role for turn in row.turns] == ["user", "assistant"] and all(turn.learn for turn in row.turns):
+            pair = [turn.role for turn in row.turns] == ["user", "assistant"] and all(turn.learn for turn in row.turns)
+            if pair and (row.turns[0].content.strip() or row.turns[0].input.strip()):  # alpaca has no question of nothing
                 user, answer = row.turns
                 plain: dict[str, Any] = {"instruction": user.content, "input": user.input, "output": answer.content}
             else:

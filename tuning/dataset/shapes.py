@@ -88,7 +88,7 @@ def read_row(item: Any, where: str, kind: Kind, wrong: list[str], notes: Notes) 
         return None
     fields = read_fields(item, wrong)
     wrong += find_foreign(fields, "")
-    if fields.get("label") is False:
+    if is_false(fields.get("label")):
         wrong.append("has label false: a bad answer is not to be learned; take the row out")
     if wrong:
         return None
@@ -138,13 +138,18 @@ def is_filled(value: Any) -> bool:
     return value is not None and value != "" and value != [] and value != {}
 
 
+def is_false(value: Any) -> bool:
+    """Also as a table has it."""
+    return value is False or (isinstance(value, str) and value.strip().lower() == "false")
+
+
 def find_foreign(fields: Mapping[str, Any], what: str) -> list[str]:
     """Why the fields that make another thing of a row, or of the message `what`, refuse it. An empty list may stand as text, and
     what may be masked may say that it is not."""
     nothing = ("[]", "{}", "null", "none", "false")
     known = [key for key in fields if key in FOREIGN and is_filled(fields[key])]
     there = [key for key in known if str(fields[key]).strip().lower() not in nothing]
-    there += ["kto_tag"] if fields.get("kto_tag") is False else []
+    there += ["kto_tag"] if "kto_tag" not in there and is_false(fields.get("kto_tag")) else []
     return [f"{what}has {key}: {FOREIGN[key]}" for key in there]
 
 
@@ -258,7 +263,7 @@ def message_turns(message: Any, what: str, wrong: list[str]) -> list[Turn]:
     told = [one for one in TEXTS if is_filled(said.get(one))]
     if len({str(said[one]) for one in told}) > 1:
         wrong.append(f"{what} has {' and '.join(told)}, which differ; keep one")
-    key = told[0] if told else "content"
+    key = told[0] if told else next((one for one in TEXTS if said.get(one) is not None), "content")
     if said.get(key) is None:
         wrong.append(f"{what} has content that is {'null' if key in said else 'missing'}, not text")
     text, extra = text_of(said.get(key), f"{what}'s {key}", wrong), text_of(said.get("input"), f"{what}'s input", wrong)

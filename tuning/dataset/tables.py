@@ -184,7 +184,7 @@ def _from_table(text: str, name: str, kind: str) -> Table:
     if declared := re.match(r'"?sep=(.)"?\r?\n', text):  # Excel's own first line
         delimiter, begun = declared[1], 1
         text = text[declared.end() :]
-    delimiter = delimiter or max(",;\t|", key=lambda one: len(next(csv.reader(io.StringIO(text), delimiter=one), ())))
+    delimiter = delimiter or max(",;\t|", key=lambda one: len(next(csv.reader(io.StringIO(text, newline=""), delimiter=one), ())))
     csv.field_size_limit(2**31 - 1)
     reader, found, header, line = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), Table(), None, 0
     while True:

@@ -44,8 +44,9 @@ def start_adapter(model: PreTrainedModel, settings: Settings, base_name: str) ->
         bias="none",
         task_type="CAUSAL_LM",
     )
-    layers = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)})
-    missing = [name for name in wanted if name != "all-linear" and name.rpartition(".")[2] not in layers]
+    whole = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    layers = sorted({name.rpartition(".")[2] for name in whole})
+    missing = [name for name in wanted if name != "all-linear" and not any(f".{one}".endswith(f".{name}") for one in whole)]
     if missing:
         raise AdapterError(
             f"--lora_target_modules {', '.join(missing)}: this base has no such linear layer; it has {', '.join(layers)}."

@@ -15,7 +15,7 @@ from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 
 from common import leftovers
 from common.seeming import not_what_it_seems
-from engine.adapters import CONFIG, LEGACY, SAFETENSORS, find_misfit, read_adapter, read_config, read_tensors
+from engine.adapters import CONFIG, LEGACY, SAFETENSORS, find_misfit, read_adapter, read_config, read_tensors, scaling
 from engine.bases import Base
 from engine.types import EngineError
 from tuning import legacy, merge_by_peft
@@ -157,12 +157,21 @@ def take_weights(model: PeftModel, base: Base, settings: Settings, start: Start)
         info, _ = read_adapter(folder)
         if misfit := find_misfit(info, base.name, base.hash, base.names):
             raise SettingsError([f"{start.flag} {start.path} belongs to another base: {misfit}."])
-        refuse_other_settings(read_config(folder), settings, start)
+        config = read_config(folder)
+        refuse_other_settings(config, settings, start)
         placed = merge_by_peft.place_tensors(base.model, folder, read_tensors(folder)[1])
-        result = set_peft_model_state_dict(model, {f"base_model.model.{key}": tensor for key, tensor in placed.items()})
+        scaled = {key: as_strong(key, tensor, config, settings) for key, tensor in placed.items()}
+        result = set_peft_model_state_dict(model, {f"base_model.model.{key}": tensor for key, tensor in scaled.items()})
     if lost := sorted(result.unexpected_keys):
         where = f"{len(lost)} of its tensors belong to layers that --lora_target_modules leaves out ({lost[0]}, ...)"
         raise SettingsError([f"{start.flag} {start.path}: {where}; give the adapter's own."])
+
+
+def as_strong(key: str, tensor: torch.Tensor, config: Any, settings: Settings) -> torch.Tensor:
+    """A tensor of another adapter, so that the pair does here what it did there: rsLoRA and alpha_pattern scale otherwise."""
+    module, found, _ = key.partition(".lora_B")
+    times = scaling(config, module, config.r) * settings.lora_r / settings.lora_alpha if found else 1.0
+    return tensor if times == 1.0 else tensor * times
 
 
 def refuse_misfit(model: PeftModel, settings: Settings, start: Start, steps: int) -> list[str]:
@@ -171,7 +180,7 @@ def refuse_misfit(model: PeftModel, settings: Settings, start: Start, steps: int
     steps: of the whole run, as it is planned now.
     """
     refuse_other_settings(read_config(start.path), settings, start)
-    own = {key: tuple(tensor.shape) for key, tensor in get_peft_model_state_dict(model).items()}
+    own = {key: tuple(tensor.shape) for key, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items()}
     saved = {key: tuple(tensor.shape) for key, tensor in read_tensors(start.path)[1].items()}
     if other := sorted(key for key in own.keys() | saved.keys() if own.get(key) != saved.get(key)):
         where = f"{other[0]} is {saved.get(other[0], 'missing')} there and {own.get(other[0], 'missing')} here"
@@ -190,7 +199,9 @@ def refuse_misfit(model: PeftModel, settings: Settings, start: Start, steps: int
 
 
 def refuse_other_settings(config: Any, settings: Settings, start: Start) -> None:
-    """Raise SettingsError if rank or alpha are not the adapter's."""
+    """Raise SettingsError if rank or alpha are not the adapter's, or it has several ranks."""
+    if config.rank_pattern:
+        raise SettingsError([f"{start.flag} {start.path} has layers of different ranks (rank_pattern); a run has one: merge it."])
     was = {"lora_r": config.r, "lora_alpha": config.lora_alpha}
     wrong = [name for name, value in was.items() if getattr(settings, name) != value]
     if wrong:

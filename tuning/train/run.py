@@ -103,7 +103,7 @@ def train(
     set_seed(settings.seed)
     model, more = start_model(settings, base, start, planned.steps)
     if rank == 0:  # only now: what is refused leaves an earlier run's record as it was
-        clear_folder(folder, anew=settings.overwrite_output_dir)
+        clear_folder(folder, settings.overwrite_output_dir, resumed=bool(start and start.step))
         write_record(settings, planned, base)
     stop, taker = StopSign(folder), None
     if asked and rank == 0:
@@ -273,13 +273,16 @@ def make_card(settings: Settings, folder: Path, base: Base, planned: Plan, done:
     return about
 
 
-def clear_folder(folder: Path, anew: bool) -> None:
-    """Before a run that begins anew, what an earlier one left goes, so that nothing of it is taken for this one's."""
+def clear_folder(folder: Path, anew: bool, resumed: bool) -> None:
+    """Before a run that begins anew, what an earlier one left goes, so that nothing of it is taken for this one's; of one that
+    died before its first checkpoint there are only figures."""
+    if not resumed:
+        moments.clear(folder)
+        (folder / METRICS).unlink(missing_ok=True)
     if anew:
         for path in folder.glob("checkpoint-*"):
             shutil.rmtree(path)
-        moments.clear(folder)
-        for name in (METRICS, *map(str, (adapter.CONFIG, adapter.SAFETENSORS, adapter.CARD))):
+        for name in map(str, (adapter.CONFIG, adapter.SAFETENSORS, adapter.CARD)):
             (folder / name).unlink(missing_ok=True)
 
 

@@ -94,7 +94,7 @@ class Settings:
         "", "the format: a name, a .jinja or an alpaca-lora .json file; empty takes the base's own", "recipe"
     )
     group_by_length: bool = flag(False, "rows of like length in a batch; with packing it saves nothing", "recipe")
-    seed: int = flag(42, "of the order, the LoRA start and the validation rows", "recipe", at_least=0)
+    seed: int = flag(42, "of the order, the LoRA start and the validation rows", "recipe", at_least=0, at_most=2**32 - 1)
 
     lora_r: int = flag(8, "rank", "lora", at_least=1)
     lora_alpha: float = flag(16, "the update is scaled by alpha / rank", "lora", above=0)
@@ -216,6 +216,9 @@ class Settings:
                 f"--micro_batch_size {self.micro_batch_size} does not divide --batch_size {self.batch_size}; "
                 f"give a divisor of {self.batch_size}, or leave it out."
             )
+        if "all-linear" in self.lora_target_modules and len(self.lora_target_modules) > 1:
+            others = ", ".join(name for name in self.lora_target_modules if name != "all-linear")
+            found.append(f"--lora_target_modules names all-linear and {others}; keep all-linear alone, or name layers.")
         if not self.lora_target_modules:
             found.append("--lora_target_modules is empty; name linear layers such as [q_proj,v_proj], or all-linear.")
         if self.overwrite_output_dir and self.resume_from_checkpoint:

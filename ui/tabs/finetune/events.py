@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from engine.adapters import read_config
+from engine.adapters import read_config, read_tensors
 from engine.types import short_hash
 from store import jobs as stored
 from tuning.jobs import memory, queue
@@ -108,14 +108,17 @@ def start_from(app: App, tab: FineTune, request: gr.Request, adapter: str) -> di
     """Rank, alpha and layers as the adapter has them that the run is to start from: with others its weights do not fit."""
     if not adapter:
         return gr.skip()
-    config = read_config(Path(training.adapter_folder(app, adapter)))
-    values = {"lora_r": config.r, "lora_alpha": config.lora_alpha, "lora_target_modules": target_layers(config)}
+    folder = Path(training.adapter_folder(app, adapter))
+    config = read_config(folder)
+    values = {"lora_r": config.r, "lora_alpha": config.lora_alpha, "lora_target_modules": target_layers(config, folder)}
     return {tab.form.settings[name]: gr.update(value=settings_form.shown_value(name, values[name])) for name in ADAPTERS_OWN}
 
 
-def target_layers(config: Any) -> list[str]:
-    """The layers as the form names them."""
+def target_layers(config: Any, folder: Path) -> list[str]:
+    """The layers as the form names them; of a pattern (unsloth writes one) those that the adapter really holds."""
     layers = config.target_modules
+    if isinstance(layers, str) and layers != "all-linear":
+        layers = {key.partition(".lora_")[0] for key in read_tensors(folder)[1] if ".lora_" in key}
     return [layers] if isinstance(layers, str) else sorted({name.rpartition(".")[2] for name in layers})
 
 
