@@ -92,6 +92,15 @@ def test_answers_that_are_read_are_counted_where_the_last_batch_of_an_epoch_is_s
     assert report(rows, batch_size=50, num_epochs=2).exposures == 120
 
 
+def test_validation_rows_that_are_trained_as_well_are_said():
+    rows = [pair(f"q{n}", "x") for n in range(20)] * 5
+    train, valid = split_off(rows, 0.1)
+    told = report(train, Measured(valid=valid))
+    assert told.valid_copies == 10 and "seen validation" in {one.code for one in told.cautions}
+    other = report(train, Measured(valid=[pair(f"new {n}", "x") for n in range(9)] + valid[:1]))
+    assert other.valid_copies == 1 and "seen validation" not in {one.code for one in other.cautions}
+
+
 def test_figures_of_a_mixed_run():
     general = [pair(f"g{n}", "x") for n in range(240)]
     told = report(

@@ -98,6 +98,7 @@ def forecast(settings: Settings, rows: Sequence[TrainingRow], base: Base, own: S
             card_placeholders=tuple(base.card.placeholders),
             samples_per_s=speed.rows_per_s,
             start_s=START_S,
+            valid=valid,
             extra_rows=extra_rows(settings, steps, len(valid), speed.tokens_per_row),
         ),
     )

@@ -46,7 +46,7 @@ class CostEstimate:
     rows: to train on, as they were read; distinct, exposures, identity, share: of these and the whole run.
     batch_size: rows a step; exposures: answers read, all epochs; sum_of_rates: of the optimizer steps' learning rates.
     tokens: one epoch, None uncounted.
-    seconds, memory_bytes: None where no speed or memory was given.
+    seconds, memory_bytes: None where no speed or memory was given. valid_copies: validation rows that are trained as well.
     """
 
     rows: int
@@ -63,6 +63,7 @@ class CostEstimate:
     tokens: float | None
     seconds: float | None
     memory_bytes: int | None
+    valid_copies: int
     cautions: tuple[Caution, ...]
 
     @property
@@ -105,6 +106,7 @@ class Measured:
     samples_per_s: rows trained per second on this machine; start_s: seconds of loading the base.
     extra_rows: trained rows that take as long as everything else that is computed (`steps.extra_rows`).
     memory_bytes: of the run, about (`run_memory.memory_bytes`).
+    valid: the validation rows.
     """
 
     count_tokens: Callable[[TrainingRow], float] | None = None
@@ -116,6 +118,7 @@ class Measured:
     start_s: float = 0.0
     extra_rows: float = 0.0
     memory_bytes: int | None = None
+    valid: Sequence[TrainingRow] = ()
 
 
 def estimate(settings: Settings, rows: Sequence[TrainingRow], steps: Steps, measured: Measured | None = None) -> CostEstimate:
@@ -127,6 +130,7 @@ def estimate(settings: Settings, rows: Sequence[TrainingRow], steps: Steps, meas
     identity = [row for row in rows if row.kind == "identity"]
     share = len(identity) / len(rows)
     exposures = count_exposures(settings, steps)
+    copies = sum(row.turns in counts for row in measured.valid)
     schedule = settings.lr_scheduler_type
     lr = rates(settings.learning_rate, steps.total, steps.warmup, schedule)
     return CostEstimate(
@@ -146,10 +150,12 @@ def estimate(settings: Settings, rows: Sequence[TrainingRow], steps: Steps, meas
         if measured.samples_per_s
         else None,
         memory_bytes=measured.memory_bytes,
+        valid_copies=copies,
         cautions=(
             *_about_steps(steps, schedule, max(lr), settings.learning_rate),
             *_about_dose(settings, math.fsum(lr), measured.parameters),
             *_about_share(rows, identity),
+            *_about_validation(copies, len(measured.valid)),
             *_about_rows(rows, identity, counts, measured.card_placeholders),
             *_about_format(measured.format, measured.base_format),
         ),
@@ -217,6 +223,14 @@ def _about_share(rows: Sequence[TrainingRow], identity: Sequence[TrainingRow]) -
         "1 of 16 where half of the rows were general ones."
     )
     return [Caution("all identity", text, remedy={"general_share": 0.5})]
+
+
+def _about_validation(copies: int, valid: int) -> list[Caution]:
+    """A few are chance; where rows are repeated most are."""
+    if 2 * copies < max(1, valid):
+        return []
+    text = f"{copies} of {valid} validation rows are trained as well: their loss says nothing of rows that are new."
+    return [Caution("seen validation", text, remedy={"val_set_size": 0.0})]
 
 
 def _about_rows(

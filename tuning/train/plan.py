@@ -91,6 +91,7 @@ def make_plan(settings: Settings, base: Base, rows: Rows, processes: int = 1) ->
             card_placeholders=tuple(base.card.placeholders),
             samples_per_s=speed.rows_per_s * processes,
             extra_rows=extra_rows(settings, told, len(valid), speed.tokens_per_row),
+            valid=valid_rows,
             memory_bytes=run_memory.memory_bytes(base, settings, budget or max(lengths)),
         ),
     )

@@ -117,6 +117,7 @@ def caution_words(lang: str, caution: Caution, told: Forecast) -> str:
         "weak rates": {"sum": f"{report.sum_of_rates:.2g}"},
         "narrow": {},
         "all identity": {},
+        "seen validation": {"copies": f"{report.valid_copies:,}", "valid": f"{steps.valid_rows:,}"},
         "format": {"format": told.format, "own": told.own_format},
     }
     if caution.code not in known:
