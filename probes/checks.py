@@ -65,10 +65,11 @@ def problems(check: object) -> list[str]:
     if unknown := set(check) - _FIELDS[kind]:
         wrong.append(f"a {kind} check has no {', '.join(map(repr, sorted(unknown)))}, it has {', '.join(sorted(_FIELDS[kind]))}.")
     value = check.get("value")
-    if kind == "number" and (isinstance(value, bool) or not isinstance(value, int | float)):
-        wrong.append(f"value of a number check is {value!r}, it is a number.")
-    elif kind == "number" and not abs(value) <= LARGEST:  # infinity and what is no number neither
-        wrong.append(f"value of a number check is {str(value)[:40]}, it lies between -{LARGEST:,} and {LARGEST:,}.")
+    if kind == "number":
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            wrong.append(f"value of a number check is {value!r}, it is a number.")
+        elif not abs(value) <= LARGEST:  # infinity and what is no number neither
+            wrong.append(f"value of a number check is {str(value)[:40]}, it lies between -{LARGEST:,} and {LARGEST:,}.")
     if kind == "choice" and (not isinstance(value, str) or len(value) != 1 or value not in LETTERS):
         wrong.append(f"value of a choice check is {value!r}, it is one letter from {LETTERS[0]} to {LETTERS[-1]}.")
     words = check.get("any")
