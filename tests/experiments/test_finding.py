@@ -31,7 +31,7 @@ def test_crossed_mixes_say_whether_count_or_share_decides(lab, trained, capsys):
         ("diverse", "formed", "en"), ("diverse", "forgotten", "en"),
     ]  # fmt: skip
     assert all(one["mixes"] == one["runs"] == 4 and one["single"] for one in told)  # without those of no general rows
-    assert capsys.readouterr().out.count("0 is the count, 1 the share; 4 mixes, one run each") == 2
+    assert capsys.readouterr().out.count("cannot be told apart (4 mixes, one run each)") == 2
     # one background crosses nothing
     assert lab.run(text=text.replace("[0, 2, 6]", "[0, 2]")) == 0 and not read_state(lab.places).deciding
 
