@@ -119,9 +119,7 @@ def test_a_prompt_becomes_facts_is_saved_whole_and_its_versions_are_asked_side_b
     tab.wait_for_function("!document.querySelector('#identity-notes').innerText.includes('Not saved')")
     tab.click("#identity-versions-fold > .label-wrap")
     tab.wait_for_selector("#version-diff del:text-is('assistant')", state="attached")
-    if not tab.is_visible(
-        "#version-diff"
-    ):  # seen once, on a busy machine: the fold was closed again
+    if not tab.is_visible("#version-diff"):  # seen once, on a busy machine: the fold was closed again
         tab.click("#identity-versions-fold > .label-wrap")
     tab.wait_for_selector("#version-diff del:text-is('assistant')")
     assert tab.inner_text("#version-diff ins") == "baker"
