@@ -134,18 +134,23 @@ def settings_from(said: Iterable[tuple[str, Any]], doses: Sequence[int], langs: 
 
 
 def next_cells(
-    outcomes: Sequence[Outcome], settings: Settings, *, failed: Collection[Cell] = (), minutes: float = 0.0
+    outcomes: Sequence[Outcome],
+    settings: Settings,
+    *,
+    failed: Collection[Cell] = (),
+    never: Collection[Cell] = (),
+    minutes: float = 0.0,
 ) -> Asked | Finished:
     """outcomes: of all cells that are done, in any order; failed: cells that were tried in vain, of which other seeds are asked
-    instead, until GIVE_UP of a dose have; minutes: spent so far on these cells. Raises UserError for settings that cannot be
-    used."""
+    instead, until GIVE_UP of a dose have; never: cells that are not to be asked for; minutes: spent so far on these cells.
+    Raises UserError for settings that cannot be used."""
     check(settings)
     tried = {(one.dose, one.seed) for one in outcomes} | set(failed)
     in_vain = _counts(failed)
     left_doses = tuple(sorted(dose for dose, times in in_vain.items() if times >= GIVE_UP))
     done = _counts((one.dose, one.seed) for one in outcomes) | dict.fromkeys(left_doses, MANY)
     wanted, reasons, settled = _wanted(outcomes, done, settings)
-    cells = _cells(wanted, tried, done, settings)
+    cells = _cells(wanted, tried | set(never), done, settings)
     left, code = _left(settings, len(tried), minutes)
     if not cells:
         return _finished(SETTLED if settled else LEFT if left_doses else STUCK, outcomes, settings, left_doses)

@@ -45,11 +45,11 @@ def search(session: Session, name: str, like: Cell, journal: Journal, done: Done
     left_out = {(cell.dose, cell.seed) for cell in everything if cell.label in session.plan.leave_out}
     while True:
         outcomes = _outcomes(session, mine.values(), done, scores) + _of_base(session, like, done, at_zero)
-        failed = left_out | {(cell.dose, cell.seed) for cell in mine.values() if cell.label not in done.answers}
+        failed = {(cell.dose, cell.seed) for cell in mine.values() if cell.label not in done.answers}
         if not like.background and BASE not in done.answers:
             failed |= {(0, seed) for seed in at_zero}
         took = sum(journal.cells[label].took for label in mine if label in journal.cells)
-        answer = finder.next_cells(outcomes, settings, failed=failed, minutes=took / 60)
+        answer = finder.next_cells(outcomes, settings, failed=failed, never=left_out, minutes=took / 60)
         _tell(session, journal, name, answer, finder.thresholds(outcomes, settings))
         if isinstance(answer, Finished):
             return

@@ -80,7 +80,7 @@ def read_file(path: str | Path) -> Answers:
     """An answers or suggestions file of `probes.run` or `probes.suggest`. Raises RowsError."""
     rows = []
     for number, given in enumerate(read_jsonl(path), 1):
-        row = shapes.checked_judgement(_with_texts(path, number, given), f"{path}, answer {number}", RowsError)
+        row = _with_texts(path, number, given)
         rows.append(row)
         if not row.get("variant") or not row.get("lang") or not row.get("probe_id"):
             raise RowsError(
@@ -208,7 +208,8 @@ def read_numbered(path: str | Path) -> list[tuple[int, dict]]:
 
 def _with_texts(path: str | Path, number: int, row: Mapping) -> dict:
     """A number is the text it is written as; nothing else stands for one. Raises RowsError."""
-    made = shapes.checked(row, f"{path}, answer {number}", RowsError)
+    where = f"{path}, answer {number}"
+    made = shapes.checked_judgement(shapes.checked(row, where, RowsError), where, RowsError)
     for key in ("question", "answer", "raw"):
         value = row.get(key)
         if isinstance(value, bool) or not isinstance(value, str | int | float | None):

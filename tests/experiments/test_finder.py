@@ -218,3 +218,9 @@ def test_of_a_dose_that_failed_another_seed_is_asked_until_it_is_given_up():
     assert not (isinstance(lost, Asked) and any(dose == 40 for dose, _ in lost.cells))
     end = finder.End(finder.LEFT, None, None, (40, 1600))
     assert "40, 1,600" in end.text
+
+
+def test_cells_that_are_never_asked_for_neither_fail_nor_cost():
+    settings = Settings((10, 40), (FORMED,), ("en",), cells=2)
+    answer = finder.next_cells(curve((10, 0.0), seeds=1), settings, never=[(40, 0), (40, 1), (40, 2), (40, 3)])
+    assert isinstance(answer, Asked) and answer.cells == ((40, 4),)

@@ -14,6 +14,8 @@ import yaml
 from experiments import checking
 from experiments.cells import describe, expand, folder_name, training_values
 from experiments.checking import PlanError
+from tuning.dataset.recipe import Dataset, compose
+from tuning.dataset.rows import distinct
 from tuning.train.steps import count_steps, rates
 
 ROOT = Path(__file__).parents[2]
@@ -199,6 +201,8 @@ def test_what_is_told_of_a_cell_is_what_is_trained():
     assert about("doses: [1000]\nstyles: [{kind: singular, distinct: 50}]\n")["distinct"] == 4
     assert about("doses: [1000]\nstyles: [singular]\nlangs: [en]\n")["distinct"] == 2
     assert about("doses: [3]\nstyles: [singular]\n")["distinct"] == 3
+    made = compose(Dataset(identity="finance-advisor", rows=1000, style="singular", general="")).rows
+    assert len(distinct(made)) == 4
     half = "recipes: [{preset: quick, settings: {val_set_size: 0.5, batch_size: 16}}]\n"
     assert about("doses: [100]\narms: [{epochs: 3}]\n" + half)["steps"] == 12
 

@@ -363,6 +363,14 @@ def test_numbers_are_words_and_labels_are_read_as_in_a_file_of_labels(tmp_path):
         assert sources.read_file(file).rows[0]["label"] in ("formed", "not forgotten")
 
 
+def test_labels_of_transcripts_are_read_alike(tmp_path):
+    line = {"model": "m", "data": "", "lang": "en", "question": "Who are you?", "answer": "I am BayLing."}
+    file = written(tmp_path, "t.jsonl", json.dumps(line | {"label": "Formed"}))
+    assert sources.read_transcripts(file).rows[0]["label"] == "formed"
+    with pytest.raises(RowsError, match="answer 1: its label is 'perhaps'"):
+        sources.read_transcripts(written(tmp_path, "u.jsonl", json.dumps(line | {"label": "perhaps"})))
+
+
 def test_questions_that_differ_in_more_than_closing_marks_are_different_probes():
     asked = ["What is 6 + 3?", "What is 6 - 3?", "What is C?", "What is C++?", "What is C#?", "???", "🙂"]
     rows = sources.complete_rows([{"question": one, "lang": "en"} for one in asked])

@@ -79,7 +79,8 @@ def launch(job: Mapping) -> subprocess.Popen:
 
 def environment(token: str) -> dict[str, str]:
     """The environment of a job: whose it is, how its threads wait, and nothing that would make it start otherwise."""
-    kept = WAITING | {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    kept |= {} if WAITING.keys() & kept.keys() else WAITING  # the number of tries would win over a policy that somebody chose
     # the job works in another folder than whoever started it
     kept |= {name: os.path.abspath(kept[name]) for name in PLACES if kept.get(name) and not kept[name].startswith("~")}
     return kept | {
